@@ -1,0 +1,1 @@
+"""Local things only: everything that other projects could use lives in the plugin."""

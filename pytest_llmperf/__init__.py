@@ -1,0 +1,32 @@
+"""Gate model, quantisation and engine upgrades with pytest.
+
+What a suite imports from here::
+
+    from pytest_llmperf import points
+
+Everything else arrives through fixtures; ``docs/`` lists them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Status", "Verdict", "points"]
+
+if TYPE_CHECKING:
+    from pytest_llmperf.gates.estimand import points
+    from pytest_llmperf.gates.verdict import Status, Verdict
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, because a plugin that is installed but idle must cost nothing (PEP 562).
+    if name == "points":
+        from pytest_llmperf.gates.estimand import points
+
+        return points
+    if name in {"Status", "Verdict"}:
+        from pytest_llmperf.gates import verdict
+
+        return getattr(verdict, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

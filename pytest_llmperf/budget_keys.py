@@ -1,0 +1,100 @@
+"""Every budget that a suite may ask for: unit, range, and what it says. Declared here, and only here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_llmperf.units import Unit
+
+
+@dataclass(frozen=True)
+class Known:
+    """One kind of budget."""
+
+    says: str
+    unit: Unit
+    sense: Literal["at most", "at least"] = "at most"
+    by: str | None = None
+    """What it is indexed by (``concurrency``, ``tokens``); None: one number."""
+    low: float = 0.0
+    high: float = math.inf
+
+
+def _share(says: str, sense: Literal["at most", "at least"], by: str | None = None) -> Known:
+    return Known(says, "share", sense, by, high=1.0)
+
+
+def _points(says: str) -> Known:
+    return Known(says, "points", high=1.0)
+
+
+def _time(says: str, by: str | None = None) -> Known:
+    return Known(says, "s", by=by)
+
+
+# A ratio of 0 or of 100 is a slip of the pen (5 for 1.05); a gate with it would say nothing.
+def _ratio(says: str, sense: Literal["at most", "at least"] = "at most") -> Known:
+    return Known(says, "ratio", sense, low=0.1, high=10.0)
+
+
+KNOWN: Mapping[str, Mapping[str, Known]] = {
+    "startup": {
+        "ready": _time("start of the process → ready"),
+        "ready_ratio": _ratio("time to ready, candidate / baseline"),
+    },
+    "streaming": {
+        "stall": _time("95th percentile of the longest gap in a request"),
+    },
+    "latency": {
+        "ttft_p50": _time("median time to first token", "concurrency"),
+        "ttft_p95": _time("95th percentile of the time to first token", "concurrency"),
+        "ttfat_p95": _time("95th percentile of the time to the first token of the answer", "concurrency"),
+        "itl_p50": _time("median gap between tokens", "concurrency"),
+        "itl_p95": _time("95th percentile of the gaps between tokens", "concurrency"),
+        "itl_p99": _time("99th percentile of the gaps between tokens", "concurrency"),
+        "tpot_p50": _time("median time per output token", "concurrency"),
+        "tpot_p95": _time("95th percentile of the time per output token", "concurrency"),
+        "e2el_p95": _time("95th percentile of the time to the last token", "concurrency"),
+        "ttft_ratio": _ratio("time to first token, candidate / baseline"),
+        "itl_ratio": _ratio("gap between tokens, candidate / baseline"),
+        "tpot_ratio": _ratio("time per output token, candidate / baseline"),
+    },
+    "throughput": {
+        "single": Known("output tokens a second, one stream", "tok/s", "at least"),
+        "saturated": Known("output tokens a second, full server", "tok/s", "at least"),
+        "requests": Known("requests a second, full server", "req/s", "at least"),
+        "goodput": _share("share of requests that meet their SLO", "at least"),
+        "ratio": _ratio("output throughput, candidate / baseline", "at least"),
+    },
+    "memory": {
+        "weights": Known("size of the weights", "bytes"),
+        "weights_ratio": _ratio("size of the weights, candidate / baseline"),
+        "peak": Known("peak memory of the server's processes", "bytes"),
+        "ratio": _ratio("peak memory, candidate / baseline"),
+    },
+    "accuracy": {
+        "floor": _share("share of items that are right", "at least"),
+        "margin": _points("how much less than the baseline is not worse"),
+        "perplexity_ratio": _ratio("perplexity, candidate / baseline"),
+        "tokens_ratio": _ratio("output tokens per correct answer, candidate / baseline"),
+    },
+    "quality": {
+        "recall": _share("share of conversations whose fact is recalled", "at least", "tokens"),
+        "summary": _share("share of summaries with all key facts", "at least"),
+        "unfinished": _share("share of summaries that do not end", "at most"),
+        "margin": _points("how much less than the baseline is not worse"),
+    },
+    "rules": {
+        "boxed": _share("share of answers in a box", "at least"),
+        "thinking_skipped": _share("share of replies that skip or break off their thinking", "at most"),
+        "unfinished": _share("share of answers that do not end", "at most"),
+        "loops": _share("share of answers that run in circles", "at most"),
+        "language_switch": _share("share of answers in another script than the question", "at most"),
+        "system_margin": _points("accuracy that a system prompt may cost"),
+        "chinese_margin": _points("accuracy that the Chinese instruction may cost"),
+        "temperature_margin": _points("accuracy that another recommended temperature may cost"),
+    },
+}

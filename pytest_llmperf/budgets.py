@@ -1,0 +1,218 @@
+"""``budgets.toml`` as values: what each profile must keep, on which class of device.
+
+The file that users edit, by example::
+
+    [gpu.any.accuracy]                 # [PROFILE.DEVICE.SUITE]; `any` holds for every device
+    floor = "70 %"
+    margin = "3 points"
+
+    [gpu.H100.latency]                 # milliseconds mean something on one class of device only
+    ttft_p95 = { 1 = "80 ms", 8 = "120 ms" }      # by concurrency
+
+    [gpu."RTX 3090".memory]
+    peak = "11 GB"
+
+A suite reads ``budget.latency.ttft_p95[8]`` and gets a :class:`Bound`. A budget that only other devices
+have is an :class:`Incomparable`, which says what to write, and is never replaced by another device's
+number. A device that is not among :data:`DEVICES` is declared in the file's first line: ``devices =
+["RTX 4090"]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.budget_keys import KNOWN, Known
+from pytest_llmperf.errors import CatalogError, NotMeasured
+from pytest_llmperf.strict_toml import Table, nearest, read_toml
+from pytest_llmperf.units import format_quantity
+
+DEVICES = ("T4", "L4", "A10", "RTX 3090", "A100", "H100", "H200", "Jetson Orin", "CPU")
+ANY = "any"
+
+Index = int | str | None
+"""What stands in brackets behind a budget: a concurrency, a length; None for a budget that has no index."""
+Address = tuple[str, str, str, str, Index]
+"""Profile, device class, suite, key, index."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One number to keep, in ``unit``: s, bytes, tok/s, req/s, share, points (0.03 for 3), ratio."""
+
+    value: float
+    unit: str
+    origin: str
+    """Where it stands: ``budgets.toml [gpu.H100.latency] ttft_p95.8``."""
+
+    def __str__(self) -> str:
+        return format_quantity(self.value, self.unit)
+
+
+@dataclass(frozen=True)
+class Incomparable:
+    """There is no such budget for this device; no other device's number may stand in for it."""
+
+    device: str
+    needed_section: str
+    """What to write: ``[gpu.H100.latency] ttft_p95.8``."""
+    available: tuple[str, ...]
+    """Device classes that have this budget in this profile."""
+    unit: str = ""
+
+    def __str__(self) -> str:
+        others = f" (only for {', '.join(self.available)})" if self.available else ""
+        return f"no budget for {self.device}{others}; write {self.needed_section}"
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """A whole ``budgets.toml``."""
+
+    path: Path
+    bounds: Mapping[Address, Bound]
+    known: Mapping[str, Mapping[str, Known]] = field(default_factory=lambda: KNOWN, repr=False)
+
+    def for_device(self, profile: str, device: str) -> BudgetView:
+        """What holds for ``profile`` on ``device``, a device class or the name of a device that has none."""
+        return BudgetView(self, profile, device)
+
+
+@dataclass(frozen=True)
+class BudgetView:
+    """The budgets of one profile on one device: ``view.latency.ttft_p95[8]``, ``view["memory"]["peak"]``."""
+
+    budgets: Budgets
+    profile: str
+    device: str
+
+    def __getitem__(self, suite: str) -> SuiteBudget:
+        if suite not in self.budgets.known:
+            raise CatalogError(f"budget.{suite}: unknown suite{nearest(suite, self.budgets.known)}")
+        return SuiteBudget(self, suite)
+
+    def __getattr__(self, suite: str) -> SuiteBudget:
+        # copy, pickle and pytest probe for private names, and must be told no in Python's own way.
+        if suite.startswith("_"):
+            raise AttributeError(suite)
+        return self[suite]
+
+    def find(self, suite: str, key: str, index: Index = None) -> Bound | Incomparable:
+        """This device's number, else the one for any device, else who has one."""
+        bounds = self.budgets.bounds
+        for device in (self.device, ANY):
+            if (found := bounds.get((self.profile, device, suite, key, index))) is not None:
+                return found
+        available = tuple(a[1] for a in bounds if (a[0], *a[2:]) == (self.profile, suite, key, index))
+        section = f"[{_section(self.profile, self.device, suite)}] {_entry(key, index)}"
+        return Incomparable(self.device, section, available, self.budgets.known[suite][key].unit)
+
+
+@dataclass(frozen=True)
+class SuiteBudget:
+    """The budgets of one suite."""
+
+    view: BudgetView
+    suite: str
+
+    def __getitem__(self, key: str) -> Any:
+        """A :class:`Bound` or :class:`Incomparable`, or an :class:`IndexedBudget` of them."""
+        known = self.view.budgets.known[self.suite]
+        if key not in known:
+            raise CatalogError(f"budget.{self.suite}.{key}: unknown budget{nearest(key, known)}")
+        if known[key].by is not None:
+            return IndexedBudget(self.view, self.suite, key)
+        return self.view.find(self.suite, key)
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("_"):
+            raise AttributeError(key)
+        return self[key]
+
+
+@dataclass(frozen=True)
+class IndexedBudget(Mapping[int | str, Bound | Incomparable]):
+    """A budget by concurrency or length. Any index may be asked for; one without a number is incomparable."""
+
+    view: BudgetView
+    suite: str
+    key: str
+
+    def __getitem__(self, index: int | str) -> Bound | Incomparable:
+        return self.view.find(self.suite, self.key, index)
+
+    def __iter__(self) -> Iterator[int | str]:
+        return iter(self._indices())
+
+    def __len__(self) -> int:
+        return len(self._indices())
+
+    def _indices(self) -> list[int | str]:
+        """Indices of this device; without any, those of other devices, so that a loop judges something.
+
+        Raises :class:`NotMeasured` if there are none at all: a loop over nothing would be a green test.
+        """
+        mine: dict[int | str, None] = {}
+        others: dict[int | str, None] = {}
+        for profile, device, suite, key, index in self.view.budgets.bounds:
+            if (profile, suite, key) == (self.view.profile, self.suite, self.key) and index is not None:
+                (mine if device in (self.view.device, ANY) else others)[index] = None
+        if not mine and not others:
+            section = _section(self.view.profile, self.view.device, self.suite)
+            raise NotMeasured(f"no budget for {self.view.device}; write [{section}] {self.key}")
+        return list(mine or others)
+
+
+def load_budgets(path: Path, *, known: Mapping[str, Mapping[str, Known]] = KNOWN) -> Budgets:
+    """Read ``path``; ``known`` declares the suites and their keys.
+
+    Raises :class:`CatalogError`: one line with file, section, key, value and what would be right.
+    """
+    root = read_toml(Path(path))
+    devices = (*DEVICES, *root.texts("devices", ()), ANY)
+    bounds: dict[Address, Bound] = {}
+    for profile, by_device in root.tables(but=("devices",)).items():
+        for device, by_suite in by_device.tables().items():
+            if device not in devices:
+                own = f', or add it: devices = ["{device}"] in the first line'
+                raise by_device.mistake(device, f"unknown device class{nearest(device, devices)}{own}")
+            for suite, table in by_suite.tables().items():
+                if suite not in known:
+                    raise by_suite.mistake(suite, f"unknown suite{nearest(suite, known)}")
+                table.only(known[suite])
+                for key in table.values:
+                    for index, bound in _bounds(table, key, known[suite][key]):
+                        bounds[profile, device, suite, key, index] = bound
+    return Budgets(Path(path), bounds, known)
+
+
+def _bounds(table: Table, key: str, known: Known) -> Iterator[tuple[Index, Bound]]:
+    if known.by is None:
+        yield None, _bound(table, key, key, known)
+        return
+    by_index = table.table(key)
+    if not by_index.values:
+        raise table.mistake(key, f"holds nothing; needs one value by {known.by}")
+    for index in by_index.values:
+        if not index.isascii() or not index.isdecimal() or int(index) < 1 or str(int(index)) != index:
+            raise by_index.mistake(index, f"must be a value by {known.by}, as in 8 = …")
+        yield int(index), _bound(by_index, index, _entry(key, index), known)
+
+
+def _bound(table: Table, key: str, entry: str, known: Known) -> Bound:
+    value = table.quantity(key, known.unit, 0.0, low=known.low, high=known.high)
+    section = table.section if entry == key else table.section.rsplit(".", 1)[0]
+    return Bound(value, known.unit, f"{table.file} [{section}] {entry}")
+
+
+def _section(profile: str, device: str, suite: str) -> str:
+    plain = device.replace("-", "").replace("_", "").isalnum()
+    name = device if plain else f'"{device}"'
+    return f"{profile}.{name}.{suite}"
+
+
+def _entry(key: str, index: Index) -> str:
+    return key if index is None else f"{key}.{index}"

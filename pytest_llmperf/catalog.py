@@ -1,0 +1,196 @@
+"""``models.toml`` as values: profiles, and the rows (models) that each of them holds.
+
+The file that users edit, by example::
+
+    [profile.embedded]
+    says = "says nothing of DeepSeek-R1-Distill-Qwen-1.5B"     # shown in the header
+    candidate = "distill"                                       # what --model defaults to
+    baseline = "math"
+    task = "embedded"                                           # accuracy task of the suites
+    needs_cuda = false
+
+    [profile.embedded.model.distill]
+    weights = "embedded:tiny-distill"      # hub id, a directory, or a model shipped in this package
+    engine = "vllm"
+    dtype = "bfloat16"
+    max_model_len = 2048
+    arguments = ["--enforce-eager"]
+    [profile.embedded.model.distill.sampling]
+    temperature = 0.6
+
+    [profile.embedded.model.distill-hot]
+    extends = "distill"                    # every key not given here is distill's; tables merge key by key
+    [profile.embedded.model.distill-hot.sampling]
+    temperature = 1.0
+
+The keys of a row are the fields of :class:`Model`, :class:`Sampling`, :class:`PromptRules` and
+:class:`Damage`, and ``add_arguments``, which come after the arguments of the row that it extends. Values
+with a unit are strings: ``ready_timeout = "10 min"``, ``memory_needed = "4 GiB"``. A path that begins with
+``.`` is relative to the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pytest_llmperf.errors import CatalogError
+from pytest_llmperf.strict_toml import nearest
+
+Engine = Literal["vllm", "url"]
+Protocol = Literal["chat", "few-shot"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampling parameters that a row is served and judged with."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    seed: int = 0
+
+    def body(self) -> dict[str, float | int]:
+        """As fields of an OpenAI request body."""
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class PromptRules:
+    """How a row wants to be asked, and how it promises to answer."""
+
+    protocol: Protocol = "chat"
+    system: str | None = None
+    """System message sent with every request; None: none is sent (the official use of R1 models)."""
+    instruction: str = "Please reason step by step, and put your final answer within \\boxed{}."
+    instruction_zh: str = "请逐步推理，并将最终答案放在 \\boxed{} 内。"
+    thinking: bool = False
+    """The reply opens with reasoning that ends in ``</think>``; without that end it is incomplete."""
+    temperature: tuple[float, float] = (0.0, 2.0)
+    """Lowest and highest temperature that the row is meant to be used at."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A planted regression: seeded noise on the weights, ``amount`` in units of each tensor's deviation."""
+
+    seed: int
+    amount: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the catalogue, with ``extends`` resolved.
+
+    Raises nothing: a ``Model`` that exists is valid.
+    """
+
+    name: str
+    profile: str
+    weights: str
+    engine: Engine = "vllm"
+    revision: str | None = None
+    engine_python: str | None = None
+    """Interpreter that has the engine installed; None: the one that runs pytest."""
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    dtype: str = "auto"
+    quantization: str | None = None
+    max_model_len: int | None = None
+    gpus: int = 1
+    """GPUs that the row needs (the product of the parallel sizes); 0 on the CPU."""
+    gpu_memory_fraction: float | None = None
+    memory_needed_bytes: int | None = None
+    """Refuse to start with less free device memory; None: the share ``gpu_memory_fraction`` of it."""
+    ready_timeout_s: float = 600.0
+    trust_remote_code: bool = False
+    base_url: str | None = None
+    """For ``engine = "url"``: where the server already runs."""
+    served_name: str | None = None
+    """Name under ``/v1/models``; None: the row's name."""
+    api_key_env: str | None = None
+    """For ``engine = "url"``: environment variable that holds the API key."""
+    damage: Damage | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    rules: PromptRules = field(default_factory=PromptRules)
+
+    @property
+    def served(self) -> str:
+        """The name that requests carry in ``model``."""
+        return self.served_name or self.name
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The rows that belong together, and what they say about the world."""
+
+    name: str
+    says: str
+    candidate: str
+    baseline: str
+    task: str
+    needs_cuda: bool
+    models: Mapping[str, Model]
+    file: str = "models.toml"
+
+    def model(self, name: str) -> Model:
+        """The row ``name``. Raises :class:`CatalogError` that names the nearest one."""
+        if name not in self.models:
+            raise CatalogError(
+                f"{self.file}: [profile.{self.name}] has no model {name!r}{nearest(name, self.models)}"
+            )
+        return self.models[name]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A whole ``models.toml``."""
+
+    path: Path
+    profiles: Mapping[str, Profile]
+
+    def profile(self, name: str) -> Profile:
+        """The profile ``name``. Raises :class:`CatalogError` that names the nearest one."""
+        if name not in self.profiles:
+            raise CatalogError(f"{self.path.name}: no profile {name!r}{nearest(name, self.profiles)}")
+        return self.profiles[name]
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read ``path``. Raises :class:`CatalogError`: one line with file, section, key, value and remedy."""
+    from pytest_llmperf.catalog_reading import read_catalog  # needs the values above
+
+    return read_catalog(Path(path))
+
+
+def choose_profile(wanted: str | None, path: Path, *, has_cuda: bool) -> Profile:
+    """What ``--llmperf-profile`` stands for.
+
+    ``wanted`` is None (``gpu`` with a CUDA device, else ``embedded``), the name of a profile in the catalogue
+    ``path``, or a file of the same shape as the catalogue: its only profile, else the one that the device
+    asks for; ``FILE#NAME`` names one of several. Raises :class:`CatalogError`.
+    """
+    catalog = load_catalog(path)
+    if wanted is not None:
+        is_file = wanted not in catalog.profiles and ("/" in wanted or ".toml" in wanted)
+        file, _, name = wanted.partition("#") if is_file else ("", "", wanted)
+        if is_file:
+            catalog = load_catalog(Path(file))
+        if name:
+            return catalog.profile(name)
+    if len(catalog.profiles) == 1:
+        return next(iter(catalog.profiles.values()))
+    for_device = "gpu" if has_cuda else "embedded"
+    if for_device not in catalog.profiles:
+        raise CatalogError(
+            f"{catalog.path.name}: no profile {for_device!r} for a machine with{'' if has_cuda else 'out'} "
+            f"a CUDA device; choose one of {', '.join(catalog.profiles)} with --llmperf-profile"
+        )
+    return catalog.profiles[for_device]

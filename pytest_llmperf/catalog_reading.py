@@ -1,0 +1,288 @@
+"""``models.toml`` → :class:`~pytest_llmperf.catalog.Catalog`, every mistake named before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+from pytest_llmperf.catalog import Catalog, Damage, Engine, Model, Profile, PromptRules, Protocol, Sampling
+from pytest_llmperf.strict_toml import Table, nearest, read_toml
+
+ENGINES = ("vllm", "url")
+DTYPES = ("auto", "bfloat16", "float16", "half", "float32", "float")
+
+_PROFILE_KEYS = ("says", "candidate", "baseline", "task", "needs_cuda", "model")
+_ROW_KEYS = (
+    *(
+        "extends",
+        "weights",
+        "revision",
+        "engine",
+        "engine_python",
+        "arguments",
+        "add_arguments",
+        "environment",
+    ),
+    *(
+        "dtype",
+        "quantization",
+        "max_model_len",
+        "gpus",
+        "gpu_memory_fraction",
+        "memory_needed",
+        "ready_timeout",
+    ),
+    *("trust_remote_code", "base_url", "served_name", "api_key_env", "damage", "sampling", "rules"),
+)
+_SAMPLING_KEYS = tuple(f.name for f in dataclasses.fields(Sampling))
+_RULE_KEYS = tuple(f.name for f in dataclasses.fields(PromptRules))
+# What a server that we start can be given, and one that already runs can't.
+_START_KEYS = (
+    "engine_python",
+    "arguments",
+    "add_arguments",
+    "environment",
+    "damage",
+    "ready_timeout",
+    "memory_needed",
+)
+_PARALLEL = {
+    **dict.fromkeys(("--tensor-parallel-size", "-tp"), "tensor"),
+    **dict.fromkeys(("--pipeline-parallel-size", "-pp"), "pipeline"),
+    **dict.fromkeys(("--data-parallel-size", "-dp"), "data"),
+}
+# One truth: what the catalogue or serving says may not be said a second time, differently, in arguments.
+_SAID_ELSEWHERE = {
+    "--model": "use weights = …",
+    "--revision": "use revision = …",
+    "--dtype": "use dtype = …",
+    "--quantization": "use quantization = …",
+    "-q": "use quantization = …",
+    "--max-model-len": "use max_model_len = …",
+    "--gpu-memory-utilization": "use gpu_memory_fraction = …",
+    "--trust-remote-code": "use trust_remote_code = true",
+    "--served-model-name": "use served_name = …",
+    "--host": "the server listens on 127.0.0.1 only",
+    "--port": "a free port is chosen at each start",
+    "--api-key": "a random key is made at each start",
+}
+
+
+def read_catalog(path: Path) -> Catalog:
+    """See :func:`pytest_llmperf.catalog.load_catalog`."""
+    root = read_toml(path)
+    root.only(("profile",))
+    root.must_have("profile")
+    tables = root.table("profile").tables()
+    if not tables:
+        raise root.mistake("profile", "holds no profile")
+    return Catalog(path, {name: _profile(name, table, path.parent) for name, table in tables.items()})
+
+
+def _profile(name: str, table: Table, base: Path) -> Profile:
+    table.only(_PROFILE_KEYS)
+    table.must_have("candidate", "baseline", "model")
+    rows = table.table("model").tables()
+    models: dict[str, Model] = {}
+    for row in rows:
+        _read_row(row, rows, models, name, base, chain=())
+    for key in ("candidate", "baseline"):
+        if table.text(key, "") not in models:
+            raise table.mistake(key, f"unknown row{nearest(str(table.values[key]), models)}")
+    return Profile(
+        name=name,
+        says=table.text("says", ""),
+        candidate=table.text("candidate", ""),
+        baseline=table.text("baseline", ""),
+        task=table.text("task", "gsm8k"),
+        needs_cuda=table.boolean("needs_cuda", False),
+        models={row: models[row] for row in rows},
+        file=table.file,
+    )
+
+
+def _read_row(
+    name: str,
+    rows: Mapping[str, Table],
+    models: dict[str, Model],
+    profile: str,
+    base: Path,
+    chain: tuple[str, ...],
+) -> Model:
+    """Read ``name`` after the row that it extends; ``chain`` are the rows that wait for it."""
+    if name in models:
+        return models[name]
+    table = rows[name]
+    table.only(_ROW_KEYS)
+    parent_name = table.text("extends", None)
+    if parent_name is None:
+        parent = Model(name=name, profile=profile, weights="")
+    else:
+        if parent_name not in rows:
+            others = [row for row in rows if row != name]
+            raise table.mistake("extends", f"unknown row{nearest(parent_name, others)}")
+        circle = (*chain, name)
+        if parent_name in circle:
+            raise table.mistake("extends", f"goes in a circle: {' → '.join((*circle, parent_name))}")
+        parent = _read_row(parent_name, rows, models, profile, base, circle)
+    models[name] = _row(name, table, parent, base)
+    return models[name]
+
+
+def _row(name: str, table: Table, parent: Model, base: Path) -> Model:
+    engine = cast(Engine, table.choice("engine", ENGINES, parent.engine))
+    if parent.weights == "" and engine != "url":
+        table.must_have("weights")
+    _fits_engine(table, engine, parent)
+    arguments = _arguments(table, parent)
+    interpreter = table.text("engine_python", parent.engine_python)
+    max_model_len = table.integer("max_model_len", parent.max_model_len, low=1)
+    sampling = _sampling(table.table("sampling"), parent.sampling)
+    if max_model_len is not None and sampling.max_tokens >= max_model_len:
+        raise (table.table("sampling") if "sampling" in table else table).mistake(
+            "max_tokens" if "sampling" in table else "max_model_len",
+            f"max_tokens ({sampling.max_tokens}) must be less than max_model_len ({max_model_len}), "
+            "which also holds the prompt",
+        )
+    return Model(
+        name=name,
+        profile=parent.profile,
+        weights=_path(table.text("weights", parent.weights), base),
+        engine=engine,
+        revision=table.text("revision", parent.revision if "weights" not in table else None),
+        engine_python=_path(interpreter, base) if interpreter else None,
+        arguments=arguments,
+        environment={**parent.environment, **_environment(table.table("environment"))},
+        dtype=table.choice("dtype", DTYPES, parent.dtype),
+        quantization=table.text("quantization", parent.quantization),
+        max_model_len=max_model_len,
+        gpus=_gpus(table, parent, arguments),
+        gpu_memory_fraction=table.number(
+            "gpu_memory_fraction", parent.gpu_memory_fraction, low=0.0, high=1.0, above=True
+        ),
+        memory_needed_bytes=_bytes(
+            table.quantity("memory_needed", "bytes", None), parent.memory_needed_bytes
+        ),
+        ready_timeout_s=table.quantity("ready_timeout", "s", parent.ready_timeout_s, low=1.0),
+        trust_remote_code=table.boolean("trust_remote_code", parent.trust_remote_code),
+        base_url=_url(table, parent.base_url),
+        served_name=table.text("served_name", parent.served_name),
+        api_key_env=table.text("api_key_env", parent.api_key_env),
+        damage=_damage(table, parent.damage),
+        sampling=sampling,
+        rules=_rules(table.table("rules"), parent.rules),
+    )
+
+
+def _fits_engine(table: Table, engine: Engine, parent: Model) -> None:
+    if engine == "url":
+        if parent.base_url is None:
+            table.must_have("base_url")
+        for key in _START_KEYS:
+            if key in table:
+                raise table.mistake(key, 'a row with engine = "url" starts nothing that could take it')
+    else:
+        for key in ("base_url", "api_key_env"):
+            if key in table:
+                raise table.mistake(key, f'needs engine = "url", the engine is "{engine}"')
+
+
+def _arguments(table: Table, parent: Model) -> tuple[str, ...]:
+    if "arguments" in table and "add_arguments" in table:
+        raise table.mistake("add_arguments", "adds to the arguments of the extended row; give one of the two")
+    for key in ("arguments", "add_arguments"):
+        for argument in table.texts(key, ()):
+            if remedy := _SAID_ELSEWHERE.get(argument.split("=")[0]):
+                raise table.mistake(key, f"{argument.split('=')[0]} is not an argument of a row: {remedy}")
+    return (*table.texts("arguments", parent.arguments), *table.texts("add_arguments", ()))
+
+
+def _gpus(table: Table, parent: Model, arguments: tuple[str, ...]) -> int:
+    """GPUs of the row: as stated, which must be the product of the parallel sizes, or 0 (the CPU)."""
+    sizes: dict[str, int] = {}
+    for option, value in _option_values(arguments):
+        if option in _PARALLEL:
+            if not value.isdecimal() or int(value) < 1:
+                raise table.mistake(
+                    "arguments", f"{option} must be followed by a positive integer, not {value!r}"
+                )
+            sizes[_PARALLEL[option]] = int(value)
+    product = 1
+    for size in sizes.values():
+        product *= size
+    inherited = parent.gpus if arguments == parent.arguments else (0 if parent.gpus == 0 else product)
+    gpus = table.integer("gpus", inherited, low=0)
+    if gpus not in (0, product):
+        raise table.mistake("gpus", f"must be {product}, the product of the parallel sizes in arguments")
+    return gpus
+
+
+def _option_values(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Each option with its value, written ``--name value`` or ``--name=value``."""
+    for i, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        yield option, value if equals else (arguments[i + 1] if i + 1 < len(arguments) else "")
+
+
+def _environment(table: Table) -> dict[str, str]:
+    for key, value in table.values.items():
+        if not isinstance(value, str):
+            raise table.mistake(key, f'must be a string; write "{str(value).lower()}"')
+    return dict(table.values)
+
+
+def _sampling(table: Table, parent: Sampling) -> Sampling:
+    table.only(_SAMPLING_KEYS)
+    return Sampling(
+        temperature=table.number("temperature", parent.temperature, low=0.0, high=2.0),
+        top_p=table.number("top_p", parent.top_p, low=0.0, high=1.0, above=True),
+        max_tokens=table.integer("max_tokens", parent.max_tokens, low=1),
+        seed=table.integer("seed", parent.seed, low=0),
+    )
+
+
+def _rules(table: Table, parent: PromptRules) -> PromptRules:
+    table.only(_RULE_KEYS)
+    return PromptRules(
+        protocol=cast(Protocol, table.choice("protocol", ("chat", "few-shot"), parent.protocol)),
+        system=table.text("system", parent.system),
+        instruction=table.text("instruction", parent.instruction),
+        instruction_zh=table.text("instruction_zh", parent.instruction_zh),
+        thinking=table.boolean("thinking", parent.thinking),
+        temperature=table.pair("temperature", parent.temperature, low=0.0, high=2.0),
+    )
+
+
+def _damage(table: Table, parent: Damage | None) -> Damage | None:
+    if "damage" not in table:
+        return parent
+    damage = table.table("damage")
+    damage.only(("seed", "amount"))
+    damage.must_have("seed", "amount")
+    return Damage(
+        seed=damage.integer("seed", 0, low=0),
+        amount=damage.number("amount", 0.0, low=0.0, high=10.0, above=True),
+    )
+
+
+def _url(table: Table, parent: str | None) -> str | None:
+    url = table.text("base_url", parent)
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise table.mistake("base_url", "must begin with http:// or https://, as in http://127.0.0.1:8000")
+    return None if url is None else url.rstrip("/").removesuffix("/v1")
+
+
+def _bytes(value: float | None, parent: int | None) -> int | None:
+    return parent if value is None else round(value)
+
+
+def _path(value: str, base: Path) -> str:
+    """``value`` with a leading ``./``, ``../`` or ``~`` resolved; hub ids and absolute paths as they are."""
+    if not value.startswith((".", "~")):
+        return value
+    path = Path(value).expanduser()
+    # Not resolve(): the python of a virtual environment is a link, and means something only where it stands.
+    return str(path if path.is_absolute() else Path(os.path.abspath(base / path)))  # noqa: PTH100

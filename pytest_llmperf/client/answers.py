@@ -1,0 +1,188 @@
+"""Many requests at a bounded concurrency, each to one answer: for accuracy and rules, not for the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_llmperf.client import loop
+from pytest_llmperf.client.body import lint, path_of, streaming
+from pytest_llmperf.client.endpoint import Endpoint
+from pytest_llmperf.client.openai_stream import trace_of
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.reply import now
+from pytest_llmperf.client.trace import Outcome, Trace
+from pytest_llmperf.errors import WrongServer
+from pytest_llmperf.serving.server import Server
+
+_REFUSED = (401, 403, 404)
+"""The key or the model is wrong: no further request can fare better."""
+_PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
+"""Statuses that another try may change. The rest (a prompt that is too long) is the request's own fault."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one request. Judge an answer only if ``ok``; anything else says nothing about the
+    model."""
+
+    index: int
+    """Position of the request in the list that was given."""
+    text: str
+    """Content without separately streamed reasoning; ``<think>…</think>`` in the content stays in it."""
+    reasoning: str
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    outcome: Outcome
+    error: str
+    attempts: int
+    """Sendings; 0 if the server was given up before this one's turn."""
+    seconds: float
+    """Last sending → end, seconds; not a latency to report, the load was whatever it was."""
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome is Outcome.OK
+
+
+@dataclass(frozen=True)
+class Retries:
+    """When to send again after an infrastructure error. A model's answer is never asked for again."""
+
+    attempts: int = 4
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 8.0
+    give_up_after: int = 3
+    """So many requests in a row, times the concurrency, without one success: the rest is not sent."""
+
+    def wait_s(self, attempt: int) -> float:
+        """Exponential, with jitter so that a crowd doesn't come back as a crowd."""
+        longest = min(self.longest_wait_s, self.first_wait_s * 2.0 ** (attempt - 1))
+        return longest * random.uniform(0.5, 1.0)
+
+
+def complete_all(
+    server: Server,
+    requests: Sequence[Mapping[str, Any]],
+    *,
+    concurrency: int = 32,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_answer: Callable[[Answer], None] | None = None,
+    timeout_s: float = 600.0,
+    retries: Retries | None = None,
+    extra_fields: Sequence[str] = (),
+) -> list[Answer]:
+    """One answer a request, in the order of the requests.
+
+    ``requests`` are bodies for chat (``messages``) or completions (``prompt``); ``model`` and the streaming
+    options are filled in. ``on_progress(done, total)`` and ``on_answer`` (as they come, so that an
+    interrupted run keeps them) are called from the client's thread. Raises ``UsageError`` for a field the
+    server would ignore, before anything is sent, and ``WrongServer`` if the server refuses the key or does
+    not know the model.
+    """
+    if concurrency < 1:
+        raise ValueError(f"concurrency is {concurrency}; need at least 1")
+    bodies = [streaming(lint({"model": server.model, **request}, extra=extra_fields)) for request in requests]
+    if not bodies:
+        return []
+    run = _Completion(server, bodies, retries or Retries(), timeout_s, concurrency, on_progress, on_answer)
+    return loop.run(run.all)
+
+
+class _Completion:
+    def __init__(
+        self,
+        server: Server,
+        bodies: Sequence[dict[str, Any]],
+        retries: Retries,
+        timeout_s: float,
+        concurrency: int,
+        on_progress: Callable[[int, int], None] | None,
+        on_answer: Callable[[Answer], None] | None,
+    ) -> None:
+        self.server, self.bodies, self.retries, self.timeout_s = server, bodies, retries, timeout_s
+        self.workers = min(concurrency, len(bodies))
+        self.on_progress, self.on_answer = on_progress, on_answer
+        self.answers: list[Answer | None] = [None] * len(bodies)
+        self.waiting = iter(range(len(bodies)))
+        self.done = 0
+        self.failed_in_a_row = 0
+        self.last_error = ""
+
+    async def all(self) -> list[Answer]:
+        async with Pool(Endpoint.of(self.server), timeout_s=self.timeout_s) as pool:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(self.workers):
+                        group.create_task(self._worker(pool))
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+        return [answer for answer in self.answers if answer is not None]
+
+    async def _worker(self, pool: Pool) -> None:
+        for index in self.waiting:
+            if self.failed_in_a_row >= self.retries.give_up_after * self.workers:
+                failed = f"{self.failed_in_a_row} requests in a row failed"
+                error = f"not sent: {failed}, the last with: {self.last_error}"
+                answer = Answer(index, "", "", None, None, None, None, Outcome.CONNECT_ERROR, error, 0, 0.0)
+            else:
+                answer = await self._one(pool, index)
+                self.failed_in_a_row = self.failed_in_a_row + 1 if _passing(answer) else 0
+                self.last_error = answer.error or self.last_error
+            self.answers[index] = answer
+            self.done += 1
+            if self.on_answer:
+                self.on_answer(answer)
+            if self.on_progress:
+                self.on_progress(self.done, len(self.bodies))
+
+    async def _one(self, pool: Pool, index: int) -> Answer:
+        body = self.bodies[index]
+        request = pool.endpoint.request("POST", path_of(body), body)
+        attempt = 0
+        while True:
+            attempt += 1
+            reply = await pool.send(request)
+            if reply.status in _REFUSED:
+                self._refused(reply.status, trace_of(reply).error)
+            answer = replace(_answer(trace_of(reply, index)), attempts=attempt)
+            if attempt >= self.retries.attempts or not _passing(answer):
+                return answer
+            await asyncio.sleep(self.retries.wait_s(attempt))
+
+    def _refused(self, status: int, error: str) -> None:
+        if status == 404:
+            asked = f"model {self.server.model!r} at {self.server.base_url}"
+            raise WrongServer(f"the server does not serve {asked}: {error}")
+        raise WrongServer(f"the server at {self.server.base_url} refuses the API key: {error}")
+
+
+def _answer(trace: Trace) -> Answer:
+    return Answer(
+        index=trace.index,
+        text=trace.text,
+        reasoning=trace.reasoning_text,
+        finish_reason=trace.finish_reason,
+        prompt_tokens=trace.prompt_tokens,
+        completion_tokens=trace.completion_tokens,
+        cached_tokens=trace.cached_tokens,
+        outcome=trace.outcome,
+        error=trace.error,
+        attempts=1,
+        seconds=max(0.0, (trace.end_s or now()) - trace.sent_s),
+    )
+
+
+def _passing(answer: Answer) -> bool:
+    """Whether the failure may pass by itself."""
+    if answer.outcome is Outcome.HTTP_ERROR:
+        return any(answer.error.startswith(f"HTTP {status}:") for status in _PASSING)
+    if answer.outcome is Outcome.TIMEOUT:
+        # Text was coming: a model that loops for ever would loop again, and take the time again.
+        return not (answer.text or answer.reasoning)
+    return answer.outcome in (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR)

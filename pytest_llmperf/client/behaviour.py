@@ -1,0 +1,29 @@
+"""openai's own client, for tests of what a server says: never for the clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.serving.server import Server
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+
+def openai_client(server: Server, *, timeout_s: float = 300.0) -> OpenAI:
+    """A synchronous ``openai.OpenAI`` on that server; close it, or use it in ``with``.
+
+    No retries (a test must see the first answer), no proxies and no keys from the environment.
+    """
+    import openai
+
+    return openai.OpenAI(
+        base_url=f"{server.base_url}/v1",
+        # openai refuses None, and would send a key of the environment to a server that asked for none.
+        api_key=server.api_key or "none",
+        organization="",
+        project="",
+        max_retries=0,
+        timeout=timeout_s,
+        http_client=openai.DefaultHttpxClient(trust_env=False, timeout=timeout_s),
+    )

@@ -1,0 +1,218 @@
+"""One keep-alive HTTP/1.1 connection: the only code that runs while the clock does.
+
+On the hot path there is one timestamp per socket read, taken before anything else, and httptools (the C
+parser of Node) taking the chunked encoding apart. Events, JSON and text are for later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import httptools
+
+from pytest_llmperf.client.endpoint import Endpoint
+from pytest_llmperf.client.reply import Ending, Reply, now
+
+if TYPE_CHECKING:
+    OnLost = Callable[["Connection"], None]
+
+
+class Connection(asyncio.Protocol):
+    """Carries one request at a time; :class:`pytest_llmperf.client.pool.Pool` lends it out."""
+
+    def __init__(self, *, direct: bool = True, on_lost: OnLost | None = None) -> None:
+        self._direct = direct
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._fd = -1
+        self._reply: Reply | None = None
+        self._done: asyncio.Future[None] | None = None
+        self._parser: Any = None
+        self._read_at = 0.0
+        self._until_eof = False
+        self._sending = False
+        self.open = False
+
+    async def exchange(self, request: bytes, timeout_s: float) -> Reply:
+        """Send ``request`` and read its whole response. Never raises for what a server does: see
+        ``Reply.ending``.
+
+        After anything but a complete response with keep-alive the connection is closed (``open`` is False).
+        """
+        loop = asyncio.get_running_loop()
+        assert self._transport is not None
+        assert self._reply is None, "a connection carries one request at a time"
+        reply = self._reply = Reply()
+        done = self._done = loop.create_future()
+        self._parser = httptools.HttpResponseParser(self)
+        self._until_eof = True
+        timer = loop.call_later(timeout_s, self._expire, timeout_s)
+        try:
+            self._send(request)
+            await done
+        except BaseException:
+            self._reply = None
+            self.abort()
+            raise
+        finally:
+            timer.cancel()
+        return reply
+
+    def _send(self, request: bytes) -> None:
+        transport, reply = self._transport, self._reply
+        assert transport is not None
+        assert reply is not None
+        rest = request
+        # Before the system call, not after it: on loopback the server often wakes up inside it, and a client
+        # that is preempted there would report less than the truth.
+        reply.sent_s = now()
+        if self._fd >= 0:
+            # uvloop writes at the end of the loop's turn, behind the other workers' writes: straight to the
+            # socket instead, which is empty and non-blocking, so that sent_s is true to a few microseconds.
+            try:
+                rest = request[os.write(self._fd, request) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._finish(Ending.CUT, f"sending failed: {error}")
+                self.abort()
+                return
+        if rest:
+            transport.write(rest)
+            self._sending = transport.get_write_buffer_size() > 0
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(0)
+        if self._direct:
+            self._fd = transport.get_extra_info("socket").fileno()
+        self.open = True
+
+    def resume_writing(self) -> None:
+        if self._sending and self._reply is not None:
+            self._sending = False
+            self._reply.sent_s = now()
+
+    def data_received(self, data: bytes) -> None:
+        self._read_at = now()
+        reply = self._reply
+        if reply is None:
+            # Nothing was asked: what comes belongs to no request, and would be taken for the next one's.
+            self.abort()
+            return
+        reply.received = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._finish(Ending.MALFORMED, f"not HTTP/1.1 ({error}): {data[:80]!r}")
+            self.abort()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open = False
+        self._fd = -1
+        reply = self._reply
+        if reply is not None:
+            self._read_at = now()
+            if reply.headers_s is not None and self._until_eof and exc is None:
+                self._finish(Ending.COMPLETE, "")
+            else:
+                got = len(reply.body)
+                why = f": {exc}" if exc else ""
+                self._finish(
+                    Ending.CUT, f"the server closed the connection after {got} bytes of the body{why}"
+                )
+        if self._on_lost is not None:
+            self._on_lost(self)
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self._reply is None:
+            # A second response in the same read: nobody asked for it.
+            self.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reply is None:
+            return
+        key = name.decode("latin-1").lower()
+        if key in ("content-length", "transfer-encoding"):
+            self._until_eof = False
+        self._reply.headers[key] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self._reply is None:
+            return
+        self._reply.headers_s = self._read_at
+        self._reply.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        reply = self._reply
+        if reply is None:
+            return
+        reply.body += body
+        reply.times.append(self._read_at)
+        reply.ends.append(len(reply.body))
+
+    def on_message_complete(self) -> None:
+        if self._reply is None:
+            return
+        if 100 <= self._reply.status < 200:
+            # An interim response; the real one follows.
+            self._reply.headers.clear()
+            self._reply.headers_s = None
+            self._until_eof = True
+            return
+        if not self._parser.should_keep_alive():
+            self.abort()
+        self._finish(Ending.COMPLETE, "")
+
+    # endings
+
+    def abort(self) -> None:
+        """Close at once, without waiting for unsent bytes."""
+        self.open = False
+        self._fd = -1
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _expire(self, timeout_s: float) -> None:
+        if self._reply is None:
+            return
+        self._read_at = now()
+        got = len(self._reply.body)
+        self._finish(
+            Ending.TIMEOUT, f"no complete response within {timeout_s:g} s ({got} bytes of the body came)"
+        )
+        self.abort()
+
+    def _finish(self, ending: Ending, detail: str) -> None:
+        reply, self._reply = self._reply, None
+        if reply is None or self._done is None:
+            return
+        reply.ending, reply.detail = ending, detail
+        reply.end_s = self._read_at if reply.received else now()
+        if not self._done.done():
+            self._done.set_result(None)
+
+
+async def connect(endpoint: Endpoint, timeout_s: float, on_lost: OnLost | None = None) -> Connection:
+    """A new connection. Raises ``OSError`` (also for TLS) or ``TimeoutError`` when there is none."""
+    loop = asyncio.get_running_loop()
+    context = endpoint.context()
+    async with asyncio.timeout(timeout_s):
+        _, connection = await loop.create_connection(
+            lambda: Connection(direct=context is None, on_lost=on_lost),
+            endpoint.host,
+            endpoint.port,
+            ssl=context,
+            server_hostname=endpoint.host if context else None,
+        )
+    return connection

@@ -1,0 +1,107 @@
+"""Keep-alive connections to one server, and the rule for stale ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from pytest_llmperf.client.connection import Connection, connect
+from pytest_llmperf.client.endpoint import Endpoint
+from pytest_llmperf.client.reply import Ending, Reply, now
+
+
+class Pool:
+    """As many connections as there are requests in flight; the most recently used one is lent first.
+
+    Use as ``async with Pool(endpoint) as pool``. It belongs to one event loop.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, timeout_s: float = 600.0, connect_timeout_s: float = 10.0
+    ) -> None:
+        self.endpoint = endpoint
+        self.timeout_s = timeout_s
+        self.connect_timeout_s = connect_timeout_s
+        self.opened = 0
+        """Connections made so far."""
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+
+    async def open(self, count: int) -> None:
+        """Have ``count`` idle connections, so that a load begins with requests and not with handshakes.
+
+        Raises ``OSError`` or ``TimeoutError`` if the server takes none.
+        """
+        missing = count - len(self._idle)
+        if missing > 0:
+            self._idle += await asyncio.gather(*(self._connect() for _ in range(missing)))
+
+    async def send(self, request: bytes, timeout_s: float | None = None) -> Reply:
+        """Send on an idle connection or a new one; a response of any kind is a result, not an exception.
+
+        A server may close an idle connection at the moment it is used. If that happened (a kept connection
+        was cut and *no byte* of a response came), the request goes out once more on a new connection. It is
+        never sent twice in any other case: a generation that began must not run twice.
+        """
+        limit = self.timeout_s if timeout_s is None else timeout_s
+        resent = False
+        while self._idle:
+            kept = self._idle.pop()
+            if not kept.open:
+                continue
+            reply = await self._exchange(kept, request, limit)
+            if reply.ending is not Ending.CUT or reply.received:
+                return reply
+            resent = True
+            break
+        started = now()
+        try:
+            connection = await self._connect()
+        except (OSError, TimeoutError) as error:
+            where = f"{self.endpoint.host}:{self.endpoint.port}"
+            detail = f"no connection to {where}: {str(error) or f'none within {self.connect_timeout_s:g} s'}"
+            return Reply(
+                sent_s=started, end_s=now(), ending=Ending.CONNECT_ERROR, detail=detail, resent=resent
+            )
+        reply = await self._exchange(connection, request, limit)
+        reply.resent = resent
+        return reply
+
+    async def fetch(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float | None = None
+    ) -> Reply:
+        """One request that is not timed: ``/tokenize``, ``/metrics``, ``/v1/models``."""
+        return await self.send(self.endpoint.request(method, path, body), timeout_s)
+
+    async def close(self) -> None:
+        for connection in tuple(self._all):
+            connection.abort()
+        self._idle.clear()
+        while self._all:
+            # connection_lost is called on the loop's next turn; leaving before would leak the sockets.
+            await asyncio.sleep(0)
+
+    async def __aenter__(self) -> Pool:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _connect(self) -> Connection:
+        connection = await connect(self.endpoint, self.connect_timeout_s, self._lost)
+        self.opened += 1
+        self._all.add(connection)
+        return connection
+
+    async def _exchange(self, connection: Connection, request: bytes, timeout_s: float) -> Reply:
+        reply = await connection.exchange(request, timeout_s)
+        if connection.open:
+            self._idle.append(connection)
+        return reply
+
+    def _lost(self, connection: Connection) -> None:
+        self._all.discard(connection)

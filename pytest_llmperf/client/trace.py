@@ -1,0 +1,77 @@
+"""What is kept of one request: every timestamp, and what the server said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a request ended, seen from the client."""
+
+    OK = "ok"
+    HTTP_ERROR = "http_error"
+    """Status other than 200; ``error`` holds status and body."""
+    STREAM_ERROR = "stream_error"
+    """An error object inside the stream, or bytes that are not an event stream."""
+    CUT = "cut"
+    """The connection ended before ``[DONE]`` or a finish reason."""
+    TIMEOUT = "timeout"
+    CONNECT_ERROR = "connect_error"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One streamed chunk that carried visible text (content or reasoning)."""
+
+    time_s: float
+    """On the same monotonic clock as ``Trace.sent_s``; the time of the socket read that completed it."""
+    text: str
+    reasoning: bool = False
+    """True if the text came in ``reasoning_content`` or ``reasoning``."""
+    tokens: int | None = None
+    """Tokens in this chunk, if the server said so (``usage`` in every chunk, or logprobs); None: unknown."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One request. All times in seconds on one monotonic clock of the client process."""
+
+    index: int
+    intended_s: float
+    """When it should have been sent (equal to ``sent_s`` in a closed loop)."""
+    sent_s: float
+    """When the last byte of the request was handed to the socket."""
+    headers_s: float | None
+    arrivals: tuple[Arrival, ...]
+    end_s: float
+    outcome: Outcome
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    error: str = ""
+    events: Sequence[str] = field(default=(), repr=False)
+    """Raw ``data:`` payloads in order, for behaviour tests; may be empty."""
+    last_token_s: float | None = None
+    """When the chunk came in which the server's own count of tokens last grew (it may have no text: a stop
+    token); None if the server does not count in every chunk."""
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome is Outcome.OK
+
+    @property
+    def text(self) -> str:
+        """Content without separately streamed reasoning."""
+        return "".join(a.text for a in self.arrivals if not a.reasoning)
+
+    @property
+    def reasoning_text(self) -> str:
+        return "".join(a.text for a in self.arrivals if a.reasoning)
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Request written → first visible token; None if none came."""
+        return self.arrivals[0].time_s - self.sent_s if self.arrivals else None

@@ -1,0 +1,97 @@
+"""What all estimands share: they carry a judge, and refuse every use that would not be a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
+
+from pytest_llmperf.gates.bound import Bound, Incomparable, Points, bound_of
+from pytest_llmperf.gates.decision import invalid
+from pytest_llmperf.gates.judgement import Judge, Judgement, strict
+from pytest_llmperf.gates.verdict import Verdict
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Estimand:
+    """Something measured that can be compared with a bound; the comparison is the gate.
+
+    ``<`` means ``<=`` and ``>`` means ``>=``: no data tell the two apart. ``a <= x <= b`` is two gates, and
+    both must pass. Truth value and ``==`` raise ``TypeError``, since neither is a gate.
+    """
+
+    judge: Judge = field(default=strict, repr=False)
+    unusable: str = ""
+    """Why these data must not be judged whatever they say (a warm cache, a client that could not keep up)."""
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"{self.label} is not true or false: compare it, e.g. {self.example}")
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError(
+            f"{self.label} cannot be equal to a number, it has an interval: write e.g. {self.example}"
+        )
+
+    def __ne__(self, other: object) -> NoReturn:
+        raise TypeError(
+            f"{self.label} cannot differ from a number, it has an interval: write e.g. {self.example}"
+        )
+
+    __hash__ = object.__hash__
+
+    def __lt__(self, other: object) -> Judgement:
+        return self.__le__(other)
+
+    def __gt__(self, other: object) -> Judgement:
+        return self.__ge__(other)
+
+    def __le__(self, other: object) -> Judgement:
+        raise NotImplementedError
+
+    def __ge__(self, other: object) -> Judgement:
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """The metric's name."""
+        raise NotImplementedError
+
+    @property
+    def example(self) -> str:
+        """A comparison that works, for error messages."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        """How many data there are."""
+        raise NotImplementedError
+
+    def _against(self, other: object, unit: str, gate: Callable[[float], Verdict]) -> Judgement:
+        """Judge by ``gate`` against the value of ``other``, unless there is no such value or no usable
+        data.
+        """
+        if isinstance(other, Estimand):
+            raise TypeError(
+                f"{self.label} is compared with {other.label} without a margin: write {self.example}"
+            )
+        return self._judged(bound_of(other, unit, metric=self.label), unit, gate)
+
+    def _judged(
+        self,
+        bound: Bound | Points | Incomparable,
+        unit: str,
+        gate: Callable[[float], Verdict],
+        *,
+        also: str = "",
+    ) -> Judgement:
+        value = None
+        if not isinstance(bound, Incomparable):
+            value = bound.share if isinstance(bound, Points) else float(bound.value)
+        if reason := self.unusable or also:
+            verdict = invalid(self.label, reason, bound=value, n=self.size, unit=unit)
+        elif isinstance(bound, Incomparable):
+            verdict = invalid(self.label, bound.why, n=self.size, unit=unit)
+        else:
+            assert value is not None, "only Incomparable has none"
+            verdict = gate(value)
+        return self.judge(replace(verdict, origin=bound.origin))

@@ -1,0 +1,134 @@
+"""The one rule by which bounds become a verdict, and the sentence that says so.
+
+PASS when the bound on the unfavourable side meets the target, FAIL when the bound on the favourable side
+misses it, else INCONCLUSIVE. Both bounds are one-sided at 1 − alpha, so each of the two wrong decisions has
+at most the probability alpha at the target, and less everywhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.gates.wording import about, beside, percent, plural, show, target
+
+ALPHA = 0.05
+"""Probability of a wrong PASS, and of a wrong FAIL, when the truth is exactly at the target."""
+MAX_LOST_SHARE = 0.02
+"""Infrastructure errors above this share make a gate INVALID: lost items are seldom lost at random, and more
+of them than this could hide or feign the three points that an accuracy margin is about."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A point, its two one-sided bounds and how they were made; all in ``unit``."""
+
+    metric: str
+    unit: str
+    observed: float
+    low: float
+    high: float
+    n: int
+    noun: str
+    method: str
+
+
+def status_of(low: float, high: float, bound: float, *, at_least: bool) -> Status:
+    """The rule above; ``at_least``: high values are good."""
+    if at_least:
+        return Status.PASS if low >= bound else Status.FAIL if high < bound else Status.INCONCLUSIVE
+    return Status.PASS if high <= bound else Status.FAIL if low > bound else Status.INCONCLUSIVE
+
+
+def verdict_of(
+    estimate: Estimate,
+    bound: float,
+    *,
+    at_least: bool,
+    bound_name: str,
+    alpha: float,
+    p_value: float | None,
+    n_needed: int | None,
+    candidate: float | None = None,
+    baseline: float | None = None,
+    level_unit: str = "",
+    detail: str = "",
+    aside: str = "",
+) -> Verdict:
+    """Decide, and say so: ``accuracy 0.652 (n = 400 items, 95 % upper bound 0.690) is below the floor
+    0.74``.
+    """
+    e = estimate
+    status = status_of(e.low, e.high, bound, at_least=at_least)
+    n_needed = enough(n_needed, e.n) if status is Status.INCONCLUSIVE else None
+    confidence = percent(1.0 - alpha)
+    low, high = (beside(end, bound, e.unit) for end in (e.low, e.high))
+    lower, upper = f"{confidence} lower bound {low}", f"{confidence} upper bound {high}"
+    goal = f"the {bound_name} {target(bound, e.unit)}"
+    if status is Status.INCONCLUSIVE:
+        evidence = f"{confidence} bounds {low} and {high}"
+        tail = f"is not decided against {goal}{would_decide(n_needed, e.noun)}"
+    elif status is Status.PASS:
+        evidence, tail = (lower, f"reaches {goal}") if at_least else (upper, f"stays within {goal}")
+    else:
+        evidence, tail = (upper, f"is below {goal}") if at_least else (lower, f"is above {goal}")
+    counted = plural(e.n, e.noun)
+    why = f"{e.metric} {show(e.observed, e.unit)} ({aside}n = {counted}, {evidence}) {tail}"
+    return Verdict(
+        status=status,
+        metric=e.metric,
+        observed=e.observed,
+        interval=(e.low, e.high),
+        bound=bound,
+        n=e.n,
+        n_needed=n_needed,
+        method=e.method,
+        why=why,
+        unit=e.unit,
+        candidate=candidate,
+        baseline=baseline,
+        detail=detail,
+        p_value=p_value,
+        level_unit=level_unit,
+    )
+
+
+def invalid(
+    metric: str,
+    why: str,
+    *,
+    bound: float | None = None,
+    n: int = 0,
+    n_needed: int | None = None,
+    unit: str = "",
+    method: str = "not judged",
+    detail: str = "",
+) -> Verdict:
+    """The verdict on data that cannot be judged; ``why`` follows the metric in one sentence."""
+    kept = bound if bound is not None and math.isfinite(bound) else None
+    return Verdict(
+        Status.INVALID, metric, None, None, kept, n, n_needed, method, f"{metric}: {why}", unit, detail=detail
+    )
+
+
+def enough(n_needed: int | None, n: int) -> int | None:
+    """An undecided gate needs more data than it had, whatever the approximation says."""
+    return None if n_needed is None else max(n_needed, n + 1)
+
+
+def would_decide(n_needed: int | None, noun: str) -> str:
+    """Second half of an INCONCLUSIVE sentence."""
+    if n_needed is None:
+        return ": the truth seems to lie too close to it for any practical amount of data"
+    return f": about {about(n_needed)} {noun}s would decide it"
+
+
+def too_many_lost(lost: int, asked: int, allowed: float, noun: str) -> str | None:
+    """The sentence for too many infrastructure errors; None when their share is allowed."""
+    if asked and lost / asked > allowed:
+        return (
+            f"{lost} of {plural(asked, noun)} ended in infrastructure errors "
+            f"({percent(lost / asked)}, allowed {percent(allowed)}), which say nothing of the model"
+        )
+    return None

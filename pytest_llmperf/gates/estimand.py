@@ -1,0 +1,48 @@
+"""What suites write on the two sides of a comparison, under one name.
+
+``Share`` (accuracy, behaviour rates), ``Series`` and its ``Quantile`` (latencies), ``Ratio`` (interleaved
+rounds) and ``Scalar`` (measured once) hold data that is already there; comparing one with a bound makes a
+verdict, hands it to the estimand's judge, and gives a ``Judgement`` to assert.
+"""
+
+from __future__ import annotations
+
+from pytest_llmperf.gates.bound import Bound, Incomparable, Points, points
+from pytest_llmperf.gates.comparable import Estimand
+from pytest_llmperf.gates.judgement import (
+    GateError,
+    GateFailed,
+    GateInconclusive,
+    GateInvalid,
+    Judge,
+    Judgement,
+    Policy,
+    strict,
+)
+from pytest_llmperf.gates.ratio import Ratio
+from pytest_llmperf.gates.scalar import Scalar, ScaledScalar
+from pytest_llmperf.gates.series import Quantile, Series
+from pytest_llmperf.gates.share import Share, ShiftedShare
+
+__all__ = [
+    "Bound",
+    "Estimand",
+    "GateError",
+    "GateFailed",
+    "GateInconclusive",
+    "GateInvalid",
+    "Incomparable",
+    "Judge",
+    "Judgement",
+    "Points",
+    "Policy",
+    "Quantile",
+    "Ratio",
+    "Scalar",
+    "ScaledScalar",
+    "Series",
+    "Share",
+    "ShiftedShare",
+    "points",
+    "strict",
+]

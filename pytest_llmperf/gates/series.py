@@ -1,0 +1,118 @@
+"""Samples of one metric (a latency per request, a throughput per round), judged by their quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+from pytest_llmperf.gates.comparable import Estimand
+from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
+from pytest_llmperf.gates.judgement import Judgement
+from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.within import within
+from pytest_llmperf.stats import order_statistics
+
+
+@dataclass(frozen=True, eq=False)
+class Series(Estimand):
+    """All samples of one metric, in ``unit``; None, and ``errors`` beside them, are requests that failed.
+
+    It is compared through ``.p50``, ``.p95``, ``.p99`` or ``.quantile(q)``. There is no ``.mean`` on purpose:
+    the mean of a latency follows its few slowest requests, and no interval for it holds at these sample
+    sizes.
+    """
+
+    metric: str
+    samples: Sequence[float | None] = field(repr=False)
+    unit: str
+    groups: Sequence[Hashable] | None = field(default=None, repr=False)
+    """What each sample has in common with others (its round, its request); None: all are independent."""
+    errors: int = 0
+    noun: str = "sample"
+    alpha: float = ALPHA
+    max_error_share: float = MAX_LOST_SHARE
+
+    @property
+    def label(self) -> str:
+        return self.metric
+
+    @property
+    def example(self) -> str:
+        return f"{self.metric}.p95 <= 0.25"
+
+    @property
+    def size(self) -> int:
+        return len(self.samples)
+
+    @property
+    def p50(self) -> Quantile:
+        return self.quantile(0.50)
+
+    @property
+    def p95(self) -> Quantile:
+        return self.quantile(0.95)
+
+    @property
+    def p99(self) -> Quantile:
+        return self.quantile(0.99)
+
+    def quantile(self, q: float) -> Quantile:
+        """The q-quantile, 0 < q < 1; ``ValueError`` outside."""
+        if not 0.0 < q < 1.0:
+            raise ValueError(f"a quantile lies between 0 and 1, both excluded, not at {q}")
+        return Quantile(self, q, judge=self.judge, unusable=self.unusable)
+
+    def __le__(self, other: object) -> Judgement:
+        raise TypeError(f"{self.metric} is many samples: say which quantile is meant, e.g. {self.example}")
+
+    __ge__ = __le__
+
+
+@dataclass(frozen=True, eq=False)
+class Quantile(Estimand):
+    """One quantile of a :class:`Series`: ``ttft.p95 <= 0.25``, ``throughput.p50 >= 1000``."""
+
+    series: Series
+    q: float
+
+    @property
+    def label(self) -> str:
+        return f"{self.series.metric} p{100 * self.q:.6g}"
+
+    @property
+    def example(self) -> str:
+        return (
+            f"{self.series.metric}.p{100 * self.q:.6g} <= 0.25, or the ratio of two interleaved measurements"
+        )
+
+    @property
+    def size(self) -> int:
+        return self.series.size
+
+    @property
+    def value(self) -> float | None:
+        """The observed quantile, for printing; None when nothing was measured."""
+        values = [value for value in self.series.samples if value is not None]
+        return order_statistics.quantile(values, self.q) if values else None
+
+    def __le__(self, other: object) -> Judgement:
+        return self._against(other, self.series.unit, lambda budget: self._gate(budget, at_least=False))
+
+    def __ge__(self, other: object) -> Judgement:
+        return self._against(other, self.series.unit, lambda floor: self._gate(floor, at_least=True))
+
+    def _gate(self, budget: float, *, at_least: bool) -> Verdict:
+        series = self.series
+        return within(
+            series.metric,
+            series.samples,
+            budget,
+            q=self.q,
+            unit=series.unit,
+            at_least=at_least,
+            groups=series.groups,
+            errors=series.errors,
+            alpha=series.alpha,
+            max_error_share=series.max_error_share,
+            noun=series.noun,
+        )

@@ -1,0 +1,141 @@
+"""A share over items: accuracy, or how often a behaviour shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pytest_llmperf.gates.bound import Bound, Incomparable, Points, margin_of
+from pytest_llmperf.gates.comparable import Estimand
+from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
+from pytest_llmperf.gates.judgement import Judgement
+from pytest_llmperf.gates.not_worse import not_worse
+from pytest_llmperf.gates.outcomes import Outcomes, tally
+from pytest_llmperf.gates.share_gates import at_least, rate_below
+
+
+@dataclass(frozen=True, eq=False)
+class Share(Estimand):
+    """The share of True among the outcomes, by item id; None is an infrastructure error and does not count.
+
+    An item has one outcome, or a sequence of those of its K samples. What can be written::
+
+        share >= 0.74                         share <= 0.02
+        share >= other - points(3)            share <= other + points(2)
+        share.not_worse_than(other, margin=points(3))
+
+    Two shares without a margin raise ``TypeError``: equal models would fail half of the time.
+    """
+
+    metric: str
+    outcomes: Outcomes = field(repr=False)
+    noun: str = "item"
+    alpha: float = ALPHA
+    max_lost_share: float = MAX_LOST_SHARE
+
+    @property
+    def label(self) -> str:
+        return self.metric
+
+    @property
+    def example(self) -> str:
+        return f"{self.metric} >= 0.74, or {self.metric} >= other - points(3)"
+
+    @property
+    def size(self) -> int:
+        return len(self.outcomes)
+
+    @property
+    def value(self) -> float | None:
+        """The observed share (items weigh equally), for printing; None when nothing was measured."""
+        scores = tally(self.outcomes).scores.values()
+        return sum(sum(item) / len(item) for item in scores) / len(scores) if scores else None
+
+    def __ge__(self, other: object) -> Judgement:
+        if isinstance(other, ShiftedShare):
+            return self._paired(other.share, other.by, lower_is_better=False)
+        return self._against(
+            other,
+            "share",
+            lambda floor: at_least(
+                self.metric,
+                self.outcomes,
+                floor,
+                alpha=self.alpha,
+                max_lost_share=self.max_lost_share,
+                noun=self.noun,
+            ),
+        )
+
+    def __le__(self, other: object) -> Judgement:
+        if isinstance(other, ShiftedShare):
+            return self._paired(other.share, other.by, lower_is_better=True)
+        return self._against(
+            other,
+            "share",
+            lambda limit: rate_below(
+                self.metric,
+                self.outcomes,
+                limit,
+                alpha=self.alpha,
+                max_lost_share=self.max_lost_share,
+                noun=self.noun,
+            ),
+        )
+
+    def __sub__(self, margin: object) -> ShiftedShare:
+        by = margin_of(margin)
+        return ShiftedShare(self, by if isinstance(by, Incomparable) else -by)
+
+    def __add__(self, margin: object) -> ShiftedShare:
+        return ShiftedShare(self, margin_of(margin))
+
+    def not_worse_than(self, other: Share, *, margin: Points | Bound | Incomparable) -> Judgement:
+        """``self >= other - margin``, for those who prefer it in words."""
+        return self >= other - margin
+
+    def not_higher_than(self, other: Share, *, margin: Points | Bound | Incomparable) -> Judgement:
+        """``self <= other + margin``, for behaviours that nobody wants."""
+        return self <= other + margin
+
+    def _paired(self, other: Share, by: Points | Incomparable, *, lower_is_better: bool) -> Judgement:
+        sign = 1.0 if lower_is_better else -1.0
+        return self._judged(
+            by,
+            "points",
+            lambda shift: not_worse(
+                self.metric,
+                self.outcomes,
+                other.outcomes,
+                sign * shift,
+                lower_is_better=lower_is_better,
+                alpha=self.alpha,
+                max_lost_share=self.max_lost_share,
+            ),
+            also=f"baseline: {other.unusable}" if other.unusable else "",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftedShare:
+    """``share - points(3)``: another share and how far from it one may be. Only there to be compared with."""
+
+    share: Share
+    by: Points | Incomparable
+
+    def __le__(self, other: object) -> Judgement:
+        return _share(other) >= self
+
+    def __ge__(self, other: object) -> Judgement:
+        return _share(other) <= self
+
+    __lt__ = __le__
+    __gt__ = __ge__
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self.share.label} with a margin is not true or false: compare a share with it")
+
+
+def _share(other: object) -> Share:
+    if not isinstance(other, Share):
+        raise TypeError(f"a share with a margin is compared with another share, not with {other!r}")
+    return other

@@ -1,0 +1,59 @@
+"""What a gate says: one of four things, with the numbers behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """PASS and FAIL are shown by the data; the other two are not answers, and are never green."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    """The interval holds the bound: more data would decide."""
+    INVALID = "INVALID"
+    """Nothing can be concluded from these data however many: errors, no samples, a warm cache, NaN."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of one gate.
+
+    ``observed``, ``interval`` and ``bound`` are in the unit named by ``unit`` (``"share"`` for a proportion
+    in 0..1, ``"points"`` for a difference of proportions in 0..1, ``"ratio"``, ``"s"``, ``"tok/s"``,
+    ``"bytes"``). ``interval`` is the one that the decision used, None when there was none. ``n_needed``
+    estimates the data that would decide an INCONCLUSIVE one, None when unknown or already decided. ``why`` is
+    one sentence.
+    """
+
+    status: Status
+    metric: str
+    observed: float | None
+    interval: tuple[float, float] | None
+    bound: float | None
+    n: int
+    n_needed: int | None
+    method: str
+    why: str
+    unit: str = ""
+    candidate: float | None = None
+    baseline: float | None = None
+    detail: str = ""
+    """Lines below the sentence: flips, error kinds, a small table."""
+    p_value: float | None = None
+    """How surprising the data are if the bound is in truth met; None where no test was made."""
+    level_unit: str = ""
+    """Unit of ``candidate`` and ``baseline`` where it is not ``unit`` (a ratio of seconds, points of
+    shares).
+    """
+    origin: str = ""
+    """Where the bound was written: file, table and key."""
+
+    def __bool__(self) -> bool:
+        """A verdict has no truth value: four outcomes do not fit into two."""
+        raise TypeError(
+            f"a Verdict is not true or false ({self.status.value}: {self.why}); "
+            "compare its .status, or let the gate fixture judge it"
+        )

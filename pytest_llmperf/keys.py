@@ -1,0 +1,13 @@
+"""Where the plugin keeps its state: in pytest's stash, so that nested sessions never share it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_llmperf.run import Run
+
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+"""Set in ``pytest_configure`` when a catalogue is configured; absent in projects that don't use the plugin."""

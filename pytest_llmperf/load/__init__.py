@@ -1,0 +1,8 @@
+"""Load with a known shape, and what is measured under it.
+
+::
+
+    workload ─ closed_loop ─ Run (traces) ─ metrics ─ Metrics        rounds: two servers, in turn
+                   │
+               cache_check                known_truth, calibration: how wrong the client itself is
+"""

@@ -1,0 +1,67 @@
+"""How hard the client itself has to work while it measures."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pytest_llmperf.client import loop
+from pytest_llmperf.client.reply import now
+from pytest_llmperf.stats.order_statistics import quantile
+
+_LAG_EVERY_S = 0.02
+
+
+@dataclass(frozen=True)
+class ClientHealth:
+    """How hard the client itself had to work."""
+
+    cpu_s: float
+    cpu_share: float
+    """Of one core, over the window: the client's loop is one thread."""
+    lag_p99_s: float
+    """How late the loop came to a timer; a millisecond of it is the timers' own resolution."""
+    lag_max_s: float
+    loop: str
+    """``uvloop`` or ``asyncio``."""
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """A collection among pytest's objects takes tens of milliseconds: none during the window."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Watch:
+    """CPU time of this thread and lag of its loop, from now to :meth:`stop`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._cpu_s, self._began = time.thread_time(), now()
+        self._lags: list[float] = []
+        self._arm()
+
+    def _arm(self) -> None:
+        self._due = now() + _LAG_EVERY_S
+        self._timer = self._loop.call_later(_LAG_EVERY_S, self._ring)
+
+    def _ring(self) -> None:
+        self._lags.append(max(0.0, now() - self._due))
+        self._arm()
+
+    def stop(self) -> ClientHealth:
+        self._timer.cancel()
+        cpu_s, wall_s = time.thread_time() - self._cpu_s, now() - self._began
+        lags = self._lags or [0.0]
+        return ClientHealth(cpu_s, cpu_s / wall_s, quantile(lags, 0.99), max(lags), loop.loop_name())

@@ -1,0 +1,233 @@
+"""From traces to numbers; pure. All durations in seconds.
+
+* TTFT: request written → first visible token. TTFAT: → first visible text that is not thinking.
+* ITL: every gap between tokens of every request, one distribution; never a per-request mean.
+* TPOT: one value a request, (last token − first token) / tokens after the first arrival.
+* stall: the longest gap between two arrivals of one request.
+* E2EL: request written → last byte of the response.
+
+A failed request contributes to none of them; it is counted in ``errors``. What the server did not count is
+not measured: chunks are not tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.load.run import Run, errors_by_kind
+from pytest_llmperf.stats.order_statistics import quantile
+
+SERIES = ("ttft", "ttfat", "itl", "tpot", "stall", "e2el")
+_NAME = re.compile(r"(ttft|ttfat|itl|tpot|stall|e2el)(?:_p(\d{1,2}(?:\.\d+)?))?")
+_THINK_END = "</think>"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Everything measured in one run. An empty series was not measured; ``series`` and ``value`` say why."""
+
+    requests: int
+    succeeded: int
+    errors: Mapping[str, int]
+    """Failed requests by outcome."""
+    window_s: float
+    ttft_s: tuple[float, ...]
+    ttfat_s: tuple[float, ...]
+    itl_s: tuple[float, ...]
+    tpot_s: tuple[float, ...]
+    stall_s: tuple[float, ...]
+    e2el_s: tuple[float, ...]
+    output_tokens: int | None
+    """Of all successful requests, by ``usage``; None if one of them lacks it."""
+    prompt_tokens: int | None
+    spread_share: float
+    """Share of the ITL gaps that come from chunks of several tokens, whose time was spread over them
+    evenly."""
+    itl_between_chunks: bool
+    """True: the server counted tokens only at the end, and there were fewer chunks than tokens, so that the
+    gaps are between chunks. Ask for ``usage_per_chunk``."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Series (or ``throughput``) that was not measured → why."""
+
+    @property
+    def error_share(self) -> float:
+        return 1.0 - self.succeeded / self.requests
+
+    @property
+    def output_throughput(self) -> float:
+        """Tokens per second over the window. Raises ``NotMeasured`` without ``usage``."""
+        if self.output_tokens is None:
+            raise NotMeasured(self.missing["throughput"])
+        return self.output_tokens / self.window_s
+
+    @property
+    def request_throughput(self) -> float:
+        """Successful requests per second over the window."""
+        return self.succeeded / self.window_s
+
+    def series(self, name: str) -> tuple[float, ...]:
+        """The samples of ``ttft``, ``ttfat``, ``itl``, ``tpot``, ``stall`` or ``e2el``, in seconds.
+
+        Raises ``NotMeasured`` when there are none, ``ValueError`` for another name.
+        """
+        if name not in SERIES:
+            raise ValueError(f"no series {name!r}; there are {', '.join(SERIES)}")
+        samples: tuple[float, ...] = getattr(self, f"{name}_s")
+        if not samples:
+            raise NotMeasured(self.missing.get(name, f"{name} was not measured: no request has a value"))
+        return samples
+
+    def quantile(self, name: str, q: float) -> float:
+        """An observed value: the smallest sample with at least a share ``q`` of the samples at or below
+        it."""
+        return quantile(self.series(name), q)
+
+    def value(self, name: str) -> float:
+        """One number by name: ``throughput`` (tok/s), ``requests_per_s``, ``ttft`` (median), ``itl_p95``, ….
+
+        Raises ``NotMeasured`` or ``ValueError`` as :meth:`series` does.
+        """
+        if name == "throughput":
+            return self.output_throughput
+        if name == "requests_per_s":
+            return self.request_throughput
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise ValueError(
+                f"no metric {name!r}; there are throughput, requests_per_s, and {', '.join(SERIES)} "
+                "(the median) with or without a percentile, as in ttft_p95"
+            )
+        return self.quantile(match[1], float(match[2] or 50) / 100)
+
+
+def of_run(run: Run) -> Metrics:
+    """The metrics of one run over its own window. Raises ``NotMeasured`` if no request succeeded."""
+    return measure(run.traces, run.window_s)
+
+
+def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
+    """The metrics of these requests; ``window_s`` is the wall-clock time in which they ran.
+
+    Raises ``NotMeasured`` if none succeeded or the window is empty: no numbers are better than zeros.
+    """
+    good = [trace for trace in traces if trace.ok]
+    if not traces:
+        raise NotMeasured("no request was sent; need at least 1")
+    if not good:
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in errors_by_kind(traces).items())
+        raise NotMeasured(f"none of {len(traces)} requests succeeded ({kinds}); the first: {traces[0].error}")
+    if not window_s > 0:
+        raise NotMeasured(f"the window of the run is {window_s} s; need more than 0")
+    gaps = _Gaps()
+    missing: dict[str, str] = {}
+    uncounted = sum(trace.completion_tokens is None for trace in good)
+    if uncounted:
+        why = (
+            f"{uncounted} of {len(good)} answers carry no usage.completion_tokens, and chunks are not tokens"
+        )
+        missing = {name: f"{name} was not measured: {why}" for name in ("throughput", "tpot", "itl")}
+    else:
+        for trace in good:
+            gaps.add(trace)
+    spoken = [trace for trace in good if trace.arrivals]
+    return Metrics(
+        requests=len(traces),
+        succeeded=len(good),
+        errors=errors_by_kind(traces),
+        window_s=window_s,
+        ttft_s=tuple(trace.arrivals[0].time_s - trace.sent_s for trace in spoken),
+        ttfat_s=tuple(value for trace in spoken if (value := ttfat_s(trace)) is not None),
+        itl_s=tuple(gaps.all),
+        tpot_s=() if uncounted else tuple(value for t in spoken if (value := tpot_s(t)) is not None),
+        stall_s=tuple(value for trace in spoken if (value := stall_s(trace)) is not None),
+        e2el_s=tuple(trace.end_s - trace.sent_s for trace in good),
+        output_tokens=None if uncounted else sum(trace.completion_tokens or 0 for trace in good),
+        prompt_tokens=_sum(trace.prompt_tokens for trace in good),
+        spread_share=gaps.spread / len(gaps.all) if gaps.all else 0.0,
+        itl_between_chunks=gaps.between_chunks,
+        missing=missing,
+    )
+
+
+def tpot_s(trace: Trace) -> float | None:
+    """(last − first) / (completion_tokens − 1); None with fewer than two tokens, or uncounted ones.
+
+    When the server counts in every chunk, two things are put right: tokens that came with the first one took
+    none of the time, and the last token may have no text (a stop token).
+    """
+    if not trace.arrivals or trace.completion_tokens is None:
+        return None
+    first, last = trace.arrivals[0], trace.arrivals[-1]
+    end_s = max(last.time_s, trace.last_token_s or 0.0)
+    tokens_after_first = trace.completion_tokens - (1 if first.tokens is None else max(1, first.tokens))
+    return (end_s - first.time_s) / tokens_after_first if tokens_after_first > 0 else None
+
+
+def stall_s(trace: Trace) -> float | None:
+    """The longest gap between two arrivals; None with fewer than two."""
+    times = [arrival.time_s for arrival in trace.arrivals]
+    return max((after - before for before, after in pairwise(times)), default=None)
+
+
+def ttfat_s(trace: Trace) -> float | None:
+    """Request written → first visible answer text after the thinking; None if there was no thinking or no end
+    of it.
+
+    Thinking is what comes in ``reasoning_content``, or in the content before ``</think>``. White space after
+    it is not an answer yet.
+    """
+    apart = any(arrival.reasoning for arrival in trace.arrivals)
+    answering, text = apart, ""
+    for arrival in trace.arrivals:
+        if arrival.reasoning:
+            continue
+        if answering:
+            visible = arrival.text
+        else:
+            text += arrival.text
+            _, tag, visible = text.partition(_THINK_END)
+            answering = bool(tag)
+        if answering and visible.strip():
+            return arrival.time_s - trace.sent_s
+    return None
+
+
+class _Gaps:
+    """Collects every gap between tokens."""
+
+    def __init__(self) -> None:
+        self.all: list[float] = []
+        self.spread = 0
+        self.between_chunks = False
+
+    def add(self, trace: Trace) -> None:
+        arrivals = trace.arrivals
+        counted = all(arrival.tokens is not None for arrival in arrivals)
+        # One token may be invisible: the one that ends the text.
+        if not counted and len(arrivals) < (trace.completion_tokens or 0) - 1:
+            self.between_chunks = True
+        gap_from = arrivals[0].time_s if arrivals else 0.0
+        for arrival in arrivals[1:]:
+            tokens = 1 if arrival.tokens is None else arrival.tokens
+            if tokens == 0:
+                # Text of a token that was counted before: its time belongs to the next one's gap.
+                continue
+            gap = (arrival.time_s - gap_from) / tokens
+            self.all += [gap] * tokens
+            self.spread += tokens if tokens > 1 else 0
+            gap_from = arrival.time_s
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """None if one of them is."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total

@@ -1,0 +1,130 @@
+"""The known-truth server as a process of its own, for as long as a ``with`` block lasts."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.client import loop
+from pytest_llmperf.client.endpoint import Endpoint
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.errors import StartError
+from pytest_llmperf.load.truth_options import TruthOptions
+from pytest_llmperf.serving.server import Server
+
+
+@dataclass(frozen=True)
+class ToldRequest:
+    """The truth of one request, in seconds of ``time.perf_counter`` (the same in all processes)."""
+
+    request_id: str
+    connection: int
+    received_s: float
+    tokens_s: array[float]
+    """When the bytes of each chunk with tokens were handed to the kernel."""
+    counts: array[int]
+    """Tokens in each chunk."""
+
+    @property
+    def ttft_s(self) -> float:
+        return self.tokens_s[0] - self.received_s
+
+
+@dataclass(frozen=True)
+class ToldTruth:
+    connections: int
+    """Accepted since the server began, those for ``/truth`` itself included."""
+    peak: int
+    """Most streams at one time since the last reset."""
+    cpu_s: float
+    requests: tuple[ToldRequest, ...]
+
+
+@dataclass(frozen=True)
+class KnownTruth:
+    """A running known-truth server."""
+
+    server: Server
+    options: TruthOptions
+
+    def truth(self) -> ToldTruth:
+        return _told(self._ask("GET", "/truth"))
+
+    def reset(self) -> None:
+        self._ask("POST", "/truth/reset")
+
+    def _ask(self, method: str, path: str) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            async with Pool(Endpoint.of(self.server), timeout_s=60) as pool:
+                reply = await pool.fetch(method, path)
+            value: dict[str, Any] = json.loads(reply.body)
+            return value
+
+        return loop.run(ask)
+
+
+@contextmanager
+def running(options: TruthOptions | None = None, *, start_timeout_s: float = 30.0) -> Iterator[KnownTruth]:
+    """Start it, wait until it listens, end it. Raises ``StartError`` with its last words."""
+    options = options or TruthOptions()
+    command = [sys.executable, "-m", "pytest_llmperf.load.known_truth", *options.argv()]
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            port = _port(process, start_timeout_s, command)
+            server = Server(
+                row="known-truth",
+                model=options.model,
+                base_url=f"http://127.0.0.1:{port}",
+                api_key=options.api_key or None,
+                log=None,
+                root_pid=process.pid,
+                ready_s=time.perf_counter() - started,
+                command=" ".join(command),
+                engine="known-truth",
+            )
+            yield KnownTruth(server, options)
+        finally:
+            process.kill()
+
+
+def _port(process: subprocess.Popen[bytes], timeout_s: float, command: list[str]) -> int:
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        ready = selector.select(timeout_s)
+    line = process.stdout.readline() if ready else b""
+    if not line:
+        process.kill()
+        said = process.stderr.read().decode(errors="replace") if process.stderr else ""
+        cause = (
+            "the known-truth server ended"
+            if ready
+            else f"the known-truth server said nothing in {timeout_s:g} s"
+        )
+        raise StartError(cause, last_words=said[-2000:], command=" ".join(command))
+    return int(json.loads(line)["port"])
+
+
+def _told(value: dict[str, Any]) -> ToldTruth:
+    requests = tuple(
+        ToldRequest(
+            request_id=one["id"],
+            connection=one["connection"],
+            received_s=one["received_s"],
+            tokens_s=array("d", one["tokens_s"]),
+            counts=array("I", one["counts"]),
+        )
+        for one in value["requests"]
+    )
+    return ToldTruth(value["connections"], value["peak"], value["cpu_s"], requests)

@@ -1,0 +1,211 @@
+"""What a load asks for: how long the prompts are, how long the answers, and that no prompt is in a cache."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmperf.client.body import lint, streaming
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.errors import RequestFailed
+
+_COMMON = """
+    time year people way day man thing woman life child world school state family student group
+    country problem hand part place case week company system program question work government
+    number night point home water room mother area money story fact month lot right study book
+    eye job word business issue side kind head house service friend father power hour game line
+    end member law car city community name president team minute idea kid body information back
+    parent face others level office door health person art war history party result change
+    morning reason research girl guy moment air teacher force education
+"""
+WORDS = tuple(_COMMON.split())
+"""Common words: one token each, with the space before them, for the tokenizers of most large models."""
+_PREFIX_DIGITS = 12
+_ENDINGS = (" a", ".", "!", " the", "?", " I", ",")
+"""Tried when a word is too much and nothing too little; each is one token for nearly every tokenizer."""
+_TOKENS_PER_WORD = 1.1
+"""Estimate for a server without ``/tokenize``."""
+_ASK_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The shape of every request of a load."""
+
+    input_tokens: int = 64
+    """Length of the whole rendered prompt, chat template included, in the server's tokens."""
+    output_tokens: int = 128
+    fixed_output: bool = True
+    """True: exactly ``output_tokens`` (``ignore_eos`` and ``min_tokens``, which vLLM knows). False: the model
+    ends where it likes, ``output_tokens`` is the limit."""
+    chat: bool = True
+    """False: ``/v1/completions``."""
+    unique: bool = True
+    """A random number of fixed length begins every prompt, so that no prefix cache can know it. False: all
+    prompts are equal, which is only honest together with ``warm_cache``."""
+    warm_cache: bool = False
+    """True: hits in the prefix cache are wanted, and don't invalidate the run."""
+    usage_per_chunk: bool = True
+    """Have the server count tokens in every chunk: exact gaps when a chunk holds several."""
+    seed: int = 0
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the body, e.g. ``{"temperature": 0.6}``."""
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; need at least 1")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Bodies that are ready to send, and what is known of their length."""
+
+    bodies: tuple[dict[str, Any], ...]
+    tokens: tuple[int, ...] | None
+    """Length of each prompt by the server's own ``/tokenize``; None if it has none."""
+    asked: int
+
+    @property
+    def exact(self) -> bool:
+        return self.tokens is not None and all(count == self.asked for count in self.tokens)
+
+    @property
+    def note(self) -> str:
+        """How far the lengths can be trusted, in one sentence."""
+        if self.tokens is None:
+            return f"prompts are estimated at {self.asked} tokens: the server has no /tokenize"
+        if self.exact:
+            return f"every prompt has exactly {self.asked} tokens by the server's tokenizer"
+        low, high = min(self.tokens), max(self.tokens)
+        return f"prompts have {low} to {high} tokens by the server's tokenizer, {self.asked} were asked for"
+
+
+async def prepare(
+    pool: Pool,
+    model: str,
+    workload: Workload,
+    count: int,
+    *,
+    nonce: str | None = None,
+    salt: bool = False,
+    request_ids: bool = False,
+) -> Prompts:
+    """``count`` bodies of that shape.
+
+    The words follow from ``workload.seed``; the number that makes a prompt unique follows from ``nonce``
+    (fresh when None, for a server remembers the prompts of earlier runs). ``salt`` also sets vLLM's
+    ``cache_salt``, which keeps even the chat template's own tokens from being hits. Raises ``RequestFailed``
+    if the tokenizer refuses.
+    """
+    nonce = nonce or secrets.token_hex(8)
+    maker = _Maker(pool, model, workload, nonce)
+    tokens: tuple[int, ...] | None = None
+    if not await maker.probe():
+        words = max(1, round((workload.input_tokens - _PREFIX_DIGITS - 3) / _TOKENS_PER_WORD))
+        texts = [maker.text(index, words) for index in range(count)]
+    else:
+        gate = asyncio.Semaphore(_ASK_AT_ONCE)
+        first = await maker.fitted(0, gate) if count else ("", 0)
+        rest = await asyncio.gather(*(maker.fitted(index, gate) for index in range(1, count)))
+        fitted = [first, *rest][:count]
+        texts, tokens = [text for text, _ in fitted], tuple(length for _, length in fitted)
+    bodies = [_body(model, workload, text, nonce, index, salt) for index, text in enumerate(texts)]
+    if request_ids:
+        bodies = [{**body, "request_id": request_id(index)} for index, body in enumerate(bodies)]
+    return Prompts(tuple(bodies), tokens, workload.input_tokens)
+
+
+def request_id(index: int) -> str:
+    return f"llmperf-{index}"
+
+
+def _body(model: str, workload: Workload, text: str, nonce: str, index: int, salt: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": model, **_prompt(workload, text), "max_tokens": workload.output_tokens}
+    if workload.fixed_output:
+        body |= {"ignore_eos": True, "min_tokens": workload.output_tokens}
+    if salt and workload.unique and not workload.warm_cache:
+        body["cache_salt"] = f"{nonce}-{index}"
+    body |= {"seed": workload.seed + index, **workload.sampling}
+    return lint(streaming(body, usage_per_chunk=workload.usage_per_chunk))
+
+
+def _prompt(workload: Workload, text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]} if workload.chat else {"prompt": text}
+
+
+class _Maker:
+    """Finds, for each prompt, the number of words that gives the asked length."""
+
+    def __init__(self, pool: Pool, model: str, workload: Workload, nonce: str) -> None:
+        self.pool, self.model, self.workload, self.nonce = pool, model, workload, nonce
+        self.words = max(1, workload.input_tokens - _PREFIX_DIGITS)
+        """The best guess so far: what fitted the prompt before."""
+
+    async def probe(self) -> bool:
+        """Whether the server has ``/tokenize``."""
+        return await self._count("one") is not None
+
+    def text(self, index: int, words: int, ending: str = "") -> str:
+        chosen = random.Random(f"words {self.workload.seed} {index if self.workload.unique else 0}")
+        number = random.Random(f"number {self.nonce} {index}").randrange(10**_PREFIX_DIGITS)
+        prefix = f"{number:0{_PREFIX_DIGITS}d}" if self.workload.unique else ""
+        return (
+            prefix + "".join(f" {word}" for word in chosen.choices(WORDS, k=max(0, words))) + ending
+        ).strip()
+
+    async def fitted(self, index: int, gate: asyncio.Semaphore) -> tuple[str, int]:
+        """(text, its length): the asked length, or the nearest that was found."""
+        asked = self.workload.input_tokens
+        words, best = self.words, ("", -1)
+        tried: set[int] = set()
+        async with gate:
+            while words not in tried and len(tried) < 8:
+                tried.add(words)
+                text = self.text(index, words)
+                length = await self._length(text)
+                if best[1] < 0 or abs(length - asked) < abs(best[1] - asked):
+                    best = (text, length)
+                if length == asked:
+                    self.words = words
+                    return best
+                step = round((asked - length) * words / max(1, length)) or (1 if length < asked else -1)
+                words = max(0, words + step)
+            for words in sorted((words for words in tried), reverse=True):
+                for ending in _endings(asked - await self._length(self.text(index, words))):
+                    text = self.text(index, words, ending)
+                    length = await self._length(text)
+                    if length == asked:
+                        return text, length
+        return best
+
+    async def _length(self, text: str) -> int:
+        count = await self._count(text)
+        if count is None:
+            raise RequestFailed("/tokenize answered before and is gone now; exact prompts need it")
+        return count
+
+    async def _count(self, text: str) -> int | None:
+        body = {"model": self.model, **_prompt(self.workload, text)}
+        reply = await self.pool.fetch("POST", "/tokenize", body, timeout_s=60)
+        if reply.status in (404, 405, 501):
+            return None
+        try:
+            if reply.status == 200:
+                return int(json.loads(reply.body)["count"])
+        except (ValueError, KeyError, TypeError):
+            pass
+        said = reply.detail or reply.text()[:300]
+        raise RequestFailed(f"POST /tokenize was answered with HTTP {reply.status}: {said}")
+
+
+def _endings(missing: int) -> Sequence[str]:
+    """Texts that may be worth ``missing`` tokens; none if too many are missing, or too few."""
+    if not 0 < missing <= 4:
+        return ()
+    return [ending * missing for ending in _ENDINGS]

@@ -1,0 +1,70 @@
+"""What a model was asked, and how each of its answers ended: asked once per run, judged by many tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.tasks.grading import Grade, Outcome
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One item with its answer and grade."""
+
+    item: str
+    """Id of the item, the same for every model: this is what pairs two models."""
+    body: Mapping[str, Any]
+    """The request, without the model's name."""
+    answer: Answer
+    grade: Grade
+    reply: str
+    """The whole reply, thinking included."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the answer says something about the model."""
+        return self.grade.outcome is not Outcome.INFRA
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All answers of one row to one task in one variant."""
+
+    row: str
+    task: str
+    variant: str
+    asked: Sequence[Asked]
+    seconds: float
+    """Wall time for all of them, seconds."""
+
+    def correct(self) -> dict[str, bool | None]:
+        """By item id: right or not, None for an infrastructure error. Incomplete and ungraded are not right."""
+        return {
+            one.item: (one.grade.outcome is Outcome.CORRECT) if one.usable else None for one in self.asked
+        }
+
+    def share(self, shows: Callable[[Asked], bool]) -> dict[str, bool | None]:
+        """By item id: whether the answer ``shows`` a behaviour, None for an infrastructure error."""
+        return {one.item: shows(one) if one.usable else None for one in self.asked}
+
+    def first_error(self) -> str:
+        """What the first failed request said, for a verdict on data that are not there; empty without one."""
+        return next((one.answer.error for one in self.asked if not one.usable and one.answer.error), "")
+
+    def counts(self) -> dict[str, int]:
+        """How many items ended in each outcome."""
+        counts = {outcome.value: 0 for outcome in Outcome}
+        for one in self.asked:
+            counts[one.grade.outcome.value] += 1
+        return counts
+
+
+def fingerprint(bodies: Sequence[Mapping[str, Any]]) -> str:
+    """Sixteen hexadecimal digits that differ when any request differs."""
+    text = json.dumps(list(bodies), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

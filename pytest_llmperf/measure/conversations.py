@@ -1,0 +1,81 @@
+"""Long contexts, generated: reports to sum up, and conversations in which something said early is asked for late."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.catalog import Model
+from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.embedded.recall import recall_conversation
+from pytest_llmperf.embedded.summary import summary_item
+from pytest_llmperf.rules.messages import Message
+from pytest_llmperf.tasks.boxes import after_thinking, last_box
+
+SUMMARY_TOKENS = 480
+"""Length of a report in the embedded pair's tokens; with the instruction that makes the 512 of the suite."""
+# A short reply is all that is asked for: a model that goes on beyond this has not ended.
+_REPLY_TOKENS = 256
+_THINKING_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class LongItem:
+    """A long prompt and what a reply to it must hold."""
+
+    id: str
+    body: dict[str, Any]
+    holds: Callable[[str], bool]
+    """Whether the answer proper (thinking cut off) does what was asked."""
+
+
+def summaries(model: Model, count: int) -> list[LongItem]:
+    """Reports of about 512 tokens; a summary must hold every key fact."""
+    return [_summary(model, seed) for seed in range(count)]
+
+
+def recalls(model: Model, count: int, tokens: int) -> list[LongItem]:
+    """Conversations of about ``tokens`` tokens, at most; the reply must give the number that was stated."""
+    return [_recall(model, seed, tokens) for seed in range(count)]
+
+
+def answer_proper(model: Model, answer: Answer) -> str:
+    """The reply without its thinking; empty if the thinking never ended."""
+    body = after_thinking(answer.text)
+    if body is None:
+        body = "" if model.rules.thinking and not answer.reasoning else answer.text
+    return body.strip()
+
+
+def _summary(model: Model, seed: int) -> LongItem:
+    item = summary_item(seed, SUMMARY_TOKENS)
+
+    def holds(text: str) -> bool:
+        flat = " ".join(text.split()).casefold()
+        return all(fact.casefold() in flat for fact in item.key_facts)
+
+    return LongItem(f"summary-{seed}", _body(model, [{"role": "user", "content": item.prompt}]), holds)
+
+
+def _recall(model: Model, seed: int, tokens: int) -> LongItem:
+    item = recall_conversation(seed, tokens, instruction=model.rules.instruction)
+
+    def holds(text: str) -> bool:
+        found = last_box(text) or next(iter(reversed(re.findall(r"\d+", text))), "")
+        return found.strip() == str(item.answer)
+
+    messages: list[Message] = [{"role": m["role"], "content": m["content"]} for m in item.messages]
+    return LongItem(f"recall-{tokens}-{seed}", _body(model, messages), holds)
+
+
+def _body(model: Model, messages: list[Message]) -> dict[str, Any]:
+    sampling = model.sampling.body() | {"max_tokens": _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS}
+    if model.rules.system is not None:
+        messages = [{"role": "system", "content": model.rules.system}, *messages]
+    if model.rules.protocol == "chat":
+        return {"messages": messages, **sampling}
+    # A base model continues a text: the conversation as a transcript, with the reply's beginning written for it.
+    lines = [f"{m['role'].capitalize()}: {m['content']}" for m in messages]
+    return {"prompt": "\n".join([*lines, "Assistant:"]), "stop": ["\nUser:", "\nAssistant:"], **sampling}

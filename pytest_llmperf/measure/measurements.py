@@ -1,0 +1,295 @@
+"""Everything that was measured in this run: each thing once, however many tests ask for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pytest_llmperf.catalog import Model
+from pytest_llmperf.client.answers import Answer, complete_all
+from pytest_llmperf.errors import InfrastructureError, UsageError
+from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.metrics import Metrics, of_run
+from pytest_llmperf.load.rounds import Rounds, interleaved
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.measure import conversations, sizes
+from pytest_llmperf.measure.asking import Answers, Asked, fingerprint
+from pytest_llmperf.measure.memory import MemoryWatch
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.rules.messages import Variant, as_promised, ask
+from pytest_llmperf.settings import Settings
+from pytest_llmperf.tasks.boxes import with_thinking
+from pytest_llmperf.tasks.embedded import EMBEDDED
+from pytest_llmperf.tasks.grading import Grade, Outcome
+from pytest_llmperf.tasks.gsm8k import GSM8K
+from pytest_llmperf.tasks.task import Item, Task, items_sha256, load_items, load_shots
+
+T = TypeVar("T")
+BUILT_IN: Mapping[str, Task] = {task.name: task for task in (GSM8K, EMBEDDED)}
+
+
+class Measurements:
+    """Servers and memory of one run. Every method measures at its first call and remembers.
+
+    A failure is remembered as well: the tests that share a measurement share its error.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        state_root: Path,
+        progress: Callable[[str], None],
+        tasks: Mapping[str, Task] = BUILT_IN,
+    ) -> None:
+        self.settings = settings
+        self.sizes = sizes.GPU if settings.profile.needs_cuda else sizes.EMBEDDED
+        self.tasks = dict(tasks)
+        self.will_need_baseline = False
+        """Whether some test of this run compares with the baseline, so that measuring in pairs costs nothing extra."""
+        self._state_root = state_root
+        self._progress = progress
+        self._served: dict[str, Served] = {}
+        self._memory: dict[str, MemoryWatch] = {}
+        self._done: dict[tuple[Any, ...], Any] = {}
+        self._failed: dict[tuple[Any, ...], InfrastructureError] = {}
+        self._facts: dict[str, Any] = {}
+
+    # Servers
+
+    def served(self, model: Model) -> Served:
+        """The one handle of a row in this run; its server is not started by this."""
+        if model.name not in self._served:
+            served = Served(model, self._state_root, self._progress)
+            self._served[model.name] = served
+            self._memory[model.name] = MemoryWatch(served)
+        return self._served[model.name]
+
+    def close(self) -> None:
+        """End every server of this run."""
+        for watch in self._memory.values():
+            watch.stop()
+        for served in self._served.values():
+            served.close()
+
+    def mark_logs(self) -> None:
+        """Remember where every server's log ends now."""
+        for served in self._served.values():
+            served.mark_log()
+
+    def log_since_mark(self) -> str:
+        """What the servers have written since, the last lines of each; empty if nothing."""
+        texts = {served.name: served.log_since_mark() for served in self._served.values()}
+        return "\n".join(f"--- {name}\n{text}" for name, text in texts.items() if text)
+
+    def memory(self, served: Served) -> MemoryWatch:
+        """The watch on a server's memory, running since the first call."""
+        watch = self._memory[served.name]
+        watch.start()
+        return watch
+
+    # Answers
+
+    def task(self, name: str | None = None) -> Task:
+        """A task by name, or the profile's own. Raises :class:`UsageError` for an unknown one."""
+        wanted = name or self.settings.profile.task
+        if wanted not in self.tasks:
+            raise UsageError(f"no task {wanted!r}; there are {', '.join(sorted(self.tasks))}")
+        return self.tasks[wanted]
+
+    def items(self, task: Task, count: int) -> tuple[Item, ...]:
+        """The first ``count`` items in the run's order; fewer only if the task has no more."""
+        return self._once(("items", task.name), lambda: load_items(task, self.settings.data_dir))[:count]
+
+    def answers(self, served: Served, task: Task, variant: Variant = as_promised) -> Answers:
+        """The row's graded answers to ``task``, asked as ``variant`` says."""
+        return self._once(
+            ("answers", served.name, task.name, variant), lambda: self._ask(served, task, variant)
+        )
+
+    def _ask(self, served: Served, task: Task, variant: Variant) -> Answers:
+        model = served.model
+        count = self.sizes.items if variant == as_promised else self.sizes.variant_items
+        items = self.items(task, count)
+        few_shot = model.rules.protocol == "few-shot"
+        shots = load_shots(task, self.settings.data_dir) if few_shot else ()
+        bodies = [ask(model, item.prompt, variant, shots=shots).body() for item in items]
+        what = f"{served.name}: {task.name}" + ("" if variant == as_promised else f" {variant}")
+        answers, seconds = self._complete(served, bodies, what)
+
+        def graded(item: Item, body: Mapping[str, Any], answer: Answer) -> Asked:
+            reply = with_thinking(answer.reasoning, answer.text) if answer.reasoning else answer.text
+            grade = (
+                task.grader(
+                    reply,
+                    item.answer,
+                    finish_reason=answer.finish_reason,
+                    thinking=model.rules.thinking,
+                    protocol=model.rules.protocol,
+                )
+                if answer.ok
+                else Grade(Outcome.INFRA, answer.outcome.value)
+            )
+            return Asked(item.id, body, answer, grade, reply)
+
+        asked = [graded(*one) for one in zip(items, bodies, answers, strict=True)]
+        result = Answers(served.name, task.name, variant.name, asked, seconds)
+        self._facts.setdefault("answers", []).append(
+            {
+                "row": served.name,
+                "task": task.name,
+                "data": task.source.describe(),
+                "items_sha256": items_sha256(items),
+                "variant": variant.name,
+                "requests": fingerprint(bodies),
+                "outcomes": result.counts(),
+                "completion_tokens": sum(a.completion_tokens or 0 for a in answers),
+                "seconds": round(seconds, 3),
+            }
+        )
+        return result
+
+    def long_answers(self, served: Served, kind: str, tokens: int = 0) -> list[tuple[conversations.LongItem, Answer]]:
+        """Replies to generated long prompts: ``summary``, or ``recall`` over ``tokens`` tokens."""
+
+        def measure() -> list[tuple[conversations.LongItem, Answer]]:
+            count = self.sizes.quality_items
+            make = conversations.summaries if kind == "summary" else _recalls_of(tokens)
+            items = make(served.model, count)
+            answers, _ = self._complete(served, [item.body for item in items], f"{served.name}: {kind} {tokens or ''}")
+            return list(zip(items, answers, strict=True))
+
+        return self._once(("long", served.name, kind, tokens), measure)
+
+    def _complete(
+        self, served: Served, bodies: Sequence[Mapping[str, Any]], what: str
+    ) -> tuple[list[Answer], float]:
+        self.memory(served)
+        began = time.monotonic()
+
+        def progress(done: int, total: int) -> None:
+            rate = done / max(time.monotonic() - began, 1e-9)
+            self._progress(f"{what}: {done} of {total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left")
+
+        answers = complete_all(
+            served.server, bodies, concurrency=self.sizes.concurrency, on_progress=progress
+        )
+        if not any(answer.ok for answer in answers):
+            # Whatever the tests make of the data, a dead server is to be called by its name.
+            served.check_alive()
+        return answers, time.monotonic() - began
+
+    # Speed
+
+    def rounds(self, candidate: Served, baseline: Served, concurrency: int) -> Rounds:
+        """Interleaved rounds of both sides."""
+
+        def measure() -> Rounds:
+            total = self.sizes.rounds * 2
+            what = f"{candidate.name} and {baseline.name} in turn, {concurrency} at a time"
+            servers = (candidate.server, baseline.server)
+            done = 0
+
+            def progress(_: object) -> None:
+                nonlocal done
+                done += 1
+                self._progress(f"{what}: round {done} of {total}")
+
+            self.memory(candidate)
+            self.memory(baseline)
+            rounds = interleaved(
+                *servers,
+                self.workload(),
+                concurrency=concurrency,
+                rounds=self.sizes.rounds,
+                requests_per_round=self.sizes.requests_per_round(concurrency),
+                on_round=progress,
+            )
+            self._note_load(candidate, concurrency, rounds.runs_a, rounds.a)
+            self._note_load(baseline, concurrency, rounds.runs_b, rounds.b)
+            return rounds
+
+        return self._once(("rounds", candidate.name, baseline.name, concurrency), measure)
+
+    def alone(self, served: Served, concurrency: int) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
+        """The same rounds of one side only, for a run that compares nothing."""
+
+        def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
+            self.memory(served)
+            runs = []
+            for number in range(self.sizes.rounds):
+                self._progress(f"{served.name}, {concurrency} at a time: round {number + 1} of {self.sizes.rounds}")
+                runs.append(
+                    run_closed_loop(
+                        served.server,
+                        self.workload(),
+                        concurrency=concurrency,
+                        requests=self.sizes.requests_per_round(concurrency),
+                        warmup=concurrency if number == 0 else 0,
+                    )
+                )
+            metrics = tuple(of_run(run) for run in runs)
+            self._note_load(served, concurrency, runs, metrics)
+            return tuple(runs), metrics
+
+        return self._once(("alone", served.name, concurrency), measure)
+
+    def workload(self) -> Workload:
+        """What the speed suites send: unique prompts, answers of fixed length."""
+        return Workload(input_tokens=self.sizes.input_tokens, output_tokens=self.sizes.output_tokens)
+
+    def _note_load(
+        self, served: Served, concurrency: int, runs: Sequence[Run], metrics: Sequence[Metrics]
+    ) -> None:
+        self._facts.setdefault("load", []).append(
+            {
+                "row": served.name,
+                "concurrency": concurrency,
+                "workload": dataclasses.asdict(self.workload()),
+                "rounds": [
+                    {
+                        "requests": one.requests,
+                        "errors": dict(one.errors),
+                        "window_s": one.window_s,
+                        "ttft_s": list(one.ttft_s),
+                        "tpot_s": list(one.tpot_s),
+                        "e2el_s": list(one.e2el_s),
+                        "output_tokens": one.output_tokens,
+                        "client_cpu_share": run.client.cpu_share,
+                    }
+                    for run, one in zip(runs, metrics, strict=True)
+                ],
+            }
+        )
+
+    # The record
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says beside the verdicts: what was chosen, what ran, what was counted."""
+        return {
+            "profile": self.settings.profile.name,
+            "device": {"class": self.settings.device, "name": self.settings.device_name},
+            "candidates": [model.name for model in self.settings.candidates],
+            "baseline": self.settings.baseline.name,
+            "servers": [served.facts() for served in self._served.values() if served.started],
+            **self._facts,
+        }
+
+    def _once(self, key: tuple[Any, ...], measure: Callable[[], T]) -> T:
+        if key in self._failed:
+            raise self._failed[key]
+        if key not in self._done:
+            try:
+                self._done[key] = measure()
+            except InfrastructureError as error:
+                self._failed[key] = error
+                raise
+        result: T = self._done[key]
+        return result
+
+
+def _recalls_of(tokens: int) -> Callable[[Model, int], list[conversations.LongItem]]:
+    return lambda model, count: conversations.recalls(model, count, tokens)

@@ -1,0 +1,66 @@
+"""What a server's processes take: device memory by pid where NVML can say it, resident memory otherwise."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.serving import gpu, processes
+
+_PERIOD_S = 0.1
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes. ``peak`` is None when nothing could be read (a server that we did not start)."""
+
+    peak: int | None
+    kind: str
+    """``device memory`` (NVML, our processes) or ``resident memory`` (peak of each process, summed)."""
+
+
+class MemoryWatch:
+    """Samples the device memory of one server from its first use on, ten times a second.
+
+    Resident memory needs no watching: the kernel keeps each process's own peak.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._peak: int | None = None
+        self._nvml: gpu.Nvml = gpu.NoDevices()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._served.model.gpus and self._served.server.root_pid is not None and self._thread is None:
+            self._nvml = gpu.open_nvml()
+            self._thread = threading.Thread(target=self._watch, name="llmperf-memory", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def use(self) -> MemoryUse:
+        """The peak so far; the server must have been started."""
+        root = self._served.server.root_pid
+        if root is None:
+            return MemoryUse(None, "not our process")
+        if self._served.model.gpus:
+            self._sample()
+            return MemoryUse(self._peak, "device memory")
+        return MemoryUse(processes.peak_rss_bytes(processes.tree(root)), "resident memory")
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_PERIOD_S):
+            self._sample()
+
+    def _sample(self) -> None:
+        root = self._served.server.root_pid
+        assert root is not None
+        used = gpu.memory_of(self._nvml, processes.tree(root))
+        if used is not None:
+            self._peak = max(self._peak or 0, used)

@@ -1,0 +1,279 @@
+"""What a test asks of a model, as estimands: numbers from the run's measurements, verdicts to the test's judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.gates.estimand import Judge, Judgement, Ratio, Scalar, Series, Share
+from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.load.metrics import Metrics
+from pytest_llmperf.load.rounds import Rounds
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.measure import conversations, streaming
+from pytest_llmperf.measure.asking import Asked
+from pytest_llmperf.measure.measurements import Measurements
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.rules import detect
+from pytest_llmperf.rules.messages import Variant, as_promised
+from pytest_llmperf.serving.milestones import Milestones, milestones
+
+
+class Asker:
+    """All questions of one test.
+
+    ``refuse_speed`` raises if times measured now would mean nothing (several xdist workers on one machine).
+    """
+
+    def __init__(self, measurements: Measurements, judge: Judge, refuse_speed: Callable[[], None]) -> None:
+        self._measurements = measurements
+        self._judge = judge
+        self._judgements: list[Judgement] = []
+        self.load = self.Load(self, refuse_speed)
+        self.stream = self.Stream(measurements)
+
+    def complain_about_unasserted(self) -> None:
+        """A comparison that nobody asserted is a gate that was written and never closed."""
+        for judgement in self._judgements:
+            if not judgement.asked:
+                raise NotMeasured(f"a comparison was made and not asserted: {judgement.verdict.why}; write assert before it")
+
+    def judge(self, verdict: Verdict) -> Judgement:
+        judgement = self._judge(verdict)
+        self._judgements.append(judgement)
+        return judgement
+
+    # Answers
+
+    def accuracy(self, served: Served, *how: str | Variant) -> Share:
+        """The share of the task's items that are right, incomplete answers counting as not right."""
+        task, variant = _how(how)
+        answers = self._measurements.answers(served, self._measurements.task(task), variant)
+        metric = f"{answers.task} accuracy" + ("" if variant == as_promised else f" {variant}")
+        return Share(metric, answers.correct(), judge=self.judge)
+
+    def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
+        """How the answers to a task behave, as shares of them."""
+        task, variant = _how(how)
+        answers = self._measurements.answers(served, self._measurements.task(task), variant)
+        thinking = served.rules.thinking
+
+        def examine(one: Asked) -> detect.Behaviour:
+            return detect.examine(one.reply, finish_reason=one.answer.finish_reason, thinking=thinking)
+
+        seen = {one.item: examine(one) if one.usable else None for one in answers.asked}
+        suffix = "" if variant == as_promised else f" {variant}"
+
+        def share(name: str, shown: Callable[[detect.Behaviour], bool]) -> Share:
+            outcomes = {item: None if b is None else shown(b) for item, b in seen.items()}
+            return Share(f"{name}{suffix}", outcomes, noun="answer", judge=self.judge)
+
+        return Behaviours(
+            boxed=share("boxed answers", lambda b: b.boxed),
+            thinking_skipped=share("skipped thinking", lambda b: b.thinking_skipped),
+            unfinished=share("unfinished answers", lambda b: b.unfinished),
+            loops=share("endless loops", lambda b: b.loops),
+        )
+
+    def summaries(self, served: Served) -> Summaries:
+        """Summaries of reports of about 512 tokens."""
+        replies = self._measurements.long_answers(served, "summary")
+        facts: dict[str, bool | None] = {}
+        cut: dict[str, bool | None] = {}
+        for item, answer in replies:
+            text = conversations.answer_proper(served.model, answer)
+            facts[item.id] = item.holds(text) if answer.ok else None
+            cut[item.id] = (answer.finish_reason != "stop" or not text) if answer.ok else None
+        return Summaries(
+            Share("summaries with all key facts", facts, noun="summary", judge=self.judge),
+            Share("unfinished summaries", cut, noun="summary", judge=self.judge),
+        )
+
+    def recall(self, served: Served, *, tokens: int) -> Share:
+        """The share of conversations of about ``tokens`` tokens whose early fact is given back at the end."""
+        replies = self._measurements.long_answers(served, "recall", tokens)
+        outcomes = {
+            item.id: item.holds(conversations.answer_proper(served.model, answer)) if answer.ok else None
+            for item, answer in replies
+        }
+        return Share(f"recall over {tokens} tokens", outcomes, noun="conversation", judge=self.judge)
+
+    # The server itself
+
+    def startup(self, served: Served) -> Startup:
+        server = served.server
+        log = server.log.read_text(encoding="utf-8", errors="replace") if server.log else ""
+        return Startup(Scalar("time to ready", server.ready_s, "s", judge=self.judge), milestones(log))
+
+    def memory(self, served: Served) -> Memory:
+        use = self._measurements.memory(served).use()
+        peak = None if use.peak is None else float(use.peak)
+        size = served.weights_bytes()
+        return Memory(
+            Scalar(f"peak {use.kind}", peak, "bytes", judge=self.judge),
+            Scalar("size of the weights", None if size is None else float(size), "bytes", judge=self.judge),
+        )
+
+    # Speed
+
+    class Load:
+        """Timed requests: ``load(model, concurrency=8)``, ``load.interleaved(a, b, concurrency=8)``."""
+
+        def __init__(self, asker: Asker, refuse: Callable[[], None]) -> None:
+            self._asker, self._refuse = asker, refuse
+
+        def __call__(self, served: Served, *, concurrency: int) -> Loaded:
+            """Metrics of one model. Taken from the rounds of the comparison if this run compares anyway."""
+            self._refuse()
+            measurements = self._asker._measurements
+            if measurements.will_need_baseline:
+                baseline = measurements.served(measurements.settings.baseline)
+                if served is not baseline:
+                    rounds = measurements.rounds(served, baseline, concurrency)
+                    return Loaded.of(self._asker.judge, concurrency, rounds.runs_a, rounds.a)
+            return Loaded.of(self._asker.judge, concurrency, *measurements.alone(served, concurrency))
+
+        def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
+            """Both models in turn, in short rounds, on the same machine in the same minutes."""
+            self._refuse()
+            rounds = self._asker._measurements.rounds(candidate, baseline, concurrency)
+            return Pair.of(self._asker.judge, concurrency, rounds)
+
+    class Stream:
+        """Single streamed requests, for tests of how a stream behaves."""
+
+        def __init__(self, measurements: Measurements) -> None:
+            self._measurements = measurements
+
+        def __call__(self, served: Served, question: str, **fields: Any) -> Trace:
+            return self.together(served, [question], **fields)[0]
+
+        def together(self, served: Served, questions: Sequence[str], **fields: Any) -> list[Trace]:
+            """All at the same time; ``fields`` override the row's sampling."""
+            return streaming.together(served, questions, fields)
+
+
+@dataclass(frozen=True)
+class Behaviours:
+    """Shares of the answers that show a behaviour."""
+
+    boxed: Share
+    thinking_skipped: Share
+    unfinished: Share
+    loops: Share
+
+
+@dataclass(frozen=True)
+class Summaries:
+    with_all_facts: Share
+    unfinished: Share
+
+
+@dataclass(frozen=True)
+class Startup:
+    ready: Scalar
+    """Start of the process → ready, seconds."""
+    milestones: Milestones
+
+
+@dataclass(frozen=True)
+class Memory:
+    peak: Scalar
+    """Of all processes of the server: device memory where there is a GPU, else resident memory."""
+    weights: Scalar
+    """Size of the weight files."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was measured of one model at one concurrency, all rounds together."""
+
+    ttft: Series
+    ttfat: Series
+    itl: Series
+    tpot: Series
+    stall: Series
+    e2el: Series
+    throughput: Scalar
+    """Output tokens a second: all tokens over all windows."""
+
+    @classmethod
+    def of(cls, judge: Judge, concurrency: int, runs: Sequence[Run], rounds: Sequence[Metrics]) -> Loaded:
+        problems = "; ".join(problem for run in runs for problem in run.problems)
+        errors = sum(one.requests - one.succeeded for one in rounds)
+
+        def series(name: str, attribute: str) -> Series:
+            samples = [value for one in rounds for value in getattr(one, attribute)]
+            label = f"{name} at {concurrency}"
+            return Series(label, samples, "s", errors=errors, judge=judge, unusable=problems)
+
+        window_s = sum(one.window_s for one in rounds)
+        counted = [one.output_tokens for one in rounds]
+        tokens = None if any(n is None for n in counted) else sum(n or 0 for n in counted)
+        rate = None if tokens is None else tokens / window_s
+        return cls(
+            ttft=series("TTFT", "ttft_s"),
+            ttfat=series("TTFAT", "ttfat_s"),
+            itl=series("ITL", "itl_s"),
+            tpot=series("TPOT", "tpot_s"),
+            stall=series("stall", "stall_s"),
+            e2el=series("E2EL", "e2el_s"),
+            throughput=Scalar(f"throughput at {concurrency}", rate, "tok/s", judge=judge, unusable=problems),
+        )
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One metric of both models."""
+
+    ratio: Ratio
+    """Candidate over baseline, one value a round."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Candidate against baseline at one concurrency."""
+
+    ttft: Paired
+    itl: Paired
+    tpot: Paired
+    e2el: Paired
+    throughput: Paired
+
+    @classmethod
+    def of(cls, judge: Judge, concurrency: int, rounds: Rounds) -> Pair:
+        problems = "; ".join(rounds.problems)
+
+        def paired(name: str, value: str, unit: str = "s") -> Paired:
+            values = [(_value(a, value), _value(b, value)) for a, b in zip(rounds.a, rounds.b, strict=True)]
+            return Paired(Ratio(f"{name} at {concurrency}", values, unit, judge=judge, unusable=problems))
+
+        return cls(
+            ttft=paired("TTFT", "ttft_p50"),
+            itl=paired("ITL", "itl_p50"),
+            tpot=paired("TPOT", "tpot_p50"),
+            e2el=paired("E2EL", "e2el_p50"),
+            throughput=paired("throughput", "throughput", "tok/s"),
+        )
+
+
+def _value(metrics: Metrics, name: str) -> float | None:
+    try:
+        return metrics.value(name)
+    except NotMeasured:
+        return None
+
+
+def _how(how: Sequence[str | Variant]) -> tuple[str | None, Variant]:
+    """``("gsm8k", rules.chinese)`` in either order, each at most once."""
+    task: str | None = None
+    variant = as_promised
+    for one in how:
+        if isinstance(one, str):
+            task = one
+        else:
+            variant = one
+    return task, variant

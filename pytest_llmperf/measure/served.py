@@ -1,0 +1,173 @@
+"""A row of the catalogue and its server, which starts at the first question and is shared until the run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.catalog import Model, PromptRules, Sampling
+from pytest_llmperf.errors import InfrastructureError, ServerDied, UsageError
+from pytest_llmperf.serving import gpu, preflight, url
+from pytest_llmperf.serving import weights as weights_of
+from pytest_llmperf.serving.command import spec_for
+from pytest_llmperf.serving.lease import Lease, Progress, acquire
+from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.weights import Weights
+
+
+class Served:
+    """What a suite calls ``candidate`` or ``baseline``.
+
+    ``repr`` names the row. Every access to :attr:`server` returns a living server or raises an
+    :class:`InfrastructureError`; a failed start is remembered, so that fifty tests do not try it fifty times.
+    """
+
+    def __init__(self, model: Model, state_root: Path, progress: Callable[[str], None]) -> None:
+        self.model = model
+        self._state_root = state_root
+        self._progress = progress
+        self._lease: Lease | None = None
+        self._url_server: Server | None = None
+        self._failure: InfrastructureError | UsageError | None = None
+        self._log_mark = 0
+        self._used_before: dict[int, int] = {}
+        self._weights: Weights | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.model.name} → {self.model.weights}>"
+
+    @property
+    def name(self) -> str:
+        """Row of the catalogue."""
+        return self.model.name
+
+    @property
+    def served(self) -> str:
+        """The name that requests carry in ``model``."""
+        return self.model.served
+
+    @property
+    def rules(self) -> PromptRules:
+        return self.model.rules
+
+    @property
+    def sampling(self) -> Sampling:
+        return self.model.sampling
+
+    @property
+    def max_model_len(self) -> int:
+        """Tokens of prompt and answer together, as the row states it."""
+        if self.model.max_model_len is None:
+            raise UsageError(f"models.toml: row {self.name} states no max_model_len")
+        return self.model.max_model_len
+
+    @property
+    def started(self) -> bool:
+        return self._lease is not None or self._url_server is not None
+
+    @property
+    def server(self) -> Server:
+        """The running server: started at the first call, and once more if it died between two tests.
+
+        Raises :class:`StartError` with cause and remedy, :class:`ServerDied` for the test during which it died
+        and for all later ones when it died twice, :class:`WrongServer` for a URL that is not what was asked for.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._alive()
+        except (InfrastructureError, UsageError) as error:
+            self._failure = error
+            raise
+
+    def _alive(self) -> Server:
+        if self.model.engine == "url":
+            if self._url_server is None:
+                self._url_server = url.attach(self.model)
+            return self._url_server
+        if self._lease is None:
+            self._start()
+        assert self._lease is not None
+        if self._lease.died() is not None:
+            self._progress(f"{self.name}: the server died, starting it again")
+            self._lease.restart(self._say)
+        return self._lease.server
+
+    def check_alive(self) -> None:
+        """Raise :class:`ServerDied` with its last words if the server died since it was last used.
+
+        The next access to :attr:`server` starts it again, once.
+        """
+        if self._lease is not None and (death := self._lease.died()) is not None:
+            raise death
+
+    def explain(self, error: InfrastructureError) -> InfrastructureError:
+        """``error``, or the death of the server if that is what stands behind it."""
+        if isinstance(error, ServerDied) or self._lease is None:
+            return error
+        return self._lease.died(wait_s=5.0) or error
+
+    def mark_log(self) -> None:
+        """Remember where the log ends now."""
+        log = self._log()
+        self._log_mark = log.stat().st_size if log is not None and log.exists() else 0
+
+    def log_since_mark(self, lines: int = 40) -> str:
+        """The last lines that were written to the log since :meth:`mark_log`."""
+        log = self._log()
+        if log is None or not log.exists():
+            return ""
+        with log.open("rb") as file:
+            file.seek(self._log_mark)
+            text = file.read().decode("utf-8", "replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _log(self) -> Path | None:
+        return self._lease.server.log if self._lease is not None else None
+
+    def weights_bytes(self) -> int | None:
+        """Size of all tensors, bytes; None if they are not on this machine. Nothing is started for it."""
+        return self.weights.total_bytes
+
+    @property
+    def weights(self) -> Weights:
+        """Where the weights lie, and how large they are; raises :class:`StartError` if they are not there."""
+        if self._weights is None:
+            self._weights = weights_of.resolve(self.model)
+        return self._weights
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of a server that was started."""
+        server = self._lease.server if self._lease else self._url_server
+        return {
+            "row": self.name,
+            "weights": self.model.weights,
+            "revision": self.model.revision,
+            "engine": server.engine if server else None,
+            "command": server.command if server else None,
+            "ready_s": server.ready_s if server else None,
+        }
+
+    def close(self) -> None:
+        """Give the lease back; returns when the processes are gone and the GPU has forgotten them."""
+        if self._lease is None:
+            return
+        released = self._lease.close()
+        self._lease = None
+        if released.survivors:
+            raise InfrastructureError(f"{self.name}: processes {released.survivors} outlived SIGKILL")
+        if released.last and (held := gpu.wait_released(self._nvml(), released.pids, self._used_before)):
+            raise InfrastructureError(f"{self.name}: its processes have ended, and the GPU memory is not free: {held}")
+
+    def _start(self) -> None:
+        spec = spec_for(self.model, self.weights.source, revision=self.weights.revision)
+        preflight.check(spec, self.model, self.weights, state_root=self._state_root)
+        self._used_before = gpu.used_bytes(self._nvml())
+        self._lease = acquire(spec, self._state_root, self._say)
+
+    def _nvml(self) -> gpu.Nvml:
+        return gpu.open_nvml() if self.model.gpus else gpu.NoDevices()
+
+    def _say(self, progress: Progress) -> None:
+        self._progress(f"{progress.row}: {progress.phase}, {progress.elapsed_s:.0f} s")

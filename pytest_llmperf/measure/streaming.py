@@ -1,0 +1,46 @@
+"""A few streamed chat requests whose traces a test looks at one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.client import loop
+from pytest_llmperf.client.body import lint, path_of, streaming
+from pytest_llmperf.client.endpoint import Endpoint
+from pytest_llmperf.client.openai_stream import trace_of
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.measure.served import Served
+
+# Enough to see a stream flow; a test that wants the whole answer says so.
+_MAX_TOKENS = 64
+
+
+def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]) -> list[Trace]:
+    """One chat request a question, all sent at once on open connections; in the order of the questions."""
+    server = served.server
+    bodies = [
+        streaming(
+            lint(
+                {
+                    "model": server.model,
+                    "messages": [{"role": "user", "content": question}],
+                    **served.sampling.body(),
+                    "max_tokens": _MAX_TOKENS,
+                    **fields,
+                }
+            )
+        )
+        for question in questions
+    ]
+
+    async def send() -> list[Trace]:
+        async with Pool(Endpoint.of(server)) as pool:
+            await pool.open(len(bodies))
+            requests = [pool.endpoint.request("POST", path_of(body), body) for body in bodies]
+            replies = await asyncio.gather(*(pool.send(request) for request in requests))
+        return [trace_of(reply, index) for index, reply in enumerate(replies)]
+
+    return loop.run(send)

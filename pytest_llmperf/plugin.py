@@ -1,0 +1,118 @@
+"""pytest's hooks, each a few lines: what they do is in the rooms below.
+
+Light on purpose: an installed but idle plugin must not cost a project more than a few milliseconds, so everything
+of weight is imported inside the hook that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmperf import fixtures
+from pytest_llmperf.keys import RUN
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter  # only for the checker; pytest exports no public name
+
+    from pytest_llmperf.run import Run
+
+OPTIONS = {
+    "--llmperf-baseline": ("ROW", "row of the catalogue to compare with (default: the profile's)"),
+    "--llmperf-profile": ("NAME|PATH", "gpu, embedded, or a models.toml (default: gpu if there is a CUDA device)"),
+    "--llmperf-models": ("PATH", "the catalogue of models (default: the ini value llmperf_models)"),
+    "--llmperf-budgets": ("PATH", "the budgets (default: budgets.toml beside the catalogue)"),
+    "--llmperf-engine-python": ("PATH", "interpreter that has vLLM installed (default: this one)"),
+    "--llmperf-data": ("DIR", "read data sets from here instead of the hub"),
+    "--llmperf-inconclusive": ("fail|warn", "what an INCONCLUSIVE verdict does to its test (default: fail)"),
+    "--llmperf-record": ("PATH", "write the run's record (JSON) here"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("llmperf", "LLM serving gates")
+    group.addoption("--llmperf-model", dest="llmperf_model", action="append", metavar="ROW", help="row to judge; repeats")
+    group.addoption(
+        "--llmperf-base-url",
+        action="append",
+        metavar="[ROW=]URL",
+        help="test a server that is already running (key in the environment variable LLMPERF_API_KEY); repeats",
+    )
+    for name, (metavar, text) in OPTIONS.items():
+        group.addoption(name, dest=name.removeprefix("--").replace("-", "_"), metavar=metavar, help=text)
+    parser.addini("llmperf_models", "catalogue of models, relative to the rootdir", type="string", default="")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from pytest_llmperf import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(fixtures, "llmperf_fixtures")
+    if _asked_for(config):
+        from pytest_llmperf.run import configure
+
+        config.stash[RUN] = configure(config)
+
+
+def _asked_for(config: pytest.Config) -> bool:
+    if config.getoption("collectonly") and hasattr(config, "workerinput"):
+        return False
+    chosen = ("llmperf_models", "llmperf_model", "llmperf_baseline", "llmperf_profile", "llmperf_base_url")
+    return bool(config.getini("llmperf_models")) or any(config.getoption(name, default=None) for name in chosen)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if run := config.stash.get(RUN, None):
+        run.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """xdist: tell the worker where the run's servers are, so that all workers share one start."""
+    run = node.config.stash.get(RUN, None)  # type: ignore[attr-defined]
+    if run is not None:
+        node.workerinput["llmperf_state_root"] = str(run.state_root)  # type: ignore[attr-defined]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    run = metafunc.config.stash.get(RUN, None)
+    if run is not None and "candidate" in metafunc.fixturenames:
+        names = [model.name for model in run.settings.candidates]
+        metafunc.parametrize("candidate", names, indirect=True, scope="session")
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    run = config.stash.get(RUN, None)
+    return [run.settings.header()] if run is not None and any(map(fixtures.uses_a_model, items)) else []
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if run := session.config.stash.get(RUN, None):
+        run.expect([item for item in session.items if fixtures.uses_a_model(item)])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    run = item.config.stash.get(RUN, None)
+    if run is not None and fixtures.uses_a_model(item):
+        run.explain(item, call, report)
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    # Has no config: the run listens through its own plugin object (see run.Run), registered in configure.
+    del report
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    run: Run | None = config.stash.get(RUN, None)
+    if run is not None and not hasattr(config, "workerinput"):
+        run.summarise(terminalreporter)

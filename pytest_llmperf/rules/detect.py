@@ -1,0 +1,139 @@
+"""Behaviour in answers, each found by a stated definition: not boxed, thinking skipped, unfinished, loops, …
+
+A suite judges the rate of each over many answers. Nothing here needs a model, a tokenizer or a template.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pytest_llmperf.tasks.boxes import END_OF_THINKING, after_thinking, last_box
+
+LOOP_REPEATS = 4
+LOOP_TOKENS = 32
+LONGEST_PERIOD = 256
+_LOOP_WINDOW = 2048
+_GRAM, _GRAM_WINDOW, _GRAM_SHARE = 12, 512, 0.8
+_FOREIGN_LETTERS, _FOREIGN_SHARE = 8, 0.05
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What one answer did."""
+
+    boxed: bool
+    thinking_skipped: bool
+    unfinished: bool
+    loops: bool
+    language_switch: bool
+    empty: bool
+
+
+def examine(text: str, *, finish_reason: str | None, thinking: bool, asked: str = "") -> Behaviour:
+    """All of it for one answer. ``asked``: the user turn with instruction; empty: any language will do."""
+    return Behaviour(
+        boxed=boxed(text, thinking=thinking),
+        thinking_skipped=thinking and thinking_skipped(text),
+        unfinished=unfinished(text, finish_reason=finish_reason, thinking=thinking),
+        loops=find_loop(text) is not None,
+        language_switch=bool(asked) and language_switch(asked, text) is not None,
+        empty=not (after_thinking(text) or ("" if thinking else text)).strip(),
+    )
+
+
+def boxed(text: str, *, thinking: bool) -> bool:
+    """Whether the answer proper, after the thinking, has a box with something in it."""
+    body = after_thinking(text)
+    if body is None:
+        body = "" if thinking else text
+    return last_box(body) is not None
+
+
+def thinking_skipped(text: str) -> bool:
+    r"""Whether there is no reasoning: nothing but whitespace before ``</think>``, or before the reply ends.
+
+    The template has opened the reply with ``<think>``; a server or a model that repeats it does no harm here.
+    A reply that is only ``\n\n`` has broken off before it began.
+    """
+    thought = text.partition(END_OF_THINKING)[0]
+    return not thought.strip().removeprefix("<think>").strip()
+
+
+def unfinished(text: str, *, finish_reason: str | None, thinking: bool) -> bool:
+    """Whether the reply ended for another reason than that the model ended it, or inside its thinking."""
+    if finish_reason in ("length", "max_tokens", "abort", None):
+        return True
+    return after_thinking(text) is None and (thinking or "<think>" in text)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How a reply runs in circles: ``text`` again and again; ``repeats`` is 0 for a loop with variations."""
+
+    text: str
+    repeats: int
+
+
+def find_loop(text: str) -> Loop | None:
+    """The loop that ``text`` ends in, None if it ends in none. One that the model left again is not endless.
+
+    Tokens are words, single digits, single CJK characters and single signs. A loop is (a) one unit of at
+    most 256 tokens that fills the end of the text at least 4 times and over at least 32 tokens, or (b)
+    an end of 512 tokens in which 80 % of the 12-grams were there before: the same thing said again with
+    small variations.
+    """
+    tokens = [t.casefold() for t in _TOKEN.findall(text[-8 * _LOOP_WINDOW :])][-_LOOP_WINDOW:]
+    for period in range(1, min(LONGEST_PERIOD, len(tokens) // LOOP_REPEATS) + 1):
+        length = _periodic_end(tokens, period)
+        if length >= LOOP_REPEATS * period and length >= LOOP_TOKENS:
+            return Loop(" ".join(tokens[-period:]), length // period)
+    end = tokens[-_GRAM_WINDOW:]
+    if len(end) == _GRAM_WINDOW:
+        grams = [tuple(end[i : i + _GRAM]) for i in range(len(end) - _GRAM + 1)]
+        if 1 - len(set(grams)) / len(grams) >= _GRAM_SHARE:
+            return Loop(" ".join(end[-_GRAM:]), 0)
+    return None
+
+
+def _periodic_end(tokens: list[str], period: int) -> int:
+    """Tokens at the end that repeat those ``period`` places before them, the first unit included."""
+    i = len(tokens) - 1
+    while i >= period and tokens[i] == tokens[i - period]:
+        i -= 1
+    return len(tokens) - 1 - i + period
+
+
+def language_switch(asked: str, answer: str) -> str | None:
+    """The script that ``answer`` switched to: 8 letters or more and 5 % of all, and not one of ``asked``.
+
+    LaTeX commands don't count, nor do Greek letters, which are mathematics. None if there was no switch.
+    """
+    expected = set(_letters(asked))
+    letters = _letters(answer)
+    total = sum(letters.values())
+    for script, count in letters.items():
+        if script not in expected and count >= _FOREIGN_LETTERS and count >= _FOREIGN_SHARE * total:
+            return script
+    return None
+
+
+def _letters(text: str) -> dict[str, int]:
+    text = _COMMAND.sub(" ", text)
+    counts = {script: len(pattern.findall(text)) for script, pattern in _SCRIPTS.items()}
+    return {script: count for script, count in counts.items() if count}
+
+
+_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[0-9]|[^\W0-9\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
+_COMMAND = re.compile(r"\\[A-Za-z]+|</?think>")
+_SCRIPTS = {
+    "Latin": re.compile(r"[A-Za-zÀ-ÖØ-öø-ɏ]"),
+    "Chinese": re.compile(r"[\u3400-\u9fff]"),
+    "Japanese": re.compile(r"[\u3040-\u30ff]"),
+    "Korean": re.compile(r"[\uac00-\ud7af]"),
+    "Cyrillic": re.compile(r"[\u0400-\u04ff]"),
+    "Arabic": re.compile(r"[\u0600-\u06ff]"),
+    "Hebrew": re.compile(r"[\u0590-\u05ff]"),
+    "Devanagari": re.compile(r"[\u0900-\u097f]"),
+    "Thai": re.compile(r"[\u0e00-\u0e7f]"),
+}

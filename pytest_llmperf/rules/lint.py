@@ -1,0 +1,191 @@
+r"""Breaches of a row's prompt rules, found in what is about to be sent, before the first request.
+
+``lint(ask, rendered, model)`` returns findings, none for a clean prompt. Each has a rule's name and one
+sentence with what was seen and what is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.catalog import Model
+from pytest_llmperf.rules.messages import Ask, Message
+from pytest_llmperf.rules.render import Rendered
+from pytest_llmperf.strict_toml import nearest
+
+MATHS_TOKENS = 1024
+"""Room that an answer to a maths question needs: with 300, every answer of a reasoning model is cut."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A breach: ``rule`` is a name for programs, ``says`` a sentence for people."""
+
+    rule: str
+    says: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.says}"
+
+
+def lint(
+    ask: Ask, rendered: Rendered | None, model: Model, *, tokens_needed: int = MATHS_TOKENS
+) -> list[Finding]:
+    """Everything that is wrong with asking ``model`` so. ``rendered`` None: the template is not known."""
+    findings = lint_body(ask.body(), model, tokens_needed=tokens_needed)
+    if ask.prompt is None:
+        findings += lint_messages(ask.messages, model)
+    if rendered is not None:
+        findings += lint_rendered(rendered, ask)
+        if ask.prompt is None and model.rules.thinking:
+            findings += _thinking(rendered, ask)
+    return findings
+
+
+def lint_body(body: Mapping[str, Any], model: Model, *, tokens_needed: int = MATHS_TOKENS) -> list[Finding]:
+    """Findings on the fields of a request body. vLLM answers 200 to a field that it does not know."""
+    findings: list[Finding] = []
+    for name in body:
+        if name not in KNOWN_FIELDS:
+            close = nearest(name, KNOWN_FIELDS) if name else ""
+            close = close if "did you mean" in close else ""
+            findings.append(Finding("unknown-field", f"the server would silently ignore {name!r}{close}"))
+    low, high = model.rules.temperature
+    temperature = body.get("temperature", 1.0)
+    if not low <= temperature <= high:
+        findings.append(
+            Finding("temperature", f"T = {temperature:g}, {model.name} wants {low:g} to {high:g}")
+        )
+    most = body.get("max_tokens", body.get("max_completion_tokens"))
+    if most is not None and most < tokens_needed:
+        findings.append(Finding("max-tokens", f"max_tokens = {most}, an answer needs {tokens_needed}"))
+    return findings
+
+
+def lint_messages(messages: Sequence[Message], model: Model) -> list[Finding]:
+    """Findings on the turns of a chat."""
+    findings: list[Finding] = []
+    instructions = [i for i in (model.rules.instruction, model.rules.instruction_zh) if i]
+    system = "\n".join(m["content"] for m in messages if m["role"] == "system")
+    user = [m["content"] for m in messages if m["role"] == "user"]
+    last = user[-1] if user else ""
+    if system and model.rules.system is None:
+        findings.append(
+            Finding("system", f"a system message is sent, {model.name} wants none: {_cut(system)}")
+        )
+    if _asks_for_box(system):
+        findings.append(
+            Finding("instruction-in-system", f"the instruction belongs to the user turn: {_cut(system)}")
+        )
+    if not _asks_for_box(last):
+        findings.append(Finding("instruction", f"the user turn does not ask for \\boxed{{}}: {_cut(last)}"))
+    question = last
+    for instruction in instructions:
+        question = question.replace(instruction, "")
+    if not question.strip():
+        findings.append(Finding("self-contained", "the user turn holds no question"))
+    elif len(user) == 1 and (back := _LOOKS_BACK.search(question)):
+        findings.append(
+            Finding("self-contained", f"the only user turn points to something outside: {back[0]!r}")
+        )
+    if special := _SPECIAL.search(last):
+        findings.append(Finding("special-token", f"the user turn holds the special token {special[0]!r}"))
+    return findings
+
+
+def lint_rendered(rendered: Rendered, ask: Ask) -> list[Finding]:
+    """Findings on the text that the model reads."""
+    findings: list[Finding] = []
+    text, bos = rendered.text, rendered.bos
+    if hidden := injected_text(rendered, ask.messages) if ask.prompt is None else "":
+        findings.append(
+            Finding("hidden-system", f"the template adds a text that nobody sent: {_cut(hidden)}")
+        )
+    if ask.user_turn.strip() not in text:
+        findings.append(
+            Finding("question-altered", "the template does not pass the user turn on as it was sent")
+        )
+    # A chat is sent as rendered; before a text that is to be continued the tokenizer puts its own first
+    # token.
+    first = int(bool(bos) and text.startswith(bos)) + int(
+        bool(bos) and text.removeprefix(bos).startswith(bos)
+    )
+    if ask.prompt is not None:
+        first += rendered.adds_bos
+    if first > 1:
+        findings.append(Finding("bos", f"the prompt begins with {bos!r} {first} times, needs one"))
+    if first == 0 and rendered.adds_bos:
+        findings.append(
+            Finding("bos", f"the prompt does not begin with {bos!r}, which the model was trained with")
+        )
+    return findings
+
+
+def injected_text(rendered: Rendered, messages: Sequence[Message]) -> str:
+    """Words in the rendered text that are in no message: a hidden system prompt; empty if there are none.
+
+    Special tokens, role names and single words are a template's own business; three words and more are a
+    text.
+    """
+    rest = rendered.text
+    for content in sorted((m["content"].strip() for m in messages), key=len, reverse=True):
+        if content:
+            rest = rest.replace(content, "\0", 1)
+    rest = _SPECIAL.sub("\0", rest.replace(rendered.bos, "\0") if rendered.bos else rest)
+    for piece in rest.split("\0"):
+        words = _ROLE.sub("", piece).split()
+        if len(words) >= 3:
+            return " ".join(words)
+    return ""
+
+
+def _thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
+    """The reply opens with ``<think>`` once: without it some replies skip it, twice was never trained on."""
+    content = ask.user_turn.strip()
+    position = rendered.text.rfind(content)
+    opening = rendered.text[position + len(content) :] if position >= 0 else rendered.text[-200:]
+    count = opening.count("<think>") + content.endswith("<think>")
+    if count > 1:
+        return [Finding("doubled-think", f"the reply is opened with <think> {count} times, needs one")]
+    if count == 0:
+        return [
+            Finding("no-think", "the reply is not opened with <think>, some replies will skip their thinking")
+        ]
+    return []
+
+
+def _asks_for_box(text: str) -> bool:
+    return "\\boxed" in text
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return repr(text if len(text) <= 80 else f"{text[:79]}…")
+
+
+_SPECIAL = re.compile(
+    r"<[|｜][^<>|｜\s]{1,40}[|｜]>|</?s>|</?think>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<bos>"
+)
+_ROLE = re.compile(r"\b(?:system|user|assistant|model)\b", re.IGNORECASE)
+_LOOKS_BACK = re.compile(
+    r"\bthe (?:question|problem|text|passage) above\b|\b(?:as|see|mentioned|described|given) above\b"
+    r"|\bthe previous (?:question|problem|message|answer)\b|\bthe system (?:prompt|message)\b"
+    r"|\bsame as before\b"
+    r"|(?:上面|上述|上一)的?(?:问题|题)",
+    re.IGNORECASE,
+)
+_FIELDS = """
+    model messages prompt stream stream_options temperature top_p top_k min_p max_tokens max_completion_tokens
+    min_tokens seed stop stop_token_ids n logprobs top_logprobs prompt_logprobs echo logit_bias
+    presence_penalty frequency_penalty repetition_penalty length_penalty ignore_eos skip_special_tokens
+    spaces_between_special_tokens include_stop_str_in_output truncate_prompt_tokens add_generation_prompt
+    continue_final_message add_special_tokens chat_template chat_template_kwargs response_format
+    structured_outputs tools tool_choice parallel_tool_calls priority user request_id cache_salt
+    include_reasoning reasoning_effort return_token_ids return_tokens_as_token_ids allowed_token_ids bad_words
+    use_beam_search kv_transfer_params vllm_xargs documents logits_processors
+"""
+KNOWN_FIELDS = frozenset(_FIELDS.split())
+"""Of an OpenAI request body, and of vLLM's additions to it."""

@@ -1,0 +1,145 @@
+"""From a question to what is sent: the row's own rules, and the variants of them that a suite can name.
+
+A suite reads ``accuracy(candidate, rules.at_temperature(0.5))``; ``rules`` is this package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from pytest_llmperf.catalog import Model, Sampling
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.tasks.task import Shot
+
+# As in Qwen2.5-Math's own evaluation: its base model was measured with these shots and these ends.
+_BETWEEN_SHOTS = "\n\n\n"
+_STOPS = ("</s>", "<|im_end|>", "<|endoftext|>", "\n\nQuestion:")
+
+
+class Message(TypedDict):
+    """One turn: ``role`` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way of asking that differs from the row's own rules in what is not None."""
+
+    name: str
+    instruction: Literal["en", "zh", "none"] = "en"
+    system: str | None = None
+    """A system message of this text, instead of the row's own."""
+    no_system: bool = False
+    """No system message, whatever the row says."""
+    temperature: float | None = None
+
+    def sampling(self, own: Sampling) -> Sampling:
+        """The row's sampling with this variant's temperature."""
+        return own if self.temperature is None else dataclasses.replace(own, temperature=self.temperature)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+as_promised = Variant("as promised")
+"""The row's own rules."""
+without_system = Variant("without a system prompt", no_system=True)
+chinese = Variant("instruction in Chinese", instruction="zh")
+without_instruction = Variant("without the instruction", instruction="none")
+
+
+def with_system(text: str) -> Variant:
+    """With the system message ``text``."""
+    return Variant(f"with the system prompt {text[:40]!r}", system=text)
+
+
+def at_temperature(temperature: float) -> Variant:
+    """Sampled at ``temperature``, 0 to 2."""
+    if not 0.0 <= temperature <= 2.0:
+        raise UsageError(f"rules.at_temperature({temperature}): must be between 0 and 2")
+    return Variant(f"at T = {temperature:g}", temperature=float(temperature))
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What one request says: messages for a chat, or a text that is to be continued."""
+
+    model: str
+    sampling: Sampling
+    messages: tuple[Message, ...] = ()
+    prompt: str | None = None
+    stop: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Where it is sent, below the server's base URL."""
+        return "/v1/chat/completions" if self.prompt is None else "/v1/completions"
+
+    @property
+    def user_turn(self) -> str:
+        """The last thing the user says (all of a text that is to be continued)."""
+        if self.prompt is not None:
+            return self.prompt
+        return next((m["content"] for m in reversed(self.messages) if m["role"] == "user"), "")
+
+    def body(self, **more: Any) -> dict[str, Any]:
+        """The request body without streaming options; ``more`` are further fields."""
+        content = {"messages": [*self.messages]} if self.prompt is None else {"prompt": self.prompt}
+        stop = {"stop": [*self.stop]} if self.stop else {}
+        return {"model": self.model, **content, **self.sampling.body(), **stop, **more}
+
+
+def instruction_of(model: Model, variant: Variant = as_promised) -> str:
+    """The sentence behind the question; empty for a variant without one."""
+    return {"en": model.rules.instruction, "zh": model.rules.instruction_zh, "none": ""}[variant.instruction]
+
+
+def ask(
+    model: Model,
+    question: str,
+    variant: Variant = as_promised,
+    *,
+    shots: Sequence[Shot] = (),
+    earlier: Sequence[Message] = (),
+    sample: int = 0,
+) -> Ask:
+    """How ``model`` is asked ``question``.
+
+    A chat row gets one user turn, question and instruction on lines of their own, after the turns in
+    ``earlier``; a few-shot row gets ``shots`` and an unanswered question to continue. ``sample`` tells
+    apart several samples of one question: it is added to the row's seed. Raises :class:`UsageError` for
+    what the protocol has no place for.
+    """
+    sampling = variant.sampling(model.sampling)
+    sampling = dataclasses.replace(sampling, seed=sampling.seed + sample)
+    if model.rules.protocol == "few-shot":
+        return _few_shot(model, question, variant, sampling, shots, earlier)
+    if shots:
+        raise UsageError(f'{model.name}: worked examples need protocol = "few-shot", the row says "chat"')
+    system = None if variant.no_system else (variant.system or model.rules.system)
+    instruction = instruction_of(model, variant)
+    turn = f"{question}\n{instruction}" if instruction else question
+    messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
+    messages += [*earlier, {"role": "user", "content": turn}]
+    return Ask(model.served, sampling, tuple(messages))
+
+
+def _few_shot(
+    model: Model,
+    question: str,
+    variant: Variant,
+    sampling: Sampling,
+    shots: Sequence[Shot],
+    earlier: Sequence[Message],
+) -> Ask:
+    if variant.system is not None or variant.instruction != "en" or earlier:
+        what = "earlier turns" if earlier else variant.name
+        raise UsageError(f"{model.name}: {what}: a few-shot row continues a text, and has no place for it")
+    texts = [f"Question: {shot.prompt}\nAnswer: {shot.solution}" for shot in shots]
+    prompt = _BETWEEN_SHOTS.join([*texts, f"Question: {question}\nAnswer:"])
+    return Ask(model.served, sampling, prompt=prompt, stop=_STOPS)

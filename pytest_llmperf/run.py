@@ -1,0 +1,210 @@
+"""One pytest session that judges models: what was chosen, what was measured, what the verdicts were.
+
+The only module beside ``plugin`` and ``fixtures`` that knows pytest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmperf.errors import InfrastructureError, LlmperfError, NotMeasured, UsageError
+from pytest_llmperf.gates.estimand import GateError, Judgement
+from pytest_llmperf.gates.run_verdict import run_verdict
+from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.measure import Measurements
+from pytest_llmperf.record.store import RecordNotWritten, write_record
+from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
+from pytest_llmperf.report.terminal import MARKUP, counts, verdict_table
+from pytest_llmperf.settings import Options, Settings, resolve
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+PROPERTY = "llmperf_verdict"
+"""Key of a verdict (JSON) among a report's ``user_properties``: survives xdist, lands in JUnit XML."""
+
+
+def configure(config: pytest.Config) -> Run:
+    """Resolve the command line; ``pytest.UsageError`` (exit code 4, one line) if it does not fit."""
+    try:
+        options = _options(config)
+        device, name = _device()
+        return Run(config, resolve(options, device, name))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _options(config: pytest.Config) -> Options:
+    models = config.getoption("llmperf_models") or config.getini("llmperf_models")
+    profile = config.getoption("llmperf_profile")
+    if profile and profile.endswith(".toml"):
+        models, profile = profile, None
+    if not models:
+        raise UsageError(
+            "no catalogue of models: give --llmperf-models PATH, or set llmperf_models in pytest's configuration"
+        )
+    models_path = Path(models) if Path(models).is_absolute() else config.rootpath / models
+    budgets = config.getoption("llmperf_budgets")
+    return Options(
+        models_path=models_path,
+        budgets_path=Path(budgets) if budgets else models_path.with_name("budgets.toml"),
+        models=tuple(config.getoption("llmperf_model") or ()),
+        baseline=config.getoption("llmperf_baseline"),
+        profile=profile,
+        base_urls=tuple(config.getoption("llmperf_base_url") or ()),
+        engine_python=config.getoption("llmperf_engine_python") or os.environ.get("LLMPERF_ENGINE_PYTHON"),
+        data_dir=config.getoption("llmperf_data"),
+        inconclusive=config.getoption("llmperf_inconclusive"),
+        record=config.getoption("llmperf_record"),
+    )
+
+
+def _device() -> tuple[str | None, str]:
+    """Class and full name of the first CUDA device that this process may use; (None, "CPU") without one."""
+    from pytest_llmperf.serving.gpu import device_class, open_nvml
+
+    devices = open_nvml().devices()
+    if not devices:
+        return None, "CPU"
+    return device_class(devices[0].name), devices[0].name
+
+
+class Run:
+    """State of the session, and the hooks that need it (it is registered as a plugin of its own)."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.verdicts: list[Verdict] = []
+        worker = getattr(config, "workerinput", None)
+        self._owns_state = worker is None
+        self.state_root = Path(worker["llmperf_state_root"] if worker else tempfile.mkdtemp(prefix="llmperf-"))
+        self.measurements = Measurements(settings, self.state_root, self._progress)
+        self._expected = 0
+        self._judged_tests = 0
+        config.pluginmanager.register(self, "llmperf_run")
+
+    # Life
+
+    def close(self) -> None:
+        """Give back every lease; the machine is clean when this returns."""
+        self.measurements.close()
+        if self._owns_state:
+            shutil.rmtree(self.state_root, ignore_errors=True)
+
+    def expect(self, items: list[pytest.Item]) -> None:
+        """Called once with the collected tests that use a model."""
+        self._expected = len(items)
+        self.measurements.will_need_baseline = any("baseline" in item.fixturenames for item in items)  # type: ignore[attr-defined]
+
+    def _progress(self, text: str) -> None:
+        """One line that overwrites itself; silent when nobody watches."""
+        reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None or hasattr(self.config, "workerinput") or not sys.__stdout__ or not sys.__stdout__.isatty():
+            return
+        capture: Any = self.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            reporter.rewrite(f"llmperf: {text}", erase=True)
+
+    # Verdicts
+
+    def judge_for(self, item: pytest.Item) -> Callable[[Verdict], Judgement]:
+        """What an estimand hands its verdicts to: kept with the test's report, then judged by the run's policy."""
+
+        def judge(verdict: Verdict) -> Judgement:
+            item.user_properties.append((PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False)))
+            return Judgement(verdict, inconclusive=self.settings.inconclusive)
+
+        return judge
+
+    def explain(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        """Turn a failed gate or a broken server into its own words, and anything not measured into INVALID."""
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._not_measured(item, report, "the test was skipped, so that nothing was measured")
+        if call.excinfo is None or report.passed:
+            return
+        error = call.excinfo.value
+        if isinstance(error, GateError | LlmperfError):
+            report.longrepr = str(error)
+        if isinstance(error, InfrastructureError | NotMeasured):
+            self._not_measured(item, report, str(error).splitlines()[0])
+        if report.failed and (log := self.measurements.log_since_mark()):
+            report.sections.append(("llmperf server log", log))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        del item
+        self.measurements.mark_logs()
+
+    def refuse_speed(self) -> None:
+        """Several workers on one machine measure each other."""
+        worker = getattr(self.config, "workerinput", None)
+        if worker is not None and worker["workercount"] > 1:
+            raise NotMeasured(
+                f"times are not measured beside {worker['workercount'] - 1} other xdist workers: "
+                "run the speed suites without -n"
+            )
+
+    def _not_measured(self, item: pytest.Item, report: pytest.TestReport, why: str) -> None:
+        verdict = Verdict(Status.INVALID, item.name, None, None, None, 0, None, "not measured", why)
+        # On the item, so that the reports of the phases that follow carry it as well.
+        entry = (PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False))
+        item.user_properties.append(entry)
+        report.user_properties.append(entry)
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(self.config, "workerinput"):
+            return
+        # Every phase's report carries all properties so far: the last phase has them all, once.
+        if report.when == "teardown":
+            self.verdicts += [
+                verdict_from_json(json.loads(str(value))) for key, value in report.user_properties if key == PROPERTY
+            ]
+
+    # End
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.close()
+        if hasattr(self.config, "workerinput") or session.config.option.collectonly:
+            return
+        self.verdict = run_verdict(self.verdicts, inconclusive=self.settings.inconclusive)
+        if session.exitstatus == pytest.ExitCode.OK and any(v.status is Status.INVALID for v in self.verdicts):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.settings.record is not None:
+            self._write_record(session)
+
+    def _write_record(self, session: pytest.Session) -> None:
+        assert self.settings.record is not None
+        record: dict[str, Any] = {
+            **self.measurements.facts(),
+            "verdicts": [verdict_to_json(verdict) for verdict in self.verdicts],
+        }
+        self.config.hook.pytest_llmperf_update_record(config=self.config, record=record)
+        try:
+            write_record(self.settings.record, record)
+            self.record_note = f"record: {self.settings.record}"
+        except RecordNotWritten as error:
+            self.record_note = str(error)
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+    def summarise(self, reporter: TerminalReporter) -> None:
+        """The verdict table; nothing if no gate was asked for."""
+        if not self.verdicts and not self._expected:
+            return
+        reporter.section("llmperf verdicts")
+        for line in verdict_table(self.verdicts):
+            reporter.write_line(line.text, **(MARKUP[line.status] if line.status else {}))
+        reporter.write_line(f"llmperf: {counts(self.verdicts) or 'no gate was judged'}")
+        if note := getattr(self, "record_note", None):
+            reporter.write_line(f"llmperf: {note}")

@@ -1,0 +1,339 @@
+"""Hold a server: the first who asks starts it, the last who leaves ends it.
+
+Every holder of equal specs under one ``state_root`` shares one server, whatever the number of processes;
+runs with different roots share nothing. The connection *is* the lease, so a holder that crashes gives it
+back. See ``keeper.py`` for the other end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pytest_llmperf.errors import InfrastructureError, ServerDied, StartError
+from pytest_llmperf.serving import failures, reap
+from pytest_llmperf.serving.command import ServerSpec
+from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.state import MESSAGE_BYTES, StateDirectory, decode, encode
+
+# The keeper speaks at least every two seconds while a server starts.
+SILENCE_S = 60.0
+KEEPER_START_S = 60.0
+_KEEPER = "import sys; sys.path.append({root!r}); from pytest_llmperf.serving.keeper import main; main()"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a start stands."""
+
+    row: str
+    phase: str
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Released:
+    """What became of the server when a lease was given back."""
+
+    last: bool
+    """Ours was the last lease and the server has been ended."""
+    pids: tuple[int, ...] = ()
+    """Every process that the server had; for checking that a GPU has forgotten them."""
+    seconds: float = 0.0
+    forced: bool = False
+    """Something outlived SIGTERM and had to be killed."""
+    survivors: tuple[int, ...] = ()
+    """Processes that outlived SIGKILL."""
+
+
+ProgressReader = Callable[[Progress], None]
+_KEEPER_GONE: dict[str, Any] = {"event": "keeper"}
+
+
+def acquire(
+    spec: ServerSpec,
+    state_root: Path,
+    on_progress: ProgressReader | None = None,
+    *,
+    retry_failed: bool = False,
+) -> Lease:
+    """A lease on the server of ``spec``; blocks until it is ready.
+
+    Raises `StartError` when it does not become ready. A start that failed is not tried again under the same
+    ``state_root`` unless ``retry_failed``: every further worker and test gets the same explanation at once.
+    A server that was found dead is restarted as `Lease.restart` would.
+    """
+    directory = StateDirectory(state_root / spec.key)
+    directory.create()
+    with _flock(directory.lock):
+        if retry_failed:
+            directory.failed.unlink(missing_ok=True)
+        elif directory.failed.exists():
+            raise failures.start_error(decode(directory.failed.read_bytes()), spec, directory.log)
+        connection = _connect(spec, directory)
+    lease = Lease(spec, directory, connection)
+    try:
+        lease._wait_until_ready(on_progress)
+    except BaseException:
+        lease.close(wait_s=0)
+        raise
+    return lease
+
+
+class Lease:
+    """The right to use a server. Give it back with `close`, or as a context manager.
+
+    Not to be pickled or shared with a child process: a fork doesn't extend it.
+    """
+
+    def __init__(self, spec: ServerSpec, directory: StateDirectory, connection: socket.socket) -> None:
+        self.spec = spec
+        self._directory = directory
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._servers: dict[int, Server] = {}
+        self._deaths: dict[int, dict[str, Any]] = {}
+        self._seen = 0
+        """Generation (start) of the server that our user knows."""
+        self._keeper_is_gone = False
+        self._open = True
+
+    @property
+    def server(self) -> Server:
+        """The server as it is now: after a restart by any holder, the new one."""
+        with self._lock:
+            self._read_news(0.0)
+            self._seen = max(self._servers)
+            return self._servers[self._seen]
+
+    def died(self, wait_s: float = 0.0) -> ServerDied | None:
+        """Why the server that `server` last returned is gone, or None while it runs.
+
+        ``wait_s``: how long to wait for such news, seconds. A request that failed a moment ago may be ahead
+        of them: an API process takes up to a few seconds to end after its engine died.
+        """
+        with self._lock:
+            deadline = time.monotonic() + wait_s
+            while True:
+                self._read_news(max(0.0, deadline - time.monotonic()))
+                death = self._death()
+                if death is not None:
+                    return failures.server_died(death, self.spec, self._directory.log)
+                if time.monotonic() >= deadline or not self._open:
+                    return None
+
+    def restart(self, on_progress: ProgressReader | None = None) -> Server:
+        """The server again: a new one, or the one that another holder's restart has made already.
+
+        Also for a server that runs and no longer answers: it is ended first. Raises `ServerDied` when it has
+        died more often than ``spec.restarts`` allows, `StartError` when the new one does not become ready.
+        """
+        with self._lock:
+            self._read_news(0.0)
+            if max(self._servers) == self._seen:
+                try:
+                    self._connection.send(encode({"do": "restart", "generation": self._seen}))
+                except OSError:
+                    self._keeper_is_gone = True
+                    raise failures.server_died(_KEEPER_GONE, self.spec, self._directory.log) from None
+                self._wait_until_ready(on_progress, after=self._seen)
+            return self.server
+
+    def close(self, wait_s: float = 60.0) -> Released:
+        """Give it back. The last holder waits, up to ``wait_s`` seconds, until every process has ended."""
+        with self._lock:
+            if not self._open:
+                return Released(last=False)
+            self._open = False
+            try:
+                return self._say_goodbye(wait_s)
+            finally:
+                # Shut down, not only closed: a forked child may hold the same connection.
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
+                self._connection.close()
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> str:
+        raise TypeError("a lease can't be pickled: acquire one in each process")
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def _wait_until_ready(self, on_progress: ProgressReader | None, after: int = 0) -> None:
+        """Until a server later than start number ``after`` is ready."""
+        while not any(generation > after for generation in self._servers):
+            message = self._receive(SILENCE_S)
+            event = message.get("event")
+            self._digest(message)
+            if event == "progress" and on_progress is not None:
+                on_progress(Progress(self.spec.row, str(message["phase"]), float(message["elapsed_s"])))
+            elif event == "failed":
+                raise failures.start_error(message, self.spec, self._directory.log)
+            elif event == "died" and not message["restarts_left"]:
+                raise failures.server_died(message, self.spec, self._directory.log)
+            elif event == "died" and message["generation"] > after:
+                after = message["generation"]
+                self._connection.send(encode({"do": "restart", "generation": after}))
+            elif event in ("silence", "end"):
+                happened = "said nothing for a minute" if event == "silence" else "ended"
+                raise StartError(
+                    f"{self.spec.row} did not start: its keeper {happened} before the server was ready",
+                    remedy=f"read {self._directory.keeper_log} and {self._directory.log}",
+                    last_words=failures.tail(self._directory.keeper_log, 20),
+                    command=self.spec.command(),
+                )
+        self._seen = max(self._servers)
+
+    def _death(self) -> dict[str, Any] | None:
+        if self._seen in self._deaths:
+            return self._deaths[self._seen]
+        return _KEEPER_GONE if self._keeper_is_gone else None
+
+    def _read_news(self, wait_s: float) -> None:
+        """Take in what the keeper has said; waits up to ``wait_s`` for the first message."""
+        if not self._open or self._keeper_is_gone:
+            return
+        message = self._receive(wait_s)
+        while message.get("event") not in ("silence", "end"):
+            self._digest(message)
+            message = self._receive(0.0)
+        self._keeper_is_gone = message["event"] == "end"
+
+    def _digest(self, message: dict[str, Any]) -> None:
+        if message.get("event") == "ready":
+            self._servers[int(message["generation"])] = self._as_server(message["server"])
+        elif message.get("event") == "died":
+            self._deaths[int(message["generation"])] = message
+
+    def _as_server(self, fields: dict[str, Any]) -> Server:
+        port = fields["base_url"].rpartition(":")[2]
+        paths = {"log": Path(fields["log"]), "state_dir": Path(fields["state_dir"])}
+        return Server(**{**fields, **paths, "command": self.spec.command(port)})
+
+    def _receive(self, wait_s: float) -> dict[str, Any]:
+        """The next message; its event is "silence" when none came in time, "end" after the last."""
+        # poll, not select: a test process may hold more than 1,024 descriptors.
+        poller = select.poll()
+        poller.register(self._connection, select.POLLIN)
+        try:
+            if not poller.poll(wait_s * 1000):
+                return {"event": "silence"}
+            packet = self._connection.recv(MESSAGE_BYTES)
+        except OSError:
+            packet = b""
+        return decode(packet) if packet else {"event": "end"}
+
+    def _say_goodbye(self, wait_s: float) -> Released:
+        try:
+            self._connection.send(encode({"do": "close"}))
+        except OSError:
+            return Released(last=False)
+        last = False
+        deadline = time.monotonic() + wait_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            message = self._receive(left_s)
+            event = message.get("event")
+            if event == "bye":
+                last = bool(message["last"])
+                if not last:
+                    break
+            elif event == "ended":
+                self._await_keeper(deadline)
+                return Released(
+                    last=True,
+                    pids=tuple(message["pids"]),
+                    seconds=float(message["seconds"]),
+                    forced=bool(message["forced"]),
+                    survivors=tuple(message["survivors"]),
+                )
+            elif event in ("end", "silence"):
+                break
+        return Released(last=last)
+
+    def _await_keeper(self, deadline: float) -> None:
+        # The connection ends when the keeper does: then its lock and its port are free as well.
+        while (left_s := deadline - time.monotonic()) > 0:
+            if self._receive(left_s).get("event") in ("end", "silence"):
+                return
+
+
+# -- starting a keeper ------------------------------------------------------------------------------
+
+
+def _connect(spec: ServerSpec, directory: StateDirectory) -> socket.socket:
+    """A connection whose keeper has greeted us; under the directory's lock."""
+    for _ in range(3):
+        with contextlib.suppress(OSError):
+            connection = directory.connect(timeout_s=10.0)
+            # A keeper that is about to end no longer greets.
+            if decode(_receive_or_nothing(connection)).get("event") == "hello":
+                connection.settimeout(None)
+                return connection
+            connection.close()
+        reap.reap_directory(directory)
+        _start_keeper(spec, directory)
+    last_words = failures.tail(directory.keeper_log, 20)
+    raise InfrastructureError(f"no keeper could be started for {spec.row} in {directory.path}\n{last_words}")
+
+
+def _receive_or_nothing(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(MESSAGE_BYTES)
+    except OSError:
+        return b""
+
+
+def _start_keeper(spec: ServerSpec, directory: StateDirectory) -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    with directory.keeper_log.open("ab") as log:
+        # -I: the run's PYTHON… variables and working directory are the engine's business, not the keeper's.
+        command = [sys.executable, "-I", "-c", _KEEPER.format(root=root), str(directory.path)]
+        try:
+            done = subprocess.run(
+                command,
+                input=json.dumps(spec.to_json()).encode(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                timeout=KEEPER_START_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise InfrastructureError(
+                f"an earlier server of {spec.row} has not ended in {KEEPER_START_S:.0f} s ({directory.path})"
+            ) from None
+    if done.returncode:
+        raise InfrastructureError(
+            f"the keeper of {spec.row} failed to start (exit code {done.returncode})\n"
+            + failures.tail(directory.keeper_log, 20)
+        )
+
+
+@contextlib.contextmanager
+def _flock(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

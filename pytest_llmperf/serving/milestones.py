@@ -1,0 +1,62 @@
+"""What vLLM's own log says about a start: durations and the split of its memory."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_GIB = 2**30
+
+# The lines as vLLM 0.26 and 0.32 write them; each pattern has one group.
+_WEIGHTS_S = re.compile(r"Loading weights took ([\d.]+) seconds")
+_MODEL_S = re.compile(r"Model loading took [\d.]+ GiB memory and ([\d.]+) seconds")
+_MODEL_GIB = re.compile(r"Model loading took ([\d.]+) GiB memory")
+_KV_GIB = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
+_KV_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
+_ENGINE_S = re.compile(r"init engine \(profile, create kv cache, warmup model\) took ([\d.]+)\s*s")
+_GRAPHS_S = re.compile(r"Graph capturing finished in (\d+) secs")
+_GRAPHS_GIB = re.compile(r"Graph capturing finished in \d+ secs, took ([\d.]+) GiB")
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """Seconds and bytes from the log; None where the log has no such line.
+
+    Several workers write the same line: the largest duration and the sum over workers are not told apart, so
+    that these figures are those of the first worker.
+    """
+
+    weights_loaded_s: float | None = None
+    model_loaded_s: float | None = None
+    model_bytes: float | None = None
+    kv_cache_bytes: float | None = None
+    kv_cache_tokens: int | None = None
+    engine_init_s: float | None = None
+    graphs_captured_s: float | None = None
+    graphs_bytes: float | None = None
+
+
+def milestones(log: str) -> Milestones:
+    """Read a vLLM log (the last start in it, if it holds several)."""
+    start = log.rfind("vLLM API server version")
+    text = log[max(start, 0) :]
+
+    def number(pattern: re.Pattern[str]) -> float | None:
+        match = pattern.search(text)
+        return float(match.group(1).replace(",", "")) if match else None
+
+    def size(pattern: re.Pattern[str]) -> float | None:
+        gib = number(pattern)
+        return None if gib is None else gib * _GIB
+
+    tokens = number(_KV_TOKENS)
+    return Milestones(
+        weights_loaded_s=number(_WEIGHTS_S) if number(_WEIGHTS_S) is not None else number(_MODEL_S),
+        model_loaded_s=number(_MODEL_S),
+        model_bytes=size(_MODEL_GIB),
+        kv_cache_bytes=size(_KV_GIB),
+        kv_cache_tokens=None if tokens is None else int(tokens),
+        engine_init_s=number(_ENGINE_S),
+        graphs_captured_s=number(_GRAPHS_S),
+        graphs_bytes=size(_GRAPHS_GIB),
+    )

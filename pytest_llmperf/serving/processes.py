@@ -1,0 +1,180 @@
+"""Processes as ``/proc`` shows them: whose child, since when, how much memory.
+
+Linux only; on another system every list is empty and every sum is 0. Standard library only, because the
+keeper imports it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+_TCP_LISTEN = "0A"
+
+
+@dataclass(frozen=True, order=True)
+class ProcessKey:
+    """A process that can't be confused with a later one of the same number."""
+
+    pid: int
+    started: int
+    """Clock ticks since boot, field 22 of ``/proc/PID/stat``."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One line of the process table."""
+
+    key: ProcessKey
+    parent: int
+    state: str
+    """``R``, ``S``, ``D``, ``T`` (stopped), ``Z`` (ended, not yet collected by its parent) …"""
+    name: str
+    cpu_s: float
+    """User and system time used so far, seconds."""
+
+    @property
+    def pid(self) -> int:
+        return self.key.pid
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in "ZX"
+
+
+def read(pid: int) -> Process | None:
+    """The process with this number, or None when there is none."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name stands in parentheses and may itself hold spaces and parentheses.
+    head, _, tail = text.rpartition(")")
+    fields = tail.split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    return Process(
+        key=ProcessKey(pid, int(fields[19])),
+        parent=int(fields[1]),
+        state=fields[0],
+        name=head.partition("(")[2],
+        cpu_s=(int(fields[11]) + int(fields[12])) / ticks,
+    )
+
+
+def table() -> dict[int, Process]:
+    """Every process that this user may see, by number."""
+    try:
+        numbers = [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
+    except OSError:
+        return {}
+    return {pid: process for pid in numbers if (process := read(pid)) is not None}
+
+
+def descendants(root: int) -> list[Process]:
+    """Children of ``root``, their children and so on, without ``root``; with those that ended uncollected."""
+    children: dict[int, list[Process]] = {}
+    for process in table().values():
+        children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    queue = [root]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += [process.pid for process in below]
+    return found
+
+
+def is_running(key: ProcessKey) -> bool:
+    """Whether this very process still runs (a zombie doesn't)."""
+    process = read(key.pid)
+    return process is not None and process.key == key and not process.is_over
+
+
+def tree(root: int) -> list[int]:
+    """``root`` and its descendants that run."""
+    return [root, *(process.pid for process in descendants(root) if not process.is_over)]
+
+
+def rss_bytes(pids: Iterable[int]) -> int:
+    """Resident memory of these processes now; pages that several share count several times."""
+    return sum(_status_bytes(pid, "VmRSS") for pid in pids)
+
+
+def peak_rss_bytes(pids: Iterable[int]) -> int:
+    """Sum of each process's own highest resident memory (``VmHWM``).
+
+    An upper bound of the highest sum, because the peaks need not coincide. Must be read before the
+    processes end.
+    """
+    return sum(_status_bytes(pid, "VmHWM") for pid in pids)
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """User and system time that these processes have used, seconds."""
+    return sum(process.cpu_s for pid in pids if (process := read(pid)) is not None)
+
+
+def environment_has(pid: int, entry: str) -> bool:
+    """Whether the process was started with ``NAME=value``; False when its environment may not be read."""
+    try:
+        return entry.encode() in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def oom_kills() -> int:
+    """Processes that the kernel has killed for want of memory since boot; 0 where it doesn't say."""
+    try:
+        lines = (PROC / "vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def listens_on(port: int, root: int) -> bool:
+    """Whether ``root`` or a descendant of it holds the listening TCP socket of ``port``."""
+    wanted = _listening_sockets(port)
+    return bool(wanted) and any(wanted & _open_files(pid) for pid in tree(root))
+
+
+def listener(port: int) -> Process | None:
+    """Who listens on the port, if this user may know."""
+    wanted = _listening_sockets(port)
+    if not wanted:
+        return None
+    return next((process for process in table().values() if wanted & _open_files(process.pid)), None)
+
+
+def _listening_sockets(port: int) -> set[str]:
+    suffix = f":{port:04X}"
+    found: set[str] = set()
+    for table_name in ("tcp", "tcp6"):
+        try:
+            lines = (PROC / "net" / table_name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        rows = [line.split() for line in lines]
+        found |= {f"socket:[{row[9]}]" for row in rows if row[1].endswith(suffix) and row[3] == _TCP_LISTEN}
+    return found
+
+
+def _open_files(pid: int) -> set[str]:
+    targets: set[str] = set()
+    # Either step fails for a process that ends meanwhile or belongs to somebody else.
+    with contextlib.suppress(OSError):
+        for link in (PROC / str(pid) / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                targets.add(str(link.readlink()))
+    return targets
+
+
+def _status_bytes(pid: int, field: str) -> int:
+    try:
+        lines = (PROC / str(pid) / "status").read_text(errors="replace").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":")), 0)

@@ -1,0 +1,178 @@
+"""The keeper's state directory: what lies in it, and how it is written and read.
+
+``lock``         held (flock) by whoever connects to or starts a keeper
+``keeper.lock``  held by the keeper for its life: a second one waits until the first has ended everything
+``socket``       where leases are taken
+``state.json``   the keeper's and the engine's processes, for those who find the keeper dead
+``server.log``   the engine's output; stays behind
+``keeper.log``   the keeper's own tracebacks; stays behind
+``failed.json``  why the start failed; stays behind, so that a run tries only once
+
+Standard library only, because the keeper imports it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.serving.processes import ProcessKey
+
+MARK = "LLMPERF_KEEPER"
+MESSAGE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class StateDirectory:
+    """Names of the files of one server of one run."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def keeper_lock(self) -> Path:
+        return self.path / "keeper.lock"
+
+    @property
+    def address(self) -> Path:
+        return self.path / "socket"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "server.log"
+
+    @property
+    def keeper_log(self) -> Path:
+        return self.path / "keeper.log"
+
+    @property
+    def failed(self) -> Path:
+        return self.path / "failed.json"
+
+    def create(self) -> None:
+        """Make it, for this user only: it holds a socket through which a server can be had."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+
+    def listen(self) -> socket.socket:
+        """A listening socket at ``socket``; an old one there is replaced."""
+        self.address.unlink(missing_ok=True)
+        listener = _unix_socket()
+        with _ShortName(self.path) as name:
+            listener.bind(name)
+        listener.listen(64)
+        listener.setblocking(False)
+        return listener
+
+    def connect(self, timeout_s: float) -> socket.socket:
+        """A connection to the keeper; raises `OSError` when none listens."""
+        connection = _unix_socket()
+        connection.settimeout(timeout_s)
+        try:
+            with _ShortName(self.path) as name:
+                connection.connect(name)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+
+@dataclass(frozen=True)
+class KeeperState:
+    """Who keeps, and what it has started."""
+
+    keeper: ProcessKey
+    row: str
+    family: frozenset[ProcessKey]
+    """Every process of the engine that the keeper has seen."""
+    boot: str = field(default_factory=lambda: _boot())
+    """Process numbers and start times say nothing about another boot's processes."""
+
+    @property
+    def mark(self) -> str:
+        """Entry in the environment of the engine's processes that no other keeper's have."""
+        return f"{MARK}={self.keeper.pid}-{self.keeper.started}"
+
+    def write(self, path: Path) -> None:
+        data = {
+            "keeper": [self.keeper.pid, self.keeper.started],
+            "row": self.row,
+            "boot": self.boot,
+            "family": sorted([key.pid, key.started] for key in self.family),
+        }
+        write_json(path, data)
+
+    @classmethod
+    def read(cls, path: Path) -> KeeperState | None:
+        """None when there is no such file, it can't be understood, or the machine has been booted since."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            state = cls(ProcessKey(*data["keeper"]), data["row"], _keys(data["family"]), data["boot"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return state if state.boot == _boot() else None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace ``path`` at one stroke, readable by this user only."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(data, file)
+    scratch.replace(path)
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """One message as one packet."""
+    return json.dumps(message).encode()
+
+
+def decode(packet: bytes) -> dict[str, Any]:
+    """The inverse of `encode`; an empty dictionary for anything else."""
+    try:
+        message = json.loads(packet)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _keys(pairs: Iterable[Iterable[int]]) -> frozenset[ProcessKey]:
+    return frozenset(ProcessKey(*pair) for pair in pairs)
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _unix_socket() -> socket.socket:
+    # Packets keep their borders: a message is there whole or not at all.
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+class _ShortName:
+    """The socket by a name that fits into an address's 107 bytes, however long the directory's name is."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> str:
+        self._descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._descriptor}/socket"
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,286 @@
+"""Where a row's weights lie, how large they are and what their ``config.json`` allows.
+
+Nothing is downloaded here and no library is asked: a hub id is looked up in the local Hugging Face cache by
+its documented layout (``models--ORG--NAME/{refs,snapshots}``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.catalog import Damage, Model
+from pytest_llmperf.errors import StartError
+
+EMBEDDED = "embedded:"
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+_PATTERNS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+_TRUE = {"1", "true", "yes", "on"}
+# Where vLLM looks, too; the smallest of those present is the model's own limit.
+_LENGTH_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "max_sequence_length",
+    "max_seq_length",
+)
+# Kinds of rope scaling whose factor is contained in max_position_embeddings already.
+_ALREADY_SCALED = {"su", "longrope", "llama3", "mrope", "default", "proportional"}
+_HEADER_LIMIT = 100_000_000
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights as an engine is given them."""
+
+    source: Path | str
+    """A directory, or an id on the hub."""
+    directory: Path | None
+    """Where the files lie now; None for a hub id that has still to be fetched by the engine."""
+    revision: str | None = None
+    total_bytes: int | None = None
+    """Size of all tensors; None when the files are not here."""
+    max_model_len: int | None = None
+    """Longest context by ``config.json``, in tokens; None when it doesn't say or isn't here."""
+    quantization: str | None = None
+    """What the weights are quantised with, by ``config.json``."""
+
+    @property
+    def is_local(self) -> bool:
+        return self.directory is not None
+
+
+def resolve(
+    model: Model, *, cache_root: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Weights:
+    """The weights of a row, damaged where the row asks for that.
+
+    Raises `StartError` with what to do when a directory is missing or holds no weights, or when a hub id
+    is not in the cache and the hub may not be asked.
+    """
+    environment = {**(os.environ if environment is None else environment), **model.environment}
+    needs_tensors = not is_dummy(model)
+    if model.weights.startswith(EMBEDDED):
+        found = _local(model, embedded_directory(model.weights.removeprefix(EMBEDDED)), needs_tensors)
+    elif _is_hub_id(model.weights):
+        found = _hub(model, environment, needs_tensors)
+    else:
+        found = _local(model, Path(model.weights).expanduser().absolute(), needs_tensors)
+    if model.damage is None:
+        return found
+    if found.directory is None:
+        raise StartError(
+            f"{model.name}: damage needs weights that are on this machine, {model.weights} is not",
+            remedy=_fetch(model),
+        )
+    directory = _damaged(found.directory, model.damage, cache_root or cache_directory(environment))
+    return _local(model, directory, needs_tensors)
+
+
+def embedded_directory(name: str) -> Path:
+    """Where the models that this package ships lie."""
+    return Path(__file__).resolve().parents[1] / "embedded" / "weights" / name
+
+
+def is_dummy(model: Model) -> bool:
+    """Whether the row's arguments ask for random weights (``--load-format dummy``)."""
+    text = " ".join(model.arguments).replace("=", " ").replace("_", "-")
+    return "--load-format dummy" in text
+
+
+def cache_directory(environment: Mapping[str, str]) -> Path:
+    """Where this package keeps what it can make again."""
+    base = environment.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "pytest-llmperf"
+
+
+def hub_cache(environment: Mapping[str, str]) -> Path:
+    """The Hugging Face cache that the engine will use in this environment."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if environment.get(name):
+            return Path(environment[name]).expanduser()
+    if environment.get("HF_HOME"):
+        return Path(environment["HF_HOME"]).expanduser() / "hub"
+    base = environment.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "huggingface" / "hub"
+
+
+def cached_snapshot(hub_id: str, revision: str | None, cache: Path) -> Path | None:
+    """The directory of a hub id at a revision (default ``main``) in the cache, or None."""
+    repository = cache / f"models--{hub_id.replace('/', '--')}"
+    wanted = revision or "main"
+    commit = wanted
+    reference = repository / "refs" / wanted
+    if reference.is_file():
+        commit = reference.read_text(encoding="utf-8").strip()
+    snapshot = repository / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
+
+
+def weight_files(directory: Path) -> tuple[list[Path], list[str]]:
+    """The files that hold tensors, and the names of those that an index promises and that are absent."""
+    for index in sorted(directory.glob("*.index.json")):
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        present = [directory / name for name in names if (directory / name).is_file()]
+        return present, [name for name in names if not (directory / name).is_file()]
+    for pattern in _PATTERNS:
+        files = sorted(path for path in directory.glob(pattern) if path.is_file())
+        if files:
+            return files, []
+    return [], []
+
+
+def weights_bytes(directory: Path) -> int:
+    """Size of all tensors: from the headers of safetensors files, else the size of the files."""
+    return sum(_tensor_bytes(path) for path in weight_files(directory)[0])
+
+
+def max_length(config: Mapping[str, Any]) -> int | None:
+    """Longest context by a ``config.json``, in tokens, rope scaling included; None when it doesn't say."""
+    config = config.get("text_config") or config
+    lengths = [value for key in _LENGTH_KEYS if isinstance(value := config.get(key), int) and value > 0]
+    if not lengths:
+        return None
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    kind = scaling.get("rope_type") or scaling.get("type") or "default"
+    factor = scaling.get("factor")
+    if kind in _ALREADY_SCALED or not isinstance(factor, int | float):
+        return min(lengths)
+    original = scaling.get("original_max_position_embeddings") if kind == "yarn" else None
+    return int((original or min(lengths)) * factor)
+
+
+def quantization(config: Mapping[str, Any]) -> str | None:
+    """Quantisation method by ``config.json``; None for plain weights."""
+    text_config = config.get("text_config") or {}
+    found = (
+        config.get("quantization_config")
+        or config.get("compression_config")
+        or text_config.get("quantization_config")
+        or {}
+    )
+    method = found.get("quant_method")
+    return str(method).lower() if method else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty when the file is absent, unreadable or something else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _is_hub_id(text: str) -> bool:
+    # A directory of that name wins, as it does in vLLM and transformers.
+    return bool(_HUB_ID.match(text)) and not Path(text).is_dir()
+
+
+def _local(model: Model, directory: Path, needs_tensors: bool) -> Weights:
+    where = f"{model.name}: weights = {model.weights!r}"
+    if not directory.is_dir():
+        raise StartError(
+            f"{where}: there is no directory {directory}",
+            remedy="correct `weights` in models.toml: a directory, a hub id (org/name) or embedded:NAME",
+        )
+    if not (directory / "config.json").is_file() and not list(directory.glob("*.gguf")):
+        raise StartError(
+            f"{where}: {directory} holds no config.json", remedy="point `weights` at a model's directory"
+        )
+    if needs_tensors:
+        files, missing = weight_files(directory)
+        if missing:
+            raise StartError(
+                f"{where}: {len(missing)} weights files that the index names are not in {directory}, "
+                f"the first is {missing[0]}",
+                remedy="copy or fetch them again",
+            )
+        if not files:
+            raise StartError(
+                f"{where}: {directory} holds no weights ({', '.join(_PATTERNS)})",
+                remedy='copy them there, or start with arguments = ["--load-format", "dummy"] where answers '
+                "don't matter",
+            )
+    return _described(directory, directory, None)
+
+
+def _hub(model: Model, environment: Mapping[str, str], needs_tensors: bool) -> Weights:
+    snapshot = cached_snapshot(model.weights, model.revision, hub_cache(environment))
+    if snapshot is not None and (snapshot / "config.json").is_file():
+        files, missing = weight_files(snapshot)
+        if not needs_tensors or (files and not missing):
+            return _described(model.weights, snapshot, model.revision)
+    offline = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if _is_true(environment.get(name))]
+    if offline:
+        state = "is there only in part" if snapshot is not None else "is not there"
+        at = f" at revision {model.revision}" if model.revision else ""
+        raise StartError(
+            f"{model.name}: {model.weights}{at} {state} in the Hugging Face cache "
+            f"({hub_cache(environment)}), and the hub may not be asked ({offline[0]} is set)",
+            remedy=_fetch(model),
+            command=_fetch_command(model),
+        )
+    return Weights(model.weights, None, model.revision)
+
+
+def _described(source: Path | str, directory: Path, revision: str | None) -> Weights:
+    config = read_json(directory / "config.json")
+    return Weights(
+        source=source,
+        directory=directory,
+        revision=revision,
+        total_bytes=weights_bytes(directory),
+        max_model_len=max_length(config),
+        quantization=quantization(config),
+    )
+
+
+def _damaged(source: Path, damage: Damage, cache_root: Path) -> Path:
+    # Imported here, because only planted regressions need it (and numpy).
+    from pytest_llmperf.embedded.damage import damage as spoil
+
+    stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in weight_files(source)[0]]
+    text = json.dumps([str(source), stamp, damage.seed, damage.amount])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    target = cache_root / "damaged" / f"{source.name}-{digest}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    spoil(source, target, damage.seed, damage.amount)
+    return target
+
+
+def _tensor_bytes(path: Path) -> int:
+    size = path.stat().st_size
+    if path.suffix != ".safetensors":
+        return size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(size, _HEADER_LIMIT):
+                return size
+            header = json.loads(file.read(length))
+        spans = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return size
+    return sum(end - begin for begin, end in spans)
+
+
+def _fetch(model: Model) -> str:
+    return f"fetch it where the network allows it: {_fetch_command(model)}"
+
+
+def _fetch_command(model: Model) -> str:
+    revision = f" --revision {model.revision}" if model.revision else ""
+    return f"hf download {model.weights}{revision}"
+
+
+def _is_true(value: str | None) -> bool:
+    return (value or "").strip().lower() in _TRUE

@@ -1,0 +1,125 @@
+"""What this run is about: the command line and the two catalogues, resolved into values before anything starts.
+
+Knows nothing of pytest: strings in, :class:`Settings` out, or a :class:`UsageError` of one line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pytest_llmperf.budgets import BudgetView, load_budgets
+from pytest_llmperf.catalog import Model, Profile, choose_profile
+from pytest_llmperf.errors import UsageError
+
+InconclusivePolicy = Literal["fail", "warn"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line and the ini file, as plain strings (xdist workers parse them again)."""
+
+    models_path: Path
+    budgets_path: Path
+    models: tuple[str, ...] = ()
+    baseline: str | None = None
+    profile: str | None = None
+    base_urls: tuple[str, ...] = ()
+    engine_python: str | None = None
+    data_dir: str | None = None
+    inconclusive: str | None = None
+    record: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run needs to know before its first server starts."""
+
+    profile: Profile
+    candidates: tuple[Model, ...]
+    baseline: Model
+    budget: BudgetView
+    device: str
+    """Device class that budgets are looked up by: ``H100``, ``CPU``, or the NVML name of an unknown device."""
+    device_name: str
+    inconclusive: InconclusivePolicy
+    data_dir: Path | None
+    record: Path | None
+
+    def candidate(self, name: str) -> Model:
+        """The candidate of that name; ``KeyError`` if it is not one of this run."""
+        return {model.name: model for model in self.candidates}[name]
+
+    def header(self) -> str:
+        """One line: profile, device, and what each name stands for."""
+        rows = ", ".join(f"{m.name} → {m.weights.removeprefix('embedded:')}" for m in self.candidates)
+        against = f"against {self.baseline.name} → {self.baseline.weights.removeprefix('embedded:')}"
+        says = f"; {self.profile.says}" if self.profile.says else ""
+        return f"llmperf: {self.profile.name} profile on {self.device_name}: {rows} {against}{says}"
+
+
+def resolve(options: Options, device: str | None, device_name: str) -> Settings:
+    """The run's settings.
+
+    ``device`` is the class of the first visible CUDA device, None if there is none. Raises
+    :class:`UsageError` (one line: what is wrong, where, and the nearest valid name) for anything that does not fit.
+    """
+    profile = choose_profile(options.profile, options.models_path, has_cuda=device is not None)
+    urls = _base_urls(options.base_urls, default=(options.models or (profile.candidate,))[0])
+    unknown = set(urls) - set(profile.models)
+    for name in unknown:
+        profile.model(name)  # raises with the nearest name
+
+    def row(name: str) -> Model:
+        model = profile.model(name)
+        if name in urls:
+            model = dataclasses.replace(
+                model,
+                engine="url",
+                base_url=urls[name],
+                api_key_env=model.api_key_env or "LLMPERF_API_KEY",
+                damage=None,
+            )
+        if options.engine_python and model.engine == "vllm" and model.engine_python is None:
+            model = dataclasses.replace(model, engine_python=options.engine_python)
+        return model
+
+    candidates = tuple(row(name) for name in dict.fromkeys(options.models or (profile.candidate,)))
+    policy: InconclusivePolicy
+    match options.inconclusive:
+        case None | "fail":
+            policy = "fail"
+        case "warn":
+            policy = "warn"
+        case other:
+            raise UsageError(f"--llmperf-inconclusive={other}: must be fail or warn")
+    data_dir = Path(options.data_dir) if options.data_dir else None
+    if data_dir is not None and not data_dir.is_dir():
+        raise UsageError(f"--llmperf-data {data_dir}: no such directory")
+    return Settings(
+        profile=profile,
+        candidates=candidates,
+        baseline=row(options.baseline or profile.baseline),
+        budget=load_budgets(options.budgets_path).for_device(profile.name, device or "CPU"),
+        device=device or "CPU",
+        device_name=device_name,
+        inconclusive=policy,
+        data_dir=data_dir,
+        record=Path(options.record) if options.record else None,
+    )
+
+
+def _base_urls(values: Sequence[str], *, default: str) -> dict[str, str]:
+    """``URL`` (for the first candidate) or ``ROW=URL``, several of them."""
+    urls: dict[str, str] = {}
+    for value in values:
+        row, equals, url = value.partition("=")
+        if not equals or "://" in row:
+            row, url = default, value
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"--llmperf-base-url {value}: needs http:// or https://, as in http://127.0.0.1:8000")
+        urls[row] = url.rstrip("/").removesuffix("/v1")
+    return urls

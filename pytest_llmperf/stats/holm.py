@@ -1,0 +1,27 @@
+"""Holm's step-down correction: which of several failures can be named without blaming one by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_llmperf.stats import arguments
+
+
+def adjusted(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the order given; reject those at or below the family-wise level.
+
+    Holm (1979), Scandinavian Journal of Statistics 6, 65. Holds under any dependence between the tests.
+    """
+    values = [arguments.share("p value", value) for value in p_values]
+    order = sorted(range(len(values)), key=values.__getitem__)
+    result, running = [0.0] * len(values), 0.0
+    for position, index in enumerate(order):
+        running = max(running, min(1.0, (len(values) - position) * values[index]))
+        result[index] = running
+    return result
+
+
+def rejected(p_values: Sequence[float], alpha: float = 0.05) -> list[bool]:
+    """For each p-value, whether it is rejected with a family-wise error of at most ``alpha``."""
+    level = arguments.inside("alpha", alpha, 0.0, 1.0)
+    return [value <= level for value in adjusted(p_values)]

@@ -1,0 +1,43 @@
+"""What models are asked, and how answers are graded: data sets, few-shot examples, exact grading.
+
+``load_items(find_task("gsm8k"), data_dir, n, seed)`` gives items, ``task.grader(text, item.answer, …)``
+outcomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.strict_toml import nearest
+from pytest_llmperf.tasks.embedded import EMBEDDED
+from pytest_llmperf.tasks.grading import Grade, Outcome, grade
+from pytest_llmperf.tasks.gsm8k import GSM8K
+from pytest_llmperf.tasks.source import DataFile, HubSplit
+from pytest_llmperf.tasks.task import Item, Shot, Task, items_sha256, load_items, load_shots
+
+__all__ = [
+    "BUILT_IN",
+    "DataFile",
+    "Grade",
+    "HubSplit",
+    "Item",
+    "Outcome",
+    "Shot",
+    "Task",
+    "find_task",
+    "grade",
+    "items_sha256",
+    "load_items",
+    "load_shots",
+]
+
+BUILT_IN: tuple[Task, ...] = (GSM8K, EMBEDDED)
+
+
+def find_task(name: str, more: Iterable[Task] = ()) -> Task:
+    """The task ``name``, first in ``more``. Raises :class:`UsageError` with the nearest name."""
+    tasks = {task.name: task for task in (*BUILT_IN, *more)}
+    if name not in tasks:
+        raise UsageError(f"no task {name!r}{nearest(name, tasks)}")
+    return tasks[name]

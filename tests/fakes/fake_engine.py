@@ -1,0 +1,476 @@
+"""A stand-in for vLLM's OpenAI server: the same doors and the same family of processes, no model.
+
+Use it as a row's interpreter, with the whole path of the plugin in front of it::
+
+    engine_python = "…/tests/fakes/engine_python"      # any machine path
+    [….environment]
+    FAKE_ENGINE_ANSWER = "<think>\\n2 + 2\\n</think>\\nThe answer is \\\\boxed{4}."
+
+It starts in about 0.1 s, needs the standard library only, and understands of vLLM's arguments
+``--host --port --served-model-name --model --max-model-len --seed``; all others are accepted and ignored.
+``VLLM_API_KEY`` is checked as vLLM checks it. Its process tree is vLLM's: API process → engine → worker;
+the worker ignores SIGTERM, and only an API process that ends in order takes the others with it.
+
+What it answers (all through the environment):
+
+``FAKE_ENGINE_ANSWER``       the text of every answer; default ``The answer is \\boxed{42}.``
+``FAKE_ENGINE_ANSWERS``      a Python file with ``def answer(request: dict) -> str | dict``; gets the request
+                             body plus ``"path"`` and ``"text"`` (the prompt, or the messages joined); a
+                             dictionary may set ``text``, ``ttft_s``, ``tpot_s``, ``finish_reason``, ``status``
+``FAKE_ENGINE_TTFT_S``       delay before the first token, seconds; default 0
+``FAKE_ENGINE_TPOT_S``       delay before each further token, seconds; default 0
+``FAKE_ENGINE_TOKENS_PER_CHUNK``  tokens in one stream event; default 1
+``FAKE_ENGINE_SERVES``       name to list and serve in place of ``--served-model-name``
+``FAKE_ENGINE_BREAK``        a path whose every request answers 500, e.g. ``/v1/completions``
+
+How it starts and ends:
+
+``FAKE_ENGINE_START_S``      seconds until it listens; default 0
+``FAKE_ENGINE_NEVER_READY``  ``1``: it never listens
+``FAKE_ENGINE_FAIL``         prints this text (``@FILE``: the file's) to its log and exits with 1
+``FAKE_ENGINE_FAIL_TIMES``   only that many starts fail; counted in the file ``FAKE_ENGINE_COUNTER``
+``FAKE_ENGINE_COUNTER``      a file that gets one line (the port) for every start
+``FAKE_ENGINE_IGNORE_TERM``  ``1``: the API process ignores SIGTERM
+``FAKE_ENGINE_OWN_SESSION``  ``1``: the engine is in a session of its own
+``FAKE_ENGINE_DIE_AFTER``    the API process kills itself at its n-th generation after the first
+``FAKE_ENGINE_MB``           the worker touches that many MiB of memory
+
+A running one obeys, with the API key: ``POST /fake/die`` (SIGKILL to the API process), ``/fake/exit``
+(exit code 1 after an engine error in the log, as vLLM does when its engine dies), ``/fake/freeze`` (SIGSTOP
+to itself), ``/fake/pids`` (numbers of all three).
+
+A token is a word with the space before it; ``max_tokens``, ``ignore_eos``, ``stream``, ``n``,
+``stream_options.include_usage`` and ``echo`` with ``logprobs`` (each token −1.0) are honoured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import runpy
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+def knob(name: str, default: str = "") -> str:
+    return os.environ.get(f"FAKE_ENGINE_{name}", default)
+
+
+def say(text: str, who: str = "APIServer", level: str = "INFO") -> None:
+    prefix = f"({who} pid={os.getpid()}) {level} {time.strftime('%m-%d %H:%M:%S')} [fake_engine.py:1] "
+    sys.stdout.write("".join(f"{prefix}{line}\n" for line in text.splitlines()))
+    sys.stdout.flush()
+
+
+# -- the family of processes ------------------------------------------------------------------------
+
+
+def start_engine() -> int:
+    """API → engine → worker by forks; returns the engine's number. Must run before any thread starts."""
+    engine = os.fork()
+    if engine:
+        return engine
+    if knob("OWN_SESSION") == "1":
+        os.setsid()
+    worker = os.fork()
+    if worker == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ballast = bytearray(b"x") * (int(knob("MB", "0")) * 1024 * 1024)
+        sleep_for_ever(ballast)
+    say("Initializing a V1 LLM engine (fake)", "EngineCore")
+    sleep_for_ever(None)
+    raise AssertionError
+
+
+def sleep_for_ever(ballast: object) -> None:
+    while True:
+        time.sleep(3600)
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == pid:
+                found += [int(entry.name), *children(int(entry.name))]
+    return found
+
+
+def end_in_order(*_: object) -> None:
+    """What vLLM's API process does at SIGTERM: end its engine, then itself."""
+    for pid in children(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    say("Application shutdown complete.")
+    os._exit(0)
+
+
+# -- answers ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reply:
+    tokens: list[str]
+    finish_reason: str
+    ttft_s: float
+    tpot_s: float
+    status: int = 200
+
+
+def tokens_of(text: str) -> list[str]:
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+def asked(body: dict[str, Any]) -> str:
+    """The prompt as text, or the messages one a line."""
+    if "messages" in body:
+        lines = []
+        for message in body["messages"]:
+            content = message.get("content") or ""
+            if isinstance(content, list):
+                content = "".join(str(part.get("text", "")) for part in content)
+            lines.append(f"{message.get('role')}: {content}")
+        return "\n".join(lines)
+    prompt = body.get("prompt", "")
+    return prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
+
+
+class Brain:
+    """Turns a request body into a reply, as the environment says."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[dict[str, Any]], Any] | None = None
+        if knob("ANSWERS"):
+            self.answer = runpy.run_path(knob("ANSWERS"))["answer"]
+
+    def reply(self, body: dict[str, Any], path: str) -> Reply:
+        text: Any = knob("ANSWER", "The answer is \\boxed{42}.")
+        if self.answer is not None:
+            text = self.answer({**body, "path": path, "text": asked(body)})
+        said = text if isinstance(text, dict) else {"text": text}
+        tokens = tokens_of(str(said.get("text", "")))
+        limit = int(
+            body.get("max_completion_tokens") or body.get("max_tokens") or (16 if "prompt" in body else 4096)
+        )
+        if body.get("ignore_eos") and tokens:
+            tokens = (tokens * (limit // len(tokens) + 1))[:limit]
+        reason = "length" if len(tokens) > limit or body.get("ignore_eos") else "stop"
+        if limit == 1 and body.get("echo"):
+            tokens = tokens[:1] or [" x"]
+        return Reply(
+            tokens=tokens[:limit],
+            finish_reason=str(said.get("finish_reason") or reason),
+            ttft_s=float(said.get("ttft_s", knob("TTFT_S", "0"))),
+            tpot_s=float(said.get("tpot_s", knob("TPOT_S", "0"))),
+            status=int(said.get("status", 200)),
+        )
+
+
+# -- HTTP -------------------------------------------------------------------------------------------
+
+
+class Counters:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running = self.requests = self.prompt_tokens = self.generation_tokens = 0
+
+    def text(self, model: str) -> str:
+        label = f'{{engine="0",model_name="{model}"}}'
+        values = {
+            "vllm:num_requests_running": self.running,
+            "vllm:prefix_cache_queries_total": self.prompt_tokens,
+            "vllm:prefix_cache_hits_total": 0,
+            "vllm:prompt_tokens_total": self.prompt_tokens,
+            "vllm:generation_tokens_total": self.generation_tokens,
+            "vllm:request_success_total": self.requests,
+        }
+        return "".join(f"{name}{label} {float(value)}\n" for name, value in values.items())
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Otherwise small stream events wait for the previous one's acknowledgement: 40 ms each.
+    disable_nagle_algorithm = True
+    model = ""
+    max_model_len = 2048
+    api_key: str | None = None
+    brain: Brain
+    counters: Counters
+    pids: dict[str, int]
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        return
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/health":
+            self.send(200, None)
+        elif path == "/version":
+            self.send(200, {"version": "0.0.0"})
+        elif path == "/metrics":
+            self.send(200, self.counters.text(self.model))
+        elif path == "/v1/models":
+            if self.allowed():
+                row = {
+                    "id": self.model,
+                    "object": "model",
+                    "owned_by": "vllm",
+                    "max_model_len": self.max_model_len,
+                }
+                self.send(200, {"object": "list", "data": [row]})
+        else:
+            self.send(404, {"detail": "Not Found"})
+
+    def do_POST(self) -> None:
+        path = self.path.partition("?")[0]
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if path.startswith(("/v1/", "/fake/")) and not self.allowed():
+            return
+        if path == knob("BREAK"):
+            self.fail(500, "InternalServerError", "EngineCore encountered an issue.")
+            return
+        if path.startswith("/fake/"):
+            self.obey(path.removeprefix("/fake/"))
+            return
+        try:
+            body = json.loads(raw or b"{}")
+        except json.JSONDecodeError:
+            self.fail(400, "BadRequestError", "the body is not JSON")
+            return
+        if path == "/tokenize":
+            tokens = tokens_of(asked(body))
+            answer = {
+                "count": len(tokens),
+                "max_model_len": self.max_model_len,
+                "tokens": list(range(len(tokens))),
+            }
+            self.send(200, answer)
+        elif path in ("/v1/completions", "/v1/chat/completions"):
+            with self.counters.lock:
+                self.counters.running += 1
+            try:
+                self.generate(body, path)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+            finally:
+                with self.counters.lock:
+                    self.counters.running -= 1
+        else:
+            self.send(404, {"detail": "Not Found"})
+
+    def allowed(self) -> bool:
+        if self.api_key and self.headers.get("Authorization") != f"Bearer {self.api_key}":
+            self.send(401, {"error": "Unauthorized"})
+            return False
+        return True
+
+    def obey(self, order: str) -> None:
+        if order == "pids":
+            self.send(200, self.pids | {"worker": children(self.pids["engine"])[0]})
+            return
+        self.send(200, None)
+        self.wfile.flush()
+        if order == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif order == "freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif order == "exit":
+            say("RuntimeError: planted engine failure", "EngineCore", "ERROR")
+            say("EngineCore encountered an issue. See stack trace (above) for the root cause.", level="ERROR")
+            os._exit(1)
+
+    def generate(self, body: dict[str, Any], path: str) -> None:
+        if body.get("model") not in (None, self.model):
+            message = f"The model `{body.get('model')}` does not exist. Valid aliases: {self.model}."
+            self.fail(404, "NotFoundError", message)
+            return
+        prompt = tokens_of(asked(body))
+        wanted = int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
+        if len(prompt) + wanted > self.max_model_len:
+            total = f"{wanted} output tokens and your prompt contains {len(prompt)} input tokens"
+            message = (
+                f"This model's maximum context length is {self.max_model_len} tokens. You requested {total}."
+            )
+            self.fail(400, "BadRequestError", message)
+            return
+        with self.counters.lock:
+            self.counters.requests += 1
+            number = self.counters.requests
+        if knob("DIE_AFTER") and number > int(knob("DIE_AFTER")):
+            os.kill(os.getpid(), signal.SIGKILL)
+        reply = self.brain.reply(body, path)
+        if reply.status != 200:
+            self.fail(reply.status, "InternalServerError", "planted failure")
+            return
+        usage = {
+            "prompt_tokens": len(prompt),
+            "completion_tokens": len(reply.tokens),
+            "total_tokens": len(prompt) + len(reply.tokens),
+        }
+        with self.counters.lock:
+            self.counters.prompt_tokens += len(prompt)
+            self.counters.generation_tokens += len(reply.tokens)
+        if body.get("stream"):
+            self.stream(body, path, reply, usage)
+        else:
+            time.sleep(reply.ttft_s + reply.tpot_s * max(0, len(reply.tokens) - 1))
+            self.send(200, self.whole(body, path, reply, usage, prompt))
+
+    def whole(
+        self, body: dict[str, Any], path: str, reply: Reply, usage: dict[str, int], prompt: list[str]
+    ) -> dict[str, Any]:
+        text = "".join(reply.tokens)
+        chat = "chat" in path
+        choices = []
+        for index in range(int(body.get("n") or 1)):
+            choice: dict[str, Any] = {"index": index, "finish_reason": reply.finish_reason, "logprobs": None}
+            if chat:
+                choice["message"] = {"role": "assistant", "content": text, "reasoning": None}
+            else:
+                shown = prompt + reply.tokens if body.get("echo") else reply.tokens
+                choice["text"] = "".join(shown)
+                if body.get("logprobs") is not None:
+                    first: list[float | None] = [None] if body.get("echo") else [-1.0]
+                    logprobs = (first + [-1.0] * len(shown))[: len(shown)]
+                    choice["logprobs"] = {"tokens": shown, "token_logprobs": logprobs, "top_logprobs": None}
+            choices.append(choice)
+        kind = "chat.completion" if chat else "text_completion"
+        return {
+            "id": "fake-1",
+            "object": kind,
+            "created": 0,
+            "model": self.model,
+            "choices": choices,
+            "usage": usage,
+        }
+
+    def stream(self, body: dict[str, Any], path: str, reply: Reply, usage: dict[str, int]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        chat = "chat" in path
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        head = {"id": "fake-1", "object": kind, "created": 0, "model": self.model}
+
+        def event(choices: list[dict[str, Any]], **more: Any) -> None:
+            self.chunk(f"data: {json.dumps({**head, 'choices': choices, **more})}\n\n")
+
+        def choice(text: str, reason: str | None) -> dict[str, Any]:
+            content: dict[str, Any] = {"delta": {"content": text}} if chat else {"text": text}
+            return {"index": 0, **content, "logprobs": None, "finish_reason": reason}
+
+        if chat:
+            event([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+        due = time.monotonic() + reply.ttft_s
+        pieces = list(in_groups(reply.tokens, int(knob("TOKENS_PER_CHUNK", "1"))))
+        for number, piece in enumerate(pieces):
+            # Against the schedule and not by a sleep a token, so that errors don't add up.
+            time.sleep(max(0.0, due - time.monotonic()))
+            due += reply.tpot_s * len(piece)
+            event([choice("".join(piece), reply.finish_reason if number == len(pieces) - 1 else None)])
+        if not pieces:
+            event([choice("", reply.finish_reason)])
+        if (body.get("stream_options") or {}).get("include_usage"):
+            event([], usage=usage)
+        self.chunk("data: [DONE]\n\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def chunk(self, text: str) -> None:
+        data = text.encode()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def fail(self, status: int, kind: str, message: str) -> None:
+        self.send(status, {"error": {"message": message, "type": kind, "param": None, "code": status}})
+
+    def send(self, status: int, body: Any) -> None:
+        text = "" if body is None else body if isinstance(body, str) else json.dumps(body)
+        data = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain" if isinstance(body, str) else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def in_groups(tokens: list[str], size: int) -> Iterator[list[str]]:
+    for begin in range(0, len(tokens), size):
+        yield tokens[begin : begin + size]
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 512
+    daemon_threads = True
+
+
+def fails_now(port: int) -> bool:
+    starts = 0
+    if knob("COUNTER"):
+        with Path(knob("COUNTER")).open("a+") as counter:
+            counter.write(f"{port}\n")
+            counter.seek(0)
+            starts = len(counter.readlines())
+    return bool(knob("FAIL")) and starts <= int(knob("FAIL_TIMES", "1000000"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--model", default="fake")
+    parser.add_argument("--served-model-name", default=None)
+    parser.add_argument("--max-model-len", type=int, default=2048)
+    options, _ = parser.parse_known_args()
+    say(f"vLLM API server version 0.0.0 (fake), model {options.model}")
+    if fails_now(options.port):
+        text = knob("FAIL")
+        sys.stdout.write((Path(text[1:]).read_text() if text.startswith("@") else text) + "\n")
+        sys.stdout.flush()
+        os._exit(1)
+    engine = start_engine()
+    ending = signal.SIG_IGN if knob("IGNORE_TERM") == "1" else end_in_order
+    signal.signal(signal.SIGTERM, ending)
+    time.sleep(float(knob("START_S", "0")))
+    if knob("NEVER_READY") == "1":
+        sleep_for_ever(None)
+    say("Loading weights took 0.01 seconds", "Worker")
+    say(
+        "CPU KV cache size: 4,194,304 tokens, Maximum concurrency for 1,024 tokens per request: 4096.00x",
+        "EngineCore",
+    )
+    say("init engine (profile, create kv cache, warmup model) took 0.10 s", "EngineCore")
+    Handler.model = knob("SERVES") or options.served_model_name or options.model
+    Handler.max_model_len = options.max_model_len
+    Handler.api_key = os.environ.get("VLLM_API_KEY")
+    Handler.brain, Handler.counters = Brain(), Counters()
+    Handler.pids = {"api": os.getpid(), "engine": engine}
+    try:
+        server = Server((options.host, options.port), Handler)
+    except OSError as error:
+        sys.stdout.write(f"OSError: [Errno {error.errno}] {error.strerror}\n")
+        sys.stdout.flush()
+        end_failed()
+    say("Application startup complete.")
+    server.serve_forever(poll_interval=3600)
+
+
+def end_failed() -> None:
+    for pid in children(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

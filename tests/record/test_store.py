@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.record.store import SCHEMA, RecordNotWritten, read_record, write_record
+
+
+def test_what_is_written_is_read_back_with_its_schema(tmp_path: Path) -> None:
+    write_record(tmp_path / "deep" / "record.json", {"verdicts": [1, 2]})
+    assert read_record(tmp_path / "deep" / "record.json") == {"schema": SCHEMA, "verdicts": [1, 2]}
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_the_old_record(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_record(path, {"night": 1})
+    # A limit on the size of files is the disk that is full for this one process.
+    script = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from pytest_llmperf.record.store import RecordNotWritten, write_record\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "try:\n    write_record(Path(sys.argv[1]), {'night': 2, 'much': 'x' * 10_000})\n"
+        "except RecordNotWritten as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") == 1
+    assert "was not written" in done.stdout
+    assert "--llmperf-record" in done.stdout
+    assert read_record(path)["night"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"], "a part of the new record was left behind"
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordNotWritten, match="file"):
+        write_record(tmp_path / "file" / "record.json", {})
+
+
+def test_not_a_number_never_enters_a_record(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_record(tmp_path / "record.json", {"x": float("nan")})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"schema": "llmperf-record/0"})])
+def test_a_record_of_another_kind_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(LlmperfError, match=r"record\.json"):
+        read_record(tmp_path / "record.json")

@@ -1,0 +1,138 @@
+"""The law of ARCHITECTURE.md, kept by reading every import of the package."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "pytest_llmperf"
+
+# Lower number = lower room; a module imports only from its own room or from lower ones.
+LAYERS = {
+    "errors": 0, "stats": 0, "catalog": 0, "budgets": 0, "units": 0, "strict_toml": 0,
+    "embedded": 1, "serving": 1, "client": 2,
+    "load": 3, "tasks": 3, "rules": 3,
+    "gates": 4, "record": 5, "report": 5,
+    "settings": 6, "measure": 6,
+    "hookspecs": 7, "keys": 7, "run": 7, "fixtures": 7, "model_option": 7, "plugin": 7,
+}  # fmt: skip
+ROOMS_THAT_KNOW_PYTEST = {"hookspecs", "keys", "run", "fixtures", "model_option", "plugin"}
+HEAVY = {
+    "openai": {"client"},
+    "datasets": {"tasks"},
+    "pynvml": {"serving"},
+    "scipy": {"stats"},
+    "jinja2": {"rules"},
+    "httptools": {"client", "load"},
+    "numpy": {"embedded"},
+    "torch": {"embedded"},
+    "transformers": {"embedded"},
+    "tokenizers": {"embedded"},
+}
+TRAINED_ELSEWHERE = {"embedded"}  # training scripts and engine plug-ins: never imported by the plugin
+
+
+def room_of(path: Path) -> str:
+    part = path.relative_to(PACKAGE).parts[0]
+    return part.removesuffix(".py")
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """(module, at import time) of every import; those under TYPE_CHECKING are left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    def walk(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield alias.name, not inside
+            elif isinstance(child, ast.ImportFrom) and child.module:
+                yield child.module, not inside
+                if child.module == "pytest_llmperf":
+                    for alias in child.names:
+                        yield f"pytest_llmperf.{alias.name}", not inside
+            yield from walk(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    yield from walk(tree, False)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path: Path) -> None:
+    mine = LAYERS[room_of(path)]
+    above = [
+        name
+        for name, _ in imports(path)
+        if name.startswith("pytest_llmperf.") and LAYERS[name.split(".")[1]] > mine
+    ]
+    assert above == [], f"{path.relative_to(PACKAGE)} imports from above: {above}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_rooms_at_the_top_know_pytest(path: Path) -> None:
+    known = [name for name, _ in imports(path) if name.split(".")[0] in {"pytest", "_pytest"}]
+    assert room_of(path) in ROOMS_THAT_KNOW_PYTEST or known == []
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_libraries_stay_in_their_room_and_inside_functions(path: Path) -> None:
+    room = room_of(path)
+    for name, at_import_time in imports(path):
+        library = name.split(".")[0]
+        if library not in HEAVY:
+            continue
+        assert room in HEAVY[library], f"{library} is imported in {room}"
+        assert not at_import_time or room in TRAINED_ELSEWHERE or library == "httptools", (
+            f"{library} at import time"
+        )
+
+
+def test_files_hold_one_idea_and_can_be_read_in_one_sitting() -> None:
+    long = {str(p.relative_to(PACKAGE)): n for p in modules() if (n := len(p.read_text().splitlines())) > 400}
+    assert long == {}
+
+
+@pytest.fixture(scope="module")
+def idle_imports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """Module → microseconds (own time) of `pytest --collect-only` in an unrelated project."""
+    project = tmp_path_factory.mktemp("unrelated")
+    (project / "pytest.ini").write_text("[pytest]\n")
+    (project / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    times: dict[str, int] = {}
+    for line in done.stderr.splitlines():
+        own, _, rest = line.removeprefix("import time:").partition("|")
+        if line.startswith("import time:") and own.strip().isdigit():
+            times[rest.partition("|")[2].strip()] = int(own)
+    return times
+
+
+def test_an_idle_plugin_imports_nothing_heavy(idle_imports: dict[str, int]) -> None:
+    assert "pytest_llmperf.plugin" in idle_imports, "the plugin is not installed in this environment"
+    loaded = {name.split(".")[0] for name in idle_imports}
+    assert loaded & {"openai", "datasets", "pynvml", "scipy", "torch", "vllm", "numpy", "httptools", "jinja2"} == set()
+
+
+def test_an_idle_plugin_costs_at_most_thirty_milliseconds(idle_imports: dict[str, int]) -> None:
+    ours = {name: own for name, own in idle_imports.items() if name.split(".")[0] == "pytest_llmperf"}
+    assert sum(ours.values()) <= 30_000, json.dumps(ours, indent=1)

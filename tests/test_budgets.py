@@ -1,0 +1,200 @@
+"""budgets.toml: what holds for which device, and the one line that each mistake gets."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.budget_keys import KNOWN
+from pytest_llmperf.budgets import DEVICES, Bound, Budgets, Incomparable, load_budgets
+from pytest_llmperf.catalog import load_catalog
+from pytest_llmperf.errors import CatalogError, NotMeasured
+
+SUITES = Path(__file__).parents[1] / "suites"
+
+SOME = """
+[gpu.any.latency]
+tpot_ratio = 1.05
+ttft_p95 = { 64 = "9 s" }
+[gpu.H100.latency]
+ttft_p95 = { 1 = "80 ms", 8 = "120 ms" }
+[gpu."RTX 3090".memory]
+peak = "11 GB"
+[gpu.any.accuracy]
+margin = "3 points"
+"""
+
+
+def load(tmp_path: Path, text: str) -> Budgets:
+    file = tmp_path / "budgets.toml"
+    file.write_text(text, "utf-8")
+    return load_budgets(file)
+
+
+def test_a_budget_is_read_with_its_unit_and_where_it_stands(tmp_path: Path) -> None:
+    budget = load(tmp_path, SOME).for_device("gpu", "H100")
+    assert budget.latency.ttft_p95[8] == Bound(0.12, "s", "budgets.toml [gpu.H100.latency] ttft_p95.8")
+    assert budget["latency"]["tpot_ratio"] == Bound(
+        1.05, "ratio", "budgets.toml [gpu.any.latency] tpot_ratio"
+    )
+    assert budget.accuracy.margin == Bound(0.03, "points", "budgets.toml [gpu.any.accuracy] margin")
+
+
+def test_the_devices_own_number_comes_before_the_one_for_any(tmp_path: Path) -> None:
+    budget = load(tmp_path, SOME + '[gpu.H100.accuracy]\nmargin = "1 points"\n').for_device("gpu", "H100")
+    assert budget.accuracy.margin.value == 0.01
+    assert dict(budget.latency.ttft_p95) == {
+        64: Bound(9.0, "s", "budgets.toml [gpu.any.latency] ttft_p95.64"),
+        1: Bound(0.08, "s", "budgets.toml [gpu.H100.latency] ttft_p95.1"),
+        8: Bound(0.12, "s", "budgets.toml [gpu.H100.latency] ttft_p95.8"),
+    }
+
+
+def test_another_devices_budget_is_incomparable_and_says_what_to_write(tmp_path: Path) -> None:
+    peak = load(tmp_path, SOME).for_device("gpu", "H100").memory.peak
+    assert peak == Incomparable("H100", "[gpu.H100.memory] peak", ("RTX 3090",), "bytes")
+    assert str(peak) == "no budget for H100 (only for RTX 3090); write [gpu.H100.memory] peak"
+
+
+def test_a_concurrency_without_a_budget_is_incomparable(tmp_path: Path) -> None:
+    budget = load(tmp_path, SOME).for_device("gpu", "RTX 3090").latency.ttft_p95[1]
+    assert budget == Incomparable("RTX 3090", '[gpu."RTX 3090".latency] ttft_p95.1', ("H100",), "s")
+
+
+def test_a_loop_over_a_budget_of_other_devices_judges_something(tmp_path: Path) -> None:
+    text = '[gpu.H100.quality]\nrecall = { 512 = "80 %" }\n'
+    items = dict(load(tmp_path, text).for_device("gpu", "T4").quality.recall)
+    assert list(items) == [512]
+    assert isinstance(items[512], Incomparable)
+
+
+def test_a_loop_over_no_budget_at_all_is_never_green(tmp_path: Path) -> None:
+    budget = load(tmp_path, SOME).for_device("gpu", "T4")
+    with pytest.raises(NotMeasured, match=r"no budget for T4; write \[gpu.T4.quality\] recall"):
+        list(budget.quality.recall.items())
+    with pytest.raises(NotMeasured):
+        max(budget.quality.recall)
+
+
+def test_a_profile_without_budgets_gets_none_of_another_profile(tmp_path: Path) -> None:
+    assert isinstance(load(tmp_path, SOME).for_device("mine", "H100").accuracy.margin, Incomparable)
+
+
+def test_a_device_of_ones_own_is_declared(tmp_path: Path) -> None:
+    text = 'devices = ["RTX 4090"]\n[gpu."RTX 4090".memory]\npeak = "11 GB"\n'
+    assert load(tmp_path, text).for_device("gpu", "RTX 4090").memory.peak.value == 11e9
+
+
+def test_a_suites_slip_of_the_pen_is_answered_with_the_nearest_name(tmp_path: Path) -> None:
+    budget = load(tmp_path, SOME).for_device("gpu", "H100")
+    with pytest.raises(CatalogError, match=r"budget.latancy: unknown suite; did you mean latency\?"):
+        _ = budget.latancy
+    with pytest.raises(
+        CatalogError, match=r"budget.latency.ttft_p59: unknown budget; did you mean ttft_p95\?"
+    ):
+        _ = budget.latency.ttft_p59
+
+
+def test_budgets_survive_copy_and_pickle(tmp_path: Path) -> None:
+    budget = load(tmp_path, SOME).for_device("gpu", "H100")
+    assert copy.deepcopy(budget) == budget
+    assert pickle.loads(pickle.dumps(budget)).accuracy.margin == budget.accuracy.margin
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[gpu.H10O.latency]", "unknown device class; did you mean H100?"),
+        ("[gpu.h100.latency]", "unknown device class; did you mean H100?"),
+        ('[gpu."RTX 4090".latency]', 'or add it: devices = ["RTX 4090"]'),
+        ("[gpu.H100.latancy]", "unknown suite; did you mean latency?"),
+        (
+            "[gpu.H100.latency]\nttft_95 = 3",
+            "[gpu.H100.latency] ttft_95 = 3: unknown key; did you mean ttft_p95?",
+        ),
+        ('[gpu.any.latency]\nttft_p95 = "80 ms"', 'ttft_p95 = "80 ms": must be a table'),
+        ("[gpu.any.latency]\nttft_p95 = { 8 = 80 }", "[gpu.any.latency.ttft_p95] 8 = 80: needs a unit"),
+        ('[gpu.any.latency]\nttft_p95 = { eight = "1 s" }', "must be a value by concurrency, as in 8 = …"),
+        ('[gpu.any.latency]\nttft_p95 = { 08 = "1 s" }', "must be a value by concurrency"),
+        ("[gpu.any.latency]\nttft_p95 = {}", "holds nothing; needs one value by concurrency"),
+        ("[gpu.any.latency]\ntpot_ratio = 105", "must be at least 0.1 and at most 10"),
+        ("[gpu.any.latency]\ntpot_ratio = inf", "must be finite"),
+        ("[gpu.any.accuracy]\nfloor = 74", "must be at least 0 and at most 1"),
+        ("[gpu.any.accuracy]\nfloor = true", "must be a quantity"),
+        ("[gpu.any.accuracy]\nmargin = 0.03", 'needs a unit, one of points, point; write "3 points"'),
+        ('[gpu.any.accuracy]\nmargin = "3 %"', "unknown unit '%'"),
+        ('[gpu.any.memory]\npeak = "11 Gb"', "unknown unit 'Gb'"),
+        ("gpu = 3", "gpu = 3: must be a table"),
+        ("[gpu]\nany = 3", "any = 3: must be a table"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(CatalogError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert message.startswith("budgets.toml: ")
+    assert "\n" not in message
+    assert expected in message
+
+
+def test_every_shipped_profile_has_what_its_suites_ask_for() -> None:
+    budgets = load_budgets(SUITES / "budgets.toml")
+    asked = {
+        "startup": ["ready"],
+        "latency": ["ttft_ratio", "tpot_ratio"],
+        "throughput": ["single", "saturated", "ratio"],
+        "memory": ["weights", "peak", "ratio"],
+        "accuracy": ["floor", "margin"],
+        "quality": ["summary", "unfinished", "margin"],
+        "rules": ["boxed", "thinking_skipped", "unfinished", "loops", "temperature_margin"],
+    }
+    classes = [("embedded", "CPU"), *(("gpu", device) for device in DEVICES if device != "CPU")]
+    for profile, device in classes:
+        view = budgets.for_device(profile, device)
+        for suite, keys in asked.items():
+            for key in keys:
+                assert isinstance(view[suite][key], Bound), f"{profile} {device} {suite}.{key}"
+        for key in ("ttft_p95", "itl_p50", "itl_p95"):
+            for concurrency in (1, 8, 32):
+                assert isinstance(view.latency[key][concurrency], Bound)
+        assert len(view.quality.recall) >= 2
+
+
+def test_the_shipped_budgets_name_profiles_of_the_shipped_catalogue() -> None:
+    profiles = {address[0] for address in load_budgets(SUITES / "budgets.toml").bounds}
+    assert profiles <= set(load_catalog(SUITES / "models.toml").profiles)
+
+
+BANDWIDTH = {"T4": 320, "L4": 300, "A10": 600, "RTX 3090": 936, "A100": 1555, "H100": 3350, "H200": 4800}
+READ_PER_TOKEN = 3.087e9
+
+
+@pytest.mark.parametrize("device", [*BANDWIDTH, "Jetson Orin"])
+def test_no_speed_budget_asks_for_more_than_physics_allows(device: str) -> None:
+    bandwidth = BANDWIDTH.get(device, 204.8) * 1e9
+    view = load_budgets(SUITES / "budgets.toml").for_device("gpu", device)
+    fastest_step = READ_PER_TOKEN / bandwidth
+    assert view.latency.itl_p50[1].value > fastest_step
+    assert view.throughput.single.value < 1 / fastest_step
+    assert view.throughput.saturated.value < 32 / fastest_step
+
+
+@pytest.mark.parametrize("device", [*BANDWIDTH, "Jetson Orin"])
+def test_speed_budgets_follow_the_formula_that_stands_above_them(device: str) -> None:
+    bandwidth = BANDWIDTH.get(device, 204.8) * 1e9
+    view = load_budgets(SUITES / "budgets.toml").for_device("gpu", device)
+    gap = {c: 1.5 * (READ_PER_TOKEN + c * 1024 * 28672) / bandwidth + 2e-3 for c in (1, 8, 32)}
+    for concurrency, seconds in gap.items():
+        assert view.latency.itl_p50[concurrency].value == pytest.approx(seconds, rel=0.05)
+    assert view.throughput.single.value == pytest.approx(0.8 / gap[1], rel=0.02)
+    assert view.throughput.saturated.value == pytest.approx(0.6 * 32 / gap[32], rel=0.02)
+
+
+def test_every_known_budget_says_what_it_means() -> None:
+    for keys in KNOWN.values():
+        for known in keys.values():
+            assert known.says
+            assert known.low < known.high
