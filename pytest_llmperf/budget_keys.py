@@ -83,7 +83,7 @@ KNOWN: Mapping[str, Mapping[str, Known]] = {
     },
     "quality": {
         "recall": _share("share of conversations whose fact is recalled", "at least", "tokens"),
-        "summary": _share("share of summaries with all key facts", "at least"),
+        "summary": _share("share of the key facts that summaries keep", "at least"),
         "unfinished": _share("share of summaries that do not end", "at most"),
         "margin": _points("how much less than the baseline is not worse"),
     },

@@ -14,8 +14,8 @@ The file that users edit, by example::
 
 A suite reads ``budget.latency.ttft_p95[8]`` and gets a :class:`Bound`. A budget that only other devices
 have is an :class:`Incomparable`, which says what to write, and is never replaced by another device's
-number. A device that is not among :data:`DEVICES` is declared in the file's first line: ``devices =
-["RTX 4090"]``.
+number. A device that is not among :data:`DEVICES` is declared in the file's first line:
+``devices = ["RTX 4090"]``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.bounds import Bound, Incomparable
 from pytest_llmperf.budget_keys import KNOWN, Known
 from pytest_llmperf.errors import CatalogError, NotMeasured
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
-from pytest_llmperf.units import format_quantity
 
 DEVICES = ("T4", "L4", "A10", "RTX 3090", "A100", "H100", "H200", "Jetson Orin", "CPU")
 ANY = "any"
@@ -37,35 +37,6 @@ Index = int | str | None
 """What stands in brackets behind a budget: a concurrency, a length; None for a budget that has no index."""
 Address = tuple[str, str, str, str, Index]
 """Profile, device class, suite, key, index."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """One number to keep, in ``unit``: s, bytes, tok/s, req/s, share, points (0.03 for 3), ratio."""
-
-    value: float
-    unit: str
-    origin: str
-    """Where it stands: ``budgets.toml [gpu.H100.latency] ttft_p95.8``."""
-
-    def __str__(self) -> str:
-        return format_quantity(self.value, self.unit)
-
-
-@dataclass(frozen=True)
-class Incomparable:
-    """There is no such budget for this device; no other device's number may stand in for it."""
-
-    device: str
-    needed_section: str
-    """What to write: ``[gpu.H100.latency] ttft_p95.8``."""
-    available: tuple[str, ...]
-    """Device classes that have this budget in this profile."""
-    unit: str = ""
-
-    def __str__(self) -> str:
-        others = f" (only for {', '.join(self.available)})" if self.available else ""
-        return f"no budget for {self.device}{others}; write {self.needed_section}"
 
 
 @dataclass(frozen=True)

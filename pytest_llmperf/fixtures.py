@@ -116,7 +116,7 @@ def stream(questions_of_this_test: questions.Asker) -> questions.Asker.Stream:
     return questions_of_this_test.stream
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def prompts(candidate: Served) -> Prompts:
     """The candidate's prompts, rendered and linted; no server is needed."""
     from pytest_llmperf.rules.prompts import Prompts

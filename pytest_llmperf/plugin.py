@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 OPTIONS = {
     "--llmperf-baseline": ("ROW", "row of the catalogue to compare with (default: the profile's)"),
-    "--llmperf-profile": ("NAME|PATH", "gpu, embedded, or a models.toml (default: gpu if there is a CUDA device)"),
+    "--llmperf-profile": (
+        "NAME|PATH",
+        "gpu, embedded, or a models.toml (default: gpu if there is a CUDA device)",
+    ),
     "--llmperf-models": ("PATH", "the catalogue of models (default: the ini value llmperf_models)"),
     "--llmperf-budgets": ("PATH", "the budgets (default: budgets.toml beside the catalogue)"),
     "--llmperf-engine-python": ("PATH", "interpreter that has vLLM installed (default: this one)"),
@@ -33,7 +36,9 @@ OPTIONS = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("llmperf", "LLM serving gates")
-    group.addoption("--llmperf-model", dest="llmperf_model", action="append", metavar="ROW", help="row to judge; repeats")
+    group.addoption(
+        "--llmperf-model", dest="llmperf_model", action="append", metavar="ROW", help="row to judge; repeats"
+    )
     group.addoption(
         "--llmperf-base-url",
         action="append",
@@ -63,7 +68,9 @@ def _asked_for(config: pytest.Config) -> bool:
     if config.getoption("collectonly") and hasattr(config, "workerinput"):
         return False
     chosen = ("llmperf_models", "llmperf_model", "llmperf_baseline", "llmperf_profile", "llmperf_base_url")
-    return bool(config.getini("llmperf_models")) or any(config.getoption(name, default=None) for name in chosen)
+    return bool(config.getini("llmperf_models")) or any(
+        config.getoption(name, default=None) for name in chosen
+    )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -87,7 +87,9 @@ class Run:
         self.verdicts: list[Verdict] = []
         worker = getattr(config, "workerinput", None)
         self._owns_state = worker is None
-        self.state_root = Path(worker["llmperf_state_root"] if worker else tempfile.mkdtemp(prefix="llmperf-"))
+        self.state_root = Path(
+            worker["llmperf_state_root"] if worker else tempfile.mkdtemp(prefix="llmperf-")
+        )
         self.measurements = Measurements(settings, self.state_root, self._progress)
         self._expected = 0
         self._judged_tests = 0
@@ -109,7 +111,12 @@ class Run:
     def _progress(self, text: str) -> None:
         """One line that overwrites itself; silent when nobody watches."""
         reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
-        if reporter is None or hasattr(self.config, "workerinput") or not sys.__stdout__ or not sys.__stdout__.isatty():
+        if (
+            reporter is None
+            or hasattr(self.config, "workerinput")
+            or not sys.__stdout__
+            or not sys.__stdout__.isatty()
+        ):
             return
         capture: Any = self.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
@@ -168,7 +175,9 @@ class Run:
         # Every phase's report carries all properties so far: the last phase has them all, once.
         if report.when == "teardown":
             self.verdicts += [
-                verdict_from_json(json.loads(str(value))) for key, value in report.user_properties if key == PROPERTY
+                verdict_from_json(json.loads(str(value)))
+                for key, value in report.user_properties
+                if key == PROPERTY
             ]
 
     # End
@@ -179,7 +188,9 @@ class Run:
         if hasattr(self.config, "workerinput") or session.config.option.collectonly:
             return
         self.verdict = run_verdict(self.verdicts, inconclusive=self.settings.inconclusive)
-        if session.exitstatus == pytest.ExitCode.OK and any(v.status is Status.INVALID for v in self.verdicts):
+        if session.exitstatus == pytest.ExitCode.OK and any(
+            v.status is Status.INVALID for v in self.verdicts
+        ):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.settings.record is not None:
             self._write_record(session)

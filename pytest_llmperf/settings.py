@@ -99,13 +99,16 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
     data_dir = Path(options.data_dir) if options.data_dir else None
     if data_dir is not None and not data_dir.is_dir():
         raise UsageError(f"--llmperf-data {data_dir}: no such directory")
+    # A profile that runs on the CPU is judged by the CPU's budgets, also on a machine that has a GPU.
+    on_gpu = profile.needs_cuda and device is not None
+    judged_as = device if on_gpu and device is not None else "CPU"
     return Settings(
         profile=profile,
         candidates=candidates,
         baseline=row(options.baseline or profile.baseline),
-        budget=load_budgets(options.budgets_path).for_device(profile.name, device or "CPU"),
-        device=device or "CPU",
-        device_name=device_name,
+        budget=load_budgets(options.budgets_path).for_device(profile.name, judged_as),
+        device=judged_as,
+        device_name=device_name if on_gpu else "CPU",
         inconclusive=policy,
         data_dir=data_dir,
         record=Path(options.record) if options.record else None,
@@ -120,6 +123,8 @@ def _base_urls(values: Sequence[str], *, default: str) -> dict[str, str]:
         if not equals or "://" in row:
             row, url = default, value
         if not url.startswith(("http://", "https://")):
-            raise UsageError(f"--llmperf-base-url {value}: needs http:// or https://, as in http://127.0.0.1:8000")
+            raise UsageError(
+                f"--llmperf-base-url {value}: needs http:// or https://, as in http://127.0.0.1:8000"
+            )
         urls[row] = url.rstrip("/").removesuffix("/v1")
     return urls

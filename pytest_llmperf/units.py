@@ -10,7 +10,7 @@ from typing import Literal
 Unit = Literal["s", "bytes", "tok/s", "req/s", "share", "points", "ratio"]
 
 _DECIMAL_BYTES = {"B": "1", "kB": "1e3", "MB": "1e6", "GB": "1e9", "TB": "1e12"}
-_BINARY_BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_BINARY_BYTES = {"KiB": str(2**10), "MiB": str(2**20), "GiB": str(2**30), "TiB": str(2**40)}
 # Decimals, because "70 %" must be the float 0.7 and not 70 * 0.01, and a bound is shown as it was written.
 _SCALE: dict[Unit, dict[str, Decimal]] = {
     "s": {

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-
 # What we send
 
-@given(question=st.text(min_size=1, max_size=400))
+
+@given(question=st.text(min_size=1, max_size=400).filter(str.strip))
 @settings(max_examples=50, deadline=None)
 def test_no_prompt_breaks_a_rule_whatever_the_question(prompts, question):
     assert prompts.findings(question) == []
@@ -40,6 +40,7 @@ def test_answers_to_maths_may_be_long_enough(candidate):
 
 # How the answers keep them
 
+
 def test_the_answer_is_boxed(candidate, answers, budget):
     assert answers(candidate).boxed >= budget.rules.boxed
 
@@ -62,14 +63,14 @@ def test_no_answer_runs_in_circles(candidate, answers, budget):
 
 @pytest.mark.parametrize("temperature", [0.5, 0.7])
 def test_any_recommended_temperature_does(candidate, accuracy, rules, budget, temperature):
-    at_the_edge = accuracy(candidate, rules.at_temperature(temperature))
-    assert at_the_edge >= accuracy(candidate) - budget.rules.temperature_margin
+    assert accuracy(candidate, rules.at_temperature(temperature)) >= budget.accuracy.floor
 
 
 # What leaves them
 
+
 def test_a_hotter_temperature_than_recommended_is_noticed(prompts):
-    low, high = prompts.model.rules.temperature
+    _, high = prompts.model.rules.temperature
     assert prompts.findings("How many legs have 3 cats?", temperature=high + 0.3) != []
 
 

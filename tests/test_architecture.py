@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "pytest_llmperf"
 
 # Lower number = lower room; a module imports only from its own room or from lower ones.
 LAYERS = {
-    "errors": 0, "stats": 0, "catalog": 0, "budgets": 0, "units": 0, "strict_toml": 0,
+    "errors": 0, "stats": 0, "units": 0, "strict_toml": 0, "bounds": 0,
+    "catalog": 0, "catalog_reading": 0, "budget_keys": 0, "budgets": 0,
     "embedded": 1, "serving": 1, "client": 2,
     "load": 3, "tasks": 3, "rules": 3,
     "gates": 4, "record": 5, "report": 5,
@@ -45,7 +45,7 @@ def room_of(path: Path) -> str:
 
 
 def modules() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+    return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
@@ -104,35 +104,32 @@ def test_files_hold_one_idea_and_can_be_read_in_one_sitting() -> None:
     assert long == {}
 
 
-@pytest.fixture(scope="module")
-def idle_imports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """Module → microseconds (own time) of `pytest --collect-only` in an unrelated project."""
-    project = tmp_path_factory.mktemp("unrelated")
-    (project / "pytest.ini").write_text("[pytest]\n")
-    (project / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
+def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
+    (tmp_path / "conftest.py").write_text(
+        "import sys\ndef pytest_sessionfinish():\n    open('modules.txt', 'w').write(' '.join(sys.modules))\n"
     )
-    times: dict[str, int] = {}
-    for line in done.stderr.splitlines():
-        own, _, rest = line.removeprefix("import time:").partition("|")
-        if line.startswith("import time:") and own.strip().isdigit():
-            times[rest.partition("|")[2].strip()] = int(own)
-    return times
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    command = "-m pytest --collect-only -q -p no:cacheprovider"
+    subprocess.run([sys.executable, *command.split()], cwd=tmp_path, env=environment, check=True)
+    loaded = (tmp_path / "modules.txt").read_text().split()
+    assert "pytest_llmperf.plugin" in loaded, "the plugin is not installed in this environment"
+    heavy = {"openai", "datasets", "pynvml", "scipy", "torch", "vllm", "numpy", "httptools", "jinja2"}
+    assert {name.split(".")[0] for name in loaded} & heavy == set()
 
 
-def test_an_idle_plugin_imports_nothing_heavy(idle_imports: dict[str, int]) -> None:
-    assert "pytest_llmperf.plugin" in idle_imports, "the plugin is not installed in this environment"
-    loaded = {name.split(".")[0] for name in idle_imports}
-    assert loaded & {"openai", "datasets", "pynvml", "scipy", "torch", "vllm", "numpy", "httptools", "jinja2"} == set()
+def test_an_idle_plugin_costs_at_most_thirty_milliseconds() -> None:
+    script = (
+        "import time, pytest, dataclasses, typing\n"
+        "began = time.process_time()\n"
+        "import pytest_llmperf.plugin, pytest_llmperf.model_option, pytest_llmperf.hookspecs\n"
+        "print(time.process_time() - began)\n"
+    )
 
+    def once() -> float:
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        return float(done.stdout)
 
-def test_an_idle_plugin_costs_at_most_thirty_milliseconds(idle_imports: dict[str, int]) -> None:
-    ours = {name: own for name, own in idle_imports.items() if name.split(".")[0] == "pytest_llmperf"}
-    assert sum(ours.values()) <= 30_000, json.dumps(ours, indent=1)
+    # The least of several: what others do on this machine only ever adds.
+    assert min(once() for _ in range(5)) <= 0.030

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.bounds import Bound, Incomparable
 from pytest_llmperf.budget_keys import KNOWN
-from pytest_llmperf.budgets import DEVICES, Bound, Budgets, Incomparable, load_budgets
+from pytest_llmperf.budgets import DEVICES, Budgets, load_budgets
 from pytest_llmperf.catalog import load_catalog
 from pytest_llmperf.errors import CatalogError, NotMeasured
 
@@ -56,7 +57,10 @@ def test_the_devices_own_number_comes_before_the_one_for_any(tmp_path: Path) -> 
 def test_another_devices_budget_is_incomparable_and_says_what_to_write(tmp_path: Path) -> None:
     peak = load(tmp_path, SOME).for_device("gpu", "H100").memory.peak
     assert peak == Incomparable("H100", "[gpu.H100.memory] peak", ("RTX 3090",), "bytes")
-    assert str(peak) == "no budget for H100 (only for RTX 3090); write [gpu.H100.memory] peak"
+    assert (
+        str(peak)
+        == "no budget for device H100 (only for RTX 3090); write [gpu.H100.memory] peak in budgets.toml"
+    )
 
 
 def test_a_concurrency_without_a_budget_is_incomparable(tmp_path: Path) -> None:

@@ -118,7 +118,8 @@ def test_values_with_units_are_read_in_si(tmp_path: Path) -> None:
 
 
 def test_a_url_row_names_a_server_that_runs_already(tmp_path: Path) -> None:
-    text = f'{HEAD}[profile.p.model.a]\nengine = "url"\nbase_url = "http://127.0.0.1:8000/v1/"\napi_key_env = "KEY"\n'
+    rest = 'engine = "url"\nbase_url = "http://127.0.0.1:8000/v1/"\napi_key_env = "KEY"\n'
+    text = f"{HEAD}[profile.p.model.a]\n{rest}"
     assert load(tmp_path, text).profile("p").model("a").base_url == "http://127.0.0.1:8000"
 
 

@@ -38,7 +38,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
     results: list[T] = []
     errors: list[BaseException] = []
-    started = threading.Event()
+    started, ended = threading.Event(), threading.Event()
     handle: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
 
     def body() -> None:
@@ -57,18 +57,23 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
             errors.append(error)
         finally:
             started.set()
+            ended.set()
 
     thread = threading.Thread(target=body, name="llmperf-client", daemon=True)
-    thread.start()
     try:
-        thread.join()
+        thread.start()
+        # Not thread.join: interrupted by Ctrl-C, it takes the thread for ended (CPython 3.11). And not one
+        # long wait: a signal that the kernel gives to another thread would be noticed at its end only.
+        while not ended.wait(0.5):
+            pass
     except BaseException:
-        started.wait()
-        if handle and thread.is_alive():
+        started.wait(10)
+        if handle and not ended.is_set():
             loop, task = handle[0]
             loop.call_soon_threadsafe(task.cancel)
-        thread.join(10)
+            ended.wait(10)
         raise
+    thread.join()
     if errors:
         raise errors[0]
     return results[0]

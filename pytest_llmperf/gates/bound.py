@@ -2,49 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from numbers import Real
 
-
-@dataclass(frozen=True)
-class Bound:
-    """A floor, budget or limit: the value, its unit, and where a person wrote it.
-
-    ``unit`` is that of the metric (``"share"``, ``"ratio"``, ``"s"``, ``"tok/s"``, ``"bytes"``; ``"points"``
-    for a margin, whose value is a share, 0.03 for three points); empty means that of whatever it is compared
-    with.
-    """
-
-    value: float
-    unit: str = ""
-    origin: str = ""
-
-    def __post_init__(self) -> None:
-        if isinstance(self.value, bool) or not isinstance(self.value, Real):
-            raise TypeError(f"a bound is a number, not {self.value!r}{self._where()}")
-        if not math.isfinite(self.value):
-            raise ValueError(f"a bound is a finite number, not {self.value}{self._where()}")
-
-    def _where(self) -> str:
-        return f" ({self.origin})" if self.origin else ""
-
-
-@dataclass(frozen=True)
-class Incomparable:
-    """There is no budget for this device: every comparison with it is INVALID, and never quietly skipped.
-
-    ``remedy`` says what to write, e.g. ``write [gpu.h100.latency] ttft_p95 in suites/budgets.toml``.
-    """
-
-    device: str
-    remedy: str
-    origin: str = ""
-
-    @property
-    def why(self) -> str:
-        """The sentence of the verdict."""
-        return f"no budget for device {self.device}; {self.remedy}"
+from pytest_llmperf.bounds import Bound, Incomparable
 
 
 @dataclass(frozen=True)
@@ -103,11 +64,11 @@ def bound_of(value: object, unit: str, *, metric: str) -> Bound | Incomparable:
         value = Bound(float(value), unit)
     if value.unit not in ("", unit):
         raise TypeError(
-            f"{metric} is measured in {unit!r}, the bound {value.value:g} in {value.unit!r}{value._where()}"
+            f"{metric} is measured in {unit!r}, the bound {value.value:g} in {value.unit!r}{_where(value)}"
         )
     if unit == "share" and not 0.0 <= value.value <= 1.0:
         raise ValueError(
-            f"{metric} is a share between 0 and 1, the bound is {value.value:g}{value._where()}: "
+            f"{metric} is a share between 0 and 1, the bound is {value.value:g}{_where(value)}: "
             f"write {value.value / 100:g} for {value.value:g} %"
         )
     return value
@@ -122,3 +83,7 @@ def margin_of(value: object) -> Points | Incomparable:
     raise TypeError(
         f"a margin between two shares is written points(3), for three percentage points, not {value!r}"
     )
+
+
+def _where(bound: Bound) -> str:
+    return f" ({bound.origin})" if bound.origin else ""

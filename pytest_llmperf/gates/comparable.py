@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from pytest_llmperf.gates.bound import Bound, Incomparable, Points, bound_of
+from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.gates.bound import Points, bound_of
 from pytest_llmperf.gates.decision import invalid
 from pytest_llmperf.gates.judgement import Judge, Judgement, strict
 from pytest_llmperf.gates.verdict import Verdict

@@ -7,7 +7,8 @@ verdict, hands it to the estimand's judge, and gives a ``Judgement`` to assert.
 
 from __future__ import annotations
 
-from pytest_llmperf.gates.bound import Bound, Incomparable, Points, points
+from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.gates.bound import Points, points
 from pytest_llmperf.gates.comparable import Estimand
 from pytest_llmperf.gates.judgement import (
     GateError,

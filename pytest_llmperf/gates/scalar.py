@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_llmperf.gates.bound import Bound, Incomparable, bound_of
+from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.gates.bound import bound_of
 from pytest_llmperf.gates.comparable import Estimand
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.single import at_least_value, at_most_value, value_ratio

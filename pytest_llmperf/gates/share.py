@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pytest_llmperf.gates.bound import Bound, Incomparable, Points, margin_of
+from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.gates.bound import Points, margin_of
 from pytest_llmperf.gates.comparable import Estimand
 from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
 from pytest_llmperf.gates.judgement import Judgement

@@ -6,11 +6,12 @@ import math
 
 from pytest_llmperf.gates.verdict import Verdict
 
-_BINARY = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+# decimal, as budgets are written and as hubs and vendors count
+_BYTES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
 def show(value: float, unit: str, extra: int = 0) -> str:
-    """``value`` with its unit, as people write it: ``0.712``, ``+1.2 points``, ``68.1 ms``, ``3.31 GiB``.
+    """``value`` with its unit, as people write it: ``0.712``, ``+1.2 points``, ``68.1 ms``, ``3.55 GB``.
 
     ``extra`` digits can be asked for where three do not tell two numbers apart.
     """
@@ -26,7 +27,7 @@ def show(value: float, unit: str, extra: int = 0) -> str:
     if unit == "s":
         return f"{_digits(1000 * value, extra)} ms" if abs(value) < 1.0 else f"{_digits(value, extra)} s"
     if unit == "bytes":
-        for name, size in _BINARY:
+        for name, size in _BYTES:
             if abs(value) >= size:
                 return f"{_digits(value / size, extra)} {name}"
         return f"{value:.0f} bytes"
@@ -51,7 +52,9 @@ def target(value: float, unit: str) -> str:
     if unit == "s" and abs(value) < 1.0:
         return f"{1000 * value:.6g} ms"
     if unit == "bytes":
-        return show(value, unit)
+        for name, size in _BYTES:
+            if abs(value) >= size:
+                return f"{value / size:.6g} {name}"
     return f"{value:.6g} {unit}".strip()
 
 

@@ -4,8 +4,9 @@ answered."""
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_llmperf.client import loop
@@ -75,20 +76,23 @@ class _Load:
     on_progress: Callable[[int, int], None] | None
 
     async def measure(self) -> Run:
-        async with Pool(Endpoint.of(self.server), timeout_s=self.timeout_s) as pool:
+        endpoint = Endpoint.of(self.server)
+        # Two pools: what prepares the load must leave the load's own connections as they are.
+        async with Pool(endpoint) as aside, Pool(endpoint, timeout_s=self.timeout_s) as pool:
             await self._connect(pool)
+            await self._check(aside)
             # Who tells its prefix-cache hits under vLLM's names understands vLLM's cache_salt.
-            salt = await cache_check.read(pool) is not None
-            cold = await self._prompts(pool, self.warmup, f"{self.nonce} warm-up", salt, False)
-            prompts = await self._prompts(pool, self.requests, self.nonce, salt, self.request_ids)
-            self._check(await _in_flight(pool, cold, self.concurrency, None))
-            before = await cache_check.read(pool)
+            salt = await cache_check.read(aside) is not None
+            cold = await self._prompts(aside, self.warmup, f"{self.nonce} warm-up", salt, False)
+            prompts = await self._prompts(aside, self.requests, self.nonce, salt, self.request_ids)
+            await _in_flight(pool, cold, self.concurrency, None)
+            before = await cache_check.read(aside)
             await self._connect(pool)
             with no_collector():
                 watch = Watch()
                 replies = await _in_flight(pool, prompts, self.concurrency, self.on_progress)
                 health = watch.stop()
-            after = await cache_check.read(pool)
+            after = await cache_check.read(aside)
             connections = pool.opened
         traces = tuple(trace_of(reply, index) for index, reply in enumerate(replies))
         return Run(
@@ -117,12 +121,23 @@ class _Load:
             pool, self.server.model, self.workload, count, nonce=nonce, salt=salt, request_ids=ids
         )
 
-    def _check(self, replies: Sequence[Reply]) -> None:
-        refused = next((reply for reply in replies if reply.status in (401, 403, 404)), None)
-        if refused is not None:
-            what = f"model {self.server.model!r}" if refused.status == 404 else "the API key"
-            said = trace_of(refused).error
-            raise WrongServer(f"the server at {self.server.base_url} refuses {what}: {said}")
+    async def _check(self, pool: Pool) -> None:
+        """Is it the server that was asked for? One that has no list of models gets the benefit of the
+        doubt."""
+        reply = await pool.fetch("GET", "/v1/models", timeout_s=30)
+        where = self.server.base_url
+        if reply.status in (401, 403):
+            raise WrongServer(f"the server at {where} refuses the API key: HTTP {reply.status}")
+        try:
+            served = (
+                [str(model["id"]) for model in json.loads(reply.body)["data"]] if reply.status == 200 else []
+            )
+        except (ValueError, KeyError, TypeError):
+            return
+        if served and self.server.model not in served:
+            raise WrongServer(
+                f"the server at {where} does not serve {self.server.model!r}; it serves {', '.join(served)}"
+            )
 
 
 async def _in_flight(

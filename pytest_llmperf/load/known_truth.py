@@ -15,41 +15,19 @@ import asyncio
 import gc
 import hashlib
 import json
-import os
-import re
 import sys
 import time
-from array import array
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
-
-import httptools
+from collections.abc import Mapping
+from typing import Any
 
 from pytest_llmperf.client import loop as loops
+from pytest_llmperf.client.reply import now
+from pytest_llmperf.load.truth_answer import Stream, Told, rendered
 from pytest_llmperf.load.truth_clock import TruthClock
-from pytest_llmperf.load.truth_options import TruthOptions, falls_on, parse
-from pytest_llmperf.load.truth_stream import END, HEADERS, Plan, Writer, cut_in_character, http_chunk
-
-now = time.perf_counter
-_TOKEN = re.compile(r"\d|[^\W\d]+|[^\w\s]")
-_READ_FIRST_S = 0.02
-_TEMPLATE_TOKENS = 8
-"""What the pretended chat template adds to a conversation."""
-
-
-@dataclass
-class Told:
-    """The truth of one request."""
-
-    request_id: str
-    connection: int
-    received_s: float
-    tokens_s: array[float] = field(default_factory=lambda: array("d"))
-    """When the bytes of chunk i were handed to the kernel."""
-    counts: array[int] = field(default_factory=lambda: array("I"))
-    """Tokens in chunk i."""
+from pytest_llmperf.load.truth_connection import TruthConnection
+from pytest_llmperf.load.truth_options import TruthOptions, parse
+from pytest_llmperf.load.truth_stream import Plan
 
 
 class TruthServer:
@@ -98,7 +76,7 @@ class TruthServer:
     def rendered(self, plan: Plan) -> tuple[tuple[bytes, int], ...]:
         """The same for all requests of one shape, and therefore made once."""
         if plan not in self._rendered:
-            self._rendered[plan] = _rendered(plan, self.options)
+            self._rendered[plan] = rendered(plan, self.options)
         return self._rendered[plan]
 
     def truth(self) -> dict[str, Any]:
@@ -127,255 +105,6 @@ class TruthServer:
             lines.append(f"# TYPE vllm:prefix_cache_{name}_total counter")
             lines.append(f"vllm:prefix_cache_{name}_total{labels} {float(value)}")
         return "\n".join(lines) + "\n"
-
-
-def _rendered(plan: Plan, options: TruthOptions) -> tuple[tuple[bytes, int], ...]:
-    """(bytes to hand over, tokens in them) of every chunk."""
-    writer = Writer(plan, options)
-    parts: list[tuple[bytes, int]] = []
-    for first in range(0, plan.tokens, options.tokens_per_chunk):
-        count = min(options.tokens_per_chunk, plan.tokens - first)
-        event = writer.tokens(first, count)
-        if options.empty_deltas:
-            event += writer.empty(first + count)
-        parts.append((event, count))
-    if options.split_utf8:
-        parts = _overlapped(parts)
-    opening = writer.role() if options.role_chunk == "first" else b""
-    wired = [(http_chunk(event), count) for event, count in parts]
-    if wired:
-        wired[0] = (http_chunk(opening) + wired[0][0], wired[0][1])
-    return tuple(wired)
-
-
-def _overlapped(parts: Sequence[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
-    """Each event's beginning is moved to the part before; the first one's stays."""
-    moved: list[tuple[bytes, int]] = []
-    rest = parts[0][0] if parts else b""
-    for index, (_, count) in enumerate(parts):
-        following = parts[index + 1][0] if index + 1 < len(parts) else b""
-        cut = cut_in_character(following)
-        moved.append((rest + following[:cut], count))
-        rest = following[cut:]
-    return moved
-
-
-class Stream:
-    """One answer on its way out."""
-
-    def __init__(
-        self, connection: TruthConnection, plan: Plan, told: Told, *, slow: bool, whole: bool
-    ) -> None:
-        self.connection, self.plan, self.told = connection, plan, told
-        self.server = connection.server
-        self.options = options = self.server.options
-        self.parts = self.server.rendered(plan)
-        self.writer = Writer(plan, options)
-        self.next = 0
-        self.sent_tokens = 0
-        self.whole = whole
-        self.extra_s = options.slow_ms / 1e3 if slow else 0.0
-        self.start_s = 0.0
-
-    def begin(self, start_s: float) -> None:
-        if not self.whole:
-            opening = self.writer.role() if self.options.role_chunk == "early" else b""
-            if self.options.empty_deltas:
-                opening += self.writer.empty(0)
-            self.connection.write(HEADERS + http_chunk(opening))
-        self.start_s = start_s
-        if self.whole:
-            self.server.clock.at(self._due(self.plan.tokens - 1), self._send_whole)
-        else:
-            self.server.clock.at(self._due(0), self._send)
-
-    def _due(self, token: int) -> float:
-        options = self.options
-        frozen = options.freeze_ms if token >= options.freeze_at else 0.0
-        return self.start_s + self.extra_s + (options.ttft_ms + token * options.gap_ms + frozen) / 1e3
-
-    def _send(self) -> None:
-        if self.connection.closed:
-            self.server.left()
-            return
-        if self.options.cut_after == self.sent_tokens:
-            self.connection.cut()
-            self.server.left()
-            return
-        if self.options.error_after == self.sent_tokens:
-            self._finish(self.writer.error() + self.writer.event("[DONE]"))
-            return
-        data, count = self.parts[self.next]
-        self.next += 1
-        # Before the call: the reader may run on another core before it returns.
-        self.told.tokens_s.append(now())
-        self.told.counts.append(count)
-        self.connection.write(data)
-        self.sent_tokens += count
-        if self.next < len(self.parts):
-            self.server.clock.at(self._due(self.sent_tokens), self._send)
-        else:
-            self._finish(self.writer.tail())
-
-    def _send_whole(self) -> None:
-        self.connection.reply_json(200, self.writer.whole())
-        self.server.left()
-
-    def _finish(self, tail: bytes) -> None:
-        self.connection.write(http_chunk(tail) + END)
-        self.server.left()
-
-
-class TruthConnection(asyncio.Protocol):
-    def __init__(self, server: TruthServer) -> None:
-        self.server = server
-        self.closed = False
-        self.requests = 0
-        self.busy = False
-        self.number = -1
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.unread: list[bytes] = []
-        self.fd = transport.get_extra_info("socket").fileno()
-        self.number = self.server.connections
-        self.server.connections += 1
-        self._begin_request()
-
-    def _begin_request(self) -> None:
-        self.parser = httptools.HttpRequestParser(self)
-        self.url = b""
-        self.authorization = ""
-        self.content = bytearray()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the base class names it
-        self.closed = True
-
-    def data_received(self, data: bytes) -> None:
-        # Only the time is taken here: of many requests that come together, the last must not be read late
-        # because the first was being understood. The TTFT leaves time enough for that afterwards.
-        read_at = now()
-        self.unread.append(data)
-        self.read_at = read_at
-        if len(self.unread) == 1:
-            later_s = min(_READ_FIRST_S, self.server.options.ttft_ms * 0.4e-3)
-            if later_s > 0 and data.startswith(b"POST /v1/"):
-                self.server.clock.at(read_at + later_s, self._feed)
-            else:
-                self._feed()
-
-    def _feed(self) -> None:
-        data = b"".join(self.unread)
-        self.unread.clear()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.cut()
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"authorization":
-            self.authorization = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        self.content += body
-
-    def on_message_complete(self) -> None:
-        method = self.parser.get_method().decode()
-        path = httptools.parse_url(self.url).path.decode()
-        content = bytes(self.content)
-        self.requests += 1
-        self._begin_request()
-        self._route(method, path, content)
-
-    def _route(self, method: str, path: str, content: bytes) -> None:
-        options = self.server.options
-        if path.startswith("/truth"):
-            if method == "POST":
-                self.server.reset()
-            self.reply_json(200, self.server.truth())
-        elif path == "/health":
-            self._reply(200, "text/plain", b"")
-        elif path == "/metrics":
-            self._reply(200, "text/plain; version=0.0.4", self.server.metrics().encode())
-        elif options.api_key and self.authorization != f"Bearer {options.api_key}":
-            self.reply_json(401, {"error": "Unauthorized"})
-        elif path == "/v1/models":
-            self.reply_json(200, {"object": "list", "data": [{"id": options.model, "object": "model"}]})
-        elif path in ("/tokenize", "/v1/chat/completions", "/v1/completions"):
-            try:
-                body = json.loads(content)
-            except ValueError as error:
-                self.reply_json(400, {"error": {"message": f"not JSON: {error}", "code": 400}})
-                return
-            if body.get("model", options.model) != options.model:
-                message = f"The model `{body['model']}` does not exist."
-                self.reply_json(404, {"error": {"message": message, "type": "NotFoundError", "code": 404}})
-            elif path == "/tokenize":
-                count = prompt_tokens(body)
-                self.reply_json(200, {"count": count, "max_model_len": 1 << 20, "tokens": list(range(count))})
-            else:
-                self._generate(body)
-        else:
-            self.reply_json(404, {"detail": "Not Found"})
-
-    def _generate(self, body: Mapping[str, Any]) -> None:
-        server, options = self.server, self.server.options
-        ordinal = server.ordinal
-        server.ordinal += 1
-        told = Told(str(body.get("request_id", "")), self.number, self.read_at)
-        server.told.append(told)
-        if options.drop_reused and self.requests > 1:
-            self.cut()
-            return
-        if falls_on(ordinal, options.http_500_share):
-            self.reply_json(500, {"error": {"message": "failed, as asked", "code": 500}})
-            return
-        if falls_on(ordinal, options.hang_share):
-            return
-        tokens = prompt_tokens(body)
-        server.count_cache(body, tokens)
-        slow = falls_on(ordinal, options.slow_share)
-        plan = Plan.of(body, tokens, options)
-        server.admit(Stream(self, plan, told, slow=slow, whole=not body.get("stream")))
-
-    # output
-
-    def write(self, data: bytes) -> None:
-        """Straight to the socket, so that the time of handing over is true (see client.connection)."""
-        if self.closed or not data:
-            return
-        if self.transport.get_write_buffer_size() == 0:
-            try:
-                data = data[os.write(self.fd, data) :]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.cut()
-                return
-        if data:
-            self.transport.write(data)
-
-    def cut(self) -> None:
-        self.closed = True
-        self.transport.abort()
-
-    def reply_json(self, status: int, value: Any) -> None:
-        self._reply(status, "application/json", json.dumps(value).encode())
-
-    def _reply(self, status: int, kind: str, content: bytes) -> None:
-        head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n\r\n"
-        self.write(head.encode() + content)
-
-
-def prompt_tokens(body: Mapping[str, Any]) -> int:
-    """Tokens of a prompt by this server's own tokenizer: words, single digits and signs."""
-    if "messages" not in body:
-        return len(_TOKEN.findall(str(body.get("prompt", ""))))
-    texts = (str(message.get("content", "")) for message in body["messages"])
-    return _TEMPLATE_TOKENS + sum(len(_TOKEN.findall(text)) for text in texts)
 
 
 async def serve(options: TruthOptions) -> None:

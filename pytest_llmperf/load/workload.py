@@ -53,6 +53,7 @@ class Workload:
     usage_per_chunk: bool = True
     """Have the server count tokens in every chunk: exact gaps when a chunk holds several."""
     seed: int = 0
+    """Of the prompts' words."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body, e.g. ``{"temperature": 0.6}``."""
 
@@ -131,7 +132,8 @@ def _body(model: str, workload: Workload, text: str, nonce: str, index: int, sal
         body |= {"ignore_eos": True, "min_tokens": workload.output_tokens}
     if salt and workload.unique and not workload.warm_cache:
         body["cache_salt"] = f"{nonce}-{index}"
-    body |= {"seed": workload.seed + index, **workload.sampling}
+    # No ``seed`` for the sampler: vLLM samples seeded requests one by one, which would slow the server down.
+    body |= workload.sampling
     return lint(streaming(body, usage_per_chunk=workload.usage_per_chunk))
 
 

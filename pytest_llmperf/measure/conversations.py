@@ -27,12 +27,12 @@ class LongItem:
 
     id: str
     body: dict[str, Any]
-    holds: Callable[[str], bool]
-    """Whether the answer proper (thinking cut off) does what was asked."""
+    facts: Callable[[str], tuple[bool, ...]]
+    """Which of the facts that matter the answer proper (thinking cut off) holds."""
 
 
 def summaries(model: Model, count: int) -> list[LongItem]:
-    """Reports of about 512 tokens; a summary must hold every key fact."""
+    """Reports of about 512 tokens with the instruction; a summary should hold every key fact."""
     return [_summary(model, seed) for seed in range(count)]
 
 
@@ -52,26 +52,28 @@ def answer_proper(model: Model, answer: Answer) -> str:
 def _summary(model: Model, seed: int) -> LongItem:
     item = summary_item(seed, SUMMARY_TOKENS)
 
-    def holds(text: str) -> bool:
+    def facts(text: str) -> tuple[bool, ...]:
         flat = " ".join(text.split()).casefold()
-        return all(fact.casefold() in flat for fact in item.key_facts)
+        return tuple(fact.casefold() in flat for fact in item.key_facts)
 
-    return LongItem(f"summary-{seed}", _body(model, [{"role": "user", "content": item.prompt}]), holds)
+    return LongItem(f"summary-{seed}", _body(model, [{"role": "user", "content": item.prompt}]), facts)
 
 
 def _recall(model: Model, seed: int, tokens: int) -> LongItem:
     item = recall_conversation(seed, tokens, instruction=model.rules.instruction)
 
-    def holds(text: str) -> bool:
+    def facts(text: str) -> tuple[bool, ...]:
         found = last_box(text) or next(iter(reversed(re.findall(r"\d+", text))), "")
-        return found.strip() == str(item.answer)
+        return (found.strip() == str(item.answer),)
 
     messages: list[Message] = [{"role": m["role"], "content": m["content"]} for m in item.messages]
-    return LongItem(f"recall-{tokens}-{seed}", _body(model, messages), holds)
+    return LongItem(f"recall-{tokens}-{seed}", _body(model, messages), facts)
 
 
 def _body(model: Model, messages: list[Message]) -> dict[str, Any]:
-    sampling = model.sampling.body() | {"max_tokens": _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS}
+    sampling = model.sampling.body() | {
+        "max_tokens": _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS
+    }
     if model.rules.system is not None:
         messages = [{"role": "system", "content": model.rules.system}, *messages]
     if model.rules.protocol == "chat":

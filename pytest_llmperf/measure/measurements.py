@@ -152,14 +152,18 @@ class Measurements:
         )
         return result
 
-    def long_answers(self, served: Served, kind: str, tokens: int = 0) -> list[tuple[conversations.LongItem, Answer]]:
+    def long_answers(
+        self, served: Served, kind: str, tokens: int = 0
+    ) -> list[tuple[conversations.LongItem, Answer]]:
         """Replies to generated long prompts: ``summary``, or ``recall`` over ``tokens`` tokens."""
 
         def measure() -> list[tuple[conversations.LongItem, Answer]]:
             count = self.sizes.quality_items
             make = conversations.summaries if kind == "summary" else _recalls_of(tokens)
             items = make(served.model, count)
-            answers, _ = self._complete(served, [item.body for item in items], f"{served.name}: {kind} {tokens or ''}")
+            answers, _ = self._complete(
+                served, [item.body for item in items], f"{served.name}: {kind} {tokens or ''}"
+            )
             return list(zip(items, answers, strict=True))
 
         return self._once(("long", served.name, kind, tokens), measure)
@@ -221,7 +225,9 @@ class Measurements:
             self.memory(served)
             runs = []
             for number in range(self.sizes.rounds):
-                self._progress(f"{served.name}, {concurrency} at a time: round {number + 1} of {self.sizes.rounds}")
+                self._progress(
+                    f"{served.name}, {concurrency} at a time: round {number + 1} of {self.sizes.rounds}"
+                )
                 runs.append(
                     run_closed_loop(
                         served.server,

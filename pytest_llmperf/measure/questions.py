@@ -39,7 +39,9 @@ class Asker:
         """A comparison that nobody asserted is a gate that was written and never closed."""
         for judgement in self._judgements:
             if not judgement.asked:
-                raise NotMeasured(f"a comparison was made and not asserted: {judgement.verdict.why}; write assert before it")
+                raise NotMeasured(
+                    f"a comparison was made and not asserted: {judgement.verdict.why}; write assert before it"
+                )
 
     def judge(self, verdict: Verdict) -> Judgement:
         judgement = self._judge(verdict)
@@ -81,22 +83,22 @@ class Asker:
     def summaries(self, served: Served) -> Summaries:
         """Summaries of reports of about 512 tokens."""
         replies = self._measurements.long_answers(served, "summary")
-        facts: dict[str, bool | None] = {}
+        facts: dict[str, list[bool | None]] = {}
         cut: dict[str, bool | None] = {}
         for item, answer in replies:
             text = conversations.answer_proper(served.model, answer)
-            facts[item.id] = item.holds(text) if answer.ok else None
+            facts[item.id] = [*item.facts(text)] if answer.ok else [None]
             cut[item.id] = (answer.finish_reason != "stop" or not text) if answer.ok else None
         return Summaries(
-            Share("summaries with all key facts", facts, noun="summary", judge=self.judge),
-            Share("unfinished summaries", cut, noun="summary", judge=self.judge),
+            Share("key facts kept in summaries", facts, noun="report", judge=self.judge),
+            Share("unfinished summaries", cut, noun="report", judge=self.judge),
         )
 
     def recall(self, served: Served, *, tokens: int) -> Share:
         """The share of conversations of about ``tokens`` tokens whose early fact is given back at the end."""
         replies = self._measurements.long_answers(served, "recall", tokens)
         outcomes = {
-            item.id: item.holds(conversations.answer_proper(served.model, answer)) if answer.ok else None
+            item.id: all(item.facts(conversations.answer_proper(served.model, answer))) if answer.ok else None
             for item, answer in replies
         }
         return Share(f"recall over {tokens} tokens", outcomes, noun="conversation", judge=self.judge)
@@ -168,7 +170,10 @@ class Behaviours:
 
 @dataclass(frozen=True)
 class Summaries:
-    with_all_facts: Share
+    """Of generated reports, each with three or four facts that matter."""
+
+    facts_kept: Share
+    """Share of the facts that the summary holds, word for word; clustered by report."""
     unfinished: Share
 
 
@@ -197,8 +202,8 @@ class Loaded:
     tpot: Series
     stall: Series
     e2el: Series
-    throughput: Scalar
-    """Output tokens a second: all tokens over all windows."""
+    throughput: Series
+    """Output tokens a second, one value a round."""
 
     @classmethod
     def of(cls, judge: Judge, concurrency: int, runs: Sequence[Run], rounds: Sequence[Metrics]) -> Loaded:
@@ -206,14 +211,19 @@ class Loaded:
         errors = sum(one.requests - one.succeeded for one in rounds)
 
         def series(name: str, attribute: str) -> Series:
-            samples = [value for one in rounds for value in getattr(one, attribute)]
-            label = f"{name} at {concurrency}"
-            return Series(label, samples, "s", errors=errors, judge=judge, unusable=problems)
+            # Samples of one round share what happened on the machine in it: the rounds are the groups.
+            by_round = [(value, i) for i, one in enumerate(rounds) for value in getattr(one, attribute)]
+            return Series(
+                f"{name} at {concurrency}",
+                [value for value, _ in by_round],
+                "s",
+                groups=[i for _, i in by_round],
+                errors=errors,
+                judge=judge,
+                unusable=problems,
+            )
 
-        window_s = sum(one.window_s for one in rounds)
-        counted = [one.output_tokens for one in rounds]
-        tokens = None if any(n is None for n in counted) else sum(n or 0 for n in counted)
-        rate = None if tokens is None else tokens / window_s
+        rates = [_value(one, "throughput") for one in rounds]
         return cls(
             ttft=series("TTFT", "ttft_s"),
             ttfat=series("TTFAT", "ttfat_s"),
@@ -221,7 +231,9 @@ class Loaded:
             tpot=series("TPOT", "tpot_s"),
             stall=series("stall", "stall_s"),
             e2el=series("E2EL", "e2el_s"),
-            throughput=Scalar(f"throughput at {concurrency}", rate, "tok/s", judge=judge, unusable=problems),
+            throughput=Series(
+                f"throughput at {concurrency}", rates, "tok/s", noun="round", judge=judge, unusable=problems
+            ),
         )
 
 

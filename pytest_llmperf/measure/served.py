@@ -158,7 +158,9 @@ class Served:
         if released.survivors:
             raise InfrastructureError(f"{self.name}: processes {released.survivors} outlived SIGKILL")
         if released.last and (held := gpu.wait_released(self._nvml(), released.pids, self._used_before)):
-            raise InfrastructureError(f"{self.name}: its processes have ended, and the GPU memory is not free: {held}")
+            raise InfrastructureError(
+                f"{self.name}: its processes have ended, and the GPU memory is not free: {held}"
+            )
 
     def _start(self) -> None:
         spec = spec_for(self.model, self.weights.source, revision=self.weights.revision)

@@ -30,8 +30,20 @@ class Sizes:
 # Two shared cores: whole run under four minutes. The rounds are many and short because what disturbs a shared
 # machine lasts for seconds: it then hits a round, not a side.
 EMBEDDED = Sizes(
-    items=400, variant_items=120, quality_items=60, concurrency=64, rounds=10, input_tokens=64, output_tokens=24
+    items=400,
+    variant_items=120,
+    quality_items=60,
+    concurrency=64,
+    rounds=10,
+    input_tokens=64,
+    output_tokens=24,
 )
 GPU = Sizes(
-    items=1319, variant_items=300, quality_items=200, concurrency=64, rounds=20, input_tokens=512, output_tokens=128
+    items=1319,
+    variant_items=300,
+    quality_items=200,
+    concurrency=64,
+    rounds=20,
+    input_tokens=512,
+    output_tokens=128,
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.report.numbers import show, show_interval
 
-_HEADER = ("metric", "candidate", "baseline", "observed", "interval", "bound", "n", "verdict")
+_HEADER = ("metric", "candidate", "baseline", "compared", "interval", "bound", "n", "verdict")
 
 MARKUP: dict[Status, dict[str, bool]] = {
     Status.PASS: {"green": True},
@@ -55,16 +55,19 @@ def counts(verdicts: Sequence[Verdict]) -> str:
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     unit = verdict.unit
-    # A difference or a ratio has sides that are not in its own unit.
-    side = {"points": "share"}.get(unit, "" if unit == "ratio" else unit)
+    compared = verdict.candidate is not None and verdict.baseline is not None
     return (
         verdict.metric,
-        show(verdict.candidate, side),
-        show(verdict.baseline, side),
-        show(verdict.observed, unit),
+        show(verdict.candidate if compared else verdict.observed, verdict.level_unit or unit),
+        show(verdict.baseline, verdict.level_unit or unit),
+        show(verdict.observed, unit) if compared else "",
         show_interval(verdict.interval, unit),
         show(verdict.bound, unit),
         str(verdict.n),
         verdict.status.value
-        + (f" (n needed {verdict.n_needed})" if verdict.n_needed and verdict.status is not Status.PASS else ""),
+        + (
+            f" (n needed {verdict.n_needed})"
+            if verdict.n_needed and verdict.status is not Status.PASS
+            else ""
+        ),
     )

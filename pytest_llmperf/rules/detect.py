@@ -125,7 +125,7 @@ def _letters(text: str) -> dict[str, int]:
 
 
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[0-9]|[^\W0-9\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
-_COMMAND = re.compile(r"\\[A-Za-z]+|</?think>")
+_COMMAND = re.compile(r"\\(?:begin|end)\{[^{}]*\}|\\[A-Za-z]+|</?think>")
 _SCRIPTS = {
     "Latin": re.compile(r"[A-Za-zÀ-ÖØ-öø-ɏ]"),
     "Chinese": re.compile(r"[\u3400-\u9fff]"),

@@ -100,14 +100,10 @@ def lint_rendered(rendered: Rendered, ask: Ask) -> list[Finding]:
     """Findings on the text that the model reads."""
     findings: list[Finding] = []
     text, bos = rendered.text, rendered.bos
-    if hidden := injected_text(rendered, ask.messages) if ask.prompt is None else "":
-        findings.append(
-            Finding("hidden-system", f"the template adds a text that nobody sent: {_cut(hidden)}")
-        )
     if ask.user_turn.strip() not in text:
-        findings.append(
-            Finding("question-altered", "the template does not pass the user turn on as it was sent")
-        )
+        findings.append(Finding("question-altered", "the template does not pass the user turn on as it is"))
+    elif ask.prompt is None and (hidden := injected_text(rendered, ask.messages)):
+        findings.append(Finding("hidden-system", f"the template adds what nobody sent: {_cut(hidden)}"))
     # A chat is sent as rendered; before a text that is to be continued the tokenizer puts its own first
     # token.
     first = int(bool(bos) and text.startswith(bos)) + int(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -162,6 +163,7 @@ def _adds_bos(config: Mapping[str, Any]) -> bool:
     return bool(config.get("add_bos_token")) and bool(_token(config, "bos_token"))
 
 
+@lru_cache(maxsize=16)
 def _compiled(source: str) -> jinja2.Template:
     from jinja2 import ext, sandbox
 

@@ -48,6 +48,7 @@ class ServerSpec:
     unset: tuple[str, ...] = _UNSET
     """Taken out of that environment."""
     engine: str = "vllm"
+    gpus: int = 0
     ready_timeout_s: float = 600.0
     stop_grace_s: float = 6.0
     """SIGTERM to the API process → SIGKILL to everything, seconds; vLLM's own end takes 2 to 3."""
@@ -153,6 +154,7 @@ def spec_for(
         port=port,
         environment=environment | dict(model.environment),
         engine=model.engine,
+        gpus=model.gpus,
         ready_timeout_s=model.ready_timeout_s,
         linger_s=linger_s,
         warm_concurrency=warm_concurrency,
@@ -160,7 +162,10 @@ def spec_for(
 
 
 def _own_port(model: Model) -> tuple[int | None, tuple[str, ...]]:
-    """The port in the row's arguments, and the others; raises `CatalogError` for what a row may not choose."""
+    """The port in the row's arguments, and the other arguments.
+
+    Raises `CatalogError` for what a row may not choose.
+    """
     port: int | None = None
     kept: list[str] = []
     words = iter(model.arguments)

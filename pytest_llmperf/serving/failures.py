@@ -20,6 +20,7 @@ from pytest_llmperf.serving.known_failures import CONSEQUENCES, KNOWN, NOISE, Kn
 
 READ_BYTES = 4 * 1024 * 1024
 LAST_WORDS = 12
+DEATH_CHARACTERS = 128 * 1024
 # "(EngineCore pid=67) ERROR 11-24 02:12:08 [core.py:15] text", each part optional.
 _PREFIX = re.compile(
     r"^(?:\((?P<who>[\w-]+)(?: pid=\d+)?\) ?)?(?:(?P<level>[A-Z]{4,8}) \d\d-\d\d [\d:]+ \[[^\]]*\] ?)?"
@@ -68,29 +69,9 @@ def explain(log: str, *, row: str = "the row") -> Explanation:
 def start_error(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> StartError:
     """The keeper's ``failed`` message, with what its log says."""
     found = explain(read_log(log, int(message.get("log_offset") or 0)), row=spec.row)
-    ending = how_it_ended(message)
-    detail = str(message.get("detail") or "")
-    head = f"{spec.row} did not start: "
-    remedy = found.remedy
-    if message.get("phase") == "timeout":
-        cause = f"not ready after {spec.ready_timeout_s:.0f} s ({detail})"
-        remedy = f"raise `ready_timeout_s` of {spec.row}, or see in {log} what it was doing"
-        if found.cause:
-            cause, remedy = f"{cause}; its log says: {found.cause}", found.remedy
-    elif message.get("oom"):
-        cause = f"the kernel killed a process for want of memory ({ending or 'the engine went with it'})"
-        remedy = _OOM_REMEDY.format(row=spec.row)
-    elif found.cause:
-        cause = found.cause
-    elif detail:
-        cause, remedy = detail, f"see {log}"
-    else:
-        cause, remedy = (
-            f"the engine ended ({ending or 'no reason known'}) without naming an error",
-            f"see {log}",
-        )
+    cause, remedy = _start_cause(message, found, spec, log)
     return StartError(
-        head + cause,
+        f"{spec.row} did not start: {cause}",
         remedy=remedy,
         last_words=f"{found.last_words}\n(whole log: {log})",
         command=spec.command(),
@@ -106,10 +87,10 @@ def server_died(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> Serv
         )
     if message.get("replaced"):
         return ServerDied(f"the server of {spec.row} was ended and started again by another test process")
-    found = explain(read_log(log, int(message.get("log_offset") or 0)), row=spec.row)
-    cause = found.cause
-    if message.get("oom"):
-        cause = "the kernel killed a process for want of memory"
+    # Only the end of the log: a run may have logged many errors of single requests before.
+    text = read_log(log, int(message.get("log_offset") or 0))[-DEATH_CHARACTERS:]
+    found = explain(text, row=spec.row)
+    cause = _OOM if _killed_for_memory(message, found) else found.cause
     parts = [f"the server of {spec.row} died during the run ({how_it_ended(message) or 'no reason known'})"]
     if cause:
         parts[0] += f": {cause}"
@@ -153,9 +134,36 @@ def tail(log: Path, count: int) -> str:
     return "\n".join(read_log(log).splitlines()[-count:])
 
 
+_OOM = "the kernel killed a process for want of memory"
 _OOM_REMEDY = (
     "free host memory, or make {row} smaller (`max_model_len`, VLLM_CPU_KVCACHE_SPACE), or run fewer servers"
 )
+
+
+def _start_cause(
+    message: Mapping[str, Any], found: Explanation, spec: ServerSpec, log: Path
+) -> tuple[str, str]:
+    """Cause and remedy: of the keeper's word, the log and the way the process ended, what says most."""
+    detail = str(message.get("detail") or "")
+    if message.get("phase") == "timeout":
+        late = f"not ready after {spec.ready_timeout_s:.0f} s ({detail})"
+        if found.cause:
+            return f"{late}; its log says: {found.cause}", found.remedy
+        return late, f"raise `ready_timeout_s` of {spec.row}, or see in {log} what it was doing"
+    if _killed_for_memory(message, found):
+        return f"{_OOM} ({how_it_ended(message)})", _OOM_REMEDY.format(row=spec.row)
+    if message.get("phase") in ("checking", "port"):
+        return detail, f"see {log}"  # the server itself is well, or never was: its log has no say in this
+    if found.cause:
+        return found.cause, found.remedy
+    ending = how_it_ended(message) or "no reason known"
+    return detail or f"the engine ended ({ending}) without naming an error", f"see {log}"
+
+
+def _killed_for_memory(message: Mapping[str, Any], found: Explanation) -> bool:
+    # The kernel's count is of the whole machine: alone it proves nothing about our process.
+    unexplained = found.known is None or any(found.known == failure.name for failure in CONSEQUENCES)
+    return bool(message.get("oom")) and (message.get("signal") == signal.SIGKILL or unexplained)
 
 
 def _clean(log: str) -> list[_Line]:

@@ -50,7 +50,7 @@ PR_SET_CHILD_SUBREAPER = 36
 FIRST_LEASE_S = 15.0
 PORT_TRIES = 3
 HEARTBEAT_S = 2.0
-FAMILY_S = {"starting": 1.0, "ready": 15.0}
+FAMILY_S = {"starting": 2.0, "ready": 15.0}
 _ADDRESS_IN_USE = b"Address already in use"
 _API_KEY_VARIABLE = "VLLM_API_KEY"
 
@@ -86,7 +86,7 @@ class Attempt:
 
 
 class Keeper:
-    """One server, from the first lease to the last; in one thread, except that another waits for readiness."""
+    """One server, from the first lease to the last; in one thread, except that another asks for readiness."""
 
     def __init__(self, directory: StateDirectory, spec: dict[str, Any], listener: socket.socket) -> None:
         self.directory = directory
@@ -135,10 +135,10 @@ class Keeper:
         self._finish()
 
     def _patience_s(self) -> float:
-        # SIGCHLD and the leases wake the loop at once; beyond that only start-up needs attention.
-        if self.phase == "starting":
+        # News, SIGCHLD and the leases wake the loop at once; what is left is the clock.
+        if not self.leases:
             return 0.1
-        return min(1.0, float(self.spec["linger_s"]) or 1.0) if self.leases else 0.1
+        return 0.5 if self.phase == "starting" else 5.0
 
     def _install_wake_up(self) -> None:
         reader, writer = os.pipe()
@@ -169,7 +169,7 @@ class Keeper:
             # A forked child of the holder keeps the connection open; the holder's own end is what counts.
             self.selector.register(lease.pid_descriptor, selectors.EVENT_READ, lambda _: self._drop(lease))
         lease.send({"event": "hello", "keeper_pid": os.getpid()})
-        lease.send(self.last if self.phase in ("ready", "died", "failed") else self._progress())
+        lease.send(self._progress() if self.phase == "starting" else self.last)
 
     def _hear(self, lease: Lease) -> None:
         try:
@@ -266,10 +266,8 @@ class Keeper:
                 progress=lambda step: put({"event": "progress", "phase": step}),
             )
             put({"event": "ready", "version": version, "ready_s": time.monotonic() - attempt.engine.started})
-        except Stopped:
-            pass
-        except TimeoutError as error:
-            put({"event": "timeout", "detail": f"no answer from {error}"})
+        except (Stopped, TimeoutError):
+            pass  # the loop watches the deadline itself: this thread may hang in a request
         except Unready as error:
             put({"event": "unready", "detail": str(error)})
         except Exception as error:
@@ -293,7 +291,7 @@ class Keeper:
             elif not attempt.engine.look():
                 continue  # it ended in the meantime: that says more than what the server answered
             else:
-                self._fail("timeout" if event == "timeout" else self.step, message["detail"], None)
+                self._fail(self.step, message["detail"], None)
 
     def _announce_ready(self, attempt: Attempt, message: dict[str, Any]) -> None:
         self.phase = "ready"
@@ -346,7 +344,7 @@ class Keeper:
         about = self._ending(attempt, ended)
         self._end_attempt(0.0)
         self.phase = "died"
-        self.last = self._death() | about
+        self.last = self._death() | about | {"pids": sorted(key.pid for key in self.state.family)}
         self._tell(self.last)
 
     def _death(self) -> dict[str, Any]:
@@ -363,6 +361,8 @@ class Keeper:
         self.last = {"event": "failed", "phase": phase, "detail": detail, **about, "tries": self.tries}
         write_json(self.directory.failed, self.last)
         self._tell(self.last)
+        # Nothing is left to keep; who comes later reads the file.
+        self.must_end = True
 
     def _ending(self, attempt: Attempt, ended: Exit | None) -> dict[str, Any]:
         return {
@@ -375,8 +375,8 @@ class Keeper:
         }
 
     def _restart(self, lease: Lease, generation: int) -> None:
-        if self.phase in ("starting", "failed") or generation < self.generation:
-            # Somebody else has asked already; the holder follows, or learns that it failed.
+        if self.phase == "starting" or generation < self.generation:
+            # Somebody else has asked already; the holder follows.
             lease.send(self._progress() if self.phase == "starting" else self.last)
             return
         if self.generation > int(self.spec["restarts"]):

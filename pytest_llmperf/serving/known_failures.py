@@ -72,7 +72,7 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
     _known(
         "max length over the model's (no numbers)",
-        r"1 validation error for ModelConfig[\s\S]{0,400}?derived_max_model_len",
+        r"1 validation error for ModelConfig(?:(?!User-specified)[\s\S]){0,400}?derived_max_model_len",
         "max_model_len is more than the model's own maximum",
         "lower `max_model_len` of {row} in models.toml or leave it out",
     ),
@@ -213,7 +213,7 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
     _known(
         "bad engine argument",
-        r"api_server(?:\.py)?: error: (?P<what>[^\n]*)",
+        r"api_server(?:\.py)?: error: (?!unrecognized)(?P<what>[^\n]*)",
         "the engine refuses its arguments: {what}",
         "correct `arguments` of {row} in models.toml",
     ),

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from pytest_llmperf.errors import InfrastructureError, ServerDied, StartError
-from pytest_llmperf.serving import failures, reap
+from pytest_llmperf.serving import failures, gpu, reap
 from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.state import MESSAGE_BYTES, StateDirectory, decode, encode
@@ -81,8 +81,6 @@ def acquire(
     with _flock(directory.lock):
         if retry_failed:
             directory.failed.unlink(missing_ok=True)
-        elif directory.failed.exists():
-            raise failures.start_error(decode(directory.failed.read_bytes()), spec, directory.log)
         connection = _connect(spec, directory)
     lease = Lease(spec, directory, connection)
     try:
@@ -119,6 +117,11 @@ class Lease:
             self._seen = max(self._servers)
             return self._servers[self._seen]
 
+    @property
+    def log(self) -> Path:
+        """The engine's output, of every start; asking for it, unlike for `server`, acknowledges no restart."""
+        return self._directory.log
+
     def died(self, wait_s: float = 0.0) -> ServerDied | None:
         """Why the server that `server` last returned is gone, or None while it runs.
 
@@ -144,6 +147,7 @@ class Lease:
         with self._lock:
             self._read_news(0.0)
             if max(self._servers) == self._seen:
+                self._await_gpu_memory()
                 try:
                     self._connection.send(encode({"do": "restart", "generation": self._seen}))
                 except OSError:
@@ -204,6 +208,12 @@ class Lease:
                 )
         self._seen = max(self._servers)
 
+    def _await_gpu_memory(self) -> None:
+        """The dead server's memory may come back some time after its processes; a start would be refused it."""
+        pids = (self._deaths.get(self._seen) or {}).get("pids")
+        if self.spec.gpus and pids:
+            gpu.wait_released(gpu.open_nvml(), pids)
+
     def _death(self) -> dict[str, Any] | None:
         if self._seen in self._deaths:
             return self._deaths[self._seen]
@@ -238,10 +248,17 @@ class Lease:
         try:
             if not poller.poll(wait_s * 1000):
                 return {"event": "silence"}
-            packet = self._connection.recv(MESSAGE_BYTES)
+            packet = self._receive_packet()
         except OSError:
             packet = b""
         return decode(packet) if packet else {"event": "end"}
+
+    def _receive_packet(self) -> bytes:
+        try:
+            return self._connection.recv(MESSAGE_BYTES)
+        except ConnectionResetError:
+            # Said once, when the keeper ended with something of ours unread; its last words come after.
+            return self._connection.recv(MESSAGE_BYTES)
 
     def _say_goodbye(self, wait_s: float) -> Released:
         try:
@@ -281,8 +298,13 @@ class Lease:
 
 
 def _connect(spec: ServerSpec, directory: StateDirectory) -> socket.socket:
-    """A connection whose keeper has greeted us; under the directory's lock."""
+    """A connection whose keeper has greeted us; under the directory's lock.
+
+    Raises `StartError` when an earlier start has failed.
+    """
     for _ in range(3):
+        if directory.failed.exists():
+            raise failures.start_error(decode(directory.failed.read_bytes()), spec, directory.log)
         with contextlib.suppress(OSError):
             connection = directory.connect(timeout_s=10.0)
             # A keeper that is about to end no longer greets.

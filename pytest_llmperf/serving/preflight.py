@@ -25,7 +25,7 @@ LOG_BYTES = 64 * MIB
 PYTHON_TIMEOUT_S = 60.0
 # vLLM's own default of --gpu-memory-utilization.
 DEFAULT_FRACTION = 0.9
-# Only weights that were quantised beforehand can be served so; fp8, bitsandbytes and others quantise plain ones.
+# Only weights that were quantised beforehand can be served so; fp8, bitsandbytes … quantise plain ones.
 _NEEDS_QUANTISED = {
     "awq",
     "awq_marlin",

@@ -50,10 +50,10 @@ def wait_until_ready(
     """Block until the server is ready; returns the version that it states, or an empty string.
 
     ``deadline`` is a value of `time.monotonic`; ``is_ours`` says whether the listening socket belongs to our
-    own process tree. Raises `Unready`, `Stopped`, or `TimeoutError` with the step that was being waited for.
+    own process tree. Raises `Unready`, `Stopped` or `TimeoutError`.
     """
     progress("loading")
-    _poll(lambda: is_ours() and _get(door, "/health")[0] == 200, "/health", deadline, stop)
+    _poll(lambda: is_ours() and _get(door, "/health")[0] == 200, deadline, stop)
     progress("checking")
     status, body = _get(door, "/v1/models")
     if status != 200:
@@ -75,16 +75,19 @@ def served_models(body: Any) -> list[str]:
     return [str(row["id"]) for row in rows or [] if isinstance(row, dict) and "id" in row]
 
 
-def _poll(condition: Callable[[], bool], what: str, deadline: float, stop: threading.Event) -> None:
+def _poll(condition: Callable[[], bool], deadline: float, stop: threading.Event) -> None:
+    began = time.monotonic()
     while True:
         try:
             if condition():
                 return
         except (OSError, HTTPException):
             pass
-        if time.monotonic() > deadline:
-            raise TimeoutError(what)
-        if stop.wait(POLL_S):
+        now = time.monotonic()
+        if now > deadline:
+            raise TimeoutError
+        # Often at first, because a stand-in for an engine is there at once; then as real engines need it.
+        if stop.wait(min(POLL_S, 0.02 + (now - began) / 10)):
             raise Stopped
 
 
@@ -108,7 +111,7 @@ def _generate(door: Door, deadline: float) -> None:
     try:
         status, answer = _request(door, "POST", "/v1/completions", body, timeout_s=left_s)
     except TimeoutError:
-        raise TimeoutError("the first generation") from None
+        raise
     except (OSError, HTTPException) as error:
         raise Unready(f"the first generation failed: {error or type(error).__name__}") from error
     if status != 200:

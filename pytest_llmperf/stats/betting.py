@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from pytest_llmperf.stats import arguments
 
 STAKES = (0.1, 0.25, 0.5)
-"""Bets per unit of the quantity, averaged: the best single one is about drift/variance, which is 0.1 to 0.5 for
-differences of 2 to 10 points at a discordance of 0.05 to 0.25. More stakes, or one that adapts, needed 0
-to 10 %
-more items in simulation over that range."""
+"""Bets per unit of the quantity, averaged: the best single one is about drift/variance, 0.1 to 0.5 for drifts
+of 2 to 10 points at a discordance of 0.05 to 0.25. Against this set, wider ones and one that adapts
+needed 18 % fewer items (clear cases) to 19 % more (close ones) in simulation."""
 RESERVE = 0.05
 """Share of the wealth that is never staked, so that one surprise cannot end the game."""
 _TIE = 1e-9
@@ -50,7 +49,7 @@ class Evidence:
 
     @property
     def e_value(self) -> float:
-        """The wealth, from a start of 1; infinite once the items seen rule the hypothesis out by themselves."""
+        """The wealth, from a start of 1; infinite once the items seen alone rule the hypothesis out."""
         if self._impossible():
             return math.inf
         most = max(self._log_wealth)

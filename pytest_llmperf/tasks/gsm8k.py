@@ -55,7 +55,7 @@ def _shots(data_dir: Path | None, n: int) -> Sequence[Shot]:
         file = next((folder / f for f in _TRAIN_FILES if (folder / f).is_file()), folder / _TRAIN_FILES[0])
         fetch = _FETCH_TRAIN.replace("DIR", str(data_dir))
         rows, where = read_jsonl(file, sha256=None, fetch=fetch)[:_MOST_SHOTS], str(file)
-    pairs = [[row.get("question"), row.get("answer")] for row in rows]
+    pairs = [(str(row.get("question")), str(row.get("answer"))) for row in rows]
     found = hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()
     if found != _SHOTS_SHA256:
         raise DataError(

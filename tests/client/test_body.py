@@ -17,7 +17,7 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 )
 def test_a_misspelt_field_is_refused_with_the_nearest_name(wrong: str, right: str) -> None:
     with pytest.raises(UsageError, match=f"'{wrong}'.*did you mean '{right}'"):
-        chat_body("m", MESSAGES, **{wrong: 1})
+        lint({"messages": MESSAGES, wrong: 1})
 
 
 @pytest.mark.parametrize(

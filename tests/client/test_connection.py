@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -198,7 +201,8 @@ def test_tls_works_and_an_unknown_certificate_is_refused(
     scripted: Scripted, send: Callable[..., Trace], read: Scripted, tmp_path: Path
 ) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    command = f"{make} -addext subjectAltName=DNS:localhost"
     try:
         subprocess.run(
             [*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True
@@ -223,14 +227,11 @@ def test_tls_works_and_an_unknown_certificate_is_refused(
 
 
 def test_ctrl_c_in_the_caller_ends_the_loop_and_its_connections() -> None:
-    import _thread
-    import asyncio
-
     closed = []
 
     async def main() -> None:
         try:
-            asyncio.get_running_loop().call_soon(_thread.interrupt_main)
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()
         finally:
             closed.append(True)

@@ -16,7 +16,8 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_ANSWER``       the text of every answer; default ``The answer is \\boxed{42}.``
 ``FAKE_ENGINE_ANSWERS``      a Python file with ``def answer(request: dict) -> str | dict``; gets the request
                              body plus ``"path"`` and ``"text"`` (the prompt, or the messages joined); a
-                             dictionary may set ``text``, ``ttft_s``, ``tpot_s``, ``finish_reason``, ``status``
+                             dictionary may set ``text``, ``ttft_s``, ``tpot_s``, ``finish_reason`` and
+                             ``status``
 ``FAKE_ENGINE_TTFT_S``       delay before the first token, seconds; default 0
 ``FAKE_ENGINE_TPOT_S``       delay before each further token, seconds; default 0
 ``FAKE_ENGINE_TOKENS_PER_CHUNK``  tokens in one stream event; default 1

@@ -94,7 +94,7 @@ def test_a_value_that_was_not_measured_is_invalid(
     check(gate(value))
 
 
-NO_BUDGET = Incomparable("NVIDIA L4", "write [gpu.l4] in suites/budgets.toml")
+NO_BUDGET = Incomparable("NVIDIA L4", "[gpu.l4.accuracy] floor")
 SHARE = Share("accuracy", GOOD)
 SERIES = Series("ttft", [0.1] * 400, "s")
 RATIO = Ratio("tpot", [(1.0, 1.0)] * 20, "s")
@@ -117,7 +117,9 @@ WITHOUT_BUDGET: dict[str, Callable[[], Any]] = {
 def test_a_device_without_a_budget_is_invalid(compare: Callable[[], Any]) -> None:
     verdict = compare().verdict
     assert verdict.status is Status.INVALID
-    assert verdict.why.endswith("no budget for device NVIDIA L4; write [gpu.l4] in suites/budgets.toml")
+    assert verdict.why.endswith(
+        "no budget for device NVIDIA L4; write [gpu.l4.accuracy] floor in budgets.toml"
+    )
 
 
 WARM = "the prefix cache was warm"

@@ -23,7 +23,7 @@ from pytest_llmperf.gates.verdict import Status, Verdict
         (12.34, "s", "12.3 s"),
         (143.2, "tok/s", "143 tok/s"),
         (14321.7, "tok/s", "14322 tok/s"),
-        (3.554e9, "bytes", "3.31 GiB"),
+        (3.554e9, "bytes", "3.55 GB"),
         (512, "bytes", "512 bytes"),
         (0.0, "tok/s", "0 tok/s"),
         (3.0, "", "3.00"),
@@ -35,7 +35,13 @@ def test_values_have_units_and_few_digits(value: float, unit: str, text: str) ->
 
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
-    [(0.74, "share", "0.74"), (0.07, "s", "70 ms"), (1.05, "ratio", "1.05"), (-0.03, "points", "-3 points")],
+    [
+        (0.74, "share", "0.74"),
+        (0.07, "s", "70 ms"),
+        (1.05, "ratio", "1.05"),
+        (-0.03, "points", "-3 points"),
+        (6e9, "bytes", "6 GB"),
+    ],
 )
 def test_bounds_read_as_they_were_written(value: float, unit: str, text: str) -> None:
     assert wording.target(value, unit) == text

@@ -29,7 +29,9 @@ def test_a_full_disk_is_one_clear_line_and_leaves_the_old_record(tmp_path: Path)
         "try:\n    write_record(Path(sys.argv[1]), {'night': 2, 'much': 'x' * 10_000})\n"
         "except RecordNotWritten as error:\n    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
     assert done.stdout.count("\n") == 1
     assert "was not written" in done.stdout
     assert "--llmperf-record" in done.stdout

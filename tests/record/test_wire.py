@@ -35,7 +35,9 @@ def test_a_verdict_survives_the_way_through_json(verdict: Verdict) -> None:
 
 
 def test_a_verdict_that_saw_nan_is_still_valid_json() -> None:
-    verdict = Verdict(Status.INVALID, "ttft", math.nan, (-math.inf, math.inf), 1.0, 3, None, "m", "NaN was measured")
+    verdict = Verdict(
+        Status.INVALID, "ttft", math.nan, (-math.inf, math.inf), 1.0, 3, None, "m", "NaN was measured"
+    )
     text = json.dumps(verdict_to_json(verdict), allow_nan=False)
     back = verdict_from_json(json.loads(text))
     assert back.observed is None

@@ -3,15 +3,38 @@ from __future__ import annotations
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.report.terminal import counts, verdict_table
 
-PASS = Verdict(Status.PASS, "accuracy", 0.79, (0.75, 0.83), 0.7, 400, None, "Wilson", "why", "share", candidate=0.79)
+PASS = Verdict(
+    Status.PASS, "accuracy", 0.79, (0.75, 0.83), 0.7, 400, None, "Wilson", "why", "share", candidate=0.79
+)
 UNDECIDED = Verdict(
-    Status.INCONCLUSIVE, "tpot ratio", 1.04, (0.98, 1.11), 1.1, 10, 22, "HL", "why", "ratio", candidate=8.1, baseline=7.8
+    Status.INCONCLUSIVE,
+    "tpot ratio",
+    1.04,
+    (0.98, 1.11),
+    1.1,
+    10,
+    22,
+    "HL",
+    "why",
+    "ratio",
+    candidate=8.1,
+    baseline=7.8,
+    level_unit="s",
 )
 
 
 def test_every_verdict_has_its_line_with_its_numbers() -> None:
     head, first, second = verdict_table([PASS, UNDECIDED])
-    assert head.text.split() == ["metric", "candidate", "baseline", "observed", "interval", "bound", "n", "verdict"]
+    assert head.text.split() == [
+        "metric",
+        "candidate",
+        "baseline",
+        "compared",
+        "interval",
+        "bound",
+        "n",
+        "verdict",
+    ]
     assert "79.0 %" in first.text
     assert first.text.endswith("PASS")
     assert "0.98" in second.text

@@ -56,7 +56,9 @@ def test_a_few_shot_row_continues_a_text_that_ends_in_the_unanswered_question(qu
     body = asked.body()
     assert asked.path == "/v1/completions"
     assert "messages" not in body
-    assert body["prompt"].startswith("Question: 1 + 1?\nAnswer: One and one.\nThe answer is 2.\n\n\nQuestion: ")
+    assert body["prompt"].startswith(
+        "Question: 1 + 1?\nAnswer: One and one.\nThe answer is 2.\n\n\nQuestion: "
+    )
     assert body["prompt"].endswith(f"\n\n\nQuestion: {question}\nAnswer:")
     assert "\n\nQuestion:" in body["stop"]
 
@@ -99,7 +101,9 @@ def test_earlier_turns_stand_between_system_message_and_question() -> None:
         (DISTILL, {"shots": SHOTS}, 'worked examples need protocol = "few-shot"'),
     ],
 )
-def test_what_a_protocol_has_no_place_for_is_an_error(model: Model, arguments: dict[str, Any], expected: str) -> None:
+def test_what_a_protocol_has_no_place_for_is_an_error(
+    model: Model, arguments: dict[str, Any], expected: str
+) -> None:
     with pytest.raises(UsageError, match=expected):
         rules.ask(model, "1 + 1?", **arguments)
 

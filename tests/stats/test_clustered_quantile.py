@@ -26,7 +26,7 @@ def rounds(draw: random.Random, groups: int, size: int, between: float) -> list[
 @pytest.mark.parametrize("between", [0.0, 0.1, 0.2])
 def test_the_bounds_err_near_five_percent_where_plain_ones_err_far_more(between: float) -> None:
     truth = math.exp(math.hypot(between, 0.3) * NormalDist().inv_cdf(0.95))
-    draw, runs = random.Random(8), 250
+    draw, runs = random.Random(8), 120
     wrong = plain_wrong = 0
     for _ in range(runs):
         data = rounds(draw, 20, 200, between)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import pytest
 
+from pytest_llmperf.catalog import Model, PromptRules, Sampling
 from pytest_llmperf.rules.render import ChatTemplate
 
 # Like Qwen2.5-Math's: without a system message it writes one of its own.
@@ -26,18 +26,37 @@ OPENS_THE_THINKING = """
 {%- for m in messages %}
     {%- if m['role'] == 'user' %}{{- '<｜User｜>' + m['content'] }}{% endif %}
     {%- if m['role'] == 'assistant' %}
-        {{- '<｜Assistant｜>' + (m['content'].split('</think>') | last) + '<｜end▁of▁sentence｜>' }}
+        {{- '<｜Assistant｜>' + (m['content'].split('</think>') | last) + eos_token }}
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<｜Assistant｜><think>\\n' }}{% endif %}"""
 
-BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
-QWEN_LIKE = ChatTemplate(HIDES_A_SYSTEM_PROMPT, eos="<|im_end|>")
-R1_LIKE = ChatTemplate(OPENS_THE_THINKING, bos=BOS, eos=EOS, adds_bos=True)
+
+@pytest.fixture(scope="session")
+def qwen_like() -> ChatTemplate:
+    return ChatTemplate(HIDES_A_SYSTEM_PROMPT, eos="<|im_end|>")
 
 
-def tokenizer(directory: Path, **config: object) -> Path:
-    """A directory with a ``tokenizer_config.json`` of these keys."""
-    directory.mkdir(exist_ok=True)
-    (directory / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
-    return directory
+@pytest.fixture(scope="session")
+def r1_like() -> ChatTemplate:
+    return ChatTemplate(
+        OPENS_THE_THINKING, bos="<｜begin▁of▁sentence｜>", eos="<｜end▁of▁sentence｜>", adds_bos=True
+    )
+
+
+@pytest.fixture(scope="session")
+def thinker() -> Model:
+    """A row that thinks, wants no system prompt, and T = 0.5 to 0.7."""
+    return Model(
+        name="distill",
+        profile="p",
+        weights="w",
+        sampling=Sampling(temperature=0.6, top_p=0.95, max_tokens=2048),
+        rules=PromptRules(thinking=True, temperature=(0.5, 0.7)),
+    )
+
+
+@pytest.fixture(scope="session")
+def plain() -> Model:
+    """A row that is asked by chat and does not think."""
+    return Model(name="math", profile="p", weights="w")

@@ -1,0 +1,387 @@
+"""A project of a user's own for every test: catalogue, weights, suite; pytest runs in it as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from pytest_llmperf.serving import ports, processes
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKE_PYTHON = ROOT / "tests" / "fakes" / "engine_python"
+CLEAN_WITHIN_S = 10.0
+# Other installed plugins cost a second a run and change nothing; one scenario runs with all of them.
+ONLY_OURS = ("-p", "llmperf", "-p", "llmperf_model", "-p", "no:cacheprovider")
+_MARK = "LLMPERF_TEST_MARK"
+_NOISE = re.compile(r"Traceback \(most recent call last\)|INTERNALERROR|^\S+\.py:\d+: \w+(Error|Exception)")
+
+_INI = """
+[pytest]
+llmperf_models = models.toml
+"""
+_MODELS = """
+[profile.test]
+says = "says nothing of a real model"
+candidate = "distill"
+baseline = "math"
+task = "embedded"
+needs_cuda = false
+
+[profile.test.model.base]
+weights = "./weights"
+engine_python = "./engine_python"
+arguments = ["--load-format", "dummy", "--enforce-eager"]
+max_model_len = 2048
+gpus = 0
+"""
+_BUDGETS = """
+[test.any.accuracy]
+floor = "50 %"
+margin = "5 points"
+"""
+# What every suite here may use: stop in the middle of a test, so that the test outside can act.
+_CONFTEST = """
+import json, time
+from pathlib import Path
+
+import pytest
+
+
+def note(path, facts):
+    scratch = Path(path + ".scratch")
+    scratch.write_text(json.dumps(facts))
+    scratch.rename(path)
+
+
+@pytest.fixture
+def tell(candidate, baseline):
+    \"\"\"Write down which servers run.\"\"\"
+    def tell(*models):
+        servers = [model.server for model in models or (candidate,)]
+        note("servers.json", [
+            {"row": s.row, "pid": s.root_pid, "url": s.base_url, "key": s.api_key, "state": str(s.state_dir)}
+            for s in servers
+        ])
+    return tell
+
+
+@pytest.fixture
+def halt(tell):
+    \"\"\"Write down which servers run, then wait for the word `go`.\"\"\"
+    def halt(*models):
+        tell(*models)
+        deadline = time.monotonic() + 60
+        while not Path("go").exists():
+            assert time.monotonic() < deadline, "nobody said go"
+            time.sleep(0.02)
+    return halt
+"""
+
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], what: str, timeout_s: float = CLEAN_WITHIN_S) -> T:
+    """The first true value of ``condition``; fails after the deadline with ``what`` was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout_s:.0f} s in vain for: {what}")
+        time.sleep(0.02)
+    return value
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run of pytest ended and what it printed (both streams)."""
+
+    code: int
+    text: str
+    ended: float
+    """When, on the monotonic clock."""
+
+    @property
+    def noise(self) -> list[str]:
+        """Lines that a user should never see: tracebacks and pytest's internal errors."""
+        return [line for line in self.text.splitlines() if _NOISE.search(line)]
+
+    def lines(self, *words: str) -> list[str]:
+        """Lines that hold all the words."""
+        return [line for line in self.text.splitlines() if all(word in line for word in words)]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a run left: measured, for the table in the docs."""
+
+    starts: int
+    processes_left: int
+    ports_free: bool
+    seconds: float
+    """From the moment that was given until nothing was left."""
+
+
+@dataclass
+class Running:
+    """A run of pytest that has not ended."""
+
+    process: subprocess.Popen[str]
+    output: Path
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = 60.0) -> Result:
+        code = self.process.wait(timeout_s)
+        return Result(code, self.output.read_text(encoding="utf-8"), time.monotonic())
+
+
+@dataclass
+class Project:
+    """A directory in which ``pytest`` runs, and what of its servers is alive."""
+
+    path: Path
+    engine: Path = FAKE_PYTHON
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    running: list[Running] = field(default_factory=list)
+
+    # -- files
+
+    def catalog(self, *, rows: str = "", base: str = "", **knobs: Mapping[str, object]) -> None:
+        """``models.toml`` with a row for each keyword: ``distill={"TPOT_S": 0.01}`` are the fake engine's knobs.
+
+        ``base`` are more keys for what all rows extend, ``rows`` is appended as it is.
+        """
+        text = _MODELS + base
+        for name, settings in ({"distill": {}, "math": {}} | knobs).items():
+            text += f'[profile.test.model.{name}]\nextends = "base"\n'
+            text += f"[profile.test.model.{name}.environment]\n"
+            text += "".join(f"FAKE_ENGINE_{key} = {json.dumps(str(v))}\n" for key, v in settings.items())
+        self.write("models.toml", text + textwrap.dedent(rows))
+
+    def suite(self, source: str, name: str = "test_gate.py") -> None:
+        self.write(name, textwrap.dedent(source))
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def answers(self, source: str) -> str:
+        """A file for ``ANSWERS``."""
+        return str(self.write("answers.py", textwrap.dedent(source)))
+
+    # -- runs
+
+    def start(
+        self,
+        *arguments: str,
+        options: Sequence[str] = ONLY_OURS,
+        environment: Mapping[str, str] | None = None,
+    ) -> Running:
+        """``pytest …`` in a process group of its own."""
+        foreign = ("LLMPERF_", "PYTEST_", "COV_", "FAKE_ENGINE_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        output = self.path / f"output-{len(self.running)}.txt"
+        (self.path / "tmp").mkdir(exist_ok=True)
+        own = {
+            "TMPDIR": str(self.path / "tmp"),
+            "HOME": str(self.path),
+            "COLUMNS": "200",
+            "FAKE_ENGINE_INTERPRETER": sys.executable,
+            _MARK: self.mark,
+        }
+        if options:
+            own["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        with output.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *options, *arguments],
+                cwd=self.path,
+                env=inherited | own | dict(environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                text=True,
+            )
+        running = Running(process, output)
+        self.running.append(running)
+        return running
+
+    def run(self, *arguments: str, timeout_s: float = 60.0, **options: Any) -> Result:
+        return self.start(*arguments, **options).wait(timeout_s)
+
+    def run_with_workers(self, count: int, *arguments: str, **options: Any) -> Result:
+        return self.run(*arguments, options=(*ONLY_OURS, "-p", "xdist", "-n", str(count)), **options)
+
+    def judged(self, *arguments: str, **options: Any) -> tuple[Result, list[dict[str, Any]]]:
+        """A run and its verdicts, from the record that it wrote."""
+        result = self.run("--llmperf-record", "record.json", *arguments, **options)
+        return result, self.record()["verdicts"]
+
+    def record(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.path / "record.json").read_text(encoding="utf-8"))
+        return record
+
+    # -- servers
+
+    def servers(self, running: Running, timeout_s: float = 30.0) -> list[dict[str, Any]]:
+        """What the run's test told (see ``tell``); waits for it."""
+        path = self.path / "servers.json"
+
+        def told() -> bool:
+            if running.process.poll() is not None and not path.exists():
+                pytest.fail(f"the run ended before it told anything:\n{running.output.read_text()}")
+            return path.exists()
+
+        eventually(told, "a test that tells its servers", timeout_s)
+        servers: list[dict[str, Any]] = json.loads(path.read_text())
+        return servers
+
+    def go(self) -> None:
+        """End the waiting of ``halt``."""
+        self.write("go", "")
+
+    @property
+    def ports(self) -> list[int]:
+        """Of every start of an engine, in order."""
+        path = self.path / "starts"
+        return [int(port) for port in re.findall(r"--port (\d+)", path.read_text())] if path.exists() else []
+
+    @property
+    def starts(self) -> list[str]:
+        """The name of the row of every start, in order."""
+        path = self.path / "starts"
+        return re.findall(r"--served-model-name (\S+)", path.read_text()) if path.exists() else []
+
+    def alive(self) -> list[int]:
+        """Whatever a run of this project has started and is still there: pytest, its workers, keepers, engines."""
+        entry = f"{_MARK}={self.mark}"
+        running = (process.pid for process in processes.table().values() if not process.is_over)
+        return [pid for pid in running if processes.environment_has(pid, entry)]
+
+    def is_clean(self) -> bool:
+        return not self.alive() and all(map(ports.is_free, self.ports))
+
+    def ending(self, since: float) -> Ending:
+        """What is left, once there is nothing or ten seconds after ``since`` have passed."""
+        while not self.is_clean() and time.monotonic() < since + CLEAN_WITHIN_S:
+            time.sleep(0.02)
+        seconds = max(0.0, time.monotonic() - since)
+        return Ending(len(self.ports), len(self.alive()), all(map(ports.is_free, self.ports)), seconds)
+
+    def end_everything(self) -> None:
+        """For the end of a test that has failed: leave the machine as it was."""
+        for running in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                running.process.kill()
+            running.process.wait(10)
+        for pid in self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _characters() -> list[str]:
+    """The 256 characters that stand for bytes in a byte-level tokenizer."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return [chr(byte) for byte in printable] + [chr(256 + n) for n in range(256 - len(printable))]
+
+
+def _write_weights(directory: Path) -> None:
+    """A Qwen2 of 0.2 M parameters without tensors: enough for `--load-format dummy`."""
+    directory.mkdir()
+    config = {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "vocab_size": 257,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "eos_token_id": 0,
+        "bos_token_id": 0,
+        "hidden_act": "silu",
+    }
+    vocabulary = {"<eos>": 0} | {character: 1 + n for n, character in enumerate(_characters())}
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [{"id": 0, "content": "<eos>", **special}],
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    }
+    template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant: "
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<eos>", "chat_template": template}
+    for name, content in (("config", config), ("tokenizer", tokenizer), ("tokenizer_config", about)):
+        (directory / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _make_project(path: Path, engine: Path = FAKE_PYTHON, weights: Path | None = None) -> Project:
+    """A project with the rows ``distill`` and ``math``, and no suite yet."""
+    path.mkdir(parents=True, exist_ok=True)
+    project = Project(path, engine)
+    if weights is None:
+        _write_weights(path / "weights")
+    else:
+        (path / "weights").symlink_to(weights)
+    # A row's interpreter that counts the starts of the engine, whatever becomes of them.
+    script = project.write(
+        "engine_python",
+        "#!/bin/sh\n"
+        f'case " $* " in *api_server*) echo "$*" >> "{path}/starts" ;; esac\n'
+        f'exec "{engine}" "$@"\n',
+    )
+    script.chmod(0o755)
+    project.write("pytest.ini", _INI)
+    project.write("budgets.toml", _BUDGETS)
+    project.write("conftest.py", _CONFTEST)
+    project.catalog()
+    return project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A project with the fake engine; ten seconds after the test nothing of it may be left."""
+    project = _make_project(tmp_path / "project")
+    yield project
+    ending = project.ending(time.monotonic())
+    project.end_everything()
+    assert (ending.processes_left, ending.ports_free) == (0, True), "something was left behind"
+
+
+@pytest.fixture(scope="module")
+def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The same for tests that look at one run from several sides."""
+    project = _make_project(tmp_path_factory.mktemp("shared") / "project")
+    yield project
+    project.end_everything()
+
+
+@pytest.fixture(name="make_project")
+def make_project_fixture() -> Callable[..., Project]:
+    return _make_project
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[..., Any]:
+    return eventually

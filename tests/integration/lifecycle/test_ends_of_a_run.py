@@ -1,0 +1,211 @@
+"""However pytest ends, by itself or by a signal: no process of the run stays, and every row was started once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.lifecycle.conftest import Scenario
+
+ASK = 'assert stream(candidate, "1 + 1?").ok'
+HALT = """
+    def test_halt(candidate, halt):
+        halt()
+"""
+
+
+def test_a_failed_test_leaves_nothing(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite(f"""
+        def test_fails(candidate, stream):
+            {ASK}
+            assert 1 == 2
+    """)
+    result = project.run()
+    assert result.code == 1
+    scenario.note("a failed test", result, project.ending(result.ended))
+
+
+def test_the_first_failure_of_an_impatient_run_leaves_nothing(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite(f"""
+        def test_fails(candidate, stream):
+            {ASK}
+            assert 1 == 2
+        def test_never_comes(candidate, stream):
+            {ASK}
+    """)
+    result = project.run("-x")
+    assert result.code == 1
+    assert not result.lines("passed")
+    scenario.note("a failed test with -x", result, project.ending(result.ended))
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 2), (signal.SIGTERM, -15)], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_run_ended_by_a_signal_leaves_nothing(
+    scenario: Scenario, number: signal.Signals, code: int
+) -> None:
+    project = scenario.project
+    project.suite(HALT)
+    running = project.start()
+    scenario.told(running)
+    running.send(number)
+    sent = time.monotonic()
+    result = running.wait()
+    assert result.code == code, result.text
+    scenario.note(f"{number.name} to pytest in a test", result, project.ending(sent), "the signal")
+
+
+def test_a_run_interrupted_while_it_waits_for_a_frozen_server_leaves_nothing(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite(f"""
+        import os, signal
+        def test_waits(candidate, stream, tell):
+            os.kill(candidate.server.root_pid, signal.SIGSTOP)
+            tell()
+            {ASK}
+    """)
+    running = project.start()
+    scenario.told(running)
+    running.send(signal.SIGINT)
+    sent = time.monotonic()
+    result = running.wait()
+    assert result.code == 2, result.text
+    scenario.note(
+        "SIGINT to pytest while it waits for a frozen server", result, project.ending(sent), "the signal"
+    )
+
+
+def test_a_frozen_server_ends_with_its_run(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite("""
+        import os, signal
+        def test_freezes(candidate):
+            os.kill(candidate.server.root_pid, signal.SIGSTOP)
+    """)
+    result = project.run()
+    assert result.code == 0, result.text
+    scenario.note("SIGSTOP of the API process, then a normal end", result, project.ending(result.ended))
+
+
+def test_a_run_killed_while_its_server_starts_leaves_nothing(scenario: Scenario) -> None:
+    project = scenario.project
+    project.catalog(distill={"START_S": 60, "IGNORE_TERM": 1})
+    project.suite(HALT)
+    running = project.start()
+    scenario.eventually(
+        lambda: len(project.alive()) >= 5, "pytest, its keeper and three processes of the engine"
+    )
+    running.send(signal.SIGKILL)
+    killed = time.monotonic()
+    result = running.wait()
+    scenario.note("SIGKILL of pytest while a server starts", result, project.ending(killed), "the signal")
+
+
+def test_three_workers_share_one_server(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite("""
+        import os, pytest
+        from pathlib import Path
+        @pytest.mark.parametrize("number", range(6))
+        def test_ask(candidate, stream, number):
+            assert stream(candidate, "1 + 1?").ok
+            Path("worker-" + os.environ["PYTEST_XDIST_WORKER"]).touch()
+    """)
+    result = project.run_with_workers(3)
+    assert result.code == 0, result.text
+    assert len(list(project.path.glob("worker-*"))) == 3, "all three workers asked"
+    assert project.starts == ["distill"]
+    scenario.note("-n 3, normal end", result, project.ending(result.ended))
+
+
+def test_a_crashed_worker_leaves_nothing_and_costs_no_second_start(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite("""
+        import os, time
+        from pathlib import Path
+        def wait_for(name):
+            deadline = time.monotonic() + 30
+            while not Path(name).exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        def test_crashes(candidate, stream):
+            assert stream(candidate, "1 + 1?").ok
+            wait_for("other")
+            os._exit(7)
+        def test_other(candidate, stream):
+            assert stream(candidate, "1 + 1?").ok
+            Path("other").touch()
+        def test_later(candidate, stream):
+            wait_for("other")
+            assert stream(candidate, "1 + 1?").ok
+        def test_latest(candidate, stream):
+            wait_for("other")
+            assert stream(candidate, "1 + 1?").ok
+    """)
+    result = project.run_with_workers(2)
+    assert result.code == 1, result.text
+    assert result.lines("crashed while running", "test_crashes")
+    assert result.lines("1 failed, 3 passed")
+    assert project.starts == ["distill"]
+    scenario.note("-n 2, one worker crashes", result, project.ending(result.ended))
+
+
+def test_a_killed_controller_of_workers_leaves_nothing(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite(HALT)
+    running = project.start("-p", "xdist", "-n", "2")
+    scenario.told(running)
+    running.send(signal.SIGKILL)
+    killed = time.monotonic()
+    ending = project.ending(killed)
+    scenario.note("-n 2, SIGKILL of the controlling pytest", running.wait(), ending, "the signal")
+
+
+def test_two_runs_at_once_share_nothing_and_leave_nothing(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite("""
+        import os, time
+        from pathlib import Path
+        def test_meet(candidate, stream):
+            assert stream(candidate, "1 + 1?").ok
+            Path(f"run-{os.getpid()}").touch()
+            deadline = time.monotonic() + 30
+            while len(list(Path().glob("run-*"))) < 2:
+                assert time.monotonic() < deadline, "the other run did not come"
+                time.sleep(0.02)
+            assert stream(candidate, "1 + 1?").ok
+    """)
+    results = [running.wait() for running in [project.start(), project.start()]]
+    assert [result.code for result in results] == [0, 0], results[0].text + results[1].text
+    assert len(set(project.ports)) == 2
+    ending = project.ending(max(result.ended for result in results))
+    scenario.note("two runs at once (a start each)", results[0], ending)
+
+
+def test_a_second_run_is_not_disturbed_by_the_end_of_the_first(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite(f"""
+        import os
+        def test_halt(candidate, stream, halt):
+            halt()
+            {ASK}
+    """)
+    first = project.start()
+    scenario.told(first)
+    (project.path / "servers.json").unlink()
+    second = project.start()
+    scenario.told(second)
+    first.send(signal.SIGKILL)
+    first.wait()
+    scenario.eventually(lambda: len(project.alive()) == 5, "the end of everything that the first run had")
+    project.go()
+    result = second.wait()
+    assert result.code == 0, result.text
+    scenario.note("two runs at once, one killed", result, project.ending(result.ended))

@@ -1,0 +1,55 @@
+"""The truth must itself be true, and must not outlive its reader."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+from statistics import median
+
+import pytest
+
+from pytest_llmperf.errors import StartError
+from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.truth_options import TruthOptions, falls_on, parse
+from pytest_llmperf.load.truth_process import running
+from pytest_llmperf.load.workload import Workload
+
+
+def test_it_keeps_its_own_schedule() -> None:
+    with running(TruthOptions(ttft_ms=30, gap_ms=5)) as known:
+        run_closed_loop(known.server, Workload(32, 40), concurrency=2, requests=4, warmup=0)
+        told = known.truth()
+    assert median(request.ttft_s for request in told.requests) == pytest.approx(0.03, rel=0.2)
+    whole = [request.tokens_s[-1] - request.tokens_s[0] for request in told.requests]
+    # Absolute schedule: 39 gaps take 39 gaps, however late single tokens were.
+    assert median(whole) == pytest.approx(39 * 0.005, rel=0.05)
+    gaps = [after - before for request in told.requests for before, after in pairwise(request.tokens_s)]
+    assert median(gaps) == pytest.approx(0.005, rel=0.1)
+
+
+def test_it_ends_when_its_reader_does() -> None:
+    command = [sys.executable, "-m", "pytest_llmperf.load.known_truth"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"port" in process.stdout.readline()
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_a_server_that_cannot_start_says_why() -> None:
+    with running() as known:
+        port = int(known.server.base_url.rpartition(":")[2])
+        with pytest.raises(StartError, match="in use"), running(TruthOptions(port=port)):
+            pass
+
+
+def test_options_survive_their_command_line() -> None:
+    options = TruthOptions(ttft_ms=12.5, crlf=True, reasoning_field="reasoning", error_after=-1, cut_after=3)
+    assert parse(options.argv()) == options
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.75, 1.0])
+def test_a_share_is_reached_exactly(share: float) -> None:
+    assert sum(falls_on(ordinal, share) for ordinal in range(100)) == round(100 * share)
