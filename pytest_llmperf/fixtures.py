@@ -34,8 +34,9 @@ def llmperf_run(pytestconfig: pytest.Config) -> Run:
     """The run: catalogue, budgets, measurements. Suites rarely need it by itself."""
     run = pytestconfig.stash.get(RUN, None)
     if run is None:
-        raise pytest.UsageError(
-            "no catalogue of models: set llmperf_models in pytest's configuration, or give --llmperf-models PATH"
+        pytest.fail(
+            "no catalogue of models: set llmperf_models in pytest's configuration, or give --llmperf-models PATH",
+            pytrace=False,
         )
     return run
 

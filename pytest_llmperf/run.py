@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.errors import InfrastructureError, LlmperfError, NotMeasured, UsageError
+from pytest_llmperf.errors import LlmperfError, NotMeasured, UsageError
 from pytest_llmperf.gates.estimand import GateError, Judgement
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
@@ -92,19 +92,25 @@ class Run:
         )
         self.measurements = Measurements(settings, self.state_root, self._progress)
         self._expected = 0
-        self._judged_tests = 0
+        self.complaints: list[str] = []
+        """What was left behind, if anything: makes the run red."""
+        self.record_note = ""
+        self._made: list[tuple[tuple[str, object], Judgement]] = []
+        """Verdicts of the test that runs, as they stand among its properties."""
         config.pluginmanager.register(self, "llmperf_run")
 
     # Life
 
     def close(self) -> None:
         """Give back every lease; the machine is clean when this returns."""
-        self.measurements.close()
+        self.complaints += self.measurements.close()
         if self._owns_state:
             shutil.rmtree(self.state_root, ignore_errors=True)
 
     def expect(self, items: list[pytest.Item]) -> None:
-        """Called once with the collected tests that use a model."""
+        """Called once with the collected tests that use a model, when every conftest.py has been read."""
+        for tasks in self.config.hook.pytest_llmperf_tasks(config=self.config):
+            self.measurements.tasks |= {task.name: task for task in tasks}
         self._expected = len(items)
         self.measurements.will_need_baseline = any("baseline" in item.fixturenames for item in items)  # type: ignore[attr-defined]
 
@@ -128,13 +134,25 @@ class Run:
         """What an estimand hands its verdicts to: kept with the test's report, then judged by the run's policy."""
 
         def judge(verdict: Verdict) -> Judgement:
-            item.user_properties.append((PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False)))
-            return Judgement(verdict, inconclusive=self.settings.inconclusive)
+            entry = (PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False))
+            item.user_properties.append(entry)
+            judgement = Judgement(verdict, inconclusive=self.settings.inconclusive)
+            self._made.append((entry, judgement))
+            return judgement
 
         return judge
 
+    def _withdraw_unasserted(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """A verdict that nobody asserted has gated nothing: it must not stand in the table as a PASS."""
+        unasserted = [entry for entry, judgement in self._made if not judgement.asked]
+        for properties in (item.user_properties, report.user_properties):
+            properties[:] = [one for one in properties if not any(one is entry for entry in unasserted)]
+        self._made.clear()
+
     def explain(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Turn a failed gate or a broken server into its own words, and anything not measured into INVALID."""
+        if report.when == "teardown":
+            self._withdraw_unasserted(item, report)
         if report.skipped and not hasattr(report, "wasxfail"):
             self._not_measured(item, report, "the test was skipped, so that nothing was measured")
         if call.excinfo is None or report.passed:
@@ -142,9 +160,11 @@ class Run:
         error = call.excinfo.value
         if isinstance(error, GateError | LlmperfError):
             report.longrepr = str(error)
-        if isinstance(error, InfrastructureError | NotMeasured):
+        if isinstance(error, LlmperfError):
             self._not_measured(item, report, str(error).splitlines()[0])
-        if report.failed and (log := self.measurements.log_since_mark()):
+        # A gate that the data decided says it all with its numbers; the log would only hide them.
+        judged = isinstance(error, GateError) and error.verdict.status is not Status.INVALID
+        if report.failed and not judged and (log := self.measurements.log_since_mark()):
             report.sections.append(("llmperf server log", log))
 
     @pytest.hookimpl(tryfirst=True)
@@ -184,21 +204,20 @@ class Run:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        facts = self.measurements.facts()
         self.close()
         if hasattr(self.config, "workerinput") or session.config.option.collectonly:
             return
-        self.verdict = run_verdict(self.verdicts, inconclusive=self.settings.inconclusive)
-        if session.exitstatus == pytest.ExitCode.OK and any(
-            v.status is Status.INVALID for v in self.verdicts
-        ):
+        not_measured = any(verdict.status is Status.INVALID for verdict in self.verdicts)
+        if session.exitstatus == pytest.ExitCode.OK and (not_measured or self.complaints):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.settings.record is not None:
-            self._write_record(session)
+            self._write_record(session, facts)
 
-    def _write_record(self, session: pytest.Session) -> None:
+    def _write_record(self, session: pytest.Session, facts: dict[str, Any]) -> None:
         assert self.settings.record is not None
         record: dict[str, Any] = {
-            **self.measurements.facts(),
+            **facts,
             "verdicts": [verdict_to_json(verdict) for verdict in self.verdicts],
         }
         self.config.hook.pytest_llmperf_update_record(config=self.config, record=record)
@@ -211,11 +230,16 @@ class Run:
 
     def summarise(self, reporter: TerminalReporter) -> None:
         """The verdict table; nothing if no gate was asked for."""
-        if not self.verdicts and not self._expected:
+        if not self.verdicts and (not self._expected or self.config.option.collectonly):
             return
         reporter.section("llmperf verdicts")
         for line in verdict_table(self.verdicts):
             reporter.write_line(line.text, **(MARKUP[line.status] if line.status else {}))
+        verdict = run_verdict(self.verdicts, inconclusive=self.settings.inconclusive)
         reporter.write_line(f"llmperf: {counts(self.verdicts) or 'no gate was judged'}")
-        if note := getattr(self, "record_note", None):
-            reporter.write_line(f"llmperf: {note}")
+        for first in () if verdict.green else verdict.look_first:
+            reporter.write_line(f"llmperf: look first at {first}")
+        for complaint in self.complaints:
+            reporter.write_line(f"llmperf: NOT CLEAN: {complaint}", red=True, bold=True)
+        if self.record_note:
+            reporter.write_line(f"llmperf: {self.record_note}")

@@ -1,7 +1,8 @@
 """Candidate against baseline on the same items: not worse by more than a margin.
 
-One answer an item and side: Tango's score interval for the paired difference. Several: the Laplace-adjusted
-interval on per-item differences. Never "no significant difference, hence equal": the margin must be shown.
+One answer an item and side: Tango's score interval for the paired difference, at the critical value that keeps
+both errors at the margin (``stats.paired_exact``). Several: the Laplace-adjusted interval on per-item differences.
+Never "no significant difference, hence equal": the margin must be shown.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pytest_llmperf.gates.outcomes import Outcomes, Tally, tally
 from pytest_llmperf.gates.share_gates import missing
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, beside, percent, plural, show
-from pytest_llmperf.stats import clustered, paired, power
+from pytest_llmperf.stats import clustered, paired, paired_exact, power
 
 FLIPS_SHOWN = 12
 
@@ -147,10 +148,14 @@ def _bounds(
         against = [-d for d in pairs.differences] if lower_is_better else pairs.differences
         p_value = clustered.paired_p_below(against, -bound if lower_is_better else bound)
         return low, high, p_value, "Laplace-adjusted paired interval, clustered by item"
-    gained, lost = len(pairs.gained), len(pairs.lost)
-    low, high = paired.tango_interval(gained, lost, pairs.n, 1.0 - 2.0 * alpha)
-    p_below = paired.tango_p_below(gained, lost, pairs.n, bound)
-    return low, high, 1.0 - p_below if lower_is_better else p_below, "Tango's paired score interval"
+    gained, lost, n = len(pairs.gained), len(pairs.lost), pairs.n
+    low = paired.tango_lower_at(gained, lost, n, paired_exact.critical_z(n, gained + lost, bound, alpha))
+    high = paired.tango_upper_at(gained, lost, n, paired_exact.critical_z(n, gained + lost, -bound, alpha))
+    if lower_is_better:
+        p_value = paired_exact.p_above(gained, lost, n, bound, alpha)
+    else:
+        p_value = paired_exact.p_above(lost, gained, n, -bound, alpha)
+    return low, high, p_value, "Tango's paired score interval, exact at the margin"
 
 
 def _n_needed(pairs: _Pairs, bound: float, alpha: float) -> int | None:

@@ -34,7 +34,6 @@ class ClientHealth:
 def no_collector() -> Iterator[None]:
     """A collection among pytest's objects takes tens of milliseconds: none during the window."""
     enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield

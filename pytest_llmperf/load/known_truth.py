@@ -4,9 +4,9 @@
 
 Token k is due at (request fully read) + ttft + k·gap on an absolute schedule, so that a late one delays no
 other. ``GET /truth`` tells when the bytes were really handed to the kernel, on the clock of
-``time.perf_counter``, which every process of one Linux machine shares; ``POST /truth/reset`` forgets it. It
-writes ``{"port": …}`` to its standard output when it listens, and ends when its standard input does: it
-cannot outlive the process that started it.
+``time.perf_counter``, which every process of one Linux machine shares; ``POST /truth/reset`` forgets it,
+``POST /truth/options`` changes the behaviour. It writes ``{"port": …}`` to its standard output when it
+listens, and ends when its standard input does: it cannot outlive the process that started it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ class TruthServer:
         self.told: list[Told] = []
         self.peak = self.active
         self.ordinal = 0
+
+    def change(self, options: TruthOptions) -> None:
+        """Behave like that from now on, and forget everything; not while streams run."""
+        self.options = options
+        self._rendered.clear()
+        self.seen.clear()
+        self.cache_queries = self.cache_hits = 0
+        self.reset()
 
     def admit(self, stream: Stream) -> None:
         if 0 < self.options.slots <= self.active:

@@ -13,7 +13,7 @@ import httptools
 
 from pytest_llmperf.client.reply import now
 from pytest_llmperf.load.truth_answer import Stream, Told
-from pytest_llmperf.load.truth_options import falls_on
+from pytest_llmperf.load.truth_options import TruthOptions, falls_on
 from pytest_llmperf.load.truth_stream import Plan
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ class TruthConnection(asyncio.Protocol):
     def _route(self, method: str, path: str, content: bytes, authorization: str) -> None:
         options = self.server.options
         if path.startswith("/truth"):
-            if method == "POST":
+            if path == "/truth/options":
+                self.server.change(TruthOptions(**json.loads(content)))
+            elif method == "POST":
                 self.server.reset()
             self.reply_json(200, self.server.truth())
         elif path == "/health":

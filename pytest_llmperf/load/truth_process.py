@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import selectors
 import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,10 +62,16 @@ class KnownTruth:
     def reset(self) -> None:
         self._ask("POST", "/truth/reset")
 
-    def _ask(self, method: str, path: str) -> dict[str, Any]:
+    def changed(self, options: TruthOptions) -> KnownTruth:
+        """The same process with other options (but for the port): cheaper than another process."""
+        self._ask("POST", "/truth/options", dataclasses.asdict(options))
+        server = dataclasses.replace(self.server, api_key=options.api_key or None, model=options.model)
+        return KnownTruth(server, options)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         async def ask() -> dict[str, Any]:
             async with Pool(Endpoint.of(self.server), timeout_s=60) as pool:
-                reply = await pool.fetch(method, path)
+                reply = await pool.fetch(method, path, body)
             value: dict[str, Any] = json.loads(reply.body)
             return value
 

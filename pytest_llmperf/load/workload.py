@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,10 @@ WORDS = tuple(_COMMON.split())
 """Common words: one token each, with the space before them, for the tokenizers of most large models."""
 _PREFIX_DIGITS = 12
 _ENDINGS = (" a", ".", "!", " the", "?", " I", ",")
-"""Tried when a word is too much and nothing too little; each is one token for nearly every tokenizer."""
+"""Fill what words leave open, repeated; each is one token for nearly every tokenizer."""
+_MOST_ENDINGS = 16
+_ATTEMPTS = 8
+"""Attempts to meet an exact length, each one call of ``/tokenize`` or a few."""
 _TOKENS_PER_WORD = 1.1
 """Estimate for a server without ``/tokenize``."""
 _ASK_AT_ONCE = 16
@@ -153,38 +156,56 @@ class _Maker:
         """Whether the server has ``/tokenize``."""
         return await self._count("one") is not None
 
-    def text(self, index: int, words: int, ending: str = "") -> str:
+    def text(self, index: int, words: int) -> str:
+        """Prompt ``index`` with so many words."""
         chosen = random.Random(f"words {self.workload.seed} {index if self.workload.unique else 0}")
         number = random.Random(f"number {self.nonce} {index}").randrange(10**_PREFIX_DIGITS)
         prefix = f"{number:0{_PREFIX_DIGITS}d}" if self.workload.unique else ""
-        return (
-            prefix + "".join(f" {word}" for word in chosen.choices(WORDS, k=max(0, words))) + ending
-        ).strip()
+        return (prefix + "".join(f" {word}" for word in chosen.choices(WORDS, k=words))).strip()
 
     async def fitted(self, index: int, gate: asyncio.Semaphore) -> tuple[str, int]:
         """(text, its length): the asked length, or the nearest that was found."""
-        asked = self.workload.input_tokens
-        words, best = self.words, ("", -1)
-        tried: set[int] = set()
         async with gate:
-            while words not in tried and len(tried) < 8:
-                tried.add(words)
-                text = self.text(index, words)
-                length = await self._length(text)
-                if best[1] < 0 or abs(length - asked) < abs(best[1] - asked):
-                    best = (text, length)
-                if length == asked:
-                    self.words = words
-                    return best
-                step = round((asked - length) * words / max(1, length)) or (1 if length < asked else -1)
-                words = max(0, words + step)
-            for words in sorted((words for words in tried), reverse=True):
-                for ending in _endings(asked - await self._length(self.text(index, words))):
-                    text = self.text(index, words, ending)
-                    length = await self._length(text)
-                    if length == asked:
-                        return text, length
+            best, words = await self._with_words(index)
+            for fewer in range(1, _ATTEMPTS):
+                if best[1] == self.workload.input_tokens:
+                    break
+                # Words of several tokens jump over the length: take fewer, and fill up with signs.
+                text = self.text(index, max(0, words - fewer))
+                best = self._nearer(best, await self._with_ending(text))
         return best
+
+    async def _with_words(self, index: int) -> tuple[tuple[str, int], int]:
+        """The nearest by the number of words alone, and that number; the next prompt begins with it."""
+        asked, words, best, kept = self.workload.input_tokens, self.words, ("", -1), 0
+        tried: set[int] = set()
+        while words not in tried and len(tried) < _ATTEMPTS:
+            tried.add(words)
+            text = self.text(index, words)
+            length = await self._length(text)
+            nearer = self._nearer(best, (text, length))
+            if nearer is not best:
+                best, kept = nearer, words
+            step = round((asked - length) * words / max(1, length)) or (asked > length) - (asked < length)
+            words = max(0, words + step)
+        self.words = kept
+        return best, kept
+
+    async def _with_ending(self, text: str) -> tuple[str, int]:
+        length = await self._length(text)
+        missing = self.workload.input_tokens - length
+        best = (text, length)
+        if 0 < missing <= _MOST_ENDINGS:
+            for ending in _ENDINGS:
+                longer = text + ending * missing
+                best = self._nearer(best, (longer, await self._length(longer)))
+                if best[1] == self.workload.input_tokens:
+                    break
+        return best
+
+    def _nearer(self, old: tuple[str, int], new: tuple[str, int]) -> tuple[str, int]:
+        asked = self.workload.input_tokens
+        return new if old[1] < 0 or abs(new[1] - asked) < abs(old[1] - asked) else old
 
     async def _length(self, text: str) -> int:
         count = await self._count(text)
@@ -204,10 +225,3 @@ class _Maker:
             pass
         said = reply.detail or reply.text()[:300]
         raise RequestFailed(f"POST /tokenize was answered with HTTP {reply.status}: {said}")
-
-
-def _endings(missing: int) -> Sequence[str]:
-    """Texts that may be worth ``missing`` tokens; none if too many are missing, or too few."""
-    if not 0 < missing <= 4:
-        return ()
-    return [ending * missing for ending in _ENDINGS]

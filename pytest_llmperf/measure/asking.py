@@ -52,9 +52,13 @@ class Answers:
         """By item id: whether the answer ``shows`` a behaviour, None for an infrastructure error."""
         return {one.item: shows(one) if one.usable else None for one in self.asked}
 
-    def first_error(self) -> str:
-        """What the first failed request said, for a verdict on data that are not there; empty without one."""
-        return next((one.answer.error for one in self.asked if not one.usable and one.answer.error), "")
+    @property
+    def unusable(self) -> str:
+        """Why there is nothing to judge, with what the first failed request said; empty if any answer is usable."""
+        if not self.asked or any(one.usable for one in self.asked):
+            return ""
+        first = next((one.answer.error for one in self.asked if one.answer.error), "no error was told")
+        return f"nothing was measured, all {len(self.asked)} requests failed; the first: {first}"
 
     def counts(self) -> dict[str, int]:
         """How many items ended in each outcome."""

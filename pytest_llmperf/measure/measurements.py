@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answers import Answer, complete_all
-from pytest_llmperf.errors import InfrastructureError, UsageError
+from pytest_llmperf.errors import InfrastructureError, NotMeasured, UsageError
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.rounds import Rounds, interleaved
@@ -18,6 +18,7 @@ from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure import conversations, sizes
 from pytest_llmperf.measure.asking import Answers, Asked, fingerprint
+from pytest_llmperf.measure.deaths import death_of, may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
@@ -55,7 +56,7 @@ class Measurements:
         self._served: dict[str, Served] = {}
         self._memory: dict[str, MemoryWatch] = {}
         self._done: dict[tuple[Any, ...], Any] = {}
-        self._failed: dict[tuple[Any, ...], InfrastructureError] = {}
+        self._failed: dict[tuple[Any, ...], InfrastructureError | NotMeasured] = {}
         self._facts: dict[str, Any] = {}
 
     # Servers
@@ -68,12 +69,17 @@ class Measurements:
             self._memory[model.name] = MemoryWatch(served)
         return self._served[model.name]
 
-    def close(self) -> None:
-        """End every server of this run."""
+    def close(self) -> list[str]:
+        """End every server of this run; returns what could not be cleaned up, one sentence each."""
         for watch in self._memory.values():
             watch.stop()
+        complaints = []
         for served in self._served.values():
-            served.close()
+            try:
+                served.close()
+            except InfrastructureError as error:
+                complaints.append(str(error))
+        return complaints
 
     def mark_logs(self) -> None:
         """Remember where every server's log ends now."""
@@ -181,9 +187,9 @@ class Measurements:
         answers = complete_all(
             served.server, bodies, concurrency=self.sizes.concurrency, on_progress=progress
         )
-        if not any(answer.ok for answer in answers):
-            # Whatever the tests make of the data, a dead server is to be called by its name.
-            served.check_alive()
+        if any(may_be_a_death(answer.outcome, answer.error) for answer in answers):
+            # Whatever the gates would make of the rest, a dead server is to be called by its name.
+            raise_if_dead(served)
         return answers, time.monotonic() - began
 
     # Speed
@@ -209,14 +215,16 @@ class Measurements:
                 self.workload(),
                 concurrency=concurrency,
                 rounds=self.sizes.rounds,
-                requests_per_round=self.sizes.requests_per_round(concurrency),
+                requests_per_round=concurrency,
                 on_round=progress,
             )
             self._note_load(candidate, concurrency, rounds.runs_a, rounds.a)
             self._note_load(baseline, concurrency, rounds.runs_b, rounds.b)
             return rounds
 
-        return self._once(("rounds", candidate.name, baseline.name, concurrency), measure)
+        return self._once(
+            ("rounds", candidate.name, baseline.name, concurrency), measure, candidate, baseline
+        )
 
     def alone(self, served: Served, concurrency: int) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
         """The same rounds of one side only, for a run that compares nothing."""
@@ -233,7 +241,7 @@ class Measurements:
                         served.server,
                         self.workload(),
                         concurrency=concurrency,
-                        requests=self.sizes.requests_per_round(concurrency),
+                        requests=concurrency,
                         warmup=concurrency if number == 0 else 0,
                     )
                 )
@@ -241,7 +249,7 @@ class Measurements:
             self._note_load(served, concurrency, runs, metrics)
             return tuple(runs), metrics
 
-        return self._once(("alone", served.name, concurrency), measure)
+        return self._once(("alone", served.name, concurrency), measure, served)
 
     def workload(self) -> Workload:
         """What the speed suites send: unique prompts, answers of fixed length."""
@@ -284,15 +292,17 @@ class Measurements:
             **self._facts,
         }
 
-    def _once(self, key: tuple[Any, ...], measure: Callable[[], T]) -> T:
+    def _once(self, key: tuple[Any, ...], measure: Callable[[], T], *served: Served) -> T:
+        """What ``measure`` returned or raised when it was first called; ``served`` are the servers that it asks."""
         if key in self._failed:
             raise self._failed[key]
         if key not in self._done:
             try:
                 self._done[key] = measure()
-            except InfrastructureError as error:
-                self._failed[key] = error
-                raise
+            except (InfrastructureError, NotMeasured) as error:
+                # Behind a refused connection, or a round without one success, may stand a dead server.
+                self._failed[key] = death_of(*served) or error
+                raise self._failed[key] from None
         result: T = self._done[key]
         return result
 

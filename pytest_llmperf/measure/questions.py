@@ -55,7 +55,7 @@ class Asker:
         task, variant = _how(how)
         answers = self._measurements.answers(served, self._measurements.task(task), variant)
         metric = f"{answers.task} accuracy" + ("" if variant == as_promised else f" {variant}")
-        return Share(metric, answers.correct(), judge=self.judge)
+        return Share(metric, answers.correct(), judge=self.judge, unusable=answers.unusable)
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         """How the answers to a task behave, as shares of them."""
@@ -71,7 +71,9 @@ class Asker:
 
         def share(name: str, shown: Callable[[detect.Behaviour], bool]) -> Share:
             outcomes = {item: None if b is None else shown(b) for item, b in seen.items()}
-            return Share(f"{name}{suffix}", outcomes, noun="answer", judge=self.judge)
+            return Share(
+                f"{name}{suffix}", outcomes, noun="answer", judge=self.judge, unusable=answers.unusable
+            )
 
         return Behaviours(
             boxed=share("boxed answers", lambda b: b.boxed),
@@ -273,10 +275,16 @@ class Pair:
 
 
 def _value(metrics: Metrics, name: str) -> float | None:
+    """One round's value; None if the round is lost: nothing was measured, or the clock could not resolve it.
+
+    A client or a server that is kept from the processor for the length of a whole answer sees all its tokens at
+    one instant: that is a round without a time per token, and not one of infinite speed.
+    """
     try:
-        return metrics.value(name)
+        value = metrics.value(name)
     except NotMeasured:
         return None
+    return value if value > 0 else None
 
 
 def _how(how: Sequence[str | Variant]) -> tuple[str | None, Variant]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,19 +95,23 @@ class Served:
             self._lease.restart(self._say)
         return self._lease.server
 
-    def check_alive(self) -> None:
-        """Raise :class:`ServerDied` with its last words if the server died since it was last used.
+    def death(self, wait_s: float = 0.0) -> ServerDied | None:
+        """Why the server that was last used is gone, with its last words; None while it runs.
 
-        The next access to :attr:`server` starts it again, once.
+        ``wait_s``: how long to wait for such news. An API process outlives its engine by up to some seconds, and
+        answers with errors meanwhile. The next access to :attr:`server` starts it again, once.
         """
-        if self._lease is not None and (death := self._lease.died()) is not None:
-            raise death
+        return None if self._lease is None else self._lease.died(wait_s)
 
-    def explain(self, error: InfrastructureError) -> InfrastructureError:
-        """``error``, or the death of the server if that is what stands behind it."""
-        if isinstance(error, ServerDied) or self._lease is None:
-            return error
-        return self._lease.died(wait_s=5.0) or error
+    def is_healthy(self) -> bool:
+        """Whether the server that was last used says so itself, within two seconds; True if there is none."""
+        if self._lease is None:
+            return True
+        try:
+            with urllib.request.urlopen(f"{self._lease.server.base_url}/health", timeout=2.0):
+                return True
+        except OSError:
+            return False
 
     def mark_log(self) -> None:
         """Remember where the log ends now."""
@@ -124,7 +129,7 @@ class Served:
         return "\n".join(text.splitlines()[-lines:])
 
     def _log(self) -> Path | None:
-        return self._lease.server.log if self._lease is not None else None
+        return self._lease.log if self._lease is not None else None
 
     def weights_bytes(self) -> int | None:
         """Size of all tensors, bytes; None if they are not on this machine. Nothing is started for it."""
@@ -163,10 +168,18 @@ class Served:
             )
 
     def _start(self) -> None:
-        spec = spec_for(self.model, self.weights.source, revision=self.weights.revision)
-        preflight.check(spec, self.model, self.weights, state_root=self._state_root)
+        weights = self.weights
+        spec = spec_for(
+            self.model, weights.source, weights_are_local=weights.is_local, revision=weights.revision
+        )
         self._used_before = gpu.used_bytes(self._nvml())
-        self._lease = acquire(spec, self._state_root, self._say)
+
+        # Only in the process that really starts the server: in a second xdist worker, the GPU that is taken
+        # and the port that is busy are those of the first one's server.
+        def check() -> None:
+            preflight.check(spec, self.model, weights, state_root=self._state_root)
+
+        self._lease = acquire(spec, self._state_root, self._say, before_start=check)
 
     def _nvml(self) -> gpu.Nvml:
         return gpu.open_nvml() if self.model.gpus else gpu.NoDevices()

@@ -1,4 +1,4 @@
-"""How much is measured: enough for the budgets of each profile to be decided, no more than the time allows."""
+"""How much is measured: enough for the gates to be decided, no more than the time allows."""
 
 from __future__ import annotations
 
@@ -18,32 +18,30 @@ class Sizes:
     concurrency: int
     """Requests in flight while answers are collected (not while anything is timed)."""
     rounds: int
-    """Interleaved rounds of each side; the signed-rank interval needs at least 5."""
+    """Interleaved rounds of each side.
+
+    Many and short: what disturbs a machine lasts for seconds and hits a round, not a side; and since the samples of
+    one round are worth as little as one when it does, a p95 needs about as many rounds as it needs samples, 59.
+    """
     input_tokens: int
     output_tokens: int
 
-    def requests_per_round(self, concurrency: int) -> int:
-        """Two waves of a full house, and at one stream enough that ten rounds give the 59 samples that a p95 needs."""
-        return max(6, 2 * concurrency)
 
-
-# Two shared cores: whole run under four minutes. The rounds are many and short because what disturbs a shared
-# machine lasts for seconds: it then hits a round, not a side.
 EMBEDDED = Sizes(
-    items=400,
+    items=600,
     variant_items=120,
     quality_items=60,
     concurrency=64,
-    rounds=10,
+    rounds=64,
     input_tokens=64,
-    output_tokens=24,
+    output_tokens=16,
 )
 GPU = Sizes(
     items=1319,
     variant_items=300,
     quality_items=200,
     concurrency=64,
-    rounds=20,
+    rounds=64,
     input_tokens=512,
     output_tokens=128,
 )

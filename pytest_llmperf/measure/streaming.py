@@ -12,6 +12,8 @@ from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.errors import InfrastructureError
+from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.served import Served
 
 # Enough to see a stream flow; a test that wants the whole answer says so.
@@ -19,7 +21,10 @@ _MAX_TOKENS = 64
 
 
 def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]) -> list[Trace]:
-    """One chat request a question, all sent at once on open connections; in the order of the questions."""
+    """One chat request a question, all sent at once on open connections; in the order of the questions.
+
+    Raises :class:`ServerDied` if a request failed because the server is gone.
+    """
     server = served.server
     bodies = [
         streaming(
@@ -43,4 +48,13 @@ def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]
             replies = await asyncio.gather(*(pool.send(request) for request in requests))
         return [trace_of(reply, index) for index, reply in enumerate(replies)]
 
-    return loop.run(send)
+    try:
+        traces = loop.run(send)
+    except OSError as error:
+        raise_if_dead(served)
+        raise InfrastructureError(
+            f"no connection to {server.base_url}: {error}; is the server alive?"
+        ) from error
+    if any(may_be_a_death(trace.outcome, trace.error) for trace in traces):
+        raise_if_dead(served)
+    return traces

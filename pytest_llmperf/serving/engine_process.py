@@ -105,16 +105,25 @@ class EngineProcess:
             if not self.look():
                 _wait_until(lambda: not _children(), min(STRAGGLERS_S, grace_s))
         forced = bool(_children())
-        # Killing one process may make another one appear: a fork in flight, or a parent that restarts it.
-        gone = _wait_until(self._kill_everything, KILL_S)
+        gone = kill_descendants(self.look)
         survivors = () if gone else tuple(process.pid for process in _children())
         return Ended(time.monotonic() - began, forced, survivors)
 
-    def _kill_everything(self) -> bool:
+
+def kill_descendants(collect: Callable[[], object] | None = None) -> bool:
+    """SIGKILL to every descendant until there is none; returns whether that was reached in `KILL_S` seconds.
+
+    ``collect`` is called after every round, to collect what has ended.
+    """
+
+    def round_is_last() -> bool:
+        # Killing one process may make another one appear: a fork in flight, or a parent that restarts it.
         for process in _children():
             _signal(process.pid, signal.SIGKILL)
-        self.look()
+        (collect or _collect)()
         return not _children()
+
+    return _wait_until(round_is_last, KILL_S)
 
 
 def child_environment(

@@ -28,35 +28,31 @@ import fcntl
 import json
 import os
 import queue
-import secrets
 import selectors
 import signal
 import socket
 import struct
 import sys
-import threading
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.serving import ports, processes
-from pytest_llmperf.serving.engine_process import Ended, EngineProcess, Exit, child_environment
-from pytest_llmperf.serving.readiness import Door, Stopped, Unready, wait_until_ready
-from pytest_llmperf.serving.state import MARK, KeeperState, StateDirectory, decode, encode, write_json
+from pytest_llmperf.serving.attempt import Attempt
+from pytest_llmperf.serving.engine_process import Ended, Exit, kill_descendants
+from pytest_llmperf.serving.state import KeeperState, StateDirectory, decode, encode, write_json
 
 PR_SET_CHILD_SUBREAPER = 36
 FIRST_LEASE_S = 15.0
 PORT_TRIES = 3
 HEARTBEAT_S = 2.0
 FAMILY_S = {"starting": 2.0, "ready": 15.0}
-_ADDRESS_IN_USE = b"Address already in use"
-_API_KEY_VARIABLE = "VLLM_API_KEY"
 
 
 @dataclass
-class Lease:
+class Holder:
     """One holder: the connection, and a descriptor that shows when the process behind it ends."""
 
     connection: socket.socket
@@ -73,18 +69,6 @@ class Lease:
             os.close(self.pid_descriptor)
 
 
-@dataclass
-class Attempt:
-    """One start of the engine and what is known of it."""
-
-    engine: EngineProcess
-    port: ports.PortLock
-    door: Door
-    log_offset: int
-    oom_kills: int
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
 class Keeper:
     """One server, from the first lease to the last; in one thread, except that another asks for readiness."""
 
@@ -92,8 +76,8 @@ class Keeper:
         self.directory = directory
         self.spec = spec
         self.listener = listener
-        self.leases: list[Lease] = []
-        self.farewells: list[Lease] = []
+        self.leases: list[Holder] = []
+        self.farewells: list[Holder] = []
         self.selector = selectors.DefaultSelector()
         self.news: queue.SimpleQueue[tuple[Attempt, dict[str, Any]]] = queue.SimpleQueue()
         self.attempt: Attempt | None = None
@@ -162,7 +146,7 @@ class Keeper:
             farewell.send({"event": "bye", "last": False})
             farewell.close()
         self.farewells = []
-        lease = Lease(connection, _pid_descriptor(connection))
+        lease = Holder(connection, _pid_descriptor(connection))
         self.leases.append(lease)
         self.selector.register(connection, selectors.EVENT_READ, lambda _: self._hear(lease))
         if lease.pid_descriptor is not None:
@@ -171,7 +155,7 @@ class Keeper:
         lease.send({"event": "hello", "keeper_pid": os.getpid()})
         lease.send(self._progress() if self.phase == "starting" else self.last)
 
-    def _hear(self, lease: Lease) -> None:
+    def _hear(self, lease: Holder) -> None:
         try:
             packet = lease.connection.recv(4096)
         except BlockingIOError:
@@ -195,12 +179,12 @@ class Keeper:
         elif message.get("do") == "end":
             self.must_end = True
 
-    def _drop(self, lease: Lease) -> None:
+    def _drop(self, lease: Holder) -> None:
         if lease in self.leases:
             self._forget(lease)
             lease.close()
 
-    def _forget(self, lease: Lease) -> None:
+    def _forget(self, lease: Holder) -> None:
         self.leases.remove(lease)
         self.selector.unregister(lease.connection)
         if lease.pid_descriptor is not None:
@@ -211,8 +195,8 @@ class Keeper:
             lease.send(message)
 
     def _progress(self) -> dict[str, Any]:
-        began = self.attempt.engine.started if self.attempt else time.monotonic()
-        return {"event": "progress", "phase": self.step, "elapsed_s": time.monotonic() - began}
+        elapsed_s = self.attempt.elapsed_s if self.attempt else 0.0
+        return {"event": "progress", "phase": self.step, "elapsed_s": elapsed_s}
 
     # -- starting ---------------------------------------------------------------------------------
 
@@ -227,51 +211,25 @@ class Keeper:
         self.tries += 1
         self.step = "starting"
         try:
-            fixed = self.spec["port"]
-            port = ports.claim(fixed) if fixed else ports.reserve(avoid=self.bad_ports)
+            self.attempt = Attempt.begin(
+                self.spec,
+                self.directory.log,
+                mark=self.state.mark.partition("=")[2],
+                title=f"start {self.generation}.{self.tries}",
+                avoid=self.bad_ports,
+            )
         except ports.NoFreePort as error:
             self._fail("port", str(error), None)
             return
-        api_key = secrets.token_urlsafe(24)
-        argv = [argument.replace("{port}", str(port.port)) for argument in self.spec["argv"]]
-        environment = child_environment(os.environ, self.spec["environment"], self.spec["unset"], argv[0]) | {
-            _API_KEY_VARIABLE: api_key,
-            MARK: self.state.mark.partition("=")[2],
-        }
-        title = f"start {self.generation}.{self.tries} on port {port.port}"
-        offset = _write_title(self.directory.log, title)
-        door = Door(ports.HOST, port.port, self.spec["served_model"], api_key)
-        attempt = Attempt(
-            EngineProcess(argv, environment, self.directory.log), port, door, offset, processes.oom_kills()
-        )
-        self.attempt = attempt
+        attempt = self.attempt
         self._note_family()
-        threading.Thread(target=self._wait_until_ready, args=(attempt,), daemon=True).start()
-
-    def _wait_until_ready(self, attempt: Attempt) -> None:
-        """In a thread of its own, because HTTP blocks; everything it finds out goes through the queue."""
 
         def put(message: dict[str, Any]) -> None:
             self.news.put((attempt, message))
             with contextlib.suppress(OSError):
                 os.write(self.wake_up, b"!")
 
-        try:
-            version = wait_until_ready(
-                attempt.door,
-                warm_concurrency=self.spec["warm_concurrency"],
-                deadline=self.deadline,
-                is_ours=lambda: processes.listens_on(attempt.door.port, attempt.engine.pid),
-                stop=attempt.stop,
-                progress=lambda step: put({"event": "progress", "phase": step}),
-            )
-            put({"event": "ready", "version": version, "ready_s": time.monotonic() - attempt.engine.started})
-        except (Stopped, TimeoutError):
-            pass  # the loop watches the deadline itself: this thread may hang in a request
-        except Unready as error:
-            put({"event": "unready", "detail": str(error)})
-        except Exception as error:
-            put({"event": "unready", "detail": f"waiting for the server failed: {error!r}"})
+        attempt.watch(self.deadline, put)
 
     def _read_news(self) -> None:
         while True:
@@ -296,19 +254,7 @@ class Keeper:
     def _announce_ready(self, attempt: Attempt, message: dict[str, Any]) -> None:
         self.phase = "ready"
         self._note_family()
-        server = {
-            "row": self.spec["row"],
-            "model": self.spec["served_model"],
-            "base_url": f"http://{attempt.door.host}:{attempt.door.port}",
-            "api_key": attempt.door.api_key,
-            "log": str(self.directory.log),
-            "root_pid": attempt.engine.pid,
-            "ready_s": message["ready_s"],
-            "engine": f"{self.spec['engine']} {message['version']}".strip(),
-            "keeper_pid": os.getpid(),
-            "state_dir": str(self.directory.path),
-        }
-        self.last = {"event": "ready", "generation": self.generation, "server": server}
+        self.last = {"event": "ready", "generation": self.generation, "server": attempt.server(message)}
         self._tell(self.last)
 
     # -- watching ---------------------------------------------------------------------------------
@@ -328,20 +274,15 @@ class Keeper:
         ended = attempt.engine.exit
         if self.phase == "ready":
             self._died(attempt, ended)
-        elif self.tries < PORT_TRIES and not self.spec["port"] and self._port_was_taken(attempt):
+        elif self.tries < PORT_TRIES and not self.spec["port"] and attempt.port_was_taken:
             self._end_attempt(0.0)
             self.bad_ports.append(attempt.door.port)
             self._start()
         else:
             self._fail(self.step, "", ended)
 
-    def _port_was_taken(self, attempt: Attempt) -> bool:
-        with self.directory.log.open("rb") as log:
-            log.seek(attempt.log_offset)
-            return _ADDRESS_IN_USE in log.read()
-
     def _died(self, attempt: Attempt, ended: Exit | None) -> None:
-        about = self._ending(attempt, ended)
+        about = attempt.ending(ended)
         self._end_attempt(0.0)
         self.phase = "died"
         self.last = self._death() | about | {"pids": sorted(key.pid for key in self.state.family)}
@@ -353,7 +294,7 @@ class Keeper:
 
     def _fail(self, phase: str, detail: str, ended: Exit | None) -> None:
         attempt = self.attempt
-        about = self._ending(attempt, ended) if attempt else {"log_offset": 0}
+        about = attempt.ending(ended) if attempt else {"log_offset": 0}
         if attempt:
             # SIGTERM during start-up can orphan an engine that has no handler yet: end the whole tree.
             self._end_attempt(0.0)
@@ -364,17 +305,7 @@ class Keeper:
         # Nothing is left to keep; who comes later reads the file.
         self.must_end = True
 
-    def _ending(self, attempt: Attempt, ended: Exit | None) -> dict[str, Any]:
-        return {
-            "exit_code": ended.code if ended else None,
-            "signal": ended.signal if ended else None,
-            "oom": processes.oom_kills() > attempt.oom_kills,
-            "log_offset": attempt.log_offset,
-            "elapsed_s": time.monotonic() - attempt.engine.started,
-            "port": attempt.door.port,
-        }
-
-    def _restart(self, lease: Lease, generation: int) -> None:
+    def _restart(self, lease: Holder, generation: int) -> None:
         if self.phase == "starting" or generation < self.generation:
             # Somebody else has asked already; the holder follows.
             lease.send(self._progress() if self.phase == "starting" else self.last)
@@ -434,15 +365,8 @@ def _pid_descriptor(connection: socket.socket) -> int | None:
     pid = struct.unpack("3i", credentials)[0]
     try:
         return os.pidfd_open(pid)
-    except OSError:
-        return None  # a holder in another process namespace
-
-
-def _write_title(log: Path, title: str) -> int:
-    """Separate this start from an earlier one; returns where in the file its own lines begin."""
-    with log.open("ab") as file:
-        file.write(f"=== pytest-llmperf: {title}, {time.strftime('%Y-%m-%d %H:%M:%S')} ===\n".encode())
-        return file.tell()
+    except (OSError, AttributeError):
+        return None  # a holder in another process namespace; a Python built for kernels before 5.3
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -467,6 +391,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BaseException:
         code = 1
         traceback.print_exc()
+        kill_descendants()
     finally:
         sys.stderr.flush()
         # Not a normal exit: that would wait for threads that wait for a server that is gone.

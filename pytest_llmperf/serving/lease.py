@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pytest_llmperf.errors import InfrastructureError, ServerDied, StartError
+from pytest_llmperf.errors import InfrastructureError, ServerDied, StartError, UsageError
 from pytest_llmperf.serving import failures, gpu, reap
 from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.server import Server
@@ -68,20 +68,30 @@ def acquire(
     state_root: Path,
     on_progress: ProgressReader | None = None,
     *,
+    before_start: Callable[[], object] | None = None,
     retry_failed: bool = False,
 ) -> Lease:
     """A lease on the server of ``spec``; blocks until it is ready.
 
-    Raises `StartError` when it does not become ready. A start that failed is not tried again under the same
-    ``state_root`` unless ``retry_failed``: every further worker and test gets the same explanation at once.
-    A server that was found dead is restarted as `Lease.restart` would.
+    ``before_start`` (the checks of ``preflight.py``) is called only by the process that starts the server: for
+    all others the GPU is full and the port taken, by the very server that they ask for. What it raises is
+    raised.
+
+    Raises `StartError` when the server does not become ready. A start that failed is not tried again under
+    the same ``state_root`` unless ``retry_failed``: every further worker and test gets the same explanation
+    at once. A server that was found dead is restarted as `Lease.restart` would.
     """
+    if not sys.platform.startswith("linux"):
+        raise UsageError(
+            f"{spec.row}: servers are started on Linux only, this is {sys.platform}\n"
+            "what to do: test a running one with --llmperf-base-url"
+        )
     directory = StateDirectory(state_root / spec.key)
     directory.create()
     with _flock(directory.lock):
         if retry_failed:
             directory.failed.unlink(missing_ok=True)
-        connection = _connect(spec, directory)
+        connection = _connect(spec, directory, before_start)
     lease = Lease(spec, directory, connection)
     try:
         lease._wait_until_ready(on_progress)
@@ -297,7 +307,9 @@ class Lease:
 # -- starting a keeper ------------------------------------------------------------------------------
 
 
-def _connect(spec: ServerSpec, directory: StateDirectory) -> socket.socket:
+def _connect(
+    spec: ServerSpec, directory: StateDirectory, before_start: Callable[[], object] | None
+) -> socket.socket:
     """A connection whose keeper has greeted us; under the directory's lock.
 
     Raises `StartError` when an earlier start has failed.
@@ -313,6 +325,8 @@ def _connect(spec: ServerSpec, directory: StateDirectory) -> socket.socket:
                 return connection
             connection.close()
         reap.reap_directory(directory)
+        if before_start is not None:
+            before_start()
         _start_keeper(spec, directory)
     last_words = failures.tail(directory.keeper_log, 20)
     raise InfrastructureError(f"no keeper could be started for {spec.row} in {directory.path}\n{last_words}")

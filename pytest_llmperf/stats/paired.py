@@ -46,8 +46,12 @@ def null_variance(gained: float, lost: float, difference: float) -> float:
 
 def tango_lower(gained: int, lost: int, n: int, confidence: float = 0.95) -> float:
     """One-sided lower bound for the difference candidate − baseline, in −1…1."""
+    return tango_lower_at(gained, lost, n, z_of(confidence))
+
+
+def tango_lower_at(gained: int, lost: int, n: int, z: float) -> float:
+    """The lower bound for a critical value other than the normal quantile (``stats.paired_exact``)."""
     _counts(gained, lost, n)
-    z = z_of(confidence)
     if lost == n:
         return -1.0
     low, high = -1.0, (gained - lost) / n
@@ -65,6 +69,11 @@ def tango_lower(gained: int, lost: int, n: int, confidence: float = 0.95) -> flo
 def tango_upper(gained: int, lost: int, n: int, confidence: float = 0.95) -> float:
     """One-sided upper bound, the mirror image of :func:`tango_lower`."""
     return -tango_lower(lost, gained, n, confidence)
+
+
+def tango_upper_at(gained: int, lost: int, n: int, z: float) -> float:
+    """The mirror image of :func:`tango_lower_at`."""
+    return -tango_lower_at(lost, gained, n, z)
 
 
 def tango_interval(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

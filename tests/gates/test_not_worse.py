@@ -38,7 +38,7 @@ def test_the_three_outcomes_read_as_sentences() -> None:
     assert failed.status is Status.FAIL
     assert failed.why == (
         "accuracy 0.720 against the baseline's 0.790 (-7.0 points, n = 1000 common items, "
-        "95 % upper bound -5.4 points): lower by more than 3 points"
+        "95 % upper bound -5.3 points): lower by more than 3 points"
     )
     assert undecided.status is Status.INCONCLUSIVE
     assert undecided.why.endswith(
@@ -63,7 +63,7 @@ def test_flips_are_in_the_order_of_their_numbers() -> None:
 
 def test_swapping_the_sides_turns_the_difference() -> None:
     ours, theirs = pair(300, 200, 12, 25)
-    forth, back = not_worse("accuracy", ours, theirs, 0.03), not_worse("accuracy", theirs, ours, 0.03)
+    forth, back = not_worse("accuracy", ours, theirs, 0.03), not_worse("accuracy", theirs, ours, -0.03)
     assert forth.interval is not None
     assert back.interval is not None
     assert forth.interval == pytest.approx((-back.interval[1], -back.interval[0]))

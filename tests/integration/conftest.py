@@ -160,13 +160,17 @@ class Project:
 
     # -- files
 
-    def catalog(self, *, rows: str = "", base: str = "", **knobs: Mapping[str, object]) -> None:
-        """``models.toml`` with a row for each keyword: ``distill={"TPOT_S": 0.01}`` are the fake engine's knobs.
+    def catalog(
+        self, knobs: Mapping[str, Mapping[str, object]] | None = None, *, rows: str = "", base: str = ""
+    ) -> None:
+        """``models.toml`` with ``distill``, ``math`` and more rows: ``{"distill": {"TPOT_S": 0.01}}`` are knobs of
+        the fake engine.
 
         ``base`` are more keys for what all rows extend, ``rows`` is appended as it is.
         """
         text = _MODELS + base
-        for name, settings in ({"distill": {}, "math": {}} | knobs).items():
+        settings: Mapping[str, object]
+        for name, settings in {"distill": {}, "math": {}, **(knobs or {})}.items():
             text += f'[profile.test.model.{name}]\nextends = "base"\n'
             text += f"[profile.test.model.{name}.environment]\n"
             text += "".join(f"FAKE_ENGINE_{key} = {json.dumps(str(v))}\n" for key, v in settings.items())
@@ -385,3 +389,25 @@ def make_project_fixture() -> Callable[..., Project]:
 @pytest.fixture(name="eventually")
 def eventually_fixture() -> Callable[..., Any]:
     return eventually
+
+
+@pytest.fixture(scope="session")
+def solver(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """For the knob ``ANSWERS``: right on ``RIGHT_PERCENT`` of the embedded task's items (default 80), the same ones
+    in every row."""
+    from pytest_llmperf.tasks import find_task, load_items
+
+    directory = tmp_path_factory.mktemp("solver")
+    solutions = {item.prompt: item.answer for item in load_items(find_task("embedded"))}
+    (directory / "solutions.json").write_text(json.dumps(solutions), encoding="utf-8")
+    script = directory / "answers.py"
+    script.write_text(
+        "import json, os, pathlib, zlib\n"
+        f"SOLUTIONS = json.loads(pathlib.Path({str(directory / 'solutions.json')!r}).read_text())\n"
+        "PERCENT = int(os.environ.get('FAKE_ENGINE_RIGHT_PERCENT', '80'))\n"
+        "def answer(request):\n"
+        "    question = next((q for q in SOLUTIONS if q in request['text']), '')\n"
+        "    right = zlib.crc32(question.encode()) % 100 < PERCENT\n"
+        "    return 'The answer is \\\\boxed{' + (SOLUTIONS.get(question, '0') if right else '-1') + '}.'\n"
+    )
+    return str(script)

@@ -1,7 +1,10 @@
-"""What an engineer reads: the header, the verdicts, a failed gate as a sentence."""
+"""What an engineer, and a CI, read of a run: header, table, a failed gate as a sentence, JUnit, the record."""
 
 from __future__ import annotations
 
+import json
+import re
+import xml.etree.ElementTree as ElementTree
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,18 +14,101 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def result(shared_project: Project) -> Result:
+def run(shared_project: Project, solver: str) -> Result:
+    """One run with a gate that passes, one that compares, and one that fails."""
+    shared_project.catalog({"distill": {"ANSWERS": solver}, "math": {"ANSWERS": solver}})
     shared_project.suite("""
+        from pytest_llmperf import points
         def test_floor(candidate, accuracy, budget):
             assert accuracy(candidate) >= budget.accuracy.floor
-        def test_baseline(candidate, baseline, accuracy, budget):
-            assert accuracy(candidate) >= accuracy(baseline) - budget.accuracy.margin
+        def test_not_worse(candidate, baseline, accuracy):
+            assert accuracy(candidate) >= accuracy(baseline) - points(5)
+        def test_too_much(candidate, accuracy):
+            assert accuracy(candidate) >= 0.95
         def test_stream(candidate, stream):
-            assert stream(candidate, "hi").ok
+            assert stream(candidate, "1 + 1?").ok
     """)
     return shared_project.run("--junitxml", "junit.xml", "--llmperf-record", "record.json")
 
 
-def test_x(result):
-    print(result.text)
-    assert 0
+def test_the_header_names_the_profile_and_what_each_name_stands_for(run: Result) -> None:
+    [header] = run.lines("llmperf:", "profile on")
+    assert header.startswith("llmperf: test profile on ")
+    assert re.search(r"distill → \S*/weights against math → \S*/weights", header)
+    assert header.endswith("says nothing of a real model")
+
+
+def test_a_failed_gate_is_a_sentence_with_its_numbers_and_no_traceback(run: Result) -> None:
+    assert run.noise == []
+    told = run.text[run.text.index("test_too_much[distill]") :]
+    sentence, *numbers = told.splitlines()[1:9]
+    assert sentence.startswith("FAIL: embedded accuracy 0.")
+    assert "n = 400 items" in sentence
+    assert "below the floor 0.95" in sentence
+    assert {"observed", "interval", "bound", "n", "method"} <= {
+        line.split()[0] for line in numbers if line.strip()
+    }
+    assert "accuracy(candidate) >=" not in run.text, "no source line of the suite is shown"
+    assert "(APIServer" not in run.text, "nor the log of a server that did nothing wrong"
+
+
+def test_the_table_at_the_end_shows_candidate_baseline_interval_and_bound(run: Result) -> None:
+    lines = run.text[run.text.index("llmperf verdicts") :].splitlines()
+    assert lines[1].split() == "metric candidate baseline compared interval bound n verdict".split()
+    floor, pair, too_much = (re.split(r"\s{2,}", line) for line in lines[2:5])
+    assert floor[0] == pair[0] == too_much[0] == "embedded accuracy"
+    assert [row[-1] for row in (floor, pair, too_much)] == ["PASS", "PASS", "FAIL"]
+    assert pair[1] == pair[2], "both models are right on the same items"
+    assert (floor[-3], too_much[-3]) == ("50.0 %", "95.0 %")
+    assert "…" in pair[4]
+    assert lines[5] == "llmperf: 2 PASS, 1 FAIL"
+
+
+def test_a_run_with_a_failed_gate_exits_with_one(run: Result) -> None:
+    assert run.code == 1
+    assert run.lines("1 failed, 3 passed")
+
+
+def test_each_row_was_started_once(run: Result, shared_project: Project) -> None:
+    assert sorted(shared_project.starts) == ["distill", "math"]
+
+
+def test_the_verdicts_are_in_the_junit_xml(run: Result, shared_project: Project) -> None:
+    cases = ElementTree.parse(shared_project.path / "junit.xml").iter("testcase")
+    verdicts = {
+        case.get("name"): [json.loads(one.get("value", "")) for one in case.iter("property")]
+        for case in cases
+    }
+    [floor] = verdicts["test_floor[distill]"]
+    assert (floor["status"], floor["metric"], floor["n"]) == ("PASS", "embedded accuracy", 400)
+    [too_much] = verdicts["test_too_much[distill]"]
+    assert (too_much["status"], too_much["bound"]) == ("FAIL", 0.95)
+    assert verdicts["test_stream[distill]"] == []
+
+
+def test_the_record_holds_the_verdicts_and_what_they_rest_on(run: Result, shared_project: Project) -> None:
+    record = shared_project.record()
+    assert record["schema"] == "llmperf-record/1"
+    assert [verdict["status"] for verdict in record["verdicts"]] == ["PASS", "PASS", "FAIL"]
+    assert (record["profile"], record["candidates"], record["baseline"]) == ("test", ["distill"], "math")
+    assert [(one["row"], sum(one["outcomes"].values())) for one in record["answers"]] == [
+        ("distill", 400),
+        ("math", 400),
+    ]
+    assert [server["row"] for server in record["servers"]] == ["distill", "math"]
+    assert all("0.0.0" in server["engine"] for server in record["servers"]), "the version of the engine"
+    assert record["answers"][0]["items_sha256"] == record["answers"][1]["items_sha256"]
+
+
+def test_no_key_of_a_server_is_shown_or_kept(project: Project) -> None:
+    project.suite("""
+        def test_key(candidate, stream, tell):
+            tell()
+            assert stream(candidate, "1 + 1?").ok
+            assert 1 == 2
+    """)
+    result, _ = project.judged("--junitxml", "junit.xml", "-l")
+    [server] = json.loads((project.path / "servers.json").read_text())
+    assert result.lines("1 failed")
+    for text in (result.text, *((project.path / name).read_text() for name in ("junit.xml", "record.json"))):
+        assert server["key"] not in text

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pytest_llmperf.load.cache_check import CacheUse, parse
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import running
+from pytest_llmperf.load.truth_process import KnownTruth
 from pytest_llmperf.load.workload import Workload
+
+Truth = Callable[[TruthOptions], KnownTruth]
 
 VLLM_0_32 = """\
 # HELP vllm:prefix_cache_queries_total Prefix cache queries, in terms of number of queried tokens.
@@ -21,9 +25,9 @@ vllm:external_prefix_cache_hits_total{engine="0",model_name="m"} 77.0
 """
 
 
-def one_run(workload: Workload, options: TruthOptions | None = None) -> Run:
-    with running(options or TruthOptions(ttft_ms=2, gap_ms=1)) as known:
-        return run_closed_loop(known.server, workload, concurrency=2, requests=6)
+def one_run(truth: Truth, workload: Workload, options: TruthOptions | None = None) -> Run:
+    known = truth(options or TruthOptions(ttft_ms=2, gap_ms=1))
+    return run_closed_loop(known.server, workload, concurrency=2, requests=6)
 
 
 def test_vllms_counters_are_summed_over_its_engines() -> None:
@@ -37,28 +41,28 @@ def test_use_is_a_difference_and_a_restarted_server_begins_at_zero() -> None:
     assert CacheUse(0, 0).hit_share == 0
 
 
-def test_unique_prompts_find_a_cold_cache() -> None:
-    run = one_run(Workload(input_tokens=32, output_tokens=4))
+def test_unique_prompts_find_a_cold_cache(truth: Truth) -> None:
+    run = one_run(truth, Workload(input_tokens=32, output_tokens=4))
     assert run.cache == CacheUse(6 * 32, 0)
     assert run.problems == ()
 
 
-def test_equal_prompts_make_the_run_invalid() -> None:
-    run = one_run(Workload(input_tokens=32, output_tokens=4, unique=False))
+def test_equal_prompts_make_the_run_invalid(truth: Truth) -> None:
+    run = one_run(truth, Workload(input_tokens=32, output_tokens=4, unique=False))
     assert run.cache is not None
     assert run.cache.hit_share > 0.5
     assert any("warm prefix cache" in problem for problem in run.problems)
 
 
-def test_a_warm_cache_that_was_asked_for_is_no_problem() -> None:
-    run = one_run(Workload(input_tokens=32, output_tokens=4, unique=False, warm_cache=True))
+def test_a_warm_cache_that_was_asked_for_is_no_problem(truth: Truth) -> None:
+    run = one_run(truth, Workload(input_tokens=32, output_tokens=4, unique=False, warm_cache=True))
     assert run.cache is not None
     assert run.cache.warm
     assert run.problems == ()
 
 
-def test_hits_that_nobody_can_explain_make_the_run_invalid_too() -> None:
+def test_hits_that_nobody_can_explain_make_the_run_invalid_too(truth: Truth) -> None:
     run = one_run(
-        Workload(input_tokens=32, output_tokens=4), TruthOptions(ttft_ms=2, gap_ms=1, warm_share=0.3)
+        truth, Workload(input_tokens=32, output_tokens=4), TruthOptions(ttft_ms=2, gap_ms=1, warm_share=0.3)
     )
     assert any("warm prefix cache" in problem for problem in run.problems)

@@ -6,6 +6,7 @@ The known-truth server sets the trap, and its own record is the truth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import fmean
 
 import pytest
@@ -16,8 +17,10 @@ from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import ToldTruth, running
+from pytest_llmperf.load.truth_process import KnownTruth, ToldTruth
 from pytest_llmperf.load.workload import Workload
+
+Truth = Callable[[TruthOptions], KnownTruth]
 
 TTFT_MS, GAP_MS = 40.0, 5.0
 SHAPE = Workload(input_tokens=32, output_tokens=16)
@@ -26,13 +29,13 @@ SLACK_S = 0.03
 
 
 def measured(
-    options: TruthOptions, workload: Workload = SHAPE, requests: int = 6
+    truth: Truth, options: TruthOptions, workload: Workload = SHAPE, requests: int = 6
 ) -> tuple[Run, Metrics, ToldTruth]:
-    with running(options) as known:
-        run = run_closed_loop(
-            known.server, workload, concurrency=2, requests=requests, warmup=0, timeout_s=5, request_ids=True
-        )
-        told = known.truth()
+    known = truth(options)
+    run = run_closed_loop(
+        known.server, workload, concurrency=2, requests=requests, warmup=0, timeout_s=5, request_ids=True
+    )
+    told = known.truth()
     return run, of_run(run), told
 
 
@@ -59,8 +62,10 @@ def true_ttft_s(told: ToldTruth) -> float:
     ],
     ids=lambda options: " ".join(options.argv()[2:]),
 )
-def test_the_first_token_is_the_first_visible_one_in_every_dialect(options: TruthOptions) -> None:
-    run, metrics, told = measured(options)
+def test_the_first_token_is_the_first_visible_one_in_every_dialect(
+    truth: Truth, options: TruthOptions
+) -> None:
+    run, metrics, told = measured(truth, options)
     assert metrics.succeeded == 6, [trace.error for trace in run.traces]
     error_s = fmean(metrics.ttft_s) - true_ttft_s(told)
     assert -0.0001 <= error_s < SLACK_S
@@ -70,17 +75,17 @@ def test_the_first_token_is_the_first_visible_one_in_every_dialect(options: Trut
     assert metrics.output_tokens == 6 * 16
 
 
-def test_no_token_is_ever_seen_before_it_was_sent() -> None:
-    run, _, told = measured(trap(split_utf8=True))
-    truth = {request.request_id: request for request in told.requests}
+def test_no_token_is_ever_seen_before_it_was_sent(truth: Truth) -> None:
+    run, _, told = measured(truth, trap(split_utf8=True))
+    by_id = {request.request_id: request for request in told.requests}
     for trace in run.traces:
-        handed = truth[f"llmperf-{trace.index}"].tokens_s
+        handed = by_id[f"llmperf-{trace.index}"].tokens_s
         assert len(trace.arrivals) == len(handed)
         assert all(seen.time_s >= sent for seen, sent in zip(trace.arrivals, handed, strict=True))
 
 
-def test_several_tokens_a_chunk_are_spread_and_flagged() -> None:
-    _, metrics, _ = measured(trap(tokens_per_chunk=4))
+def test_several_tokens_a_chunk_are_spread_and_flagged(truth: Truth) -> None:
+    _, metrics, _ = measured(truth, trap(tokens_per_chunk=4))
     assert fmean(metrics.itl_s) == pytest.approx(GAP_MS / 1e3, rel=0.2)
     # Dividing by completion_tokens − 1 would give 12/15 of it: the first chunk's four tokens cost no time.
     assert fmean(metrics.tpot_s) == pytest.approx(GAP_MS / 1e3, rel=0.15)
@@ -89,28 +94,28 @@ def test_several_tokens_a_chunk_are_spread_and_flagged() -> None:
     assert len(metrics.itl_s) == 6 * 12
 
 
-def test_chunks_whose_tokens_are_not_counted_are_flagged_as_chunks() -> None:
+def test_chunks_whose_tokens_are_not_counted_are_flagged_as_chunks(truth: Truth) -> None:
     workload = Workload(input_tokens=32, output_tokens=16, usage_per_chunk=False)
-    _, metrics, _ = measured(trap(tokens_per_chunk=4), workload)
+    _, metrics, _ = measured(truth, trap(tokens_per_chunk=4), workload)
     assert metrics.itl_between_chunks
-    _, plain, _ = measured(trap(), workload)
+    _, plain, _ = measured(truth, trap(), workload)
     assert not plain.itl_between_chunks
 
 
-def test_a_freeze_in_every_stream_is_the_stall_and_the_tail() -> None:
-    _, metrics, _ = measured(trap(freeze_ms=300, freeze_at=8))
+def test_a_freeze_in_every_stream_is_the_stall_and_the_tail(truth: Truth) -> None:
+    _, metrics, _ = measured(truth, trap(freeze_ms=300, freeze_at=8))
     assert metrics.value("stall") == pytest.approx(0.305, abs=SLACK_S)
     assert metrics.value("itl_p50") == pytest.approx(GAP_MS / 1e3, rel=0.25)
     assert metrics.value("itl_p99") > 0.25
 
 
-def test_when_all_fail_nothing_was_measured() -> None:
+def test_when_all_fail_nothing_was_measured(truth: Truth) -> None:
     with pytest.raises(NotMeasured, match=r"none of 6 requests succeeded.*HTTP 500"):
-        measured(trap(http_500_share=1))
+        measured(truth, trap(http_500_share=1))
 
 
-def test_when_half_fail_the_run_is_invalid_and_says_why() -> None:
-    run, metrics, _ = measured(trap(http_500_share=0.5))
+def test_when_half_fail_the_run_is_invalid_and_says_why(truth: Truth) -> None:
+    run, metrics, _ = measured(truth, trap(http_500_share=0.5))
     assert dict(metrics.errors) == {"http_error": 3}
     assert metrics.error_share == 0.5
     assert any("3 of 6 requests failed" in problem and "HTTP 500" in problem for problem in run.problems)
@@ -124,45 +129,47 @@ def test_when_half_fail_the_run_is_invalid_and_says_why() -> None:
         (trap(no_done=True, no_finish_reason=True), Outcome.CUT),
     ],
 )
-def test_an_answer_that_broke_off_is_a_counted_error(options: TruthOptions, outcome: Outcome) -> None:
-    with running(options) as known:
-        run = run_closed_loop(known.server, SHAPE, concurrency=2, requests=2, warmup=0)
+def test_an_answer_that_broke_off_is_a_counted_error(
+    truth: Truth, options: TruthOptions, outcome: Outcome
+) -> None:
+    known = truth(options)
+    run = run_closed_loop(known.server, SHAPE, concurrency=2, requests=2, warmup=0)
     assert [trace.outcome for trace in run.traces] == [outcome] * 2
     assert run.problems
 
 
-def test_a_request_that_hangs_is_a_time_out_and_the_others_are_measured() -> None:
-    with running(trap(hang_share=0.5)) as known:
-        run = run_closed_loop(known.server, SHAPE, concurrency=2, requests=4, warmup=0, timeout_s=0.5)
+def test_a_request_that_hangs_is_a_time_out_and_the_others_are_measured(truth: Truth) -> None:
+    known = truth(trap(hang_share=0.5))
+    run = run_closed_loop(known.server, SHAPE, concurrency=2, requests=4, warmup=0, timeout_s=0.5)
     assert sorted(trace.outcome.value for trace in run.traces) == ["ok", "ok", "timeout", "timeout"]
 
 
-def test_without_usage_token_metrics_are_not_measured_and_ttft_is() -> None:
-    _, metrics, _ = measured(trap(no_usage=True))
+def test_without_usage_token_metrics_are_not_measured_and_ttft_is(truth: Truth) -> None:
+    _, metrics, _ = measured(truth, trap(no_usage=True))
     assert metrics.value("ttft") > TTFT_MS / 1e3
     for name in ("throughput", "tpot", "itl", "itl_p95"):
         with pytest.raises(NotMeasured, match="usage"):
             metrics.value(name)
 
 
-def test_an_early_end_of_text_counts_its_own_tokens() -> None:
+def test_an_early_end_of_text_counts_its_own_tokens(truth: Truth) -> None:
     workload = Workload(input_tokens=32, output_tokens=16, fixed_output=False)
-    run, metrics, _ = measured(trap(eos_after=5), workload)
+    run, metrics, _ = measured(truth, trap(eos_after=5), workload)
     assert metrics.output_tokens == 6 * 5
     assert {trace.finish_reason for trace in run.traces} == {"stop"}
 
 
-def test_queueing_shows_in_ttft_and_not_in_itl() -> None:
-    _, metrics, _ = measured(trap(slots=1))
+def test_queueing_shows_in_ttft_and_not_in_itl(truth: Truth) -> None:
+    _, metrics, _ = measured(truth, trap(slots=1))
     service_s = (TTFT_MS + 15 * GAP_MS) / 1e3
     # Two workers share one slot: every request but the first waits for nearly a whole service time.
     assert metrics.value("ttft") == pytest.approx(TTFT_MS / 1e3 + service_s, rel=0.3)
     assert metrics.value("itl") == pytest.approx(GAP_MS / 1e3, rel=0.25)
 
 
-def test_time_to_the_first_answer_token_is_after_the_thinking() -> None:
-    _, tags, _ = measured(trap(think_tokens=8))
+def test_time_to_the_first_answer_token_is_after_the_thinking(truth: Truth) -> None:
+    _, tags, _ = measured(truth, trap(think_tokens=8))
     assert tags.value("ttft") < TTFT_MS / 1e3 + SLACK_S
     assert tags.value("ttfat") == pytest.approx((TTFT_MS + 8 * GAP_MS) / 1e3, abs=SLACK_S)
-    _, apart, _ = measured(trap(reasoning_field="reasoning", reasoning_tokens=8))
+    _, apart, _ = measured(truth, trap(reasoning_field="reasoning", reasoning_tokens=8))
     assert apart.value("ttfat") == pytest.approx((TTFT_MS + 8 * GAP_MS) / 1e3, abs=SLACK_S)

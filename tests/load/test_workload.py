@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.load import workload as workloads
 from pytest_llmperf.load.truth_connection import prompt_tokens
 from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth, running
+from pytest_llmperf.load.truth_process import KnownTruth
 from pytest_llmperf.load.workload import Prompts, Workload, prepare
+
+Truth = Callable[[TruthOptions], KnownTruth]
 
 
 def prepared(known: KnownTruth, workload: Workload, count: int, **more: Any) -> Prompts:
@@ -30,29 +33,29 @@ def text_of(body: dict[str, Any]) -> str:
     return str(body["messages"][0]["content"]) if "messages" in body else str(body["prompt"])
 
 
-def test_prompts_have_exactly_the_asked_length_and_no_two_begin_alike() -> None:
-    with running(TruthOptions()) as known:
-        for workload in (Workload(input_tokens=64), Workload(input_tokens=200, chat=False)):
-            prompts = prepared(known, workload, 20)
-            assert prompts.exact
-            assert {prompt_tokens(body) for body in prompts.bodies} == {workload.input_tokens}
-            assert len({text_of(body)[:12] for body in prompts.bodies}) == 20
+def test_prompts_have_exactly_the_asked_length_and_no_two_begin_alike(truth: Truth) -> None:
+    known = truth(TruthOptions())
+    for workload in (Workload(input_tokens=64), Workload(input_tokens=200, chat=False)):
+        prompts = prepared(known, workload, 20)
+        assert prompts.exact
+        assert {prompt_tokens(body) for body in prompts.bodies} == {workload.input_tokens}
+        assert len({text_of(body)[:12] for body in prompts.bodies}) == 20
 
 
-def test_the_words_are_seeded_and_the_numbers_are_not() -> None:
-    with running(TruthOptions()) as known:
-        first, second = (prepared(known, Workload(seed=3), 2) for _ in range(2))
-        same, again = (prepared(known, Workload(seed=3), 2, nonce="n") for _ in range(2))
-        other = prepared(known, Workload(seed=4), 2, nonce="n")
+def test_the_words_are_seeded_and_the_numbers_are_not(truth: Truth) -> None:
+    known = truth(TruthOptions())
+    first, second = (prepared(known, Workload(seed=3), 2) for _ in range(2))
+    same, again = (prepared(known, Workload(seed=3), 2, nonce="n") for _ in range(2))
+    other = prepared(known, Workload(seed=4), 2, nonce="n")
     assert text_of(first.bodies[1])[12:] == text_of(second.bodies[1])[12:]
     assert text_of(first.bodies[1])[:12] != text_of(second.bodies[1])[:12]
     assert same == again
     assert text_of(same.bodies[0])[12:] != text_of(other.bodies[0])[12:]
 
 
-def test_a_prompt_shorter_than_the_template_is_as_short_as_it_can_be_and_says_so() -> None:
-    with running(TruthOptions()) as known:
-        prompts = prepared(known, Workload(input_tokens=4), 2)
+def test_a_prompt_shorter_than_the_template_is_as_short_as_it_can_be_and_says_so(truth: Truth) -> None:
+    known = truth(TruthOptions())
+    prompts = prepared(known, Workload(input_tokens=4), 2)
     assert not prompts.exact
     assert "4 were asked for" in prompts.note
 
@@ -86,10 +89,10 @@ def test_a_server_without_tokenize_gets_an_estimate_that_is_called_one(
     assert len(prompts.bodies) == 3
 
 
-def test_the_output_length_is_fixed_or_natural() -> None:
-    with running(TruthOptions()) as known:
-        fixed = prepared(known, Workload(output_tokens=9), 1).bodies[0]
-        natural = prepared(known, Workload(output_tokens=9, fixed_output=False), 1).bodies[0]
+def test_the_output_length_is_fixed_or_natural(truth: Truth) -> None:
+    known = truth(TruthOptions())
+    fixed = prepared(known, Workload(output_tokens=9), 1).bodies[0]
+    natural = prepared(known, Workload(output_tokens=9, fixed_output=False), 1).bodies[0]
     assert (fixed["max_tokens"], fixed["min_tokens"], fixed["ignore_eos"]) == (9, 9, True)
     assert natural["max_tokens"] == 9
     assert "ignore_eos" not in natural

@@ -89,7 +89,7 @@ def test_a_frozen_api_process_does_not_survive_a_killed_run(either: Scenario) ->
 
 def test_an_engine_that_dies_during_a_request_is_named_and_leaves_nothing(either: Scenario) -> None:
     project = either.project
-    project.catalog(distill={"TPOT_S": 0.05})
+    project.catalog({"distill": {"TPOT_S": 0.05}})
     project.suite(ASK_LONG)
     running = project.start()
     [server] = either.told(running)

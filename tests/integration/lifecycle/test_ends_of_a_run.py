@@ -96,7 +96,7 @@ def test_a_frozen_server_ends_with_its_run(scenario: Scenario) -> None:
 
 def test_a_run_killed_while_its_server_starts_leaves_nothing(scenario: Scenario) -> None:
     project = scenario.project
-    project.catalog(distill={"START_S": 60, "IGNORE_TERM": 1})
+    project.catalog({"distill": {"START_S": 60, "IGNORE_TERM": 1}})
     project.suite(HALT)
     running = project.start()
     scenario.eventually(
@@ -128,31 +128,24 @@ def test_three_workers_share_one_server(scenario: Scenario) -> None:
 def test_a_crashed_worker_leaves_nothing_and_costs_no_second_start(scenario: Scenario) -> None:
     project = scenario.project
     project.suite("""
-        import os, time
+        import os, pytest, time
         from pathlib import Path
-        def wait_for(name):
-            deadline = time.monotonic() + 30
-            while not Path(name).exists():
-                assert time.monotonic() < deadline
+        @pytest.mark.parametrize("number", range(8))
+        def test_ask(candidate, stream, number):
+            assert stream(candidate, "1 + 1?").ok
+            Path("worker-" + os.environ["PYTEST_XDIST_WORKER"]).touch()
+            # The first crashes when the other worker has asked; that one waits for the first one's replacement.
+            others, deadline = {0: 2, 1: 1}.get(number, 3), time.monotonic() + 30
+            while len(list(Path().glob("worker-*"))) < others:
+                assert time.monotonic() < deadline, "the other workers did not come"
                 time.sleep(0.02)
-        def test_crashes(candidate, stream):
-            assert stream(candidate, "1 + 1?").ok
-            wait_for("other")
-            os._exit(7)
-        def test_other(candidate, stream):
-            assert stream(candidate, "1 + 1?").ok
-            Path("other").touch()
-        def test_later(candidate, stream):
-            wait_for("other")
-            assert stream(candidate, "1 + 1?").ok
-        def test_latest(candidate, stream):
-            wait_for("other")
-            assert stream(candidate, "1 + 1?").ok
+            if number == 0:
+                os._exit(7)
     """)
     result = project.run_with_workers(2)
     assert result.code == 1, result.text
-    assert result.lines("crashed while running", "test_crashes")
-    assert result.lines("1 failed, 3 passed")
+    assert result.lines("crashed while running", "test_ask")
+    assert result.lines("1 failed, 7 passed")
     assert project.starts == ["distill"]
     scenario.note("-n 2, one worker crashes", result, project.ending(result.ended))
 

@@ -1,0 +1,215 @@
+"""Two servers in interleaved rounds, on a machine that drifts, hiccups and remembers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.characteristics.table import (
+    FAIL,
+    INCONCLUSIVE,
+    OURS,
+    PASS,
+    Decisions,
+    Inputs,
+    Row,
+    Setting,
+    Table,
+    at_least,
+    at_most,
+    decisions,
+    row,
+)
+from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
+from pytest_llmperf.gates.ratio_within import ratio_within
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.stats import hodges_lehmann
+
+ROUNDS, REQUESTS = 20, 10
+CHECKED = 8
+_STATUS = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What disturbs a measurement; all as shares of the true value."""
+
+    name: str
+    drift: float = 0.08
+    """Linear, over the whole run."""
+    heavy: float = 0.03
+    """Share of requests with a hiccup, exponential with mean 0.7."""
+    noise: float = 0.05
+    """From request to request."""
+    memory: float = 0.0
+    """Standard deviation of what one slot passes to the next (correlation 0.6)."""
+    slot: float = 0.0
+    """From slot to slot, independent."""
+
+
+def speed(inputs: Inputs) -> Table:
+    """A/A: the same server on both sides, and the same at the budget."""
+    machines = (
+        Machine("drift 8 %, heavy tail"),
+        Machine("the same, and 3 % that lasts for a while", memory=0.03),
+        Machine(
+            "hardly anything but 3 % that lasts for a while", drift=0.0, heavy=0.0, noise=0.01, memory=0.03
+        ),
+    )
+    rows: list[Row] = []
+    for machine in machines:
+        for ratio in (1.0, 1.05):
+            settings: dict[str, Setting] = {"machine": machine.name, "ratio": ratio}
+            abba = _slots(inputs, machine)
+            rows.append(row(settings, OURS, _ours(_paired(abba, ratio, _alternating(abba)), 1.05)))
+            coin = inputs.rng.random((inputs.runs, ROUNDS)) < 0.5
+            rows.append(row(settings, f"{OURS}, order by coin", _ours(_paired(abba, ratio, coin), 1.05)))
+            rows += [row(settings, rule, said) for rule, said in _others(abba, ratio).items()]
+    named = [one for one in rows if one.settings["machine"] == machines[0].name and one.rule == OURS]
+    level, budget = ([one for one in named if one.settings["ratio"] == ratio] for ratio in (1.0, 1.05))
+    question = "A/A speed, budget 1.05, drift 8 %, heavy tail, 20 rounds: "
+    return Table(
+        "speed",
+        "The same server twice, budget 1.05",
+        "20 rounds of 10 requests a side, the median of each. At the ratio 1.05 each error is promised to be at most "
+        "5 %. Where most of the noise outlasts a round, neighbouring rounds of the order ABBA resemble each other and "
+        "the promise is exceeded a little; an order drawn by a coin keeps it whatever the noise.",
+        rows,
+        [
+            at_most(question + "at the boundary", budget, FAIL, 0.05, "FAIL", noise=True),
+            at_most(question + "at ratio 1", level, FAIL, 0.005, "FAIL"),
+            at_least(question + "at ratio 1", level, PASS, 0.95, "PASS"),
+        ],
+    )
+
+
+def slowdown(inputs: Inputs) -> Table:
+    """Slower by some per cent, against a tight budget."""
+    machine = Machine("3 % round noise a side", drift=0.0, heavy=0.0, noise=0.0, slot=0.03)
+    rows: list[Row] = []
+    for rounds in (10, 20, 40):
+        for ratio in (1.0, 1.02, 1.05, 1.08):
+            settings: dict[str, Setting] = {"rounds": rounds, "ratio": ratio}
+            slots = _slots(inputs, machine, rounds=rounds)
+            rows.append(row(settings, OURS, _ours(_paired(slots, ratio, _alternating(slots)), 1.02)))
+            rows += [row(settings, rule, said) for rule, said in _others(slots, ratio, 0.02).items()]
+    cells = {one.settings["ratio"]: one for one in rows if one.rule == OURS and one.settings["rounds"] == 20}
+    question = "TPOT against a budget of 1.02, 20 rounds, 3 % round noise on each side: "
+    return Table(
+        "slowdown",
+        "Slower, against a budget of 1.02",
+        "With 3 % noise in each round of each side.",
+        rows,
+        [
+            at_most(question + "+5 %", [cells[1.05]], PASS, 0.01, "PASS"),
+            at_least(question + "+8 %", [cells[1.08]], FAIL, 0.95, "FAIL"),
+        ],
+    )
+
+
+def starts(inputs: Inputs) -> Table:
+    """Starts of one model that differ: one start of many rounds, or several starts."""
+    rows: list[Row] = []
+    wide, narrow = 0.03, 0.03 * math.sqrt(2.0)
+    for k in (1, 3, 5, 10):
+        for ratio in (1.0, 1.10):
+            effect = wide * math.sqrt(2.0) * inputs.rng.standard_normal((inputs.runs, k, 1))
+            logs = math.log(ratio) + effect + narrow * inputs.rng.standard_normal((inputs.runs, k, 10))
+            settings: dict[str, Setting] = {"starts a side": k, "ratio": ratio}
+            rows.append(row(settings, "rounds as the sample", _ours(logs.reshape(inputs.runs, -1), 1.10)))
+            if k >= 3:
+                said = [
+                    _STATUS[ratio_over_starts("tpot", [[(v, 1.0) for v in one] for one in run], 1.10).status]
+                    for run in np.exp(logs).tolist()
+                ]
+                rows.append(row(settings, OURS, np.array(said, dtype=np.int8)))
+    mine = [one for one in rows if one.rule == OURS and one.settings["ratio"] == 1.10]
+    question = "starts that differ by 3 %, truth on the budget"
+    return Table(
+        "starts",
+        "Starts that differ by 3 %, budget 1.10",
+        "Ten rounds a start with 3 % noise a side. Rounds say whether these two processes differ, starts whether the "
+        "models do.",
+        rows,
+        [
+            at_most(question, mine, word, 0.05, name, noise=True)
+            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
+        ],
+    )
+
+
+def _slots(inputs: Inputs, machine: Machine, rounds: int = ROUNDS) -> NDArray[np.float64]:
+    """(runs, slots, requests) of log values of a server with the ratio 1, slots in the order of time."""
+    rng, shape = inputs.rng, (inputs.runs, 2 * rounds)
+    level = np.broadcast_to(machine.drift * np.linspace(0.0, 1.0, shape[1]), shape)
+    if machine.memory:
+        state, last = rng.standard_normal(shape), rng.standard_normal(inputs.runs)
+        for slot in range(shape[1]):
+            last = 0.6 * last + 0.8 * state[:, slot]
+            state[:, slot] = last
+        level = level + machine.memory * state
+    if machine.slot:
+        level = level + machine.slot * rng.standard_normal(shape)
+    requests = REQUESTS if machine.noise else 1
+    values = np.repeat(level[:, :, None], requests, axis=2)
+    if machine.noise:
+        values += machine.noise * rng.standard_normal(values.shape)
+    if machine.heavy:
+        values += (rng.random(values.shape) < machine.heavy) * rng.exponential(0.7, values.shape)
+    return values
+
+
+def _alternating(slots: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.broadcast_to(np.arange(slots.shape[1] // 2) % 2 == 1, (slots.shape[0], slots.shape[1] // 2))
+
+
+def _paired(slots: NDArray[np.float64], ratio: float, swapped: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(runs, rounds) of log ratios; where ``swapped`` the baseline went first."""
+    medians = np.median(slots, axis=2).reshape(slots.shape[0], -1, 2)
+    return np.where(swapped, -1.0, 1.0) * (medians[:, :, 0] - medians[:, :, 1]) + math.log(ratio)
+
+
+def _ours(logs: NDArray[np.float64], budget: float) -> Decisions:
+    """The gate's decision on (runs, rounds) of log ratios; some runs are put to the gate itself."""
+    rounds, bound = logs.shape[1], math.log(budget)
+    rank = hodges_lehmann.critical_rank(rounds, 0.95)
+    first, second = np.triu_indices(rounds)
+    low, high = np.empty(len(logs)), np.empty(len(logs))
+    for part in range(0, len(logs), 500):
+        walsh = np.sort((logs[part : part + 500, first] + logs[part : part + 500, second]) / 2.0, axis=1)
+        low[part : part + 500], high[part : part + 500] = walsh[:, rank - 1], walsh[:, -rank]
+    result = decisions(high <= bound, low > bound)
+    for index in range(min(CHECKED, len(logs))):
+        verdict = ratio_within("tpot", [(math.exp(value), 1.0) for value in logs[index]], budget)
+        if _STATUS[verdict.status] != result[index]:
+            raise AssertionError(f"the gate says {verdict.status}, not {result[index]}")
+    return result
+
+
+def _others(slots: NDArray[np.float64], ratio: float, more: float = 0.05) -> dict[str, Decisions]:
+    """A stored baseline run and then the candidate's, as pytest-benchmark compares; and the same interleaved."""
+    values = np.exp(slots)
+    half = slots.shape[1] // 2
+    before, after = (
+        values[:, :half].reshape(len(values), -1),
+        ratio * values[:, half:].reshape(len(values), -1),
+    )
+    swapped = _alternating(slots)[:, :, None, None]
+    rounds = values.reshape(len(values), half, 2, -1)
+    turned = np.where(swapped, rounds[:, :, ::-1], rounds)
+    a, b = ratio * turned[:, :, 0].reshape(len(values), -1), turned[:, :, 1].reshape(len(values), -1)
+    name = f"pytest-benchmark (mean:{100 * more:g}%)"
+    limit = 1.0 + more
+    return {
+        name: decisions(after.mean(axis=1) <= limit * before.mean(axis=1)),
+        f"{name}, interleaved": decisions(a.mean(axis=1) <= limit * b.mean(axis=1)),
+        "Welch's t, one after the other": decisions(_welch(after, before) < 1.645),
+    }
+
+
+def _welch(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    error = np.sqrt(a.var(axis=1, ddof=1) / a.shape[1] + b.var(axis=1, ddof=1) / b.shape[1])
+    return np.asarray((a.mean(axis=1) - b.mean(axis=1)) / error, dtype=np.float64)

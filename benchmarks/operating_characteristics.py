@@ -1,0 +1,131 @@
+"""How often every gate errs, and how often the rules of other tools do: simulated with fixed seeds, published in docs/.
+
+    python -m benchmarks.operating_characteristics                 everything, some minutes on two cores
+    python -m benchmarks.operating_characteristics --only early    one table, printed and not stored
+
+Writes ``benchmarks/operating_characteristics.json`` and ``docs/statistics-tables.md``. Real paired answers are read
+from ``../shared/data/gsm8k/example_model_solutions.jsonl`` (openai/grade-school-math); without the file their rows
+are left out, and that is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.characteristics import (
+    early_tables,
+    pages,
+    paired_tables,
+    share_tables,
+    speed_tables,
+    tail_tables,
+)
+from benchmarks.characteristics.table import Inputs, Maker, Row, Table, Target
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "operating_characteristics.json"
+PAGE = ROOT / "docs" / "statistics-tables.md"
+OUTCOMES = Path("../shared/data/gsm8k/example_model_solutions.jsonl")
+SEED, RUNS = 20261123, 4000
+MAKERS: Mapping[str, Maker] = {
+    "equal": paired_tables.equal,
+    "planned": paired_tables.planned,
+    "boundary": paired_tables.boundary,
+    "loss": paired_tables.loss,
+    "early": early_tables.early,
+    "floors": share_tables.floors,
+    "sampled": share_tables.sampled,
+    "speed": speed_tables.speed,
+    "slowdown": speed_tables.slowdown,
+    "starts": speed_tables.starts,
+    "tails": tail_tables.tails,
+    "grouped": tail_tables.grouped,
+}
+COUNTS_ONLY = {"equal": 5, "planned": 5, "boundary": 5, "loss": 5, "floors": 5, "slowdown": 2}
+"""Cells that cost little get as many times the runs."""
+
+
+def make(name: str, runs: int, seed: int, outcomes: Path | None) -> tuple[Table, float]:
+    """One table, and the seconds it took. Its random numbers depend on its name and the seed alone."""
+    began = time.monotonic()
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return MAKERS[name](Inputs(runs * COUNTS_ONLY.get(name, 1), rng, outcomes)), time.monotonic() - began
+
+
+def stored(tables: Sequence[Table], facts: Mapping[str, str]) -> dict[str, Any]:
+    """What goes into the result file."""
+    return {"facts": dict(facts), "tables": [asdict(table) for table in tables]}
+
+
+def restored(result: Mapping[str, Any]) -> tuple[list[Table], dict[str, str]]:
+    """Tables and facts from the result file."""
+    tables = [
+        Table(
+            one["name"],
+            one["title"],
+            one["says"],
+            [Row(**entry) for entry in one["rows"]],
+            [Target(**target) for target in one["targets"]],
+        )
+        for one in result["tables"]
+    ]
+    return tables, dict(result["facts"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make, print and store; 1 when a figure was missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=RUNS, help="simulated runs a cell, at least")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument(
+        "--only", choices=sorted(MAKERS), action="append", help="print these tables, store nothing"
+    )
+    chosen = parser.parse_args(arguments)
+    outcomes = (ROOT / OUTCOMES).resolve()
+    real = outcomes if outcomes.is_file() else None
+    if real is None:
+        print(f"no {OUTCOMES}: the rows of real outcomes are left out", file=sys.stderr)
+    names = chosen.only or list(MAKERS)
+    began = time.monotonic()
+    with ProcessPoolExecutor(chosen.jobs) as pool:
+        futures = {name: pool.submit(make, name, chosen.runs, chosen.seed, real) for name in names}
+        tables = []
+        for name, future in futures.items():
+            table, seconds = future.result()
+            print(f"{name}: {seconds:.0f} s", file=sys.stderr)
+            tables.append(table)
+    facts = {
+        "command": "`python -m benchmarks.operating_characteristics`",
+        "date": datetime.now(UTC).date().isoformat(),
+        "Python": f"{platform.python_version()}, numpy {np.__version__}",
+        "seed": f"{chosen.seed} and the table's name; {chosen.runs} runs a cell or more",
+        "took": f"{(time.monotonic() - began) / 60:.1f} minutes with {chosen.jobs} processes",
+        "real outcomes": f"`{OUTCOMES}`" if real else "left out, the file is missing",
+    }
+    if chosen.only:
+        print(pages.page(tables, facts))
+    else:
+        RESULT.write_text(
+            json.dumps(stored(tables, facts), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        PAGE.write_text(pages.page(tables, facts), encoding="utf-8")
+        print(pages.targets(tables))
+    return 0 if all(target.reached for table in tables for target in table.targets) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Whether a dead server stands behind a failure: then that is what the test has to say."""
+
+from __future__ import annotations
+
+from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.errors import ServerDied
+from pytest_llmperf.measure.served import Served
+
+# vLLM's API process ends some seconds after its engine, and answers with errors until then.
+NEWS_S = 3.0
+
+
+def may_be_a_death(outcome: Outcome, error: str) -> bool:
+    """Whether a request ended in a way that a dying server explains; a refused one (HTTP 4xx) does not."""
+    if outcome is Outcome.HTTP_ERROR:
+        return not error.startswith("HTTP 4")
+    return outcome in (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR)
+
+
+def death_of(*served: Served) -> ServerDied | None:
+    """The first death among these servers, waited for up to three seconds each; None if all of them live."""
+    for one in served:
+        if death := one.death(wait_s=0.1):
+            return death
+    return next(
+        (death for one in served if not one.is_healthy() and (death := one.death(wait_s=NEWS_S))), None
+    )
+
+
+def raise_if_dead(served: Served) -> None:
+    """Raise :class:`ServerDied` if the server has died since it was last used, or does so now."""
+    if death := death_of(served):
+        raise death

@@ -1,0 +1,125 @@
+"""One start of the engine, as the keeper makes it: port, key, process, log, and the wait until it is ready.
+
+Standard library only, because the keeper imports it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.serving import ports, processes
+from pytest_llmperf.serving.engine_process import EngineProcess, Exit, child_environment
+from pytest_llmperf.serving.readiness import Door, Stopped, Unready, wait_until_ready
+from pytest_llmperf.serving.state import MARK
+
+API_KEY_VARIABLE = "VLLM_API_KEY"
+_ADDRESS_IN_USE = b"Address already in use"
+
+
+@dataclass
+class Attempt:
+    """One start of the engine and what is known of it."""
+
+    spec: Mapping[str, Any]
+    engine: EngineProcess
+    port: ports.PortLock
+    door: Door
+    log: Path
+    log_offset: int
+    oom_kills: int
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def begin(
+        cls, spec: Mapping[str, Any], log: Path, *, mark: str, title: str, avoid: Collection[int]
+    ) -> Attempt:
+        """Start the engine on a port of its own; raises `ports.NoFreePort`."""
+        port = ports.claim(spec["port"]) if spec["port"] else ports.reserve(avoid=avoid)
+        api_key = secrets.token_urlsafe(24)
+        argv = [argument.replace("{port}", str(port.port)) for argument in spec["argv"]]
+        environment = child_environment(os.environ, spec["environment"], spec["unset"], argv[0])
+        environment |= {API_KEY_VARIABLE: api_key, MARK: mark}
+        offset = _write_title(log, f"{title} on port {port.port}")
+        return cls(
+            spec=spec,
+            engine=EngineProcess(argv, environment, log),
+            port=port,
+            door=Door(ports.HOST, port.port, spec["served_model"], api_key),
+            log=log,
+            log_offset=offset,
+            oom_kills=processes.oom_kills(),
+        )
+
+    def watch(self, deadline: float, put: Callable[[dict[str, Any]], None]) -> None:
+        """Ask for readiness in a thread of its own, because HTTP blocks; ``put`` gets what it finds out."""
+        threading.Thread(target=self._wait_until_ready, args=(deadline, put), daemon=True).start()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the process was started, seconds."""
+        return time.monotonic() - self.engine.started
+
+    @property
+    def port_was_taken(self) -> bool:
+        """By what the engine's log says."""
+        with self.log.open("rb") as log:
+            log.seek(self.log_offset)
+            return _ADDRESS_IN_USE in log.read()
+
+    def ending(self, ended: Exit | None) -> dict[str, Any]:
+        """Fields of a message that tells how it ended; ``ended`` is None when it was still running."""
+        return {
+            "exit_code": ended.code if ended else None,
+            "signal": ended.signal if ended else None,
+            "oom": processes.oom_kills() > self.oom_kills,
+            "log_offset": self.log_offset,
+            "elapsed_s": self.elapsed_s,
+            "port": self.door.port,
+        }
+
+    def server(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of a `Server`, after the message that it is ready."""
+        return {
+            "row": self.spec["row"],
+            "model": self.spec["served_model"],
+            "base_url": f"http://{self.door.host}:{self.door.port}",
+            "api_key": self.door.api_key,
+            "log": str(self.log),
+            "root_pid": self.engine.pid,
+            "ready_s": message["ready_s"],
+            "engine": f"{self.spec['engine']} {message['version']}".strip(),
+            "keeper_pid": os.getpid(),
+            "state_dir": str(self.log.parent),
+        }
+
+    def _wait_until_ready(self, deadline: float, put: Callable[[dict[str, Any]], None]) -> None:
+        try:
+            version = wait_until_ready(
+                self.door,
+                warm_concurrency=self.spec["warm_concurrency"],
+                deadline=deadline,
+                is_ours=lambda: processes.listens_on(self.door.port, self.engine.pid),
+                stop=self.stop,
+                progress=lambda step: put({"event": "progress", "phase": step}),
+            )
+            put({"event": "ready", "version": version, "ready_s": self.elapsed_s})
+        except (Stopped, TimeoutError):
+            pass  # the keeper watches the deadline itself: this thread may hang in a request
+        except Unready as error:
+            put({"event": "unready", "detail": str(error)})
+        except Exception as error:
+            put({"event": "unready", "detail": f"waiting for the server failed: {error!r}"})
+
+
+def _write_title(log: Path, title: str) -> int:
+    """Separate this start from an earlier one; returns where in the file its own lines begin."""
+    with log.open("ab") as file:
+        file.write(f"=== pytest-llmperf: {title}, {time.strftime('%Y-%m-%d %H:%M:%S')} ===\n".encode())
+        return file.tell()
