@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.characteristics import (
+    budget_tables,
     early_tables,
     pages,
     paired_tables,
@@ -53,8 +54,9 @@ MAKERS: Mapping[str, Maker] = {
     "starts": speed_tables.starts,
     "tails": tail_tables.tails,
     "grouped": tail_tables.grouped,
+    "budgets": budget_tables.budgets,
 }
-COUNTS_ONLY = {"equal": 5, "planned": 5, "boundary": 5, "loss": 5, "floors": 5, "slowdown": 2}
+COUNTS_ONLY = {"equal": 3, "planned": 2, "boundary": 5, "loss": 5, "floors": 5, "slowdown": 2}
 """Cells that cost little get as many times the runs."""
 
 

@@ -105,7 +105,28 @@ class Run:
         """Give back every lease; the machine is clean when this returns."""
         self.complaints += self.measurements.close()
         if self._owns_state:
+            self._keep_logs()
             shutil.rmtree(self.state_root, ignore_errors=True)
+
+    def _kept_log(self, log: Path) -> Path:
+        """Where a server's log can be read after the run: in pytest's cache, until the next run."""
+        cache: pytest.Cache | None = getattr(self.config, "cache", None)
+        return log if cache is None else cache.mkdir("llmperf-logs") / f"{log.parent.name}.log"
+
+    def _keep_logs(self) -> None:
+        logs = sorted(self.state_root.glob("*/server.log"))
+        for old in {self._kept_log(log).parent for log in logs if self._kept_log(log) != log}:
+            for file in old.glob("*.log"):
+                file.unlink()
+        for log in logs:
+            if (kept := self._kept_log(log)) != log:
+                shutil.copyfile(log, kept)
+
+    def _as_kept(self, text: str) -> str:
+        """``text`` with the logs' places as they will be after the run."""
+        for log in self.state_root.glob("*/server.log"):
+            text = text.replace(str(log), str(self._kept_log(log)))
+        return text
 
     def expect(self, items: list[pytest.Item]) -> None:
         """Called once with the collected tests that use a model, when every conftest.py has been read."""
@@ -159,7 +180,7 @@ class Run:
             return
         error = call.excinfo.value
         if isinstance(error, GateError | LlmperfError):
-            report.longrepr = str(error)
+            report.longrepr = self._as_kept(str(error))
         if isinstance(error, LlmperfError):
             self._not_measured(item, report, str(error).splitlines()[0])
         # A gate that the data decided says it all with its numbers; the log would only hide them.

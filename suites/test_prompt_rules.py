@@ -63,7 +63,7 @@ def test_no_answer_runs_in_circles(candidate, answers, budget):
 
 @pytest.mark.parametrize("temperature", [0.5, 0.7])
 def test_any_recommended_temperature_does(candidate, accuracy, rules, budget, temperature):
-    assert accuracy(candidate, rules.at_temperature(temperature)) >= budget.accuracy.floor
+    assert accuracy(candidate, rules.at_temperature(temperature)) >= budget.rules.temperature_floor
 
 
 # What leaves them

@@ -153,7 +153,7 @@ def test_every_shipped_profile_has_what_its_suites_ask_for() -> None:
         "memory": ["weights", "peak", "ratio"],
         "accuracy": ["floor", "margin"],
         "quality": ["summary", "unfinished", "margin"],
-        "rules": ["boxed", "thinking_skipped", "unfinished", "loops", "temperature_margin"],
+        "rules": ["boxed", "thinking_skipped", "unfinished", "loops", "temperature_floor"],
     }
     classes = [("embedded", "CPU"), *(("gpu", device) for device in DEVICES if device != "CPU")]
     for profile, device in classes:

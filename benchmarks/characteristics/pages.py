@@ -6,17 +6,23 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.characteristics.table import FAIL, INCONCLUSIVE, OURS, PASS, Row, Setting, Table
 
+WRITTEN_BY = """\
+Written by `benchmarks/operating_characteristics.py`; do not edit. What the methods are and why:
+[statistics.md](statistics.md)."""
+READING = """\
+PASS, FAIL and INCONCLUSIVE (INC.) are per cent of the simulated runs. The other tools know no INCONCLUSIVE: what
+does not fail passes. Where an error of 5 % is promised exactly at a bound, the worst of many cells is compared with
+5 % plus three Monte-Carlo errors."""
+
 
 def page(tables: Sequence[Table], facts: dict[str, str]) -> str:
     """The whole page: how it was made, what was to be reached, every table."""
     made = "\n".join(f"* {name}: {value}" for name, value in facts.items())
     parts = [
         "# Error rates of the gates, measured",
-        "Written by `benchmarks/operating_characteristics.py`; do not edit. What the methods are and why: "
-        "[statistics.md](statistics.md).",
+        WRITTEN_BY,
         made,
-        "PASS, FAIL and INCONCLUSIVE (INC.) are per cent of the simulated runs. The other tools know no INCONCLUSIVE: "
-        "what does not fail passes.",
+        READING,
         "## What was to be reached",
         targets(tables),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,7 +45,8 @@ def floors(inputs: Inputs) -> Table:
     return Table(
         "floors",
         "A share against a floor",
-        f"Over every n from 50 to 1319 and floors of 0.50 to 0.95, by enumeration: {_worst_sizes()}",
+        "Over every n from 50 to 1319 and floors of 0.50 to 0.95, by enumeration, FAIL at the floor in up to: "
+        + _worst_sizes(),
         rows,
         [
             at_most(question, mine, word, 0.05, name, noise=True)
@@ -98,22 +101,31 @@ def _wilson(right: NDArray[np.int64], n: int, floor: float) -> Decisions:
 
 
 def _worst_sizes() -> str:
-    """Worst chance of FAIL at the floor, for both intervals."""
-    worst = {"exact": (0.0, 0, 0.0), "Wilson": (0.0, 0, 0.0)}
+    """Worst chance of FAIL at the floor, for three intervals."""
+    names = ("exact", "Wilson", "Wilson, but exact below ten successes or failures")
+    worst = dict.fromkeys(names, (0.0, 0, 0.0))
     for n in (*range(50, 400), *range(400, 1320, 7), 1319):
         for floor in (0.5, 0.6, 0.7, 0.74, 0.8, 0.85, 0.9, 0.95):
-            _, most = chances.floor_counts(n, floor)
-            low, high = 0, n  # the fewest successes that Wilson's bound does not call too low
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (middle + 1, high) if binomial.wilson_upper(middle, n) < floor else (low, middle)
-            for name, count in (("exact", most), ("Wilson", low - 1)):
-                if count is not None and count >= 0:
-                    worst[name] = max(worst[name], (binomial.p_at_most(count, n, floor), n, floor))
-    return "; ".join(
-        f"{name} FAIL in up to {100 * size:.2f} % of runs (n = {n}, floor {floor:g})"
-        for name, (size, n, floor) in worst.items()
-    ) + ". So the gates use the exact (Clopper–Pearson) bound, at the price of about half an item."  # fmt: skip
+            most = chances.floor_counts(n, floor)[1] or -1
+            wilson = _first(n, lambda k, n=n, floor=floor: binomial.wilson_upper(k, n) >= floor) - 1  # type: ignore[misc]
+            # where either holds fewer than ten, the exact bound is used
+            mixed = max(k for k in (min(wilson, n - 10), most) if k <= wilson)
+            for name, count in zip(names, (most, wilson, mixed), strict=True):
+                size = binomial.p_at_most(count, n, floor) if count >= 0 else 0.0
+                worst[name] = max(worst[name], (size, n, floor))
+    said = "; ".join(
+        f"{name} {100 * size:.2f} % (n = {n}, floor {at:g})" for name, (size, n, at) in worst.items()
+    )
+    return f"{said}. So the gates use the exact (Clopper–Pearson) bound, at the price of about half an item."
+
+
+def _first(n: int, holds: Callable[[int], bool]) -> int:
+    """The smallest k in 0…n at which a condition that stays true once it is true holds."""
+    low, high = 0, n
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
 
 
 def _abilities(

@@ -64,9 +64,13 @@ def speed(inputs: Inputs) -> Table:
         for ratio in (1.0, 1.05):
             settings: dict[str, Setting] = {"machine": machine.name, "ratio": ratio}
             abba = _slots(inputs, machine)
-            rows.append(row(settings, OURS, _ours(_paired(abba, ratio, _alternating(abba)), 1.05)))
+            rows.append(
+                row(settings, OURS, hodges_lehmann_gate(_paired(abba, ratio, _alternating(abba)), 1.05))
+            )
             coin = inputs.rng.random((inputs.runs, ROUNDS)) < 0.5
-            rows.append(row(settings, f"{OURS}, order by coin", _ours(_paired(abba, ratio, coin), 1.05)))
+            rows.append(
+                row(settings, f"{OURS}, order by coin", hodges_lehmann_gate(_paired(abba, ratio, coin), 1.05))
+            )
             rows += [row(settings, rule, said) for rule, said in _others(abba, ratio).items()]
     named = [one for one in rows if one.settings["machine"] == machines[0].name and one.rule == OURS]
     level, budget = ([one for one in named if one.settings["ratio"] == ratio] for ratio in (1.0, 1.05))
@@ -94,7 +98,9 @@ def slowdown(inputs: Inputs) -> Table:
         for ratio in (1.0, 1.02, 1.05, 1.08):
             settings: dict[str, Setting] = {"rounds": rounds, "ratio": ratio}
             slots = _slots(inputs, machine, rounds=rounds)
-            rows.append(row(settings, OURS, _ours(_paired(slots, ratio, _alternating(slots)), 1.02)))
+            rows.append(
+                row(settings, OURS, hodges_lehmann_gate(_paired(slots, ratio, _alternating(slots)), 1.02))
+            )
             rows += [row(settings, rule, said) for rule, said in _others(slots, ratio, 0.02).items()]
     cells = {one.settings["ratio"]: one for one in rows if one.rule == OURS and one.settings["rounds"] == 20}
     question = "TPOT against a budget of 1.02, 20 rounds, 3 % round noise on each side: "
@@ -119,7 +125,11 @@ def starts(inputs: Inputs) -> Table:
             effect = wide * math.sqrt(2.0) * inputs.rng.standard_normal((inputs.runs, k, 1))
             logs = math.log(ratio) + effect + narrow * inputs.rng.standard_normal((inputs.runs, k, 10))
             settings: dict[str, Setting] = {"starts a side": k, "ratio": ratio}
-            rows.append(row(settings, "rounds as the sample", _ours(logs.reshape(inputs.runs, -1), 1.10)))
+            rows.append(
+                row(
+                    settings, "rounds as the sample", hodges_lehmann_gate(logs.reshape(inputs.runs, -1), 1.10)
+                )
+            )
             if k >= 3:
                 said = [
                     _STATUS[ratio_over_starts("tpot", [[(v, 1.0) for v in one] for one in run], 1.10).status]
@@ -172,7 +182,7 @@ def _paired(slots: NDArray[np.float64], ratio: float, swapped: NDArray[np.bool_]
     return np.where(swapped, -1.0, 1.0) * (medians[:, :, 0] - medians[:, :, 1]) + math.log(ratio)
 
 
-def _ours(logs: NDArray[np.float64], budget: float) -> Decisions:
+def hodges_lehmann_gate(logs: NDArray[np.float64], budget: float) -> Decisions:
     """The gate's decision on (runs, rounds) of log ratios; some runs are put to the gate itself."""
     rounds, bound = logs.shape[1], math.log(budget)
     rank = hodges_lehmann.critical_rank(rounds, 0.95)

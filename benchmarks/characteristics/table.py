@@ -104,9 +104,9 @@ def least(rows: Sequence[Row], status: int) -> Row:
 def at_most(
     question: str, rows: Sequence[Row], status: int, limit: float, word: str, *, noise: bool = False
 ) -> Target:
-    """Whether the worst of these rows stays below ``limit``; ``noise``: two Monte-Carlo errors are allowed for."""
+    """Whether the worst of these rows stays below ``limit``; ``noise``: three Monte-Carlo errors are allowed for."""
     one = worst(rows, status)
-    allowed = limit + (2.0 * float(np.sqrt(limit * (1.0 - limit) / one.runs)) if noise else 0.0)
+    allowed = limit + (3.0 * float(np.sqrt(limit * (1.0 - limit) / one.runs)) if noise else 0.0)
     return Target(
         question, f"{word} ≤ {100 * limit:g} %", _measured(one, status), one.share(status) <= allowed
     )

@@ -57,7 +57,7 @@ def tails(inputs: Inputs) -> Table:
     return Table(
         "tails",
         "A p95 or p99 exactly at its budget",
-        "1 − PASS is the coverage of the upper bound, 1 − FAIL that of the lower one. The distribution does not matter.",
+        "1 − PASS is the coverage of the upper bound, 1 − FAIL that of the lower one. Any distribution will do.",
         rows,
         [
             at_most(

@@ -2,7 +2,7 @@
 limit.
 
 The bounds are Clopper and Pearson's exact ones at every n: with Wilson's, a model exactly at its floor is
-called too low in up to 7.9 % of runs (``stats.binomial``). With several samples an item the items are the
+called too low in up to 9.4 % of runs (``stats.binomial``). With several samples an item the items are the
 sample, by the effective n of Korn and Graubard (``stats.clustered``).
 """
 

@@ -19,7 +19,7 @@ from pytest_llmperf.errors import InfrastructureError, WrongServer
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.client_health import Watch, no_collector
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.workload import Prompts, Workload, prepare
+from pytest_llmperf.load.workload import Fits, Prompts, Workload, prepare
 from pytest_llmperf.serving.server import Server
 
 
@@ -33,6 +33,7 @@ def run_closed_loop(
     timeout_s: float = 300.0,
     nonce: str | None = None,
     request_ids: bool = False,
+    fits: Fits | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Run:
     """Measure ``requests`` requests at exactly ``concurrency`` in flight.
@@ -40,7 +41,8 @@ def run_closed_loop(
     ``warmup`` requests of the same shape at the same concurrency come first and are thrown away (None: one
     per worker; the first batch of a new size can cost seconds). All workers start together, on connections
     that are open already. ``nonce`` makes the prompts' unique numbers repeatable, for the other side of a
-    comparison. ``request_ids`` sends :func:`workload.request_id` with each, to find it again in a server's
+    comparison. ``fits`` is handed from
+    run to run on one server with one workload, to fit the prompts' lengths only once. ``request_ids`` sends :func:`workload.request_id` with each, to find it again in a server's
     log. ``on_progress(done, total)`` is called from the client's thread, between requests.
 
     Failed requests are in ``traces`` with their outcome, not raised. Raises ``InfrastructureError`` if the
@@ -58,6 +60,7 @@ def run_closed_loop(
         timeout_s=timeout_s,
         nonce=nonce or secrets.token_hex(8),
         request_ids=request_ids,
+        fits={} if fits is None else fits,
         on_progress=on_progress,
     )
     return loop.run(load.measure)
@@ -73,6 +76,7 @@ class _Load:
     timeout_s: float
     nonce: str
     request_ids: bool
+    fits: Fits
     on_progress: Callable[[int, int], None] | None
 
     async def measure(self) -> Run:
@@ -118,7 +122,7 @@ class _Load:
 
     async def _prompts(self, pool: Pool, count: int, nonce: str, salt: bool, ids: bool) -> Prompts:
         return await prepare(
-            pool, self.server.model, self.workload, count, nonce=nonce, salt=salt, request_ids=ids
+            pool, self.server.model, self.workload, count, nonce=nonce, salt=salt, request_ids=ids, fits=self.fits
         )
 
     async def _check(self, pool: Pool) -> None:

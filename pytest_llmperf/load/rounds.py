@@ -11,7 +11,7 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.load.workload import Fits, Workload
 from pytest_llmperf.serving.server import Server
 
 
@@ -90,11 +90,18 @@ def interleaved(
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; need at least 1")
     servers = {"a": a, "b": b}
+    fits: dict[str, Fits] = {"a": {}, "b": {}}
     warm = concurrency if warmup is None else warmup
     if warm:
-        for server in servers.values():
+        for side, server in servers.items():
             run_closed_loop(
-                server, workload, concurrency=concurrency, requests=warm, warmup=0, timeout_s=timeout_s
+                server,
+                workload,
+                concurrency=concurrency,
+                requests=warm,
+                warmup=0,
+                timeout_s=timeout_s,
+                fits=fits[side],
             )
     nonces = [secrets.token_hex(8) for _ in range(rounds)]
     done: dict[str, list[Round]] = {"a": [], "b": []}
@@ -108,6 +115,7 @@ def interleaved(
             warmup=0,
             timeout_s=timeout_s,
             nonce=nonces[number],
+            fits=fits[side],
         )
         try:
             one = Round(number, side, run, of_run(run))

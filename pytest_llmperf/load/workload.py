@@ -99,18 +99,20 @@ async def prepare(
     nonce: str | None = None,
     salt: bool = False,
     request_ids: bool = False,
+    fits: Fits | None = None,
 ) -> Prompts:
     """``count`` bodies of that shape.
 
     The words follow from ``workload.seed``; the number that makes a prompt unique follows from ``nonce``
     (fresh when None, for a server remembers the prompts of earlier runs). ``salt`` also sets vLLM's
-    ``cache_salt``, which keeps even the chat template's own tokens from being hits. Raises ``RequestFailed``
-    if the tokenizer refuses.
+    ``cache_salt``, which keeps even the chat template's own tokens from being hits. ``fits`` remembers, for this
+    server and this workload, what gave the asked length, so that a further round asks the tokenizer nothing.
+    Raises ``RequestFailed`` if the tokenizer refuses.
     """
     nonce = nonce or secrets.token_hex(8)
-    maker = _Maker(pool, model, workload, nonce)
+    maker = _Maker(pool, model, workload, nonce, {} if fits is None else fits)
     tokens: tuple[int, ...] | None = None
-    if not await maker.probe():
+    if not maker.knows(count) and not await maker.probe():
         words = max(1, round((workload.input_tokens - _PREFIX_DIGITS - 3) / _TOKENS_PER_WORD))
         texts = [maker.text(index, words) for index in range(count)]
     else:
@@ -144,11 +146,15 @@ def _prompt(workload: Workload, text: str) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text}]} if workload.chat else {"prompt": text}
 
 
+Fits = dict[int, tuple[str, int]]
+"""By the number of a prompt: its text without the number that makes it unique, and the length of the whole."""
+
+
 class _Maker:
     """Finds, for each prompt, the number of words that gives the asked length."""
 
-    def __init__(self, pool: Pool, model: str, workload: Workload, nonce: str) -> None:
-        self.pool, self.model, self.workload, self.nonce = pool, model, workload, nonce
+    def __init__(self, pool: Pool, model: str, workload: Workload, nonce: str, fits: Fits) -> None:
+        self.pool, self.model, self.workload, self.nonce, self.fits = pool, model, workload, nonce, fits
         self.words = max(1, workload.input_tokens - _PREFIX_DIGITS)
         """The best guess so far: what fitted the prompt before."""
 
@@ -156,15 +162,30 @@ class _Maker:
         """Whether the server has ``/tokenize``."""
         return await self._count("one") is not None
 
+    def knows(self, count: int) -> bool:
+        """Whether the first ``count`` prompts were fitted before."""
+        return all(index in self.fits for index in range(count))
+
+    def prefix(self, index: int) -> str:
+        """The number that makes prompt ``index`` unique: always as many digits, and so as many tokens."""
+        number = random.Random(f"number {self.nonce} {index}").randrange(10**_PREFIX_DIGITS)
+        return f"{number:0{_PREFIX_DIGITS}d}" if self.workload.unique else ""
+
     def text(self, index: int, words: int) -> str:
         """Prompt ``index`` with so many words."""
         chosen = random.Random(f"words {self.workload.seed} {index if self.workload.unique else 0}")
-        number = random.Random(f"number {self.nonce} {index}").randrange(10**_PREFIX_DIGITS)
-        prefix = f"{number:0{_PREFIX_DIGITS}d}" if self.workload.unique else ""
-        return (prefix + "".join(f" {word}" for word in chosen.choices(WORDS, k=words))).strip()
+        return (self.prefix(index) + "".join(f" {word}" for word in chosen.choices(WORDS, k=words))).strip()
 
     async def fitted(self, index: int, gate: asyncio.Semaphore) -> tuple[str, int]:
         """(text, its length): the asked length, or the nearest that was found."""
+        prefix = self.prefix(index)
+        if index not in self.fits:
+            text, length = await self._fit(index, gate)
+            self.fits[index] = (text.removeprefix(prefix), length)
+        rest, length = self.fits[index]
+        return prefix + rest, length
+
+    async def _fit(self, index: int, gate: asyncio.Semaphore) -> tuple[str, int]:
         async with gate:
             best, words = await self._with_words(index)
             for fewer in range(1, _ATTEMPTS):

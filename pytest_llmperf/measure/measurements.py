@@ -110,16 +110,20 @@ class Measurements:
         """The first ``count`` items in the run's order; fewer only if the task has no more."""
         return self._once(("items", task.name), lambda: load_items(task, self.settings.data_dir))[:count]
 
-    def answers(self, served: Served, task: Task, variant: Variant = as_promised) -> Answers:
-        """The row's graded answers to ``task``, asked as ``variant`` says."""
+    def answers(
+        self, served: Served, task: Task, variant: Variant = as_promised, count: int | None = None
+    ) -> Answers:
+        """The row's graded answers to the first ``count`` items of ``task``, asked as ``variant`` says."""
+        if count is None:
+            count = self.sizes.items if variant == as_promised else self.sizes.variant_items
+        items = self.items(task, count)
         return self._once(
-            ("answers", served.name, task.name, variant), lambda: self._ask(served, task, variant)
+            ("answers", served.name, task.name, variant, len(items)),
+            lambda: self._ask(served, task, variant, items),
         )
 
-    def _ask(self, served: Served, task: Task, variant: Variant) -> Answers:
+    def _ask(self, served: Served, task: Task, variant: Variant, items: Sequence[Item]) -> Answers:
         model = served.model
-        count = self.sizes.items if variant == as_promised else self.sizes.variant_items
-        items = self.items(task, count)
         few_shot = model.rules.protocol == "few-shot"
         shots = load_shots(task, self.settings.data_dir) if few_shot else ()
         bodies = [ask(model, item.prompt, variant, shots=shots).body() for item in items]
@@ -252,8 +256,16 @@ class Measurements:
         return self._once(("alone", served.name, concurrency), measure, served)
 
     def workload(self) -> Workload:
-        """What the speed suites send: unique prompts, answers of fixed length."""
-        return Workload(input_tokens=self.sizes.input_tokens, output_tokens=self.sizes.output_tokens)
+        """What the speed suites send: unique prompts, answers of fixed length, sampled alike on both sides.
+
+        Greedy, because a server otherwise takes the sampling of the model's ``generation_config.json``, and two
+        models would be compared by the price of top-p.
+        """
+        return Workload(
+            input_tokens=self.sizes.input_tokens,
+            output_tokens=self.sizes.output_tokens,
+            sampling={"temperature": 0.0},
+        )
 
     def _note_load(
         self, served: Served, concurrency: int, runs: Sequence[Run], metrics: Sequence[Metrics]

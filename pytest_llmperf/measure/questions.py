@@ -50,10 +50,13 @@ class Asker:
 
     # Answers
 
-    def accuracy(self, served: Served, *how: str | Variant) -> Share:
-        """The share of the task's items that are right, incomplete answers counting as not right."""
+    def accuracy(self, served: Served, *how: str | Variant, items: int | None = None) -> Share:
+        """The share of the task's items that are right, incomplete answers counting as not right.
+
+        ``items``: how many of them, the first of the run's order; None: what the profile asks for.
+        """
         task, variant = _how(how)
-        answers = self._measurements.answers(served, self._measurements.task(task), variant)
+        answers = self._measurements.answers(served, self._measurements.task(task), variant, items)
         metric = f"{answers.task} accuracy" + ("" if variant == as_promised else f" {variant}")
         return Share(metric, answers.correct(), judge=self.judge, unusable=answers.unusable)
 

@@ -37,10 +37,15 @@ class Variant:
     no_system: bool = False
     """No system message, whatever the row says."""
     temperature: float | None = None
+    top_p: float | None = None
 
     def sampling(self, own: Sampling) -> Sampling:
-        """The row's sampling with this variant's temperature."""
-        return own if self.temperature is None else dataclasses.replace(own, temperature=self.temperature)
+        """The row's sampling with this variant's temperature and top_p."""
+        return dataclasses.replace(
+            own,
+            temperature=own.temperature if self.temperature is None else self.temperature,
+            top_p=own.top_p if self.top_p is None else self.top_p,
+        )
 
     def __str__(self) -> str:
         return self.name
@@ -58,11 +63,14 @@ def with_system(text: str) -> Variant:
     return Variant(f"with the system prompt {text[:40]!r}", system=text)
 
 
-def at_temperature(temperature: float) -> Variant:
-    """Sampled at ``temperature``, 0 to 2."""
+def at_temperature(temperature: float, top_p: float | None = None) -> Variant:
+    """Sampled at ``temperature``, 0 to 2, and with this ``top_p``, 0 to 1 (None: the row's)."""
     if not 0.0 <= temperature <= 2.0:
         raise UsageError(f"rules.at_temperature({temperature}): must be between 0 and 2")
-    return Variant(f"at T = {temperature:g}", temperature=float(temperature))
+    if top_p is not None and not 0.0 < top_p <= 1.0:
+        raise UsageError(f"rules.at_temperature(…, top_p={top_p}): must be above 0, and 1 at most")
+    name = f"at T = {temperature:g}" + ("" if top_p is None else f", top_p = {top_p:g}")
+    return Variant(name, temperature=float(temperature), top_p=top_p)
 
 
 @dataclass(frozen=True)

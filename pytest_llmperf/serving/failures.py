@@ -87,8 +87,7 @@ def server_died(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> Serv
         )
     if message.get("replaced"):
         return ServerDied(f"the server of {spec.row} was ended and started again by another test process")
-    # Only the end of the log: a run may have logged many errors of single requests before.
-    text = read_log(log, int(message.get("log_offset") or 0))[-DEATH_CHARACTERS:]
+    text = _end_of_life(read_log(log, int(message.get("log_offset") or 0)))
     found = explain(text, row=spec.row)
     cause = _OOM if _killed_for_memory(message, found) else found.cause
     parts = [f"the server of {spec.row} died during the run ({how_it_ended(message) or 'no reason known'})"]
@@ -98,6 +97,17 @@ def server_died(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> Serv
         parts.append("it had been restarted already, so it stays dead for this run")
     parts.append(f"last words of the server:\n{found.last_words}\n(whole log: {log})")
     return ServerDied("\n".join(parts))
+
+
+def _end_of_life(text: str) -> str:
+    """The part of a log that tells of the death: from the first word of an engine process about it.
+
+    A dying engine dumps its whole state, and then every request in flight fails with a traceback of its own, so
+    that the root cause may stand hundreds of kilobytes above the end. Without such a word only the end counts: a
+    run may have logged many errors of single requests before.
+    """
+    first = _DEATH.search(text)
+    return text[first.start() :] if first else text[-DEATH_CHARACTERS:]
 
 
 def how_it_ended(message: Mapping[str, Any]) -> str:
@@ -134,6 +144,9 @@ def tail(log: Path, count: int) -> str:
     return "\n".join(read_log(log).splitlines()[-count:])
 
 
+_DEATH = re.compile(
+    r"^.*(?:WorkerProc hit an exception|EngineCore encountered a fatal error|EngineCore failed)", re.MULTILINE
+)
 _OOM = "the kernel killed a process for want of memory"
 _OOM_REMEDY = (
     "free host memory, or make {row} smaller (`max_model_len`, VLLM_CPU_KVCACHE_SPACE), or run fewer servers"

@@ -26,6 +26,12 @@ def _known(name: str, pattern: str, cause: str, remedy: str) -> KnownFailure:
 
 KNOWN: tuple[KnownFailure, ...] = (
     _known(
+        "seeded request in chunks on the CPU",
+        r"RuntimeError: CPU Generator does not use offset",
+        "vLLM's CPU engine ends when the prompt of a request that has a `seed` is prefilled in chunks",
+        "give {row} the arguments --no-enable-chunked-prefill and --max-num-batched-tokens (its max_model_len at least)",
+    ),
+    _known(
         "weights directory missing",
         r"HFValidationError: Repo id must be in the form .*?: '(?P<path>[^']*)'",
         "the weights directory {path} does not exist",

@@ -27,14 +27,15 @@ def items_for_margin(
 ) -> int | None:
     """Items after which the paired gate decides rightly with probability ``wanted``.
 
-    With ``difference`` 0: so that an equal model passes that often.
+    With ``difference`` 0: so that an equal model passes that often. Half a point more is asked for, since the critical
+    value follows the discordance that is seen, and not the one expected here.
     """
     start = power.items_for_margin(difference, margin, discordance, alpha=alpha, power=wanted)
 
     def chance(n: int) -> float:
         return _right(of_margin(n, difference, discordance, margin, alpha=alpha), difference >= -margin)
 
-    return _least(start, chance, wanted)
+    return _least(start, chance, min(wanted + 0.005, (1.0 + wanted) / 2.0))
 
 
 def samples_for_quantile(inside: float, q: float, *, alpha: float = 0.05, wanted: float = 0.95) -> int | None:

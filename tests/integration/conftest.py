@@ -209,7 +209,7 @@ class Project:
             "FAKE_ENGINE_INTERPRETER": sys.executable,
             _MARK: self.mark,
         }
-        if options:
+        if options[:2] == ONLY_OURS[:2]:
             own["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         with output.open("w") as file:
             process = subprocess.Popen(

@@ -81,7 +81,7 @@ def test_an_undecided_gate_is_always_shown_and_red_unless_asked_otherwise(
     project.suite("""
         def test_undecided(candidate, accuracy):
             share = accuracy(candidate)
-            assert share >= share.value  # a floor where the share lies is never decided
+            assert share >= share.value - 0.005  # a floor this near to the share is never decided
     """)
     result, [verdict] = project.judged(f"--llmperf-inconclusive={policy}")
     assert result.code == code, result.text
@@ -108,13 +108,10 @@ def test_a_project_with_its_own_model_option_blocks_the_short_one(project: Proje
 
 
 def test_a_directory_named_like_the_row_is_not_imported(project: Project) -> None:
-    for name in ("distill", "math"):
-        project.write(f"{name}/conftest.py", "raise RuntimeError('imported')")
-        project.write(f"{name}/__init__.py", "raise RuntimeError('imported')")
-    project.suite(
-        "def test_name(candidate, baseline): assert (candidate.name, baseline.name) == ('distill', 'math')"
-    )
-    result = project.run("--model", "distill", "--baseline", "math", "test_gate.py", options=EVERY_PLUGIN)
+    for name in ("conftest.py", "__init__.py", "test_never.py"):
+        project.write(f"distill/{name}", "raise RuntimeError('imported')")
+    project.suite("def test_name(candidate, baseline): assert candidate is baseline")
+    result = project.run("--model", "distill", "--baseline", "distill", "test_gate.py", options=EVERY_PLUGIN)
     assert result.code == 0, result.text
 
 

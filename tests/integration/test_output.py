@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.measure.sizes import EMBEDDED
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result
+
+ITEMS = EMBEDDED.items
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def test_a_failed_gate_is_a_sentence_with_its_numbers_and_no_traceback(run: Resu
     told = run.text[run.text.index("test_too_much[distill]") :]
     sentence, *numbers = told.splitlines()[1:9]
     assert sentence.startswith("FAIL: embedded accuracy 0.")
-    assert "n = 400 items" in sentence
+    assert f"n = {ITEMS} items" in sentence
     assert "below the floor 0.95" in sentence
     assert {"observed", "interval", "bound", "n", "method"} <= {
         line.split()[0] for line in numbers if line.strip()
@@ -54,7 +58,7 @@ def test_a_failed_gate_is_a_sentence_with_its_numbers_and_no_traceback(run: Resu
 
 def test_the_table_at_the_end_shows_candidate_baseline_interval_and_bound(run: Result) -> None:
     lines = run.text[run.text.index("llmperf verdicts") :].splitlines()
-    assert lines[1].split() == "metric candidate baseline compared interval bound n verdict".split()
+    assert " ".join(lines[1].split()) == "metric candidate baseline compared interval bound n verdict"
     floor, pair, too_much = (re.split(r"\s{2,}", line) for line in lines[2:5])
     assert floor[0] == pair[0] == too_much[0] == "embedded accuracy"
     assert [row[-1] for row in (floor, pair, too_much)] == ["PASS", "PASS", "FAIL"]
@@ -80,7 +84,7 @@ def test_the_verdicts_are_in_the_junit_xml(run: Result, shared_project: Project)
         for case in cases
     }
     [floor] = verdicts["test_floor[distill]"]
-    assert (floor["status"], floor["metric"], floor["n"]) == ("PASS", "embedded accuracy", 400)
+    assert (floor["status"], floor["metric"], floor["n"]) == ("PASS", "embedded accuracy", ITEMS)
     [too_much] = verdicts["test_too_much[distill]"]
     assert (too_much["status"], too_much["bound"]) == ("FAIL", 0.95)
     assert verdicts["test_stream[distill]"] == []
@@ -92,8 +96,8 @@ def test_the_record_holds_the_verdicts_and_what_they_rest_on(run: Result, shared
     assert [verdict["status"] for verdict in record["verdicts"]] == ["PASS", "PASS", "FAIL"]
     assert (record["profile"], record["candidates"], record["baseline"]) == ("test", ["distill"], "math")
     assert [(one["row"], sum(one["outcomes"].values())) for one in record["answers"]] == [
-        ("distill", 400),
-        ("math", 400),
+        ("distill", ITEMS),
+        ("math", ITEMS),
     ]
     assert [server["row"] for server in record["servers"]] == ["distill", "math"]
     assert all("0.0.0" in server["engine"] for server in record["servers"]), "the version of the engine"

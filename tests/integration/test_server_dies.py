@@ -56,6 +56,7 @@ def test_a_server_that_dies_again_stays_dead(project: Project) -> None:
     @pytest.mark.parametrize("number", range(4))
     def test_dies(candidate, number):
         order(candidate.server, "die")
+        assert candidate.death(wait_s=5)
     """
     )
     result = project.run()

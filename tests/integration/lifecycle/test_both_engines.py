@@ -120,7 +120,7 @@ def _obey(server: dict[str, Any], order: str) -> None:
 
 
 def _engine_core(api: int) -> int:
-    """The process that vLLM calls its engine core."""
-    below = [process for process in processes.descendants(api) if "EngineCore" in process.name]
+    """The process that vLLM calls EngineCore (the kernel keeps 15 characters of the name)."""
+    below = [process for process in processes.descendants(api) if "EngineCor" in process.name]
     assert below, [process.name for process in processes.descendants(api)]
     return below[0].pid
