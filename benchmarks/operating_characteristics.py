@@ -2,6 +2,7 @@
 
     python -m benchmarks.operating_characteristics                 everything, some minutes on two cores
     python -m benchmarks.operating_characteristics --only early    one table, printed and not stored
+    python -m benchmarks.operating_characteristics --only budgets --store     one table renewed among the stored ones
 
 Writes ``benchmarks/operating_characteristics.json`` and ``docs/statistics-tables.md``. Real paired answers are read
 from ``../shared/data/gsm8k/example_model_solutions.jsonl`` (openai/grade-school-math); without the file their rows
@@ -94,7 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument(
-        "--only", choices=sorted(MAKERS), action="append", help="print these tables, store nothing"
+        "--only", choices=sorted(MAKERS), action="append", help="make these tables and print them"
+    )
+    parser.add_argument(
+        "--store", action="store_true", help="with --only: renew these among the stored tables"
     )
     chosen = parser.parse_args(arguments)
     outcomes = (ROOT / OUTCOMES).resolve()
@@ -118,7 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "took": f"{(time.monotonic() - began) / 60:.1f} minutes with {chosen.jobs} processes",
         "real outcomes": f"`{OUTCOMES}`" if real else "left out, the file is missing",
     }
-    if chosen.only:
+    if chosen.only and chosen.store:
+        made = {table.name: table for table in tables}
+        kept, old = restored(json.loads(RESULT.read_text(encoding="utf-8")))
+        tables = [made.get(table.name, table) for table in kept]
+        facts = {**old, **{f"renewed since, {name}": facts["date"] for name in made}}
+    if chosen.only and not chosen.store:
         print(pages.page(tables, facts))
     else:
         RESULT.write_text(

@@ -229,8 +229,9 @@ class Run:
         self.close()
         if hasattr(self.config, "workerinput") or session.config.option.collectonly:
             return
-        not_measured = any(verdict.status is Status.INVALID for verdict in self.verdicts)
-        if session.exitstatus == pytest.ExitCode.OK and (not_measured or self.complaints):
+        # Also where every test passed: a suite may have caught what a gate raised.
+        green = not self.verdicts or run_verdict(self.verdicts, inconclusive=self.settings.inconclusive).green
+        if session.exitstatus == pytest.ExitCode.OK and (self.complaints or not green):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.settings.record is not None:
             self._write_record(session, facts)

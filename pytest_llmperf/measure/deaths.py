@@ -6,8 +6,8 @@ from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.errors import ServerDied
 from pytest_llmperf.measure.served import Served
 
-# vLLM's API process ends some seconds after its engine, and answers with errors until then.
-NEWS_S = 3.0
+# vLLM's API process looks every five seconds whether its engine has died, and answers with errors until it ends.
+NEWS_S = 12.0
 
 
 def may_be_a_death(outcome: Outcome, error: str) -> bool:
@@ -18,7 +18,7 @@ def may_be_a_death(outcome: Outcome, error: str) -> bool:
 
 
 def death_of(*served: Served) -> ServerDied | None:
-    """The first death among these servers, waited for up to three seconds each; None if all of them live."""
+    """The first death among these servers, waited for while one says that it is not well; None if all live."""
     for one in served:
         if death := one.death(wait_s=0.1):
             return death

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,8 +93,26 @@ class Measurements:
         texts = {served.name: served.log_since_mark() for served in self._served.values()}
         return "\n".join(f"--- {name}\n{text}" for name, text in texts.items() if text)
 
+    def _start_both(self) -> None:
+        """On the CPU, start both sides of a comparison at the same time: most of a start is waiting for imports.
+
+        On a GPU they must start one after the other, since each measures how much memory is free.
+        """
+        sides = [self.served(model) for model in (*self.settings.candidates[:1], self.settings.baseline)]
+        if not self.will_need_baseline or any(side.started or side.model.gpus for side in sides):
+            return
+
+        def start(side: Served) -> None:
+            # What fails here is remembered by the row, and raised to whoever asks for its server.
+            with contextlib.suppress(InfrastructureError, UsageError):
+                _ = side.server
+
+        with ThreadPoolExecutor(len(sides)) as pool:
+            list(pool.map(start, dict.fromkeys(sides)))
+
     def memory(self, served: Served) -> MemoryWatch:
         """The watch on a server's memory, running since the first call."""
+        self._start_both()
         watch = self._memory[served.name]
         watch.start()
         return watch
@@ -219,7 +239,7 @@ class Measurements:
                 self.workload(),
                 concurrency=concurrency,
                 rounds=self.sizes.rounds,
-                requests_per_round=concurrency,
+                requests_per_round=self.sizes.requests_per_round(concurrency),
                 on_round=progress,
             )
             self._note_load(candidate, concurrency, rounds.runs_a, rounds.a)
@@ -245,7 +265,7 @@ class Measurements:
                         served.server,
                         self.workload(),
                         concurrency=concurrency,
-                        requests=concurrency,
+                        requests=self.sizes.requests_per_round(concurrency),
                         warmup=concurrency if number == 0 else 0,
                     )
                 )

@@ -133,7 +133,7 @@ class Served:
 
     def weights_bytes(self) -> int | None:
         """Size of all tensors, bytes; None if they are not on this machine. Nothing is started for it."""
-        return self.weights.total_bytes
+        return self.weights.total_bytes or None
 
     @property
     def weights(self) -> Weights:

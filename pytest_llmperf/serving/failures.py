@@ -162,7 +162,7 @@ def _start_cause(
         late = f"not ready after {spec.ready_timeout_s:.0f} s ({detail})"
         if found.cause:
             return f"{late}; its log says: {found.cause}", found.remedy
-        return late, f"raise `ready_timeout_s` of {spec.row}, or see in {log} what it was doing"
+        return late, f"raise `ready_timeout` of {spec.row}, or see in {log} what it was doing"
     if _killed_for_memory(message, found):
         return f"{_OOM} ({how_it_ended(message)})", _OOM_REMEDY.format(row=spec.row)
     if message.get("phase") in ("checking", "port"):

@@ -1,9 +1,8 @@
 """The process that owns one server: ``python -m pytest_llmperf.serving.keeper STATE_DIRECTORY < SPEC``.
 
 The server lives while somebody holds a *lease*: an open connection to the keeper's Unix socket. The kernel
-closes it however its holder ends, so that nobody has to say goodbye and no signal handler is needed in
-pytest. When the last lease has gone, every descendant of the keeper is ended; a Ctrl-C or a SIGTERM to the
-group doesn't reach it.
+closes it however its holder ends: nobody has to say goodbye, and pytest needs no signal handler. When the last
+lease has gone, every descendant of the keeper is ended; a Ctrl-C or SIGTERM to the group doesn't reach it.
 
 Messages are JSON objects, one a packet. To the holders::
 
@@ -16,8 +15,7 @@ Messages are JSON objects, one a packet. To the holders::
 
 From them: ``{"do": "restart", "generation": n}``, ``{"do": "close"}``, ``{"do": "end"}``.
 
-Standard library only, and of this package only modules that keep to that too: pytest's environment may be
-anything, and a keeper that fails to start is a server that can't be had.
+Standard library only, and of this package only modules that keep to that too: a keeper must start anywhere.
 """
 
 from __future__ import annotations

@@ -280,7 +280,8 @@ CONSEQUENCES: tuple[KnownFailure, ...] = (
     _known(
         "engine core died",
         r"Engine core initialization failed|EngineDeadError|EngineCore encountered an issue|Failed core proc|"
-        r"EngineCore failed to start|Engine core proc \S+ died|WorkerProc initialization failed",
+        r"EngineCore failed to start|Engine core proc \S+ died|WorkerProc initialization failed|"
+        r"AsyncLLM output_handler failed",
         "the engine's core process died; its log doesn't say why",
         "read the whole log; who ends without a word was often killed for want of memory (`dmesg`)",
     ),

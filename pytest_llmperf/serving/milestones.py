@@ -9,8 +9,8 @@ _GIB = 2**30
 
 # The lines as vLLM 0.26 and 0.32 write them; each pattern has one group.
 _WEIGHTS_S = re.compile(r"Loading weights took ([\d.]+) seconds")
-_MODEL_S = re.compile(r"Model loading took [\d.]+ GiB memory and ([\d.]+) seconds")
-_MODEL_GIB = re.compile(r"Model loading took ([\d.]+) GiB memory")
+_MODEL_S = re.compile(r"Model loading took [\d.]+ GiB(?: memory)? and ([\d.]+) seconds")
+_MODEL_GIB = re.compile(r"Model loading took ([\d.]+) GiB(?: memory)? and")
 _KV_GIB = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
 _KV_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
 _ENGINE_S = re.compile(r"init engine \(profile, create kv cache, warmup model\) took ([\d.]+)\s*s")
@@ -22,8 +22,7 @@ _GRAPHS_GIB = re.compile(r"Graph capturing finished in \d+ secs, took ([\d.]+) G
 class Milestones:
     """Seconds and bytes from the log; None where the log has no such line.
 
-    Several workers write the same line: the largest duration and the sum over workers are not told apart, so
-    that these figures are those of the first worker.
+    Several workers write the same line: these are the figures of the first one.
     """
 
     weights_loaded_s: float | None = None

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,74 +23,13 @@ import pytest
 from pytest_llmperf.serving import ports, processes
 
 ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = Path(__file__).with_name("template")
 FAKE_PYTHON = ROOT / "tests" / "fakes" / "engine_python"
 CLEAN_WITHIN_S = 10.0
 # Other installed plugins cost a second a run and change nothing; one scenario runs with all of them.
 ONLY_OURS = ("-p", "llmperf", "-p", "llmperf_model", "-p", "no:cacheprovider")
 _MARK = "LLMPERF_TEST_MARK"
 _NOISE = re.compile(r"Traceback \(most recent call last\)|INTERNALERROR|^\S+\.py:\d+: \w+(Error|Exception)")
-
-_INI = """
-[pytest]
-llmperf_models = models.toml
-"""
-_MODELS = """
-[profile.test]
-says = "says nothing of a real model"
-candidate = "distill"
-baseline = "math"
-task = "embedded"
-needs_cuda = false
-
-[profile.test.model.base]
-weights = "./weights"
-engine_python = "./engine_python"
-arguments = ["--load-format", "dummy", "--enforce-eager"]
-max_model_len = 2048
-gpus = 0
-"""
-_BUDGETS = """
-[test.any.accuracy]
-floor = "50 %"
-margin = "5 points"
-"""
-# What every suite here may use: stop in the middle of a test, so that the test outside can act.
-_CONFTEST = """
-import json, time
-from pathlib import Path
-
-import pytest
-
-
-def note(path, facts):
-    scratch = Path(path + ".scratch")
-    scratch.write_text(json.dumps(facts))
-    scratch.rename(path)
-
-
-@pytest.fixture
-def tell(candidate, baseline):
-    \"\"\"Write down which servers run.\"\"\"
-    def tell(*models):
-        servers = [model.server for model in models or (candidate,)]
-        note("servers.json", [
-            {"row": s.row, "pid": s.root_pid, "url": s.base_url, "key": s.api_key, "state": str(s.state_dir)}
-            for s in servers
-        ])
-    return tell
-
-
-@pytest.fixture
-def halt(tell):
-    \"\"\"Write down which servers run, then wait for the word `go`.\"\"\"
-    def halt(*models):
-        tell(*models)
-        deadline = time.monotonic() + 60
-        while not Path("go").exists():
-            assert time.monotonic() < deadline, "nobody said go"
-            time.sleep(0.02)
-    return halt
-"""
 
 T = TypeVar("T")
 
@@ -168,7 +108,7 @@ class Project:
 
         ``base`` are more keys for what all rows extend, ``rows`` is appended as it is.
         """
-        text = _MODELS + base
+        text = (TEMPLATE / "models.toml").read_text(encoding="utf-8") + base
         settings: Mapping[str, object]
         for name, settings in {"distill": {}, "math": {}, **(knobs or {})}.items():
             text += f'[profile.test.model.{name}]\nextends = "base"\n'
@@ -188,6 +128,14 @@ class Project:
     def answers(self, source: str) -> str:
         """A file for ``ANSWERS``."""
         return str(self.write("answers.py", textwrap.dedent(source)))
+
+    def shrink(self, **sizes: int) -> None:
+        """Measure less than a real run would: ``rounds=12``, ``items=100``."""
+        with (self.path / "conftest.py").open("a", encoding="utf-8") as conftest:
+            conftest.write(
+                "\nimport dataclasses\nfrom pytest_llmperf.measure import sizes\n"
+                f"sizes.EMBEDDED = dataclasses.replace(sizes.EMBEDDED, **{sizes!r})\n"
+            )
 
     # -- runs
 
@@ -356,9 +304,9 @@ def _make_project(path: Path, engine: Path = FAKE_PYTHON, weights: Path | None =
         f'exec "{engine}" "$@"\n',
     )
     script.chmod(0o755)
-    project.write("pytest.ini", _INI)
-    project.write("budgets.toml", _BUDGETS)
-    project.write("conftest.py", _CONFTEST)
+    for name in ("pytest.ini", "budgets.toml"):
+        shutil.copy(TEMPLATE / name, path)
+    shutil.copy(TEMPLATE / "inner_conftest.py", path / "conftest.py")
     project.catalog()
     return project
 

@@ -18,7 +18,11 @@ def gate(record: Path, *arguments: str) -> tuple[int, list[dict[str, object]], s
     """Exit code, verdicts and output of one run of the suites."""
     command = [sys.executable, "-m", "pytest", "-q", "--llmperf-profile", "embedded", *arguments]
     done = subprocess.run(
-        [*command, "--llmperf-record", str(record)], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [*command, "--llmperf-record", str(record)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.returncode, json.loads(record.read_text())["verdicts"], done.stdout
 

@@ -79,6 +79,7 @@ def test_a_server_that_dies_again_stays_dead(project: Project) -> None:
 def test_a_death_while_measuring_is_called_by_its_name(project: Project, question: str) -> None:
     # DIE_AFTER: the API process kills itself in the middle of the measurement.
     project.catalog({"distill": {"DIE_AFTER": 20}})
+    project.shrink(items=60)
     project.suite(f"""
         def test_measure(candidate, baseline, accuracy, load):
             {question}

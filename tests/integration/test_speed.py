@@ -20,6 +20,7 @@ def run(shared_project: Project) -> Judged:
     """One run of a candidate that is 30 % slower than the baseline, and of one that is as fast."""
     knobs = {"slow": 1.3 * TPOT_S, "twin": TPOT_S, "math": TPOT_S}
     shared_project.catalog({row: {"TPOT_S": tpot_s} for row, tpot_s in knobs.items()})
+    shared_project.shrink(rounds=12)
     shared_project.suite("""
         def test_tokens_come_as_fast_as_the_baselines(candidate, baseline, load):
             assert load.interleaved(candidate, baseline, concurrency=4).tpot.ratio <= 1.10

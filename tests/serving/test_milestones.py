@@ -1,0 +1,44 @@
+"""Lines as vLLM writes them, with its prefixes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_llmperf.serving.milestones import Milestones, milestones
+
+CPU_0_32 = """\
+(APIServer pid=1) INFO 11-24 03:02:26 [utils.py:299] vLLM API server version 0.32.0
+(Worker pid=2) INFO 11-24 02:12:35 [base_loader.py:82] Initializing model took 0.100247 seconds
+(Worker pid=2) INFO 11-24 02:12:36 [default_loader.py:502] Loading weights took 0.02 seconds
+(EngineCore pid=3) INFO 11-24 02:11:29 [kv_cache_utils.py:2327] CPU KV cache size: 1,048,576 tokens, Maximum concurrency
+(EngineCore pid=3) INFO 11-24 02:12:39 [core.py:402] init engine (profile, create kv cache, warmup model) took 2.94 s
+"""
+GPU_0_26 = """\
+(Worker pid=2) INFO 11-24 02:12:36 [model_runner.py:306] Model loading took {memory} and 1.250000 seconds
+(Worker pid=2) INFO 11-24 02:12:36 [gpu_worker.py:436] Available KV cache memory: 27.43 GiB
+(EngineCore pid=3) INFO 11-24 02:11:29 [kv_cache_utils.py:1314] GPU KV cache size: 1,027,344 tokens
+(EngineCore pid=3) INFO 11-24 02:11:35 [model_runner.py:1128] Graph capturing finished in 6 secs, took 0.50 GiB
+(EngineCore pid=3) INFO 11-24 02:12:39 [core.py:402] init engine (profile, create kv cache, warmup model) took 56.68 s
+"""
+
+
+def test_the_log_of_the_cpu_engine_is_understood() -> None:
+    seen = milestones(CPU_0_32)
+    assert (seen.weights_loaded_s, seen.kv_cache_tokens, seen.engine_init_s) == (0.02, 1_048_576, 2.94)
+
+
+@pytest.mark.parametrize("memory", ["3.35 GiB memory", "3.35 GiB"])
+def test_the_log_of_the_gpu_engine_is_understood_in_both_spellings(memory: str) -> None:
+    seen = milestones(GPU_0_26.format(memory=memory))
+    assert seen.model_bytes == pytest.approx(3.35 * 2**30)
+    assert (seen.weights_loaded_s, seen.model_loaded_s) == (1.25, 1.25)
+    assert seen.kv_cache_bytes == pytest.approx(27.43 * 2**30)
+    assert (seen.graphs_captured_s, seen.graphs_bytes) == (6.0, 0.5 * 2**30)
+
+
+def test_only_the_last_start_in_a_log_counts() -> None:
+    assert milestones(CPU_0_32 + CPU_0_32.replace("0.02 seconds", "0.07 seconds")).weights_loaded_s == 0.07
+
+
+def test_a_log_that_says_nothing_gives_nothing() -> None:
+    assert milestones("Application startup complete.") == Milestones()
