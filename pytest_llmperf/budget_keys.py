@@ -95,6 +95,8 @@ KNOWN: Mapping[str, Mapping[str, Known]] = {
         "language_switch": _share("share of answers in another script than the question", "at most"),
         "system_margin": _points("accuracy that a system prompt may cost"),
         "chinese_margin": _points("accuracy that the Chinese instruction may cost"),
-        "temperature_floor": _share("share of items that are right at any recommended temperature", "at least"),
+        "temperature_floor": _share(
+            "share of items that are right at any recommended temperature", "at least"
+        ),
     },
 }

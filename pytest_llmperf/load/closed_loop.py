@@ -41,9 +41,9 @@ def run_closed_loop(
     ``warmup`` requests of the same shape at the same concurrency come first and are thrown away (None: one
     per worker; the first batch of a new size can cost seconds). All workers start together, on connections
     that are open already. ``nonce`` makes the prompts' unique numbers repeatable, for the other side of a
-    comparison. ``fits`` is handed from
-    run to run on one server with one workload, to fit the prompts' lengths only once. ``request_ids`` sends :func:`workload.request_id` with each, to find it again in a server's
-    log. ``on_progress(done, total)`` is called from the client's thread, between requests.
+    comparison. ``fits`` is handed from run to run on one server with one workload, so that the prompts' lengths
+    are fitted only once. ``request_ids`` sends :func:`workload.request_id` with each, to find it again in a
+    server's log. ``on_progress(done, total)`` is called from the client's thread, between requests.
 
     Failed requests are in ``traces`` with their outcome, not raised. Raises ``InfrastructureError`` if the
     server takes no connection or the tokenizer fails, ``WrongServer`` if the warm-up shows that it refuses
@@ -122,7 +122,14 @@ class _Load:
 
     async def _prompts(self, pool: Pool, count: int, nonce: str, salt: bool, ids: bool) -> Prompts:
         return await prepare(
-            pool, self.server.model, self.workload, count, nonce=nonce, salt=salt, request_ids=ids, fits=self.fits
+            pool,
+            self.server.model,
+            self.workload,
+            count,
+            nonce=nonce,
+            salt=salt,
+            request_ids=ids,
+            fits=self.fits,
         )
 
     async def _check(self, pool: Pool) -> None:

@@ -34,7 +34,7 @@ class Sizes:
 EMBEDDED = Sizes(
     items=600,
     variant_items=120,
-    quality_items=60,
+    quality_items=120,
     concurrency=64,
     rounds=64,
     input_tokens=64,

@@ -29,7 +29,7 @@ KNOWN: tuple[KnownFailure, ...] = (
         "seeded request in chunks on the CPU",
         r"RuntimeError: CPU Generator does not use offset",
         "vLLM's CPU engine ends when the prompt of a request that has a `seed` is prefilled in chunks",
-        "give {row} the arguments --no-enable-chunked-prefill and --max-num-batched-tokens (its max_model_len at least)",
+        "give {row} the arguments --no-enable-chunked-prefill and --max-num-batched-tokens (at least max_model_len)",
     ),
     _known(
         "weights directory missing",
