@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ _NOT_FOR_ROWS = {
     "--served-model-name": "use served_name",
     "--model": "use weights",
 }
+# vLLM's processes talk through sockets called TMPDIR/UUID, and the kernel allows a name 107 characters.
+_LONGEST_TMPDIR = 107 - len("/") - 36
 # The CPU engine binds every server to core 0 unless told otherwise, so that two servers stall each other.
 _CPU_ENVIRONMENT = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
@@ -143,6 +146,8 @@ def spec_for(
         # Without it, the titles that vLLM gives its processes overwrite the mark that finds them again.
         "SPT_NOENV": "1",
     }
+    if len(tempfile.gettempdir()) > _LONGEST_TMPDIR:
+        environment["VLLM_RPC_BASE_PATH"] = "/tmp"
     if local:
         environment["HF_HUB_OFFLINE"] = "1"
     if model.gpus == 0:
