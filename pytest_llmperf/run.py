@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,7 @@ class Run:
         self.complaints: list[str] = []
         """What was left behind, if anything: makes the run red."""
         self.record_note = ""
+        self._speaking = threading.Lock()
         self._made: list[tuple[tuple[str, object], Judgement]] = []
         """Verdicts of the test that runs, as they stand among its properties."""
         config.pluginmanager.register(self, "llmperf_run")
@@ -138,15 +139,12 @@ class Run:
     def _progress(self, text: str) -> None:
         """One line that overwrites itself; silent when nobody watches."""
         reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
-        if (
-            reporter is None
-            or hasattr(self.config, "workerinput")
-            or not sys.__stdout__
-            or not sys.__stdout__.isatty()
-        ):
+        # The reporter knows what it writes to; standard output is pytest's own capture while a test runs.
+        if not getattr(reporter, "isatty", False) or hasattr(self.config, "workerinput"):
             return
         capture: Any = self.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
+        # Two servers that start at the same time say so from two threads.
+        with self._speaking, capture.global_and_fixture_disabled():
             reporter.rewrite(f"llmperf: {text}", erase=True)
 
     # Verdicts
