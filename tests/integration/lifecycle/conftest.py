@@ -67,6 +67,11 @@ class Scenario:
     def is_fake(self) -> bool:
         return self.table.title == FAKE
 
+    @property
+    def run_within_s(self) -> float:
+        """How long a whole run may take, with a start of each side."""
+        return 2 * self.ready_within_s
+
     def note(self, scenario: str, result: Result, ending: Ending, event: str = "end of pytest") -> None:
         """Check what every scenario promises, then keep the line for the table."""
         starts = self.project.starts

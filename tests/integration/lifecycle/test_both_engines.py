@@ -33,7 +33,7 @@ ASK_LONG = """
 def test_a_normal_end_leaves_nothing(either: Scenario) -> None:
     project = either.project
     project.suite(ASK_BOTH)
-    result = project.run(timeout_s=2 * either.ready_within_s)
+    result = project.run(timeout_s=either.run_within_s)
     assert result.code == 0, result.text
     assert sorted(project.starts) == ["distill", "math"]
     either.note("normal end", result, project.ending(result.ended))

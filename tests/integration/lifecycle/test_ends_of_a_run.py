@@ -1,4 +1,7 @@
-"""However pytest ends, by itself or by a signal: no process of the run stays, and every row was started once."""
+"""However pytest ends, by itself or by a signal: no process of the run stays, and every row was started once.
+
+What does not depend on the engine is tried on the fake one alone.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,20 @@ HALT = """
 """
 
 
-def test_a_failed_test_leaves_nothing(scenario: Scenario) -> None:
-    project = scenario.project
+def test_a_failed_test_leaves_nothing(either: Scenario) -> None:
+    project = either.project
     project.suite(f"""
         def test_fails(candidate, stream):
             {ASK}
             assert 1 == 2
     """)
-    result = project.run()
+    result = project.run(timeout_s=either.run_within_s)
     assert result.code == 1
-    scenario.note("a failed test", result, project.ending(result.ended))
+    either.note("a failed test", result, project.ending(result.ended))
 
 
-def test_the_first_failure_of_an_impatient_run_leaves_nothing(scenario: Scenario) -> None:
-    project = scenario.project
+def test_the_first_failure_of_an_impatient_run_leaves_nothing(either: Scenario) -> None:
+    project = either.project
     project.suite(f"""
         def test_fails(candidate, stream):
             {ASK}
@@ -39,27 +42,25 @@ def test_the_first_failure_of_an_impatient_run_leaves_nothing(scenario: Scenario
         def test_never_comes(candidate, stream):
             {ASK}
     """)
-    result = project.run("-x")
+    result = project.run("-x", timeout_s=either.run_within_s)
     assert result.code == 1
     assert not result.lines("passed")
-    scenario.note("a failed test with -x", result, project.ending(result.ended))
+    either.note("a failed test with -x", result, project.ending(result.ended))
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 2), (signal.SIGTERM, -15)], ids=["SIGINT", "SIGTERM"]
 )
-def test_a_run_ended_by_a_signal_leaves_nothing(
-    scenario: Scenario, number: signal.Signals, code: int
-) -> None:
-    project = scenario.project
+def test_a_run_ended_by_a_signal_leaves_nothing(either: Scenario, number: signal.Signals, code: int) -> None:
+    project = either.project
     project.suite(HALT)
     running = project.start()
-    scenario.told(running)
+    either.told(running)
     running.send(number)
     sent = time.monotonic()
     result = running.wait()
     assert result.code == code, result.text
-    scenario.note(f"{number.name} to pytest in a test", result, project.ending(sent), "the signal")
+    either.note(f"{number.name} to pytest in a test", result, project.ending(sent), "the signal")
 
 
 def test_a_run_interrupted_while_it_waits_for_a_frozen_server_leaves_nothing(scenario: Scenario) -> None:
@@ -108,8 +109,8 @@ def test_a_run_killed_while_its_server_starts_leaves_nothing(scenario: Scenario)
     scenario.note("SIGKILL of pytest while a server starts", result, project.ending(killed), "the signal")
 
 
-def test_three_workers_share_one_server(scenario: Scenario) -> None:
-    project = scenario.project
+def test_three_workers_share_one_server(either: Scenario) -> None:
+    project = either.project
     project.suite("""
         import os, pytest
         from pathlib import Path
@@ -118,15 +119,15 @@ def test_three_workers_share_one_server(scenario: Scenario) -> None:
             assert stream(candidate, "1 + 1?").ok
             Path("worker-" + os.environ["PYTEST_XDIST_WORKER"]).touch()
     """)
-    result = project.run_with_workers(3)
+    result = project.run_with_workers(3, timeout_s=either.run_within_s)
     assert result.code == 0, result.text
     assert len(list(project.path.glob("worker-*"))) == 3, "all three workers asked"
     assert project.starts == ["distill"]
-    scenario.note("-n 3, normal end", result, project.ending(result.ended))
+    either.note("-n 3, normal end", result, project.ending(result.ended))
 
 
-def test_a_crashed_worker_leaves_nothing_and_costs_no_second_start(scenario: Scenario) -> None:
-    project = scenario.project
+def test_a_crashed_worker_leaves_nothing_and_costs_no_second_start(either: Scenario) -> None:
+    project = either.project
     project.suite("""
         import os, pytest, time
         from pathlib import Path
@@ -135,19 +136,19 @@ def test_a_crashed_worker_leaves_nothing_and_costs_no_second_start(scenario: Sce
             assert stream(candidate, "1 + 1?").ok
             Path("worker-" + os.environ["PYTEST_XDIST_WORKER"]).touch()
             # The first crashes when the other worker has asked; that one waits for the first one's replacement.
-            others, deadline = {0: 2, 1: 1}.get(number, 3), time.monotonic() + 30
+            others, deadline = {0: 2, 1: 1}.get(number, 3), time.monotonic() + 300
             while len(list(Path().glob("worker-*"))) < others:
                 assert time.monotonic() < deadline, "the other workers did not come"
                 time.sleep(0.02)
             if number == 0:
                 os._exit(7)
     """)
-    result = project.run_with_workers(2)
+    result = project.run_with_workers(2, timeout_s=either.run_within_s)
     assert result.code == 1, result.text
     assert result.lines("crashed while running", "test_ask")
     assert result.lines("1 failed, 7 passed")
     assert project.starts == ["distill"]
-    scenario.note("-n 2, one worker crashes", result, project.ending(result.ended))
+    either.note("-n 2, one worker crashes", result, project.ending(result.ended))
 
 
 def test_a_killed_controller_of_workers_leaves_nothing(scenario: Scenario) -> None:
@@ -161,25 +162,25 @@ def test_a_killed_controller_of_workers_leaves_nothing(scenario: Scenario) -> No
     scenario.note("-n 2, SIGKILL of the controlling pytest", running.wait(), ending, "the signal")
 
 
-def test_two_runs_at_once_share_nothing_and_leave_nothing(scenario: Scenario) -> None:
-    project = scenario.project
+def test_two_runs_at_once_share_nothing_and_leave_nothing(either: Scenario) -> None:
+    project = either.project
     project.suite("""
         import os, time
         from pathlib import Path
         def test_meet(candidate, stream):
             assert stream(candidate, "1 + 1?").ok
             Path(f"run-{os.getpid()}").touch()
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 300
             while len(list(Path().glob("run-*"))) < 2:
                 assert time.monotonic() < deadline, "the other run did not come"
                 time.sleep(0.02)
             assert stream(candidate, "1 + 1?").ok
     """)
-    results = [running.wait() for running in [project.start(), project.start()]]
+    results = [running.wait(either.run_within_s) for running in [project.start(), project.start()]]
     assert [result.code for result in results] == [0, 0], results[0].text + results[1].text
     assert len(set(project.ports)) == 2
     ending = project.ending(max(result.ended for result in results))
-    scenario.note("two runs at once (a start each)", results[0], ending)
+    either.note("two runs at once (a start each)", results[0], ending)
 
 
 def test_a_second_run_is_not_disturbed_by_the_end_of_the_first(scenario: Scenario) -> None:
