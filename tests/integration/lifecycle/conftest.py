@@ -28,7 +28,7 @@ Written by the tests in `tests/integration/lifecycle` (with `LLMPERF_WRITE_DOCS=
 scenario with a pytest process of its own. *Starts* counts starts of an engine, by row. *Left* counts every process that
 the run had started (pytest, xdist workers, keepers, API processes, engines and their workers, all found by a mark in
 their environment) ten seconds after the event at the latest. *Seconds* is the time from the event until there was none
-and every port was free.
+and every port was free. A run writes the lines of the scenarios that it had, and leaves the others as they are.
 """
 
 
@@ -45,6 +45,12 @@ class Table:
         port = "free" if ending.ports_free else "taken"
         cells = (scenario, result, starts, str(ending.processes_left), port, f"{ending.seconds:.2f}", event)
         self.rows.append(f"| {' | '.join(cells)} |")
+
+    def keep(self, section: str) -> None:
+        """Take over the lines of ``section`` whose scenarios this run did not have, in front of its own."""
+        measured = {_scenario(row) for row in self.rows}
+        lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
+        self.rows[:0] = [line for line in lines if _scenario(line) not in measured]
 
     def text(self) -> str:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -95,12 +101,20 @@ def tables() -> Iterator[dict[str, Table]]:
 
 
 def _write(tables: dict[str, Table]) -> None:
-    """Replace the sections that were measured, and leave the other one as it is."""
+    """Put the lines that were measured into their sections, and leave the rest as it is."""
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     sections = {part.partition("\n")[0]: "## " + part for part in old.split("## ")[1:]}
-    sections |= {title: table.text() for title, table in tables.items() if table.rows}
+    for title, table in tables.items():
+        if table.rows:
+            table.keep(sections.get(title, ""))
+            sections[title] = table.text()
     ordered = [sections[title].strip() for title in (FAKE, REAL) if title in sections]
     PAGE.write_text("\n\n".join([HEAD.strip(), *ordered]) + "\n", encoding="utf-8")
+
+
+def _scenario(row: str) -> str:
+    """What happened, without figures in brackets."""
+    return row.split("|")[1].partition("(")[0].strip()
 
 
 def _python() -> str:
