@@ -128,12 +128,13 @@ def test_a_server_serves_dies_comes_back_and_goes(
     assert run.is_clean(), run.left()
 
 
-def test_a_lease_given_back_ends_vllm_in_order(run: Run, make: Make) -> None:
+def test_a_lease_given_back_ends_vllm_in_order(run: Run, make: Make, eventually: Callable[..., Any]) -> None:
     lease = acquire(make(), run.state_root)
     released = lease.close()
     assert not released.forced
     assert released.seconds < 10.0
-    assert run.is_clean(), run.left()
+    # The keeper has said goodbye; it ends itself some milliseconds later.
+    eventually(run.is_clean, "a clean machine")
 
 
 def test_a_frozen_api_process_leaves_no_process_when_its_holder_is_killed(
