@@ -30,6 +30,7 @@ class Served:
         self._progress = progress
         self._lease: Lease | None = None
         self._url_server: Server | None = None
+        self._last_server: Server | None = None
         self._failure: InfrastructureError | UsageError | None = None
         self._log_mark = 0
         self._used_before: dict[int, int] = {}
@@ -77,7 +78,8 @@ class Served:
         if self._failure is not None:
             raise self._failure
         try:
-            return self._alive()
+            self._last_server = self._alive()
+            return self._last_server
         except (InfrastructureError, UsageError) as error:
             self._failure = error
             raise
@@ -144,7 +146,8 @@ class Served:
 
     def facts(self) -> dict[str, Any]:
         """What the record says of a server that was started."""
-        server = self._lease.server if self._lease else self._url_server
+        # The one that was last used, and not the lease's: that of a start that failed has none.
+        server = self._last_server
         return {
             "row": self.name,
             "weights": self.model.weights,
