@@ -146,7 +146,17 @@ class Project:
         environment: Mapping[str, str] | None = None,
     ) -> Running:
         """``pytest …`` in a process group of its own."""
-        foreign = ("LLMPERF_", "PYTEST_", "COV_", "FAKE_ENGINE_")
+        # Where CI is set, pytest prints every failure a second time, whole, in its summary.
+        foreign = (
+            "LLMPERF_",
+            "PYTEST_",
+            "COV_",
+            "FAKE_ENGINE_",
+            "GITHUB_",
+            "CI",
+            "BUILD_NUMBER",
+            "FORCE_COLOR",
+        )
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         output = self.path / f"output-{len(self.running)}.txt"
         (self.path / "tmp").mkdir(exist_ok=True)
