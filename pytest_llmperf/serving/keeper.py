@@ -360,11 +360,8 @@ class Keeper:
 
 def _pid_descriptor(connection: socket.socket) -> int | None:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid = struct.unpack("3i", credentials)[0]
-    try:
-        return os.pidfd_open(pid)
-    except (OSError, AttributeError):
-        return None  # a holder in another process namespace; a Python built for kernels before 5.3
+    # None also for a holder in another process namespace.
+    return processes.descriptor(struct.unpack("3i", credentials)[0])
 
 
 def main(arguments: list[str] | None = None) -> None:

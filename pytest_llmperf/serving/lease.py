@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from pytest_llmperf.errors import InfrastructureError, ServerDied, StartError, UsageError
-from pytest_llmperf.serving import failures, gpu, reap
+from pytest_llmperf.serving import failures, gpu, processes, reap
 from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.state import MESSAGE_BYTES, StateDirectory, decode, encode
@@ -32,6 +32,7 @@ from pytest_llmperf.serving.state import MESSAGE_BYTES, StateDirectory, decode, 
 # The keeper speaks at least every two seconds while a server starts.
 SILENCE_S = 60.0
 KEEPER_START_S = 60.0
+KEEPER_END_S = 10.0
 _KEEPER = "import sys; sys.path.append({root!r}); from pytest_llmperf.serving.keeper import main; main()"
 
 
@@ -91,8 +92,8 @@ def acquire(
     with _flock(directory.lock):
         if retry_failed:
             directory.failed.unlink(missing_ok=True)
-        connection = _connect(spec, directory, before_start)
-    lease = Lease(spec, directory, connection)
+        connection, keeper_pid = _connect(spec, directory, before_start)
+    lease = Lease(spec, directory, connection, keeper_pid)
     try:
         lease._wait_until_ready(on_progress)
     except BaseException:
@@ -107,10 +108,13 @@ class Lease:
     Not to be pickled or shared with a child process: a fork doesn't extend it.
     """
 
-    def __init__(self, spec: ServerSpec, directory: StateDirectory, connection: socket.socket) -> None:
+    def __init__(
+        self, spec: ServerSpec, directory: StateDirectory, connection: socket.socket, keeper_pid: int
+    ) -> None:
         self.spec = spec
         self._directory = directory
         self._connection = connection
+        self._keeper = processes.descriptor(keeper_pid)
         self._lock = threading.RLock()
         self._servers: dict[int, Server] = {}
         self._deaths: dict[int, dict[str, Any]] = {}
@@ -179,6 +183,8 @@ class Lease:
                 with contextlib.suppress(OSError):
                     self._connection.shutdown(socket.SHUT_RDWR)
                 self._connection.close()
+                if self._keeper is not None:
+                    os.close(self._keeper)
 
     def __enter__(self) -> Lease:
         return self
@@ -202,6 +208,7 @@ class Lease:
             if event == "progress" and on_progress is not None:
                 on_progress(Progress(self.spec.row, str(message["phase"]), float(message["elapsed_s"])))
             elif event == "failed":
+                self._await_keeper(time.monotonic() + KEEPER_END_S)
                 raise failures.start_error(message, self.spec, self._directory.log)
             elif event == "died" and not message["restarts_left"]:
                 raise failures.server_died(message, self.spec, self._directory.log)
@@ -298,7 +305,11 @@ class Lease:
         return Released(last=last)
 
     def _await_keeper(self, deadline: float) -> None:
-        # The connection ends when the keeper does: then its lock and its port are free as well.
+        """Until the keeper itself has ended: then its lock and its port are free as well."""
+        if self._keeper is not None:
+            processes.wait_for_end(self._keeper, deadline - time.monotonic())
+            return
+        # The connection ends a moment before its process.
         while (left_s := deadline - time.monotonic()) > 0:
             if self._receive(left_s).get("event") in ("end", "silence"):
                 return
@@ -309,8 +320,8 @@ class Lease:
 
 def _connect(
     spec: ServerSpec, directory: StateDirectory, before_start: Callable[[], object] | None
-) -> socket.socket:
-    """A connection whose keeper has greeted us; under the directory's lock.
+) -> tuple[socket.socket, int]:
+    """A connection whose keeper has greeted us, and the keeper's number; under the directory's lock.
 
     Raises `StartError` when an earlier start has failed.
     """
@@ -320,9 +331,10 @@ def _connect(
         with contextlib.suppress(OSError):
             connection = directory.connect(timeout_s=10.0)
             # A keeper that is about to end no longer greets.
-            if decode(_receive_or_nothing(connection)).get("event") == "hello":
+            greeting = decode(_receive_or_nothing(connection))
+            if greeting.get("event") == "hello":
                 connection.settimeout(None)
-                return connection
+                return connection, int(greeting["keeper_pid"])
             connection.close()
         reap.reap_directory(directory)
         if before_start is not None:

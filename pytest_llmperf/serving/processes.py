@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,24 @@ def is_running(key: ProcessKey) -> bool:
     """Whether this very process still runs (a zombie doesn't)."""
     process = read(key.pid)
     return process is not None and process.key == key and not process.is_over
+
+
+def descriptor(pid: int) -> int | None:
+    """An open file that shows when the process ends, for `wait_for_end` and selectors; the caller closes it.
+
+    None if there is no such process, or where the kernel (before 5.3) or Python know no such thing.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return None
+
+
+def wait_for_end(process: int, timeout_s: float) -> bool:
+    """Whether the process behind a `descriptor` ends within ``timeout_s`` seconds; at once when it does."""
+    poller = select.poll()
+    poller.register(process, select.POLLIN)
+    return bool(poller.poll(max(0.0, timeout_s) * 1000))
 
 
 def tree(root: int) -> list[int]:

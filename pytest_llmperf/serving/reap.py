@@ -58,7 +58,7 @@ def reap(state_root: Path, *, end_living: bool = False) -> list[Leftover]:
         if leftover.keeper_pid is None:
             reap_directory(directory)
         elif end_living:
-            _ask_to_end(directory)
+            _ask_to_end(directory, leftover.keeper_pid)
             reap_directory(directory)
         else:
             continue
@@ -98,7 +98,9 @@ def _family(state: KeeperState) -> list[Process]:
     return [running[pid] for pid in sorted(marked) if pid in running]
 
 
-def _ask_to_end(directory: StateDirectory) -> None:
+def _ask_to_end(directory: StateDirectory, keeper_pid: int) -> None:
+    """Returns when the keeper itself has ended, so that its lock and its port are free as well."""
+    keeper = processes.descriptor(keeper_pid)
     with contextlib.suppress(OSError):
         connection = directory.connect(timeout_s=END_S)
         with contextlib.closing(connection):
@@ -107,3 +109,6 @@ def _ask_to_end(directory: StateDirectory) -> None:
             while packet := connection.recv(64 * 1024):
                 if decode(packet).get("event") == "ended":
                     break
+    if keeper is not None:
+        processes.wait_for_end(keeper, END_S)
+        os.close(keeper)

@@ -213,12 +213,11 @@ def test_a_secret_is_in_no_command_line_and_in_no_file(run: Run) -> None:
 # -- starts that fail -------------------------------------------------------------------------------
 
 
-def test_a_start_that_fails_says_why_and_leaves_no_process(run: Run, eventually: Callable[..., Any]) -> None:
+def test_a_start_that_fails_says_why_and_leaves_no_process(run: Run) -> None:
     with pytest.raises(StartError, match="quantization = awq") as caught:
         acquire(run.spec(FAIL="Value error, Cannot find the config file for awq"), run.state_root)
     assert "to try it by hand" in str(caught.value)
-    # The keeper has told why; it ends, and gives its port back, a moment later.
-    eventually(run.is_clean, "a clean machine")
+    assert run.is_clean(), run.left()
 
 
 def test_a_start_that_fails_is_tried_once_a_run(run: Run) -> None:
