@@ -10,14 +10,14 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, NotMeasured, UsageError
-from pytest_llmperf.gates.estimand import GateError, Judgement
+from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.measure import Measurements
@@ -149,10 +149,11 @@ class Run:
 
     # Verdicts
 
-    def judge_for(self, item: pytest.Item) -> Callable[[Verdict], Judgement]:
-        """What an estimand hands its verdicts to: kept with the test's report, then judged by the run's policy."""
+    def judge_for(self, item: pytest.Item) -> Judge:
+        """What an estimand hands its cases to: the verdict is kept with the test's report and judged by the policy."""
 
-        def judge(verdict: Verdict) -> Judgement:
+        def judge(case: Case) -> Judgement:
+            verdict = case.settled().judge()
             entry = (PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False))
             item.user_properties.append(entry)
             judgement = Judgement(verdict, inconclusive=self.settings.inconclusive)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from dataclasses import dataclass, field
+from typing import NoReturn, TypedDict
 
 from pytest_llmperf.bounds import Bound, Incomparable
 from pytest_llmperf.gates.bound import Points, bound_of
-from pytest_llmperf.gates.decision import invalid
+from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.judgement import Judge, Judgement, strict
-from pytest_llmperf.gates.verdict import Verdict
+
+
+class Asked(TypedDict):
+    """What the right side of a comparison gives to a case."""
+
+    bound: float | None
+    origin: str
+    refused: str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,32 +74,21 @@ class Estimand:
         """How many data there are."""
         raise NotImplementedError
 
-    def _against(self, other: object, unit: str, gate: Callable[[float], Verdict]) -> Judgement:
-        """Judge by ``gate`` against the value of ``other``, unless there is no such value or no usable
-        data.
-        """
+    def _against(self, other: object, unit: str, case: Callable[[Asked], Case]) -> Judgement:
+        """Judge ``case`` with the value of ``other`` as its bound."""
         if isinstance(other, Estimand):
             raise TypeError(
                 f"{self.label} is compared with {other.label} without a margin: write {self.example}"
             )
-        return self._judged(bound_of(other, unit, metric=self.label), unit, gate)
+        return self._judged(bound_of(other, unit, metric=self.label), case)
 
     def _judged(
-        self,
-        bound: Bound | Points | Incomparable,
-        unit: str,
-        gate: Callable[[float], Verdict],
-        *,
-        also: str = "",
+        self, bound: Bound | Points | Incomparable, case: Callable[[Asked], Case], *, also: str = ""
     ) -> Judgement:
         value = None
         if not isinstance(bound, Incomparable):
             value = bound.share if isinstance(bound, Points) else float(bound.value)
-        if reason := self.unusable or also:
-            verdict = invalid(self.label, reason, bound=value, n=self.size, unit=unit)
-        elif isinstance(bound, Incomparable):
-            verdict = invalid(self.label, bound.why, n=self.size, unit=unit)
-        else:
-            assert value is not None, "only Incomparable has none"
-            verdict = gate(value)
-        return self.judge(replace(verdict, origin=bound.origin))
+        missing = bound.why if isinstance(bound, Incomparable) else ""
+        return self.judge(
+            case({"bound": value, "origin": bound.origin, "refused": self.unusable or also or missing})
+        )

@@ -79,8 +79,11 @@ class Watch:
             self.status, self.decided_at = (Status.PASS if met else Status.FAIL), len(self._values)
         return self.status
 
-    def verdict(self, *, max_lost_share: float = MAX_LOST_SHARE) -> Verdict:
-        """What the items so far say; INCONCLUSIVE while undecided, INVALID without items or with too many lost."""
+    def verdict(self, *, max_lost_share: float = MAX_LOST_SHARE, aside: str = "") -> Verdict:
+        """What the items so far say, ``aside`` before their number.
+
+        INCONCLUSIVE while undecided, INVALID without items or with too many lost.
+        """
         q, n = self.question, len(self._values)
         unit = "points" if q.paired else "share"
         trouble = too_many_lost(self._lost, self._lost + n, max_lost_share, "item")
@@ -106,7 +109,7 @@ class Watch:
             baseline=theirs if q.paired else None,
             level_unit="share" if q.paired else "",
             detail=f"{self._lost} items were lost to infrastructure errors" if self._lost else "",
-            aside="stopped early, " if self.population and n < self.population else "",
+            aside=aside,
         )
         return replace(verdict, status=self.status or Status.INCONCLUSIVE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import table
 
@@ -78,10 +79,10 @@ class Judgement:
         return f"<{self.verdict.status.value}: {self.verdict.why}>"
 
 
-Judge = Callable[[Verdict], Judgement]
-"""Receives every verdict that a comparison makes; the plugin's records it and applies the run's policy."""
+Judge = Callable[[Case], Judgement]
+"""Receives every case that a comparison makes; the plugin's settles and records it, and applies the run's policy."""
 
 
-def strict(verdict: Verdict) -> Judgement:
+def strict(case: Case) -> Judgement:
     """The judge without a plugin: INCONCLUSIVE fails."""
-    return Judgement(verdict, "fail")
+    return Judgement(case.settled().judge(), "fail")

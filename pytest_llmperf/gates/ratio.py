@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmperf.gates.comparable import Estimand
-from pytest_llmperf.gates.decision import ALPHA
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS, ratio_within
+from pytest_llmperf.gates.measured_cases import RatioCase
+from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,6 @@ class Ratio(Estimand):
     metric: str
     rounds: Sequence[tuple[float | None, float | None]] = field(repr=False)
     unit: str
-    alpha: float = ALPHA
     max_lost_share: float = MAX_LOST_ROUNDS
 
     @property
@@ -46,13 +45,12 @@ class Ratio(Estimand):
         return self._against(
             other,
             "ratio",
-            lambda budget: ratio_within(
-                self.metric,
-                self.rounds,
-                budget,
+            lambda asked: RatioCase(
+                metric=self.metric,
+                starts=[self.rounds],
                 unit=self.unit,
                 at_least=at_least,
-                alpha=self.alpha,
                 max_lost_share=self.max_lost_share,
+                **asked,
             ),
         )

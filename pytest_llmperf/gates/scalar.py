@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pytest_llmperf.bounds import Bound, Incomparable
 from pytest_llmperf.gates.bound import bound_of
-from pytest_llmperf.gates.comparable import Estimand
+from pytest_llmperf.gates.comparable import Asked, Estimand
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.gates.single import at_least_value, at_most_value, value_ratio
+from pytest_llmperf.gates.measured_cases import ValueCase, ValueRatioCase
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +47,7 @@ class Scalar(Estimand):
         return self._against(
             other,
             self.unit,
-            lambda budget: at_most_value(
-                self.metric, self.value, budget, unit=self.unit, may_be_zero=self.may_be_zero
-            ),
+            lambda asked: self._case(asked, at_least=False),
         )
 
     def __ge__(self, other: object) -> Judgement:
@@ -58,9 +56,17 @@ class Scalar(Estimand):
         return self._against(
             other,
             self.unit,
-            lambda floor: at_least_value(
-                self.metric, self.value, floor, unit=self.unit, may_be_zero=self.may_be_zero
-            ),
+            lambda asked: self._case(asked, at_least=True),
+        )
+
+    def _case(self, asked: Asked, *, at_least: bool) -> ValueCase:
+        return ValueCase(
+            metric=self.metric,
+            value=self.value,
+            unit=self.unit,
+            at_least=at_least,
+            may_be_zero=self.may_be_zero,
+            **asked,
         )
 
     def _relative(self, other: ScaledScalar, *, at_least: bool) -> Judgement:
@@ -71,9 +77,13 @@ class Scalar(Estimand):
             )
         return self._judged(
             other.factor,
-            "ratio",
-            lambda budget: value_ratio(
-                self.metric, self.value, base.value, budget, unit=self.unit, at_least=at_least
+            lambda asked: ValueRatioCase(
+                metric=self.metric,
+                candidate=self.value,
+                baseline=base.value,
+                unit=self.unit,
+                at_least=at_least,
+                **asked,
             ),
             also=f"baseline: {base.unusable}" if base.unusable else "",
         )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from pytest_llmperf.gates.comparable import Estimand
-from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
+from pytest_llmperf.gates.comparable import Asked, Estimand
+from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.gates.within import within
+from pytest_llmperf.gates.measured_cases import QuantileCase
 from pytest_llmperf.stats import order_statistics
 
 
@@ -29,7 +28,6 @@ class Series(Estimand):
     """What each sample has in common with others (its round, its request); None: all are independent."""
     errors: int = 0
     noun: str = "sample"
-    alpha: float = ALPHA
     max_error_share: float = MAX_LOST_SHARE
 
     @property
@@ -96,23 +94,22 @@ class Quantile(Estimand):
         return order_statistics.quantile(values, self.q) if values else None
 
     def __le__(self, other: object) -> Judgement:
-        return self._against(other, self.series.unit, lambda budget: self._gate(budget, at_least=False))
+        return self._against(other, self.series.unit, lambda asked: self._case(asked, at_least=False))
 
     def __ge__(self, other: object) -> Judgement:
-        return self._against(other, self.series.unit, lambda floor: self._gate(floor, at_least=True))
+        return self._against(other, self.series.unit, lambda asked: self._case(asked, at_least=True))
 
-    def _gate(self, budget: float, *, at_least: bool) -> Verdict:
+    def _case(self, asked: Asked, *, at_least: bool) -> QuantileCase:
         series = self.series
-        return within(
-            series.metric,
-            series.samples,
-            budget,
+        return QuantileCase(
+            metric=series.metric,
+            samples=series.samples,
             q=self.q,
             unit=series.unit,
             at_least=at_least,
             groups=series.groups,
             errors=series.errors,
-            alpha=series.alpha,
-            max_error_share=series.max_error_share,
             noun=series.noun,
+            max_error_share=series.max_error_share,
+            **asked,
         )

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.bound import Points, margin_of
-from pytest_llmperf.gates.comparable import Estimand
-from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
+from pytest_llmperf.gates.comparable import Asked, Estimand
+from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.gates.not_worse import not_worse
 from pytest_llmperf.gates.outcomes import Outcomes, tally
-from pytest_llmperf.gates.share_gates import at_least, rate_below
+
+
+class Growing(Protocol):
+    """Outcomes that are measured when they are asked for, so that clear cases need few of them."""
+
+    @property
+    def planned(self) -> int:
+        """Items that may be asked in all."""
+        ...
+
+    def first(self, n: int) -> Outcomes:
+        """The outcomes of the first n items, in an order that is random and always the same."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +38,14 @@ class Share(Estimand):
         share.not_worse_than(other, margin=points(3))
 
     Two shares without a margin raise ``TypeError``: equal models would fail half of the time.
+
+    With ``growing`` the outcomes are measured by the gates, as many as each needs to decide; ``outcomes`` is empty.
     """
 
     metric: str
     outcomes: Outcomes = field(repr=False)
     noun: str = "item"
-    alpha: float = ALPHA
+    growing: Growing | None = field(default=None, repr=False)
     max_lost_share: float = MAX_LOST_SHARE
 
     @property
@@ -43,44 +58,39 @@ class Share(Estimand):
 
     @property
     def size(self) -> int:
-        return len(self.outcomes)
+        return self.growing.planned if self.growing else len(self.outcomes)
 
     @property
     def value(self) -> float | None:
-        """The observed share (items weigh equally), for printing; None when nothing was measured."""
-        scores = tally(self.outcomes).scores.values()
+        """The observed share (items weigh equally), for printing: of all items, which are measured if need be.
+
+        None when nothing was measured.
+        """
+        outcomes = self.growing.first(self.growing.planned) if self.growing else self.outcomes
+        scores = tally(outcomes).scores.values()
         return sum(sum(item) / len(item) for item in scores) / len(scores) if scores else None
 
     def __ge__(self, other: object) -> Judgement:
         if isinstance(other, ShiftedShare):
             return self._paired(other.share, other.by, lower_is_better=False)
-        return self._against(
-            other,
-            "share",
-            lambda floor: at_least(
-                self.metric,
-                self.outcomes,
-                floor,
-                alpha=self.alpha,
-                max_lost_share=self.max_lost_share,
-                noun=self.noun,
-            ),
-        )
+        return self._against(other, "share", lambda asked: self._case(asked, at_least=True))
 
     def __le__(self, other: object) -> Judgement:
         if isinstance(other, ShiftedShare):
             return self._paired(other.share, other.by, lower_is_better=True)
-        return self._against(
-            other,
-            "share",
-            lambda limit: rate_below(
-                self.metric,
-                self.outcomes,
-                limit,
-                alpha=self.alpha,
-                max_lost_share=self.max_lost_share,
-                noun=self.noun,
-            ),
+        return self._against(other, "share", lambda asked: self._case(asked, at_least=False))
+
+    def _case(self, asked: Asked, *, at_least: bool) -> ShareCase:
+        growing = self.growing
+        return ShareCase(
+            metric=self.metric,
+            candidate=self.outcomes,
+            at_least=at_least,
+            noun=self.noun,
+            planned=growing.planned if growing else None,
+            more=(lambda n: (growing.first(n), {})) if growing else None,
+            max_lost_share=self.max_lost_share,
+            **asked,
         )
 
     def __sub__(self, margin: object) -> ShiftedShare:
@@ -100,17 +110,22 @@ class Share(Estimand):
 
     def _paired(self, other: Share, by: Points | Incomparable, *, lower_is_better: bool) -> Judgement:
         sign = 1.0 if lower_is_better else -1.0
+        ours, theirs = self.growing, other.growing
+        both = (ours, theirs) if ours and theirs and ours.planned == theirs.planned else None
+        if (ours or theirs) and not both:
+            raise TypeError(f"{self.label} is compared with {other.label}, which has other items")
         return self._judged(
-            by,
-            "points",
-            lambda shift: not_worse(
-                self.metric,
-                self.outcomes,
-                other.outcomes,
-                sign * shift,
+            by if isinstance(by, Incomparable) else Points(sign * by.share, by.origin),
+            lambda asked: MarginCase(
+                metric=self.metric,
+                candidate=self.outcomes,
+                baseline=other.outcomes,
                 lower_is_better=lower_is_better,
-                alpha=self.alpha,
+                noun=self.noun,
+                planned=both[0].planned if both else None,
+                more=(lambda n: (both[0].first(n), both[1].first(n))) if both else None,
                 max_lost_share=self.max_lost_share,
+                **asked,
             ),
             also=f"baseline: {other.unusable}" if other.unusable else "",
         )

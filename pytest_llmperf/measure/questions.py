@@ -8,8 +8,8 @@ from typing import Any
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import Judge, Judgement, Ratio, Scalar, Series, Share
-from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.load.metrics import Metrics
 from pytest_llmperf.load.rounds import Rounds
 from pytest_llmperf.load.run import Run
@@ -43,8 +43,8 @@ class Asker:
                     f"a comparison was made and not asserted: {judgement.verdict.why}; write assert before it"
                 )
 
-    def judge(self, verdict: Verdict) -> Judgement:
-        judgement = self._judge(verdict)
+    def judge(self, case: Case) -> Judgement:
+        judgement = self._judge(case)
         self._judgements.append(judgement)
         return judgement
 

@@ -27,7 +27,7 @@ def test_a_clear_case_is_decided_long_before_the_end() -> None:
     assert watch.status is Status.FAIL
     assert watch.decided_at is not None
     assert watch.decided_at < 700
-    verdict = watch.verdict()
+    verdict = watch.verdict(aside="stopped early, ")
     assert verdict.status is Status.FAIL
     assert verdict.interval is not None
     assert verdict.interval[1] < -0.03

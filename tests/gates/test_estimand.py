@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import (
     Bound,
     GateError,
@@ -23,7 +24,7 @@ from pytest_llmperf.gates.estimand import (
     points,
     strict,
 )
-from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.gates.verdict import Status
 
 
 def share(right: int, n: int = 400, **options: Any) -> Share:
@@ -63,14 +64,14 @@ def test_either_side_may_stand_first() -> None:
 
 
 def test_a_chained_comparison_is_two_gates() -> None:
-    seen: list[Verdict] = []
+    seen: list[Case] = []
 
-    def judge(verdict: Verdict) -> Judgement:
-        seen.append(verdict)
-        return strict(verdict)
+    def judge(case: Case) -> Judgement:
+        seen.append(case)
+        return strict(case)
 
     assert 0.7 <= share(320, judge=judge) <= 0.9
-    assert [verdict.bound for verdict in seen] == [0.7, 0.9]
+    assert [case.bound for case in seen] == [0.7, 0.9]
     with pytest.raises(GateFailed):
         bool(0.1 <= share(320, judge=judge) <= 0.2)
 
@@ -152,17 +153,17 @@ def test_a_comparison_that_nobody_asserted_can_be_told() -> None:
     assert judgement.asked is True
 
 
-def test_the_injected_judge_sees_every_verdict_and_its_derived_ones() -> None:
-    seen: list[Verdict] = []
+def test_the_injected_judge_sees_every_case_and_its_derived_ones() -> None:
+    seen: list[Case] = []
 
-    def judge(verdict: Verdict) -> Judgement:
-        seen.append(verdict)
-        return Judgement(verdict, "warn")
+    def judge(case: Case) -> Judgement:
+        seen.append(case)
+        return Judgement(case.judge(), "warn")
 
     assert Series("ttft", [0.1] * 400, "s", judge=judge).p95 <= 1.0
     assert share(320, judge=judge) >= GOOD - points(3)
     assert share(300, judge=judge) >= 0.74
-    assert [verdict.status for verdict in seen] == [Status.PASS, Status.PASS, Status.INCONCLUSIVE]
+    assert [case.judge().status for case in seen] == [Status.PASS, Status.PASS, Status.INCONCLUSIVE]
 
 
 MISUSES: dict[str, tuple[Callable[[], object], str]] = {

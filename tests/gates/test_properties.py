@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.gates.estimand import GateError, strict
+from pytest_llmperf.gates.estimand import GateError, Judgement
 from pytest_llmperf.gates.not_worse import not_worse
 from pytest_llmperf.gates.outcomes import Outcome
 from pytest_llmperf.gates.ratio_within import ratio_within
@@ -45,10 +45,10 @@ def check(verdict: Verdict) -> None:
     if verdict.interval is not None and verdict.observed is not None:
         assert verdict.interval[0] <= verdict.interval[1]
     if verdict.status is Status.PASS:
-        assert strict(verdict)
+        assert Judgement(verdict)
         return
     with pytest.raises(GateError) as caught:
-        bool(strict(verdict))
+        bool(Judgement(verdict))
     assert str(caught.value).startswith(f"{verdict.status.value}: {verdict.why}")
 
 

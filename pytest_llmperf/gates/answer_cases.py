@@ -1,0 +1,154 @@
+"""Gates over answers to items: a share against a bound, and candidate against baseline on the same items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from pytest_llmperf.gates import planted, sequential
+from pytest_llmperf.gates.case import Case, Damage
+from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
+from pytest_llmperf.gates.early import Question
+from pytest_llmperf.gates.not_worse import not_worse
+from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.share_gates import at_least as share_at_least
+from pytest_llmperf.gates.share_gates import rate_below
+from pytest_llmperf.gates.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answers(Case):
+    """Of answers to items.
+
+    ``planned``: items that may be asked; the run looks while they come in and stops when it is clear. None: the
+    outcomes are all there is. ``more(n)`` gives the outcomes of the first n items, in the order in which they are
+    asked, of the candidate and (an empty mapping where nothing is compared) of the baseline.
+    """
+
+    candidate: Outcomes = field(repr=False)
+    noun: str = "item"
+    planned: int | None = None
+    max_lost_share: float = MAX_LOST_SHARE
+    more: Callable[[int], tuple[Outcomes, Outcomes]] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def damage(self) -> Damage:
+        return "points"
+
+    @property
+    def size(self) -> int:
+        return len(self.candidate)
+
+    def settled(self) -> Self:
+        if self.more is None or self.planned is None or self.refused or self.bound is None:
+            return self
+        if not self._can_stop_early:
+            return self._with(*self.more(self.planned))
+        case = self
+        for n in sequential.looks(self.planned):
+            case = self._with(*self.more(n))
+            if case._watch().status is not None:
+                break
+        return case
+
+    def _verdict(self, bound: float) -> Verdict:
+        if self.planned is None or not self._can_stop_early:
+            return self._of_all(bound, ALPHA)
+        watch = self._watch()
+        if watch.status is None and self.size >= self.planned:
+            return self._of_all(bound, sequential.FINAL_ALPHA)
+        aside = "" if self.size >= self.planned else f"stopped early of {self.planned}, "
+        return watch.verdict(max_lost_share=self.max_lost_share, aside=aside)
+
+    @property
+    def _can_stop_early(self) -> bool:
+        return True
+
+    def _watch(self) -> sequential.Watch:
+        raise NotImplementedError
+
+    def _with(self, candidate: Outcomes, baseline: Outcomes) -> Self:
+        raise NotImplementedError
+
+    def _of_all(self, bound: float, alpha: float) -> Verdict:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareCase(_Answers):
+    """Is the share of True at least (``at_least`` False: at most) the bound?"""
+
+    at_least: bool
+
+    @property
+    def verdict_unit(self) -> str:
+        return "share"
+
+    def damaged(self, by: float, seed: int = 0) -> Self:
+        turn = planted.turned_wrong if self.at_least else planted.turned_true
+        return replace(self, candidate=turn(self.candidate, by, seed), more=None)
+
+    @property
+    def _can_stop_early(self) -> bool:
+        # No data can show an always or a never; the fixed gate says so.
+        return self.bound is not None and 0.0 < self.bound < 1.0
+
+    def _watch(self) -> sequential.Watch:
+        assert self.bound is not None, "refused before"
+        question = Question(self.metric, self.bound, at_least=self.at_least)
+        return sequential.watch(question, self.candidate, {})
+
+    def _with(self, candidate: Outcomes, baseline: Outcomes) -> Self:
+        del baseline
+        return replace(self, candidate=candidate)
+
+    def _of_all(self, bound: float, alpha: float) -> Verdict:
+        gate = share_at_least if self.at_least else rate_below
+        return gate(
+            self.metric,
+            self.candidate,
+            bound,
+            alpha=alpha,
+            max_lost_share=self.max_lost_share,
+            noun=self.noun,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginCase(_Answers):
+    """Is the candidate's share not below (``lower_is_better``: not above) the baseline's by more than the bound?
+
+    ``bound`` is the margin, a share (0.03 for three points).
+    """
+
+    baseline: Outcomes = field(repr=False)
+    lower_is_better: bool
+
+    @property
+    def verdict_unit(self) -> str:
+        return "points"
+
+    def damaged(self, by: float, seed: int = 0) -> Self:
+        turn = planted.turned_true if self.lower_is_better else planted.turned_wrong
+        return replace(self, candidate=turn(self.candidate, by, seed), more=None)
+
+    def _watch(self) -> sequential.Watch:
+        assert self.bound is not None, "refused before"
+        shift = self.bound if self.lower_is_better else -self.bound
+        question = Question(self.metric, shift, paired=True, at_least=not self.lower_is_better)
+        return sequential.watch(question, self.candidate, self.baseline)
+
+    def _with(self, candidate: Outcomes, baseline: Outcomes) -> Self:
+        return replace(self, candidate=candidate, baseline=baseline)
+
+    def _of_all(self, bound: float, alpha: float) -> Verdict:
+        return not_worse(
+            self.metric,
+            self.candidate,
+            self.baseline,
+            bound,
+            lower_is_better=self.lower_is_better,
+            alpha=alpha,
+            max_lost_share=self.max_lost_share,
+        )

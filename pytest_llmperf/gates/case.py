@@ -1,0 +1,71 @@
+"""One gate with its data: what an assert asked, kept so that it can be judged again.
+
+A comparison of estimands makes a case, and nothing else. The run settles it (measures as much as its decision
+needs), judges it, and keeps it beside the record, so that a recorded run can be judged again, whole or with damage
+planted into it (``gates.planted``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from pytest_llmperf.gates.decision import invalid
+from pytest_llmperf.gates.verdict import Verdict
+
+Damage = Literal["points", "share"]
+"""``points``: so much of all answers (0.05: five points); ``share``: so much longer, larger, slower (0.05: 5 %)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What all gates have: a metric, a bound and where it was written.
+
+    ``bound`` is None only where ``refused`` says why there is none. ``refused``: why nothing is to be judged,
+    whatever the data say (a warm cache, a client that could not keep up, no budget for this device).
+    """
+
+    metric: str
+    bound: float | None
+    origin: str = ""
+    refused: str = ""
+
+    @property
+    def label(self) -> str:
+        """The metric as the verdict names it."""
+        return self.metric
+
+    @property
+    def verdict_unit(self) -> str:
+        """Unit of the bound: ``share``, ``points``, ``ratio``, ``s``, …"""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        """How many data there are."""
+        raise NotImplementedError
+
+    @property
+    def damage(self) -> Damage:
+        """What ``damaged`` takes."""
+        raise NotImplementedError
+
+    def settled(self) -> Self:
+        """The case with as much data as its decision needs; measures them if they are not there yet."""
+        return self
+
+    def judge(self) -> Verdict:
+        """The verdict on the data that are there. The same data always give the same verdict."""
+        if self.refused or self.bound is None:
+            why = self.refused or "there is no bound"
+            verdict = invalid(self.label, why, bound=self.bound, n=self.size, unit=self.verdict_unit)
+        else:
+            verdict = self._verdict(self.bound)
+        return replace(verdict, origin=self.origin)
+
+    def damaged(self, by: float, seed: int = 0) -> Self:
+        """The same case with the candidate's data made worse by ``by``, at places drawn from ``seed``."""
+        raise NotImplementedError
+
+    def _verdict(self, bound: float) -> Verdict:
+        raise NotImplementedError

@@ -1,0 +1,203 @@
+"""Gates over times, sizes and their ratios."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from pytest_llmperf.gates import planted
+from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
+from pytest_llmperf.gates.case import Case, Damage
+from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
+from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
+from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS, ratio_within
+from pytest_llmperf.gates.single import at_least_value, at_most_value, value_ratio
+from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.within import within
+
+Rounds = Sequence[tuple[float | None, float | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantileCase(Case):
+    """Is the q-quantile of the samples at most (``at_least``: at least) the bound?"""
+
+    samples: Sequence[float | None] = field(repr=False)
+    q: float
+    unit: str
+    at_least: bool
+    groups: Sequence[Hashable] | None = field(default=None, repr=False)
+    errors: int = 0
+    noun: str = "sample"
+    max_error_share: float = MAX_LOST_SHARE
+
+    @property
+    def label(self) -> str:
+        return f"{self.metric} p{100 * self.q:.6g}"
+
+    @property
+    def verdict_unit(self) -> str:
+        return self.unit
+
+    @property
+    def size(self) -> int:
+        return len(self.samples)
+
+    @property
+    def damage(self) -> Damage:
+        return "share"
+
+    def damaged(self, by: float, seed: int = 0) -> Self:
+        del seed
+        return replace(self, samples=planted.slower(self.samples, _worse(by, self.at_least)))
+
+    def _verdict(self, bound: float) -> Verdict:
+        return within(
+            self.metric,
+            self.samples,
+            bound,
+            q=self.q,
+            unit=self.unit,
+            at_least=self.at_least,
+            groups=self.groups,
+            errors=self.errors,
+            alpha=ALPHA,
+            max_error_share=self.max_error_share,
+            noun=self.noun,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatioCase(Case):
+    """Is candidate/baseline at most (``at_least``: at least) the bound, over interleaved rounds?
+
+    ``starts`` holds the rounds of each pair of starts of both servers; with one pair the rounds are the sample, with
+    more of them the starts are.
+    """
+
+    starts: Sequence[Rounds] = field(repr=False)
+    unit: str
+    at_least: bool
+    max_lost_share: float = MAX_LOST_ROUNDS
+
+    @property
+    def label(self) -> str:
+        return f"{self.metric} ratio"
+
+    @property
+    def verdict_unit(self) -> str:
+        return "ratio"
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.starts))
+
+    @property
+    def damage(self) -> Damage:
+        return "share"
+
+    def damaged(self, by: float, seed: int = 0) -> Self:
+        del seed
+        by = _worse(by, self.at_least)
+        return replace(self, starts=[planted.slower_rounds(rounds, by) for rounds in self.starts])
+
+    def _verdict(self, bound: float) -> Verdict:
+        if len(self.starts) > 1:
+            return ratio_over_starts(self.metric, self.starts, bound, unit=self.unit, at_least=self.at_least)
+        return ratio_within(
+            self.metric,
+            self.starts[0] if self.starts else (),
+            bound,
+            unit=self.unit,
+            at_least=self.at_least,
+            max_lost_share=self.max_lost_share,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueCase(Case):
+    """Is a value that was measured once at most (``at_least``: at least) the bound?"""
+
+    value: float | None
+    unit: str
+    at_least: bool
+    may_be_zero: bool = False
+
+    @property
+    def verdict_unit(self) -> str:
+        return self.unit
+
+    @property
+    def size(self) -> int:
+        return 0 if self.value is None else 1
+
+    @property
+    def damage(self) -> Damage:
+        return "share"
+
+    def damaged(self, by: float, seed: int = 0) -> Self:
+        del seed
+        return replace(self, value=_scaled(self.value, _worse(by, self.at_least)))
+
+    def _verdict(self, bound: float) -> Verdict:
+        gate = at_least_value if self.at_least else at_most_value
+        return gate(self.metric, self.value, bound, unit=self.unit, may_be_zero=self.may_be_zero)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueRatioCase(Case):
+    """Is candidate/baseline, each measured once, at most (``at_least``: at least) the bound?"""
+
+    candidate: float | None
+    baseline: float | None
+    unit: str
+    at_least: bool
+
+    @property
+    def label(self) -> str:
+        return f"{self.metric} ratio"
+
+    @property
+    def verdict_unit(self) -> str:
+        return "ratio"
+
+    @property
+    def size(self) -> int:
+        return 0 if self.candidate is None or self.baseline is None else 1
+
+    @property
+    def damage(self) -> Damage:
+        return "share"
+
+    def damaged(self, by: float, seed: int = 0) -> Self:
+        del seed
+        return replace(self, candidate=_scaled(self.candidate, _worse(by, self.at_least)))
+
+    def _verdict(self, bound: float) -> Verdict:
+        return value_ratio(
+            self.metric, self.candidate, self.baseline, bound, unit=self.unit, at_least=self.at_least
+        )
+
+
+KINDS: Mapping[str, type[Case]] = {
+    "share": ShareCase,
+    "margin": MarginCase,
+    "quantile": QuantileCase,
+    "ratio": RatioCase,
+    "value": ValueCase,
+    "value ratio": ValueRatioCase,
+}
+"""By the name that a record gives them."""
+
+
+def _worse(by: float, high_is_good: bool) -> float:
+    """What is ``by`` (0.25: a quarter) longer gives that much less where high is good: a fifth."""
+    if not (math.isfinite(by) and by > -1.0):
+        raise ValueError(f"by is {by:g}, a share above -1 is needed (0.08 for 8 % longer)")
+    return 1.0 / (1.0 + by) - 1.0 if high_is_good else by
+
+
+def _scaled(value: float | None, by: float) -> float | None:
+    return None if value is None else value * (1.0 + by)

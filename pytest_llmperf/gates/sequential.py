@@ -1,0 +1,52 @@
+"""Stopping as soon as it is clear, without weakening what the gate says.
+
+Evidence about the *source* of the items (betting with replacement, ``gates.early``) may end the questions early; if it
+never does, the fixed gate judges all planned items. The promised 5 % are divided between the two, so that a wrong
+decision keeps its probability whichever of them makes it (union bound). Betting without replacement would stop
+sooner, and says less: that *these* answers keep the bound. A model that is exactly at the bound passes it on half of
+the nights, and fails on the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_llmperf.gates.decision import ALPHA
+from pytest_llmperf.gates.early import Question, Watch
+from pytest_llmperf.gates.outcomes import Outcomes
+
+EARLY_ALPHA = 0.005
+"""Spent on looking early. Clear cases need a tenth more items than at 0.01; the final gate keeps nearly all of its
+power."""
+FINAL_ALPHA = ALPHA - EARLY_ALPHA
+FIRST_LOOK = 128
+GROWTH = 1.5
+
+__all__ = ["EARLY_ALPHA", "FINAL_ALPHA", "Watch", "looks", "watch"]
+
+
+def looks(planned: int) -> Iterator[int]:
+    """Numbers of items after which to look: 128, then half as many again, last ``planned``.
+
+    Not after every item, because a server that answers many at a time is idle towards the end of each batch.
+    ``ValueError`` for fewer than one item.
+    """
+    if planned < 1:
+        raise ValueError(f"planned is {planned}, at least one item is needed")
+    n = FIRST_LOOK
+    while n < planned:
+        yield n
+        n = round(n * GROWTH)
+    yield planned
+
+
+def watch(question: Question, candidate: Outcomes, baseline: Outcomes) -> Watch:
+    """``question``, watched over the items in their order.
+
+    A bound that no data can show (a floor of 1, a limit of 0) gives a watch that never decides.
+    """
+    watched = Watch(question, alpha=EARLY_ALPHA)
+    items = list(candidate) if not question.paired else [*candidate, *(baseline.keys() - candidate.keys())]
+    for item in items:
+        watched.observe(candidate.get(item), baseline.get(item))
+    return watched
