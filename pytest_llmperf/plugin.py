@@ -47,6 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for name, (metavar, text) in OPTIONS.items():
         group.addoption(name, dest=name.removeprefix("--").replace("-", "_"), metavar=metavar, help=text)
+    group.addoption(
+        "--llmperf-full",
+        action="store_true",
+        help="ask every item of the accuracy tasks, also where the gates are decided before",
+    )
     parser.addini("llmperf_models", "catalogue of models, relative to the rootdir", type="string", default="")
 
 

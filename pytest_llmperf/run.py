@@ -65,6 +65,7 @@ def _options(config: pytest.Config) -> Options:
         data_dir=config.getoption("llmperf_data"),
         inconclusive=config.getoption("llmperf_inconclusive"),
         record=config.getoption("llmperf_record"),
+        full=config.getoption("llmperf_full"),
     )
 
 
@@ -258,6 +259,15 @@ class Run:
             reporter.write_line(line.text, **(MARKUP[line.status] if line.status else {}))
         verdict = run_verdict(self.verdicts, inconclusive=self.settings.inconclusive)
         reporter.write_line(f"llmperf: {counts(self.verdicts) or 'no gate was judged'}")
+        asked, planned = self.measurements.saving()
+        if asked < planned:
+            reporter.write_line(
+                f"llmperf: {asked:,} of {planned:,} answers were enough to decide "
+                f"({100 * (1 - asked / planned):.0f} % saved; --llmperf-full asks for all)"
+            )
+        if verdict.culprits:
+            named = ", ".join(dict.fromkeys(v.metric for v in verdict.culprits))
+            reporter.write_line(f"llmperf: out of bounds, not by chance (Holm's correction): {named}")
         for first in () if verdict.green else verdict.look_first:
             reporter.write_line(f"llmperf: look first at {first}")
         for complaint in self.complaints:

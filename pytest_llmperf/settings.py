@@ -32,6 +32,7 @@ class Options:
     data_dir: str | None = None
     inconclusive: str | None = None
     record: str | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Settings:
     inconclusive: InconclusivePolicy
     data_dir: Path | None
     record: Path | None
+    full: bool = False
+    """Ask every planned item, also where the gates are decided before."""
 
     def candidate(self, name: str) -> Model:
         """The candidate of that name; ``KeyError`` if it is not one of this run."""
@@ -112,6 +115,7 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
         inconclusive=policy,
         data_dir=data_dir,
         record=Path(options.record) if options.record else None,
+        full=options.full,
     )
 
 

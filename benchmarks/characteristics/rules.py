@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.characteristics.table import FAIL, INCONCLUSIVE, OURS, PASS, Decisions, decisions
+from pytest_llmperf.gates.decision import ALPHA
 from pytest_llmperf.gates.not_worse import not_worse
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import paired, paired_exact
@@ -69,12 +70,12 @@ def drawn(
     return Counts(n, table[:, 0], table[:, 1], table[:, 2])
 
 
-def ours(counts: Counts, margin: float) -> Decisions:
+def ours(counts: Counts, margin: float, alpha: float = ALPHA) -> Decisions:
     """The gate's decision on every run; some of them are put to the gate itself, and must agree."""
-    result = _each(counts, lambda gained, lost: _decide(counts.n, gained, lost, margin))
+    result = _each(counts, lambda gained, lost: _decide(counts.n, gained, lost, margin, alpha))
     for index in range(min(CHECKED, len(result))):
         gained, lost = int(counts.gained[index]), int(counts.lost[index])
-        said = _STATUS[_gate(counts.n, gained, lost, margin)]
+        said = _STATUS[_gate(counts.n, gained, lost, margin, alpha)]
         if said != result[index]:
             raise AssertionError(
                 f"the gate says {said} for {gained}, {lost} of {counts.n}, not {result[index]}"
@@ -117,28 +118,28 @@ def every_rule(counts: Counts, margin: float) -> dict[str, Decisions]:
 
 
 @lru_cache(maxsize=200_000)
-def _decide(n: int, gained: int, lost: int, margin: float) -> int:
-    z = paired.tango_z(gained, lost, n, -margin)
-    if z > Z:
-        return PASS if z > SURE or _beyond(n, gained, lost, -margin, z) else INCONCLUSIVE
-    if z < -Z:
-        return FAIL if z < -SURE or _beyond(n, lost, gained, margin, -z) else INCONCLUSIVE
+def _decide(n: int, gained: int, lost: int, margin: float, alpha: float) -> int:
+    z, least = paired.tango_z(gained, lost, n, -margin), z_of(1.0 - alpha)
+    if z > least:
+        return PASS if z > SURE or _beyond(n, gained, lost, -margin, z, alpha) else INCONCLUSIVE
+    if z < -least:
+        return FAIL if z < -SURE or _beyond(n, lost, gained, margin, -z, alpha) else INCONCLUSIVE
     return INCONCLUSIVE
 
 
-def _beyond(n: int, more: int, less: int, difference: float, z: float) -> bool:
+def _beyond(n: int, more: int, less: int, difference: float, z: float, alpha: float) -> bool:
     """Whether z is above the critical value; the exact p-value tells at an eighth of the cost unless it is close."""
-    p = paired_exact.p_above(more, less, n, difference)
-    if abs(p - 0.05) > 0.001:
-        return p < 0.05
-    return z > paired_exact.critical_z(n, more + less, difference)
+    p = paired_exact.p_above(more, less, n, difference, alpha)
+    if abs(p - alpha) > 0.001:
+        return p < alpha
+    return z > paired_exact.critical_z(n, more + less, difference, alpha)
 
 
-def _gate(n: int, gained: int, lost: int, margin: float) -> Status:
+def _gate(n: int, gained: int, lost: int, margin: float, alpha: float) -> Status:
     items = [f"{index}" for index in range(n)]
     candidate = {item: not gained <= index < gained + lost for index, item in enumerate(items)}
     baseline = {item: index >= gained for index, item in enumerate(items)}
-    return not_worse("accuracy", candidate, baseline, margin).status
+    return not_worse("accuracy", candidate, baseline, margin, alpha=alpha).status
 
 
 def _each(counts: Counts, decide: Callable[[int, int], int]) -> Decisions:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates import planted, sequential
 from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
@@ -43,13 +44,15 @@ class _Answers(Case):
     def settled(self) -> Self:
         if self.more is None or self.planned is None or self.refused or self.bound is None:
             return self
-        if not self._can_stop_early:
-            return self._with(*self.more(self.planned))
+        looks = sequential.looks(self.planned) if self._can_stop_early else [self.planned]
         case = self
-        for n in sequential.looks(self.planned):
-            case = self._with(*self.more(n))
-            if case._watch().status is not None:
-                break
+        try:
+            for n in looks:
+                case = self._with(*self.more(n))
+                if self._can_stop_early and case._is_decided:
+                    break
+        except NotMeasured as error:
+            return replace(case, refused=str(error))
         return case
 
     def _verdict(self, bound: float) -> Verdict:
@@ -64,6 +67,12 @@ class _Answers(Case):
     @property
     def _can_stop_early(self) -> bool:
         return True
+
+    @property
+    def _is_decided(self) -> bool:
+        watch = self._watch()
+        # With many lost at first, those that come may still make them few.
+        return watch.status is not None and watch.lost_share <= self.max_lost_share
 
     def _watch(self) -> sequential.Watch:
         raise NotImplementedError

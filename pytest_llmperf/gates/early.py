@@ -53,8 +53,13 @@ class Watch:
         self._shares: list[tuple[float, float]] = []
         self._lost = 0
         low = question.low
-        self._above = betting.Evidence(question.bound, low=low, high=1.0, population=population)
-        self._below = betting.Evidence(-question.bound, low=-1.0, high=-low, population=population)
+        self._stakes = betting.STAKES if question.paired else betting.SHARE_STAKES
+        self._above = betting.Evidence(
+            question.bound, low=low, high=1.0, population=population, stakes=self._stakes
+        )
+        self._below = betting.Evidence(
+            -question.bound, low=-1.0, high=-low, population=population, stakes=self._stakes
+        )
 
     def observe(
         self, candidate: Outcome | Sequence[Outcome], baseline: Outcome | Sequence[Outcome] = None
@@ -78,6 +83,11 @@ class Watch:
             met = (above >= below) == self.question.at_least
             self.status, self.decided_at = (Status.PASS if met else Status.FAIL), len(self._values)
         return self.status
+
+    @property
+    def lost_share(self) -> float:
+        """Items lost to infrastructure, of all so far."""
+        return self._lost / max(1, self._lost + len(self._values))
 
     def verdict(self, *, max_lost_share: float = MAX_LOST_SHARE, aside: str = "") -> Verdict:
         """What the items so far say, ``aside`` before their number.
@@ -117,7 +127,12 @@ class Watch:
         """The interval, on the side of the bound on which the decision fell."""
         q = self.question
         low, high = betting.interval(
-            self._values, low=q.low, high=1.0, population=self.population, alpha=self.alpha
+            self._values,
+            low=q.low,
+            high=1.0,
+            population=self.population,
+            alpha=self.alpha,
+            stakes=self._stakes,
         )
         if self.status is None:
             return min(low, q.bound - 1e-9), max(high, q.bound + 1e-9)

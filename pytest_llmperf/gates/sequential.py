@@ -15,18 +15,17 @@ from pytest_llmperf.gates.decision import ALPHA
 from pytest_llmperf.gates.early import Question, Watch
 from pytest_llmperf.gates.outcomes import Outcomes
 
-EARLY_ALPHA = 0.005
-"""Spent on looking early. Clear cases need a tenth more items than at 0.01; the final gate keeps nearly all of its
-power."""
+EARLY_ALPHA = 0.01
+"""Spent on looking: little, so that the fixed gate keeps nearly all of its power for the close cases."""
 FINAL_ALPHA = ALPHA - EARLY_ALPHA
-FIRST_LOOK = 128
-GROWTH = 1.5
+FIRST_LOOK = 150
+GROWTH = 1.25
 
 __all__ = ["EARLY_ALPHA", "FINAL_ALPHA", "Watch", "looks", "watch"]
 
 
 def looks(planned: int) -> Iterator[int]:
-    """Numbers of items after which to look: 128, then half as many again, last ``planned``.
+    """Numbers of items after which to look: 150, then a quarter more each time, last ``planned``.
 
     Not after every item, because a server that answers many at a time is idle towards the end of each batch.
     ``ValueError`` for fewer than one item.

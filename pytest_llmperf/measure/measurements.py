@@ -19,7 +19,8 @@ from pytest_llmperf.load.rounds import Rounds, interleaved
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure import conversations, sizes
-from pytest_llmperf.measure.asking import Answers, Asked, fingerprint
+from pytest_llmperf.measure.asking import Asked
+from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.deaths import death_of, may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
@@ -29,7 +30,7 @@ from pytest_llmperf.tasks.boxes import with_thinking
 from pytest_llmperf.tasks.embedded import EMBEDDED
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.gsm8k import GSM8K
-from pytest_llmperf.tasks.task import Item, Task, items_sha256, load_items, load_shots
+from pytest_llmperf.tasks.task import Item, Task, load_items, load_shots
 
 T = TypeVar("T")
 BUILT_IN: Mapping[str, Task] = {task.name: task for task in (GSM8K, EMBEDDED)}
@@ -57,6 +58,7 @@ class Measurements:
         self._progress = progress
         self._served: dict[str, Served] = {}
         self._memory: dict[str, MemoryWatch] = {}
+        self._collections: dict[tuple[str, str, Variant], Collection] = {}
         self._done: dict[tuple[Any, ...], Any] = {}
         self._failed: dict[tuple[Any, ...], InfrastructureError | NotMeasured] = {}
         self._facts: dict[str, Any] = {}
@@ -126,29 +128,44 @@ class Measurements:
             raise UsageError(f"no task {wanted!r}; there are {', '.join(sorted(self.tasks))}")
         return self.tasks[wanted]
 
-    def items(self, task: Task, count: int) -> tuple[Item, ...]:
-        """The first ``count`` items in the run's order; fewer only if the task has no more."""
-        return self._once(("items", task.name), lambda: load_items(task, self.settings.data_dir))[:count]
+    def items(self, task: Task) -> tuple[Item, ...]:
+        """All items of the task, in the run's order."""
+        return self._once(("items", task.name), lambda: load_items(task, self.settings.data_dir))
 
-    def answers(
-        self, served: Served, task: Task, variant: Variant = as_promised, count: int | None = None
-    ) -> Answers:
-        """The row's graded answers to the first ``count`` items of ``task``, asked as ``variant`` says."""
-        if count is None:
-            count = self.sizes.items if variant == as_promised else self.sizes.variant_items
-        items = self.items(task, count)
-        return self._once(
-            ("answers", served.name, task.name, variant, len(items)),
-            lambda: self._ask(served, task, variant, items),
-        )
+    def collection(self, served: Served, task: Task, variant: Variant = as_promised) -> Collection:
+        """The row's graded answers to ``task``, asked as ``variant`` says: as many as have been needed so far."""
+        key = (served.name, task.name, variant)
+        if key not in self._collections:
+            items = self.items(task)
+            what = f"{served.name}: {task.name}" + ("" if variant == as_promised else f" {variant}")
 
-    def _ask(self, served: Served, task: Task, variant: Variant, items: Sequence[Item]) -> Answers:
+            def ask_more(more: Sequence[Item], before: int, planned: int) -> tuple[list[Asked], float]:
+                return self._ask(served, task, variant, more, what, before, planned)
+
+            self._collections[key] = Collection(
+                served.name, task.name, task.source.describe(), variant.name, items, ask_more
+            )
+        return self._collections[key]
+
+    def planned(self, variant: Variant) -> int:
+        """How many items may be asked in this way."""
+        return self.sizes.items if variant == as_promised else self.sizes.variant_items
+
+    def _ask(
+        self,
+        served: Served,
+        task: Task,
+        variant: Variant,
+        items: Sequence[Item],
+        what: str,
+        before: int,
+        planned: int,
+    ) -> tuple[list[Asked], float]:
         model = served.model
         few_shot = model.rules.protocol == "few-shot"
         shots = load_shots(task, self.settings.data_dir) if few_shot else ()
         bodies = [ask(model, item.prompt, variant, shots=shots).body() for item in items]
-        what = f"{served.name}: {task.name}" + ("" if variant == as_promised else f" {variant}")
-        answers, seconds = self._complete(served, bodies, what)
+        answers, seconds = self._complete(served, bodies, what, before, planned)
 
         def graded(item: Item, body: Mapping[str, Any], answer: Answer) -> Asked:
             reply = with_thinking(answer.reasoning, answer.text) if answer.reasoning else answer.text
@@ -165,22 +182,7 @@ class Measurements:
             )
             return Asked(item.id, body, answer, grade, reply)
 
-        asked = [graded(*one) for one in zip(items, bodies, answers, strict=True)]
-        result = Answers(served.name, task.name, variant.name, asked, seconds)
-        self._facts.setdefault("answers", []).append(
-            {
-                "row": served.name,
-                "task": task.name,
-                "data": task.source.describe(),
-                "items_sha256": items_sha256(items),
-                "variant": variant.name,
-                "requests": fingerprint(bodies),
-                "outcomes": result.counts(),
-                "completion_tokens": sum(a.completion_tokens or 0 for a in answers),
-                "seconds": round(seconds, 3),
-            }
-        )
-        return result
+        return [graded(*one) for one in zip(items, bodies, answers, strict=True)], seconds
 
     def long_answers(
         self, served: Served, kind: str, tokens: int = 0
@@ -199,14 +201,22 @@ class Measurements:
         return self._once(("long", served.name, kind, tokens), measure)
 
     def _complete(
-        self, served: Served, bodies: Sequence[Mapping[str, Any]], what: str
+        self,
+        served: Served,
+        bodies: Sequence[Mapping[str, Any]],
+        what: str,
+        before: int = 0,
+        planned: int | None = None,
     ) -> tuple[list[Answer], float]:
         self.memory(served)
         began = time.monotonic()
+        most = planned or len(bodies)
 
         def progress(done: int, total: int) -> None:
+            del total
             rate = done / max(time.monotonic() - began, 1e-9)
-            self._progress(f"{what}: {done} of {total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left")
+            left_s = (most - before - done) / rate
+            self._progress(f"{what}: {before + done} of {most}, {rate:.1f}/s, {left_s:.0f} s left at most")
 
         answers = complete_all(
             served.server, bodies, concurrency=self.sizes.concurrency, on_progress=progress
@@ -313,6 +323,11 @@ class Measurements:
 
     # The record
 
+    def saving(self) -> tuple[int, int]:
+        """Answers that were asked for, and how many had been planned: the rest was not needed to decide."""
+        used = [one for one in self._collections.values() if one.asked]
+        return sum(len(one.asked) for one in used), sum(one.planned for one in used)
+
     def facts(self) -> dict[str, Any]:
         """What the record says beside the verdicts: what was chosen, what ran, what was counted."""
         return {
@@ -321,6 +336,7 @@ class Measurements:
             "candidates": [model.name for model in self.settings.candidates],
             "baseline": self.settings.baseline.name,
             "servers": [served.facts() for served in self._served.values() if served.started],
+            "answers": [one.facts() for one in self._collections.values() if one.asked],
             **self._facts,
         }
 

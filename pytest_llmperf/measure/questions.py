@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from pytest_llmperf.load.metrics import Metrics
 from pytest_llmperf.load.rounds import Rounds
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.measure import conversations, streaming
-from pytest_llmperf.measure.asking import Asked
+from pytest_llmperf.measure.asking import Answers, Asked
+from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.rules import detect
@@ -53,30 +54,34 @@ class Asker:
     def accuracy(self, served: Served, *how: str | Variant, items: int | None = None) -> Share:
         """The share of the task's items that are right, incomplete answers counting as not right.
 
-        ``items``: how many of them, the first of the run's order; None: what the profile asks for.
+        ``items``: how many of them may be asked, the first of the run's order; None: what the profile asks for.
         """
         task, variant = _how(how)
-        answers = self._measurements.answers(served, self._measurements.task(task), variant, items)
-        metric = f"{answers.task} accuracy" + ("" if variant == as_promised else f" {variant}")
-        return Share(metric, answers.correct(), judge=self.judge, unusable=answers.unusable)
+        collection = self._measurements.collection(served, self._measurements.task(task), variant)
+        metric = f"{collection.task} accuracy" + ("" if variant == as_promised else f" {variant}")
+        planned = self._measurements.planned(variant) if items is None else items
+        return self._share(metric, collection, planned, lambda answers: answers.correct(), "item")
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         """How the answers to a task behave, as shares of them."""
         task, variant = _how(how)
-        answers = self._measurements.answers(served, self._measurements.task(task), variant)
+        collection = self._measurements.collection(served, self._measurements.task(task), variant)
+        planned = self._measurements.planned(variant)
         thinking = served.rules.thinking
+        suffix = "" if variant == as_promised else f" {variant}"
+        seen: dict[str, detect.Behaviour] = {}
 
         def examine(one: Asked) -> detect.Behaviour:
-            return detect.examine(one.reply, finish_reason=one.answer.finish_reason, thinking=thinking)
-
-        seen = {one.item: examine(one) if one.usable else None for one in answers.asked}
-        suffix = "" if variant == as_promised else f" {variant}"
+            if one.item not in seen:
+                finish = one.answer.finish_reason
+                seen[one.item] = detect.examine(one.reply, finish_reason=finish, thinking=thinking)
+            return seen[one.item]
 
         def share(name: str, shown: Callable[[detect.Behaviour], bool]) -> Share:
-            outcomes = {item: None if b is None else shown(b) for item, b in seen.items()}
-            return Share(
-                f"{name}{suffix}", outcomes, noun="answer", judge=self.judge, unusable=answers.unusable
-            )
+            def outcomes(answers: Answers) -> Mapping[str, bool | None]:
+                return answers.share(lambda one: shown(examine(one)))
+
+            return self._share(f"{name}{suffix}", collection, planned, outcomes, "answer")
 
         return Behaviours(
             boxed=share("boxed answers", lambda b: b.boxed),
@@ -84,6 +89,22 @@ class Asker:
             unfinished=share("unfinished answers", lambda b: b.unfinished),
             loops=share("endless loops", lambda b: b.loops),
         )
+
+    def _share(
+        self,
+        metric: str,
+        collection: Collection,
+        count: int,
+        outcomes: Callable[[Answers], Mapping[str, bool | None]],
+        noun: str,
+    ) -> Share:
+        """A share over answers: measured as far as its gates need it, or whole where the run says so."""
+        planned = collection.plan(count)
+        growing = GrowingOutcomes(collection, planned, outcomes)
+        if planned and not self._measurements.settings.full:
+            return Share(metric, {}, noun=noun, growing=growing, judge=self.judge)
+        answers = collection.first(planned)
+        return Share(metric, outcomes(answers), noun=noun, judge=self.judge, unusable=answers.unusable)
 
     def summaries(self, served: Served) -> Summaries:
         """Summaries of reports of about 512 tokens."""

@@ -32,9 +32,9 @@ class Sizes:
 
 
 EMBEDDED = Sizes(
-    items=600,
+    items=1500,
     variant_items=120,
-    quality_items=120,
+    quality_items=240,
     concurrency=64,
     rounds=64,
     input_tokens=64,
@@ -43,7 +43,7 @@ EMBEDDED = Sizes(
 GPU = Sizes(
     items=1319,
     variant_items=300,
-    quality_items=200,
+    quality_items=400,
     concurrency=64,
     rounds=64,
     input_tokens=512,

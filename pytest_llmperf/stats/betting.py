@@ -24,6 +24,9 @@ STAKES = (0.1, 0.25, 0.5)
 """Bets per unit of the quantity, averaged: the best single one is about drift/variance, 0.1 to 0.5 for drifts
 of 2 to 10 points at a discordance of 0.05 to 0.25. Against this set, wider ones and one that adapts
 needed 18 % fewer items (clear cases) to 19 % more (close ones) in simulation."""
+SHARE_STAKES = (0.25, 0.5, 1.0, 2.0)
+"""The same for a share against a bound, whose drifts are larger and, near 0 and 1, whose variance is smaller: in
+simulation 30 to 60 % fewer items for rates of a few per cent, and no more for accuracies."""
 RESERVE = 0.05
 """Share of the wealth that is never staked, so that one surprise cannot end the game."""
 _TIE = 1e-9
@@ -37,7 +40,13 @@ class Evidence:
     """
 
     def __init__(
-        self, null: float, *, low: float = -1.0, high: float = 1.0, population: int | None = None
+        self,
+        null: float,
+        *,
+        low: float = -1.0,
+        high: float = 1.0,
+        population: int | None = None,
+        stakes: Sequence[float] = STAKES,
     ) -> None:
         self.null = arguments.inside("null", null, low, high)
         self.low, self.high, self.population = low, high, population
@@ -45,7 +54,8 @@ class Evidence:
             raise ValueError(f"population is {population}, at least one item is needed")
         self.seen = 0
         self._total = 0.0
-        self._log_wealth = [0.0] * len(STAKES)
+        self._stakes = tuple(stakes)
+        self._log_wealth = [0.0] * len(self._stakes)
 
     @property
     def e_value(self) -> float:
@@ -55,7 +65,7 @@ class Evidence:
         most = max(self._log_wealth)
         if most > 700.0:
             return math.inf
-        return math.exp(most) * sum(math.exp(w - most) for w in self._log_wealth) / len(STAKES)
+        return math.exp(most) * sum(math.exp(w - most) for w in self._log_wealth) / len(self._stakes)
 
     def observe(self, value: float) -> float:
         """Bet, then look at the next value; the new :attr:`e_value`."""
@@ -67,7 +77,7 @@ class Evidence:
         expected = self._expected()
         if self.low - _TIE <= expected < self.high:
             at_risk = max(expected - self.low, 1e-12)
-            for index, stake in enumerate(STAKES):
+            for index, stake in enumerate(self._stakes):
                 bet = min(stake, (1.0 - RESERVE) / at_risk)
                 self._log_wealth[index] += math.log1p(bet * (x - expected))
         self.seen += 1
@@ -129,6 +139,7 @@ def interval(
     high: float = 1.0,
     population: int | None = None,
     alpha: float = 0.05,
+    stakes: Sequence[float] = STAKES,
 ) -> tuple[float, float]:
     """One-sided bounds for the mean that hold however often one looked: what bets ever ruled out, to 1e-4.
 
@@ -140,7 +151,7 @@ def interval(
         floor, ceiling = bottom, top
         while ceiling - floor > 1e-4:
             middle = (floor + ceiling) / 2.0
-            game = Evidence(middle, low=bottom, high=top, population=population)
+            game = Evidence(middle, low=bottom, high=top, population=population, stakes=stakes)
             if any(game.observe(value) >= enough for value in signed):
                 floor = middle
             else:

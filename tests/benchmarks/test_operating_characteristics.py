@@ -76,7 +76,7 @@ def test_many_games_at_once_end_as_one_game_does() -> None:
     items = np.array([1] * 10 + [-1] * 30 + [0] * 160, dtype=np.int8)
     runs = np.random.default_rng(2).permuted(np.tile(items, (6, 1)), axis=1)
     said, taken = early_tables.race(runs, -0.02, 200)
-    early_tables._check(runs, -0.02, said, taken)
+    early_tables._check(runs, -0.02, said, taken, 200)
     assert set(said.tolist()) <= {PASS, FAIL}
 
 
@@ -95,3 +95,14 @@ def test_real_outcomes_are_read_as_differences(tmp_path: Path) -> None:
     assert found["6b_finetuning / 6b_verification"].tolist() == [1, 1]
     assert found["6b_finetuning / 175b_finetuning"].tolist() == [0, 0]
     assert found["6b_verification / 175b_verification"].tolist() == [-1, -1]
+
+
+def test_stopping_early_in_the_tables_is_what_a_case_does() -> None:
+    rng = np.random.default_rng(7)
+    runs = rng.choice(np.array([-1, 0, 1], dtype=np.int8), p=[0.03, 0.9, 0.07], size=(6, 400))
+    said, taken = early_tables.shipped(runs, -0.04)
+    assert PASS in said
+    assert min(taken) < 400
+    cases = [early_tables._as_a_case(values, -0.04) for values in runs]
+    assert [needed for _, needed in cases] == taken.tolist()
+    assert [early_tables._NAMES[status] for status, _ in cases] == said.tolist()

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.gates.sequential import FIRST_LOOK
 from pytest_llmperf.measure.sizes import EMBEDDED
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result
 
-ITEMS = EMBEDDED.items
+PLANNED = EMBEDDED.items
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_a_failed_gate_is_a_sentence_with_its_numbers_and_no_traceback(run: Resu
     told = run.text[run.text.index("test_too_much[distill]") :]
     sentence, *numbers = told.splitlines()[1:9]
     assert sentence.startswith("FAIL: embedded accuracy 0.")
-    assert f"n = {ITEMS} items" in sentence
+    assert re.search(rf"stopped early of {PLANNED}, n = \d+ items", sentence)
     assert "below the floor 0.95" in sentence
     assert {"observed", "interval", "bound", "n", "method"} <= {
         line.split()[0] for line in numbers if line.strip()
@@ -66,6 +67,26 @@ def test_the_table_at_the_end_shows_candidate_baseline_interval_and_bound(run: R
     assert (floor[-3], too_much[-3]) == ("50.0 %", "95.0 %")
     assert "…" in pair[4]
     assert lines[5] == "llmperf: 2 PASS, 1 FAIL"
+    assert run.lines("llmperf: out of bounds, not by chance", "embedded accuracy")
+
+
+def test_answers_that_were_not_needed_are_counted(run: Result, shared_project: Project) -> None:
+    asked = [one["items"] for one in shared_project.record()["answers"]]
+    saved = 100 * (1 - sum(asked) / (2 * PLANNED))
+    assert run.lines(f"llmperf: {sum(asked)} of {2 * PLANNED:,} answers were enough", f"({saved:.0f} % saved")
+    assert all(FIRST_LOOK <= n < PLANNED for n in asked)
+
+
+def test_all_items_are_asked_when_that_is_wanted(project: Project, solver: str) -> None:
+    project.catalog({"distill": {"ANSWERS": solver}})
+    project.suite("""
+        def test_floor(candidate, accuracy, budget):
+            assert accuracy(candidate) >= budget.accuracy.floor
+    """)
+    result, [verdict] = project.judged("--llmperf-full")
+    assert (verdict["status"], verdict["n"], verdict["method"]) == ("PASS", PLANNED, "Clopper-Pearson")
+    assert not result.lines("saved")
+    assert project.record()["answers"][0]["items"] == PLANNED
 
 
 def test_a_run_with_a_failed_gate_exits_with_one(run: Result) -> None:
@@ -84,7 +105,7 @@ def test_the_verdicts_are_in_the_junit_xml(run: Result, shared_project: Project)
         for case in cases
     }
     [floor] = verdicts["test_floor[distill]"]
-    assert (floor["status"], floor["metric"], floor["n"]) == ("PASS", "embedded accuracy", ITEMS)
+    assert (floor["status"], floor["metric"], floor["n"]) == ("PASS", "embedded accuracy", FIRST_LOOK)
     [too_much] = verdicts["test_too_much[distill]"]
     assert (too_much["status"], too_much["bound"]) == ("FAIL", 0.95)
     assert verdicts["test_stream[distill]"] == []
@@ -95,10 +116,9 @@ def test_the_record_holds_the_verdicts_and_what_they_rest_on(run: Result, shared
     assert record["schema"] == "llmperf-record/1"
     assert [verdict["status"] for verdict in record["verdicts"]] == ["PASS", "PASS", "FAIL"]
     assert (record["profile"], record["candidates"], record["baseline"]) == ("test", ["distill"], "math")
-    assert [(one["row"], sum(one["outcomes"].values())) for one in record["answers"]] == [
-        ("distill", ITEMS),
-        ("math", ITEMS),
-    ]
+    assert [one["row"] for one in record["answers"]] == ["distill", "math"]
+    assert all(sum(one["outcomes"].values()) == one["items"] for one in record["answers"])
+    assert {one["planned"] for one in record["answers"]} == {PLANNED}
     assert [server["row"] for server in record["servers"]] == ["distill", "math"]
     assert all("0.0.0" in server["engine"] for server in record["servers"]), "the version of the engine"
     assert record["answers"][0]["items_sha256"] == record["answers"][1]["items_sha256"]

@@ -1,0 +1,89 @@
+"""Answers that are asked for as far as somebody needs them, and no item twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmperf.errors import InfrastructureError, NotMeasured
+from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.measure.asking import Answers, Asked, fingerprint
+from pytest_llmperf.tasks.task import Item, items_sha256
+
+Ask = Callable[[Sequence[Item], int, int], tuple[Sequence[Asked], float]]
+"""Items, how many were asked before, how many may be in all → their answers and the seconds that they took."""
+
+
+@dataclass
+class Collection:
+    """The answers of one row to one task in one variant: the first n items of the run's order.
+
+    ``planned`` is the most that anybody has said to need. A failure to ask is remembered, and raised again.
+    """
+
+    row: str
+    task: str
+    data: str
+    variant: str
+    items: Sequence[Item] = field(repr=False)
+    ask: Ask = field(repr=False)
+    planned: int = 0
+    asked: list[Asked] = field(default_factory=list, repr=False)
+    seconds: float = 0.0
+    failure: InfrastructureError | NotMeasured | None = None
+
+    def plan(self, count: int) -> int:
+        """Say that up to ``count`` items may be needed; how many there are of them."""
+        count = min(count, len(self.items))
+        self.planned = max(self.planned, count)
+        return count
+
+    def first(self, count: int) -> Answers:
+        """The answers to the first ``count`` items (all, if there are fewer); those that are missing are asked now."""
+        count = self.plan(count)
+        if self.failure is not None:
+            raise self.failure
+        if missing := self.items[len(self.asked) : count]:
+            try:
+                answers, seconds = self.ask(missing, len(self.asked), self.planned)
+            except (InfrastructureError, NotMeasured) as error:
+                self.failure = error
+                raise
+            self.asked += answers
+            self.seconds += seconds
+        share = count / len(self.asked) if self.asked else 1.0
+        return Answers(self.row, self.task, self.variant, self.asked[:count], self.seconds * share)
+
+    def facts(self) -> dict[str, Any]:
+        """For the record: what was asked, of how many, and how the answers ended."""
+        answers = self.first(len(self.asked))
+        return {
+            "row": self.row,
+            "task": self.task,
+            "data": self.data,
+            "items_sha256": items_sha256(self.items[: len(self.asked)]),
+            "variant": self.variant,
+            "requests": fingerprint([one.body for one in self.asked]),
+            "items": len(self.asked),
+            "planned": self.planned,
+            "outcomes": answers.counts(),
+            "completion_tokens": sum(one.answer.completion_tokens or 0 for one in self.asked),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class GrowingOutcomes:
+    """What a gate watches: outcomes of the first n items, asked for when it looks. See ``gates.share.Growing``."""
+
+    collection: Collection
+    planned: int
+    outcomes: Callable[[Answers], Mapping[str, bool | None]] = field(repr=False)
+
+    def first(self, n: int) -> Outcomes:
+        """By item id, in the run's order. ``NotMeasured`` with the first error if not one request succeeded."""
+        answers = self.collection.first(n)
+        if answers.unusable:
+            raise NotMeasured(answers.unusable)
+        return self.outcomes(answers)
