@@ -37,6 +37,8 @@ def successes_of(successes: float, n: float) -> tuple[float, float]:
     k, total = finite("successes", successes), finite("n", n)
     if total <= 0:
         raise ValueError(f"n is {total:g}, at least one observation is needed")
+    if total < k <= total * (1.0 + 1e-9):
+        k = total  # effective counts are products, and all of them may come out as a hair more than all
     if not 0.0 <= k <= total:
         raise ValueError(f"successes is {k:g}, it must lie between 0 and n = {total:g}")
     return k, total

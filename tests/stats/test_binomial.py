@@ -113,3 +113,11 @@ def test_counts_that_cannot_be_are_refused(k: float, n: float) -> None:
 def test_a_confidence_outside_0_to_1_is_refused(level: float) -> None:
     with pytest.raises(ValueError, match="confidence is"):
         binomial.clopper_pearson_lower(3, 10, level)
+
+
+@given(n=st.integers(2, 5000), worth=st.floats(1.5, 5000.0))
+def test_all_of_an_effective_count_are_all_whatever_the_rounding(n: int, worth: float) -> None:
+    # scaled up and down again, all n may come out a hair above the effective n
+    assert binomial.p_at_most(worth / n * n, worth, 0.5) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="between 0 and n"):
+        binomial.p_at_most(worth * 1.001, worth, 0.5)
