@@ -22,6 +22,13 @@ class Known:
     low: float = 0.0
     high: float = math.inf
 
+    @property
+    def damage(self) -> Literal["points", "share"]:
+        """Unit of the damage that a gate with this budget may claim to catch: of answers ``"12 points"`` fewer right
+        ones, of everything else ``"40 %"`` longer, larger, slower.
+        """
+        return "points" if self.unit in ("share", "points") else "share"
+
 
 def _share(says: str, sense: Literal["at most", "at least"], by: str | None = None) -> Known:
     return Known(says, "share", sense, by, high=1.0)

@@ -11,6 +11,7 @@ The file that users edit, by example::
 
     [gpu."RTX 3090".memory]
     peak = "11 GB"
+    catches = { peak = "30 %" }        # what the gate claims to turn red for; proved by --llmperf-prove
 
 A suite reads ``budget.latency.ttft_p95[8]`` and gets a :class:`Bound`. A budget that only other devices
 have is an :class:`Incomparable`, which says what to write, and is never replaced by another device's
@@ -37,6 +38,23 @@ Index = int | str | None
 """What stands in brackets behind a budget: a concurrency, a length; None for a budget that has no index."""
 Address = tuple[str, str, str, str, Index]
 """Profile, device class, suite, key, index."""
+CATCHES = "catches"
+"""The key that stands beside the budgets of a table, and says of some what damage their gates catch."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A gate's promise to be FAIL from ``damage`` on: a share, of all answers or of what was measured.
+
+    ``bound`` is the budget that it was made of, as it stands in the file now.
+    """
+
+    damage: float
+    bound: Bound
+
+
+MOST_CLAIMED = 10.0
+"""Eleven times as long: who claims no less claims nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +64,19 @@ class Budgets:
     path: Path
     bounds: Mapping[Address, Bound]
     known: Mapping[str, Mapping[str, Known]] = field(default_factory=lambda: KNOWN, repr=False)
+    claims: Mapping[tuple[str, str, str, str], float] = field(default_factory=dict)
+    """Profile, device class, suite, key → the damage that the key's gates claim to catch, whatever the index."""
 
     def for_device(self, profile: str, device: str) -> BudgetView:
         """What holds for ``profile`` on ``device``, a device class or the name of a device that has none."""
         return BudgetView(self, profile, device)
+
+    def claim_of(self, origin: str) -> Claim | None:
+        """What is claimed of the gate whose bound stands at ``origin``; None: nothing."""
+        for address, bound in self.bounds.items():
+            if bound.origin == origin and address[:4] in self.claims:
+                return Claim(self.claims[address[:4]], bound)
+        return None
 
 
 @dataclass(frozen=True)
@@ -145,6 +172,7 @@ def load_budgets(path: Path, *, known: Mapping[str, Mapping[str, Known]] = KNOWN
     root = read_toml(Path(path))
     devices = (*DEVICES, *root.texts("devices", ()), ANY)
     bounds: dict[Address, Bound] = {}
+    claims: dict[tuple[str, str, str, str], float] = {}
     for profile, by_device in root.tables(but=("devices",)).items():
         for device, by_suite in by_device.tables().items():
             if device not in devices:
@@ -153,11 +181,13 @@ def load_budgets(path: Path, *, known: Mapping[str, Mapping[str, Known]] = KNOWN
             for suite, table in by_suite.tables().items():
                 if suite not in known:
                     raise by_suite.mistake(suite, f"unknown suite{nearest(suite, known)}")
-                table.only(known[suite])
-                for key in table.values:
+                table.only((*known[suite], CATCHES))
+                for key in (key for key in table.values if key != CATCHES):
                     for index, bound in _bounds(table, key, known[suite][key]):
                         bounds[profile, device, suite, key, index] = bound
-    return Budgets(Path(path), bounds, known)
+                for key, damage in _claims(table, known[suite]):
+                    claims[profile, device, suite, key] = damage
+    return Budgets(Path(path), bounds, known, claims)
 
 
 def _bounds(table: Table, key: str, known: Known) -> Iterator[tuple[Index, Bound]]:
@@ -171,6 +201,18 @@ def _bounds(table: Table, key: str, known: Known) -> Iterator[tuple[Index, Bound
         if not index.isascii() or not index.isdecimal() or int(index) < 1 or str(int(index)) != index:
             raise by_index.mistake(index, f"must be a value by {known.by}, as in 8 = …")
         yield int(index), _bound(by_index, index, _entry(key, index), known)
+
+
+def _claims(table: Table, known: Mapping[str, Known]) -> Iterator[tuple[str, float]]:
+    claims = table.table(CATCHES)
+    if CATCHES in table and not claims.values:
+        raise table.mistake(CATCHES, "holds nothing; needs one damage by budget")
+    for key in claims.values:
+        if key == CATCHES or key not in table:
+            budgets = [name for name in table.values if name != CATCHES]
+            raise claims.mistake(key, f"is no budget of [{table.section}]{nearest(key, budgets)}")
+        high = 1.0 if known[key].damage == "points" else MOST_CLAIMED
+        yield key, claims.quantity(key, known[key].damage, 0.0, low=0.001, high=high)
 
 
 def _bound(table: Table, key: str, entry: str, known: Known) -> Bound:

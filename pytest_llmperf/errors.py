@@ -11,7 +11,8 @@
     │   ├── ServerDied          a ready server ended during a test
     │   ├── WrongServer         something answers, but it is not the server that was asked for
     │   └── RequestFailed       a single request ended in an error
-    └── NotMeasured             a gate was asked to judge data that is absent, too little or not finite
+    ├── NotMeasured             a gate was asked to judge data that is absent, too little or not finite
+    └── NeedsServer             planned only: what was asked for is known once a server has answered
 
 Every message begins with one line that says what happened, the value seen and the value needed; what to do
 next follows. ``str(error)`` is that whole text and is meant for a user.
@@ -81,3 +82,7 @@ class RequestFailed(InfrastructureError):
 
 class NotMeasured(LlmperfError):
     """There is nothing, too little, or nothing finite to judge."""
+
+
+class NeedsServer(LlmperfError):
+    """A run that is only planned was asked for what a server would have to say."""

@@ -62,9 +62,7 @@ def budget(llmperf_run: Run) -> BudgetView:
 @pytest.fixture
 def questions_of_this_test(request: pytest.FixtureRequest, llmperf_run: Run) -> Generator[questions.Asker]:
     """The measurements, with verdicts going to this test's report."""
-    from pytest_llmperf.measure.questions import Asker
-
-    asker = Asker(llmperf_run.measurements, llmperf_run.judge_for(request.node), llmperf_run.refuse_speed)
+    asker = llmperf_run.asker_for(request.node)
     yield asker
     asker.complain_about_unasserted()
 

@@ -30,7 +30,11 @@ OPTIONS = {
     "--llmperf-engine-python": ("PATH", "interpreter that has vLLM installed (default: this one)"),
     "--llmperf-data": ("DIR", "read data sets from here instead of the hub"),
     "--llmperf-inconclusive": ("fail|warn", "what an INCONCLUSIVE verdict does to its test (default: fail)"),
-    "--llmperf-record": ("PATH", "write the run's record (JSON) here"),
+    "--llmperf-record": ("PATH", "write the run's record (JSON) here, and the data of its gates beside it"),
+    "--llmperf-prove": (
+        "RECORD",
+        "start nothing: plant damage into a record's data, prove what its gates catch",
+    ),
 }
 
 
@@ -51,6 +55,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--llmperf-full",
         action="store_true",
         help="ask every item of the accuracy tasks, also where the gates are decided before",
+    )
+    group.addoption(
+        "--llmperf-plan",
+        nargs="?",
+        const="",
+        metavar="RECORD",
+        help="start nothing, and say what each gate will catch and how often it errs; RECORD: an earlier run's",
     )
     parser.addini("llmperf_models", "catalogue of models, relative to the rootdir", type="string", default="")
 
@@ -73,6 +84,8 @@ def _asked_for(config: pytest.Config) -> bool:
     if config.getoption("collectonly") and hasattr(config, "workerinput"):
         return False
     chosen = ("llmperf_models", "llmperf_model", "llmperf_baseline", "llmperf_profile", "llmperf_base_url")
+    if config.getoption("llmperf_plan") is not None or config.getoption("llmperf_prove") is not None:
+        return True
     return bool(config.getini("llmperf_models")) or any(
         config.getoption(name, default=None) for name in chosen
     )

@@ -21,6 +21,7 @@ from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.measure import Measurements
+from pytest_llmperf.record import case_files
 from pytest_llmperf.record.store import RecordNotWritten, write_record
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
 from pytest_llmperf.report.terminal import MARKUP, counts, verdict_table
@@ -28,6 +29,8 @@ from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+    from pytest_llmperf.measure.questions import Asker
 
 PROPERTY = "llmperf_verdict"
 """Key of a verdict (JSON) among a report's ``user_properties``: survives xdist, lands in JUnit XML."""
@@ -37,8 +40,17 @@ def configure(config: pytest.Config) -> Run:
     """Resolve the command line; ``pytest.UsageError`` (exit code 4, one line) if it does not fit."""
     try:
         options = _options(config)
+        if config.getoption("llmperf_prove") is not None:
+            from pytest_llmperf import proved_run
+
+            return proved_run.configure(config, options)
         device, name = _device()
-        return Run(config, resolve(options, device, name))
+        settings = resolve(options, device, name)
+        if (record := config.getoption("llmperf_plan")) is not None:
+            from pytest_llmperf.planned_run import PlannedRun
+
+            return PlannedRun(config, settings, record)
+        return Run(config, settings)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -92,13 +104,18 @@ class Run:
             worker["llmperf_state_root"] if worker else tempfile.mkdtemp(prefix="llmperf-")
         )
         self.measurements = Measurements(settings, self.state_root, self._progress)
+        self._cases = self.state_root / "cases"
+        """Where every process of this run keeps the data of its gates, one file each."""
+        self._process = worker["workerid"] if worker else "main"
+        self._order: dict[str, int] = {}
+        """Places of the tests in this run, by node id: xdist ends them in any order."""
         self._expected = 0
         self.complaints: list[str] = []
         """What was left behind, if anything: makes the run red."""
         self.record_note = ""
         self._speaking = threading.Lock()
-        self._made: list[tuple[tuple[str, object], Judgement]] = []
-        """Verdicts of the test that runs, as they stand among its properties."""
+        self._made: list[tuple[tuple[str, object], Judgement, case_files.KeptCase]] = []
+        """Verdicts of the test that runs, as they stand among its properties, and what they were made of."""
         config.pluginmanager.register(self, "llmperf_run")
 
     # Life
@@ -135,6 +152,7 @@ class Run:
         for tasks in self.config.hook.pytest_llmperf_tasks(config=self.config):
             self.measurements.tasks |= {task.name: task for task in tasks}
         self._expected = len(items)
+        self._order = {item.nodeid: place for place, item in enumerate(items)}
         self.measurements.will_need_baseline = any("baseline" in item.fixturenames for item in items)  # type: ignore[attr-defined]
 
     def _progress(self, text: str) -> None:
@@ -150,25 +168,43 @@ class Run:
 
     # Verdicts
 
+    def asker_for(self, item: pytest.Item) -> Asker:
+        """The measurements, with verdicts going to this test's report."""
+        from pytest_llmperf.measure.questions import Asker
+
+        return Asker(self.measurements, self.judge_for(item), self.refuse_speed)
+
     def judge_for(self, item: pytest.Item) -> Judge:
         """What an estimand hands its cases to: the verdict is kept with the test's report and judged by the policy."""
 
         def judge(case: Case) -> Judgement:
-            verdict = case.settled().judge()
+            case = case.settled()
+            verdict = case.judge()
             entry = (PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False))
             item.user_properties.append(entry)
             judgement = Judgement(verdict, inconclusive=self.settings.inconclusive)
-            self._made.append((entry, judgement))
+            self._made.append((entry, judgement, case_files.KeptCase(item.nodeid, verdict.status, case)))
             return judgement
 
         return judge
 
     def _withdraw_unasserted(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """A verdict that nobody asserted has gated nothing: it must not stand in the table as a PASS."""
-        unasserted = [entry for entry, judgement in self._made if not judgement.asked]
+        unasserted = [entry for entry, judgement, _ in self._made if not judgement.asked]
         for properties in (item.user_properties, report.user_properties):
             properties[:] = [one for one in properties if not any(one is entry for entry in unasserted)]
+        if self.settings.record is not None:
+            self._keep([kept for _, judgement, kept in self._made if judgement.asked])
         self._made.clear()
+
+    def _keep(self, asserted: list[case_files.KeptCase]) -> None:
+        """Put away what the record is to hold of this test's gates; as properties they would swell every report."""
+        try:
+            for kept in asserted:
+                place = self._order.get(kept.test, len(self._order))
+                case_files.keep(self._cases / f"{self._process}.jsonl", place, kept)
+        except OSError as error:
+            self.complaints.append(f"the data of {asserted[0].test} were not kept for the record: {error}")
 
     def explain(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Turn a failed gate or a broken server into its own words, and anything not measured into INVALID."""
@@ -226,6 +262,7 @@ class Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         facts = self.measurements.facts()
+        kept = case_files.gathered(self._cases) if self._owns_state else []
         self.close()
         if hasattr(self.config, "workerinput") or session.config.option.collectonly:
             return
@@ -234,9 +271,9 @@ class Run:
         if session.exitstatus == pytest.ExitCode.OK and (self.complaints or not green):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.settings.record is not None:
-            self._write_record(session, facts)
+            self._write_record(session, facts, kept)
 
-    def _write_record(self, session: pytest.Session, facts: dict[str, Any]) -> None:
+    def _write_record(self, session: pytest.Session, facts: dict[str, Any], cases: list[str]) -> None:
         assert self.settings.record is not None
         record: dict[str, Any] = {
             **facts,
@@ -244,6 +281,7 @@ class Run:
         }
         self.config.hook.pytest_llmperf_update_record(config=self.config, record=record)
         try:
+            record["cases"] = case_files.store_cases(self.settings.record, cases)
             write_record(self.settings.record, record)
             self.record_note = f"record: {self.settings.record}"
         except RecordNotWritten as error:

@@ -10,9 +10,11 @@ import pytest
 
 from pytest_llmperf.bounds import Bound, Incomparable
 from pytest_llmperf.budget_keys import KNOWN
-from pytest_llmperf.budgets import DEVICES, Budgets, load_budgets
+from pytest_llmperf.budgets import DEVICES, Budgets, Claim, load_budgets
 from pytest_llmperf.catalog import load_catalog
 from pytest_llmperf.errors import CatalogError, NotMeasured
+from pytest_llmperf.measure.sizes import EMBEDDED
+from pytest_llmperf.stats import plan
 
 SUITES = Path(__file__).parents[1] / "suites"
 
@@ -108,6 +110,33 @@ def test_budgets_survive_copy_and_pickle(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(budget)).accuracy.margin == budget.accuracy.margin
 
 
+def test_a_claim_is_found_by_where_its_bound_stands(tmp_path: Path) -> None:
+    text = (
+        SOME
+        + 'catches = { margin = "12 points" }\n[gpu.any.throughput]\nratio = 0.9\ncatches = { ratio = "40 %" }\n'
+    )
+    budgets = load(tmp_path, text)
+    view = budgets.for_device("gpu", "H100")
+    assert budgets.claim_of(view.accuracy.margin.origin) == Claim(0.12, view.accuracy.margin)
+    assert budgets.claim_of(view.throughput.ratio.origin) == Claim(0.4, view.throughput.ratio)
+    assert budgets.claim_of(view.latency.tpot_ratio.origin) is None
+    assert budgets.claim_of("") is None
+
+
+def test_a_claim_holds_for_every_index_of_its_budget_and_for_its_own_table_only(tmp_path: Path) -> None:
+    text = """
+[gpu.any.latency]
+ttft_p95 = { 64 = "9 s" }
+[gpu.H100.latency]
+ttft_p95 = { 1 = "80 ms", 8 = "120 ms" }
+catches = { ttft_p95 = "100 %" }
+"""
+    budgets = load(tmp_path, text)
+    by_concurrency = budgets.for_device("gpu", "H100").latency.ttft_p95
+    claims = {n: budgets.claim_of(by_concurrency[n].origin) for n in (1, 8, 64)}
+    assert claims == {1: Claim(1.0, by_concurrency[1]), 8: Claim(1.0, by_concurrency[8]), 64: None}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -131,6 +160,26 @@ def test_budgets_survive_copy_and_pickle(tmp_path: Path) -> None:
         ("[gpu.any.accuracy]\nmargin = 0.03", 'needs a unit, one of points, point; write "3 points"'),
         ('[gpu.any.accuracy]\nmargin = "3 %"', "unknown unit '%'"),
         ('[gpu.any.memory]\npeak = "11 Gb"', "unknown unit 'Gb'"),
+        (
+            '[gpu.any.accuracy]\nfloor = 0.7\ncatches = "12 points"',
+            '[gpu.any.accuracy] catches = "12 points": must be a table',
+        ),
+        ("[gpu.any.accuracy]\nfloor = 0.7\ncatches = {}", "holds nothing; needs one damage by budget"),
+        (
+            '[gpu.any.accuracy]\nfloor = 0.7\ncatches = { flor = "1 points" }',
+            '[gpu.any.accuracy.catches] flor = "1 points": is no budget of [gpu.any.accuracy]; did you mean floor?',
+        ),
+        (
+            '[gpu.any.accuracy]\nfloor = 0.7\ncatches = { margin = "1 points" }',
+            "is no budget of [gpu.any.accuracy]",
+        ),
+        ('[gpu.any.accuracy]\nfloor = 0.7\ncatches = { floor = "12 %" }', "unknown unit '%'"),
+        ("[gpu.any.accuracy]\nfloor = 0.7\ncatches = { floor = 0.12 }", "needs a unit, one of points"),
+        (
+            '[gpu.any.latency]\ntpot_ratio = 1.05\ncatches = { tpot_ratio = "8 points" }',
+            "unknown unit 'points'",
+        ),
+        ('[gpu.any.latency]\ntpot_ratio = 1.05\ncatches = { tpot_ratio = "0 %" }', "must be at least 0.001"),
         ("gpu = 3", "gpu = 3: must be a table"),
         ("[gpu]\nany = 3", "any = 3: must be a table"),
     ],
@@ -170,6 +219,20 @@ def test_every_shipped_profile_has_what_its_suites_ask_for() -> None:
 def test_the_shipped_budgets_name_profiles_of_the_shipped_catalogue() -> None:
     profiles = {address[0] for address in load_budgets(SUITES / "budgets.toml").bounds}
     assert profiles <= set(load_catalog(SUITES / "models.toml").profiles)
+
+
+def test_the_shipped_claims_are_of_the_embedded_pair_and_within_what_their_gates_catch() -> None:
+    budgets = load_budgets(SUITES / "budgets.toml")
+    assert {profile for profile, *_ in budgets.claims} == {"embedded"}
+    view = budgets.for_device("embedded", "CPU")
+    # As measured: 81.7 % right, 0.9 points above the baseline, 9.5 % of the items answered differently.
+    floor, margin = view.accuracy.floor, view.accuracy.margin
+    claims = {key: damage for (*_, key), damage in budgets.claims.items()}
+    assert claims["floor"] >= (
+        plan.drop_caught_by_floor(EMBEDDED.items, 0.817, floor.value, wanted=0.99) or 1.0
+    )
+    drop = plan.drop_caught_by_margin(EMBEDDED.items, 0.095, margin.value, wanted=0.99)
+    assert claims["margin"] >= 0.009 + (drop or 1.0)
 
 
 BANDWIDTH = {"T4": 320, "L4": 300, "A10": 600, "RTX 3090": 936, "A100": 1555, "H100": 3350, "H200": 4800}

@@ -41,6 +41,10 @@ class _Answers(Case):
     def size(self) -> int:
         return len(self.candidate)
 
+    @property
+    def unasked(self) -> int:
+        return max(0, self.planned - self.size) if self.planned is not None and not self.refused else 0
+
     def settled(self) -> Self:
         if self.more is None or self.planned is None or self.refused or self.bound is None:
             return self

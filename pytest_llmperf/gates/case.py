@@ -46,6 +46,11 @@ class Case:
         raise NotImplementedError
 
     @property
+    def unasked(self) -> int:
+        """How many more the run would have measured, had the gate not been decided before."""
+        return 0
+
+    @property
     def damage(self) -> Damage:
         """What ``damaged`` takes."""
         raise NotImplementedError

@@ -45,8 +45,9 @@ def slower_rounds(
 class Proof:
     """``smallest``: the least damage of those tried from which on every planting turned the gate red, or None.
 
-    ``red``: damage → share of plantings that were FAIL. ``missed``: a damage that the gate claims to catch and
-    that stayed without FAIL.
+    ``red``: damage → share of plantings that were FAIL, of the damages that had to be tried: from the greatest down to
+    the first that did not always turn the gate red, and all that it claims to catch. ``missed``: those of the claimed
+    ones that stayed without FAIL.
     """
 
     smallest: float | None
@@ -66,19 +67,21 @@ def prove(
     ``claims``: the damage that the gate says it catches; that one and every greater must be red in each planting.
     A gate without claim misses nothing. ``ValueError`` without damages.
     """
-    levels = sorted(arguments.samples_of(damages))
     seeds = range(max(1, plantings))
-    red = {
-        level: sum(judge(level, seed).status is Status.FAIL for seed in seeds) / len(seeds)
-        for level in levels
-    }
-    smallest = None
-    for level in reversed(levels):
-        if red[level] < 1.0:
+    red: dict[float, float] = {}
+    missed: list[float] = []
+    smallest, held = None, True
+    for level in sorted(arguments.samples_of(damages), reverse=True):
+        claimed = claims is not None and level >= claims
+        if not (held or claimed):
             break
-        smallest = level
-    claimed = [level for level in levels if claims is not None and level >= claims]
-    return Proof(smallest, red, tuple(level for level in claimed if red[level] < 1.0))
+        red[level] = sum(judge(level, seed).status is Status.FAIL for seed in seeds) / len(seeds)
+        held = held and red[level] == 1.0
+        if held:
+            smallest = level
+        elif claimed and red[level] < 1.0:
+            missed.append(level)
+    return Proof(smallest, red, tuple(sorted(missed)))
 
 
 def _turned(outcomes: Outcomes, share: float, seed: int, *, was: bool) -> dict[str, Outcome | list[Outcome]]:

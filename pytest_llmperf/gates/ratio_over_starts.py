@@ -45,7 +45,7 @@ def ratio_over_starts(
             if not all(math.isfinite(value) and value > 0.0 for value in pair):
                 why = f"start {number} has the values {pair[0]:g} and {pair[1]:g}, both must be above zero"
                 return invalid(name, why, bound=budget, n=n, unit="ratio")
-        centres.append(hodges_lehmann.estimate([math.log(ours / theirs) for ours, theirs in kept]))
+        centres.append(hodges_lehmann.estimate([math.log(ours) - math.log(theirs) for ours, theirs in kept]))
     low, high = start_to_start.bounds(centres, 1.0 - alpha)
     observed = math.exp(math.fsum(centres) / n)
     estimate = Estimate(name, "ratio", observed, math.exp(low), math.exp(high), n, "pair of starts", METHOD)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from pytest_llmperf.gates.decision import ALPHA, Estimate, invalid, too_many_lost, verdict_of
+from pytest_llmperf.gates.decision import ALPHA, Estimate, invalid, verdict_of
 from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.wording import percent, plural
 from pytest_llmperf.stats import hodges_lehmann, power
 
 METHOD = "Hodges-Lehmann, signed rank"
@@ -74,7 +75,12 @@ def _unusable(kept: Sequence[tuple[float, float]], lost: int, allowed: float) ->
         for side, value in zip(("candidate", "baseline"), pair, strict=True):
             if not (math.isfinite(value) and value > 0.0):
                 return f"the {side}'s value in round {index} is {value:g}, a number above zero is needed"
-    return too_many_lost(lost, lost + len(kept), allowed, "round")
+    every = lost + len(kept)
+    if lost / every > allowed:
+        share = f"{percent(lost / every)}, allowed {percent(allowed)}"
+        why = "a side had no success in them, or was kept from the processor until all tokens came at once"
+        return f"{lost} of {plural(every, 'round')} were lost ({share}): {why}"
+    return None
 
 
 def _deviation(logs: Sequence[float]) -> float:

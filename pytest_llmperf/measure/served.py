@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.catalog import Model, PromptRules, Sampling
-from pytest_llmperf.errors import InfrastructureError, ServerDied, UsageError
+from pytest_llmperf.errors import InfrastructureError, LlmperfError, ServerDied, UsageError
 from pytest_llmperf.serving import gpu, preflight, url
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import spec_for
@@ -31,7 +31,7 @@ class Served:
         self._lease: Lease | None = None
         self._url_server: Server | None = None
         self._last_server: Server | None = None
-        self._failure: InfrastructureError | UsageError | None = None
+        self._failure: LlmperfError | None = None
         self._log_mark = 0
         self._used_before: dict[int, int] = {}
         self._weights: Weights | None = None
@@ -83,6 +83,10 @@ class Served:
         except (InfrastructureError, UsageError) as error:
             self._failure = error
             raise
+
+    def refuse(self, why: LlmperfError) -> None:
+        """Never start: whoever asks for the server is given this error."""
+        self._failure = why
 
     def _alive(self) -> Server:
         if self.model.engine == "url":

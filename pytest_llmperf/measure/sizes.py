@@ -25,6 +25,7 @@ class Sizes:
     """
     input_tokens: int
     output_tokens: int
+    """Many enough that an answer outlasts the moments for which a busy machine keeps a process waiting."""
 
     def requests_per_round(self, concurrency: int) -> int:
         """One wave of a full house; of single requests a few, for one alone is over too soon to time a token by."""
@@ -38,7 +39,7 @@ EMBEDDED = Sizes(
     concurrency=64,
     rounds=64,
     input_tokens=64,
-    output_tokens=16,
+    output_tokens=32,
 )
 GPU = Sizes(
     items=1319,

@@ -1,4 +1,4 @@
-"""One JSON file per run, whole or not there at all."""
+"""The files of a run, each whole or not there at all: the record (JSON), and the data of its gates beside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     Raises :class:`RecordNotWritten` with the cause (no space, no permission, no such directory); whatever was
     at ``path`` before is untouched then.
     """
-    text = json.dumps({"schema": SCHEMA, **record}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(
+        path, json.dumps({"schema": SCHEMA, **record}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as :func:`write_record` does."""
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.numbers import show, show_interval
 
 _HEADER = ("metric", "candidate", "baseline", "compared", "interval", "bound", "n", "verdict")
@@ -34,17 +35,8 @@ def verdict_table(verdicts: Sequence[Verdict]) -> list[Line]:
     """
     if not verdicts:
         return []
-    rows = [_cells(verdict) for verdict in verdicts]
-    widths = [max(len(row[i]) for row in [_HEADER, *rows]) for i in range(len(_HEADER))]
-
-    def line(cells: Sequence[str]) -> str:
-        first = cells[0].ljust(widths[0])
-        numbers = [cell.rjust(width) for cell, width in zip(cells[1:-1], widths[1:-1], strict=True)]
-        return "  ".join([first, *numbers, cells[-1]]).rstrip()
-
-    return [Line(line(_HEADER))] + [
-        Line(line(row), verdict.status) for row, verdict in zip(rows, verdicts, strict=True)
-    ]
+    head, *lines = aligned([_HEADER, *map(_cells, verdicts)], right=range(1, len(_HEADER) - 1))
+    return [Line(head), *(Line(text, one.status) for text, one in zip(lines, verdicts, strict=True))]
 
 
 def counts(verdicts: Sequence[Verdict]) -> str:

@@ -58,19 +58,23 @@ def rounds_for_ratio(
     return _least(start, chance, wanted, 5)
 
 
-def drop_caught_by_floor(n: int, truth: float, floor: float, *, wanted: float = 0.8) -> float | None:
+def drop_caught_by_floor(
+    n: int, truth: float, floor: float, *, alpha: float = 0.05, wanted: float = 0.8
+) -> float | None:
     """The smallest loss (a share) of a model now at ``truth`` that the floor gate calls FAIL with ``wanted``."""
-    return _smallest(lambda drop: of_floor(n, truth - drop, floor).fails, truth, wanted)
+    return _smallest(lambda drop: of_floor(n, truth - drop, floor, alpha=alpha).fails, truth, wanted)
 
 
-def drop_caught_by_margin(n: int, discordance: float, margin: float, *, wanted: float = 0.8) -> float | None:
+def drop_caught_by_margin(
+    n: int, discordance: float, margin: float, *, alpha: float = 0.05, wanted: float = 0.8
+) -> float | None:
     """The smallest true loss against the baseline that the paired gate calls FAIL with ``wanted``.
 
     A loss raises the discordance by as much: the lost answers are answers that differ.
     """
 
     def fails(drop: float) -> float:
-        return of_margin(n, -drop, min(1.0, discordance + drop), margin).fails
+        return of_margin(n, -drop, min(1.0, discordance + drop), margin, alpha=alpha).fails
 
     return _smallest(fails, 1.0 - discordance, wanted)
 

@@ -7,6 +7,7 @@ import pytest
 from pytest_llmperf.gates.planted import prove, slower, slower_rounds, turned_true, turned_wrong
 from pytest_llmperf.gates.ratio_within import ratio_within
 from pytest_llmperf.gates.share_gates import at_least
+from pytest_llmperf.gates.verdict import Status, Verdict
 
 RIGHT: dict[str, bool | None] = {f"i{k}": k % 5 != 0 for k in range(400)}
 
@@ -42,7 +43,8 @@ def test_a_floor_proves_the_smallest_loss_that_it_catches() -> None:
         [0.0, 0.05, 0.10, 0.15, 0.20],
         claims=0.10,
     )
-    assert proof.red[0.0] == 0.0
+    assert proof.red[0.05] < 1.0
+    assert 0.0 not in proof.red, "what is less than a damage that was missed tells nothing more"
     assert proof.smallest == 0.10
     assert proof.missed == ()
 
@@ -54,3 +56,13 @@ def test_a_gate_that_claims_too_much_is_found_out() -> None:
     )
     assert proof.missed == (0.05, 0.10)
     assert proof.smallest == 0.40
+
+
+def test_a_smaller_damage_that_happens_to_be_caught_is_not_the_smallest() -> None:
+    reds = {0.1: Status.FAIL, 0.2: Status.INCONCLUSIVE, 0.3: Status.FAIL}
+    proof = prove(
+        lambda by, _: Verdict(reds[by], "m", None, None, None, 0, None, "", ""), list(reds), claims=0.1
+    )
+    assert proof.smallest == 0.3
+    assert proof.missed == (0.2,)
+    assert proof.red == {0.3: 1.0, 0.2: 0.0, 0.1: 1.0}, "every claimed damage is tried"

@@ -1,0 +1,140 @@
+"""A run that is only planned: the tests' own bodies say what they would ask, and nothing is started or reported.
+
+The suite is the only place where gates are declared, so the plan comes from running it against estimands without data
+(``measure.planned_questions``). No test gets a report: nothing that was not measured may be seen green.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmperf.errors import NeedsServer, UsageError
+from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.judgement import Judgement
+from pytest_llmperf.gates.planning import PlannedGate, PlannedJudgement, planned
+from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
+from pytest_llmperf.record.earlier import Earlier, read_earlier
+from pytest_llmperf.report.plan_table import LEGEND, WITHOUT_RECORD, duration_lines, plan_table, warnings
+from pytest_llmperf.run import Run
+from pytest_llmperf.settings import Settings
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+class PlannedRun(Run):
+    """Runs every test that could make a gate, up to its last comparison, and prints what the gates are worth."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, record: str) -> None:
+        if config.getoption("dist", "no") != "no":
+            raise UsageError(
+                "--llmperf-plan measures nothing and needs no workers: leave -n out, or give -n 0"
+            )
+        self.earlier: Earlier | None = None
+        if record:
+            self.earlier = read_earlier(Path(record), settings.profile.name)
+        super().__init__(config, settings)
+        self.measurements = PlannedMeasurements(settings, self.state_root, self._progress)
+        self.gates: list[PlannedGate] = []
+        self._phases = Phases()
+        self._compared: list[tuple[PlannedGate, Judgement]] = []
+        """Comparisons of the test that runs."""
+        self._without = 0
+        self._reasons: list[str] = []
+
+    def asker_for(self, item: pytest.Item) -> PlanAsker:
+        del item
+        return PlanAsker(self.measurements, self._plan, self._phases)
+
+    def _plan(self, case: Case) -> Judgement:
+        earlier = self.earlier.verdict(case, self.settings.device_name) if self.earlier else None
+        judgement = PlannedJudgement(case)
+        self._compared.append((planned(case, earlier), judgement))
+        return judgement
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        option = session.config.option
+        if option.collectonly or (session.testsfailed and not option.continue_on_collection_errors):
+            return None  # pytest's own loop ends there, too
+        asking = [item for item in session.items if _may_ask(item)]
+        self._without += len(session.items) - len(asking)
+        for number, item in enumerate(asking, start=1):
+            self._ask(item, asking[number] if number < len(asking) else None)
+        return True
+
+    def _ask(self, item: pytest.Item, following: pytest.Item | None) -> None:
+        """Run one test as far as it comes, and sort what it said."""
+        self._compared.clear()
+        error = _error_of(item, following)
+        gates = [gate for gate, judgement in self._compared if judgement.asked]
+        self.gates += gates
+        if error is not None and not isinstance(error, NeedsServer):
+            self._reasons.append(f"{item.nodeid}: {_reason(error)}")
+        elif not gates:
+            self._without += 1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        del session
+        self.close()
+
+    def summarise(self, reporter: TerminalReporter) -> None:
+        if self.config.option.collectonly:
+            return
+        reporter.section("llmperf plan")
+        for line in plan_table(self.gates):
+            reporter.write_line(line)
+        if self.gates:
+            reporter.write_line(f"llmperf: {LEGEND}")
+        for text in warnings(self.gates):
+            reporter.write_line(f"llmperf: WARNING: {text}", yellow=True)
+        for reason in self._reasons:
+            reporter.write_line(f"llmperf: not planned: {reason}", yellow=True)
+        reporter.write_line(
+            f"llmperf: {len(self.gates)} gates; {self._without} tests without a statistical gate"
+        )
+        if self.earlier is None:
+            reporter.write_line(f"llmperf: {WITHOUT_RECORD}")
+        else:
+            took = self.earlier.duration(self._phases)
+            for line in duration_lines(took, self.earlier, self.settings.device_name):
+                reporter.write_line(f"llmperf: {line}")
+        if self.settings.record is not None:
+            reporter.write_line("llmperf: no record is written, nothing was measured")
+        for complaint in self.complaints:
+            reporter.write_line(f"llmperf: NOT CLEAN: {complaint}", red=True, bold=True)
+
+
+def _may_ask(item: pytest.Item) -> bool:
+    """Whether a test can come by an estimand; one that can't is not run: it may fetch, or do, anything."""
+    if "questions_of_this_test" in getattr(item, "fixturenames", ()):
+        return True
+    return isinstance(item, pytest.Function) and "request" in inspect.signature(item.function).parameters
+
+
+def _error_of(item: pytest.Item, following: pytest.Item | None) -> BaseException | None:
+    """What the test raised first; None if it came to its end. Makes no report of it."""
+
+    def step(when: str, run: Callable[[], None]) -> BaseException | None:
+        ends = (pytest.exit.Exception, KeyboardInterrupt)
+        call = pytest.CallInfo.from_call(run, when, reraise=ends)  # type: ignore[arg-type]
+        return None if call.excinfo is None else call.excinfo.value
+
+    error = step("setup", lambda: item.ihook.pytest_runtest_setup(item=item))
+    if error is None:
+        error = step("call", lambda: item.ihook.pytest_runtest_call(item=item))
+    ended = step("teardown", lambda: item.ihook.pytest_runtest_teardown(item=item, nextitem=following))
+    return error or ended
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, pytest.skip.Exception):
+        return f"skipped, which is INVALID in a run: {error.msg}"
+    first = next(iter(str(error).splitlines()), "")
+    return first if isinstance(error, UsageError) else f"{type(error).__name__}: {first}"

@@ -1,0 +1,112 @@
+"""A recorded run that is judged again with damage planted into its data: starts no server and runs no test."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.fixtures import uses_a_model
+from pytest_llmperf.gates.proof import Result, proof_of
+from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.store import read_record
+from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
+from pytest_llmperf.report.terminal import MARKUP
+from pytest_llmperf.run import Run
+from pytest_llmperf.settings import Options, Settings, resolve
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+def configure(config: pytest.Config, options: Options) -> ProvedRun:
+    """The run that proves ``--llmperf-prove``; ``UsageError`` if it cannot.
+
+    Profile and rows are those of the record unless others are asked for, since they are part of the tests' names; the
+    machine need not be the one that recorded.
+    """
+    for other in ("record", "plan"):
+        if config.getoption(f"llmperf_{other}", default=None) is not None:
+            raise UsageError(f"--llmperf-prove measures nothing and goes without --llmperf-{other}")
+    if config.getoption("dist", "no") != "no":
+        raise UsageError("--llmperf-prove runs no test and needs no workers: leave -n out, or give -n 0")
+    path = Path(config.getoption("llmperf_prove"))
+    record = _read(path)
+    kept = load_cases(path, record)
+    options = dataclasses.replace(
+        options,
+        profile=options.profile or record.get("profile"),
+        models=options.models or tuple(record.get("candidates", ())),
+        baseline=options.baseline or record.get("baseline"),
+    )
+    return ProvedRun(config, resolve(options, None, "CPU"), kept)
+
+
+class ProvedRun(Run):
+    """Proves the gates of the selected tests, and of no others."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, kept: Sequence[KeptCase]) -> None:
+        super().__init__(config, settings)
+        self.kept = kept
+        self.gates: list[ProvedGate] = []
+        self._without: list[str] = []
+        """Selected tests of which the record has no gate."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        option = session.config.option
+        if option.collectonly or (session.testsfailed and not option.continue_on_collection_errors):
+            return None  # pytest's own loop ends there, too
+        selected = {item.nodeid for item in session.items}
+        kept = [one for one in self.kept if one.test in selected]
+        for number, one in enumerate(kept, start=1):
+            self._progress(f"proving gate {number} of {len(kept)}: {one.case.label}")
+            self.gates.append(self._proved(one))
+        with_gates = {one.test for one in kept}
+        self._without = [
+            item.nodeid for item in session.items if uses_a_model(item) and item.nodeid not in with_gates
+        ]
+        # What pytest makes its exit status of; a proof of nothing is not green.
+        session.testsfailed += sum(not one.proof.green for one in self.gates) or int(not self.gates)
+        return True
+
+    def _proved(self, kept: KeptCase) -> ProvedGate:
+        claim = self.settings.budget.budgets.claim_of(kept.case.origin)
+        damage, bound = (claim.damage, claim.bound) if claim else (None, None)
+        return ProvedGate(kept.test, proof_of(kept.case, kept.status, claim=damage, now=bound))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        del session
+        self.close()
+
+    def summarise(self, reporter: TerminalReporter) -> None:
+        if self.config.option.collectonly:
+            return
+        reporter.section("llmperf proof")
+        for line in proof_table(self.gates):
+            reporter.write_line(line.text, **(MARKUP[line.status] if line.status else {}))
+        for complaint in complaints(self.gates):
+            reporter.write_line(f"llmperf: {complaint}", red=True)
+        nothing = "nothing was proved, the record has no gate of the selected tests"
+        reporter.write_line(f"llmperf: {result_counts(self.gates) or nothing}")
+        if self.gates and all(one.proof.result is Result.UNCLAIMED for one in self.gates):
+            reporter.write_line("llmperf: no gate claims to catch anything: write catches into budgets.toml")
+        if self._without:
+            named = ", ".join(self._without)
+            reporter.write_line(
+                f"llmperf: {len(self._without)} selected tests have no gate in the record: {named}"
+            )
+        if others := len(self.kept) - len(self.gates):
+            reporter.write_line(f"llmperf: {others} gates of the record are of tests that were not selected")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_record(path)
+    except LlmperfError as error:
+        raise UsageError(f"--llmperf-prove {error}") from error

@@ -1,0 +1,93 @@
+"""The data of a run's gates in a file beside its record: too many for the record, and only proofs read them.
+
+Every process of a run (xdist has several) writes down its own gates as their tests end; the one that writes the
+record puts them together, in the order of the tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.record.cases import case_from_json, case_to_json
+from pytest_llmperf.record.store import write_whole
+
+
+@dataclass(frozen=True)
+class KeptCase:
+    """A gate that was asserted: in which test (its node id), what came of it, and its data."""
+
+    test: str
+    status: Status
+    case: Case
+
+
+def keep(file: Path, order: int, kept: KeptCase) -> None:
+    """Add ``kept`` to what this process has in ``file``; ``order`` is the place of its test in the run. ``OSError``."""
+    fields = {"test": kept.test, "status": kept.status.value, "case": case_to_json(kept.case)}
+    line = json.dumps(fields, allow_nan=False)
+    file.parent.mkdir(exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(f"{order} {line}\n")
+
+
+def gathered(directory: Path) -> list[str]:
+    """What all processes have kept there, one JSON text each, in the order of the run."""
+    found: list[tuple[int, str]] = []
+    for file in sorted(directory.glob("*.jsonl")):
+        # A process that was killed while it wrote has told of no verdict either.
+        *whole, _cut_off = file.read_text(encoding="utf-8").split("\n")
+        found += [(int(order), text) for order, _, text in (line.partition(" ") for line in whole)]
+    return [text for _, text in sorted(found, key=lambda one: one[0])]
+
+
+def store_cases(record: Path, lines: Sequence[str]) -> dict[str, Any]:
+    """Write the file beside ``record``, whole, if there is a gate; what the record is to say. ``RecordNotWritten``."""
+    path = record.with_name(f"{record.stem}.cases.jsonl")
+    text = "".join(f"{line}\n" for line in lines)
+    if lines:
+        write_whole(path, text)
+    return {"file": path.name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "count": len(lines)}
+
+
+def load_cases(path: Path, record: Mapping[str, Any]) -> list[KeptCase]:
+    """The gates of ``record``, which was read from ``path``.
+
+    Raises :class:`UsageError`, one line, if the file is missing, is not the one that the record was written with, or
+    holds no gate.
+    """
+    again = "record the run again with --llmperf-record"
+    about = record.get("cases")
+    if not isinstance(about, Mapping) or not {"file", "sha256", "count"} <= about.keys():
+        raise UsageError(f"{path}: this record keeps no data of its gates; {again}")
+    if not about["count"]:
+        raise UsageError(f"{path}: no gate was judged in this run, there is nothing to prove")
+    # Only the name: a record that was moved has its file beside it, and points nowhere else.
+    beside = path.with_name(Path(str(about["file"])).name)
+    try:
+        data = beside.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{beside}: the data of the record's gates cannot be read: {error.strerror}; keep it beside {path.name}"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        raise UsageError(
+            f"{beside}: not the data that {path.name} was written with (its SHA-256 differs); {again}"
+        )
+    try:
+        return [_kept(json.loads(line)) for line in data.decode("utf-8").split("\n") if line]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{beside}: a gate in it cannot be read by this version ({error!r}); {again}"
+        ) from error
+
+
+def _kept(fields: Mapping[str, Any]) -> KeptCase:
+    return KeptCase(str(fields["test"]), Status(fields["status"]), case_from_json(fields["case"]))

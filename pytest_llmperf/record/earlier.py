@@ -1,0 +1,119 @@
+"""An earlier run as a source for planning: what its gates saw, and how long each part of it took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.record.store import read_record
+from pytest_llmperf.record.wire import verdict_from_json
+
+_OF_THE_MODEL = {"share", "points"}
+"""Units of what does not depend on the machine."""
+
+PhaseKind = Literal["starts", "answers", "long answers", "load"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Something that takes time and is done once, however many gates need it.
+
+    ``key`` tells it from others of its kind: task and variant, or concurrency. ``amount`` is in items or rounds.
+    """
+
+    kind: PhaseKind
+    row: str
+    key: tuple[str | int, ...] = ()
+    amount: int = 1
+
+    def __str__(self) -> str:
+        return " ".join([self.row, *map(str, self.key)]) if self.key else f"{self.kind} of {self.row}"
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds by kind of phase, and the phases of which nothing is recorded."""
+
+    seconds: Mapping[PhaseKind, float]
+    unknown: Sequence[Phase]
+
+    @property
+    def total_s(self) -> float:
+        return sum(self.seconds.values())
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What planning reads of a record."""
+
+    path: Path
+    device: str
+    verdicts: Sequence[Verdict] = field(repr=False)
+    facts: Mapping[str, Any] = field(repr=False)
+
+    def verdict(self, case: Case, device: str) -> Verdict | None:
+        """What the same gate saw, with the most data where there were several; None where nothing fits.
+
+        Of another device only what depends on the model and not on the machine.
+        """
+        if device != self.device and case.verdict_unit not in _OF_THE_MODEL:
+            return None
+        same = [
+            one
+            for one in self.verdicts
+            if (one.metric, one.unit) == (case.label, case.verdict_unit) and one.observed is not None
+        ]
+        # A gate that was decided early knows less of the discordance than the one that saw all items.
+        return max(same, key=lambda one: one.n, default=None)
+
+    def duration(self, phases: Iterable[Phase]) -> Duration:
+        """How long these took then, scaled to what is planned now."""
+        seconds: dict[PhaseKind, float] = {}
+        unknown = []
+        for phase in phases:
+            each = self._seconds_each(phase)
+            if each is None:
+                unknown.append(phase)
+            else:
+                seconds[phase.kind] = seconds.get(phase.kind, 0.0) + each * phase.amount
+        return Duration(seconds, unknown)
+
+    def _seconds_each(self, phase: Phase) -> float | None:
+        """Of one start, item or round; None if the record does not say."""
+        match phase.kind:
+            case "starts":
+                starts = [one for one in self.facts.get("servers", ()) if one["row"] == phase.row]
+                known = [one["ready_s"] for one in starts if one.get("ready_s") is not None]
+                return max(known, default=None)
+            case "answers":
+                for one in self.facts.get("answers", ()):
+                    if (one["row"], one["task"], one["variant"]) == (phase.row, *phase.key) and one["items"]:
+                        return float(one["seconds"]) / float(one["items"])
+            case "load":
+                for one in self.facts.get("load", ()):
+                    if (one["row"], one["concurrency"]) == (phase.row, *phase.key) and one["rounds"]:
+                        return fmean(float(each["window_s"]) for each in one["rounds"])
+            case "long answers":
+                pass  # no record says how long these took
+        return None
+
+
+def read_earlier(path: Path, profile: str) -> Earlier:
+    """The record at ``path``; :class:`UsageError`, one line, if there is none or it is of another profile."""
+    option = f"--llmperf-plan={path}"
+    if not path.is_file():
+        raise UsageError(f"{option}: no such file; to plan without a record put --llmperf-plan last")
+    try:
+        record = read_record(path)
+        verdicts = [verdict_from_json(one) for one in record.get("verdicts", ())]
+    except (LlmperfError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{option}: not the record of a run ({str(error).splitlines()[0]})") from error
+    if (theirs := record.get("profile")) != profile:
+        raise UsageError(f"{option}: the record is of the profile {theirs}, this run is of {profile}")
+    return Earlier(path, str(record.get("device", {}).get("name", "")), verdicts, record)

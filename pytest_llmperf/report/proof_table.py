@@ -1,0 +1,64 @@
+"""What a proof found, as people read it: a line a gate, then what is wrong, then the counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_llmperf.gates.proof import GateProof, Result, damage_text
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.report.columns import aligned
+from pytest_llmperf.report.terminal import Line
+
+_HEADER = ("gate", "test", "n", "undamaged", "caught from", "claims", "result")
+
+
+@dataclass(frozen=True)
+class ProvedGate:
+    """A gate and the test (node id) that asserts it."""
+
+    test: str
+    proof: GateProof
+
+
+def proof_table(gates: Sequence[ProvedGate]) -> list[Line]:
+    """A head and a line per gate in the order of the run; empty without gates."""
+    if not gates:
+        return []
+    head, *lines = aligned([_HEADER, *map(_cells, gates)], right=range(2, len(_HEADER) - 1))
+    return [Line(head), *(Line(text, _colour(one.proof)) for text, one in zip(lines, gates, strict=True))]
+
+
+def complaints(gates: Sequence[ProvedGate]) -> list[str]:
+    """A sentence for each gate that makes the proof fail."""
+    return [
+        f"{one.proof.result.value}: {one.proof.verdict.metric} in {one.test}: {one.proof.why}"
+        + (f" [{one.proof.verdict.origin}]" if one.proof.verdict.origin else "")
+        for one in gates
+        if not one.proof.green
+    ]
+
+
+def result_counts(gates: Sequence[ProvedGate]) -> str:
+    """``3 proved, 10 no claim, 1 MISSED``: zeros left out."""
+    seen = Counter(one.proof.result for one in gates)
+    return ", ".join(f"{seen[result]} {result.value}" for result in Result if seen[result])
+
+
+def _cells(gate: ProvedGate) -> tuple[str, ...]:
+    proof = gate.proof
+    passed = proof.verdict.status is Status.PASS
+    return (
+        proof.verdict.metric,
+        gate.test,
+        f"{proof.size:,} of {proof.size + proof.unasked:,}" if proof.unasked else f"{proof.verdict.n:,}",
+        proof.verdict.status.value,
+        ("none" if passed else "—") if proof.smallest is None else damage_text(proof.smallest, proof.damage),
+        "—" if proof.claim is None else damage_text(proof.claim, proof.damage),
+        proof.result.value,
+    )
+
+
+def _colour(proof: GateProof) -> Status | None:
+    return None if proof.result is Result.UNCLAIMED else Status.PASS if proof.green else Status.FAIL

@@ -1,0 +1,373 @@
+"""A plan's numbers are those that the gates have: compared with the gates themselves, over drawn data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import re
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from pytest_llmperf.gates import sequential
+from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
+from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase
+from pytest_llmperf.gates.not_worse import not_worse
+from pytest_llmperf.gates.planning import DISCORDANCE, OFTEN, WANTED, PlannedJudgement, planned, round_noise
+from pytest_llmperf.gates.ratio_within import ratio_within
+from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.stats import chances, hodges_lehmann, paired, paired_exact
+
+DRAWS = 3_000
+NEAR = 4 * math.sqrt(0.25 / DRAWS)
+"""Four standard deviations of the worst share of that many draws."""
+
+
+def share(n: int, bound: float, *, at_least: bool = True, may_stop: bool = False) -> ShareCase:
+    return ShareCase(
+        metric="accuracy",
+        bound=bound,
+        at_least=at_least,
+        candidate={} if may_stop else {str(i): None for i in range(n)},
+        planned=n if may_stop else None,
+    )
+
+
+def margin(n: int, bound: float, *, lower_is_better: bool = False, may_stop: bool = False) -> MarginCase:
+    items = {} if may_stop else {str(i): None for i in range(n)}
+    return MarginCase(
+        metric="accuracy",
+        bound=bound,
+        candidate=items,
+        baseline=items,
+        lower_is_better=lower_is_better,
+        planned=n if may_stop else None,
+    )
+
+
+def ratio(rounds: int, bound: float, *, at_least: bool = False) -> RatioCase:
+    return RatioCase(
+        metric="TPOT", bound=bound, starts=[[(None, None)] * rounds], unit="s", at_least=at_least
+    )
+
+
+def quantile(rounds: int, *, q: float = 0.95, at_least: bool = False) -> QuantileCase:
+    return QuantileCase(
+        metric="TTFT",
+        bound=1.0,
+        samples=[None] * rounds * 8,
+        groups=[i for i in range(rounds) for _ in range(8)],
+        q=q,
+        unit="s",
+        at_least=at_least,
+    )
+
+
+def verdict(metric: str, observed: float, unit: str, **more: object) -> Verdict:
+    plain = Verdict(Status.PASS, metric, observed, None, None, 100, None, "", "", unit)
+    return dataclasses.replace(plain, **more)  # type: ignore[arg-type]
+
+
+def rates(statuses: list[Status]) -> tuple[float, float]:
+    """How often PASS, how often FAIL."""
+    return statuses.count(Status.PASS) / len(statuses), statuses.count(Status.FAIL) / len(statuses)
+
+
+# Against the gates themselves
+
+
+@pytest.mark.parametrize(
+    ("n", "bound", "truth", "at_least"),
+    [(120, 0.8, 0.85, True), (300, 0.05, 0.03, False), (80, 0.62, 0.6, True)],
+)
+def test_a_share_passes_and_fails_as_often_as_planned(
+    n: int, bound: float, truth: float, at_least: bool
+) -> None:
+    gate = planned(share(n, bound, at_least=at_least), verdict("accuracy", truth, "share"))
+    drawn = random.Random(7)
+
+    @cache
+    def judged(count: int) -> Status:
+        outcomes = {str(i): i < count for i in range(n)}
+        case = dataclasses.replace(share(n, bound, at_least=at_least), candidate=outcomes)
+        return case.judge().status
+
+    passes, fails = rates([judged(sum(drawn.random() < truth for _ in range(n))) for _ in range(DRAWS)])
+    assert gate.chances is not None
+    assert gate.chances.passes == pytest.approx(passes, abs=NEAR)
+    assert gate.chances.fails == pytest.approx(fails, abs=NEAR)
+
+
+def test_a_share_that_lost_what_is_caught_fails_that_often() -> None:
+    n, floor = 200, 0.72
+    gate = planned(share(n, floor), verdict("accuracy", 0.8, "share"))
+    assert gate.caught_often is not None
+    assert gate.caught is not None
+    drawn = random.Random(11)
+    fewest_that_do_not_fail = 1 + (chances.floor_counts(n, floor)[1] or 0)
+    for wanted, lost in ((OFTEN, gate.caught_often), (WANTED, gate.caught)):
+        right = [sum(drawn.random() < 0.8 - lost for _ in range(n)) for _ in range(DRAWS)]
+        assert sum(k < fewest_that_do_not_fail for k in right) / DRAWS == pytest.approx(wanted, abs=NEAR)
+
+
+def test_a_gate_that_may_stop_early_passes_as_often_as_planned_without_the_looks() -> None:
+    n, floor, truth, draws = 600, 0.72, 0.76, 150
+    gate = planned(share(n, floor, may_stop=True), verdict("accuracy", truth, "share"))
+    drawn = random.Random(1)
+
+    def judged() -> Status:
+        right = [drawn.random() < truth for _ in range(n)]
+        case = dataclasses.replace(
+            share(n, floor, may_stop=True), more=lambda k: ({str(i): right[i] for i in range(k)}, {})
+        )
+        return case.settled().judge().status
+
+    passes, _ = rates([judged() for _ in range(draws)])
+    assert gate.chances is not None
+    assert gate.chances.passes == pytest.approx(passes, abs=3 * math.sqrt(0.25 / draws))
+
+
+def draw_pairs(drawn: random.Random, n: int, difference: float, discordance: float) -> tuple[int, int]:
+    """Items gained and lost."""
+    values = [drawn.random() for _ in range(n)]
+    gain = (discordance + difference) / 2.0
+    return sum(v < gain for v in values), sum(gain <= v < discordance for v in values)
+
+
+def test_a_margin_passes_and_fails_as_often_as_planned() -> None:
+    n, bound = 150, 0.08
+    gate = planned(margin(n, bound))
+    drawn = random.Random(3)
+
+    def judged(gained: int, lost: int) -> Status:
+        z = paired_exact.critical_z(n, gained + lost, -bound)
+        if paired.tango_lower_at(gained, lost, n, z) >= -bound:
+            return Status.PASS
+        z = paired_exact.critical_z(n, gained + lost, bound)
+        return Status.FAIL if paired.tango_upper_at(gained, lost, n, z) < -bound else Status.INCONCLUSIVE
+
+    passes, _ = rates([judged(*draw_pairs(drawn, n, 0.0, DISCORDANCE)) for _ in range(DRAWS)])
+    assert gate.chances is not None
+    assert gate.chances.passes == pytest.approx(passes, abs=NEAR + 0.01)
+    assert gate.caught_often is not None
+    drop = gate.caught_often
+    _, fails = rates([judged(*draw_pairs(drawn, n, -drop, DISCORDANCE + drop)) for _ in range(DRAWS)])
+    assert fails == pytest.approx(OFTEN, abs=NEAR + 0.02)
+
+
+@pytest.mark.parametrize("at_least", [False, True])
+def test_a_ratio_passes_and_fails_as_often_as_planned(at_least: bool) -> None:
+    rounds, budget = 20, 1.04
+    gate = planned(ratio(rounds, 1.0 / budget if at_least else budget, at_least=at_least))
+    drawn = random.Random(5)
+
+    def bounds_of(slowdown: float) -> tuple[float, float]:
+        # for a throughput the log turns its sign, and so do both bounds: the same draws
+        noise = [drawn.gauss(math.log1p(slowdown), 0.03 * math.sqrt(2.0)) for _ in range(rounds)]
+        return hodges_lehmann.bounds(noise)
+
+    equal = [bounds_of(0.0) for _ in range(1_000)]
+    assert gate.chances is not None
+    passed = sum(high <= math.log(budget) for _, high in equal) / len(equal)
+    assert gate.chances.passes == pytest.approx(passed, abs=0.06)
+    assert gate.caught_often is not None
+    slow = [bounds_of(gate.caught_often) for _ in range(1_000)]
+    assert sum(low > math.log(budget) for low, _ in slow) / len(slow) == pytest.approx(OFTEN, abs=0.06)
+
+
+@pytest.mark.parametrize(("q", "at_least"), [(0.95, False), (0.5, False), (0.5, True), (0.05, True)])
+def test_a_quantile_fails_as_often_as_planned_when_so_many_samples_are_beyond(
+    q: float, at_least: bool
+) -> None:
+    gate = planned(quantile(64, q=q, at_least=at_least))
+    assert gate.caught_often is not None
+    drawn = random.Random(2)
+
+    def judged(beyond: float) -> Status:
+        bad, good = (0.5, 2.0) if at_least else (2.0, 0.5)
+        samples = [(bad if drawn.random() < beyond else good) + drawn.random() / 9 for _ in range(64)]
+        case = dataclasses.replace(quantile(64, q=q, at_least=at_least), samples=samples, groups=None)
+        return case.judge().status
+
+    _, fails = rates([judged(gate.caught_often) for _ in range(DRAWS)])
+    assert fails == pytest.approx(OFTEN, abs=NEAR)
+    allowed = re.search(r"at most ([\d.]+) %", gate.assumed)
+    assert allowed is not None
+    passes, _ = rates([judged(float(allowed[1]) / 100) for _ in range(DRAWS)])
+    assert passes == pytest.approx(WANTED, abs=NEAR)
+
+
+# What follows from them
+
+
+def test_more_items_catch_smaller_damage_and_err_less() -> None:
+    makers: list[Callable[[int], Case]] = [
+        lambda n: share(n, 0.72),
+        lambda n: share(n, 0.05, at_least=False),
+        lambda n: margin(n, 0.04),
+        lambda n: ratio(n, 1.02),
+    ]
+    for make in makers:
+        # Far apart: counts are discrete, and between near ones a chance can fall.
+        gates = [planned(make(n)) for n in (60, 240, 960)]
+        caught = [gate.caught for gate in gates if gate.caught is not None]
+        passing = [gate.chances.passes for gate in gates if gate.chances is not None]
+        assert caught == sorted(caught, reverse=True)
+        assert passing == sorted(passing)
+        assert len(set(caught)) == len(set(passing)) == 3 or passing[-1] > 0.999
+        assert all((gate.caught_often or 0) < (gate.caught or 0) for gate in gates)
+
+
+def test_a_gate_that_may_stop_early_is_planned_at_what_looking_leaves_of_alpha() -> None:
+    whole, growing = planned(share(500, 0.72)), planned(share(500, 0.72, may_stop=True))
+    assert (whole.at_most, growing.at_most) == (False, True)
+    assert growing.n == 500
+    assert growing.chances == chances.of_floor(500, 0.86, 0.72, alpha=sequential.FINAL_ALPHA)
+    assert whole.chances == chances.of_floor(500, 0.86, 0.72)
+    pair = planned(margin(500, 0.04, may_stop=True))
+    assert pair.chances == chances.of_margin(500, 0.0, DISCORDANCE, 0.04, alpha=sequential.FINAL_ALPHA)
+
+
+def test_a_warning_is_there_exactly_when_a_gate_passes_too_seldom() -> None:
+    seen = set()
+    for n in (60, 100, 150, 250, 400, 700, 1000, 1500):
+        cases = [
+            share(n, 0.9),
+            share(n, 0.05, at_least=False),
+            margin(n, 0.04),
+            margin(n, 0.04, lower_is_better=True),
+        ]
+        for case in (*cases, ratio(n, 1.008), ratio(n, 0.99, at_least=True)):
+            gate = planned(case)
+            assert gate.chances is not None
+            assert bool(gate.warning) == (gate.chances.passes < WANTED), gate
+            seen.add((type(case), bool(gate.warning)))
+    assert len(seen) == 6, "each kind of gate was seen with and without a warning"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda n: share(n, 0.9), lambda n: margin(n, 0.04), lambda n: ratio(n, 1.01)],
+    ids=["share", "margin", "ratio"],
+)
+def test_as_many_as_the_warning_asks_for_are_enough_and_not_far_more(make: Callable[[int], Case]) -> None:
+    warning = planned(make(100)).warning
+    asked = re.search(r"about ([\d,]+) (items|rounds)", warning)
+    assert asked is not None, warning
+    needed = int(asked[1].replace(",", ""))
+    assert planned(make(needed)).warning == ""
+    assert planned(make(int(0.8 * needed))).warning != ""
+
+
+def test_a_margin_that_cannot_be_decided_names_one_that_can() -> None:
+    warning = planned(margin(1319, 0.03)).warning
+    assert warning.startswith("passes in only 7"), "1,319 items are too few for three points"
+    wider = re.search(r"a margin of ([\d.]+) points", warning)
+    assert wider is not None
+    assert planned(margin(1319, float(wider[1]) / 100)).warning == ""
+    assert planned(margin(1319, float(wider[1]) / 100 - 0.001)).warning != ""
+
+
+def test_a_truth_beyond_the_bound_is_not_answered_with_more_items() -> None:
+    gate = planned(share(400, 0.72), verdict("accuracy", 0.6, "share"))
+    assert gate.warning.startswith("FAIL in 9")
+    assert "would give" not in gate.warning
+
+
+# What an earlier run says
+
+
+def test_a_recorded_pair_gives_difference_and_discordance() -> None:
+    n = 400
+    ours = {str(i): i >= 60 for i in range(n)}
+    theirs = {str(i): not 40 <= i < 80 for i in range(n)}
+    recorded = not_worse("accuracy", ours, theirs, 0.1)
+    gate = planned(margin(n, 0.1), recorded)
+    # 0…39 lost, 60…79 gained: 60 of 400 differ, and the candidate is five points below
+    assert gate.assumed == "-5.0 points as recorded, 15 % answered differently as recorded"
+    assert gate.chances == chances.of_margin(n, -0.05, 0.15, 0.1)
+
+
+def test_where_lower_is_better_a_recorded_difference_turns_round() -> None:
+    recorded = verdict("loops", 0.02, "points")
+    gate = planned(margin(400, 0.1, lower_is_better=True), recorded)
+    assert gate.chances == chances.of_margin(400, -0.02, DISCORDANCE, 0.1)
+    assert (gate.bound, gate.at_least) == (0.1, False)
+
+
+def test_the_noise_of_a_round_is_found_again_in_a_recorded_interval() -> None:
+    drawn = random.Random(4)
+    rounds = [(math.exp(drawn.gauss(0.02, 0.05)), 1.0) for _ in range(64)]
+    recorded = ratio_within("TPOT at 8", rounds, 1.1)
+    assert recorded.interval is not None
+    assert round_noise(recorded.interval, recorded.n) == pytest.approx(0.05, rel=0.25)
+    gate = planned(ratio(64, 1.1), recorded)
+    assert gate.chances is not None
+    assert recorded.observed is not None
+    noise = round_noise(recorded.interval, 64)
+    assert gate.chances == chances.of_ratio(64, recorded.observed, 1.1, noise)
+
+
+def test_a_server_that_is_slower_already_needs_less_to_be_caught() -> None:
+    equal = planned(ratio(64, 1.1)).caught
+    slower = planned(
+        ratio(64, 1.1), verdict("TPOT ratio", 1.05, "ratio", interval=(1.045, 1.055), n=64)
+    ).caught
+    assert equal is not None
+    assert slower is not None
+    assert slower < equal - 0.04
+    assert slower > 1.1 / 1.05 - 1.0
+
+
+def test_recorded_times_say_how_much_slower_they_may_get() -> None:
+    gate = planned(quantile(64), verdict("TTFT p95", 0.5, "s", interval=(0.4, 0.8), n=512))
+    assert gate.remark == "500 ms as recorded: passes up to +25 %, fails from +150 % on"
+    rate = planned(quantile(64, at_least=True, q=0.5), verdict("x", 2.0, "s", interval=(1.25, 2.5), n=64))
+    assert rate.remark.endswith("passes up to +25 %, fails from +150 % on")
+
+
+def test_what_is_measured_once_has_no_power() -> None:
+    case = ValueCase(metric="peak memory", bound=6e9, value=1.0, unit="bytes", at_least=False)
+    assert planned(case).remark == "single measurement, no power"
+    assert planned(case).chances is None
+    assert planned(case, verdict("peak memory", 4e9, "bytes")).remark.endswith("fails from +50 % on")
+
+
+# What cannot be judged
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        (
+            dataclasses.replace(share(100, 0.7), bound=None, refused="no budget for device X"),
+            "no budget for device X",
+        ),
+        (share(0, 0.7), "no items"),
+        (margin(0, 0.03), "no items"),
+        (ratio(4, 1.1), "at least 5 are needed"),
+        (quantile(58), "p95 needs 59"),
+        (share(100, 1.0), "no amount of data"),
+        (share(100, 0.0, at_least=False), "no amount of data"),
+    ],
+)
+def test_a_gate_that_will_be_invalid_or_never_pass_is_called_so(case: Case, why: str) -> None:
+    gate = planned(case)
+    assert why in gate.warning
+    assert gate.chances is None
+
+
+def test_a_bound_that_the_gate_refuses_is_refused_when_planned() -> None:
+    with pytest.raises(ValueError, match="the margin is 3"):
+        planned(margin(100, 3.0))
+
+
+def test_a_planned_judgement_lets_the_test_go_on_and_is_no_pass() -> None:
+    judgement = PlannedJudgement(share(100, 0.7))
+    assert not judgement.asked
+    assert bool(judgement)
+    assert judgement.asked
+    assert judgement.verdict.status is Status.INVALID

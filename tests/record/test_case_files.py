@@ -1,0 +1,107 @@
+"""The data of a run's gates beside its record: in the order of the run, whole, and of no other run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.gates.measured_cases import ValueCase
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.record.case_files import KeptCase, gathered, keep, load_cases, store_cases
+
+PEAK = KeptCase(
+    "test_memory.py::test_peak[ü]",
+    Status.PASS,
+    ValueCase(metric="peak", bound=2.0, value=1.0, unit="bytes", at_least=False),
+)
+
+
+def of_test(name: str) -> KeptCase:
+    return dataclasses.replace(PEAK, test=name)
+
+
+def stored(tmp_path: Path, *kept: KeptCase) -> tuple[Path, dict[str, Any]]:
+    """A record's path and what it says, with ``kept`` beside it."""
+    for place, one in enumerate(kept):
+        keep(tmp_path / "cases" / "main.jsonl", place, one)
+    path = tmp_path / "night" / "record.json"
+    return path, {"cases": store_cases(path, gathered(tmp_path / "cases"))}
+
+
+def test_what_was_kept_is_read_back(tmp_path: Path) -> None:
+    path, record = stored(tmp_path, PEAK, of_test("b"))
+    assert record["cases"]["count"] == 2
+    assert record["cases"]["file"] == "record.cases.jsonl"
+    assert load_cases(path, record) == [PEAK, of_test("b")]
+
+
+def test_the_order_is_that_of_the_run_whichever_process_was_first(tmp_path: Path) -> None:
+    for process, place, name in (("gw1", 11, "c"), ("gw0", 2, "b"), ("gw1", 0, "a"), ("gw0", 2, "b2")):
+        keep(tmp_path / f"{process}.jsonl", place, of_test(name))
+    assert [json.loads(text)["test"] for text in gathered(tmp_path)] == ["a", "b", "b2", "c"]
+
+
+def test_a_line_that_a_killed_process_did_not_end_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "gw0.jsonl"
+    keep(file, 0, PEAK)
+    whole = file.read_text()
+    file.write_text(whole + whole[: len(whole) // 2])
+    assert len(gathered(tmp_path)) == 1
+
+
+def test_a_run_without_gates_keeps_nothing(tmp_path: Path) -> None:
+    assert gathered(tmp_path / "nowhere") == []
+    path, record = stored(tmp_path)
+    with pytest.raises(UsageError, match="no gate was judged"):
+        load_cases(path, record)
+
+
+def test_a_record_that_was_moved_with_its_file_is_read(tmp_path: Path) -> None:
+    path, record = stored(tmp_path, PEAK)
+    path.parent.rename(tmp_path / "elsewhere")
+    assert load_cases(tmp_path / "elsewhere" / "record.json", record) == [PEAK]
+
+
+def test_a_file_that_is_missing_changed_or_empty_is_one_line_that_says_so(tmp_path: Path) -> None:
+    path, record = stored(tmp_path, PEAK)
+    file = path.with_name("record.cases.jsonl")
+    right = file.read_text()
+    changes = {
+        "SHA-256 differs": right.replace('"value": 1.0', '"value": 0.5'),
+        "SHA-256": "",
+        "cannot be read: No such file": None,
+    }
+    assert changes["SHA-256 differs"] != right
+    for words, text in changes.items():
+        file.unlink()
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(UsageError, match=words) as caught:
+            load_cases(path, record)
+        assert "\n" not in str(caught.value)
+        assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("about", [None, {}, {"file": "x", "count": 1}, ["x"]])
+def test_a_record_of_an_older_version_says_that_it_keeps_no_data(tmp_path: Path, about: object) -> None:
+    with pytest.raises(UsageError, match="keeps no data of its gates"):
+        load_cases(tmp_path / "record.json", {"cases": about})
+
+
+def test_a_gate_of_a_later_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record = {"cases": store_cases(path, ['{"test": "a", "status": "PASS", "case": {"kind": "opinion"}}'])}
+    with pytest.raises(UsageError, match="cannot be read by this version") as caught:
+        load_cases(path, record)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_cannot_point_to_a_file_elsewhere(tmp_path: Path) -> None:
+    path, record = stored(tmp_path, PEAK)
+    record["cases"]["file"] = f"../{path.parent.name}/record.cases.jsonl"
+    assert load_cases(path, record) == [PEAK], "only the name counts, beside the record"

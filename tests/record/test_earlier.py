@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
+from pytest_llmperf.gates.measured_cases import RatioCase
+from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.record.earlier import Earlier, Phase, read_earlier
+from pytest_llmperf.record.store import write_record
+from pytest_llmperf.record.wire import verdict_to_json
+
+SHARE = ShareCase(metric="accuracy", bound=0.7, candidate={}, at_least=True)
+MARGIN = MarginCase(metric="accuracy", bound=0.03, candidate={}, baseline={}, lower_is_better=False)
+RATIO = RatioCase(metric="TPOT at 8", bound=1.05, starts=[], unit="s", at_least=False)
+
+
+def verdict(metric: str, unit: str, n: int = 100, observed: float | None = 0.8) -> Verdict:
+    return Verdict(Status.PASS, metric, observed, None, 0.7, n, None, "", "", unit)
+
+
+def written(path: Path, *verdicts: Verdict, profile: str = "test", **facts: Any) -> Path:
+    record = {
+        "profile": profile,
+        "device": {"name": "CPU"},
+        "verdicts": [verdict_to_json(v) for v in verdicts],
+        **facts,
+    }
+    write_record(path / "record.json", record)
+    return path / "record.json"
+
+
+def read(path: Path, *verdicts: Verdict, **facts: Any) -> Earlier:
+    return read_earlier(written(path, *verdicts, **facts), "test")
+
+
+def test_the_verdict_of_the_same_metric_in_the_same_unit_is_found(tmp_path: Path) -> None:
+    share, points = verdict("accuracy", "share"), verdict("accuracy", "points", observed=-0.01)
+    earlier = read(tmp_path, share, points, verdict("TPOT at 8 ratio", "ratio"))
+    assert earlier.verdict(SHARE, "CPU") == share
+    assert earlier.verdict(MARGIN, "CPU") == points
+    assert earlier.verdict(dataclasses.replace(SHARE, metric="loops"), "CPU") is None
+
+
+def test_of_several_the_one_with_most_data_counts_and_none_without_any(tmp_path: Path) -> None:
+    early, whole = verdict("accuracy", "share", 150), verdict("accuracy", "share", 600)
+    lost = verdict("accuracy", "share", 900, observed=None)
+    assert read(tmp_path, early, whole, lost).verdict(SHARE, "CPU") == whole
+
+
+def test_another_device_tells_of_the_model_and_not_of_the_machine(tmp_path: Path) -> None:
+    earlier = read(tmp_path, verdict("accuracy", "share"), verdict("TPOT at 8 ratio", "ratio"))
+    assert earlier.verdict(RATIO, "CPU") is not None
+    assert earlier.verdict(RATIO, "NVIDIA H100") is None
+    assert earlier.verdict(SHARE, "NVIDIA H100") is not None
+
+
+def test_times_are_scaled_to_what_is_planned_and_what_is_not_recorded_is_named(tmp_path: Path) -> None:
+    earlier = read(
+        tmp_path,
+        servers=[{"row": "a", "ready_s": 30.0}, {"row": "url", "ready_s": None}],
+        answers=[{"row": "a", "task": "t", "variant": "v", "items": 150, "seconds": 15.0}],
+        load=[{"row": "a", "concurrency": 8, "rounds": [{"window_s": 1.0}, {"window_s": 2.0}]}],
+    )
+    other, long = Phase("load", "a", (32,), 64), Phase("long answers", "a", ("summaries",), 120)
+    unstarted = Phase("starts", "url")
+    duration = earlier.duration(
+        [
+            Phase("starts", "a"),
+            Phase("answers", "a", ("t", "v"), 600),
+            Phase("load", "a", (8,), 64),
+            other,
+            long,
+            unstarted,
+        ]
+    )
+    assert duration.seconds == {"starts": 30.0, "answers": 60.0, "load": 96.0}
+    assert duration.total_s == 186.0
+    assert duration.unknown == [other, long, unstarted]
+
+
+def test_what_is_no_record_of_this_profile_is_one_line_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no such file; to plan without a record put --llmperf-plan last"):
+        read_earlier(tmp_path, "test")
+    with pytest.raises(UsageError, match=r"of the profile gpu, this run is of test"):
+        read_earlier(written(tmp_path, profile="gpu"), "test")
+    (tmp_path / "other.json").write_text('{"schema": "llmperf-record/1", "verdicts": [{"status": "MAYBE"}]}')
+    with pytest.raises(UsageError, match=r"not the record of a run"):
+        read_earlier(tmp_path / "other.json", "test")
+    (tmp_path / "other.json").write_text("no JSON")
+    with pytest.raises(UsageError, match=r"not the record of a run") as raised:
+        read_earlier(tmp_path / "other.json", "test")
+    assert "\n" not in str(raised.value)

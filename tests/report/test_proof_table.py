@@ -1,0 +1,56 @@
+"""The table of a proof: what each gate catches, and in words what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from pytest_llmperf.gates.answer_cases import ShareCase
+from pytest_llmperf.gates.measured_cases import ValueCase
+from pytest_llmperf.gates.proof import proof_of
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.report.columns import aligned
+from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
+
+FLOOR = ShareCase(
+    metric="accuracy",
+    bound=0.6,
+    origin="b.toml [a.any.accuracy] floor",
+    candidate={f"i{k}": k % 5 != 0 for k in range(400)},
+    at_least=True,
+)
+PEAK = ValueCase(metric="peak", bound=1e14, value=1e9, unit="bytes", at_least=False)
+PROVED = ProvedGate("t.py::test_floor", proof_of(FLOOR, Status.PASS, claim=0.3))
+MISSED = ProvedGate("t.py::test_peak", proof_of(PEAK, Status.PASS, claim=0.5))
+EARLY = ProvedGate("t.py::test_early", proof_of(dataclasses.replace(FLOOR, planned=1500), Status.PASS))
+FAILED = ProvedGate("t.py::test_much", proof_of(dataclasses.replace(FLOOR, bound=0.95), Status.FAIL))
+
+
+def test_nothing_is_no_table() -> None:
+    assert proof_table([]) == []
+    assert result_counts([]) == ""
+
+
+def test_a_line_says_what_is_caught_claimed_and_proved() -> None:
+    _, *lines = proof_table([PROVED, MISSED, EARLY, FAILED])
+    proved, missed, early, failed = (re.split(r"\s{2,}", line.text) for line in lines)
+    assert proved == ["accuracy", "t.py::test_floor", "400", "PASS", "30 points", "30 points", "proved"]
+    assert missed == ["peak", "t.py::test_peak", "1", "PASS", "none", "50 %", "MISSED"]
+    assert (early[2], early[6]) == ("400 of 1,500", "no claim")
+    assert failed == ["accuracy", "t.py::test_much", "400", "FAIL", "—", "—", "no claim"]
+    assert [line.status for line in lines] == [Status.PASS, Status.FAIL, None, None]
+
+
+def test_only_what_is_wrong_gets_a_sentence_and_it_names_the_bound() -> None:
+    [sentence] = complaints([PROVED, MISSED, EARLY, FAILED])
+    assert sentence.startswith("MISSED: peak in t.py::test_peak: claims 50 %; 50 %: FAIL in 0 % of plantings")
+    loud = ProvedGate("t.py::test_floor", proof_of(FLOOR, Status.PASS, claim=0.01))
+    assert complaints([loud])[0].endswith("[b.toml [a.any.accuracy] floor]")
+
+
+def test_results_are_counted() -> None:
+    assert result_counts([FAILED, MISSED, EARLY, PROVED]) == "1 proved, 2 no claim, 1 MISSED"
+
+
+def test_columns_are_aligned_and_nothing_trails() -> None:
+    assert aligned([("a", "1", "x"), ("bcd", "22", "")], right=[1]) == ["a     1  x", "bcd  22"]
