@@ -11,7 +11,7 @@ from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.terminal import Line
 
-_HEADER = ("gate", "test", "n", "undamaged", "caught from", "claims", "result")
+_HEADER = ("gate", "n", "undamaged", "caught from", "claims", "result", "test")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def proof_table(gates: Sequence[ProvedGate]) -> list[Line]:
     """A head and a line per gate in the order of the run; empty without gates."""
     if not gates:
         return []
-    head, *lines = aligned([_HEADER, *map(_cells, gates)], right=range(2, len(_HEADER) - 1))
+    head, *lines = aligned([_HEADER, *map(_cells, gates)], right=range(1, len(_HEADER) - 2))
     return [Line(head), *(Line(text, _colour(one.proof)) for text, one in zip(lines, gates, strict=True))]
 
 
@@ -51,12 +51,12 @@ def _cells(gate: ProvedGate) -> tuple[str, ...]:
     passed = proof.verdict.status is Status.PASS
     return (
         proof.verdict.metric,
-        gate.test,
         f"{proof.size:,} of {proof.size + proof.unasked:,}" if proof.unasked else f"{proof.verdict.n:,}",
         proof.verdict.status.value,
         ("none" if passed else "—") if proof.smallest is None else damage_text(proof.smallest, proof.damage),
         "—" if proof.claim is None else damage_text(proof.claim, proof.damage),
         proof.result.value,
+        gate.test,
     )
 
 

@@ -34,10 +34,10 @@ def test_nothing_is_no_table() -> None:
 def test_a_line_says_what_is_caught_claimed_and_proved() -> None:
     _, *lines = proof_table([PROVED, MISSED, EARLY, FAILED])
     proved, missed, early, failed = (re.split(r"\s{2,}", line.text) for line in lines)
-    assert proved == ["accuracy", "t.py::test_floor", "400", "PASS", "30 points", "30 points", "proved"]
-    assert missed == ["peak", "t.py::test_peak", "1", "PASS", "none", "50 %", "MISSED"]
-    assert (early[2], early[6]) == ("400 of 1,500", "no claim")
-    assert failed == ["accuracy", "t.py::test_much", "400", "FAIL", "—", "—", "no claim"]
+    assert proved == ["accuracy", "400", "PASS", "30 points", "30 points", "proved", "t.py::test_floor"]
+    assert missed == ["peak", "1", "PASS", "none", "50 %", "MISSED", "t.py::test_peak"]
+    assert (early[1], early[5]) == ("400 of 1,500", "no claim")
+    assert failed == ["accuracy", "400", "FAIL", "—", "—", "no claim", "t.py::test_much"]
     assert [line.status for line in lines] == [Status.PASS, Status.FAIL, None, None]
 
 
