@@ -31,6 +31,10 @@ OPTIONS = {
     "--llmperf-data": ("DIR", "read data sets from here instead of the hub"),
     "--llmperf-inconclusive": ("fail|warn", "what an INCONCLUSIVE verdict does to its test (default: fail)"),
     "--llmperf-record": ("PATH", "write the run's record (JSON) here, and the data of its gates beside it"),
+    "--llmperf-starts": (
+        "K",
+        "compare speed over K starts of both servers, 3 or more (default: 1)",
+    ),
     "--llmperf-prove": (
         "RECORD",
         "start nothing: plant damage into a record's data, prove what its gates catch",

@@ -78,6 +78,7 @@ def _options(config: pytest.Config) -> Options:
         inconclusive=config.getoption("llmperf_inconclusive"),
         record=config.getoption("llmperf_record"),
         full=config.getoption("llmperf_full"),
+        starts=config.getoption("llmperf_starts"),
     )
 
 
@@ -89,6 +90,13 @@ def _device() -> tuple[str | None, str]:
     if not devices:
         return None, "CPU"
     return device_class(devices[0].name), devices[0].name
+
+
+def concurrencies_of(items: list[pytest.Item]) -> tuple[int, ...]:
+    """The values of a parameter ``concurrency`` of these tests, in their order."""
+    params = [getattr(getattr(item, "callspec", None), "params", {}) for item in items]
+    named = [one.get("concurrency") for one in params]
+    return tuple(dict.fromkeys(value for value in named if type(value) is int))
 
 
 class Run:
@@ -153,6 +161,8 @@ class Run:
             self.measurements.tasks |= {task.name: task for task in tasks}
         self._expected = len(items)
         self._order = {item.nodeid: place for place, item in enumerate(items)}
+        speeds = [item for item in items if "load" in item.fixturenames]  # type: ignore[attr-defined]
+        self.measurements.concurrencies = concurrencies_of(speeds)
         self.measurements.will_need_baseline = any("baseline" in item.fixturenames for item in items)  # type: ignore[attr-defined]
 
     def _progress(self, text: str) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 from pytest_llmperf.budgets import BudgetView, load_budgets
 from pytest_llmperf.catalog import Model, Profile, choose_profile
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 
 InconclusivePolicy = Literal["fail", "warn"]
 
@@ -33,6 +34,7 @@ class Options:
     inconclusive: str | None = None
     record: str | None = None
     full: bool = False
+    starts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Settings:
     inconclusive: InconclusivePolicy
     data_dir: Path | None
     record: Path | None
+    starts: int = 1
+    """Pairs of starts of both servers that a comparison of speed takes."""
     full: bool = False
     """Ask every planned item, also where the gates are decided before."""
 
@@ -99,6 +103,7 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
             policy = "warn"
         case other:
             raise UsageError(f"--llmperf-inconclusive={other}: must be fail or warn")
+    baseline = row(options.baseline or profile.baseline)
     data_dir = Path(options.data_dir) if options.data_dir else None
     if data_dir is not None and not data_dir.is_dir():
         raise UsageError(f"--llmperf-data {data_dir}: no such directory")
@@ -108,15 +113,31 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
     return Settings(
         profile=profile,
         candidates=candidates,
-        baseline=row(options.baseline or profile.baseline),
+        baseline=baseline,
         budget=load_budgets(options.budgets_path).for_device(profile.name, judged_as),
         device=judged_as,
         device_name=device_name if on_gpu else "CPU",
         inconclusive=policy,
         data_dir=data_dir,
         record=Path(options.record) if options.record else None,
+        starts=_starts(options.starts, (*candidates, baseline)),
         full=options.full,
     )
+
+
+def _starts(given: str | None, models: Sequence[Model]) -> int:
+    if given is None:
+        return 1
+    if not given.isdecimal() or int(given) in (0, 2):
+        raise UsageError(
+            f"--llmperf-starts={given}: must be 1, or at least {LEAST_STARTS} to tell how starts of one model differ"
+        )
+    running = [model.name for model in models if model.engine == "url"]
+    if int(given) > 1 and running:
+        raise UsageError(
+            f"--llmperf-starts={given}: {running[0]} is a server that runs already, and cannot be started anew"
+        )
+    return int(given)
 
 
 def _base_urls(values: Sequence[str], *, default: str) -> dict[str, str]:

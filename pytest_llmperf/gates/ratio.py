@@ -7,19 +7,22 @@ from dataclasses import dataclass, field
 
 from pytest_llmperf.gates.comparable import Estimand
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.gates.measured_cases import RatioCase
+from pytest_llmperf.gates.measured_cases import RatioCase, Rounds
 from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS
 
 
 @dataclass(frozen=True, eq=False)
 class Ratio(Estimand):
-    """One (candidate, baseline) value per round, in ``unit``; None on a side: that round was lost.
+    """Rounds of one (candidate, baseline) value each, in ``unit``; None on a side: that round was lost.
+
+    ``starts`` holds the rounds of each pair of starts of the two servers. With one pair the gate says whether *these
+    processes* differ; with several the start is the sample, and it speaks of the model (``gates.ratio_over_starts``).
 
     ``tpot.ratio <= 1.05`` where low is good, ``throughput.ratio >= 0.95`` where high is.
     """
 
     metric: str
-    rounds: Sequence[tuple[float | None, float | None]] = field(repr=False)
+    starts: Sequence[Rounds] = field(repr=False)
     unit: str
     max_lost_share: float = MAX_LOST_ROUNDS
 
@@ -33,7 +36,7 @@ class Ratio(Estimand):
 
     @property
     def size(self) -> int:
-        return len(self.rounds)
+        return sum(map(len, self.starts))
 
     def __le__(self, other: object) -> Judgement:
         return self._compare(other, at_least=False)
@@ -47,7 +50,7 @@ class Ratio(Estimand):
             "ratio",
             lambda asked: RatioCase(
                 metric=self.metric,
-                starts=[self.rounds],
+                starts=self.starts,
                 unit=self.unit,
                 at_least=at_least,
                 max_lost_share=self.max_lost_share,

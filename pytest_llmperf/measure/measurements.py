@@ -24,6 +24,7 @@ from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.deaths import death_of, may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.starts import over_starts
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
 from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks.boxes import with_thinking
@@ -54,6 +55,8 @@ class Measurements:
         self.tasks = dict(tasks)
         self.will_need_baseline = False
         """Whether some test of this run compares with the baseline, so that measuring in pairs costs nothing extra."""
+        self.concurrencies: tuple[int, ...] = ()
+        """At which concurrencies the tests of this run will compare, as far as that is known beforehand."""
         self._state_root = state_root
         self._progress = progress
         self._served: dict[str, Served] = {}
@@ -228,37 +231,64 @@ class Measurements:
 
     # Speed
 
-    def rounds(self, candidate: Served, baseline: Served, concurrency: int) -> Rounds:
-        """Interleaved rounds of both sides."""
+    def rounds(self, candidate: Served, baseline: Served, concurrency: int) -> tuple[Rounds, ...]:
+        """Interleaved rounds of both sides, of each pair of their starts."""
+        starts = self.settings.starts
 
-        def measure() -> Rounds:
-            total = self.sizes.rounds * 2
-            what = f"{candidate.name} and {baseline.name} in turn, {concurrency} at a time"
-            servers = (candidate.server, baseline.server)
-            done = 0
+        def key(of: int) -> tuple[str, str, str, int]:
+            return ("rounds", candidate.name, baseline.name, of)
 
-            def progress(_: object) -> None:
-                nonlocal done
-                done += 1
-                self._progress(f"{what}: round {done} of {total}")
-
-            self.memory(candidate)
-            self.memory(baseline)
-            rounds = interleaved(
-                *servers,
-                self.workload(),
-                concurrency=concurrency,
-                rounds=self.sizes.rounds,
-                requests_per_round=self.sizes.requests_per_round(concurrency),
-                on_round=progress,
+        def measure() -> tuple[Rounds, ...]:
+            # Starts are dear: those that are made for one concurrency serve all that will be asked for.
+            later = [
+                c for c in self.concurrencies if starts > 1 and c != concurrency and key(c) not in self._done
+            ]
+            found = over_starts(
+                lambda *how: self._interleaved(candidate, baseline, *how),
+                lambda: self._start_anew(candidate, baseline),
+                [concurrency, *later],
+                self.sizes.rounds,
+                starts,
             )
-            self._note_load(candidate, concurrency, rounds.runs_a, rounds.a)
-            self._note_load(baseline, concurrency, rounds.runs_b, rounds.b)
-            return rounds
+            self._done |= {key(other): found[other] for other in later}
+            return found[concurrency]
 
-        return self._once(
-            ("rounds", candidate.name, baseline.name, concurrency), measure, candidate, baseline
+        return self._once(key(concurrency), measure, candidate, baseline)
+
+    def _interleaved(
+        self, candidate: Served, baseline: Served, concurrency: int, count: int, start: int
+    ) -> Rounds:
+        what = f"{candidate.name} and {baseline.name} in turn, {concurrency} at a time"
+        if self.settings.starts > 1:
+            what += f", start {start} of {self.settings.starts}"
+        self.memory(candidate)
+        self.memory(baseline)
+        done = 0
+
+        def progress(_: object) -> None:
+            nonlocal done
+            done += 1
+            self._progress(f"{what}: round {done} of {2 * count}")
+
+        rounds = interleaved(
+            candidate.server,
+            baseline.server,
+            self.workload(),
+            concurrency=concurrency,
+            rounds=count,
+            requests_per_round=self.sizes.requests_per_round(concurrency),
+            on_round=progress,
         )
+        self._note_load(candidate, concurrency, rounds.runs_a, rounds.a)
+        self._note_load(baseline, concurrency, rounds.runs_b, rounds.b)
+        return rounds
+
+    def _start_anew(self, *sides: Served) -> None:
+        """End the servers of a comparison, in order, and start them again."""
+        for side in dict.fromkeys(sides):
+            self._memory[side.name].keep()
+            side.end()
+        self._start_both()
 
     def alone(self, served: Served, concurrency: int) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
         """The same rounds of one side only, for a run that compares nothing."""

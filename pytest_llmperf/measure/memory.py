@@ -29,15 +29,19 @@ class MemoryWatch:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._peak: int | None = None
+        self._resident = 0
+        """Peak of the servers that were ended before this one."""
         self._nvml: gpu.Nvml = gpu.NoDevices()
         self._root: int | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        if self._served.model.gpus and self._served.server.root_pid is not None and self._thread is None:
+        if not self._served.model.gpus or (root := self._served.server.root_pid) is None:
+            return
+        self._root = root
+        if self._thread is None:
             self._nvml = gpu.open_nvml()
-            self._root = self._served.server.root_pid
             self._thread = threading.Thread(target=self._watch, name="llmperf-memory", daemon=True)
             self._thread.start()
 
@@ -46,15 +50,22 @@ class MemoryWatch:
         if self._thread is not None:
             self._thread.join()
 
+    def keep(self) -> None:
+        """Called before the server is ended to start another: what it has used still counts."""
+        self._resident = self.use().peak or 0 if not self._served.model.gpus else 0
+        self._root = None
+
     def use(self) -> MemoryUse:
         """The peak so far; the server must have been started."""
         root = self._served.server.root_pid
         if root is None:
             return MemoryUse(None, "not our process")
         if self._served.model.gpus:
+            self.start()
             self._sample()
             return MemoryUse(self._peak, "device memory")
-        return MemoryUse(processes.peak_rss_bytes(processes.tree(root)), "resident memory")
+        now = processes.peak_rss_bytes(processes.tree(root))
+        return MemoryUse(max(now, self._resident), "resident memory")
 
     def _watch(self) -> None:
         while not self._stop.wait(_PERIOD_S):

@@ -27,6 +27,7 @@ from pytest_llmperf.measure.questions import (
     Summaries,
 )
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.starts import rounds_of_each
 from pytest_llmperf.record.earlier import Phase, PhaseKind
 from pytest_llmperf.rules.messages import Variant, as_promised
 from pytest_llmperf.serving.milestones import Milestones
@@ -146,7 +147,8 @@ class PlanAsker(Asker):
     # Speed
 
     def _rounds(self, served: Served, concurrency: int) -> int:
-        rounds = self._measurements.sizes.rounds
+        starts = self._measurements.settings.starts
+        rounds = starts * rounds_of_each(self._measurements.sizes.rounds, starts)
         self._phases.add("load", served, (concurrency,), rounds)
         return rounds
 
@@ -188,8 +190,10 @@ class PlanAsker(Asker):
             asker._rounds(baseline, concurrency)
             rounds = asker._rounds(candidate, concurrency)
 
+            starts = asker._measurements.settings.starts
+
             def paired(name: str, unit: str = "s") -> Paired:
-                values = _NoSamples[tuple[float | None, float | None]](rounds)
+                values = [_NoSamples[tuple[float | None, float | None]](rounds // starts)] * starts
                 return Paired(Ratio(f"{name} at {concurrency}", values, unit, judge=asker.judge))
 
             return Pair(

@@ -160,15 +160,17 @@ class Asker:
             if measurements.will_need_baseline:
                 baseline = measurements.served(measurements.settings.baseline)
                 if served is not baseline:
-                    rounds = measurements.rounds(served, baseline, concurrency)
-                    return Loaded.of(self._asker.judge, concurrency, rounds.runs_a, rounds.a)
+                    starts = measurements.rounds(served, baseline, concurrency)
+                    runs = [run for rounds in starts for run in rounds.runs_a]
+                    metrics = [one for rounds in starts for one in rounds.a]
+                    return Loaded.of(self._asker.judge, concurrency, runs, metrics)
             return Loaded.of(self._asker.judge, concurrency, *measurements.alone(served, concurrency))
 
         def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
             """Both models in turn, in short rounds, on the same machine in the same minutes."""
             self._refuse()
-            rounds = self._asker._measurements.rounds(candidate, baseline, concurrency)
-            return Pair.of(self._asker.judge, concurrency, rounds)
+            starts = self._asker._measurements.rounds(candidate, baseline, concurrency)
+            return Pair.of(self._asker.judge, concurrency, starts)
 
     class Stream:
         """Single streamed requests, for tests of how a stream behaves."""
@@ -268,7 +270,7 @@ class Paired:
     """One metric of both models."""
 
     ratio: Ratio
-    """Candidate over baseline, one value a round."""
+    """Candidate over baseline, one value a round of each pair of starts."""
 
 
 @dataclass(frozen=True)
@@ -282,11 +284,14 @@ class Pair:
     throughput: Paired
 
     @classmethod
-    def of(cls, judge: Judge, concurrency: int, rounds: Rounds) -> Pair:
-        problems = "; ".join(rounds.problems)
+    def of(cls, judge: Judge, concurrency: int, starts: Sequence[Rounds]) -> Pair:
+        problems = "; ".join(problem for rounds in starts for problem in rounds.problems)
 
         def paired(name: str, value: str, unit: str = "s") -> Paired:
-            values = [(_value(a, value), _value(b, value)) for a, b in zip(rounds.a, rounds.b, strict=True)]
+            values = [
+                [(_value(a, value), _value(b, value)) for a, b in zip(rounds.a, rounds.b, strict=True)]
+                for rounds in starts
+            ]
             return Paired(Ratio(f"{name} at {concurrency}", values, unit, judge=judge, unusable=problems))
 
         return cls(

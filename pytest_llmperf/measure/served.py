@@ -33,6 +33,8 @@ class Served:
         self._last_server: Server | None = None
         self._failure: LlmperfError | None = None
         self._log_mark = 0
+        self._ready_s: list[float | None] = []
+        """Of each start that this process has seen, apart from those after a crash."""
         self._used_before: dict[int, int] = {}
         self._weights: Weights | None = None
 
@@ -159,12 +161,16 @@ class Served:
             "engine": server.engine if server else None,
             "command": server.command if server else None,
             "ready_s": server.ready_s if server else None,
+            "every_ready_s": self._ready_s,
         }
 
-    def close(self) -> None:
-        """Give the lease back; returns when the processes are gone and the GPU has forgotten them."""
+    def close(self) -> bool:
+        """Give the lease back; returns when the processes are gone and the GPU has forgotten them.
+
+        Whether the server was ended by this: it is not while another process of the run holds it.
+        """
         if self._lease is None:
-            return
+            return False
         released = self._lease.close()
         self._lease = None
         if released.survivors:
@@ -172,6 +178,18 @@ class Served:
         if released.last and (held := gpu.wait_released(self._nvml(), released.pids, self._used_before)):
             raise InfrastructureError(
                 f"{self.name}: its processes have ended, and the GPU memory is not free: {held}"
+            )
+        return released.last
+
+    def end(self) -> None:
+        """End the server, in order; the next question starts a new one.
+
+        Raises :class:`InfrastructureError` if another process of this run holds it, or if anything is left of it.
+        """
+        shared = self._lease is not None and not self.close()
+        if shared:
+            raise InfrastructureError(
+                f"{self.name}: cannot be started anew, another process of this run uses its server: run without -n"
             )
 
     def _start(self) -> None:
@@ -187,6 +205,7 @@ class Served:
             preflight.check(spec, self.model, weights, state_root=self._state_root)
 
         self._lease = acquire(spec, self._state_root, self._say, before_start=check)
+        self._ready_s.append(self._lease.server.ready_s)
 
     def _nvml(self) -> gpu.Nvml:
         return gpu.open_nvml() if self.model.gpus else gpu.NoDevices()

@@ -33,8 +33,8 @@ def share(right: int, n: int = 400, **options: Any) -> Share:
 
 GOOD, BAD, LOWER = share(320), share(240), share(318)
 TTFT = Series("ttft", [0.05 + 0.0001 * k for k in range(400)], "s", noun="request")
-TPOT = Ratio("tpot", [(0.012, 0.012 + 0.0001 * (k % 3)) for k in range(20)], "s")
-RATE = Ratio("throughput", [(990.0 + k % 3, 1000.0) for k in range(20)], "tok/s")
+TPOT = Ratio("tpot", [[(0.012, 0.012 + 0.0001 * (k % 3)) for k in range(20)]], "s")
+RATE = Ratio("throughput", [[(990.0 + k % 3, 1000.0) for k in range(20)]], "tok/s")
 PEAK, BASE_PEAK = Scalar("peak memory", 7.2e9, "bytes"), Scalar("peak memory", 7.0e9, "bytes")
 
 

@@ -97,7 +97,7 @@ def test_a_value_that_was_not_measured_is_invalid(
 NO_BUDGET = Incomparable("NVIDIA L4", "[gpu.l4.accuracy] floor")
 SHARE = Share("accuracy", GOOD)
 SERIES = Series("ttft", [0.1] * 400, "s")
-RATIO = Ratio("tpot", [(1.0, 1.0)] * 20, "s")
+RATIO = Ratio("tpot", [[(1.0, 1.0)] * 20], "s")
 SCALAR = Scalar("peak memory", 1.0, "bytes")
 
 
@@ -130,7 +130,7 @@ UNUSABLE: dict[str, Callable[[], Any]] = {
     "baseline share": lambda: Share("accuracy", GOOD, unusable=WARM) - points(3) <= SHARE,
     "candidate share": lambda: Share("accuracy", GOOD, unusable=WARM) >= SHARE - points(3),
     "quantile": lambda: Series("ttft", [0.1] * 400, "s", unusable=WARM).p95 <= 10.0,
-    "ratio": lambda: Ratio("tpot", [(1.0, 1.0)] * 20, "s", unusable=WARM) <= 2.0,
+    "ratio": lambda: Ratio("tpot", [[(1.0, 1.0)] * 20], "s", unusable=WARM) <= 2.0,
     "scalar": lambda: Scalar("peak memory", 1.0, "bytes", unusable=WARM) <= 2.0,
     "baseline scalar": lambda: Scalar("peak memory", 1.0, "bytes", unusable=WARM) * 2.0 >= SCALAR,
 }

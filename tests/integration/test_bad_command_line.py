@@ -37,6 +37,14 @@ MISTAKES: dict[str, tuple[list[str], str, str, list[str]]] = {
         "",
         ["--llmperf-base-url", "localhost:8000", "http://"],
     ),
+    "two starts": (["--llmperf-starts", "2"], "", "", ["--llmperf-starts=2", "at least 3"]),
+    "no starts": (["--llmperf-starts", "some"], "", "", ["--llmperf-starts=some", "at least 3"]),
+    "starts of a running server": (
+        ["--llmperf-starts", "3", "--llmperf-base-url", "http://127.0.0.1:9"],
+        "",
+        "",
+        ["--llmperf-starts=3", "distill", "cannot be started anew"],
+    ),
     "data directory": (["--llmperf-data", "nowhere"], "", "", ["--llmperf-data", "nowhere"]),
 }
 

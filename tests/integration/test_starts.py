@@ -1,0 +1,72 @@
+"""A comparison over several starts: each side anew, all concurrencies in each, and nothing left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmperf.measure.starts import LEAST_ROUNDS, rounds_of_each
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project, Result
+
+STARTS = 3
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(shared_project: Project) -> tuple[Result, list[dict[str, Any]]]:
+    """One run of two tests at two concurrencies over three starts."""
+    shared_project.catalog({"distill": {"TPOT_S": 0.002}, "math": {"TPOT_S": 0.002}})
+    shared_project.shrink(rounds=LEAST_ROUNDS, output_tokens=4)
+    shared_project.suite("""
+        import pytest
+        CONCURRENCY = pytest.mark.parametrize("concurrency", [1, 4])
+        @CONCURRENCY
+        def test_compared(candidate, baseline, load, concurrency):
+            assert load.interleaved(candidate, baseline, concurrency=concurrency).tpot.ratio <= 3.0
+        @CONCURRENCY
+        def test_alone(candidate, baseline, load, concurrency):
+            assert load(candidate, concurrency=concurrency).throughput.p50 >= 1.0
+    """)
+    return shared_project.judged("--llmperf-starts", str(STARTS))
+
+
+def test_each_side_is_started_anew_for_each_start_and_for_all_concurrencies(
+    run: tuple[Result, list[dict[str, Any]]], shared_project: Project
+) -> None:
+    result, _ = run
+    assert result.code == 0, result.text
+    assert sorted(shared_project.starts) == ["distill"] * STARTS + ["math"] * STARTS
+    for server in shared_project.record()["servers"]:
+        assert len(server["every_ready_s"]) == STARTS
+
+
+def test_the_start_is_the_sample_of_a_comparison(run: tuple[Result, list[dict[str, Any]]]) -> None:
+    _, verdicts = run
+    pairs = [verdict for verdict in verdicts if verdict["metric"].startswith("TPOT")]
+    assert [verdict["metric"] for verdict in pairs] == ["TPOT at 1 ratio", "TPOT at 4 ratio"]
+    assert {verdict["n"] for verdict in pairs} == {STARTS}
+    assert all("over starts" in verdict["method"] for verdict in pairs)
+
+
+def test_one_side_alone_is_judged_by_the_rounds_of_all_starts(
+    run: tuple[Result, list[dict[str, Any]]], shared_project: Project
+) -> None:
+    _, verdicts = run
+    alone = [verdict for verdict in verdicts if verdict["metric"].startswith("throughput")]
+    assert {verdict["n"] for verdict in alone} == {STARTS * LEAST_ROUNDS}
+    rounds = [len(load["rounds"]) for load in shared_project.record()["load"]]
+    assert rounds == [LEAST_ROUNDS] * (2 * 2 * STARTS), "sides, concurrencies, starts"
+
+
+def test_nothing_is_left(run: tuple[Result, list[dict[str, Any]]], shared_project: Project) -> None:
+    ending = shared_project.ending(run[0].ended)
+    assert (ending.processes_left, ending.ports_free) == (0, True)
+
+
+def test_rounds_are_divided_among_the_starts_but_not_too_thinly() -> None:
+    assert rounds_of_each(64, 1) == 64
+    assert rounds_of_each(64, 3) == 22
+    assert rounds_of_each(64, 10) == LEAST_ROUNDS
