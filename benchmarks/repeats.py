@@ -4,8 +4,8 @@
 
 Three questions in turn, so that whatever drifts on the machine meets all of them: the candidate against itself (all
 suites; nothing may be red), ``distill-damaged`` (accuracy must be red), ``distill-slow`` (speed must be red); twice as
-many runs of the first. Each run adds a line to ``docs/evidence/repeats.jsonl``, so that it can be interrupted and gone on
-with, and ``docs/evidence/repeats.md`` is written anew from all lines of this commit's code.
+many runs of the first. Each run adds a line to ``docs/evidence/repeats.jsonl``, so that it can be interrupted and
+gone on with, and ``docs/evidence/repeats.md`` is written anew from all lines of the code as it is.
 """
 
 from __future__ import annotations
