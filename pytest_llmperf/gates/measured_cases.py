@@ -105,7 +105,14 @@ class RatioCase(Case):
 
     def _verdict(self, bound: float) -> Verdict:
         if len(self.starts) > 1:
-            return ratio_over_starts(self.metric, self.starts, bound, unit=self.unit, at_least=self.at_least)
+            return ratio_over_starts(
+                self.metric,
+                self.starts,
+                bound,
+                unit=self.unit,
+                at_least=self.at_least,
+                max_lost_share=self.max_lost_share,
+            )
         return ratio_within(
             self.metric,
             self.starts[0] if self.starts else (),

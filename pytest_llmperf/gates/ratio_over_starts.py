@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 from pytest_llmperf.gates.decision import ALPHA, Estimate, invalid, verdict_of
+from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS, unusable_rounds
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import percent, plural
 from pytest_llmperf.stats import hodges_lehmann, start_to_start
@@ -21,11 +23,12 @@ def ratio_over_starts(
     unit: str = "s",
     at_least: bool = False,
     alpha: float = ALPHA,
+    max_lost_share: float = MAX_LOST_ROUNDS,
 ) -> Verdict:
     """Is candidate/baseline at most ``budget`` (``at_least``: at least) for any start of either?
 
     ``starts`` holds, for each pair of starts, its interleaved rounds as ``ratio_within`` takes them. INVALID: fewer
-    than three pairs of starts, a pair without a round of both sides, a value that is not finite and above zero.
+    than three pairs of starts, too many lost rounds in one of them, a value that is not finite and above zero.
     ``ValueError`` for a budget that is not finite and above zero.
     """
     if not (math.isfinite(budget) and budget > 0.0):
@@ -35,20 +38,16 @@ def ratio_over_starts(
         why = f"{plural(n, 'start')} of each side tell nothing of how starts differ, at least {needed} are needed"
         return invalid(name, why, bound=budget, n=n, n_needed=needed, unit="ratio")
     centres: list[float] = []
-    for number, rounds in enumerate(starts):
+    every: list[tuple[float, float]] = []
+    for number, rounds in enumerate(starts, 1):
         kept = [(ours, theirs) for ours, theirs in rounds if ours is not None and theirs is not None]
-        if not kept:
-            return invalid(
-                name, f"start {number} has no round of both sides", bound=budget, n=n, unit="ratio"
-            )
-        for pair in kept:
-            if not all(math.isfinite(value) and value > 0.0 for value in pair):
-                why = f"start {number} has the values {pair[0]:g} and {pair[1]:g}, both must be above zero"
-                return invalid(name, why, bound=budget, n=n, unit="ratio")
+        if trouble := unusable_rounds(kept, len(rounds) - len(kept), max_lost_share):
+            return invalid(name, f"start {number}: {trouble}", bound=budget, n=n, unit="ratio")
+        every += kept
         centres.append(hodges_lehmann.estimate([math.log(ours) - math.log(theirs) for ours, theirs in kept]))
     low, high = start_to_start.bounds(centres, 1.0 - alpha)
     observed = math.exp(math.fsum(centres) / n)
-    estimate = Estimate(name, "ratio", observed, math.exp(low), math.exp(high), n, "pair of starts", METHOD)
+    estimate = Estimate(name, "ratio", observed, math.exp(low), math.exp(high), n, "start", METHOD)
     sign = -1.0 if at_least else 1.0
     p_value = start_to_start.p_above([sign * centre for centre in centres], sign * math.log(budget))
     deviation = _deviation(centres)
@@ -61,6 +60,8 @@ def ratio_over_starts(
         alpha=alpha,
         p_value=p_value,
         n_needed=start_to_start.starts_needed(math.log(observed / budget), seen, 1, alpha=alpha),
+        candidate=median(ours for ours, _ in every),
+        baseline=median(theirs for _, theirs in every),
         level_unit=unit,
         detail=f"starts differ by {percent(deviation)} (standard deviation of the ratio)",
     )

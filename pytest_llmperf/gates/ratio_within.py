@@ -42,7 +42,7 @@ def ratio_within(
     lost = len(given) - len(kept)
     least = hodges_lehmann.least_n(1.0 - alpha)
     name = f"{metric} ratio"
-    if trouble := _unusable(kept, lost, max_lost_share):
+    if trouble := unusable_rounds(kept, lost, max_lost_share):
         return invalid(name, trouble, bound=budget, n=len(kept), unit="ratio")
     if len(kept) < least:
         why = f"cannot be judged from {len(kept)} rounds, at least {least} are needed"
@@ -67,7 +67,8 @@ def ratio_within(
     )
 
 
-def _unusable(kept: Sequence[tuple[float, float]], lost: int, allowed: float) -> str | None:
+def unusable_rounds(kept: Sequence[tuple[float, float]], lost: int, allowed: float) -> str | None:
+    """Why these rounds must not be judged, after ``lost`` others were; None if they may."""
     if not kept:
         how = f"all {lost} rounds were lost" if lost else "there are no rounds"
         return f"nothing was measured, {how}"

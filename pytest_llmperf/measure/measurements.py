@@ -24,7 +24,7 @@ from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.deaths import death_of, may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.measure.starts import over_starts
+from pytest_llmperf.measure.starts import Failure, over_starts
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
 from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks.boxes import with_thinking
@@ -238,7 +238,7 @@ class Measurements:
         def key(of: int) -> tuple[str, str, str, int]:
             return ("rounds", candidate.name, baseline.name, of)
 
-        def measure() -> tuple[Rounds, ...]:
+        def measure() -> tuple[Rounds, ...] | Failure:
             # Starts are dear: those that are made for one concurrency serve all that will be asked for.
             later = [
                 c for c in self.concurrencies if starts > 1 and c != concurrency and key(c) not in self._done
@@ -253,7 +253,10 @@ class Measurements:
             self._done |= {key(other): found[other] for other in later}
             return found[concurrency]
 
-        return self._once(key(concurrency), measure, candidate, baseline)
+        outcome = self._once(key(concurrency), measure, candidate, baseline)
+        if isinstance(outcome, tuple):
+            return outcome
+        raise outcome
 
     def _interleaved(
         self, candidate: Served, baseline: Served, concurrency: int, count: int, start: int
@@ -270,15 +273,19 @@ class Measurements:
             done += 1
             self._progress(f"{what}: round {done} of {2 * count}")
 
-        rounds = interleaved(
-            candidate.server,
-            baseline.server,
-            self.workload(),
-            concurrency=concurrency,
-            rounds=count,
-            requests_per_round=self.sizes.requests_per_round(concurrency),
-            on_round=progress,
-        )
+        try:
+            rounds = interleaved(
+                candidate.server,
+                baseline.server,
+                self.workload(),
+                concurrency=concurrency,
+                rounds=count,
+                requests_per_round=self.sizes.requests_per_round(concurrency),
+                on_round=progress,
+            )
+        except (InfrastructureError, NotMeasured) as error:
+            # Asked now, because the next question to a dead server starts it again.
+            raise death_of(candidate, baseline) or error from None
         self._note_load(candidate, concurrency, rounds.runs_a, rounds.a)
         self._note_load(baseline, concurrency, rounds.runs_b, rounds.b)
         return rounds

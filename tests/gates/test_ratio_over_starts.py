@@ -41,3 +41,20 @@ def test_what_cannot_be_judged_is_invalid() -> None:
     assert ratio_over_starts("tpot", broken, 1.05).status is Status.INVALID
     with pytest.raises(ValueError, match="above zero"):
         ratio_over_starts("tpot", [start(1.0)] * 3, 0.0)
+
+
+def test_a_start_that_lost_most_of_its_rounds_is_not_judged_by_the_few_that_are_left() -> None:
+    """However well those look: as with a single start, one of five may go."""
+    torn = [*start(1.0, 7), *[(None, 0.02)] * 3]
+    verdict = ratio_over_starts("tpot", [start(1.0), torn, start(1.0)], 1.05)
+    assert verdict.status is Status.INVALID
+    assert "start 2: 3 of 10 rounds were lost" in verdict.why
+    barely = [*start(1.0, 8), *[(None, 0.02)] * 2]
+    assert ratio_over_starts("tpot", [start(1.0), barely, start(1.01)], 1.05).status is Status.PASS
+
+
+def test_the_verdict_counts_starts_and_tells_both_levels() -> None:
+    verdict = ratio_over_starts("tpot", [start(r) for r in (1.20, 1.22, 1.19)], 1.05)
+    assert "(n = 3 starts, " in verdict.why
+    assert verdict.baseline == pytest.approx(0.02)
+    assert verdict.candidate == pytest.approx(0.02 * 1.20, rel=0.01)

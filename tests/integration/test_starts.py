@@ -70,3 +70,75 @@ def test_rounds_are_divided_among_the_starts_but_not_too_thinly() -> None:
     assert rounds_of_each(64, 1) == 64
     assert rounds_of_each(64, 3) == 22
     assert rounds_of_each(64, 10) == LEAST_ROUNDS
+
+
+TPOT_S = 0.006
+DIFFERENT_STARTS = (1.5, 0.7, 1.1)
+"""Times the baseline's: the first start alone looks like a regression, and the model is none."""
+
+
+@pytest.fixture
+def unlucky(project: Project) -> Project:
+    """``distill`` is as fast as ``math`` but for what its start happens to give it."""
+    answers = project.answers("""
+        import os
+        from pathlib import Path
+        paces = [float(pace) for pace in os.environ["FAKE_ENGINE_PACES"].split()]
+        # The file has a line for every start, this one's included.
+        pace = paces[(len(Path(os.environ["FAKE_ENGINE_COUNTER"]).read_text().splitlines()) - 1) % len(paces)]
+        def answer(request):
+            return {"text": "one two three", "tpot_s": pace}
+    """)
+    paces = {"distill": [TPOT_S * factor for factor in DIFFERENT_STARTS], "math": [TPOT_S]}
+    project.catalog(
+        {
+            row: {"ANSWERS": answers, "PACES": " ".join(map(str, pace)), "COUNTER": project.path / f"n-{row}"}
+            for row, pace in paces.items()
+        }
+    )
+    project.shrink(rounds=LEAST_ROUNDS, output_tokens=12)
+    project.suite("""
+        def test_compared(candidate, baseline, load):
+            assert load.interleaved(candidate, baseline, concurrency=3).tpot.ratio <= 1.10
+    """)
+    return project
+
+
+def test_one_unlucky_start_fails_a_single_comparison_and_not_one_over_starts(unlucky: Project) -> None:
+    _, [single] = unlucky.judged()
+    for row in ("distill", "math"):
+        (unlucky.path / f"n-{row}").unlink()
+    result, [several] = unlucky.judged("--llmperf-starts", str(STARTS))
+    assert single["status"] == "FAIL"
+    assert several["status"] == "INCONCLUSIVE", result.text
+    assert several["n"] == STARTS
+
+
+def test_a_concurrency_that_cannot_be_measured_does_not_cost_the_others_their_starts(
+    project: Project,
+) -> None:
+    project.catalog({row: {"TPOT_S": 0.002} for row in ("distill", "math")})
+    project.shrink(rounds=LEAST_ROUNDS, output_tokens=4)
+    # The fake engine serves any number at a time: the failure is planted into what measures.
+    project.suite("""
+        import pytest
+        from pytest_llmperf.errors import NotMeasured
+        from pytest_llmperf.measure import measurements
+
+        interleaved = measurements.interleaved
+
+        @pytest.fixture(scope="session", autouse=True)
+        def broken():
+            def measure(*servers, concurrency, **how):
+                if concurrency == 5:
+                    raise NotMeasured("planted")
+                return interleaved(*servers, concurrency=concurrency, **how)
+            measurements.interleaved = measure
+
+        @pytest.mark.parametrize("concurrency", [3, 5, 4])
+        def test_compared(candidate, baseline, load, concurrency):
+            assert load.interleaved(candidate, baseline, concurrency=concurrency).tpot.ratio <= 5.0
+    """)
+    result, verdicts = project.judged("--llmperf-starts", str(STARTS))
+    assert [verdict["status"] for verdict in verdicts] == ["PASS", "INVALID", "PASS"], result.text
+    assert sorted(project.starts) == ["distill"] * STARTS + ["math"] * STARTS
