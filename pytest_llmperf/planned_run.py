@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import NeedsServer, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.judgement import Judgement
@@ -20,21 +21,17 @@ from pytest_llmperf.gates.planning import PlannedGate, PlannedJudgement, planned
 from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
 from pytest_llmperf.record.earlier import Earlier, read_earlier
 from pytest_llmperf.report.plan_table import LEGEND, WITHOUT_RECORD, duration_lines, plan_table, warnings
-from pytest_llmperf.run import Run
 from pytest_llmperf.settings import Settings
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 
-class PlannedRun(Run):
+class PlannedRun(DryRun):
     """Runs every test that could make a gate, up to its last comparison, and prints what the gates are worth."""
 
     def __init__(self, config: pytest.Config, settings: Settings, record: str) -> None:
-        if config.getoption("dist", "no") != "no":
-            raise UsageError(
-                "--llmperf-plan measures nothing and needs no workers: leave -n out, or give -n 0"
-            )
+        refuse_workers(config, "--llmperf-plan measures nothing")
         self.earlier: Earlier | None = None
         if record:
             self.earlier = read_earlier(Path(record), settings.profile.name)
@@ -57,16 +54,12 @@ class PlannedRun(Run):
         self._compared.append((planned(case, earlier), judgement))
         return judgement
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        option = session.config.option
-        if option.collectonly or (session.testsfailed and not option.continue_on_collection_errors):
-            return None  # pytest's own loop ends there, too
-        asking = [item for item in session.items if _may_ask(item)]
-        self._without += len(session.items) - len(asking)
+    def look_at(self, items: list[pytest.Item]) -> int:
+        asking = [item for item in items if _may_ask(item)]
+        self._without += len(items) - len(asking)
         for number, item in enumerate(asking, start=1):
             self._ask(item, asking[number] if number < len(asking) else None)
-        return True
+        return 0
 
     def _ask(self, item: pytest.Item, following: pytest.Item | None) -> None:
         """Run one test as far as it comes, and sort what it said."""
@@ -79,14 +72,7 @@ class PlannedRun(Run):
         elif not gates:
             self._without += 1
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        del session
-        self.close()
-
-    def summarise(self, reporter: TerminalReporter) -> None:
-        if self.config.option.collectonly:
-            return
+    def report(self, reporter: TerminalReporter) -> None:
         reporter.section("llmperf plan")
         for line in plan_table(self.gates):
             reporter.write_line(line)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.fixtures import uses_a_model
 from pytest_llmperf.gates.proof import Result, proof_of
@@ -16,7 +17,6 @@ from pytest_llmperf.record.case_files import KeptCase, load_cases
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
 from pytest_llmperf.report.terminal import MARKUP
-from pytest_llmperf.run import Run
 from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def configure(config: pytest.Config, options: Options) -> ProvedRun:
     for other in ("record", "plan"):
         if config.getoption(f"llmperf_{other}", default=None) is not None:
             raise UsageError(f"--llmperf-prove measures nothing and goes without --llmperf-{other}")
-    if config.getoption("dist", "no") != "no":
-        raise UsageError("--llmperf-prove runs no test and needs no workers: leave -n out, or give -n 0")
+    refuse_workers(config, "--llmperf-prove runs no test")
     path = Path(config.getoption("llmperf_prove"))
     record = _read(path)
     kept = load_cases(path, record)
@@ -46,7 +45,7 @@ def configure(config: pytest.Config, options: Options) -> ProvedRun:
     return ProvedRun(config, resolve(options, None, "CPU"), kept)
 
 
-class ProvedRun(Run):
+class ProvedRun(DryRun):
     """Proves the gates of the selected tests, and of no others."""
 
     def __init__(self, config: pytest.Config, settings: Settings, kept: Sequence[KeptCase]) -> None:
@@ -56,37 +55,25 @@ class ProvedRun(Run):
         self._without: list[str] = []
         """Selected tests of which the record has no gate."""
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        option = session.config.option
-        if option.collectonly or (session.testsfailed and not option.continue_on_collection_errors):
-            return None  # pytest's own loop ends there, too
-        selected = {item.nodeid for item in session.items}
+    def look_at(self, items: list[pytest.Item]) -> int:
+        selected = {item.nodeid for item in items}
         kept = [one for one in self.kept if one.test in selected]
         for number, one in enumerate(kept, start=1):
             self._progress(f"proving gate {number} of {len(kept)}: {one.case.label}")
             self.gates.append(self._proved(one))
         with_gates = {one.test for one in kept}
         self._without = [
-            item.nodeid for item in session.items if uses_a_model(item) and item.nodeid not in with_gates
+            item.nodeid for item in items if uses_a_model(item) and item.nodeid not in with_gates
         ]
-        # What pytest makes its exit status of; a proof of nothing is not green.
-        session.testsfailed += sum(not one.proof.green for one in self.gates) or int(not self.gates)
-        return True
+        # A proof of nothing is not green.
+        return sum(not one.proof.green for one in self.gates) or int(not self.gates)
 
     def _proved(self, kept: KeptCase) -> ProvedGate:
         claim = self.settings.budget.budgets.claim_of(kept.case.origin)
         damage, bound = (claim.damage, claim.bound) if claim else (None, None)
         return ProvedGate(kept.test, proof_of(kept.case, kept.status, claim=damage, now=bound))
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        del session
-        self.close()
-
-    def summarise(self, reporter: TerminalReporter) -> None:
-        if self.config.option.collectonly:
-            return
+    def report(self, reporter: TerminalReporter) -> None:
         reporter.section("llmperf proof")
         for line in proof_table(self.gates):
             reporter.write_line(line.text, **(MARKUP[line.status] if line.status else {}))

@@ -313,8 +313,7 @@ class Run:
                 f"llmperf: {asked:,} of {planned:,} answers were enough to decide "
                 f"({100 * (1 - asked / planned):.0f} % saved; --llmperf-full asks for all)"
             )
-        if verdict.culprits:
-            named = ", ".join(dict.fromkeys(v.metric for v in verdict.culprits))
+        if named := verdict.culprit_names:
             reporter.write_line(f"llmperf: out of bounds, not by chance (Holm's correction): {named}")
         for first in () if verdict.green else verdict.look_first:
             reporter.write_line(f"llmperf: look first at {first}")

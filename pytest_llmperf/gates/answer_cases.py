@@ -10,7 +10,7 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates import planted, sequential
 from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
-from pytest_llmperf.gates.early import Question
+from pytest_llmperf.gates.early import Question, Watch
 from pytest_llmperf.gates.not_worse import not_worse
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.share_gates import at_least as share_at_least
@@ -78,7 +78,7 @@ class _Answers(Case):
         # With many lost at first, those that come may still make them few.
         return watch.status is not None and watch.lost_share <= self.max_lost_share
 
-    def _watch(self) -> sequential.Watch:
+    def _watch(self) -> Watch:
         raise NotImplementedError
 
     def _with(self, candidate: Outcomes, baseline: Outcomes) -> Self:
@@ -107,7 +107,7 @@ class ShareCase(_Answers):
         # No data can show an always or a never; the fixed gate says so.
         return self.bound is not None and 0.0 < self.bound < 1.0
 
-    def _watch(self) -> sequential.Watch:
+    def _watch(self) -> Watch:
         assert self.bound is not None, "refused before"
         question = Question(self.metric, self.bound, at_least=self.at_least)
         return sequential.watch(question, self.candidate, {})
@@ -146,7 +146,7 @@ class MarginCase(_Answers):
         turn = planted.turned_true if self.lower_is_better else planted.turned_wrong
         return replace(self, candidate=turn(self.candidate, by, seed), more=None)
 
-    def _watch(self) -> sequential.Watch:
+    def _watch(self) -> Watch:
         assert self.bound is not None, "refused before"
         shift = self.bound if self.lower_is_better else -self.bound
         question = Question(self.metric, shift, paired=True, at_least=not self.lower_is_better)

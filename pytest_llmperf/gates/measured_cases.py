@@ -21,13 +21,40 @@ Rounds = Sequence[tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantileCase(Case):
+class _Measured(Case):
+    """Of something in ``unit``: is it at most (``at_least``: at least) the bound?"""
+
+    unit: str
+    at_least: bool
+
+    @property
+    def verdict_unit(self) -> str:
+        return self.unit
+
+    @property
+    def damage(self) -> Damage:
+        return "share"
+
+    def damaged(self, by: float, seed: int = 0) -> Self:
+        """All of the candidate's data alike: what is ``by`` (0.25: a quarter) longer gives that much less (a fifth).
+
+        ``ValueError`` for −1 and below.
+        """
+        del seed
+        if not (math.isfinite(by) and by > -1.0):
+            raise ValueError(f"by is {by:g}, a share above -1 is needed (0.08 for 8 % longer)")
+        return self._changed(1.0 / (1.0 + by) - 1.0 if self.at_least else by)
+
+    def _changed(self, by: float) -> Self:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantileCase(_Measured):
     """Is the q-quantile of the samples at most (``at_least``: at least) the bound?"""
 
     samples: Sequence[float | None] = field(repr=False)
     q: float
-    unit: str
-    at_least: bool
     groups: Sequence[Hashable] | None = field(default=None, repr=False)
     errors: int = 0
     noun: str = "sample"
@@ -38,20 +65,11 @@ class QuantileCase(Case):
         return f"{self.metric} p{100 * self.q:.6g}"
 
     @property
-    def verdict_unit(self) -> str:
-        return self.unit
-
-    @property
     def size(self) -> int:
         return len(self.samples)
 
-    @property
-    def damage(self) -> Damage:
-        return "share"
-
-    def damaged(self, by: float, seed: int = 0) -> Self:
-        del seed
-        return replace(self, samples=planted.slower(self.samples, _worse(by, self.at_least)))
+    def _changed(self, by: float) -> Self:
+        return replace(self, samples=planted.slower(self.samples, by))
 
     def _verdict(self, bound: float) -> Verdict:
         return within(
@@ -70,7 +88,7 @@ class QuantileCase(Case):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RatioCase(Case):
+class RatioCase(_Measured):
     """Is candidate/baseline at most (``at_least``: at least) the bound, over interleaved rounds?
 
     ``starts`` holds the rounds of each pair of starts of both servers; with one pair the rounds are the sample, with
@@ -78,8 +96,6 @@ class RatioCase(Case):
     """
 
     starts: Sequence[Rounds] = field(repr=False)
-    unit: str
-    at_least: bool
     max_lost_share: float = MAX_LOST_ROUNDS
 
     @property
@@ -94,13 +110,7 @@ class RatioCase(Case):
     def size(self) -> int:
         return sum(map(len, self.starts))
 
-    @property
-    def damage(self) -> Damage:
-        return "share"
-
-    def damaged(self, by: float, seed: int = 0) -> Self:
-        del seed
-        by = _worse(by, self.at_least)
+    def _changed(self, by: float) -> Self:
         return replace(self, starts=[planted.slower_rounds(rounds, by) for rounds in self.starts])
 
     def _verdict(self, bound: float) -> Verdict:
@@ -124,29 +134,18 @@ class RatioCase(Case):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValueCase(Case):
+class ValueCase(_Measured):
     """Is a value that was measured once at most (``at_least``: at least) the bound?"""
 
     value: float | None
-    unit: str
-    at_least: bool
     may_be_zero: bool = False
-
-    @property
-    def verdict_unit(self) -> str:
-        return self.unit
 
     @property
     def size(self) -> int:
         return 0 if self.value is None else 1
 
-    @property
-    def damage(self) -> Damage:
-        return "share"
-
-    def damaged(self, by: float, seed: int = 0) -> Self:
-        del seed
-        return replace(self, value=_scaled(self.value, _worse(by, self.at_least)))
+    def _changed(self, by: float) -> Self:
+        return replace(self, value=_scaled(self.value, by))
 
     def _verdict(self, bound: float) -> Verdict:
         gate = at_least_value if self.at_least else at_most_value
@@ -154,13 +153,11 @@ class ValueCase(Case):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValueRatioCase(Case):
+class ValueRatioCase(_Measured):
     """Is candidate/baseline, each measured once, at most (``at_least``: at least) the bound?"""
 
     candidate: float | None
     baseline: float | None
-    unit: str
-    at_least: bool
 
     @property
     def label(self) -> str:
@@ -174,13 +171,8 @@ class ValueRatioCase(Case):
     def size(self) -> int:
         return 0 if self.candidate is None or self.baseline is None else 1
 
-    @property
-    def damage(self) -> Damage:
-        return "share"
-
-    def damaged(self, by: float, seed: int = 0) -> Self:
-        del seed
-        return replace(self, candidate=_scaled(self.candidate, _worse(by, self.at_least)))
+    def _changed(self, by: float) -> Self:
+        return replace(self, candidate=_scaled(self.candidate, by))
 
     def _verdict(self, bound: float) -> Verdict:
         return value_ratio(
@@ -197,13 +189,6 @@ KINDS: Mapping[str, type[Case]] = {
     "value ratio": ValueRatioCase,
 }
 """By the name that a record gives them."""
-
-
-def _worse(by: float, high_is_good: bool) -> float:
-    """What is ``by`` (0.25: a quarter) longer gives that much less where high is good: a fifth."""
-    if not (math.isfinite(by) and by > -1.0):
-        raise ValueError(f"by is {by:g}, a share above -1 is needed (0.08 for 8 % longer)")
-    return 1.0 / (1.0 + by) - 1.0 if high_is_good else by
 
 
 def _scaled(value: float | None, by: float) -> float | None:

@@ -36,6 +36,11 @@ class RunVerdict:
     look_first: tuple[str, ...]
     why: str
 
+    @property
+    def culprit_names(self) -> str:
+        """Metrics of the culprits, each once; empty without any."""
+        return _names(self.culprits)
+
 
 def run_verdict(
     verdicts: Sequence[Verdict], *, inconclusive: Policy = "fail", alpha: float = ALPHA
@@ -54,9 +59,13 @@ def run_verdict(
     said = [f"{counts[s]} {s.value}" for s in order if counts[s]]
     why = f"{plural(len(verdicts), 'gate')}: {', '.join(said)}"
     if counts[Status.FAIL]:
-        named = ", ".join(dict.fromkeys(v.metric for v in culprits))
-        why += f"; shown to be out of bounds after Holm's correction: {named or 'none of them alone'}"
+        named = _names(culprits) or "none of them alone"
+        why += f"; shown to be out of bounds after Holm's correction: {named}"
     return RunVerdict(status, green, counts, culprits, _look_first(verdicts, culprits), why)
+
+
+def _names(verdicts: Sequence[Verdict]) -> str:
+    return ", ".join(dict.fromkeys(v.metric for v in verdicts))
 
 
 def _culprits(verdicts: Sequence[Verdict], alpha: float) -> tuple[Verdict, ...]:

@@ -21,8 +21,6 @@ FINAL_ALPHA = ALPHA - EARLY_ALPHA
 FIRST_LOOK = 150
 GROWTH = 1.25
 
-__all__ = ["EARLY_ALPHA", "FINAL_ALPHA", "Watch", "looks", "watch"]
-
 
 def looks(planned: int) -> Iterator[int]:
     """Numbers of items after which to look: 150, then a quarter more each time, last ``planned``.
@@ -40,10 +38,7 @@ def looks(planned: int) -> Iterator[int]:
 
 
 def watch(question: Question, candidate: Outcomes, baseline: Outcomes) -> Watch:
-    """``question``, watched over the items in their order.
-
-    A bound that no data can show (a floor of 1, a limit of 0) gives a watch that never decides.
-    """
+    """``question``, watched over the items in their order. ``ValueError`` for a bound that no data can show."""
     watched = Watch(question, alpha=EARLY_ALPHA)
     items = list(candidate) if not question.paired else [*candidate, *(baseline.keys() - candidate.keys())]
     for item in items:

@@ -140,7 +140,7 @@ class Measurements:
         key = (served.name, task.name, variant)
         if key not in self._collections:
             items = self.items(task)
-            what = f"{served.name}: {task.name}" + ("" if variant == as_promised else f" {variant}")
+            what = variant.named(f"{served.name}: {task.name}")
 
             def ask_more(more: Sequence[Item], before: int, planned: int) -> tuple[list[Asked], float]:
                 return self._ask(served, task, variant, more, what, before, planned)

@@ -52,7 +52,8 @@ class MemoryWatch:
 
     def keep(self) -> None:
         """Called before the server is ended to start another: what it has used still counts."""
-        self._resident = self.use().peak or 0 if not self._served.model.gpus else 0
+        if not self._served.model.gpus:
+            self._resident = self.use().peak or 0
         self._root = None
 
     def use(self) -> MemoryUse:

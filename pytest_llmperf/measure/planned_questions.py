@@ -25,11 +25,12 @@ from pytest_llmperf.measure.questions import (
     Paired,
     Startup,
     Summaries,
+    task_and_variant,
 )
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import rounds_of_each
 from pytest_llmperf.record.earlier import Phase, PhaseKind
-from pytest_llmperf.rules.messages import Variant, as_promised
+from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.serving.milestones import Milestones
 from pytest_llmperf.tasks.task import Task
 
@@ -74,16 +75,14 @@ class PlanAsker(Asker):
     def accuracy(self, served: Served, *how: str | Variant, items: int | None = None) -> Share:
         task, variant = self._asked(how)
         count = self._count(served, task, variant, items)
-        suffix = "" if variant == as_promised else f" {variant}"
-        return self._planned_share(f"{task.name} accuracy{suffix}", count, "item")
+        return self._planned_share(variant.named(f"{task.name} accuracy"), count, "item")
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         task, variant = self._asked(how)
         count = self._count(served, task, variant, None)
-        suffix = "" if variant == as_promised else f" {variant}"
 
         def share(name: str) -> Share:
-            return self._planned_share(f"{name}{suffix}", count, "answer")
+            return self._planned_share(variant.named(name), count, "answer")
 
         return Behaviours(
             boxed=share("boxed answers"),
@@ -103,8 +102,7 @@ class PlanAsker(Asker):
         return self._long(served, f"recall over {tokens} tokens", "conversation", key)
 
     def _asked(self, how: Sequence[str | Variant]) -> tuple[Task, Variant]:
-        name = next((one for one in how if isinstance(one, str)), None)
-        variant = next((one for one in how if isinstance(one, Variant)), as_promised)
+        name, variant = task_and_variant(how)
         return self._measurements.task(name), variant
 
     def _count(self, served: Served, task: Task, variant: Variant, items: int | None) -> int:

@@ -56,19 +56,18 @@ class Asker:
 
         ``items``: how many of them may be asked, the first of the run's order; None: what the profile asks for.
         """
-        task, variant = _how(how)
+        task, variant = task_and_variant(how)
         collection = self._measurements.collection(served, self._measurements.task(task), variant)
-        metric = f"{collection.task} accuracy" + ("" if variant == as_promised else f" {variant}")
+        metric = variant.named(f"{collection.task} accuracy")
         planned = self._measurements.planned(variant) if items is None else items
         return self._share(metric, collection, planned, lambda answers: answers.correct(), "item")
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         """How the answers to a task behave, as shares of them."""
-        task, variant = _how(how)
+        task, variant = task_and_variant(how)
         collection = self._measurements.collection(served, self._measurements.task(task), variant)
         planned = self._measurements.planned(variant)
         thinking = served.rules.thinking
-        suffix = "" if variant == as_promised else f" {variant}"
         seen: dict[str, detect.Behaviour] = {}
 
         def examine(one: Asked) -> detect.Behaviour:
@@ -81,7 +80,7 @@ class Asker:
             def outcomes(answers: Answers) -> Mapping[str, bool | None]:
                 return answers.share(lambda one: shown(examine(one)))
 
-            return self._share(f"{name}{suffix}", collection, planned, outcomes, "answer")
+            return self._share(variant.named(name), collection, planned, outcomes, "answer")
 
         return Behaviours(
             boxed=share("boxed answers", lambda b: b.boxed),
@@ -316,7 +315,7 @@ def _value(metrics: Metrics, name: str) -> float | None:
     return value if value > 0 else None
 
 
-def _how(how: Sequence[str | Variant]) -> tuple[str | None, Variant]:
+def task_and_variant(how: Sequence[str | Variant]) -> tuple[str | None, Variant]:
     """``("gsm8k", rules.chinese)`` in either order, each at most once."""
     task: str | None = None
     variant = as_promised

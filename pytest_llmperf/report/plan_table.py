@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pytest_llmperf.gates.planning import OFTEN, WANTED, PlannedGate
 from pytest_llmperf.gates.wording import plural, target
 from pytest_llmperf.record.earlier import Duration, Earlier
+from pytest_llmperf.report.columns import aligned
 
 _HEADER = (
     "gate",
@@ -29,16 +30,7 @@ def plan_table(gates: Sequence[PlannedGate]) -> list[str]:
     """A head and a line per gate in the order of the run, columns aligned; empty without gates."""
     if not gates:
         return []
-    rows = [_HEADER, *map(_cells, gates)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
-    right = range(1, len(_HEADER) - 1)
-    return [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return aligned([_HEADER, *map(_cells, gates)], right=range(1, len(_HEADER) - 1))
 
 
 def warnings(gates: Sequence[PlannedGate]) -> list[str]:

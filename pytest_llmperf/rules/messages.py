@@ -47,6 +47,10 @@ class Variant:
             top_p=own.top_p if self.top_p is None else self.top_p,
         )
 
+    def named(self, what: str) -> str:
+        """``what`` with this way of asking behind it, unless it is the row's own."""
+        return what if self == as_promised else f"{what} {self}"
+
     def __str__(self) -> str:
         return self.name
 
