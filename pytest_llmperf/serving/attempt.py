@@ -17,7 +17,7 @@ from typing import Any
 from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.engine_process import EngineProcess, Exit, child_environment
 from pytest_llmperf.serving.readiness import Door, Stopped, Unready, wait_until_ready
-from pytest_llmperf.serving.state import MARK
+from pytest_llmperf.serving.state import MARK, TITLE
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
 _ADDRESS_IN_USE = b"Address already in use"
@@ -121,5 +121,5 @@ class Attempt:
 def _write_title(log: Path, title: str) -> int:
     """Separate this start from an earlier one; returns where in the file its own lines begin."""
     with log.open("ab") as file:
-        file.write(f"=== pytest-llmperf: {title}, {time.strftime('%Y-%m-%d %H:%M:%S')} ===\n".encode())
+        file.write(f"{TITLE}{title}, {time.strftime('%Y-%m-%d %H:%M:%S')} ===\n".encode())
         return file.tell()

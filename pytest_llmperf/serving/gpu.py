@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pytest_llmperf.serving import processes
+from pytest_llmperf.serving.telemetry import Reading
 
 GIB = 1024**3
 # What a driver keeps for itself after a process has ended, at most.
@@ -129,6 +130,23 @@ class RealNvml:
                     used = process.usedGpuMemory
                     found.append(GpuProcess(process.pid, None if used is None else int(used), device.index))
         return found
+
+    def reading(self, index: int) -> Reading:
+        """Memory, power, energy and clocks of the device now; None for what it does not tell."""
+        nvml, handle = self._nvml, self._nvml.nvmlDeviceGetHandleByIndex(index)
+        now_s = time.perf_counter()
+        told: dict[str, Any] = {}
+        with self._skipping():
+            told["used_bytes"] = int(nvml.nvmlDeviceGetMemoryInfo(handle).used)
+        with self._skipping():
+            told["power_w"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1e3  # milliwatts
+        with self._skipping():
+            told["energy_j"] = nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3  # millijoules
+        with self._skipping():
+            told["sm_clock_mhz"] = int(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
+        with self._skipping():
+            told["lowered"] = int(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+        return Reading(time_s=now_s, **told)
 
     def _device(self, index: int) -> Device:
         handle = self._nvml.nvmlDeviceGetHandleByIndex(index)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pytest_llmperf.serving.state import TITLE
+
 _GIB = 2**30
 
 # The lines as vLLM 0.26 and 0.32 write them; each pattern has one group.
@@ -37,7 +39,8 @@ class Milestones:
 
 def milestones(log: str) -> Milestones:
     """Read a vLLM log (the last start in it, if it holds several)."""
-    start = log.rfind("vLLM API server version")
+    # The keeper's own line: vLLM's banner is worded differently from version to version.
+    start = log.rfind(TITLE)
     text = log[max(start, 0) :]
 
     def number(pattern: re.Pattern[str]) -> float | None:

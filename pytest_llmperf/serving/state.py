@@ -25,6 +25,8 @@ from pytest_llmperf.serving.processes import ProcessKey
 
 MARK = "LLMPERF_KEEPER"
 MESSAGE_BYTES = 64 * 1024
+TITLE = "=== pytest-llmperf: "
+"""Begins the line that separates the starts in a log."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmperf.serving.milestones import Milestones, milestones
+from pytest_llmperf.serving.state import TITLE
 
 CPU_0_32 = """\
 (APIServer pid=1) INFO 11-24 03:02:26 [utils.py:299] vLLM API server version 0.32.0
@@ -37,7 +38,9 @@ def test_the_log_of_the_gpu_engine_is_understood_in_both_spellings(memory: str) 
 
 
 def test_only_the_last_start_in_a_log_counts() -> None:
-    assert milestones(CPU_0_32 + CPU_0_32.replace("0.02 seconds", "0.07 seconds")).weights_loaded_s == 0.07
+    first, second = (GPU_0_26.format(memory=f"{gib} GiB") for gib in (3.35, 1.5))
+    log = f"{TITLE}distill, start 1 ===\n{first}{TITLE}distill, start 2 ===\n{second}"
+    assert milestones(log).model_bytes == 1.5 * 2**30
 
 
 def test_a_log_that_says_nothing_gives_nothing() -> None:
