@@ -39,6 +39,7 @@ OPTIONS = {
         "RECORD",
         "start nothing: plant damage into a record's data, prove what its gates catch",
     ),
+    "--llmperf-claims-record": ("RECORD", "judge published claims by this run's record"),
 }
 
 
@@ -59,6 +60,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--llmperf-full",
         action="store_true",
         help="ask every item of the accuracy tasks, also where the gates are decided before",
+    )
+    group.addoption(
+        "--llmperf-claims",
+        choices=["gate"],
+        help="let published claims fail the run unless they are confirmed (default: they are only told)",
     )
     group.addoption(
         "--llmperf-plan",

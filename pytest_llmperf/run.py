@@ -24,6 +24,7 @@ from pytest_llmperf.measure import Measurements
 from pytest_llmperf.record import case_files
 from pytest_llmperf.record.store import RecordNotWritten, write_record
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
+from pytest_llmperf.report.page import write_page
 from pytest_llmperf.report.terminal import MARKUP, counts, verdict_table
 from pytest_llmperf.settings import Options, Settings, resolve
 
@@ -297,6 +298,14 @@ class Run:
         except RecordNotWritten as error:
             self.record_note = str(error)
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+            return
+        page = self.settings.record.with_suffix(".html")
+        try:
+            write_page(self.settings.record, page)
+            self.record_note += f", page: {page}"
+        except LlmperfError as error:
+            # The record holds all of it: `python -m pytest_llmperf report` can make the page later.
+            self.record_note += f"; no page: {error}"
 
     def summarise(self, reporter: TerminalReporter) -> None:
         """The verdict table; nothing if no gate was asked for."""

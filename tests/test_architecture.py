@@ -20,7 +20,7 @@ LAYERS = {
     "embedded": 1, "serving": 1, "client": 2,
     "load": 3, "tasks": 3, "rules": 3,
     "gates": 4, "record": 5, "report": 5,
-    "settings": 6, "measure": 6,
+    "settings": 6, "measure": 6, "claims": 6,
     "hookspecs": 7, "keys": 7, "run": 7, "dry_run": 7, "planned_run": 7, "proved_run": 7,
     "fixtures": 7, "model_option": 7, "plugin": 7,
 }  # fmt: skip
@@ -40,7 +40,7 @@ HEAVY = {
     "datasets": {"tasks"},
     "pynvml": {"serving"},
     "scipy": {"stats"},
-    "jinja2": {"rules"},
+    "jinja2": {"rules", "report"},
     "httptools": {"client", "load"},
     "numpy": {"embedded"},
     "torch": {"embedded"},

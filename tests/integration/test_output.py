@@ -111,6 +111,13 @@ def test_the_verdicts_are_in_the_junit_xml(run: Result, shared_project: Project)
     assert verdicts["test_stream[distill]"] == []
 
 
+def test_a_page_lies_beside_the_record_and_is_named(run: Result, shared_project: Project) -> None:
+    page = (shared_project.path / "record.html").read_text(encoding="utf-8")
+    for verdict in shared_project.record()["verdicts"]:
+        assert verdict["metric"] in page
+    assert "page: record.html" in run.text
+
+
 def test_the_record_holds_the_verdicts_and_what_they_rest_on(run: Result, shared_project: Project) -> None:
     record = shared_project.record()
     assert record["schema"] == "llmperf-record/1"

@@ -1,0 +1,144 @@
+"""What a claim is, and the five things that can come of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from pytest_llmperf.load.roofline import PLAIN, Architecture, Format
+
+
+class Outcome(StrEnum):
+    """Only CONFIRMED speaks for a claim; the last two say that nothing does, in either direction."""
+
+    CONFIRMED = "confirmed"
+    """Shown by a measurement, or by arithmetic on the model's own shapes."""
+    REFUTED = "refuted"
+    """Shown to be otherwise."""
+    IMPOSSIBLE = "physically impossible"
+    """Beyond what the bytes and operations of the model allow on any implementation."""
+    UNDECIDED = "undecided"
+    """There are data, and too few."""
+    NOT_TESTABLE = "not testable here"
+    """There are no data."""
+
+    @property
+    def decided(self) -> bool:
+        return self not in (Outcome.UNDECIDED, Outcome.NOT_TESTABLE)
+
+
+Kind = Literal[
+    "size",
+    "shrinkage",
+    "speed",
+    "first token",
+    "cold start",
+    "peak memory",
+    "ratio",
+    "accuracy",
+    "difference",
+    "recommended",
+    "starts",
+    "context",
+    "served id",
+    "gate",
+]
+"""What a claim is about, and so how it is decided: see ``claims/deciding.py``."""
+Holds = Literal["at most", "at least", "about"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the figure is said to have been obtained. ``items`` and ``samples`` (of each item): None where not told."""
+
+    device: str | None = None
+    items: int | None = None
+    samples: int = 1
+    prompts: str | None = None
+    sampling: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is published about a model by those who made it: ``config.json`` and their recommendations."""
+
+    name: str
+    """Of the row in ``models.toml``, by which a record knows it."""
+    weights: str
+    architecture: Architecture
+    quantised_with: str | None
+    """``quant_method`` of the checkpoint; None for plain weights."""
+    recommended: Mapping[str, str | float]
+    recommended_by: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One figure or rule in our own words.
+
+    ``value`` is in ``unit`` (as in ``Verdict.unit``; text for a rule), and is kept ``about`` to the ``tolerance`` (a
+    share of the value). ``written`` is the value as the file has it.
+    """
+
+    name: str
+    words: str
+    source: str
+    kind: Kind
+    model: ModelFacts
+    value: float
+    unit: str
+    written: str
+    holds: Holds = "about"
+    tolerance: float = 0.0
+    against: ModelFacts | None = None
+    protocol: Protocol = field(default_factory=Protocol)
+    stored: Format = PLAIN
+    of: Kind | None = None
+    """Of a ratio: what is compared."""
+    concurrency: int = 1
+    prompt_tokens: int = 1
+    """The least that the prompt may have been; 1 where nothing is told."""
+    figures: tuple[float, float] | None = None
+    """Of a difference: the two shares that were published."""
+    key: str = ""
+    """Of a recommendation its name, of an accuracy the task, of a gate the metric."""
+    variant: str = "as promised"
+    missing: str = ""
+    """What it takes to test it where neither arithmetic nor a record does."""
+    note: str = ""
+    """What else is known, in half a sentence."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A whole file of claims."""
+
+    title: str
+    profile: str
+    """Of the catalogue: a record of another profile is about other models."""
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What came of ``claim`` on ``device`` (``any`` where none matters).
+
+    ``measured`` says what stands against the claim's value, or is empty; ``why`` is one sentence; ``n_needed`` is set
+    for an undecided one where it can be told.
+    """
+
+    claim: Claim
+    device: str
+    outcome: Outcome
+    measured: str
+    why: str
+    n_needed: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.claim.name if self.device == ANY else f"{self.claim.name}, {self.device}"
+
+
+ANY = "any"

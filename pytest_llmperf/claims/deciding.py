@@ -1,0 +1,151 @@
+"""From a claim to its decisions: one where no device matters, else on the claim's device and on the one here.
+
+Arithmetic first: it holds on any device and needs no weights. Then the roofline, which only refuses. Then a run's
+record. What none of them decides is *not testable here*, with what is missing, and never confirmed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_llmperf.claims.arithmetic import decide_by_arithmetic, why_impossible
+from pytest_llmperf.claims.claim import ANY, Claim, Decision, Outcome, Sheet
+from pytest_llmperf.claims.measured import Evidence, Measurement
+from pytest_llmperf.load.device_limits import limits_of
+from pytest_llmperf.load.roofline import speed_limit
+from pytest_llmperf.report.numbers import show, show_interval
+from pytest_llmperf.serving import gpu
+from pytest_llmperf.stats.power import items_for_floor
+
+_OF_DEVICES = ("speed", "first token", "cold start", "peak memory", "ratio")
+_SUITES = {
+    "speed": "throughput",
+    "first token": "latency",
+    "cold start": "startup",
+    "peak memory": "memory",
+    "accuracy": "accuracy",
+}
+
+
+def device_at_hand() -> str:
+    """The first GPU as NVML names it, or ``CPU``."""
+    return next((one.name for one in gpu.open_nvml().devices()), "CPU")
+
+
+def decide_all(sheet: Sheet, device: str, evidence: Evidence | None = None) -> list[Decision]:
+    """Every claim of ``sheet`` on ``device``, or on the record's where there is one, in the order of the file.
+
+    Raises :class:`~pytest_llmperf.errors.UsageError` for a record of another profile.
+    """
+    if evidence is not None:
+        evidence.must_be_of(sheet.profile)
+        device = evidence.device
+    return [decision for claim in sheet.claims for decision in decide(claim, device, evidence)]
+
+
+def decide(claim: Claim, here: str, evidence: Evidence | None = None) -> list[Decision]:
+    """One or two decisions; ``here`` is the device at hand, which is that of ``evidence``."""
+    if (decision := decide_by_arithmetic(claim)) is not None:
+        return [decision]
+    if claim.kind not in _OF_DEVICES:
+        return [_on(claim, ANY, evidence)]
+    named = claim.protocol.device
+    if named is None or _same(named, here):
+        return [_on(claim, here, evidence)]
+    return [_on(claim, named, None), _on(claim, here, evidence)]
+
+
+def _same(one: str, other: str) -> bool:
+    ours = limits_of(one)
+    return one == other or (ours is not None and ours == limits_of(other))
+
+
+def _on(claim: Claim, device: str, evidence: Evidence | None) -> Decision:
+    measurement = None if evidence is None else evidence.of(claim)
+    if (sentence := why_impossible(claim, limits_of(device))) is not None:
+        # Also against a measurement: what is above the limit was not measured on this device.
+        return _noted(claim, device, Outcome.IMPOSSIBLE, _measured(claim, measurement), sentence)
+    if measurement is None:
+        return _noted(claim, device, Outcome.NOT_TESTABLE, "", _missing(claim, device, evidence))
+    return _compare(claim, device, measurement)
+
+
+def _compare(claim: Claim, device: str, seen: Measurement) -> Decision:
+    least = claim.value * (1.0 - claim.tolerance) if claim.holds != "at most" else -math.inf
+    most = claim.value * (1.0 + claim.tolerance) if claim.holds != "at least" else math.inf
+    low = -math.inf if seen.low is None else seen.low
+    high = math.inf if seen.high is None else seen.high
+    if least <= low and high <= most:
+        outcome = Outcome.CONFIRMED
+    elif high < least or low > most:
+        outcome = Outcome.REFUTED
+    else:
+        outcome = Outcome.UNDECIDED
+    wanted = "" if claim.holds == "about" else f"{claim.holds} "
+    elsewhere = claim.protocol.device
+    of = f" of a {elsewhere}" if elsewhere and not _same(elsewhere, device) else ""
+    why = f"{_measured(claim, seen)} was measured, {wanted}{show(claim.value, claim.unit)} is claimed{of}"
+    needed = _needed(claim, seen) if outcome is Outcome.UNDECIDED else None
+    if needed is not None:
+        why += f"; about {needed:,} in place of {seen.n:,} would decide"
+    return _noted(claim, device, outcome, _measured(claim, seen), why, needed)
+
+
+def _needed(claim: Claim, seen: Measurement) -> int | None:
+    """Data that would decide, if the truth is where it was seen; None where it was seen on the bound itself."""
+    if seen.low is None or seen.high is None:
+        return seen.least_n
+    edges = [claim.value * (1.0 + sign * claim.tolerance) for sign in (-1, 1)]
+    edge = min(edges, key=lambda one: abs(one - seen.value))
+    if claim.unit == "share":
+        return items_for_floor(seen.value, edge) if 0.0 <= edge <= 1.0 else None
+    gap, half = abs(seen.value - edge), max(seen.high - seen.value, seen.value - seen.low)
+    return None if gap == 0.0 else max(seen.n + 1, math.ceil(seen.n * (half / gap) ** 2))
+
+
+def _measured(claim: Claim, seen: Measurement | None) -> str:
+    if seen is None:
+        return ""
+    if seen.low is None or seen.high is None or seen.low == seen.high:
+        return f"{show(seen.value, claim.unit)} ({seen.what})"
+    bounds = show_interval((seen.low, seen.high), claim.unit)
+    return f"{show(seen.value, claim.unit)} ({seen.what}, 95 % bounds {bounds})"
+
+
+def _missing(claim: Claim, device: str, evidence: Evidence | None) -> str:
+    """What it would take."""
+    if claim.missing:
+        return claim.missing
+    kind = claim.of or claim.kind
+    suite = f"suites/test_{_SUITES.get(kind, kind)}.py --llmperf-record"
+    if claim.kind == "accuracy":
+        what = f"answers of {claim.model.weights} to {claim.key}"
+        if evidence is not None and evidence.answers_are_noise(claim.model.name):
+            return f"{what}: the record's weights are random numbers"
+        return f"{what} ({claim.variant}), and so its weights: a record of {suite}"
+    if claim.kind == "speed" and (limits := limits_of(device)) is not None:
+        limit = speed_limit(
+            claim.model.architecture, limits, concurrency=claim.concurrency, stored=claim.stored
+        )
+        possible = (
+            f"not above the limit of {show(limit, 'tok/s')} ({100 * claim.value / limit:.0f} % of it): "
+        )
+    else:
+        possible = ""
+    return f"{possible}needs a record of {suite} made on {'a GPU' if device == 'CPU' else device}"
+
+
+def _noted(
+    claim: Claim, device: str, outcome: Outcome, measured: str, why: str, needed: int | None = None
+) -> Decision:
+    return Decision(claim, device, outcome, measured, f"{why}; {claim.note}" if claim.note else why, needed)
+
+
+def counts(decisions: Sequence[Decision]) -> str:
+    """``3 confirmed, 1 refuted``: how many of each outcome, those that occur."""
+    return ", ".join(
+        f"{count} {outcome.value}"
+        for outcome in Outcome
+        if (count := sum(one.outcome is outcome for one in decisions))
+    )

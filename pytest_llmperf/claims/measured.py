@@ -1,0 +1,180 @@
+"""What a run's record holds against a claim: a value with its bounds, or nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from pytest_llmperf.claims.claim import Claim, Kind
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.stats import binomial, hodges_lehmann, order_statistics
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A value in the claim's unit, its 95 % bounds (each one-sided; None: too few data for one), and of how many."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    what: str
+    least_n: int = 1
+    """The fewest that give bounds at all."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A record, read for claims."""
+
+    record: Mapping[str, Any]
+
+    @property
+    def device(self) -> str:
+        """As NVML names it; ``CPU`` without a GPU."""
+        return str(self.record.get("device", {}).get("name", "")) or "CPU"
+
+    def must_be_of(self, profile: str) -> None:
+        """:class:`UsageError` for a record that is about other models than the claims."""
+        if (theirs := self.record.get("profile")) != profile:
+            raise UsageError(
+                f"the record is of the profile {theirs}, the claims are about the models of the profile {profile}; "
+                f"record a run with --llmperf-profile={profile}"
+            )
+
+    def answers_are_noise(self, row: str) -> bool:
+        """The server's weights were random numbers, so that only its speed and memory mean something."""
+        return any(
+            server["row"] == row and "--load-format dummy" in str(server.get("command", "")).replace("=", " ")
+            for server in self.record.get("servers", ())
+        )
+
+    def of(self, claim: Claim) -> Measurement | None:
+        """What was measured of the claim's quantity; None if the record has nothing of it."""
+        # A quantised build is a row of its own: distill-int8.
+        row = claim.model.name if claim.stored.bits is None else f"{claim.model.name}-{claim.stored.name}"
+        if claim.kind == "ratio":
+            assert claim.of is not None
+            assert claim.against is not None
+            return self._ratio(claim.of, row, claim.against.name, claim.concurrency)
+        if claim.kind == "accuracy":
+            return None if self.answers_are_noise(row) else self._accuracy(row, claim.key, claim.variant)
+        if claim.kind == "gate":
+            return None if self.answers_are_noise(row) else self._verdict(claim.key, claim.unit)
+        return self._level(claim.kind, row, claim.concurrency)
+
+    def _level(self, kind: Kind, row: str, concurrency: int) -> Measurement | None:
+        if kind in ("speed", "first token"):
+            values = [value for value in self._rounds(kind, row, concurrency) if value is not None]
+            return _median(values, f"{len(values)} rounds") if values else None
+        if kind == "cold start":
+            starts = [
+                float(one["ready_s"])
+                for one in self.record.get("servers", ())
+                if one["row"] == row and one.get("ready_s") is not None
+            ]
+            return _median(starts, f"{len(starts)} start{'s' * (len(starts) > 1)}") if starts else None
+        if kind == "peak memory":
+            return self._memory(row)
+        return None
+
+    def _rounds(self, kind: Kind, row: str, concurrency: int) -> list[float | None]:
+        """For each round tokens per second, or the median time to first token; None for one with errors."""
+        rounds = [
+            one
+            for load in self.record.get("load", ())
+            if (load["row"], load["concurrency"]) == (row, concurrency)
+            for one in load["rounds"]
+        ]
+        return [None if one["errors"] else _of_round(kind, one) for one in rounds]
+
+    def _ratio(self, kind: Kind, row: str, against: str, concurrency: int) -> Measurement | None:
+        if kind in ("speed", "first token"):
+            ours, theirs = (self._rounds(kind, name, concurrency) for name in (row, against))
+            if len(ours) != len(theirs):
+                return None
+            logs = [
+                math.log(one / other)
+                for one, other in zip(ours, theirs, strict=True)
+                if one is not None and other is not None
+            ]
+            if not logs:
+                return None
+            least = hodges_lehmann.least_n()
+            low, high = hodges_lehmann.bounds(logs) if len(logs) >= least else (None, None)
+            return Measurement(
+                math.exp(hodges_lehmann.estimate(logs)),
+                None if low is None else math.exp(low),
+                None if high is None else math.exp(high),
+                len(logs),
+                f"{len(logs)} interleaved rounds",
+                least,
+            )
+        ours_, theirs_ = self._level(kind, row, concurrency), self._level(kind, against, concurrency)
+        if ours_ is None or theirs_ is None:
+            return None
+        # Bounds of a quotient from those of its parts: wider than need be, and never too narrow at 90 %.
+        low = None if ours_.low is None or theirs_.high is None else ours_.low / theirs_.high
+        high = None if ours_.high is None or theirs_.low is None else ours_.high / theirs_.low
+        n = min(ours_.n, theirs_.n)
+        return Measurement(
+            ours_.value / theirs_.value, low, high, n, f"{n} start{'s' * (n > 1)} of each", ours_.least_n
+        )
+
+    def _memory(self, row: str) -> Measurement | None:
+        """The device's peak, which one start shows as well as ten: the engine takes what it is told to take."""
+        for verdict in self.record.get("verdicts", ()):
+            if verdict["metric"] != "peak device memory ratio":
+                continue
+            of_side = {
+                self._candidate: verdict["candidate"],
+                self.record.get("baseline"): verdict["baseline"],
+            }
+            if (value := of_side.get(row)) is not None:
+                return Measurement(float(value), float(value), float(value), 1, "one start")
+        return None
+
+    @property
+    def _candidate(self) -> str | None:
+        names = self.record.get("candidates", ())
+        return names[0] if len(names) == 1 else None
+
+    def _accuracy(self, row: str, task: str, variant: str) -> Measurement | None:
+        for one in self.record.get("answers", ()):
+            if (one["row"], one["task"], one["variant"]) != (row, task, variant):
+                continue
+            n = sum(one["outcomes"].values()) - one["outcomes"].get("infra", 0)
+            if n == 0:
+                return None
+            right = one["outcomes"].get("correct", 0)
+            low, high = (
+                binomial.clopper_pearson_lower(right, n),
+                binomial.clopper_pearson_upper(right, n),
+            )
+            return Measurement(right / n, low, high, n, f"{right:,} of {n:,} items")
+        return None
+
+    def _verdict(self, metric: str, unit: str) -> Measurement | None:
+        if not metric:
+            return None
+        for one in self.record.get("verdicts", ()):
+            if (one["metric"], one["unit"]) == (metric, unit) and one["observed"] is not None:
+                low, high = one["interval"] or (None, None)
+                return Measurement(float(one["observed"]), low, high, one["n"], f"n = {one['n']:,}")
+        return None
+
+
+def _of_round(kind: Kind, one: Mapping[str, Any]) -> float | None:
+    if kind == "first token":
+        return median(one["ttft_s"]) if one["ttft_s"] else None
+    return one["output_tokens"] / one["window_s"] if one["output_tokens"] and one["window_s"] else None
+
+
+def _median(values: Sequence[float], what: str) -> Measurement:
+    low, high = order_statistics.bounds(values, 0.5)
+    return Measurement(
+        order_statistics.quantile(values, 0.5), low, high, len(values), what, order_statistics.least_n(0.5)
+    )

@@ -1,0 +1,61 @@
+"""Decisions as a table for a terminal and as a page in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_llmperf.claims.claim import ANY, Decision, Sheet
+from pytest_llmperf.claims.deciding import counts
+from pytest_llmperf.report.columns import aligned
+
+_HEADER = ("claim", "published", "on", "measured or computed", "verdict")
+
+
+def claim_table(decisions: Sequence[Decision], *, reasons: bool = True) -> list[str]:
+    """Lines: a header, each decision with its reason below it, and how many of each there are."""
+    rows = [_HEADER, *(_cells(one) for one in decisions)]
+    lines = aligned(rows, right=())
+    told = [lines[0]]
+    for line, decision in zip(lines[1:], decisions, strict=True):
+        told += [line, f"    {decision.why}"] if reasons else [line]
+    return [*told, counts(decisions)]
+
+
+PAGE_HEAD = """# Published claims, and which of them hold
+
+Every row of the files in `suites/claims/`, decided by arithmetic on the model's own `config.json`, by the limits of a
+device's data sheet, or by the record of a run; whatever none of them decides is *not testable here*, with what is
+missing. Only a measurement or arithmetic confirms. A claim about a device has two rows: that device, and the one at
+hand. This page is written by a command and not by hand.
+"""
+
+
+def claim_page(sheet: Sheet, decisions: Sequence[Decision], command: str) -> str:
+    """A section in Markdown: the claim, what was measured, the verdict, the reason."""
+    lines = [
+        f"## {_plain(sheet.title)}",
+        "",
+        f"Written by `{command}`. {counts(decisions)}.",
+        "",
+        "| claim | published | on | measured or computed | verdict | why |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in decisions:
+        claim = one.claim
+        cells = (claim.words, claim.written, one.device, one.measured or "—", f"**{one.outcome}**", one.why)
+        told = [*(_plain(cell) for cell in cells[:4]), cells[4], _plain(cells[5])]
+        lines.append(f"| {' | '.join(told)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(one: Decision) -> tuple[str, str, str, str, str]:
+    device = "" if one.device == ANY else one.device
+    return one.claim.name, repr(one.claim.written)[1:-1], device, one.measured or "—", one.outcome.value
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and HTML leave as it is, on one line."""
+    shown = text.replace("\n", "\\n")
+    for character, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("*", "\\*")):
+        shown = shown.replace(character, safe)
+    return shown

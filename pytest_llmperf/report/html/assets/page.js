@@ -1,0 +1,66 @@
+"use strict";
+// Draws the plots, and lets the reader choose among the gates. The page is whole without it.
+(() => {
+  const config = {
+    aria: false, // the element around a plot says in words what it shows, and the table has its numbers
+    background: "transparent",
+    font: "system-ui, sans-serif",
+    view: { stroke: null },
+    axis: {
+      labelColor: "var(--ink)", titleColor: "var(--ink)", domainColor: "var(--soft)", tickColor: "var(--soft)",
+      gridColor: "var(--line)", labelLimit: 260, labelFontSize: 12, titleFontSize: 12,
+    },
+    legend: {
+      labelColor: "var(--ink)", titleColor: "var(--ink)", orient: "top", labelFontSize: 12, labelLimit: 260,
+    },
+  };
+
+  const draw = async (element, spec) => {
+    try {
+      const compiled = vegaLite.compile(spec, { config }).spec;
+      const view = new vega.View(vega.parse(compiled), { renderer: "svg", container: element });
+      await view.runAsync();
+      element.dataset.drawn = "yes";
+    } catch (error) {
+      element.textContent = "This plot could not be drawn; its numbers are in the table.";
+      console.error(error);
+    }
+  };
+
+  const filter = (form) => {
+    const rows = [...form.parentElement.querySelectorAll("table[data-filtered] tbody tr")];
+    const wanted = form.elements.state;
+    const text = form.elements.text;
+    const apply = () => {
+      const words = text.value.toLowerCase();
+      let shown = 0;
+      for (const row of rows) {
+        const state = row.dataset.state;
+        const fits = wanted.value.startsWith("!") ? state !== wanted.value.slice(1) : !wanted.value || state === wanted.value;
+        row.hidden = !(fits && row.textContent.toLowerCase().includes(words));
+        shown += row.hidden ? 0 : 1;
+      }
+      form.querySelector("output").textContent = `${shown} of ${rows.length} gates`;
+    };
+    // A link can say which gates it means: page.html#show=FAIL
+    const asked = /^#show=(.*)$/.exec(location.hash);
+    if (asked) wanted.value = decodeURIComponent(asked[1]);
+    form.addEventListener("input", apply);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.hidden = false;
+    apply();
+  };
+
+  document.querySelectorAll("form.filter").forEach(filter);
+  const specs = JSON.parse(document.getElementById("plots").textContent);
+  // One after the other with a pause between them: what is there already can be read and used meanwhile.
+  (async () => {
+    for (const element of document.querySelectorAll("[data-plot]")) {
+      await draw(element, specs[Number(element.dataset.plot)]);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+  })();
+
+  // A folded table cannot be read on paper; the fine print inside of cells would fill pages.
+  addEventListener("beforeprint", () => document.querySelectorAll("details.table").forEach((one) => { one.open = true; }));
+})();

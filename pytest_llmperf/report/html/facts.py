@@ -1,0 +1,126 @@
+"""The record of a run as a page reads it: typed where the package wrote it, forgiving where a plugin may have."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.store import read_record
+from pytest_llmperf.record.wire import verdict_from_json
+
+
+@dataclass(frozen=True)
+class Load:
+    """One side at one concurrency: values per round, seconds; ``output`` is the throughput of each round in tok/s."""
+
+    row: str
+    concurrency: int
+    ttft_s: Sequence[Sequence[float]] = field(repr=False)
+    tpot_s: Sequence[Sequence[float]] = field(repr=False)
+    e2el_s: Sequence[Sequence[float]] = field(repr=False)
+    output: Sequence[float] = field(repr=False)
+    requests: int
+    errors: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A record with the data of its gates. ``no_cases`` says why there are none, empty if there are."""
+
+    path: Path
+    record: Mapping[str, Any] = field(repr=False)
+    verdicts: Sequence[Verdict] = field(repr=False)
+    cases: Sequence[KeptCase] = field(repr=False)
+    no_cases: str
+
+    @property
+    def baseline(self) -> str:
+        return str(self.record.get("baseline") or "")
+
+    @property
+    def candidates(self) -> list[str]:
+        return [str(one) for one in _list(self.record.get("candidates"))]
+
+    @property
+    def rows(self) -> list[str]:
+        """Candidates first, the baseline last: the order, and so the colours, of every plot."""
+        named = [*self.candidates, *(one.row for one in self.load), self.baseline]
+        return [row for row in dict.fromkeys(named) if row != self.baseline] + [self.baseline][
+            : bool(self.baseline)
+        ]
+
+    @cached_property
+    def load(self) -> list[Load]:
+        return [_load(one) for one in self.dicts("load")]
+
+    def dicts(self, key: str) -> Iterator[Mapping[str, Any]]:
+        """The objects of a list in the record; none where it has no such list."""
+        return (one for one in _list(self.record.get(key)) if isinstance(one, Mapping))
+
+    def tests(self) -> list[str]:
+        """The test (node id) of each verdict, empty where that is not known."""
+        waiting: dict[tuple[str, ...], deque[str]] = {}
+        for kept in self.cases:
+            case = kept.case
+            key = (case.label, case.verdict_unit, case.origin, kept.status)
+            waiting.setdefault(key, deque()).append(kept.test)
+        of_each = (waiting.get((one.metric, one.unit, one.origin, one.status)) for one in self.verdicts)
+        return [tests.popleft() if tests else "" for tests in of_each]
+
+
+def read_facts(path: Path) -> Facts:
+    """The record at ``path`` and what lies beside it; :class:`LlmperfError`, one line, if it is none."""
+    record = read_record(path)
+    try:
+        verdicts = [verdict_from_json(one) for one in record.get("verdicts", ())]
+    except (KeyError, TypeError, ValueError) as error:
+        raise LlmperfError(
+            f"{path} is not the record of a run: a verdict cannot be read ({error!r}); record the run again"
+        ) from error
+    try:
+        return Facts(path, record, verdicts, load_cases(path, record), "")
+    except UsageError as error:
+        # Where the record lies is nobody's business who is handed the page.
+        return Facts(path, record, verdicts, (), str(error).replace(f"{path.parent}/", ""))
+
+
+def number(value: object) -> float | None:
+    """``value`` if it is a finite number, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def numbers(values: object) -> list[float]:
+    """The finite numbers of a list: what failed was not timed."""
+    return [found for value in _list(values) if (found := number(value)) is not None]
+
+
+def _list(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _load(fields: Mapping[str, Any]) -> Load:
+    rounds = [one for one in _list(fields.get("rounds")) if isinstance(one, Mapping)]
+    windows = [(number(one.get("output_tokens")), number(one.get("window_s"))) for one in rounds]
+    errors = [one["errors"] for one in rounds if isinstance(one.get("errors"), Mapping)]
+    return Load(
+        row=str(fields.get("row") or "—"),
+        concurrency=int(number(fields.get("concurrency")) or 0),
+        ttft_s=[numbers(one.get("ttft_s")) for one in rounds],
+        tpot_s=[numbers(one.get("tpot_s")) for one in rounds],
+        e2el_s=[numbers(one.get("e2el_s")) for one in rounds],
+        output=[tokens / window for tokens, window in windows if tokens is not None and window],
+        requests=sum(int(number(one.get("requests")) or 0) for one in rounds),
+        errors=sum(int(number(count) or 0) for one in errors for count in one.values()),
+        seconds=math.fsum(window for _, window in windows if window),
+    )

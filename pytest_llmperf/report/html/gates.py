@@ -1,0 +1,270 @@
+"""Sections made of verdicts: every gate against its bound, and the answers among them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from itertools import count
+
+from pytest_llmperf.gates.answer_cases import MarginCase
+from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.wording import target
+from pytest_llmperf.record.case_files import KeptCase
+from pytest_llmperf.report.html import specs
+from pytest_llmperf.report.html.facts import Facts, number
+from pytest_llmperf.report.html.parts import Plot, Section, Table
+from pytest_llmperf.report.numbers import show, show_interval
+from pytest_llmperf.stats.binomial import clopper_pearson_interval
+
+LONGEST_LIST = 500
+"""Changed items listed of one gate."""
+
+_AXES = {
+    "share": ("share", ".0%", 1.0),
+    "points": ("difference, percentage points", "+~f", 100.0),
+    "ratio": ("candidate / baseline", "~f", 1.0),
+    "s": ("seconds, logarithmic", "~g", 1.0),
+    "tok/s": ("tokens per second, logarithmic", "~s", 1.0),
+    "bytes": ("bytes, logarithmic", "~s", 1.0),
+}
+"""By unit: title and number format of the axis, and what a value is multiplied with."""
+
+_DOMAINS = {"share": (0.0, 1.0)}
+_SPANS_DECADES = {"s", "tok/s", "bytes"}
+_RULE = re.compile(r"\.rules\]")
+
+
+def gates_section(facts: Facts) -> Section:
+    """Every verdict: a plot per unit, and the table with what each says."""
+    notes = ["A bar is the interval that the verdict was made of, the upright mark is the bound."]
+    if facts.no_cases:
+        notes.append(f"The test of each gate is not known: {facts.no_cases}")
+    if not facts.verdicts:
+        notes = ["No gate was judged in this run, so nothing is known about the candidate."]
+    rows = [_cells(verdict, test) for verdict, test in zip(facts.verdicts, facts.tests(), strict=True)]
+    columns = (
+        "verdict",
+        "metric",
+        "candidate",
+        "baseline",
+        "compared",
+        "interval",
+        "bound",
+        "n",
+        "says",
+        "more",
+    )
+    states = [verdict.status.value for verdict in facts.verdicts]
+    table = Table("Every gate", columns, rows, frozenset(range(2, 8)), states, filtered=True)
+    return Section("gates", "Gates", notes, interval_plots(facts.verdicts), [table] if rows else [])
+
+
+def accuracy_section(facts: Facts) -> Section:
+    """Shares and differences of shares that are no prompt rule, what was answered, and what changed."""
+    about = [one for one in facts.verdicts if one.unit in {"share", "points"} and not is_rule(one)]
+    answers = _answers(facts)
+    flips = [_flips(kept) for kept in facts.cases if isinstance(kept.case, MarginCase)]
+    notes = []
+    if not about and not answers.rows:
+        notes.append("This record holds no accuracy: no gate asked for answers.")
+    if not flips:
+        notes.append(
+            f"No flips are known: {facts.no_cases}"
+            if facts.no_cases
+            else "No flips are known: no gate of this run compared the answers to the same items."
+        )
+    else:
+        notes += [f"{table.caption}." for table in flips if not table.rows]
+        notes.append("The record keeps what became of each item, not the text of its answers.")
+    if answers.rows:
+        notes.append(
+            "A model's own interval is given where every planned item was asked once: "
+            "for a count that was stopped when it looked clear, only the gate's interval holds."
+        )
+    tables = [table for table in (answers, *flips) if table.rows]
+    return Section("accuracy", "Accuracy and flips", notes, interval_plots(about), tables)
+
+
+def rules_section(facts: Facts) -> Section:
+    """How often the candidate kept to the prompt rules."""
+    about = [one for one in facts.verdicts if is_rule(one)]
+    if not about:
+        return Section("rules", "Prompt rules", ["This record holds no rate of a prompt rule."])
+    rows = [
+        (
+            v.metric,
+            show(v.observed, v.unit),
+            show_interval(v.interval, v.unit),
+            _bound(v),
+            f"{v.n:,}",
+            v.status.value,
+        )
+        for v in about
+    ]
+    columns = ("rule", "rate", "interval", "bound", "n", "verdict")
+    table = Table("Rates", columns, rows, frozenset(range(1, 5)), [one.status.value for one in about])
+    return Section("rules", "Prompt rules", (), interval_plots(about), [table])
+
+
+def is_rule(verdict: Verdict) -> bool:
+    """Whether the bound is one of the prompt rules (a table of that name in the budgets)."""
+    return bool(_RULE.search(verdict.origin)) and verdict.unit in {"share", "points"}
+
+
+def interval_plots(verdicts: Sequence[Verdict]) -> list[Plot]:
+    """One plot per unit, of the verdicts that observed something."""
+    units = dict.fromkeys(one.unit for one in verdicts if number(one.observed) is not None)
+    return [_interval_plot(unit, [one for one in verdicts if one.unit == unit]) for unit in units]
+
+
+def _interval_plot(unit: str, verdicts: Sequence[Verdict]) -> Plot:
+    axis, format_, times = _AXES.get(unit, (unit or "value", "~g", 1.0))
+    drawn = [one for one in verdicts if number(one.observed) is not None]
+    known = [
+        value
+        for one in drawn
+        for value in (one.observed, one.bound, *(one.interval or ()))
+        if value is not None and math.isfinite(value)
+    ]
+    log = unit in _SPANS_DECADES and all(value > 0 for value in known)
+    name = _namer()
+    values = [
+        {
+            "gate": name(one.metric),
+            "status": one.status.value,
+            "observed": _scaled(one.observed, times),
+            "low": _end(one, 0, times),
+            "high": _end(one, 1, times),
+            "bound": _scaled(one.bound, times),
+            "shown": f"{show(one.observed, unit)} ({show_interval(one.interval, unit)}), bound {_bound(one)}",
+        }
+        for one in drawn
+    ]
+    missing = len(verdicts) - len(drawn)
+    aside = (
+        f"; {missing} without a value {'is' if missing == 1 else 'are'} only in the table" if missing else ""
+    )
+    alt = f"{len(drawn)} gates in {axis}: value, interval and bound of each{aside}. The numbers are in the table."
+    return Plot(
+        f"{axis.split(',')[0].capitalize()}{aside}",
+        alt,
+        specs.intervals(values, axis, format_, domain=_DOMAINS.get(unit), log=log),
+    )
+
+
+def _namer() -> Callable[[str], str]:
+    """Names that differ: an axis has one line for what is called the same."""
+    seen: dict[str, count[int]] = {}
+
+    def name(text: str) -> str:
+        short = specs.label(text)
+        nth = next(seen.setdefault(short, count(1)))
+        return short if nth == 1 else f"{short} ({nth})"
+
+    return name
+
+
+def _end(verdict: Verdict, side: int, times: float) -> float | None:
+    """One end of the interval; neither of one that is open to a side, which nothing could be drawn to."""
+    if verdict.interval is None or not all(map(math.isfinite, verdict.interval)):
+        return None
+    return verdict.interval[side] * times
+
+
+def _scaled(value: float | None, times: float) -> float | None:
+    finite = number(value)
+    return None if finite is None else finite * times
+
+
+def _bound(verdict: Verdict) -> str:
+    return "—" if verdict.bound is None else target(verdict.bound, verdict.unit)
+
+
+def _cells(verdict: Verdict, test: str) -> tuple[str, ...]:
+    unit = verdict.unit
+    level = verdict.level_unit or unit
+    compared = verdict.candidate is not None and verdict.baseline is not None
+    more = [verdict.method, verdict.origin, test, verdict.detail]
+    return (
+        verdict.status.value,
+        verdict.metric,
+        show(verdict.candidate if compared else verdict.observed, level),
+        show(verdict.baseline, level),
+        show(verdict.observed, unit) if compared else "—",
+        show_interval(verdict.interval, unit),
+        _bound(verdict),
+        f"{verdict.n:,}" + (f" ({verdict.n_needed:,} needed)" if verdict.n_needed else ""),
+        verdict.why,
+        "\n".join(part for part in more if part),
+    )
+
+
+def _answers(facts: Facts) -> Table:
+    columns = (
+        "model",
+        "task",
+        "asked",
+        "items",
+        "correct",
+        "interval",
+        "wrong",
+        "incomplete",
+        "ungraded",
+        "lost",
+        "tokens",
+    )
+    rows = []
+    for one in facts.dicts("answers"):
+        outcomes = one.get("outcomes")
+        outcomes = outcomes if isinstance(outcomes, dict) else {}
+        counts = {str(name): int(number(many) or 0) for name, many in outcomes.items()}
+        items, planned = (int(number(one.get(name)) or 0) for name in ("items", "planned"))
+        judged = sum(counts.values()) - counts.get("infra", 0)
+        right = counts.get("correct", 0)
+        whole = judged == items == planned and items > 0
+        interval = clopper_pearson_interval(right, judged) if whole else None
+        rows.append(
+            (
+                str(one.get("row", "")),
+                str(one.get("task", "")),
+                str(one.get("variant", "")),
+                f"{items:,} of {planned:,}",
+                show(right / judged if judged else None, "share"),
+                show_interval(interval, "share"),
+                *(f"{counts.get(name, 0):,}" for name in ("wrong", "incomplete", "ungraded", "infra")),
+                f"{int(number(one.get('completion_tokens')) or 0):,}",
+            )
+        )
+    return Table("Answers", columns, rows, frozenset(range(3, len(columns))))
+
+
+def _flips(kept: KeptCase) -> Table:
+    """The items whose outcome differs between the two sides of a comparison, what got worse first."""
+    case = kept.case
+    assert isinstance(case, MarginCase)
+    sides = case.candidate, case.baseline
+    pairs = [(item, _rate(sides[0][item]), _rate(sides[1][item])) for item in sides[0] if item in sides[1]]
+    differ = [(item, b, c) for item, c, b in pairs if c is not None and b is not None and c != b]
+    sign = 1.0 if case.lower_is_better else -1.0
+    worse = [one for one in differ if sign * (one[2] - one[1]) > 0]
+    better = [one for one in differ if sign * (one[2] - one[1]) < 0]
+    rows = [
+        (change, item, show(was, "share"), show(now, "share"))
+        for change, some in (("worse", worse), ("better", better))
+        for item, was, now in some[:LONGEST_LIST]
+    ]
+    same = len(pairs) - len(differ)
+    left_out = len(differ) - len(rows)
+    caption = f"{case.metric}: {len(worse):,} worse, {len(better):,} better, {same:,} the same"
+    if left_out:
+        caption += f" ({left_out:,} of the changed are not listed)"
+    return Table(caption, ("change", "item", "baseline", "candidate"), rows, frozenset({2, 3}), folded=True)
+
+
+def _rate(outcome: object) -> float | None:
+    """Share of an item's answers that were right, None if one of them was lost."""
+    several = outcome if isinstance(outcome, list | tuple) else [outcome]
+    if not several or not all(isinstance(one, bool) for one in several):
+        return None
+    return sum(several) / len(several)

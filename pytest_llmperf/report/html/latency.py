@@ -1,0 +1,199 @@
+"""Sections made of times: how they are distributed, and how they and the throughput go with concurrency."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmperf.gates.measured_cases import QuantileCase
+from pytest_llmperf.report.html import specs
+from pytest_llmperf.report.html.facts import Facts, Load, numbers
+from pytest_llmperf.report.html.parts import Plot, Section, Table
+from pytest_llmperf.report.numbers import show, show_interval
+from pytest_llmperf.stats import clustered_quantile, order_statistics
+
+DRAWN = 150
+"""Points of a distribution that are drawn; quantiles and counts are made of all."""
+
+_SHOWN_FROM = {0.5: 1, 0.95: order_statistics.least_n_upper(0.95), 0.99: order_statistics.least_n_upper(0.99)}
+"""Samples from which a quantile is shown: below, no sample bounds it from above."""
+
+
+@dataclass(frozen=True)
+class _Times:
+    """One side's samples of one metric, seconds; ``row`` is the model, or the gate where that is all that is known."""
+
+    metric: str
+    row: str
+    seconds: Sequence[float] = field(repr=False)
+
+
+def distributions_section(facts: Facts) -> Section:
+    """TTFT, TPOT and end-to-end latency of both sides; of other times what a gate was judged by."""
+    times = [*_of_load(facts), *_of_gates(facts)]
+    notes = [] if facts.load else ["This record holds no load: no times of the two sides side by side."]
+    if facts.no_cases:
+        notes.append(f"Gaps between tokens (ITL) are not known: {facts.no_cases}")
+    elif any(one.metric.startswith("ITL") for one in times):
+        notes.append("Gaps between tokens (ITL) are kept of the side that a gate was asked about only.")
+    elif facts.load:
+        notes.append("Gaps between tokens (ITL) are not known: no gate of this run was asked about them.")
+    rows = list(dict.fromkeys(one.row for one in times))
+    ordered = [row for row in facts.rows if row in rows] + [row for row in rows if row not in facts.rows]
+    metrics = dict.fromkeys(one.metric for one in times)
+    plots = [_distribution(name, [one for one in times if one.metric == name], ordered) for name in metrics]
+    columns = ("metric", "model", "samples", "p50", "p95", "p99", "longest")
+    cells = [
+        (
+            one.metric,
+            one.row,
+            f"{len(one.seconds):,}",
+            *(_quantile(one.seconds, q) for q in _SHOWN_FROM),
+            show(max(one.seconds), "s"),
+        )
+        for one in times
+    ]
+    table = Table("Quantiles", columns, cells, frozenset(range(2, len(columns))))
+    return Section("distributions", "Distributions of times", notes, plots, [table] if cells else [])
+
+
+def concurrency_section(facts: Facts) -> Section:
+    """Output throughput and TTFT of both sides at each concurrency."""
+    title = "Throughput and time to first token against concurrency"
+    loads = sorted(facts.load, key=lambda one: (one.concurrency, facts.rows.index(one.row)))
+    if not loads:
+        return Section(
+            "concurrency", title, ["This record holds no load: nothing was asked for at a concurrency."]
+        )
+    output = [
+        (one, order_statistics.quantile(one.output, 0.5), _of_rounds(one)) for one in loads if one.output
+    ]
+    first = [
+        (one, q, order_statistics.quantile(pooled, q), _ends(clustered_quantile.bounds(filled, q)))
+        for one in loads
+        if (filled := [times for times in one.ttft_s if times])
+        for q in (0.5, 0.95)
+        if len(pooled := [value for times in filled for value in times]) >= _SHOWN_FROM[q]
+    ]
+    plots = [
+        Plot(
+            "Output throughput, median of the rounds",
+            "Tokens per second of each model at each concurrency, with intervals. The numbers are in the table.",
+            specs.against_concurrency(
+                [_point(one, at, ends, "tok/s") for one, at, ends in output], "tokens per second", facts.rows
+            ),
+        )
+    ]
+    for q in dict.fromkeys(q for _, q, _, _ in first):
+        name = f"Time to first token, p{100 * q:.0f}"
+        points = [_point(one, at, ends, "s", 1000.0) for one, of, at, ends in first if of == q]
+        alt = f"{name} of each model at each concurrency, with intervals. The numbers are in the table."
+        spec = specs.against_concurrency(points, "milliseconds, logarithmic", facts.rows, log=True)
+        plots.append(Plot(name, alt, spec))
+    shown = {
+        (one.row, one.concurrency): (show(at, "tok/s"), show_interval(ends, "tok/s"))
+        for one, at, ends in output
+    }
+    of_first = {
+        (one.row, one.concurrency, q): (show(at, "s"), show_interval(ends, "s")) for one, q, at, ends in first
+    }
+    none = ("—", "—")
+    rows = [
+        (
+            f"{one.concurrency:,}",
+            one.row,
+            f"{one.requests:,}",
+            f"{one.errors:,}",
+            *shown.get((one.row, one.concurrency), none),
+            *of_first.get((one.row, one.concurrency, 0.5), none),
+            *of_first.get((one.row, one.concurrency, 0.95), none),
+        )
+        for one in loads
+    ]
+    columns = ("concurrency", "model", "requests", "errors", "throughput", "interval", "TTFT p50", "interval")
+    table = Table("Load", (*columns, "TTFT p95", "interval"), rows, frozenset({0, *range(2, 10)}))
+    notes = [
+        "Closed loop: as many requests as the concurrency are under way at any time.",
+        "Each end of an interval holds with 95 %; the samples of a round count as a cluster.",
+    ]
+    return Section("concurrency", title, notes, plots, [table])
+
+
+def _of_load(facts: Facts) -> Iterator[_Times]:
+    for name in ("TTFT", "TPOT", "E2EL"):
+        for one in sorted(facts.load, key=lambda load: load.concurrency):
+            rounds = {"TTFT": one.ttft_s, "TPOT": one.tpot_s, "E2EL": one.e2el_s}[name]
+            if pooled := [value for times in rounds for value in times]:
+                yield _Times(f"{name} at {one.concurrency}", one.row, pooled)
+
+
+def _of_gates(facts: Facts) -> Iterator[_Times]:
+    """Times that gates were judged by and the load does not tell; those of two quantiles of one metric once."""
+    known = {one.metric for one in _of_load(facts)}
+    seen: list[tuple[str, str, Sequence[float]]] = []
+    for kept in facts.cases:
+        case = kept.case
+        if not isinstance(case, QuantileCase) or case.unit != "s" or case.metric in known:
+            continue
+        seconds = numbers(list(case.samples))
+        side = _side(kept.test, facts.candidates)
+        if seconds and (case.metric, side, seconds) not in seen:
+            seen.append((case.metric, side, seconds))
+            yield _Times(case.metric, side, seconds)
+
+
+def _side(test: str, candidates: Sequence[str]) -> str:
+    """The candidate that a test was about: the only one, or the one among its parameters (``[distill-8]``)."""
+    if len(candidates) == 1:
+        return candidates[0]
+    longest_first = sorted(candidates, key=len, reverse=True)
+    named = (row for row in longest_first if re.search(rf"[\[-]{re.escape(row)}[\]-]", test))
+    return next(named, "model not known")
+
+
+def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str]) -> Plot:
+    values = [point for one in times for point in _steps(one)]
+    said = "; ".join(f"{one.row} median {_quantile(one.seconds, 0.5)}" for one in times)
+    alt = f"Share of samples at or below each time, {metric}: {said}. More quantiles are in the table."
+    shown = [row for row in rows if any(one.row == row for one in times)]
+    return Plot(metric, alt, specs.shares_below(values, "milliseconds, logarithmic", shown))
+
+
+def _steps(times: _Times) -> list[Mapping[str, Any]]:
+    """The empirical distribution function at ``DRAWN`` ranks at most, both ends among them."""
+    ordered = sorted(value for value in times.seconds if value > 0.0)
+    n = len(ordered)
+    ranks = range(n) if n <= DRAWN else sorted({round(i * (n - 1) / (DRAWN - 1)) for i in range(DRAWN)})
+    return [
+        {"value": 1000.0 * ordered[rank], "share": (rank + 1) / n, "row": specs.label(times.row)}
+        for rank in ranks
+    ]
+
+
+def _quantile(seconds: Sequence[float], q: float) -> str:
+    return show(order_statistics.quantile(seconds, q), "s") if len(seconds) >= _SHOWN_FROM[q] else "too few"
+
+
+def _of_rounds(load: Load) -> tuple[float, float] | None:
+    return _ends(order_statistics.bounds(load.output, 0.5))
+
+
+def _ends(bounds: Sequence[float | None]) -> tuple[float, float] | None:
+    low, high = bounds[:2]
+    return None if low is None or high is None else (low, high)
+
+
+def _point(
+    load: Load, value: float, ends: tuple[float, float] | None, unit: str, times: float = 1.0
+) -> Mapping[str, Any]:
+    low, high = ends or (None, None)
+    return {
+        "row": specs.label(load.row),
+        "concurrency": load.concurrency,
+        "value": value * times,
+        "low": None if low is None else low * times,
+        "high": None if high is None else high * times,
+        "shown": f"{show(value, unit)} ({show_interval(ends, unit)})",
+    }

@@ -1,0 +1,105 @@
+"""One HTML file that shows a run to people: no network, no server, readable without JavaScript."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.gates.run_verdict import run_verdict
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.record.store import write_whole
+from pytest_llmperf.report.html.facts import Facts, read_facts
+from pytest_llmperf.report.html.gates import accuracy_section, gates_section, rules_section
+from pytest_llmperf.report.html.latency import concurrency_section, distributions_section
+from pytest_llmperf.report.html.machine import again_section, setting_section, timings_section
+from pytest_llmperf.report.html.parts import Section
+from pytest_llmperf.report.html.text import script_json, visible
+
+_SIGNS = {Status.PASS: "✓", Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Status.INVALID: "∅"}
+
+
+def write_page(record: Path, out: Path) -> None:
+    """Write the page of the run whose record is at ``record`` (its cases file beside it) to ``out``, atomically.
+
+    Sections whose data the record does not have say so. Raises :class:`LlmperfError` if there is no record of a run
+    at ``record``, and :class:`RecordNotWritten` if ``out`` cannot be written.
+    """
+    write_whole(out, _html(read_facts(record)))
+
+
+def sections(facts: Facts) -> list[Section]:
+    """What the page says, in the order in which a reader asks it."""
+    return [
+        setting_section(facts),
+        gates_section(facts),
+        accuracy_section(facts),
+        rules_section(facts),
+        concurrency_section(facts),
+        distributions_section(facts),
+        timings_section(facts),
+        again_section(facts),
+    ]
+
+
+def _html(facts: Facts) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    shown = sections(facts)
+    specs = [plot.spec for section in shown for plot in section.plots]
+    # Nothing to draw, nothing to draw it with: the page stays small.
+    libraries = ("vega.min.js", "vega-lite.min.js") if specs else ()
+    scripts = [_script(name) for name in (*libraries, "page.js")]
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_asset("page.html.jinja")).render(
+        verdict=run_verdict(facts.verdicts),
+        sign=_SIGNS,
+        facts=facts,
+        sections=shown,
+        statuses=[status.value for status in Status],
+        policy=_policy(scripts),
+        style=_trusted(_asset("page.css")),
+        data=_trusted(script_json(specs)),
+        scripts=[_trusted(script) for script in scripts],
+        licences=_asset("LICENSES.txt") if specs else "",
+    )
+
+
+def _finalize(value: Any) -> Any:
+    """Of every expression in the template; what is trusted is markup already."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _trusted(text: str) -> Any:
+    """Only for our own files, and for JSON that ``script_json`` made harmless."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _asset(name: str) -> str:
+    return resources.files("pytest_llmperf.report.html").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _script(name: str) -> str:
+    """A file of ours without the pointer to a source map, which a browser would look for."""
+    lines = _asset(name).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("//# sourceMappingURL=")) + "\n"
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """A content security policy: these scripts and no others run, and nothing is fetched or sent.
+
+    Vega compiles the expressions of the specifications, which are ours, hence ``unsafe-eval``.
+    """
+    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src 'unsafe-eval' {allowed}; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,61 @@
+"""Rows for test_claims.py, and the table at the end.
+
+A claim gates only with ``--llmperf-claims=gate``. Otherwise a row passes if its claim is confirmed, is an expected
+failure if it is refuted or impossible, and is skipped, with what is missing, if nothing decides it: none is green
+unseen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.claims.claim import Decision, Outcome
+from pytest_llmperf.claims.deciding import decide_all, device_at_hand
+from pytest_llmperf.claims.measured import Evidence
+from pytest_llmperf.claims.reading import read_claims
+from pytest_llmperf.claims.table import claim_table
+from pytest_llmperf.record.store import read_record
+
+SEEN: pytest.StashKey[list[Decision]] = pytest.StashKey()
+
+
+def pytest_generate_tests(metafunc):
+    """One test for each row of each file of claims beside this one, on the device at hand or the record's."""
+    if "decision" in metafunc.fixturenames:
+        record = metafunc.config.getoption("llmperf_claims_record", default=None)
+        evidence = Evidence(read_record(Path(record))) if record else None
+        device = evidence.device if evidence else device_at_hand()
+        rows = [
+            pytest.param(decision, id=f"{path.stem}: {decision.name}")
+            for path in sorted(Path(__file__).parent.glob("*.toml"))
+            for decision in decide_all(read_claims(path), device, evidence)
+        ]
+        metafunc.parametrize("decision", rows)
+
+
+@pytest.fixture
+def settle(decision, request):
+    """What the claim's outcome makes of its test."""
+    gate = request.config.getoption("llmperf_claims", default=None) == "gate"
+    request.config.stash.setdefault(SEEN, []).append(decision)
+
+    def by(outcome):
+        sentence = f"{decision.claim.words}: {outcome}: {decision.why}"
+        if outcome is Outcome.CONFIRMED:
+            return
+        if gate:
+            pytest.fail(sentence, pytrace=False)
+        if outcome.decided:
+            pytest.xfail(sentence)
+        pytest.skip(sentence)
+
+    return by
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if decisions := config.stash.get(SEEN, []):
+        terminalreporter.section("llmperf claims")
+        for line in claim_table(decisions, reasons=config.get_verbosity() > 0):
+            terminalreporter.write_line(line)

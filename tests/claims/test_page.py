@@ -1,0 +1,84 @@
+"""What the command prints, and what the suite makes of an outcome."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.claims.__main__ import main
+
+from .conftest import HERE, PUBLISHED, SheetOf
+
+
+def test_the_table_gives_each_claim_its_verdict_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(PUBLISHED / "claims.toml"), "--device", "NVIDIA H100 80GB HBM3"]) == 0
+    printed = capsys.readouterr().out
+    assert "awq-starts" in printed
+    assert "no config file for it" in printed
+    assert printed.rstrip().endswith("not testable here")
+
+
+def test_the_page_is_markdown_whose_cells_no_text_can_break(
+    sheet_of: SheetOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet_of('kind = "served id"\nmodel = "math"\nvalue = "<b>a|b\\n</b>"')
+    assert main([str(tmp_path / "claims.toml"), "--device", "CPU", "--markdown"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| w |")]
+    assert row.replace("\\|", "").count("|") == 7
+    assert "<b>" not in row
+    assert "&lt;b&gt;a\\|b\\n" in row
+    assert "**refuted**" in row
+
+
+def test_a_record_is_named_by_its_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(HERE / "embedded.toml"), "--record", str(HERE / "embedded_run.json")]) == 0
+    assert (
+        "3 confirmed, 3 refuted, 1 physically impossible, 1 undecided, 1 not testable here"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nothing.toml"], [str(PUBLISHED / "claims.toml"), "--record", str(HERE / "embedded_run.json")]],
+)
+def test_a_mistake_is_one_line_and_exit_code_4(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 4
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def _suite(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    for name in ("conftest.py", "test_claims.py", "model_card.toml"):
+        shutil.copy(PUBLISHED / name, pytester.path / name)
+    shutil.copy(HERE / "embedded.toml", pytester.path / "pair.toml")
+    return pytester.runpytest_inprocess("-rsx", "-p", "no:cacheprovider", *options)
+
+
+def test_the_suite_passes_only_what_is_confirmed(pytester: pytest.Pytester) -> None:
+    result = _suite(pytester)
+    # the pair: one size confirmed, one context refuted, one size impossible; six claims and the card need a run
+    result.assert_outcomes(passed=1, xfailed=2, skipped=8)
+    result.stdout.fnmatch_lines(
+        ["*llmperf claims*", "*1 confirmed, 1 refuted, 1 physically impossible, 8 not*"]
+    )
+
+
+def test_a_gate_is_red_for_everything_that_is_not_confirmed(pytester: pytest.Pytester) -> None:
+    _suite(pytester, "--llmperf-claims=gate").assert_outcomes(passed=1, failed=10)
+
+
+def test_a_record_decides_the_claims_that_a_measurement_can(pytester: pytest.Pytester) -> None:
+    # The card is of another profile than the record, which is an error of the command line.
+    result = _suite(pytester, f"--llmperf-claims-record={HERE / 'embedded_run.json'}", "--deselect=card")
+    assert result.ret != 0
+    (pytester.path / "model_card.toml").unlink()
+    result = pytester.runpytest_inprocess(f"--llmperf-claims-record={HERE / 'embedded_run.json'}")
+    result.assert_outcomes(passed=3, xfailed=4, skipped=2)
+
+
+def test_another_word_for_the_gate_is_refused(pytester: pytest.Pytester) -> None:
+    assert _suite(pytester, "--llmperf-claims=maybe").ret == pytest.ExitCode.USAGE_ERROR

@@ -1,0 +1,99 @@
+"""The files that ship: every row ends as the arithmetic says, and none is confirmed unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.claims.claim import Decision, Outcome
+from pytest_llmperf.claims.deciding import decide_all
+from pytest_llmperf.claims.measured import Evidence
+from pytest_llmperf.claims.reading import read_claims
+
+from .conftest import HERE, PUBLISHED
+
+ARTICLE = read_claims(PUBLISHED / "claims.toml")
+CARD = read_claims(PUBLISHED / "model_card.toml")
+
+
+def outcomes(decisions: list[Decision]) -> dict[str, Outcome]:
+    return {one.name: one.outcome for one in decisions}
+
+
+def test_without_weights_and_gpu_only_arithmetic_decides() -> None:
+    decided = {
+        name: outcome for name, outcome in outcomes(decide_all(ARTICLE, "CPU")).items() if outcome.decided
+    }
+    assert decided == {
+        "weights-16-bit-distill": Outcome.IMPOSSIBLE,
+        "weights-16-bit-math": Outcome.CONFIRMED,
+        "weights-8-bit-distill": Outcome.IMPOSSIBLE,
+        "smaller-than-the-baseline": Outcome.IMPOSSIBLE,
+        "smaller-by-quantisation": Outcome.IMPOSSIBLE,
+        "context": Outcome.CONFIRMED,
+        "speed-distill, T4": Outcome.IMPOSSIBLE,
+        "top-p": Outcome.REFUTED,
+        "leading-newline": Outcome.REFUTED,
+        "awq-starts": Outcome.REFUTED,
+        "served-id": Outcome.REFUTED,
+    }
+
+
+def test_every_claim_about_a_device_is_judged_there_and_here() -> None:
+    found = outcomes(decide_all(ARTICLE, "NVIDIA H100 80GB HBM3"))
+    assert found["speed-distill, T4"] is Outcome.IMPOSSIBLE
+    assert found["speed-distill, NVIDIA H100 80GB HBM3"] is Outcome.NOT_TESTABLE
+    on_a_t4 = outcomes(decide_all(ARTICLE, "Tesla T4"))
+    assert on_a_t4["speed-distill, Tesla T4"] is Outcome.IMPOSSIBLE
+    assert "speed-distill, T4" not in on_a_t4
+
+
+def test_the_impossible_ones_show_their_arithmetic() -> None:
+    why = {one.name: one.why for one in decide_all(ARTICLE, "CPU") if one.outcome is Outcome.IMPOSSIBLE}
+    assert "1,777,088,000 parameters in its own dtype are 3.55 GB" in why["weights-16-bit-distill"]
+    assert "every parameter in 8 bits they would still be 1.78 GB" in why["weights-8-bit-distill"]
+    assert "3.55 GB against 3.09 GB is +15 %" in why["smaller-than-the-baseline"]
+    assert "at most 103.8 tok/s, and 143 tok/s are 138 %" in why["speed-distill, T4"]
+
+
+def test_the_published_difference_is_within_chance_and_says_how_many_items_would_tell() -> None:
+    difference = next(one for one in decide_all(ARTICLE, "CPU") if one.name == "gsm8k-difference")
+    assert difference.outcome is Outcome.UNDECIDED
+    assert difference.measured == "-1.8 points, 95 % interval -5.0 … +1.4"
+    assert "z = -1.10, p = 0.27" in difference.why
+    assert difference.n_needed == pytest.approx(6735, rel=0.01)
+
+
+def test_a_second_source_is_data_alone() -> None:
+    assert [one.written for one in CARD.claims] == ["83.9 %", "28.9 %"]
+    assert {one.outcome for one in decide_all(CARD, "CPU")} == {Outcome.NOT_TESTABLE}
+
+
+def test_the_page_holds_every_claim() -> None:
+    page = (PUBLISHED.parents[1] / "docs" / "claims.md").read_text(encoding="utf-8")
+    missing = [one.words for sheet in (ARTICLE, CARD) for one in sheet.claims if one.words not in page]
+    assert missing == []
+
+
+def test_claims_about_the_embedded_pair_end_as_a_real_run_says(embedded_run: Evidence) -> None:
+    found = outcomes(decide_all(read_claims(HERE / "embedded.toml"), "ignored", embedded_run))
+    expected = {"confirmed": 3, "refuted": 3, "impossible": 1, "undecided": 1, "unmeasured": 1}
+    words = {"physically impossible": "impossible", "not testable here": "unmeasured"}
+    for name, outcome in found.items():
+        assert name.partition("-")[0] == words.get(outcome.value, outcome.value), name
+    assert {kind: sum(name.startswith(f"{kind}-") for name in found) for kind in expected} == expected
+
+
+def test_without_a_record_the_same_claims_are_not_testable() -> None:
+    found = outcomes(decide_all(read_claims(HERE / "embedded.toml"), "CPU"))
+    measured = ("accuracy", "recall", "summary", "boxes")
+    left = {outcome for name, outcome in found.items() if name.endswith(measured)}
+    assert left == {Outcome.NOT_TESTABLE}
+
+
+def test_the_sheets_lie_where_the_suite_looks_for_them() -> None:
+    assert [path.name for path in sorted(Path(PUBLISHED).glob("*.toml"))] == [
+        "claims.toml",
+        "model_card.toml",
+    ]

@@ -1,0 +1,262 @@
+"""Records of runs as a run writes them, and the pages made of them as a parser reads them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
+from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase
+from pytest_llmperf.record import case_files
+from pytest_llmperf.record.store import write_record
+from pytest_llmperf.record.wire import verdict_to_json
+from pytest_llmperf.report.page import write_page
+
+VOID = {"meta", "link", "img", "br", "input", "hr", "base"}
+
+
+class Page(HTMLParser):
+    """Elements in order with their attributes, the text of each (scripts and styles apart), and what is not closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.raw: list[tuple[dict[str, str], str]] = []
+        self.rows: list[list[str]] = []
+        self.captions: list[str] = []
+        self.headings: list[tuple[str, str]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.elements.append((tag, found))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+        if tag == "caption":
+            self.captions.append("")
+        if tag in {"h1", "h2", "h3"}:
+            self.headings.append((tag, ""))
+        if tag in {"script", "style"}:
+            self.raw.append((found, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> at {self.getpos()} closes something else"
+
+    def handle_data(self, data: str) -> None:
+        inside = self.open[-1] if self.open else ""
+        if inside in {"script", "style"}:
+            self.raw[-1] = (self.raw[-1][0], self.raw[-1][1] + data)
+            return
+        self.text += data
+        if "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] += data
+        if "caption" in self.open:
+            self.captions[-1] += data
+        if {"h1", "h2", "h3"} & set(self.open):
+            self.headings[-1] = (self.headings[-1][0], self.headings[-1][1] + data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def specs(self) -> list[dict[str, Any]]:
+        (data,) = [text for attributes, text in self.raw if attributes.get("id") == "plots"]
+        specs: list[dict[str, Any]] = json.loads(data)
+        return specs
+
+    def row(self, *starts: str) -> list[str]:
+        """The one table row that begins with these cells."""
+        (found,) = [
+            cells for row in self.rows if (cells := [c.strip() for c in row])[: len(starts)] == [*starts]
+        ]
+        return found
+
+
+@dataclass
+class RecordedRun:
+    """Gates as a run judges them, and the facts beside them; ``write`` does what the end of a run does."""
+
+    directory: Path
+    cases: list[tuple[str, Case]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    hostile: ClassVar[str] = (
+        "</script><script>document.documentElement.dataset.taken='yes'</script></style><img src=x onerror=alert(1)>"
+        "{{ 7 * 7 }}<!-- \u202eabc \u2028 \x1b[31mred \x00 \" ' &amp; -->"
+    )
+
+    def write(self, **changed: Any) -> Path:
+        """The record's path; ``changed`` replaces facts."""
+        verdicts = []
+        for place, (test, case) in enumerate(self.cases):
+            verdict = case.judge()
+            verdicts.append(verdict_to_json(verdict))
+            kept = case_files.KeptCase(test, verdict.status, case)
+            case_files.keep(self.directory / "kept" / "main.jsonl", place, kept)
+        path = self.directory / "night.json"
+        lines = case_files.gathered(self.directory / "kept")
+        record = {**self.facts, "verdicts": verdicts, **changed, "cases": case_files.store_cases(path, lines)}
+        write_record(path, record)
+        return path
+
+    @staticmethod
+    def page_of(record: Path) -> Page:
+        out = record.with_suffix(".html")
+        write_page(record, out)
+        return Page(out.read_text(encoding="utf-8"))
+
+    @staticmethod
+    def load_facts(row: str, concurrency: int, rounds: int, each: int, seed: int) -> dict[str, Any]:
+        """What a record says of the load on one side: TTFT around 20 ms per concurrent request."""
+        draw = random.Random(seed)
+        ttft = [
+            [0.02 * concurrency * draw.lognormvariate(0, 0.3) for _ in range(each)] for _ in range(rounds)
+        ]
+        return {
+            "row": row,
+            "concurrency": concurrency,
+            "rounds": [
+                {
+                    "requests": each,
+                    "errors": {},
+                    "window_s": 0.5,
+                    "ttft_s": times,
+                    "tpot_s": [0.002 * draw.lognormvariate(0, 0.1) for _ in times],
+                    "e2el_s": [one + 0.06 for one in times],
+                    "output_tokens": 32 * each,
+                }
+                for times in ttft
+            ],
+        }
+
+    @staticmethod
+    def answer_facts(row: str, items: int, planned: int, correct: int) -> dict[str, Any]:
+        return {
+            "row": row,
+            "task": "embedded",
+            "variant": "as promised",
+            "items": items,
+            "planned": planned,
+            "outcomes": {
+                "correct": correct,
+                "wrong": items - correct,
+                "incomplete": 0,
+                "ungraded": 0,
+                "infra": 0,
+            },
+            "completion_tokens": 80 * items,
+            "seconds": 12.5,
+        }
+
+    @staticmethod
+    def outcomes(items: int, wrong: Sequence[int]) -> Mapping[str, bool]:
+        return {f"item-{i}": i not in wrong for i in range(items)}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RecordedRun:
+    """A run with something in every section: one gate of each verdict, both sides loaded at 1 and 8."""
+    gaps = [0.002 + 0.00001 * (i % 50) for i in range(640)]
+    suite = "suites/test_night.py"
+    cases: list[tuple[str, Case]] = [
+        (
+            f"{suite}::test_right[distill]",
+            ShareCase(
+                metric="embedded accuracy",
+                bound=0.7,
+                origin="budgets.toml [embedded.any.accuracy] floor",
+                candidate=RecordedRun.outcomes(400, range(60)),
+                at_least=True,
+            ),
+        ),
+        (
+            f"{suite}::test_not_worse[distill]",
+            MarginCase(
+                metric="embedded accuracy",
+                bound=0.04,
+                origin="budgets.toml [embedded.any.accuracy] margin",
+                candidate=RecordedRun.outcomes(400, range(60)),
+                baseline=RecordedRun.outcomes(400, range(7, 62)),
+                lower_is_better=False,
+            ),
+        ),
+        (
+            f"{suite}::test_boxed[distill]",
+            ShareCase(
+                metric="boxed answers",
+                bound=0.9,
+                origin="budgets.toml [embedded.any.rules] boxed",
+                candidate=RecordedRun.outcomes(100, range(40)),
+                noun="answer",
+                at_least=True,
+            ),
+        ),
+        (
+            f"{suite}::test_gaps[distill-8]",
+            QuantileCase(
+                metric="ITL at 8",
+                bound=0.1,
+                samples=gaps,
+                q=0.95,
+                unit="s",
+                at_least=False,
+                groups=[i // 10 for i in range(640)],
+            ),
+        ),
+        (
+            f"{suite}::test_as_fast[distill-8]",
+            RatioCase(
+                metric="TPOT at 8",
+                bound=1.0,
+                starts=[[(1.0 + 0.01 * (i % 7), 1.03) for i in range(21)]],
+                unit="s",
+                at_least=False,
+            ),
+        ),
+        (
+            f"{suite}::test_ready[distill]",
+            ValueCase(metric="time to ready", bound=None, value=25.0, unit="s", at_least=False),
+        ),
+    ]
+    servers = [
+        {
+            "row": row,
+            "weights": f"embedded:tiny-{row}",
+            "revision": None,
+            "engine": "vllm 0.32.0",
+            "command": f"python -m vllm --served-model-name {row}",
+            "ready_s": ready,
+        }
+        for row, ready in (("distill", 25.4), ("math", 25.5))
+    ]
+    facts = {
+        "profile": "embedded",
+        "device": {"class": "CPU", "name": "CPU of this test"},
+        "candidates": ["distill"],
+        "baseline": "math",
+        "servers": servers,
+        "answers": [
+            RecordedRun.answer_facts("distill", 400, 400, 340),
+            RecordedRun.answer_facts("math", 235, 400, 200),
+        ],
+        "load": [
+            RecordedRun.load_facts(row, concurrency, 12, 8, seed)
+            for seed, (row, concurrency) in enumerate((r, c) for c in (8, 1) for r in ("math", "distill"))
+        ],
+    }
+    return RecordedRun(tmp_path, cases, facts)
