@@ -73,5 +73,11 @@ class Trace:
 
     @property
     def ttft_s(self) -> float | None:
-        """Request written → first visible token; None if none came."""
-        return self.arrivals[0].time_s - self.sent_s if self.arrivals else None
+        """Intended sending (in a closed loop: the sending) → first visible token; None if none came."""
+        return self.arrivals[0].time_s - self.intended_s if self.arrivals else None
+
+    @property
+    def schedule_delay_s(self) -> float:
+        """Intended sending → request written; 0 in a closed loop. Latencies count from the intended time,
+        and so contain it."""
+        return self.sent_s - self.intended_s

@@ -2,7 +2,9 @@
 
 ::
 
-    workload ─ closed_loop ─ Run (traces) ─ metrics ─ Metrics        rounds: two servers, in turn
-                   │
-               cache_check                known_truth, calibration: how wrong the client itself is
+    workload ─┬─ closed_loop ─┬─ Run (traces) ─ metrics ─ Metrics    rounds: two servers, in turn
+              │               │                 goodput              sweep: one server, level by level
+    arrivals ─┴─ open_loop ───┤
+    trace_replay              session: server, prompts, warm-up, cache_check
+                                          known_truth, calibration: how wrong the client itself is
 """

@@ -1,6 +1,8 @@
 """From traces to numbers; pure. All durations in seconds.
 
-* TTFT: request written → first visible token. TTFAT: → first visible text that is not thinking.
+* TTFT: request written → first visible token. TTFAT: → first visible text that is not thinking. In an open loop
+  these and E2EL count from when the request was *to be* written: who waits for a late one waits from then.
+* schedule delay: intended → written, of an open loop only.
 * ITL: every gap between tokens of every request, one distribution; never a per-request mean.
 * TPOT: one value a request, (last token − first token) / tokens after the first arrival.
 * stall: the longest gap between two arrivals of one request.
@@ -22,8 +24,8 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.run import Run, errors_by_kind
 from pytest_llmperf.stats.order_statistics import quantile
 
-SERIES = ("ttft", "ttfat", "itl", "tpot", "stall", "e2el")
-_NAME = re.compile(r"(ttft|ttfat|itl|tpot|stall|e2el)(?:_p(\d{1,2}(?:\.\d+)?))?")
+SERIES = ("ttft", "ttfat", "itl", "tpot", "stall", "e2el", "schedule_delay")
+_NAME = re.compile(r"(ttft|ttfat|itl|tpot|stall|e2el|schedule_delay)(?:_p(\d{1,2}(?:\.\d+)?))?")
 _THINK_END = "</think>"
 
 
@@ -53,6 +55,8 @@ class Metrics:
     gaps are between chunks. Ask for ``usage_per_chunk``."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Series (or ``throughput``) that was not measured → why."""
+    schedule_delay_s: tuple[float, ...] = ()
+    """One a request; empty in a closed loop, which has no schedule."""
 
     @property
     def error_share(self) -> float:
@@ -135,22 +139,29 @@ def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
         for trace in good:
             gaps.add(trace)
     spoken = [trace for trace in good if trace.arrivals]
+    delays = tuple(trace.schedule_delay_s for trace in good)
+    if not any(delays):
+        missing["schedule_delay"] = (
+            "schedule_delay was not measured: every request was sent when it was to be"
+        )
+        delays = ()
     return Metrics(
         requests=len(traces),
         succeeded=len(good),
         errors=errors_by_kind(traces),
         window_s=window_s,
-        ttft_s=tuple(trace.arrivals[0].time_s - trace.sent_s for trace in spoken),
+        ttft_s=tuple(trace.arrivals[0].time_s - trace.intended_s for trace in spoken),
         ttfat_s=tuple(value for trace in spoken if (value := ttfat_s(trace)) is not None),
         itl_s=tuple(gaps.all),
         tpot_s=() if uncounted else tuple(value for t in spoken if (value := tpot_s(t)) is not None),
         stall_s=tuple(value for trace in spoken if (value := stall_s(trace)) is not None),
-        e2el_s=tuple(trace.end_s - trace.sent_s for trace in good),
+        e2el_s=tuple(trace.end_s - trace.intended_s for trace in good),
         output_tokens=None if uncounted else sum(trace.completion_tokens or 0 for trace in good),
         prompt_tokens=_sum(trace.prompt_tokens for trace in good),
         spread_share=gaps.spread / len(gaps.all) if gaps.all else 0.0,
         itl_between_chunks=gaps.between_chunks,
         missing=missing,
+        schedule_delay_s=delays,
     )
 
 
@@ -193,7 +204,7 @@ def ttfat_s(trace: Trace) -> float | None:
             _, tag, visible = text.partition(_THINK_END)
             answering = bool(tag)
         if answering and visible.strip():
-            return arrival.time_s - trace.sent_s
+            return arrival.time_s - trace.intended_s
     return None
 
 

@@ -11,12 +11,31 @@ from pytest_llmperf.load.cache_check import CacheUse
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
+from pytest_llmperf.stats.order_statistics import quantile
 
 ERRORS_ABOVE = 0.01
 """Share of failed requests above which the rest are survivors, and no longer a sample."""
 BUSY_ABOVE = 0.9
 """Share of one core above which the client's loop has a queue of its own, which would be reported as the
 server's."""
+LATE_ABOVE_S = 0.01
+"""p99 of the client's own lateness above which an open loop was not the one that was asked for. It is the error
+that the clock may have in a p99 TTFT, which counts from the intended time."""
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """What only a run on a schedule has."""
+
+    schedule: str
+    rate_per_s: float
+    """Intended, between the first request and the last."""
+    own_delay_s: tuple[float, ...]
+    """How late the client turned to each request; opening a connection to the server comes after it."""
+
+    @property
+    def own_delay_p99_s(self) -> float:
+        return quantile(self.own_delay_s, 0.99)
 
 
 @dataclass(frozen=True)
@@ -26,6 +45,7 @@ class Run:
     server: Server
     workload: Workload
     concurrency: int
+    """Requests in flight: as asked in a closed loop, the most there were in an open one."""
     traces: tuple[Trace, ...]
     start_s: float
     """First request sent."""
@@ -37,6 +57,8 @@ class Run:
     """Prefix-cache use within the run; None if the server does not tell."""
     connections: int
     """Opened for warm-up and run together; the concurrency, if all were kept alive."""
+    open_loop: OpenLoop | None = None
+    """None: a closed loop."""
 
     @property
     def window_s(self) -> float:
@@ -48,20 +70,27 @@ class Run:
 
     @property
     def delivered_concurrency(self) -> float:
-        return delivered_concurrency(self.traces, self.concurrency)
+        return delivered_concurrency(self.traces, 1 if self.open_loop else self.concurrency)
 
     @property
     def problems(self) -> tuple[str, ...]:
         """Why the numbers of this run must not be judged: each makes it INVALID. Empty if there is
         nothing."""
-        found = []
         failed = [trace for trace in self.traces if not trace.ok]
-        if self.error_share > ERRORS_ABOVE:
-            kinds = ", ".join(f"{n} × {kind}" for kind, n in errors_by_kind(self.traces).items())
-            found.append(
-                f"{len(failed)} of {len(self.traces)} requests failed ({kinds}; first: {failed[0].error}); "
-                f"at most {ERRORS_ABOVE:.0%} may"
-            )
+        if self.error_share <= ERRORS_ABOVE:
+            return self.own_problems
+        kinds = ", ".join(f"{n} × {kind}" for kind, n in errors_by_kind(self.traces).items())
+        said = (
+            f"{len(failed)} of {len(self.traces)} requests failed ({kinds}; first: {failed[0].error}); "
+            f"at most {ERRORS_ABOVE:.0%} may"
+        )
+        return (said, *self.own_problems)
+
+    @property
+    def own_problems(self) -> tuple[str, ...]:
+        """Those that say nothing of the server: the load was not the one that was asked for. Who counts failed
+        requests as misses, as goodput does, is bound by these alone."""
+        found = []
         if self.cache is not None and self.cache.warm and not self.workload.warm_cache:
             found.append(
                 f"warm prefix cache: {self.cache.hit_share:.1%} of the prompt tokens were hits; at most "
@@ -71,6 +100,11 @@ class Run:
             found.append(
                 f"client-bound: the client used {self.client.cpu_share:.0%} of its core; need at most "
                 f"{BUSY_ABOVE:.0%} (a faster core, uvloop, or less concurrency)"
+            )
+        if self.open_loop is not None and self.open_loop.own_delay_p99_s > LATE_ABOVE_S:
+            found.append(
+                f"client-bound: the client came to its requests {self.open_loop.own_delay_p99_s * 1e3:.1f} ms late "
+                f"(p99); need at most {LATE_ABOVE_S * 1e3:g} ms (an idle core, uvloop, or a lower rate)"
             )
         return tuple(found)
 

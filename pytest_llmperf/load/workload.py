@@ -6,8 +6,8 @@ import asyncio
 import json
 import random
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_llmperf.client.body import lint, streaming
@@ -67,27 +67,47 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """The lengths of one request, in the server's tokens, where a load's requests differ."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
 class Prompts:
     """Bodies that are ready to send, and what is known of their length."""
 
     bodies: tuple[dict[str, Any], ...]
     tokens: tuple[int, ...] | None
     """Length of each prompt by the server's own ``/tokenize``; None if it has none."""
-    asked: int
+    asked: tuple[int, ...]
+    """Length that each prompt was to have."""
 
     @property
     def exact(self) -> bool:
-        return self.tokens is not None and all(count == self.asked for count in self.tokens)
+        return self.tokens == self.asked
 
     @property
     def note(self) -> str:
         """How far the lengths can be trusted, in one sentence."""
+        asked = _span(self.asked)
         if self.tokens is None:
-            return f"prompts are estimated at {self.asked} tokens: the server has no /tokenize"
+            return f"prompts are estimated at {asked} tokens: the server has no /tokenize"
         if self.exact:
-            return f"every prompt has exactly {self.asked} tokens by the server's tokenizer"
+            each = "" if len(set(self.asked)) <= 1 else ", as asked for each"
+            return f"every prompt has exactly {asked} tokens by the server's tokenizer{each}"
+        if len(set(self.asked)) > 1:
+            off = [abs(got - want) for got, want in zip(self.tokens, self.asked, strict=True)]
+            missed = sum(one > 0 for one in off)
+            return f"{missed} of {len(off)} prompts miss the length asked for, by at most {max(off)} tokens"
         low, high = min(self.tokens), max(self.tokens)
-        return f"prompts have {low} to {high} tokens by the server's tokenizer, {self.asked} were asked for"
+        return f"prompts have {low} to {high} tokens by the server's tokenizer, {asked} were asked for"
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 async def prepare(
@@ -124,7 +144,44 @@ async def prepare(
     bodies = [_body(model, workload, text, nonce, index, salt) for index, text in enumerate(texts)]
     if request_ids:
         bodies = [{**body, "request_id": request_id(index)} for index, body in enumerate(bodies)]
-    return Prompts(tuple(bodies), tokens, workload.input_tokens)
+    return Prompts(tuple(bodies), tokens, (workload.input_tokens,) * count)
+
+
+async def prepare_shapes(
+    pool: Pool,
+    model: str,
+    workload: Workload,
+    shapes: Sequence[Shape],
+    *,
+    nonce: str | None = None,
+    salt: bool = False,
+    request_ids: bool = False,
+) -> Prompts:
+    """One body for each of ``shapes``, in that order, and all else as :func:`prepare` has it."""
+    nonce = nonce or secrets.token_hex(8)
+    where: dict[Shape, list[int]] = {}
+    for index, shape in enumerate(shapes):
+        where.setdefault(shape, []).append(index)
+    bodies: list[dict[str, Any]] = [{} for _ in shapes]
+    tokens: list[int | None] = [None] * len(shapes)
+    gate = asyncio.Semaphore(_ASK_AT_ONCE)
+
+    async def fill(shape: Shape, indices: list[int]) -> None:
+        shaped = replace(workload, input_tokens=shape.input_tokens, output_tokens=shape.output_tokens)
+        # A number of its own for every shape: prompts of two shapes would begin alike, and hit a prefix cache.
+        own = f"{nonce} {shape.input_tokens} {shape.output_tokens}"
+        async with gate:
+            prompts = await prepare(pool, model, shaped, len(indices), nonce=own, salt=salt)
+        for place, index in enumerate(indices):
+            bodies[index] = prompts.bodies[place]
+            if request_ids:
+                bodies[index] = {**bodies[index], "request_id": request_id(index)}
+            tokens[index] = None if prompts.tokens is None else prompts.tokens[place]
+
+    await asyncio.gather(*(fill(shape, indices) for shape, indices in where.items()))
+    counted = tuple(count for count in tokens if count is not None)
+    asked = tuple(shape.input_tokens for shape in shapes)
+    return Prompts(tuple(bodies), counted if len(counted) == len(shapes) else None, asked)
 
 
 def request_id(index: int) -> str:

@@ -71,6 +71,22 @@ def test_a_stop_token_without_text_is_the_last_token() -> None:
     assert metrics.tpot_s == (1.0,)
 
 
+def test_an_open_loop_counts_from_when_the_request_was_to_be_sent() -> None:
+    arrivals = (Arrival(1.0, "hm", True), Arrival(3.0, "4"))
+    metrics = measure([trace(1.0, arrivals=arrivals, sent_s=0.75, end_s=3.0, completion_tokens=2)], 3.0)
+    assert metrics.ttft_s == (1.0,)
+    assert metrics.ttfat_s == (3.0,)
+    assert metrics.e2el_s == (3.0,)
+    assert metrics.schedule_delay_s == (0.75,)
+    assert metrics.value("schedule_delay_p95") == 0.75
+    assert metrics.tpot_s == (2.0,)
+
+
+def test_a_punctual_request_among_late_ones_has_a_delay_of_zero() -> None:
+    metrics = measure([trace(1.0), trace(1.0, sent_s=0.5)], 1.0)
+    assert metrics.schedule_delay_s == (0.0, 0.5)
+
+
 def test_nothing_and_only_failures_are_not_measured() -> None:
     with pytest.raises(NotMeasured, match="no request was sent"):
         measure([], 1.0)

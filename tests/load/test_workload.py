@@ -16,7 +16,7 @@ from pytest_llmperf.load import workload as workloads
 from pytest_llmperf.load.truth_connection import prompt_tokens
 from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.load.truth_process import KnownTruth
-from pytest_llmperf.load.workload import Prompts, Workload, prepare
+from pytest_llmperf.load.workload import Prompts, Shape, Workload, prepare, prepare_shapes
 
 Truth = Callable[[TruthOptions], KnownTruth]
 
@@ -40,6 +40,28 @@ def test_prompts_have_exactly_the_asked_length_and_no_two_begin_alike(truth: Tru
         assert prompts.exact
         assert {prompt_tokens(body) for body in prompts.bodies} == {workload.input_tokens}
         assert len({text_of(body)[:12] for body in prompts.bodies}) == 20
+
+
+def test_each_request_has_its_own_lengths_and_no_two_begin_alike(truth: Truth) -> None:
+    known = truth(TruthOptions())
+    shapes = [Shape(64, 5), Shape(200, 7), Shape(64, 5), Shape(64, 9), Shape(90, 1)]
+
+    async def main() -> Prompts:
+        async with Pool(Endpoint.of(known.server)) as pool:
+            return await prepare_shapes(pool, known.server.model, Workload(), shapes, request_ids=True)
+
+    prompts = loop.run(main)
+    assert prompts.exact
+    assert [prompt_tokens(body) for body in prompts.bodies] == [64, 200, 64, 64, 90]
+    assert [body["max_tokens"] for body in prompts.bodies] == [5, 7, 5, 9, 1]
+    assert [body["request_id"] for body in prompts.bodies] == [f"llmperf-{index}" for index in range(5)]
+    assert len({text_of(body)[:12] for body in prompts.bodies}) == 5
+    assert (
+        prompts.note
+        == "every prompt has exactly 64 to 200 tokens by the server's tokenizer, as asked for each"
+    )
+    missed = dataclasses.replace(prompts, asked=(64, 203, 64, 64, 89))
+    assert missed.note == "2 of 5 prompts miss the length asked for, by at most 3 tokens"
 
 
 def test_the_words_are_seeded_and_the_numbers_are_not(truth: Truth) -> None:

@@ -1,0 +1,145 @@
+"""An open loop: requests go out when the schedule says, whether or not the server has answered the ones before.
+
+Latencies count from the intended time. What a request waits because the client was late (its loop was busy, or a
+connection had to be opened) is in them, and shown as ``schedule_delay``; leaving it out is the "coordinated
+omission" that makes an overloaded server look well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections.abc import Sequence
+
+from pytest_llmperf.client import loop
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.reply import Reply, now
+from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.load.arrivals import Schedule
+from pytest_llmperf.load.run import OpenLoop, Run
+from pytest_llmperf.load.session import OnProgress, Sent, Session
+from pytest_llmperf.load.truth_clock import TruthClock
+from pytest_llmperf.load.workload import Fits, Shape, Workload
+from pytest_llmperf.serving.server import Server
+
+_LEAD_S = 0.02
+"""From the clock's start to the first request: what sets up the run must not make it late."""
+_MOST_SPARE = 256
+"""Connections that are opened before they are needed; further ones are opened when they are."""
+
+
+def run_open_loop(
+    server: Server,
+    workload: Workload,
+    schedule: Schedule,
+    *,
+    shapes: Sequence[Shape] | None = None,
+    warmup: int | None = None,
+    timeout_s: float = 300.0,
+    nonce: str | None = None,
+    request_ids: bool = False,
+    fits: Fits | None = None,
+    on_progress: OnProgress | None = None,
+) -> Run:
+    """Send one request at each time of ``schedule``; there is no limit to how many are in flight.
+
+    ``shapes`` gives each request its own lengths (a trace), in the order of the schedule; None: all have the
+    workload's. ``warmup`` requests are sent together before and thrown away (None: one for each of the first 8);
+    by their latency and the schedule's rate so many connections are opened in advance as will be needed twice.
+    The rest is as for :func:`run_closed_loop`, and so are the errors. Raises ``ValueError`` if shapes and schedule
+    differ in number.
+    """
+    if shapes is not None and len(shapes) != len(schedule):
+        raise ValueError(
+            f"{len(shapes)} shapes for a schedule of {len(schedule)} requests; need one for each"
+        )
+    warm = min(8, len(schedule)) if warmup is None else warmup
+    session = Session(
+        server=server,
+        workload=workload,
+        requests=len(schedule),
+        warmup=warm,
+        concurrency=max(1, warm),
+        timeout_s=timeout_s,
+        nonce=nonce or secrets.token_hex(8),
+        request_ids=request_ids,
+        fits={} if fits is None else fits,
+        shapes=shapes,
+    )
+
+    async def send(pool: Pool, wire: Sequence[bytes]) -> Sequence[Sent]:
+        return await _on_schedule(pool, wire, schedule.offsets_s, on_progress)
+
+    measured = loop.run(lambda: session.measure(send, lambda warmed: spare_connections(schedule, warmed)))
+    traces = measured.traces
+    delays = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in measured.sent)
+    return Run(
+        server=server,
+        workload=workload,
+        concurrency=peak_in_flight(traces),
+        traces=traces,
+        start_s=min(trace.intended_s for trace in traces),
+        end_s=max(trace.end_s for trace in traces),
+        client=measured.client,
+        prompts_note=measured.prompts_note,
+        cache=measured.cache,
+        connections=measured.connections,
+        open_loop=OpenLoop(schedule.name, schedule.rate_per_s, delays),
+    )
+
+
+def peak_in_flight(traces: Sequence[Trace]) -> int:
+    """Most requests that were sent and not answered at one time."""
+    # At one time, an end comes before a sending.
+    turns = sorted([(trace.sent_s, 1) for trace in traces] + [(trace.end_s, -1) for trace in traces])
+    count = most = 0
+    for _, step in turns:
+        count += step
+        most = max(most, count)
+    return most
+
+
+def spare_connections(schedule: Schedule, warmed: Sequence[Reply]) -> int:
+    """Twice what Little's law says, and a few for bursts."""
+    longest_s = max((reply.end_s - reply.sent_s for reply in warmed), default=1.0)
+    at_once = min(schedule.rate_per_s * max(longest_s, 0.001), len(schedule))
+    return min(len(schedule), _MOST_SPARE, math.ceil(2 * at_once) + 4)
+
+
+async def _on_schedule(
+    pool: Pool, wire: Sequence[bytes], offsets_s: Sequence[float], on_progress: OnProgress | None
+) -> list[Sent]:
+    sent: list[Sent | None] = [None] * len(wire)
+    due = asyncio.Event()
+    clock = TruthClock(asyncio.get_running_loop())
+    done = 0
+
+    async def one(index: int, intended_s: float) -> None:
+        nonlocal done
+        taken_s = now()
+        reply = await pool.send(wire[index])
+        sent[index] = Sent(reply, intended_s, taken_s)
+        done += 1
+        if on_progress:
+            on_progress(done, len(wire))
+
+    def take(index: int, intended_s: float) -> None:
+        group.create_task(one(index, intended_s))
+        if index + 1 < len(wire):
+            arm(index + 1)
+        else:
+            due.set()
+
+    def arm(index: int) -> None:
+        intended_s = start_s + offsets_s[index]
+        clock.at(intended_s, lambda: take(index, intended_s))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            start_s = now() + _LEAD_S
+            arm(0)
+            await due.wait()
+    finally:
+        clock.close()
+    return [one for one in sent if one is not None]

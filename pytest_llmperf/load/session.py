@@ -1,0 +1,169 @@
+"""What surrounds the sending of every load, whatever its arrivals: the right server, prompts that fit, a warm
+shape, open connections, and the watches beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from pytest_llmperf.client.body import path_of
+from pytest_llmperf.client.endpoint import Endpoint
+from pytest_llmperf.client.openai_stream import trace_of
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.reply import Reply
+from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.errors import InfrastructureError, WrongServer
+from pytest_llmperf.load import cache_check
+from pytest_llmperf.load.cache_check import CacheUse
+from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
+from pytest_llmperf.load.workload import Fits, Prompts, Shape, Workload, prepare, prepare_shapes
+from pytest_llmperf.serving.server import Server
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request that was sent and answered. Times in seconds of the client's clock."""
+
+    reply: Reply
+    intended_s: float | None = None
+    """None: it was to be sent when it was sent."""
+    taken_s: float | None = None
+    """When the client turned to it."""
+
+
+Send = Callable[[Pool, Sequence[bytes]], Awaitable[Sequence[Sent]]]
+"""Sends all requests over the pool, in the rhythm of its load; the results are in the order of the requests."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    sent: tuple[Sent, ...]
+    traces: tuple[Trace, ...]
+    client: ClientHealth
+    prompts_note: str
+    cache: CacheUse | None
+    connections: int
+
+
+@dataclass(frozen=True)
+class Session:
+    server: Server
+    workload: Workload
+    requests: int
+    warmup: int
+    """Requests that are sent first and thrown away."""
+    concurrency: int
+    """Of the warm-up."""
+    timeout_s: float
+    nonce: str
+    request_ids: bool = False
+    fits: Fits = field(default_factory=dict)
+    shapes: Sequence[Shape] | None = None
+    """Lengths of each request; None: the workload's."""
+
+    async def measure(self, send: Send, connections: Callable[[Sequence[Reply]], int]) -> Measured:
+        """Everything around ``send``; ``connections`` says, by the replies of the warm-up, how many must be open
+        before the clock starts.
+
+        Raises ``InfrastructureError`` if the server takes no connection or the tokenizer fails,
+        ``WrongServer`` if it refuses the key or does not serve the model.
+        """
+        endpoint = Endpoint.of(self.server)
+        # Two pools: what prepares the load must leave the load's own connections as they are.
+        async with Pool(endpoint) as aside, Pool(endpoint, timeout_s=self.timeout_s) as pool:
+            await self._connect(pool, min(self.concurrency, self.requests))
+            await self._check(aside)
+            # Who tells its prefix-cache hits under vLLM's names understands vLLM's cache_salt.
+            salt = await cache_check.read(aside) is not None
+            cold = await self._prompts(aside, self.warmup, f"{self.nonce} warm-up", salt, False)
+            prompts = await self._prompts(aside, self.requests, self.nonce, salt, self.request_ids)
+            warm = await in_flight(pool, _wire(pool, cold), self.concurrency)
+            before = await cache_check.read(aside)
+            await self._connect(pool, connections([sent.reply for sent in warm]))
+            wire = _wire(pool, prompts)
+            with no_collector():
+                watch = Watch()
+                sent = await send(pool, wire)
+                health = watch.stop()
+            after = await cache_check.read(aside)
+            opened = pool.opened
+        return Measured(
+            sent=tuple(sent),
+            traces=tuple(trace_of(one.reply, index, one.intended_s) for index, one in enumerate(sent)),
+            client=health,
+            prompts_note=prompts.note,
+            cache=after.since(before) if after and before else None,
+            connections=opened,
+        )
+
+    async def _connect(self, pool: Pool, count: int) -> None:
+        try:
+            await pool.open(count)
+        except (OSError, TimeoutError) as error:
+            why = str(error) or "timed out"
+            where = self.server.base_url
+            raise InfrastructureError(f"no connection to {where}: {why}; is the server alive?") from error
+
+    async def _prompts(self, pool: Pool, count: int, nonce: str, salt: bool, ids: bool) -> Prompts:
+        model = self.server.model
+        if self.shapes is None:
+            return await prepare(
+                pool, model, self.workload, count, nonce=nonce, salt=salt, request_ids=ids, fits=self.fits
+            )
+        shapes = self.shapes[:count]
+        return await prepare_shapes(
+            pool, model, self.workload, shapes, nonce=nonce, salt=salt, request_ids=ids
+        )
+
+    async def _check(self, pool: Pool) -> None:
+        """Is it the server that was asked for? One that has no list of models gets the benefit of the
+        doubt."""
+        reply = await pool.fetch("GET", "/v1/models", timeout_s=30)
+        where = self.server.base_url
+        if reply.status in (401, 403):
+            raise WrongServer(f"the server at {where} refuses the API key: HTTP {reply.status}")
+        try:
+            served = (
+                [str(model["id"]) for model in json.loads(reply.body)["data"]] if reply.status == 200 else []
+            )
+        except (ValueError, KeyError, TypeError):
+            return
+        if served and self.server.model not in served:
+            raise WrongServer(
+                f"the server at {where} does not serve {self.server.model!r}; it serves {', '.join(served)}"
+            )
+
+
+async def in_flight(
+    pool: Pool, wire: Sequence[bytes], concurrency: int, on_progress: OnProgress | None = None
+) -> list[Sent]:
+    """Send all with at most so many in flight; the workers start together, each sending its next when its last
+    is answered."""
+    sent: list[Sent | None] = [None] * len(wire)
+    waiting = iter(range(len(wire)))
+    go = asyncio.Event()
+    done = 0
+
+    async def worker() -> None:
+        nonlocal done
+        await go.wait()
+        for index in waiting:
+            sent[index] = Sent(await pool.send(wire[index]))
+            done += 1
+            if on_progress:
+                on_progress(done, len(wire))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(wire))):
+            group.create_task(worker())
+        await asyncio.sleep(0)
+        go.set()
+    return [one for one in sent if one is not None]
+
+
+def _wire(pool: Pool, prompts: Prompts) -> list[bytes]:
+    return [pool.endpoint.request("POST", path_of(body), body) for body in prompts.bodies]

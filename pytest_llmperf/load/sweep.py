@@ -1,0 +1,175 @@
+"""One server under rising load, level by level, to the knee: where more load buys latency and no throughput.
+
+A level is a concurrency (closed loop) or a rate in requests per second (open loop).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.load.arrivals import poisson
+from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.metrics import Metrics, of_run
+from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.workload import Fits, Workload
+from pytest_llmperf.serving.server import Server
+
+_PAST_KNEE = 2
+"""Levels in a row below the best power after which a sweep may end: one may be noise."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a sweep."""
+
+    level: float
+    run: Run
+    metrics: Metrics
+
+    @property
+    def power(self) -> float:
+        """Successful requests per second, per second of mean E2EL: Kleinrock's power (1979, Power and
+        deterministic rules of thumb for probabilistic problems in computer communications). In requests/s²."""
+        return self.metrics.request_throughput / fmean(self.metrics.e2el_s)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The levels that were measured, rising."""
+
+    of: str
+    """``concurrency`` or ``rate``."""
+    levels: tuple[Level, ...]
+
+    @property
+    def knee(self) -> Level:
+        """The level with the highest power; with equal ones the lower.
+
+        For a server that serves S requests at a time without slowing down it is a concurrency of S: below it
+        throughput is given away, above it only the queue grows.
+        """
+        return max(self.levels, key=lambda one: (one.power, -one.level))
+
+    @property
+    def reached(self) -> bool:
+        """Whether the knee was passed; if not, it is only the highest level that was measured."""
+        return self.knee is not self.levels[-1]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the sweep must not be judged, with the level; empty if there is nothing."""
+        return tuple(
+            f"{self.of} {one.level:g}: {problem}" for one in self.levels for problem in one.run.problems
+        )
+
+    def series(self, name: str) -> list[tuple[float, float]]:
+        """(level, :meth:`Metrics.value` of ``name``) of every level. Raises as that does."""
+        return [(one.level, one.metrics.value(name)) for one in self.levels]
+
+
+def ramp(lowest: float, highest: float, *, factor: float = 2.0) -> list[float]:
+    """Levels from ``lowest`` to ``highest``, each ``factor`` times the one before; the last is ``highest``.
+
+    Raises ``ValueError`` unless 0 < lowest <= highest and factor > 1, all finite.
+    """
+    if not (0 < lowest <= highest < math.inf and 1 < factor < math.inf):
+        raise ValueError(
+            f"levels {lowest} to {highest} by {factor}; need 0 < lowest <= highest and factor > 1"
+        )
+    levels = [lowest]
+    # A level just below the last one would be the same measurement twice.
+    while levels[-1] * factor * math.sqrt(factor) <= highest:
+        levels.append(levels[-1] * factor)
+    return levels if lowest == highest else [*levels, highest]
+
+
+def sweep(
+    of: str,
+    levels: Sequence[float],
+    run_at: Callable[[float], Run],
+    *,
+    to_the_knee: bool = True,
+    on_level: Callable[[Level], None] | None = None,
+) -> Sweep:
+    """Measure ``run_at(level)`` at rising levels.
+
+    ``to_the_knee`` ends it after two levels in a row whose power is below the best. Raises ``ValueError`` if there
+    is no level or they do not rise, ``NotMeasured`` if all requests failed at the lowest level; where that happens
+    at a higher one the sweep ends before it, for the server's limit was passed.
+    """
+    if not levels or any(not after > before for before, after in pairwise(levels)):
+        raise ValueError(f"levels are {list(levels)}; need at least one, and each above the one before")
+    done: list[Level] = []
+    for level in levels:
+        run = run_at(level)
+        try:
+            one = Level(level, run, of_run(run))
+        except NotMeasured as error:
+            if not done:
+                raise NotMeasured(f"{of} {level:g}: {error}") from error
+            break
+        done.append(one)
+        if on_level:
+            on_level(one)
+        best = max(one.power for one in done)
+        if to_the_knee and len(done) > _PAST_KNEE and all(one.power < best for one in done[-_PAST_KNEE:]):
+            break
+    return Sweep(of, tuple(done))
+
+
+def sweep_concurrency(
+    server: Server,
+    workload: Workload,
+    levels: Sequence[float],
+    *,
+    waves: int = 4,
+    timeout_s: float = 300.0,
+    to_the_knee: bool = True,
+    on_level: Callable[[Level], None] | None = None,
+) -> Sweep:
+    """Closed loops, each of ``waves`` requests a worker. Raises as :func:`sweep` and :func:`run_closed_loop`, and
+    ``ValueError`` for a level that is no whole number."""
+    if broken := [level for level in levels if level != int(level)]:
+        raise ValueError(f"concurrency {broken[0]:g} is not a whole number of requests in flight")
+    fits: Fits = {}
+
+    def run_at(level: float) -> Run:
+        concurrency = int(level)
+        return run_closed_loop(
+            server,
+            workload,
+            concurrency=concurrency,
+            requests=waves * concurrency,
+            timeout_s=timeout_s,
+            fits=fits,
+        )
+
+    return sweep("concurrency", levels, run_at, to_the_knee=to_the_knee, on_level=on_level)
+
+
+def sweep_rate(
+    server: Server,
+    workload: Workload,
+    levels: Sequence[float],
+    *,
+    seconds: float,
+    seed: int = 0,
+    timeout_s: float = 300.0,
+    to_the_knee: bool = True,
+    on_level: Callable[[Level], None] | None = None,
+) -> Sweep:
+    """Open loops with Poisson arrivals, each of about ``seconds`` at its rate. Raises as :func:`sweep` and
+    :func:`run_open_loop`."""
+    fits: Fits = {}
+
+    def run_at(level: float) -> Run:
+        schedule = poisson(level, max(1, round(level * seconds)) + 1, seed=seed)
+        return run_open_loop(server, workload, schedule, timeout_s=timeout_s, fits=fits)
+
+    return sweep("rate", levels, run_at, to_the_knee=to_the_knee, on_level=on_level)

@@ -1,0 +1,129 @@
+"""Recorded loads: three forms of file, and the same requests again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.errors import DataError
+from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.trace_replay import read_trace
+from pytest_llmperf.load.truth_options import TruthOptions
+from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.workload import Shape, Workload
+
+OURS = """\
+{"time_s": 10.0, "input_tokens": 40, "output_tokens": 3}
+{"time_s": 10.05, "input_tokens": 64, "output_tokens": 5, "note": "further fields are nobody's business"}
+
+{"time_s": 10.1, "input_tokens": 40, "output_tokens": 2}
+"""
+MOONCAKE = """\
+{"timestamp": 3000, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1]}
+{"timestamp": 5999, "input_length": 1053, "output_length": 26, "hash_ids": [0, 2]}
+"""
+AZURE_2023 = (
+    "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
+    "2023-11-16 18:17:03.9799600,4808,10\r\n"
+    "2023-11-16 18:17:04.0319600,3180,0\r\n"
+)
+AZURE_2024 = (
+    "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+    "2024-05-10 23:59:59.500000+00:00,100,10\n"
+    "2024-05-11 00:00:00+00:00,200,20"
+)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "trace.txt"
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "offsets", "shapes"),
+    [
+        (OURS, [0, 0.05, 0.1], [Shape(40, 3), Shape(64, 5), Shape(40, 2)]),
+        (MOONCAKE, [0, 2.999], [Shape(6758, 500), Shape(1053, 26)]),
+        (AZURE_2023, [0, 0.052], [Shape(4808, 10), Shape(3180, 1)]),
+        (AZURE_2024, [0, 0.5], [Shape(100, 10), Shape(200, 20)]),
+        ("\ufeff" + AZURE_2024, [0, 0.5], [Shape(100, 10), Shape(200, 20)]),
+    ],
+    ids=["ours", "Mooncake", "Azure 2023", "Azure 2024", "with a byte order mark"],
+)
+def test_each_form_gives_times_from_zero_and_lengths(
+    tmp_path: Path, text: str, offsets: list[float], shapes: list[Shape]
+) -> None:
+    replay = read_trace(written(tmp_path, text))
+    assert replay.schedule.offsets_s == pytest.approx(offsets, abs=1e-5)
+    assert list(replay.shapes) == shapes
+    assert "trace.txt" in replay.schedule.name
+
+
+def test_requests_out_of_order_are_sorted_and_keep_their_lengths(tmp_path: Path) -> None:
+    text = "\n".join(f'{{"time_s": {at}, "input_tokens": {at}0, "output_tokens": {at}}}' for at in (3, 1, 2))
+    replay = read_trace(written(tmp_path, text))
+    assert replay.schedule.offsets_s == (0, 1, 2)
+    assert replay.shapes == (Shape(10, 1), Shape(20, 2), Shape(30, 3))
+
+
+def test_a_part_begins_at_zero_of_its_own(tmp_path: Path) -> None:
+    replay = read_trace(written(tmp_path, OURS), skip=1, requests=1)
+    assert (replay.schedule.offsets_s, replay.shapes) == ((0.0,), (Shape(64, 5),))
+
+
+def test_faster_and_shorter_say_so_in_the_name(tmp_path: Path) -> None:
+    replay = read_trace(written(tmp_path, OURS))
+    fast = replay.faster(2)
+    assert fast.schedule.offsets_s == pytest.approx([0, 0.025, 0.05])
+    assert fast.schedule.rate_per_s == pytest.approx(2 * replay.schedule.rate_per_s)
+    assert "2 times as fast" in fast.schedule.name
+    cut = replay.at_most(input_tokens=50, output_tokens=3)
+    assert cut.shapes == (Shape(40, 3), Shape(50, 3), Shape(40, 2))
+    assert "1 of 3 requests shortened" in cut.schedule.name
+    assert replay.at_most(input_tokens=64, output_tokens=5) == replay
+    with pytest.raises(ValueError, match="factor"):
+        replay.faster(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"time_s": 0, "input_tokens": 4}', 1),
+        (OURS + '{"time_s": 1, "input_tokens": -4, "output_tokens": 1}', 5),
+        ('{"time_s": 0, "input_tokens": 4.5, "output_tokens": 1}', 1),
+        ('{"time_s": NaN, "input_tokens": 4, "output_tokens": 1}', 1),
+        ('{"time_s": true, "input_tokens": 4, "output_tokens": 1}', 1),
+        ("[1, 2, 3]", 1),
+        ("not a trace", 1),
+        (AZURE_2023 + "yesterday,1,2", 4),
+        (AZURE_2023 + "2023-11-16 18:17:05,1", 4),
+    ],
+)
+def test_a_line_that_is_no_request_is_refused_with_its_number(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(DataError, match=rf"line {line}: .*need one of"):
+        read_trace(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "TIMESTAMP,ContextTokens,GeneratedTokens\n"])
+def test_a_trace_without_requests_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="no request"):
+        read_trace(written(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        read_trace(tmp_path / "nowhere.jsonl")
+
+
+def test_a_trace_is_played_with_its_times_and_lengths(
+    tmp_path: Path, truth: Callable[[TruthOptions], KnownTruth]
+) -> None:
+    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
+    replay = read_trace(written(tmp_path, OURS))
+    run = run_open_loop(known.server, Workload(), replay.schedule, shapes=replay.shapes)
+    assert [trace.prompt_tokens for trace in run.traces] == [40, 64, 40]
+    assert [trace.completion_tokens for trace in run.traces] == [3, 5, 2]
+    assert [trace.intended_s - run.start_s for trace in run.traces] == pytest.approx([0, 0.05, 0.1])
