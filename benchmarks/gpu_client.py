@@ -29,6 +29,7 @@ from pytest_llmperf.catalog import Model, load_catalog
 from pytest_llmperf.load import metrics
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.workload import Fits, Workload
+from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving import gpu, processes
 from pytest_llmperf.serving.milestones import milestones
@@ -63,6 +64,10 @@ class Bench:
             command=server.command,
             **found,
         )
+
+    def end(self) -> None:
+        for error in close_together([self.served]):
+            raise error
 
     def ours(self, concurrency: int, *, per_chunk: bool = False) -> None:
         workload = dataclasses.replace(WORKLOAD, usage_per_chunk=per_chunk)
@@ -229,7 +234,7 @@ def starts(bench: Bench, concurrencies: Sequence[int], times: int) -> None:
         for concurrency in concurrencies:
             for _ in range(2):
                 bench.ours(concurrency)
-        bench.served.end()
+        bench.end()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -258,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 else:
                     starts(bench, concurrencies, 2)
             finally:
-                bench.served.close()
+                bench.end()
     return 0
 
 

@@ -20,6 +20,7 @@ from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure import conversations, sizes
 from pytest_llmperf.measure.asking import Asked
+from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.deaths import death_of, may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.memory import MemoryWatch
@@ -80,13 +81,7 @@ class Measurements:
         """End every server of this run; returns what could not be cleaned up, one sentence each."""
         for watch in self._memory.values():
             watch.stop()
-        complaints = []
-        for served in self._served.values():
-            try:
-                served.close()
-            except InfrastructureError as error:
-                complaints.append(str(error))
-        return complaints
+        return [str(error) for error in close_together(self._served.values())]
 
     def mark_logs(self) -> None:
         """Remember where every server's log ends now."""
@@ -292,9 +287,14 @@ class Measurements:
 
     def _start_anew(self, *sides: Served) -> None:
         """End the servers of a comparison, in order, and start them again."""
-        for side in dict.fromkeys(sides):
+        ending = dict.fromkeys(sides)
+        for side in ending:
             self._memory[side.name].keep()
-            side.end()
+        others = [
+            one for one in self._served.values() if one not in ending and one.started and one.model.gpus
+        ]
+        for error in close_together(ending, others, anew=True):
+            raise error
         self._start_both()
 
     def alone(self, served: Served, concurrency: int) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pytest_llmperf.errors import InfrastructureError, LlmperfError, ServerDied,
 from pytest_llmperf.serving import gpu, preflight, url
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import spec_for
-from pytest_llmperf.serving.lease import Lease, Progress, acquire
+from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.weights import Weights
 
@@ -164,40 +164,30 @@ class Served:
             "every_ready_s": self._ready_s,
         }
 
-    def close(self) -> bool:
-        """Give the lease back; returns when the processes are gone and the GPU has forgotten them.
+    def release(self) -> Released | None:
+        """Give the lease back; None if there is none. Who ends a server asks the GPU as well: ``close_together``.
 
-        Whether the server was ended by this: it is not while another process of the run holds it.
+        Raises :class:`InfrastructureError` if a process is left.
         """
         if self._lease is None:
-            return False
+            return None
         released = self._lease.close()
         self._lease = None
         if released.survivors:
             raise InfrastructureError(f"{self.name}: processes {released.survivors} outlived SIGKILL")
-        if released.last and (held := gpu.wait_released(self._nvml(), released.pids, self._used_before)):
-            raise InfrastructureError(
-                f"{self.name}: its processes have ended, and the GPU memory is not free: {held}"
-            )
-        return released.last
+        return released
 
-    def end(self) -> None:
-        """End the server, in order; the next question starts a new one.
-
-        Raises :class:`InfrastructureError` if another process of this run holds it, or if anything is left of it.
-        """
-        shared = self._lease is not None and not self.close()
-        if shared:
-            raise InfrastructureError(
-                f"{self.name}: cannot be started anew, another process of this run uses its server: run without -n"
-            )
+    @property
+    def used_before(self) -> Mapping[int, int]:
+        """Used memory of each device, in bytes, just before this server was started."""
+        return self._used_before
 
     def _start(self) -> None:
         weights = self.weights
         spec = spec_for(
             self.model, weights.source, weights_are_local=weights.is_local, revision=weights.revision
         )
-        self._used_before = gpu.used_bytes(self._nvml())
+        self._used_before = gpu.used_bytes(self.nvml())
 
         # Only in the process that really starts the server: in a second xdist worker, the GPU that is taken
         # and the port that is busy are those of the first one's server.
@@ -207,7 +197,8 @@ class Served:
         self._lease = acquire(spec, self._state_root, self._say, before_start=check)
         self._ready_s.append(self._lease.server.ready_s)
 
-    def _nvml(self) -> gpu.Nvml:
+    def nvml(self) -> gpu.Nvml:
+        """The devices, as far as this row uses any."""
         return gpu.open_nvml() if self.model.gpus else gpu.NoDevices()
 
     def _say(self, progress: Progress) -> None:

@@ -138,6 +138,21 @@ def test_what_cannot_be_called_stays_inside_the_interval() -> None:
     assert all(5 <= rate < 6 for rate in unsure)
 
 
+def test_no_trial_is_spent_between_two_rates_that_cannot_be_called() -> None:
+    def try_at(rate: float) -> Goodput:
+        share = 1.0 if rate < 2 else 0.95 if rate < 9 else 0.5
+        return Goodput(round(400 * share), 400, 10.0)
+
+    found = max_rate(try_at, lowest=1, highest=16, precision=0.05, most_trials=30)
+    unsure = sorted(trial.rate_per_s for trial in found.trials if trial.kept is None)
+    # 4 is tried first; the others close in on 2 and on 9 from within, and nothing is tried between them and 4.
+    assert not [rate for rate in unsure if 3 < rate < 4 or 4 < rate < 8]
+    assert found.kept_at is not None
+    assert found.broken_at is not None
+    assert 2 / 1.05 <= found.kept_at < 2
+    assert 9 <= found.broken_at <= 9 * 1.05
+
+
 def test_the_interval_holds_the_true_maximum_as_often_as_it_says() -> None:
     chance = random.Random("goodput")
     true_max = 10.0
