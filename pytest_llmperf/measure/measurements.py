@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_llmperf.catalog import Model
-from pytest_llmperf.client.answers import Answer, complete_all
+from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.errors import InfrastructureError, NotMeasured, UsageError
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.metrics import Metrics, of_run
@@ -22,17 +21,16 @@ from pytest_llmperf.measure import conversations, sizes
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
-from pytest_llmperf.measure.deaths import death_of, may_be_a_death, raise_if_dead
+from pytest_llmperf.measure.deaths import death_of
+from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import Failure, over_starts
-from pytest_llmperf.rules.messages import Variant, as_promised, ask
+from pytest_llmperf.rules.messages import Variant, as_promised
 from pytest_llmperf.settings import Settings
-from pytest_llmperf.tasks.boxes import with_thinking
 from pytest_llmperf.tasks.embedded import EMBEDDED
-from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.gsm8k import GSM8K
-from pytest_llmperf.tasks.task import Item, Task, load_items, load_shots
+from pytest_llmperf.tasks.task import Item, Task, load_items
 
 T = TypeVar("T")
 BUILT_IN: Mapping[str, Task] = {task.name: task for task in (GSM8K, EMBEDDED)}
@@ -66,6 +64,7 @@ class Measurements:
         self._done: dict[tuple[Any, ...], Any] = {}
         self._failed: dict[tuple[Any, ...], InfrastructureError | NotMeasured] = {}
         self._facts: dict[str, Any] = {}
+        self._evaluation = Evaluation(settings, self.sizes, progress, before=self.memory)
 
     # Servers
 
@@ -138,7 +137,7 @@ class Measurements:
             what = variant.named(f"{served.name}: {task.name}")
 
             def ask_more(more: Sequence[Item], before: int, planned: int) -> tuple[list[Asked], float]:
-                return self._ask(served, task, variant, more, what, before, planned)
+                return self._evaluation.graded(served, task, variant, more, what, before, planned)
 
             self._collections[key] = Collection(
                 served.name, task.name, task.source.describe(), variant.name, items, ask_more
@@ -149,39 +148,6 @@ class Measurements:
         """How many items may be asked in this way."""
         return self.sizes.items if variant == as_promised else self.sizes.variant_items
 
-    def _ask(
-        self,
-        served: Served,
-        task: Task,
-        variant: Variant,
-        items: Sequence[Item],
-        what: str,
-        before: int,
-        planned: int,
-    ) -> tuple[list[Asked], float]:
-        model = served.model
-        few_shot = model.rules.protocol == "few-shot"
-        shots = load_shots(task, self.settings.data_dir) if few_shot else ()
-        bodies = [ask(model, item.prompt, variant, shots=shots).body() for item in items]
-        answers, seconds = self._complete(served, bodies, what, before, planned)
-
-        def graded(item: Item, body: Mapping[str, Any], answer: Answer) -> Asked:
-            reply = with_thinking(answer.reasoning, answer.text) if answer.reasoning else answer.text
-            grade = (
-                task.grader(
-                    reply,
-                    item.answer,
-                    finish_reason=answer.finish_reason,
-                    thinking=model.rules.thinking,
-                    protocol=model.rules.protocol,
-                )
-                if answer.ok
-                else Grade(Outcome.INFRA, answer.outcome.value)
-            )
-            return Asked(item.id, body, answer, grade, reply)
-
-        return [graded(*one) for one in zip(items, bodies, answers, strict=True)], seconds
-
     def long_answers(
         self, served: Served, kind: str, tokens: int = 0
     ) -> list[tuple[conversations.LongItem, Answer]]:
@@ -191,38 +157,11 @@ class Measurements:
             count = self.sizes.quality_items
             make = conversations.summaries if kind == "summary" else _recalls_of(tokens)
             items = make(served.model, count)
-            answers, _ = self._complete(
-                served, [item.body for item in items], f"{served.name}: {kind} {tokens or ''}"
-            )
+            bodies = [item.body for item in items]
+            answers, _ = self._evaluation.answers(served, bodies, f"{served.name}: {kind} {tokens or ''}")
             return list(zip(items, answers, strict=True))
 
         return self._once(("long", served.name, kind, tokens), measure)
-
-    def _complete(
-        self,
-        served: Served,
-        bodies: Sequence[Mapping[str, Any]],
-        what: str,
-        before: int = 0,
-        planned: int | None = None,
-    ) -> tuple[list[Answer], float]:
-        self.memory(served)
-        began = time.monotonic()
-        most = planned or len(bodies)
-
-        def progress(done: int, total: int) -> None:
-            del total
-            rate = done / max(time.monotonic() - began, 1e-9)
-            left_s = (most - before - done) / rate
-            self._progress(f"{what}: {before + done} of {most}, {rate:.1f}/s, {left_s:.0f} s left at most")
-
-        answers = complete_all(
-            served.server, bodies, concurrency=self.sizes.concurrency, on_progress=progress
-        )
-        if any(may_be_a_death(answer.outcome, answer.error) for answer in answers):
-            # Whatever the gates would make of the rest, a dead server is to be called by its name.
-            raise_if_dead(served)
-        return answers, time.monotonic() - began
 
     # Speed
 
