@@ -10,12 +10,12 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pytest_llmperf.serving import processes
-from pytest_llmperf.serving.telemetry import Reading
+from pytest_llmperf.serving.telemetry import Question
 
 GIB = 1024**3
 # What a driver keeps for itself after a process has ended, at most.
@@ -131,22 +131,29 @@ class RealNvml:
                     found.append(GpuProcess(process.pid, None if used is None else int(used), device.index))
         return found
 
-    def reading(self, index: int) -> Reading:
-        """Memory, power, energy and clocks of the device now; None for what it does not tell."""
-        nvml, handle = self._nvml, self._nvml.nvmlDeviceGetHandleByIndex(index)
-        now_s = time.perf_counter()
-        told: dict[str, Any] = {}
-        with self._skipping():
-            told["used_bytes"] = int(nvml.nvmlDeviceGetMemoryInfo(handle).used)
-        with self._skipping():
-            told["power_w"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1e3  # milliwatts
-        with self._skipping():
-            told["energy_j"] = nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3  # millijoules
-        with self._skipping():
-            told["sm_clock_mhz"] = int(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
-        with self._skipping():
-            told["lowered"] = int(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
-        return Reading(time_s=now_s, **told)
+    def questions(self, index: int) -> Mapping[str, Question]:
+        """Of the device with NVML's number ``index``: memory, power, energy, clocks; None for what it does not tell."""
+        nvml = self._nvml
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+
+        def asked(question: Callable[[], float]) -> Question:
+            def ask() -> float | None:
+                try:
+                    return question()
+                except nvml.NVMLError:
+                    return None
+
+            return ask
+
+        return {
+            "energy_j": asked(
+                lambda: float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+            ),  # millijoules
+            "power_w": asked(lambda: float(nvml.nvmlDeviceGetPowerUsage(handle)) / 1e3),  # milliwatts
+            "lowered": asked(lambda: int(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))),
+            "sm_clock_mhz": asked(lambda: int(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))),
+            "used_bytes": asked(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).used)),
+        }
 
     def _device(self, index: int) -> Device:
         handle = self._nvml.nvmlDeviceGetHandleByIndex(index)

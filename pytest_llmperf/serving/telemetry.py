@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 PERIOD_S = 0.1
+MOST_SHARE = 0.008
+"""Of one core, that sampling may use. On a machine whose driver answers slowly, it asks less often instead."""
+AT_LEAST_EVERY_S = 1.0
+"""How old the answer to a question may become, whatever it costs."""
 
 # Bits of NVML's clocks event reasons (nvml.h, nvmlClocksEventReasons) that lower the clock of a busy device.
 # Idle (1), a clock that somebody set (2), sync boost (16) and display (256) are not among them.
@@ -23,12 +31,13 @@ LOWERED = {
 
 @dataclass(frozen=True)
 class Reading:
-    """One device at one moment; None for what it does not tell."""
+    """One device at one moment; None for what it does not tell, or was not asked this time."""
 
     time_s: float
     """Of ``time.perf_counter``, the clock of the requests."""
     used_bytes: int | None = None
     power_w: float | None = None
+    """Where the device counts its energy: the mean since the reading before."""
     energy_j: float | None = None
     """Since the driver was loaded."""
     sm_clock_mhz: int | None = None
@@ -36,11 +45,17 @@ class Reading:
     """Bits of :data:`LOWERED`, and others that do not count."""
 
 
+Question = Callable[[], float | None]
+
+
 class Instrument(Protocol):
     """Who can read a device; :class:`pytest_llmperf.serving.gpu.RealNvml` does."""
 
-    def reading(self, index: int) -> Reading:
-        """Of the device with NVML's number ``index``, now; never raises for what it does not tell."""
+    def questions(self, index: int) -> Mapping[str, Question]:
+        """By field of :class:`Reading`, how to ask the device with NVML's number ``index`` for it.
+
+        A question never raises for what the device does not tell: it answers None.
+        """
 
 
 @dataclass(frozen=True)
@@ -70,14 +85,16 @@ class Telemetry:
 
         By the device's own counter; where it has none, the power integrated by trapezoids. None if it tells neither.
         """
-        counted = [one.energy_j for one in self.readings if one.energy_j is not None]
-        if len(counted) > 1:
-            return counted[-1] - counted[0]
-        known = [(one.time_s, one.power_w) for one in self.readings if one.power_w is not None]
-        if len(known) < 2:
+        return self._joules[-1][1] - self._joules[0][1] if self._joules else None
+
+    def energy_between_j(self, begin_s: float, end_s: float) -> float | None:
+        """Joules within a part of the window, linear between readings; None where they are not known.
+
+        ``begin_s`` and ``end_s`` are of ``time.perf_counter``.
+        """
+        if not self._joules or not self._joules[0][0] <= begin_s <= end_s <= self._joules[-1][0]:
             return None
-        pairs = pairwise(known)
-        return sum((after - before) * (p + q) / 2 for (before, p), (after, q) in pairs)
+        return self._joules_at(end_s) - self._joules_at(begin_s)
 
     @property
     def mean_power_w(self) -> float | None:
@@ -99,20 +116,58 @@ class Telemetry:
         }
         return {name: share for name, share in shares.items() if share}
 
+    @cached_property
+    def _joules(self) -> list[tuple[float, float]]:
+        """(moment, joules so far) by the counter, or by the power; empty with fewer than two."""
+        counted = [(one.time_s, one.energy_j) for one in self.readings if one.energy_j is not None]
+        if len(counted) > 1:
+            return counted
+        known = [(one.time_s, one.power_w) for one in self.readings if one.power_w is not None]
+        if len(known) < 2:
+            return []
+        sums = [(known[0][0], 0.0)]
+        for (before, p), (after, q) in pairwise(known):
+            sums.append((after, sums[-1][1] + (after - before) * (p + q) / 2))
+        return sums
+
+    def _joules_at(self, moment_s: float) -> float:
+        right = min(bisect_right(self._joules, moment_s, key=lambda one: one[0]), len(self._joules) - 1)
+        (before, low), (after, high) = self._joules[max(right - 1, 0)], self._joules[right]
+        return high if after <= before else low + (high - low) * (moment_s - before) / (after - before)
+
 
 class Sampler:
     """Reads one device in a thread of its own, from ``with`` to its end; then ``telemetry`` is there.
 
-    Five questions ten times a second cost 3 to 5 % of one core on a virtual machine with an H100 (docs/evidence/):
-    ``cpu_share`` tells what they cost here.
+    A question to the driver costs up to a millisecond of processor time (docs/evidence/), most of it in the kernel,
+    and five of them ten times a second cost 3 to 5 % of a core. So energy, from which power follows, is asked ten
+    times a second, and the other questions take turns as ``most_share`` of a core allows, each at least once a
+    second; what they cost, the sampler measures itself.
     """
 
-    def __init__(self, instrument: Instrument, index: int, period_s: float = PERIOD_S) -> None:
+    def __init__(
+        self,
+        instrument: Instrument,
+        index: int,
+        period_s: float = PERIOD_S,
+        most_share: float = MOST_SHARE,
+        spent: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """``spent``: processor time of the calling thread, seconds."""
         if not period_s > 0:
             raise ValueError(f"period_s is {period_s}; need more than 0")
         self._instrument = instrument
         self._index = index
         self._period_s = period_s
+        self._most_share = most_share
+        self._spent = spent
+        self._questions: dict[str, Question] = {}
+        self._first = ""
+        """What is asked at every reading."""
+        self._turns: deque[str] = deque()
+        self._asked_s: dict[str, float] = {}
+        self._cost_s: dict[str, float] = {}
+        """Of each question when it was last asked."""
         self._readings: list[Reading] = []
         self._cpu_s = 0.0
         self._ended = threading.Event()
@@ -120,14 +175,22 @@ class Sampler:
 
     def __enter__(self) -> Sampler:
         # The first reading here and the last in __exit__: the window is the caller's, whatever the thread does.
-        self._readings.append(self._instrument.reading(self._index))
+        self._questions = dict(self._instrument.questions(self._index))
+        told = self._ask(self._questions)
+        # A device that has no answer now has none later.
+        self._questions = {name: self._questions[name] for name in told}
+        if "energy_j" in told:
+            self._questions.pop("power_w", None)
+        self._first = next((name for name in ("energy_j", "power_w") if name in self._questions), "")
+        self._turns.extend(name for name in self._questions if name != self._first)
+        self._keep(told)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._readings.append(self._instrument.reading(self._index))
+        self._keep(self._ask(self._questions))
 
     @property
     def telemetry(self) -> Telemetry:
@@ -137,12 +200,55 @@ class Sampler:
         return Telemetry(tuple(self._readings), self._cpu_s)
 
     def _sample(self) -> None:
-        due = time.perf_counter() + self._period_s
+        begun, before = time.perf_counter(), self._spent()
+        due = begun + self._period_s
         while not self._ended.wait(max(0.0, due - time.perf_counter())):
-            self._readings.append(self._instrument.reading(self._index))
-            self._cpu_s = time.thread_time()
+            now = time.perf_counter()
+            # What may have been spent by now, less what was: the thread's own waking is in it.
+            left = self._most_share * (now - begun) - (self._spent() - before)
+            if names := self._affordable(now, left):
+                self._keep(self._ask(names))
+            self._cpu_s = self._spent() - before
             # On an absolute schedule; moments that were missed are left out and not caught up.
             due = max(due + self._period_s, time.perf_counter())
+
+    def _affordable(self, now: float, left: float) -> list[str]:
+        """Which questions to ask now, for ``left`` seconds of processor time."""
+        names = []
+        overdue = now - AT_LEAST_EVERY_S
+        if self._first and (left > 0 or self._asked_s[self._first] <= overdue):
+            names.append(self._first)
+            left -= self._cost_s[self._first]
+        for _ in range(len(self._turns)):
+            name = self._turns[0]
+            if left < self._cost_s[name] and self._asked_s[name] > overdue:
+                break
+            self._turns.rotate(-1)
+            names.append(name)
+            left -= self._cost_s[name]
+        return names
+
+    def _ask(self, names: Any) -> dict[str, Any]:
+        """The answers by name, with the moment as ``time_s``; without those that the device does not give."""
+        told: dict[str, Any] = {}
+        for name in names:
+            before = self._spent()
+            answer = self._questions[name]()
+            self._cost_s[name] = self._spent() - before
+            self._asked_s[name] = time.perf_counter()
+            if answer is not None:
+                told[name] = answer
+        return told
+
+    def _keep(self, told: Mapping[str, Any]) -> None:
+        now = self._asked_s.get(self._first) if self._first in told else None
+        reading = Reading(time_s=time.perf_counter() if now is None else now, **told)
+        before = next((one for one in reversed(self._readings) if one.energy_j is not None), None)
+        if reading.energy_j is not None and before is not None and before.energy_j is not None:
+            passed = reading.time_s - before.time_s
+            if passed > 0:
+                reading = replace(reading, power_w=(reading.energy_j - before.energy_j) / passed)
+        self._readings.append(reading)
 
 
 def joules_per_token(telemetry: Telemetry, tokens: int, idle_w: float = 0.0) -> float | None:
