@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answers import Answer
-from pytest_llmperf.errors import InfrastructureError, NotMeasured, UsageError
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import Metrics, of_run
-from pytest_llmperf.load.rounds import Rounds, interleaved
-from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.errors import InfrastructureError, UsageError
 from pytest_llmperf.measure import conversations, sizes
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
-from pytest_llmperf.measure.deaths import death_of
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.memory import MemoryWatch
+from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.measure.starts import Failure, over_starts
+from pytest_llmperf.measure.speed import Speed
 from pytest_llmperf.rules.messages import Variant, as_promised
 from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks.embedded import EMBEDDED
 from pytest_llmperf.tasks.gsm8k import GSM8K
 from pytest_llmperf.tasks.task import Item, Task, load_items
 
-T = TypeVar("T")
 BUILT_IN: Mapping[str, Task] = {task.name: task for task in (GSM8K, EMBEDDED)}
 
 
@@ -57,13 +50,12 @@ class Measurements:
         self.concurrencies: tuple[int, ...] = ()
         """At which concurrencies the tests of this run will compare, as far as that is known beforehand."""
         self._state_root = state_root
-        self._progress = progress
+        self.progress = progress
         self._served: dict[str, Served] = {}
         self._memory: dict[str, MemoryWatch] = {}
         self._collections: dict[tuple[str, str, Variant], Collection] = {}
-        self._done: dict[tuple[Any, ...], Any] = {}
-        self._failed: dict[tuple[Any, ...], InfrastructureError | NotMeasured] = {}
-        self._facts: dict[str, Any] = {}
+        self._once = Once()
+        self.speed = Speed(self)
         self._evaluation = Evaluation(settings, self.sizes, progress, before=self.memory)
 
     # Servers
@@ -71,7 +63,7 @@ class Measurements:
     def served(self, model: Model) -> Served:
         """The one handle of a row in this run; its server is not started by this."""
         if model.name not in self._served:
-            served = Served(model, self._state_root, self._progress)
+            served = Served(model, self._state_root, self.progress)
             self._served[model.name] = served
             self._memory[model.name] = MemoryWatch(served)
         return self._served[model.name]
@@ -108,6 +100,18 @@ class Measurements:
 
         with ThreadPoolExecutor(len(sides)) as pool:
             list(pool.map(start, dict.fromkeys(sides)))
+
+    def start_anew(self, *sides: Served) -> None:
+        """End the servers of a comparison, in order, and start them again."""
+        ending = dict.fromkeys(sides)
+        for side in ending:
+            self._memory[side.name].keep()
+        others = [
+            one for one in self._served.values() if one not in ending and one.started and one.model.gpus
+        ]
+        for error in close_together(ending, others, anew=True):
+            raise error
+        self._start_both()
 
     def memory(self, served: Served) -> MemoryWatch:
         """The watch on a server's memory, running since the first call."""
@@ -163,140 +167,6 @@ class Measurements:
 
         return self._once(("long", served.name, kind, tokens), measure)
 
-    # Speed
-
-    def rounds(self, candidate: Served, baseline: Served, concurrency: int) -> tuple[Rounds, ...]:
-        """Interleaved rounds of both sides, of each pair of their starts."""
-        starts = self.settings.starts
-
-        def key(of: int) -> tuple[str, str, str, int]:
-            return ("rounds", candidate.name, baseline.name, of)
-
-        def measure() -> tuple[Rounds, ...] | Failure:
-            # Starts are dear: those that are made for one concurrency serve all that will be asked for.
-            later = [
-                c for c in self.concurrencies if starts > 1 and c != concurrency and key(c) not in self._done
-            ]
-            found = over_starts(
-                lambda *how: self._interleaved(candidate, baseline, *how),
-                lambda: self._start_anew(candidate, baseline),
-                [concurrency, *later],
-                self.sizes.rounds,
-                starts,
-            )
-            self._done |= {key(other): found[other] for other in later}
-            return found[concurrency]
-
-        outcome = self._once(key(concurrency), measure, candidate, baseline)
-        if isinstance(outcome, tuple):
-            return outcome
-        raise outcome
-
-    def _interleaved(
-        self, candidate: Served, baseline: Served, concurrency: int, count: int, start: int
-    ) -> Rounds:
-        what = f"{candidate.name} and {baseline.name} in turn, {concurrency} at a time"
-        if self.settings.starts > 1:
-            what += f", start {start} of {self.settings.starts}"
-        self.memory(candidate)
-        self.memory(baseline)
-        done = 0
-
-        def progress(_: object) -> None:
-            nonlocal done
-            done += 1
-            self._progress(f"{what}: round {done} of {2 * count}")
-
-        try:
-            rounds = interleaved(
-                candidate.server,
-                baseline.server,
-                self.workload(),
-                concurrency=concurrency,
-                rounds=count,
-                requests_per_round=self.sizes.requests_per_round(concurrency),
-                on_round=progress,
-            )
-        except (InfrastructureError, NotMeasured) as error:
-            # Asked now, because the next question to a dead server starts it again.
-            raise death_of(candidate, baseline) or error from None
-        self._note_load(candidate, concurrency, rounds.runs_a, rounds.a)
-        self._note_load(baseline, concurrency, rounds.runs_b, rounds.b)
-        return rounds
-
-    def _start_anew(self, *sides: Served) -> None:
-        """End the servers of a comparison, in order, and start them again."""
-        ending = dict.fromkeys(sides)
-        for side in ending:
-            self._memory[side.name].keep()
-        others = [
-            one for one in self._served.values() if one not in ending and one.started and one.model.gpus
-        ]
-        for error in close_together(ending, others, anew=True):
-            raise error
-        self._start_both()
-
-    def alone(self, served: Served, concurrency: int) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
-        """The same rounds of one side only, for a run that compares nothing."""
-
-        def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
-            self.memory(served)
-            runs = []
-            for number in range(self.sizes.rounds):
-                self._progress(
-                    f"{served.name}, {concurrency} at a time: round {number + 1} of {self.sizes.rounds}"
-                )
-                runs.append(
-                    run_closed_loop(
-                        served.server,
-                        self.workload(),
-                        concurrency=concurrency,
-                        requests=self.sizes.requests_per_round(concurrency),
-                        warmup=concurrency if number == 0 else 0,
-                    )
-                )
-            metrics = tuple(of_run(run) for run in runs)
-            self._note_load(served, concurrency, runs, metrics)
-            return tuple(runs), metrics
-
-        return self._once(("alone", served.name, concurrency), measure, served)
-
-    def workload(self) -> Workload:
-        """What the speed suites send: unique prompts, answers of fixed length, sampled alike on both sides.
-
-        Greedy, because a server otherwise takes the sampling of the model's ``generation_config.json``, and two
-        models would be compared by the price of top-p.
-        """
-        return Workload(
-            input_tokens=self.sizes.input_tokens,
-            output_tokens=self.sizes.output_tokens,
-            sampling={"temperature": 0.0},
-        )
-
-    def _note_load(
-        self, served: Served, concurrency: int, runs: Sequence[Run], metrics: Sequence[Metrics]
-    ) -> None:
-        self._facts.setdefault("load", []).append(
-            {
-                "row": served.name,
-                "concurrency": concurrency,
-                "workload": dataclasses.asdict(self.workload()),
-                "rounds": [
-                    {
-                        "requests": one.requests,
-                        "errors": dict(one.errors),
-                        "window_s": one.window_s,
-                        "ttft_s": list(one.ttft_s),
-                        "tpot_s": list(one.tpot_s),
-                        "e2el_s": list(one.e2el_s),
-                        "output_tokens": one.output_tokens,
-                        "client_cpu_share": run.client.cpu_share,
-                    }
-                    for run, one in zip(runs, metrics, strict=True)
-                ],
-            }
-        )
-
     # The record
 
     def saving(self) -> tuple[int, int]:
@@ -313,22 +183,8 @@ class Measurements:
             "baseline": self.settings.baseline.name,
             "servers": [served.facts() for served in self._served.values() if served.started],
             "answers": [one.facts() for one in self._collections.values() if one.asked],
-            **self._facts,
+            **self.speed.facts(),
         }
-
-    def _once(self, key: tuple[Any, ...], measure: Callable[[], T], *served: Served) -> T:
-        """What ``measure`` returned or raised when it was first called; ``served`` are the servers that it asks."""
-        if key in self._failed:
-            raise self._failed[key]
-        if key not in self._done:
-            try:
-                self._done[key] = measure()
-            except (InfrastructureError, NotMeasured) as error:
-                # Behind a refused connection, or a round without one success, may stand a dead server.
-                self._failed[key] = death_of(*served) or error
-                raise self._failed[key] from None
-        result: T = self._done[key]
-        return result
 
 
 def _recalls_of(tokens: int) -> Callable[[Model, int], list[conversations.LongItem]]:

@@ -159,16 +159,16 @@ class Asker:
             if measurements.will_need_baseline:
                 baseline = measurements.served(measurements.settings.baseline)
                 if served is not baseline:
-                    starts = measurements.rounds(served, baseline, concurrency)
+                    starts = measurements.speed.rounds(served, baseline, concurrency)
                     runs = [run for rounds in starts for run in rounds.runs_a]
                     metrics = [one for rounds in starts for one in rounds.a]
                     return Loaded.of(self._asker.judge, concurrency, runs, metrics)
-            return Loaded.of(self._asker.judge, concurrency, *measurements.alone(served, concurrency))
+            return Loaded.of(self._asker.judge, concurrency, *measurements.speed.alone(served, concurrency))
 
         def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
             """Both models in turn, in short rounds, on the same machine in the same minutes."""
             self._refuse()
-            starts = self._asker._measurements.rounds(candidate, baseline, concurrency)
+            starts = self._asker._measurements.speed.rounds(candidate, baseline, concurrency)
             return Pair.of(self._asker.judge, concurrency, starts)
 
     class Stream:

@@ -1,0 +1,156 @@
+"""Speed: what is measured under a timed load, once a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmperf.errors import InfrastructureError, NotMeasured
+from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.metrics import Metrics, of_run
+from pytest_llmperf.load.rounds import Rounds, interleaved
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.measure.deaths import death_of
+from pytest_llmperf.measure.once import Once
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.starts import Failure, over_starts
+
+if TYPE_CHECKING:
+    from pytest_llmperf.measure.measurements import Measurements
+
+
+class Speed:
+    """Every timed load of one run; two tests that need the same one share it."""
+
+    def __init__(self, run: Measurements) -> None:
+        self._run = run
+        self._once = Once()
+        self._loads: list[dict[str, Any]] = []
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        return {"load": self._loads} if self._loads else {}
+
+    def rounds(self, candidate: Served, baseline: Served, concurrency: int) -> tuple[Rounds, ...]:
+        """Interleaved rounds of both sides, of each pair of their starts."""
+        starts = self._run.settings.starts
+
+        def key(of: int) -> tuple[str, str, str, int]:
+            return ("rounds", candidate.name, baseline.name, of)
+
+        def measure() -> tuple[Rounds, ...] | Failure:
+            # Starts are dear: those that are made for one concurrency serve all that will be asked for.
+            later = [
+                c
+                for c in self._run.concurrencies
+                if starts > 1 and c != concurrency and key(c) not in self._once
+            ]
+            found = over_starts(
+                lambda *how: self._interleaved(candidate, baseline, *how),
+                lambda: self._run.start_anew(candidate, baseline),
+                [concurrency, *later],
+                self._run.sizes.rounds,
+                starts,
+            )
+            self._once.remember({key(other): found[other] for other in later})
+            return found[concurrency]
+
+        outcome = self._once(key(concurrency), measure, candidate, baseline)
+        if isinstance(outcome, tuple):
+            return outcome
+        raise outcome
+
+    def _interleaved(
+        self, candidate: Served, baseline: Served, concurrency: int, count: int, start: int
+    ) -> Rounds:
+        what = f"{candidate.name} and {baseline.name} in turn, {concurrency} at a time"
+        if self._run.settings.starts > 1:
+            what += f", start {start} of {self._run.settings.starts}"
+        self._run.memory(candidate)
+        self._run.memory(baseline)
+        done = 0
+
+        def progress(_: object) -> None:
+            nonlocal done
+            done += 1
+            self._run.progress(f"{what}: round {done} of {2 * count}")
+
+        try:
+            rounds = interleaved(
+                candidate.server,
+                baseline.server,
+                self.workload(),
+                concurrency=concurrency,
+                rounds=count,
+                requests_per_round=self._run.sizes.requests_per_round(concurrency),
+                on_round=progress,
+            )
+        except (InfrastructureError, NotMeasured) as error:
+            # Asked now, because the next question to a dead server starts it again.
+            raise death_of(candidate, baseline) or error from None
+        self._note_load(candidate, concurrency, rounds.runs_a, rounds.a)
+        self._note_load(baseline, concurrency, rounds.runs_b, rounds.b)
+        return rounds
+
+    def alone(self, served: Served, concurrency: int) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
+        """The same rounds of one side only, for a run that compares nothing."""
+
+        def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
+            self._run.memory(served)
+            runs = []
+            for number in range(self._run.sizes.rounds):
+                self._run.progress(
+                    f"{served.name}, {concurrency} at a time: round {number + 1} of {self._run.sizes.rounds}"
+                )
+                runs.append(
+                    run_closed_loop(
+                        served.server,
+                        self.workload(),
+                        concurrency=concurrency,
+                        requests=self._run.sizes.requests_per_round(concurrency),
+                        warmup=concurrency if number == 0 else 0,
+                    )
+                )
+            metrics = tuple(of_run(run) for run in runs)
+            self._note_load(served, concurrency, runs, metrics)
+            return tuple(runs), metrics
+
+        return self._once(("alone", served.name, concurrency), measure, served)
+
+    def workload(self) -> Workload:
+        """What the speed suites send: unique prompts, answers of fixed length, sampled alike on both sides.
+
+        Greedy, because a server otherwise takes the sampling of the model's ``generation_config.json``, and two
+        models would be compared by the price of top-p.
+        """
+        return Workload(
+            input_tokens=self._run.sizes.input_tokens,
+            output_tokens=self._run.sizes.output_tokens,
+            sampling={"temperature": 0.0},
+        )
+
+    def _note_load(
+        self, served: Served, concurrency: int, runs: Sequence[Run], metrics: Sequence[Metrics]
+    ) -> None:
+        self._loads.append(
+            {
+                "row": served.name,
+                "concurrency": concurrency,
+                "workload": dataclasses.asdict(self.workload()),
+                "rounds": [
+                    {
+                        "requests": one.requests,
+                        "errors": dict(one.errors),
+                        "window_s": one.window_s,
+                        "ttft_s": list(one.ttft_s),
+                        "tpot_s": list(one.tpot_s),
+                        "e2el_s": list(one.e2el_s),
+                        "output_tokens": one.output_tokens,
+                        "client_cpu_share": run.client.cpu_share,
+                    }
+                    for run, one in zip(runs, metrics, strict=True)
+                ],
+            }
+        )
