@@ -49,8 +49,11 @@ class Sampling:
 
     temperature: float = 0.0
     top_p: float = 1.0
+    """Nucleus sampling: the share of the probability that is drawn from."""
     max_tokens: int = 1024
+    """Longest answer, thinking included; must leave room for the prompt in ``max_model_len``."""
     seed: int = 0
+    """Sent with every request, so that a run can be repeated."""
 
     def body(self) -> dict[str, float | int]:
         """As fields of an OpenAI request body."""
@@ -67,10 +70,13 @@ class PromptRules:
     """How a row wants to be asked, and how it promises to answer."""
 
     protocol: Protocol = "chat"
+    """``chat``: one user turn through the chat template; ``few-shot``: worked examples and a plain completion."""
     system: str | None = None
     """System message sent with every request; None: none is sent (the official use of R1 models)."""
     instruction: str = "Please reason step by step, and put your final answer within \\boxed{}."
+    """Follows every question."""
     instruction_zh: str = "请逐步推理，并将最终答案放在 \\boxed{} 内。"
+    """Follows it where a suite asks in Chinese (``rules.chinese``)."""
     thinking: bool = False
     """The reply opens with reasoning that ends in ``</think>``; without that end it is incomplete."""
     temperature: tuple[float, float] = (0.0, 2.0)
@@ -95,22 +101,33 @@ class Model:
     name: str
     profile: str
     weights: str
+    """A Hugging Face id, a directory, or ``embedded:NAME`` for a model that ships with the package."""
     engine: Engine = "vllm"
+    """``vllm``: started by the run; ``url``: an OpenAI-compatible server that already runs."""
     revision: str | None = None
+    """Commit of the weights on the hub; pin it, or a night compares two different things."""
     engine_python: str | None = None
     """Interpreter that has the engine installed; None: the one that runs pytest."""
     arguments: tuple[str, ...] = ()
+    """Further arguments of ``vllm serve``, as they would be typed."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of the server, added to those of the run."""
     dtype: str = "auto"
+    """Type of the numbers the model is loaded with: vLLM's ``--dtype``."""
     quantization: str | None = None
+    """vLLM's ``--quantization``; the weights must be of that kind, or the method must quantise while loading."""
     max_model_len: int | None = None
+    """Longest prompt and answer together, in tokens; not given: the model's own."""
     gpus: int = 1
     """GPUs that the row needs (the product of the parallel sizes); 0 on the CPU."""
     gpu_memory_fraction: float | None = None
+    """Share of the GPU's memory for this server. Both sides of a comparison are up at once, and share it."""
     memory_needed_bytes: int | None = None
     """Refuse to start with less free device memory; None: the share ``gpu_memory_fraction`` of it."""
     ready_timeout_s: float = 600.0
+    """How long a start may take before it counts as failed."""
     trust_remote_code: bool = False
+    """Let the engine run code that comes with the weights."""
     base_url: str | None = None
     """For ``engine = "url"``: where the server already runs."""
     served_name: str | None = None
@@ -133,10 +150,15 @@ class Profile:
 
     name: str
     says: str
+    """One line for the header of a run: what this profile's results mean, and what they don't."""
     candidate: str
+    """The row that is judged where no ``--model`` is given."""
     baseline: str
+    """The row that it is compared with where no ``--baseline`` is given."""
     task: str
+    """The accuracy task of a suite that names none; default ``gsm8k``."""
     needs_cuda: bool
+    """Whether its rows run on a GPU; false: they are judged by the budgets of the CPU, everywhere."""
     models: Mapping[str, Model]
     file: str = "models.toml"
 

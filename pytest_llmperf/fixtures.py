@@ -99,7 +99,7 @@ def startup(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
 
 @pytest.fixture
 def summaries(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
-    """``summaries(model)`` → ``.with_all_facts``, ``.unfinished``."""
+    """``summaries(model)`` → ``.facts_kept``, ``.unfinished``."""
     return questions_of_this_test.summaries
 
 

@@ -1,0 +1,361 @@
+"""The reference pages, from the code: ``python docs/generate.py`` writes ``docs/reference/``.
+
+They are committed, since people read them where the code lies; ``tests/docs`` fails when they are behind it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE / "reference"
+NOTE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent))
+
+
+def pages() -> dict[str, str]:
+    """Every page by its file name."""
+    made: Mapping[str, Callable[[], str]] = {
+        "options.md": options,
+        "fixtures.md": fixtures,
+        "models.md": models,
+        "budgets.md": budgets,
+        "verdict.md": verdict,
+        "tasks.md": tasks,
+        "hooks.md": hooks,
+    }
+    return {name: f"{NOTE}\n{make()}" for name, make in made.items()}
+
+
+# -- pages ------------------------------------------------------------------------------------------
+
+
+class _Recorder:
+    """Takes the place of pytest's parser, and remembers what the plugin adds to it."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, dict[str, Any]] = {}
+        self.ini: dict[str, str] = {}
+
+    def getgroup(self, *_: str) -> _Recorder:
+        return self
+
+    def addoption(self, *names: str, **about: Any) -> None:
+        self.options[", ".join(names)] = about
+
+    def addini(self, name: str, help: str, **_: Any) -> None:  # noqa: A002
+        self.ini[name] = help
+
+
+def options() -> str:
+    from pytest_llmperf import model_option, plugin
+
+    recorder = _Recorder()
+    plugin.pytest_addoption(recorder)  # type: ignore[arg-type]
+    model_option.pytest_addoption(recorder)  # type: ignore[arg-type]
+    rows = [
+        (
+            f"`{name}{_metavar(about)}`",
+            _sentence(about["help"]) + (" May be repeated." if _repeats(about) else ""),
+        )
+        for name, about in recorder.options.items()
+    ]
+    return (
+        "# Command line options\n\n"
+        "What they do together, and when to use which: [options and catalogues](../configuration.md).\n\n"
+        + _table(("option", "meaning"), sorted(rows))
+        + "\n## In pytest's configuration file\n\n"
+        + _table(("key", "meaning"), [(f"`{name}`", _sentence(text)) for name, text in recorder.ini.items()])
+    )
+
+
+def _metavar(about: Mapping[str, Any]) -> str:
+    if about.get("action") in ("store_true", "store_const"):
+        return ""
+    value = about.get("metavar") or "|".join(about.get("choices", ())) or "VALUE"
+    return f"[={value}]" if about.get("nargs") == "?" else f" {value}"
+
+
+def _repeats(about: Mapping[str, Any]) -> bool:
+    return about.get("action") == "append" and "repeats" not in about["help"]
+
+
+def fixtures() -> str:
+    from pytest_llmperf import fixtures as room
+    from pytest_llmperf.gates import estimand
+    from pytest_llmperf.measure import questions
+
+    found = [(one, scope) for one in ast.parse(inspect.getsource(room)).body if (scope := _scope(one))]
+    rows = [
+        (f"`{one.name}`", scope, _line(ast.get_docstring(one) or ""))
+        for one, scope in found
+        if isinstance(one, ast.FunctionDef)
+    ]
+    text = "# Fixtures\n\nBy example: [what a suite may ask for](../fixtures.md).\n\n"
+    text += _table(("fixture", "scope", "gives"), rows)
+    text += "\n## What they give\n\n"
+    for name, value in vars(questions).items():
+        if (
+            isinstance(value, type)
+            and dataclasses.is_dataclass(value)
+            and value.__module__ == questions.__name__
+        ):
+            text += _fields(f"`{name}`", value)
+    text += "## Quantities\n\nWhat a test compares; the comparison is the gate.\n"
+    for kind in (estimand.Share, estimand.Series, estimand.Ratio, estimand.Scalar):
+        text += f"\n### `{kind.__name__}`\n\n{_prose(kind)}"
+    return text
+
+
+def _scope(node: ast.stmt) -> str | None:
+    """Of a fixture; None if ``node`` is none. Read from the source: pytest shows fixtures to no one else."""
+    for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else []:
+        if ast.unparse(decorator).startswith("pytest.fixture"):
+            words = decorator.keywords if isinstance(decorator, ast.Call) else []
+            return next((ast.literal_eval(one.value) for one in words if one.arg == "scope"), "function")
+    return None
+
+
+def models() -> str:
+    from pytest_llmperf import catalog, catalog_reading
+
+    text = f"# models.toml\n\n{_examples(catalog)}\n"
+    text += "## A profile\n\n`[profile.NAME]`\n\n"
+    text += _keys(
+        catalog_reading._PROFILE_KEYS, catalog.Profile, {"model": "The rows: `[profile.NAME.model.ROW]`."}
+    )
+    text += "\n## A row\n\n`[profile.NAME.model.ROW]`\n\n"
+    text += _keys(
+        catalog_reading._ROW_KEYS,
+        catalog.Model,
+        {
+            "extends": "A row of the same profile. Every key that is not given here is that row's; "
+            "tables merge key by key.",
+            "add_arguments": "Come after the arguments of the row that it extends.",
+            "damage": "`{ seed = 1, amount = 0.2 }`, see [below](#damage).",
+            "sampling": "See [below](#sampling).",
+            "rules": "See [below](#rules).",
+        },
+    )
+    for title, kind in (
+        ("sampling", catalog.Sampling),
+        ("rules", catalog.PromptRules),
+        ("damage", catalog.Damage),
+    ):
+        text += f"\n## {title}\n\n`[profile.NAME.model.ROW.{title}]`. {_doc(kind)}\n\n"
+        text += _keys([one.name for one in dataclasses.fields(kind)], kind, {})
+    return text
+
+
+def budgets() -> str:
+    from pytest_llmperf import budgets as room
+    from pytest_llmperf.budget_keys import KNOWN
+
+    text = f"# budgets.toml\n\n{_examples(room)}\n"
+    text += f"Device classes: {', '.join(room.DEVICES)}, and `any`.\n"
+    for suite, keys in KNOWN.items():
+        rows = [
+            (f"`{key}`", one.says, one.sense, one.unit, f"by {one.by}" if one.by else "", one.damage)
+            for key, one in keys.items()
+        ]
+        text += f"\n## {suite}\n\n`[PROFILE.DEVICE.{suite}]`\n\n"
+        text += _table(("key", "says", "must be", "unit", "index", "`catches` in"), rows)
+    return text
+
+
+def verdict() -> str:
+    from pytest_llmperf.gates import verdict as room
+
+    text = "# The verdict\n\nHow it is reached: [statistics](../statistics.md).\n\n## Status\n\n"
+    said = _attribute_docs(room.Status)
+    rows = [
+        (f"`{status.value}`", said.get(status.name, _PASS_FAIL.get(status.name, "")))
+        for status in room.Status
+    ]
+    text += f"{_doc(room.Status)}\n\n" + _table(("status", "means"), rows)
+    text += f"\n## Verdict\n\n{_doc(room.Verdict)}\n\n"
+    return text + _keys([one.name for one in dataclasses.fields(room.Verdict)], room.Verdict, {})
+
+
+_PASS_FAIL = {"PASS": "The data show that the bound is kept.", "FAIL": "The data show that it is not."}
+
+
+def tasks() -> str:
+    from pytest_llmperf.tasks import BUILT_IN, task
+
+    rows = [
+        (f"`{one.name}`", one.source.describe(), ", ".join(one.protocols), str(one.max_tokens))
+        for one in BUILT_IN
+    ]
+    text = "# Tasks\n\nOne of your own is registered by a hook: [`pytest_llmperf_tasks`](hooks.md).\n\n"
+    text += _table(("task", "source", "asked by", "tokens of an answer"), rows)
+    for kind in (task.Task, task.Item, task.Shot):
+        text += f"\n## {kind.__name__}\n\n{_prose(kind)}\n"
+        text += _keys([one.name for one in dataclasses.fields(kind)], kind, {})
+    return text
+
+
+def hooks() -> str:
+    from pytest_llmperf import hookspecs
+
+    text = f"# Hooks\n\n{_doc(hookspecs)}\n"
+    for name, value in inspect.getmembers(hookspecs, inspect.isfunction):
+        signature = ", ".join(inspect.signature(value).parameters)
+        text += f"\n## {name}\n\n`{name}({signature})`\n\n{_prose(value)}"
+    return text
+
+
+# -- pieces -----------------------------------------------------------------------------------------
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    # A column without a word in it is left out.
+    lines = [list(head), *(list(row) for row in rows)]
+    told = [i for i in range(len(lines[0])) if any(line[i] for line in lines[1:])]
+    lines = [[line[i] for i in told] for line in lines]
+    lines.insert(1, ["---"] * len(told))
+    return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _keys(names: Iterable[str], kind: type, said: Mapping[str, str]) -> str:
+    """One row a key: its type, what it is without being given, and what is said of the field behind it."""
+    docs = _attribute_docs(kind)
+    fields = {one.name: one for one in dataclasses.fields(kind)}
+    rows = []
+    for name in names:
+        field = _field_of(name, fields)
+        shown = ("", "") if field is None else (_type(field), _default(field))
+        about = said.get(name) or docs.get("" if field is None else field.name, "")
+        rows.append((f"`{name}`", *shown, about))
+    return _table(("key", "type", "default", "meaning"), rows)
+
+
+def _field_of(name: str, fields: Mapping[str, dataclasses.Field[Any]]) -> dataclasses.Field[Any] | None:
+    """The field of a key; in the file a unit stands in the value (``"10 min"``), in code in the name."""
+    return next((fields[one] for one in (name, f"{name}_s", f"{name}_bytes") if one in fields), None)
+
+
+def _type(field: dataclasses.Field[Any]) -> str:
+    if field.name.endswith("_s"):
+        return 'time, as in `"10 min"`'
+    if field.name.endswith("_bytes"):
+        return 'size, as in `"4 GiB"`'
+    return _TYPES.get(str(field.type), f"`{field.type}`")
+
+
+# What a person writes into a file, instead of what Python makes of it.
+_TYPES = {
+    "str": "text",
+    "str | None": "text",
+    "bool": "true or false",
+    "int": "whole number",
+    "int | None": "whole number",
+    "float": "number",
+    "float | None": "number",
+    "tuple[str, ...]": "list of texts",
+    "Mapping[str, str]": "table of texts",
+    "tuple[float, float]": "`[lowest, highest]`",
+    "Sampling": "table",
+    "PromptRules": "table",
+    "Damage | None": "table",
+    "Engine": "one of the engines",
+    "Protocol": "`chat` or `few-shot`",
+}
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    value = field.default
+    if value is dataclasses.MISSING:
+        if field.default_factory is dataclasses.MISSING:
+            return ""
+        return "none" if field.default_factory is dict else "its own defaults"
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float) and field.name.endswith("_s"):
+        return f"`{value:g} s`"
+    if isinstance(value, tuple):
+        return f"`{list(value)!r}`"
+    if isinstance(value, str):
+        return f"`{json.dumps(value, ensure_ascii=False)}`"
+    return f"`{value.__name__}`" if callable(value) else f"`{value!r}`"
+
+
+def _fields(title: str, kind: type) -> str:
+    docs = _attribute_docs(kind)
+    rows = [(f"`.{one.name}`", f"`{one.type}`", docs.get(one.name, "")) for one in dataclasses.fields(kind)]
+    said = f"{_doc(kind)}\n\n" if _doc(kind) else ""
+    return f"### {title}\n\n{said}{_table(('attribute', 'kind', 'meaning'), rows)}\n"
+
+
+def _attribute_docs(kind: type) -> dict[str, str]:
+    """The string below each attribute of a class, which Python itself forgets."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(tree, ast.ClassDef)
+    docs = {}
+    for one, after in pairwise(tree.body):
+        match one, after:
+            case (
+                ast.AnnAssign(target=ast.Name(name)) | ast.Assign(targets=[ast.Name(name)]),
+                ast.Expr(value=ast.Constant(str(text))),
+            ):
+                docs[name] = _markdown(inspect.cleandoc(text))
+    return docs
+
+
+def _examples(module: object) -> str:
+    """A module's docstring whose indented parts are TOML."""
+    return _prose(module, language="toml")
+
+
+def _doc(thing: object) -> str:
+    """The whole docstring in one line; nothing where a dataclass has none but what Python makes up."""
+    text = inspect.getdoc(thing) or ""
+    return "" if text.startswith(f"{getattr(thing, '__name__', '')}(") else _line(text)
+
+
+def _line(docstring: str) -> str:
+    return " ".join(_markdown(docstring).split())
+
+
+def _prose(thing: object, language: str = "python") -> str:
+    """The docstring as Markdown: what follows ``::`` becomes a block of code."""
+    text = ""
+    for i, part in enumerate(re.split(r"::\n\n((?:(?: {4}.*)?\n)+)", (inspect.getdoc(thing) or "") + "\n")):
+        is_block = i % 2
+        block = f":\n\n```{language}\n{inspect.cleandoc(part)}\n```\n\n"
+        text += block if is_block else _markdown(part.strip("\n"))
+    return text.strip() + "\n"
+
+
+def _markdown(text: str) -> str:
+    """Our docstrings' few marks of reStructuredText."""
+    text = re.sub(r":(?:class|func|data|meth):`~?(?:[\w.]*\.)?([\w]+)`", r"`\1`", text)
+    return text.replace("``", "`")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+if __name__ == "__main__":
+    OUT.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (OUT / name).write_text(text, encoding="utf-8")
