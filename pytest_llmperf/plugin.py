@@ -31,6 +31,8 @@ OPTIONS = {
     "--llmperf-data": ("DIR", "read data sets from here instead of the hub"),
     "--llmperf-inconclusive": ("fail|warn", "what an INCONCLUSIVE verdict does to its test (default: fail)"),
     "--llmperf-record": ("PATH", "write the run's record (JSON) here, and the data of its gates beside it"),
+    "--llmperf-markdown": ("PATH", "write a summary as Markdown here (also to $GITHUB_STEP_SUMMARY, if set)"),
+    "--llmperf-metrics": ("PATH", "write the verdicts here, for Prometheus' textfile collector"),
     "--llmperf-starts": (
         "K",
         "compare speed over K starts of both servers, 3 or more (default: 1)",

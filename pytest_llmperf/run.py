@@ -21,6 +21,7 @@ from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.measure import Measurements
+from pytest_llmperf.outlets import Outlets, note_line, put_place, put_properties
 from pytest_llmperf.record import case_files
 from pytest_llmperf.record.store import RecordNotWritten, write_record
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
@@ -122,6 +123,9 @@ class Run:
         self.complaints: list[str] = []
         """What was left behind, if anything: makes the run red."""
         self.record_note = ""
+        self.outlets = Outlets(config, settings)
+        self._failed_at = 0
+        """Line of the suite at which the test that runs has failed; 0 if it has not."""
         self._speaking = threading.Lock()
         self._made: list[tuple[tuple[str, object], Judgement, case_files.KeptCase]] = []
         """Verdicts of the test that runs, as they stand among its properties, and what they were made of."""
@@ -219,8 +223,17 @@ class Run:
 
     def explain(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Turn a failed gate or a broken server into its own words, and anything not measured into INVALID."""
+        self._failed_at = note_line(item, call, 0 if report.when == "setup" else self._failed_at)
         if report.when == "teardown":
             self._withdraw_unasserted(item, report)
+        self._put_into_words(item, call, report)
+        if report.when == "teardown":
+            put_place(item, report, self._failed_at)
+            put_properties(report, _verdicts_of(report))
+
+    def _put_into_words(
+        self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
+    ) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
             self._not_measured(item, report, "the test was skipped, so that nothing was measured")
         if call.excinfo is None or report.passed:
@@ -262,11 +275,9 @@ class Run:
             return
         # Every phase's report carries all properties so far: the last phase has them all, once.
         if report.when == "teardown":
-            self.verdicts += [
-                verdict_from_json(json.loads(str(value)))
-                for key, value in report.user_properties
-                if key == PROPERTY
-            ]
+            for verdict in _verdicts_of(report):
+                self.verdicts.append(verdict)
+                self.outlets.add(verdict, report)
 
     # End
 
@@ -281,10 +292,16 @@ class Run:
         green = not self.verdicts or run_verdict(self.verdicts, inconclusive=self.settings.inconclusive).green
         if session.exitstatus == pytest.ExitCode.OK and (self.complaints or not green):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        finished = {}
         if self.settings.record is not None:
-            self._write_record(session, facts, kept)
+            finished = self._write_record(session, facts, kept)
+        if not self.outlets.write(finished):
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
-    def _write_record(self, session: pytest.Session, facts: dict[str, Any], cases: list[str]) -> None:
+    def _write_record(
+        self, session: pytest.Session, facts: dict[str, Any], cases: list[str]
+    ) -> dict[str, Path]:
+        """The files that are there now, by name."""
         assert self.settings.record is not None
         record: dict[str, Any] = {
             **facts,
@@ -298,7 +315,7 @@ class Run:
         except RecordNotWritten as error:
             self.record_note = str(error)
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-            return
+            return {}
         page = self.settings.record.with_suffix(".html")
         try:
             write_page(self.settings.record, page)
@@ -306,6 +323,8 @@ class Run:
         except LlmperfError as error:
             # The record holds all of it: `python -m pytest_llmperf report` can make the page later.
             self.record_note += f"; no page: {error}"
+            return {"record": self.settings.record}
+        return {"record": self.settings.record, "page": page}
 
     def summarise(self, reporter: TerminalReporter) -> None:
         """The verdict table; nothing if no gate was asked for."""
@@ -328,5 +347,13 @@ class Run:
             reporter.write_line(f"llmperf: look first at {first}")
         for complaint in self.complaints:
             reporter.write_line(f"llmperf: NOT CLEAN: {complaint}", red=True, bold=True)
-        if self.record_note:
-            reporter.write_line(f"llmperf: {self.record_note}")
+        for note in filter(None, (self.record_note, *self.outlets.notes)):
+            reporter.write_line(f"llmperf: {note}")
+        for command in self.outlets.annotations():
+            reporter.write_line(command)
+
+
+def _verdicts_of(report: pytest.TestReport) -> list[Verdict]:
+    """What its gates said, in their order."""
+    found = (value for key, value in report.user_properties if key == PROPERTY)
+    return [verdict_from_json(json.loads(str(value))) for value in found]

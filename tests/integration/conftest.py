@@ -339,7 +339,7 @@ def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project
     project.end_everything()
 
 
-@pytest.fixture(name="make_project")
+@pytest.fixture(name="make_project", scope="session")
 def make_project_fixture() -> Callable[..., Project]:
     return _make_project
 

@@ -11,6 +11,7 @@ from pytest_llmperf.gates.answer_cases import MarginCase
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import target
 from pytest_llmperf.record.case_files import KeptCase
+from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
 from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts, number
 from pytest_llmperf.report.html.parts import Plot, Section, Table
@@ -43,18 +44,7 @@ def gates_section(facts: Facts) -> Section:
     if not facts.verdicts:
         notes = ["No gate was judged in this run, so nothing is known about the candidate."]
     rows = [_cells(verdict, test) for verdict, test in zip(facts.verdicts, facts.tests(), strict=True)]
-    columns = (
-        "verdict",
-        "metric",
-        "candidate",
-        "baseline",
-        "compared",
-        "interval",
-        "bound",
-        "n",
-        "says",
-        "more",
-    )
+    columns = ("verdict", "metric", *NUMBERS, "n", "says", "more")
     states = [verdict.status.value for verdict in facts.verdicts]
     table = Table("Every gate", columns, rows, frozenset(range(2, 8)), states, filtered=True)
     return Section("gates", "Gates", notes, interval_plots(facts.verdicts), [table] if rows else [])
@@ -182,18 +172,11 @@ def _bound(verdict: Verdict) -> str:
 
 
 def _cells(verdict: Verdict, test: str) -> tuple[str, ...]:
-    unit = verdict.unit
-    level = verdict.level_unit or unit
-    compared = verdict.candidate is not None and verdict.baseline is not None
     more = [verdict.method, verdict.origin, test, verdict.detail]
     return (
         verdict.status.value,
         verdict.metric,
-        show(verdict.candidate if compared else verdict.observed, level),
-        show(verdict.baseline, level),
-        show(verdict.observed, unit) if compared else "—",
-        show_interval(verdict.interval, unit),
-        _bound(verdict),
+        *gate_cells(verdict),
         f"{verdict.n:,}" + (f" ({verdict.n_needed:,} needed)" if verdict.n_needed else ""),
         verdict.why,
         "\n".join(part for part in more if part),

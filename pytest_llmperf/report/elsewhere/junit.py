@@ -1,0 +1,44 @@
+"""Properties for a JUnit report, which CI servers list beside a test: names and values that people can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.gates.judgement import Policy
+from pytest_llmperf.gates.run_verdict import run_verdict
+from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.wording import target
+from pytest_llmperf.report.html.text import visible
+from pytest_llmperf.report.numbers import show, show_interval
+
+Properties = Iterator[tuple[str, str]]
+
+
+def of_gate(verdict: Verdict) -> Properties:
+    """``embedded accuracy: verdict`` → ``PASS``, and so on; what the verdict does not have is left out."""
+    unit = verdict.unit
+    level = verdict.level_unit or unit
+    values = {
+        "verdict": verdict.status.value,
+        "observed": None if verdict.observed is None else show(verdict.observed, unit),
+        "interval": None if verdict.interval is None else show_interval(verdict.interval, unit),
+        "bound": None if verdict.bound is None else target(verdict.bound, unit),
+        "candidate": None if verdict.candidate is None else show(verdict.candidate, level),
+        "baseline": None if verdict.baseline is None else show(verdict.baseline, level),
+        "n": f"{verdict.n}",
+        "n needed": None if verdict.n_needed is None else f"{verdict.n_needed}",
+        "says": verdict.why,
+    }
+    for name, value in values.items():
+        if value is not None:
+            yield visible(f"{verdict.metric}: {name}"), visible(value)
+
+
+def of_run(verdicts: Sequence[Verdict], policy: Policy, about: Mapping[str, Any]) -> Properties:
+    """For the whole suite: the run's verdict, and ``about`` (what was judged on what)."""
+    whole = run_verdict(verdicts, inconclusive=policy)
+    yield "llmperf: verdict", whole.status.value
+    yield "llmperf: gates", visible(whole.why)
+    for name, value in about.items():
+        yield f"llmperf: {name}", visible(str(value))
