@@ -8,6 +8,7 @@ times in 100.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -34,8 +35,9 @@ class Outcome(StrEnum):
 class Grade:
     """The outcome of one item, why, and the final answer that was read (None: there was none).
 
-    ``detail`` is empty for correct ones, else: ``other`` (another number), ``empty``, ``unboxed``,
-    ``length``, ``thinking`` (never ended), ``filtered``, ``unreadable``, ``no reply``, ``cut``.
+    ``detail`` is empty for correct ones, else: ``other`` (another answer), ``empty``, ``refused``, ``unboxed``,
+    ``length``, ``thinking`` (never ended), ``filtered``, ``unreadable``, ``time``, ``memory``, ``died`` (of the
+    process that compared), ``no reply``, ``cut``.
     """
 
     outcome: Outcome
@@ -48,6 +50,14 @@ _LIMITED = frozenset({"length", "max_tokens"})
 _MARK = re.compile(r"####|[Tt]he (?:final )?answer is:?")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)|[!;\n]|\.?\*\*")
 _LEADING = re.compile(r"[\s:$*]*-?[\s$]*[0-9](?:[0-9,./]*[0-9])?")
+_REFUSAL_WINDOW = 400
+_REFUSAL = re.compile(
+    r"\b(?:I(?:'|’)?m|I am) (?:really |very )?sorry,? (?:but )?I (?:can|am not|(?:'|’)m not|won)"
+    r"|\bI (?:can(?:no|'|’)t|cannot|am unable to|(?:'|’)m unable to|won(?:'|’)t) "
+    r"(?:help|assist|answer|provide|comply|do that)"
+    r"|\bas an AI\b.{0,60}\b(?:can(?:no|'|’)t|cannot|unable|not able)|(?:我|本人)(?:无法|不能)(?:回答|提供|协助|帮助)",
+    re.IGNORECASE,
+)
 _NEXT_QUESTION = re.compile(r"\n[ \t]*Question:")
 
 
@@ -66,6 +76,30 @@ def grade(
     answer is the last box; after ``protocol = "few-shot"`` also ``#### N`` or ``The answer is N``,
     whichever comes last. Raises :class:`ValueError` if ``gold`` is not a number.
     """
+    answer = final_answer(text, finish_reason=finish_reason, thinking=thinking, protocol=protocol)
+    if isinstance(answer, Grade):
+        return answer
+    number = read_number(answer)
+    if number is None:
+        return Grade(Outcome.UNGRADED, "unreadable", answer)
+    if number.equals(gold_number(gold)):
+        return Grade(Outcome.CORRECT, "", answer)
+    return Grade(Outcome.WRONG, "other", answer)
+
+
+def final_answer(
+    text: str | None,
+    *,
+    finish_reason: str | None,
+    thinking: bool,
+    protocol: Protocol,
+    marked: Callable[[str], str | None] | None = None,
+) -> str | Grade:
+    """The final answer of a reply that came to its end, else the grade of one that cannot be right.
+
+    What every grader asks first. ``marked`` finds the answer in a few-shot reply, whose form is the examples' own;
+    None: a number behind ``The answer is``.
+    """
     if text is None:
         return Grade(Outcome.INFRA, "no reply")
     if finish_reason in _LIMITED:
@@ -81,15 +115,11 @@ def grade(
         body = text
     if not body.strip():
         return Grade(Outcome.WRONG, "empty")
-    answer = _marked_answer(body) if protocol == "few-shot" else last_box(body)
+    answer = (marked or _marked_number)(own_answer(body)) if protocol == "few-shot" else last_box(body)
     if answer is None:
-        return Grade(Outcome.WRONG, "unboxed")
-    number = read_number(answer)
-    if number is None:
-        return Grade(Outcome.UNGRADED, "unreadable", answer)
-    if number.equals(gold_number(gold)):
-        return Grade(Outcome.CORRECT, "", answer)
-    return Grade(Outcome.WRONG, "other", answer)
+        refused = _REFUSAL.search(body[:_REFUSAL_WINDOW]) is not None
+        return Grade(Outcome.WRONG, "refused" if refused else "unboxed")
+    return answer
 
 
 @lru_cache(maxsize=8192)
@@ -101,16 +131,26 @@ def gold_number(gold: str) -> Number:
     return number
 
 
-def _marked_answer(body: str) -> str | None:
-    """The last of box, ``#### N`` and ``The answer is N``. A base model goes on with questions of its own."""
-    if stop := _NEXT_QUESTION.search(body):
-        body = body[: stop.start()]
+def own_answer(body: str) -> str:
+    """A few-shot reply as far as it answers what was asked: a base model goes on with questions of its own."""
+    stop = _NEXT_QUESTION.search(body)
+    return body[: stop.start()] if stop else body
+
+
+def after_mark(body: str) -> tuple[str | None, str]:
+    """The box that is the answer, and what follows the last ``####`` or ``The answer is``: (None, "") for neither."""
     tail = body[-WINDOW:]
     marks = list(_MARK.finditer(tail))
     if not marks:
-        return last_box(tail)
+        return last_box(tail), ""
     rest = tail[marks[-1].end() :]
-    if (box := last_box(rest)) is not None:
+    return last_box(rest), rest
+
+
+def _marked_number(body: str) -> str | None:
+    """The last of box, ``#### N`` and ``The answer is N``."""
+    box, rest = after_mark(body)
+    if box is not None:
         return box
     line = _SENTENCE_END.split(rest.lstrip(" :*\n"), maxsplit=1)[0].strip()
     if not line or read_number(line) is not None:

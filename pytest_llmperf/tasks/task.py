@@ -56,7 +56,10 @@ class Source(Protocol):
 
 
 class Grader(Protocol):
-    """From a reply to its outcome; see :func:`pytest_llmperf.tasks.grading.grade`, which is the default."""
+    """From a reply to its outcome; see :func:`pytest_llmperf.tasks.grading.grade`, which is the default.
+
+    Called from any thread, several at a time; may take seconds (:mod:`pytest_llmperf.tasks.symbolic`).
+    """
 
     def __call__(
         self,

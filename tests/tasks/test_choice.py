@@ -1,0 +1,85 @@
+"""Multiple choice: which letter an answer names, and when it names none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmperf.catalog import Protocol
+from pytest_llmperf.tasks.choice import check_choice, grade_choice
+from pytest_llmperf.tasks.grading import Grade, Outcome
+
+
+def graded(text: str, gold: str = "C", protocol: Protocol = "chat") -> Grade:
+    return grade_choice(text, gold, finish_reason="stop", protocol=protocol)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{C}",
+        "\\boxed{c}",
+        "\\boxed{\\text{C}}",
+        "\\boxed{\\textbf{(C)}}",
+        "$\\boxed{\\mathbf{C}}$",
+        "\\boxed{C. Report it}",
+        "\\boxed{\\text{C) Report it to A}}",
+        "\\boxed{A} no, rather \\boxed{C}",
+        "The answer is (C).",
+        "The answer is C: report it.",
+        "**Answer: C**",
+        "Answer: **C**",
+        "the correct option is C",
+        "The answer is A. Wait, the answer is therefore C",
+        "A and B are wrong.\nC",
+        "A and B are wrong.\n**(C)**",
+    ],
+)
+@pytest.mark.parametrize("protocol", ["chat", "few-shot"])
+def test_a_letter_is_found_however_it_is_said(text: str, protocol: Protocol) -> None:
+    assert graded(text, protocol=protocol) == Grade(Outcome.CORRECT, "", "C")
+    assert graded(text, "D", protocol) == Grade(Outcome.WRONG, "other", "C")
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("\\boxed{A, C}", Outcome.UNGRADED),
+        ("\\boxed{A and C}", Outcome.UNGRADED),
+        ("\\boxed{Report it}", Outcome.UNGRADED),
+        ("\\boxed{Cold}", Outcome.UNGRADED),
+        ("\\boxed{C", Outcome.WRONG),
+        ("The answer is C or D.", Outcome.WRONG),
+        ("The answer is Cold.", Outcome.WRONG),
+        ("C is a good choice, because A is not.", Outcome.WRONG),
+        ("", Outcome.WRONG),
+    ],
+)
+def test_no_letter_or_two_are_never_right(text: str, outcome: Outcome) -> None:
+    assert graded(text).outcome is outcome
+
+
+def test_an_answer_that_did_not_come_to_its_end_is_never_right() -> None:
+    assert grade_choice("\\boxed{C}", "C", finish_reason="length").outcome is Outcome.INCOMPLETE
+    text = "The answer is C."
+    assert grade_choice(text, "C", finish_reason="stop", thinking=True).outcome is Outcome.INCOMPLETE
+    told = f"It may be A. The answer is A.</think>{text}"
+    assert grade_choice(told, "C", finish_reason="stop", thinking=True).outcome is Outcome.CORRECT
+
+
+def test_a_refusal_is_told_apart() -> None:
+    assert graded("I'm sorry, but I can't give medical advice.").detail == "refused"
+    assert graded("I cannot answer this question.").detail == "refused"
+    assert graded("It depends.").detail == "unboxed"
+
+
+@pytest.mark.parametrize("gold", ["", "c", "AB", "K", "1"])
+def test_an_expected_answer_that_is_no_letter_is_an_error(gold: str) -> None:
+    with pytest.raises(ValueError, match="not a letter of A to J"):
+        check_choice(gold)
+
+
+@given(st.text("ABCD answer is()*.\\boxed{}\n", max_size=60))
+def test_an_answer_is_right_for_one_letter_at_most(text: str) -> None:
+    assert sum(graded(text, gold).outcome is Outcome.CORRECT for gold in "ABCD") <= 1
