@@ -23,7 +23,9 @@ from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.measure import Measurements
 from pytest_llmperf.outlets import Outlets, note_line, put_place, put_properties
 from pytest_llmperf.record import case_files
+from pytest_llmperf.record.parts import Parts
 from pytest_llmperf.record.store import RecordNotWritten, write_record
+from pytest_llmperf.record.tables import ANSWERS, TRACES, store_table
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
 from pytest_llmperf.report.page import write_page
 from pytest_llmperf.report.terminal import MARKUP, counts, verdict_table
@@ -117,6 +119,7 @@ class Run:
         self._cases = self.state_root / "cases"
         """Where every process of this run keeps the data of its gates, one file each."""
         self._process = worker["workerid"] if worker else "main"
+        self._parts = Parts(self.state_root / "parts", self._process)
         self._order: dict[str, int] = {}
         """Places of the tests in this run, by node id: xdist ends them in any order."""
         self._expected = 0
@@ -135,10 +138,14 @@ class Run:
 
     def close(self) -> None:
         """Give back every lease; the machine is clean when this returns."""
+        self._end_servers()
+        if self._owns_state:
+            shutil.rmtree(self.state_root, ignore_errors=True)
+
+    def _end_servers(self) -> None:
         self.complaints += self.measurements.close()
         if self._owns_state:
             self._keep_logs()
-            shutil.rmtree(self.state_root, ignore_errors=True)
 
     def _kept_log(self, log: Path) -> Path:
         """Where a server's log can be read after the run: in pytest's cache, until the next run."""
@@ -209,17 +216,23 @@ class Run:
         for properties in (item.user_properties, report.user_properties):
             properties[:] = [one for one in properties if not any(one is entry for entry in unasserted)]
         if self.settings.record is not None:
-            self._keep([kept for _, judgement, kept in self._made if judgement.asked])
+            self._keep(item.nodeid, [kept for _, judgement, kept in self._made if judgement.asked])
         self._made.clear()
 
-    def _keep(self, asserted: list[case_files.KeptCase]) -> None:
-        """Put away what the record is to hold of this test's gates; as properties they would swell every report."""
+    def _keep(self, test: str, asserted: list[case_files.KeptCase]) -> None:
+        """Put away what the record is to hold of this test; as properties it would swell every report."""
         try:
             for kept in asserted:
                 place = self._order.get(kept.test, len(self._order))
                 case_files.keep(self._cases / f"{self._process}.jsonl", place, kept)
-        except OSError as error:
-            self.complaints.append(f"the data of {asserted[0].test} were not kept for the record: {error}")
+            self._keep_measured()
+        except (OSError, RecordNotWritten) as error:
+            self.complaints.append(f"the data of {test} were not kept for the record: {error}")
+
+    def _keep_measured(self) -> None:
+        self._parts.keep_facts(self.measurements.facts())
+        self._parts.keep_rows(ANSWERS, self.measurements.take_answers())
+        self._parts.keep_rows(TRACES, self.measurements.take_traces())
 
     def explain(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Turn a failed gate or a broken server into its own words, and anything not measured into INVALID."""
@@ -283,9 +296,9 @@ class Run:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        facts = self.measurements.facts()
-        kept = case_files.gathered(self._cases) if self._owns_state else []
-        self.close()
+        if self.settings.record is not None and not session.config.option.collectonly:
+            self._keep("the last test", [])
+        self._end_servers()
         if hasattr(self.config, "workerinput") or session.config.option.collectonly:
             return
         # Also where every test passed: a suite may have caught what a gate raised.
@@ -294,37 +307,36 @@ class Run:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         finished = {}
         if self.settings.record is not None:
-            finished = self._write_record(session, facts, kept)
+            finished = self._write_record(session, self.settings.record)
         if not self.outlets.write(finished):
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
-    def _write_record(
-        self, session: pytest.Session, facts: dict[str, Any], cases: list[str]
-    ) -> dict[str, Path]:
+    def _write_record(self, session: pytest.Session, path: Path) -> dict[str, Path]:
         """The files that are there now, by name."""
-        assert self.settings.record is not None
         record: dict[str, Any] = {
-            **facts,
+            **self._parts.facts(),
             "verdicts": [verdict_to_json(verdict) for verdict in self.verdicts],
         }
         self.config.hook.pytest_llmperf_update_record(config=self.config, record=record)
         try:
-            record["cases"] = case_files.store_cases(self.settings.record, cases)
-            write_record(self.settings.record, record)
-            self.record_note = f"record: {self.settings.record}"
+            record["cases"] = case_files.store_cases(path, case_files.gathered(self._cases))
+            record[ANSWERS.key] = store_table(path, ANSWERS, self._parts.answers())
+            record[TRACES.key] = store_table(path, TRACES, self._parts.traces())
+            write_record(path, record)
+            self.record_note = f"record: {path}"
         except RecordNotWritten as error:
             self.record_note = str(error)
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
             return {}
-        page = self.settings.record.with_suffix(".html")
+        page = path.with_suffix(".html")
         try:
-            write_page(self.settings.record, page)
+            write_page(path, page)
             self.record_note += f", page: {page}"
         except LlmperfError as error:
             # The record holds all of it: `python -m pytest_llmperf report` can make the page later.
             self.record_note += f"; no page: {error}"
-            return {"record": self.settings.record}
-        return {"record": self.settings.record, "page": page}
+            return {"record": path}
+        return {"record": path, "page": page}
 
     def summarise(self, reporter: TerminalReporter) -> None:
         """The verdict table; nothing if no gate was asked for."""

@@ -38,6 +38,7 @@ ROOMS_THAT_KNOW_PYTEST = {
 HEAVY = {
     "openai": {"client"},
     "datasets": {"tasks"},
+    "pyarrow": {"record"},
     "math_verify": {"tasks"},
     "sympy": {"tasks"},
     "pynvml": {"serving"},
@@ -129,7 +130,7 @@ def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = (tmp_path / "modules.txt").read_text().split()
     assert "pytest_llmperf.plugin" in loaded, "the plugin is not installed in this environment"
     heavy = {"openai", "datasets", "pynvml", "scipy", "torch", "vllm", "numpy", "httptools", "jinja2"}
-    heavy |= {"math_verify", "sympy"}
+    heavy |= {"math_verify", "sympy", "pyarrow"}
     assert {name.split(".")[0] for name in loaded} & heavy == set()
 
 

@@ -208,6 +208,14 @@ def ttfat_s(trace: Trace) -> float | None:
     return None
 
 
+def gaps_s(trace: Trace) -> list[float]:
+    """Every gap between tokens of one request; empty where the server did not count them: chunks are not tokens."""
+    gaps = _Gaps()
+    if trace.completion_tokens is not None:
+        gaps.add(trace)
+    return gaps.all
+
+
 class _Gaps:
     """Collects every gap between tokens."""
 

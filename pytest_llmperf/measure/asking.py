@@ -72,3 +72,31 @@ def fingerprint(bodies: Sequence[Mapping[str, Any]]) -> str:
     """Sixteen hexadecimal digits that differ when any request differs."""
     text = json.dumps(list(bodies), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def answer_row(one: Asked, question: str) -> dict[str, Any]:
+    """What ``record.tables.ANSWERS`` keeps of an answer, but for what its task knows.
+
+    ``question`` is for a request that has no messages: there, the prompt is more than the last turn.
+    """
+    seed = one.body.get("seed")
+    return {
+        "item": one.item,
+        "sample": 0,
+        "question": _last_turn(one.body) or question,
+        "reply": one.reply,
+        "outcome": one.grade.outcome.value,
+        "detail": one.grade.detail,
+        "answer": one.grade.answer,
+        "finish_reason": one.answer.finish_reason,
+        "prompt_tokens": one.answer.prompt_tokens,
+        "completion_tokens": one.answer.completion_tokens,
+        "seconds": one.answer.seconds,
+        "seed": seed if isinstance(seed, int) else None,
+    }
+
+
+def _last_turn(body: Mapping[str, Any]) -> str:
+    """The last message of the user; empty if there is none, or none that is text."""
+    turns = [one["content"] for one in body.get("messages", ()) if one.get("role") == "user"]
+    return turns[-1] if turns and isinstance(turns[-1], str) else ""

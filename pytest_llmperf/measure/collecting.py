@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.gates.outcomes import Outcomes
-from pytest_llmperf.measure.asking import Answers, Asked, fingerprint
+from pytest_llmperf.measure.asking import Answers, Asked, answer_row, fingerprint
 from pytest_llmperf.tasks.task import Item, items_sha256
 
 Ask = Callable[[Sequence[Item], int, int], tuple[Sequence[Asked], float]]
@@ -32,6 +32,8 @@ class Collection:
     asked: list[Asked] = field(default_factory=list, repr=False)
     seconds: float = 0.0
     failure: InfrastructureError | NotMeasured | None = None
+    taken: int = 0
+    """So many answers have been taken for the record."""
 
     def plan(self, count: int) -> int:
         """Say that up to ``count`` items may be needed; how many there are of them."""
@@ -71,6 +73,14 @@ class Collection:
             "completion_tokens": sum(one.answer.completion_tokens or 0 for one in self.asked),
             "seconds": round(self.seconds, 3),
         }
+
+    def take_rows(self) -> Iterator[dict[str, Any]]:
+        """The answers that were not taken before, as rows of ``record.tables.ANSWERS``."""
+        fresh = slice(self.taken, len(self.asked))
+        self.taken = len(self.asked)
+        about = {"row": self.row, "task": self.task, "variant": self.variant}
+        for item, one in zip(self.items[fresh], self.asked[fresh], strict=True):
+            yield about | {"gold": item.answer} | answer_row(one, item.prompt)
 
 
 @dataclass(frozen=True)

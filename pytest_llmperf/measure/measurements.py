@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,15 @@ class Measurements:
             "answers": [one.facts() for one in self._collections.values() if one.asked],
             **self.speed.facts(),
         }
+
+    def take_answers(self) -> Iterator[dict[str, Any]]:
+        """The answers that were not taken before, as rows of ``record.tables.ANSWERS``."""
+        for collection in self._collections.values():
+            yield from collection.take_rows()
+
+    def take_traces(self) -> Iterator[dict[str, Any]]:
+        """The timed requests that were not taken before, as rows of ``record.tables.TRACES``."""
+        return self.speed.loads.take_rows()
 
 
 def _recalls_of(tokens: int) -> Callable[[Model, int], list[conversations.LongItem]]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.metrics import Metrics, of_run
-from pytest_llmperf.load.rounds import Rounds, interleaved
+from pytest_llmperf.load.rounds import Round, Rounds, interleaved
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.deaths import death_of
+from pytest_llmperf.measure.loads import Loads
 from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import Failure, over_starts
@@ -27,11 +26,11 @@ class Speed:
     def __init__(self, run: Measurements) -> None:
         self._run = run
         self._once = Once()
-        self._loads: list[dict[str, Any]] = []
+        self.loads = Loads()
 
     def facts(self) -> dict[str, Any]:
         """For the record."""
-        return {"load": self._loads} if self._loads else {}
+        return {"load": noted} if (noted := self.loads.facts()) else {}
 
     def rounds(self, candidate: Served, baseline: Served, concurrency: int) -> tuple[Rounds, ...]:
         """Interleaved rounds of both sides, of each pair of their starts."""
@@ -72,13 +71,14 @@ class Speed:
         self._run.memory(baseline)
         done = 0
 
-        def progress(_: object) -> None:
+        def progress(one: Round) -> None:
             nonlocal done
+            self.loads.note((candidate if one.side == "a" else baseline).name, one.run, one.metrics, start)
             done += 1
             self._run.progress(f"{what}: round {done} of {2 * count}")
 
         try:
-            rounds = interleaved(
+            return interleaved(
                 candidate.server,
                 baseline.server,
                 self.workload(),
@@ -90,9 +90,6 @@ class Speed:
         except (InfrastructureError, NotMeasured) as error:
             # Asked now, because the next question to a dead server starts it again.
             raise death_of(candidate, baseline) or error from None
-        self._note_load(candidate, concurrency, rounds.runs_a, rounds.a)
-        self._note_load(baseline, concurrency, rounds.runs_b, rounds.b)
-        return rounds
 
     def alone(self, served: Served, concurrency: int) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
         """The same rounds of one side only, for a run that compares nothing."""
@@ -114,7 +111,8 @@ class Speed:
                     )
                 )
             metrics = tuple(of_run(run) for run in runs)
-            self._note_load(served, concurrency, runs, metrics)
+            for run, one in zip(runs, metrics, strict=True):
+                self.loads.note(served.name, run, one)
             return tuple(runs), metrics
 
         return self._once(("alone", served.name, concurrency), measure, served)
@@ -129,28 +127,4 @@ class Speed:
             input_tokens=self._run.sizes.input_tokens,
             output_tokens=self._run.sizes.output_tokens,
             sampling={"temperature": 0.0},
-        )
-
-    def _note_load(
-        self, served: Served, concurrency: int, runs: Sequence[Run], metrics: Sequence[Metrics]
-    ) -> None:
-        self._loads.append(
-            {
-                "row": served.name,
-                "concurrency": concurrency,
-                "workload": dataclasses.asdict(self.workload()),
-                "rounds": [
-                    {
-                        "requests": one.requests,
-                        "errors": dict(one.errors),
-                        "window_s": one.window_s,
-                        "ttft_s": list(one.ttft_s),
-                        "tpot_s": list(one.tpot_s),
-                        "e2el_s": list(one.e2el_s),
-                        "output_tokens": one.output_tokens,
-                        "client_cpu_share": run.client.cpu_share,
-                    }
-                    for run, one in zip(runs, metrics, strict=True)
-                ],
-            }
         )

@@ -1,11 +1,11 @@
-"""The files of a run, each whole or not there at all: the record (JSON), and the data of its gates beside it."""
+"""The files of a run, each whole or not there at all: the record (JSON), and its data beside it."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +30,56 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` as :func:`write_record` does."""
+    """Write ``text`` to ``path`` as :func:`write_record` does; :func:`sound` first, since a model may say anything."""
+    data = sound(text).encode()
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_file(path, write, f"{len(data):,} bytes needed")
+
+
+def write_file(path: Path, write: Callable[[Path], None], needs: str = "") -> None:
+    """Let ``write`` make a file that takes the place of ``path`` once it is whole and on the disk.
+
+    Raises :class:`RecordNotWritten` as :func:`write_record` does, with what the file ``needs``.
+    """
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
         temporary = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        write(temporary)
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        # A temporary file is its owner's alone; a record is made like any other file.
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
+        raise RecordNotWritten(
+            f"the record was not written to {path}: {error.strerror or error}"
+            f"{f' ({needs})' if needs else ''}; free space there or choose another --llmperf-record"
+        ) from error
+    finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise RecordNotWritten(
-            f"the record was not written to {path}: {error.strerror or error} "
-            f"({len(text.encode()):,} bytes needed); free space there or choose another --llmperf-record"
-        ) from error
+
+
+def sound(text: str) -> str:
+    """``text`` as UTF-8 can hold it: halves of surrogate pairs are joined, and the lone ones become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _umask() -> int:
+    """What this process takes from the rights of new files; there is no way to ask without setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def read_record(path: Path) -> dict[str, Any]:

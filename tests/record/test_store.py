@@ -55,3 +55,15 @@ def test_a_record_of_another_kind_is_refused_by_name(tmp_path: Path, text: str) 
     (tmp_path / "record.json").write_text(text)
     with pytest.raises(LlmperfError, match=r"record\.json"):
         read_record(tmp_path / "record.json")
+
+
+def test_half_a_surrogate_pair_is_written_as_what_it_is_not(tmp_path: Path) -> None:
+    write_record(tmp_path / "record.json", {"said": "a\ud83d\ude00b\ud800c"})
+    assert read_record(tmp_path / "record.json")["said"] == "a\U0001f600b�c"
+
+
+def test_a_record_may_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    write_record(tmp_path / "record.json", {})
+    assert (tmp_path / "record.json").stat().st_mode == plain.stat().st_mode

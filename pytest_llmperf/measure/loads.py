@@ -1,0 +1,100 @@
+"""The timed requests of a run, as its record keeps them: noted round by round, so that an interrupted run has them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.load.metrics import Metrics, gaps_s, stall_s, tpot_s, ttfat_s
+from pytest_llmperf.load.run import Run
+
+
+@dataclass
+class NotedLoad:
+    """What was measured of one row at one concurrency, with one start of its server."""
+
+    row: str
+    start: int
+    """Number of the pair of starts, from 1."""
+    runs: list[Run] = field(default_factory=list)
+    metrics: list[Metrics] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "row": self.row,
+            "concurrency": self.runs[0].concurrency,
+            "workload": dataclasses.asdict(self.runs[0].workload),
+            "rounds": [
+                {
+                    "requests": one.requests,
+                    "errors": dict(one.errors),
+                    "window_s": one.window_s,
+                    "ttft_s": list(one.ttft_s),
+                    "tpot_s": list(one.tpot_s),
+                    "e2el_s": list(one.e2el_s),
+                    "output_tokens": one.output_tokens,
+                    "client_cpu_share": run.client.cpu_share,
+                }
+                for run, one in zip(self.runs, self.metrics, strict=True)
+            ],
+        }
+
+
+class Loads:
+    """All loads of this process."""
+
+    def __init__(self) -> None:
+        self._noted: dict[tuple[str, int | str, int], NotedLoad] = {}
+        self._fresh: list[tuple[NotedLoad, int]] = []
+        """Rounds whose requests nobody has taken yet."""
+
+    def note(self, row: str, run: Run, metrics: Metrics, start: int = 1) -> None:
+        """One more round."""
+        arrivals = run.open_loop.schedule if run.open_loop else run.concurrency
+        load = self._noted.setdefault((row, arrivals, start), NotedLoad(row, start))
+        self._fresh.append((load, len(load.runs)))
+        load.runs.append(run)
+        load.metrics.append(metrics)
+
+    def facts(self) -> list[dict[str, Any]]:
+        return [load.facts() for load in self._noted.values()]
+
+    def take_rows(self) -> Iterator[dict[str, Any]]:
+        """The requests that were not taken before, as rows of ``record.tables.TRACES`` on the process's clock."""
+        fresh, self._fresh = self._fresh, []
+        for load, number in fresh:
+            run = load.runs[number]
+            about = {
+                "row": load.row,
+                "kind": "open" if run.open_loop else "closed",
+                "concurrency": None if run.open_loop else run.concurrency,
+                "rate": run.open_loop.rate_per_s if run.open_loop else None,
+                "start": load.start,
+                "round": number,
+            }
+            for trace in run.traces:
+                yield about | _row(trace)
+
+
+def _row(trace: Trace) -> dict[str, Any]:
+    arrivals = trace.arrivals
+    return {
+        "index": trace.index,
+        "intended_s": trace.intended_s,
+        "sent_s": trace.sent_s,
+        "first_s": arrivals[0].time_s if arrivals else None,
+        "last_s": arrivals[-1].time_s if arrivals else None,
+        "end_s": trace.end_s,
+        "ttft_s": trace.ttft_s,
+        "ttfat_s": ttfat_s(trace),
+        "tpot_s": tpot_s(trace),
+        "itl_s": gaps_s(trace),
+        "stall_s": stall_s(trace),
+        "e2el_s": trace.end_s - trace.intended_s if trace.ok else None,
+        "output_tokens": trace.completion_tokens,
+        "outcome": trace.outcome.value,
+        "error": trace.error,
+    }

@@ -1,0 +1,216 @@
+"""Every answer and every timed request of a run, in two tables beside its record.
+
+They are NAME.answers.parquet and NAME.traces.parquet. Where pyarrow (it comes with ``datasets``) cannot be imported,
+the same rows lie in NAME.answers.jsonl.gz and NAME.traces.jsonl.gz; the record names the files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.record.store import sound, write_file
+
+_ROWS_AT_A_TIME = 1000
+"""So many are in memory at once; a row may hold an answer of a megabyte."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One kind of table: the record's key for it, and its columns with their types (pyarrow's names)."""
+
+    name: str
+    columns: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}_file"
+
+
+ANSWERS = Table(
+    "answers",
+    {
+        "row": "string",
+        "task": "string",
+        "variant": "string",
+        "item": "string",
+        "sample": "int32",
+        "question": "string",
+        "gold": "string",
+        "reply": "string",
+        "outcome": "string",
+        "detail": "string",
+        "answer": "string",
+        "finish_reason": "string",
+        "prompt_tokens": "int32",
+        "completion_tokens": "int32",
+        "seconds": "double",
+        "seed": "int64",
+    },
+)
+"""One row an answer. ``sample`` counts from 0 where an item was asked several times; ``reply`` has the thinking."""
+
+TRACES = Table(
+    "traces",
+    {
+        "row": "string",
+        "kind": "string",
+        "concurrency": "int32",
+        "rate": "double",
+        "start": "int32",
+        "round": "int32",
+        "index": "int32",
+        "intended_s": "double",
+        "sent_s": "double",
+        "first_s": "double",
+        "last_s": "double",
+        "end_s": "double",
+        "ttft_s": "double",
+        "ttfat_s": "double",
+        "tpot_s": "double",
+        "itl_s": "list<double>",
+        "stall_s": "double",
+        "e2el_s": "double",
+        "output_tokens": "int32",
+        "outcome": "string",
+        "error": "string",
+    },
+)
+"""One row a timed request. All times are seconds on one clock whose zero is the first request of the run."""
+
+
+def store_table(record: Path, table: Table, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Write ``rows`` beside ``record``, whole; what the record is to say of them. ``RecordNotWritten``.
+
+    Without a row there is no file. ``ValueError`` for a row that has other columns than ``table``.
+    """
+    counted = _Counted(table, rows)
+    batches = counted.batches()
+    first = next(batches, None)
+    suffixes = ("parquet", "jsonl.gz") if _pyarrow() else ("jsonl.gz", "parquet")
+    path, other = (record.with_name(f"{record.stem}.{table.name}.{suffix}") for suffix in suffixes)
+    # An earlier run's: the record will not speak of it, and nobody must take it for this one's.
+    other.unlink(missing_ok=True)
+    if first is None:
+        path.unlink(missing_ok=True)
+        return {"file": path.name, "sha256": hashlib.sha256().hexdigest(), "count": 0}
+
+    def every() -> Iterator[list[dict[str, Any]]]:
+        yield first
+        yield from batches
+
+    digest = hashlib.sha256()
+
+    def write(temporary: Path) -> None:
+        if path.suffix == ".parquet":
+            _write_parquet(temporary, table, every())
+        else:
+            _write_lines(temporary, every())
+        with temporary.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+
+    write_file(path, write)
+    return {"file": path.name, "sha256": digest.hexdigest(), "count": counted.count}
+
+
+def load_answers(path: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The answers of the run whose ``record`` was read from ``path``; [] if it has none.
+
+    Raises :class:`UsageError`, one line, if their file is missing or is not the one that the record was written with.
+    """
+    return _load(path, record, ANSWERS)
+
+
+def load_traces(path: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The timed requests, as :func:`load_answers` reads the answers."""
+    return _load(path, record, TRACES)
+
+
+def _load(path: Path, record: Mapping[str, Any], table: Table) -> list[dict[str, Any]]:
+    about = record.get(table.key)
+    if not isinstance(about, Mapping) or not about.get("count"):
+        return []
+    # Only the name: a record that was moved has its files beside it, and points nowhere else.
+    beside = path.with_name(Path(str(about["file"])).name)
+    try:
+        data = beside.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{beside}: the record's {table.name} cannot be read: {error.strerror}; keep it beside {path.name}"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        raise UsageError(
+            f"{beside}: not the {table.name} that {path.name} was written with (its SHA-256 differs); "
+            "record the run again with --llmperf-record"
+        )
+    if beside.suffix == ".gz":
+        return [json.loads(line) for line in gzip.decompress(data).decode().split("\n") if line]
+    if not _pyarrow():
+        raise UsageError(f"{beside}: reading it needs pyarrow: pip install pyarrow")
+    import pyarrow
+    from pyarrow import parquet
+
+    rows: list[dict[str, Any]] = parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+    return rows
+
+
+@dataclass
+class _Counted:
+    """Rows as plain values that both formats can hold, some at a time."""
+
+    table: Table
+    rows: Iterable[Mapping[str, Any]]
+    count: int = 0
+
+    def batches(self) -> Iterator[list[dict[str, Any]]]:
+        rows = iter(self.rows)
+        while batch := [self._row(row) for row in islice(rows, _ROWS_AT_A_TIME)]:
+            self.count += len(batch)
+            yield batch
+
+    def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        if row.keys() != self.table.columns.keys():
+            differ = sorted(row.keys() ^ self.table.columns.keys())
+            raise ValueError(f"a row of {self.table.name} has other columns than the table: {differ}")
+        return {
+            name: sound(row[name]) if isinstance(row[name], str) else row[name] for name in self.table.columns
+        }
+
+
+def _write_lines(path: Path, batches: Iterable[list[dict[str, Any]]]) -> None:
+    with gzip.open(path, "wt", encoding="utf-8", compresslevel=6) as lines:
+        for batch in batches:
+            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)
+
+
+def _write_parquet(path: Path, table: Table, batches: Iterable[list[dict[str, Any]]]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    types = {
+        "string": pyarrow.string(),
+        "int32": pyarrow.int32(),
+        "int64": pyarrow.int64(),
+        "double": pyarrow.float64(),
+        "list<double>": pyarrow.list_(pyarrow.float64()),
+    }
+    schema = pyarrow.schema([(name, types[kind]) for name, kind in table.columns.items()])
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+
+
+def _pyarrow() -> bool:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        return False
+    return True

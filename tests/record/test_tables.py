@@ -1,0 +1,122 @@
+"""Answers and traces beside the record: every row as it was, whatever a model has said, and of no other run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.record.tables import ANSWERS, TRACES, load_answers, load_traces, store_table
+
+ANSWER: dict[str, Any] = {
+    "row": "distill",
+    "task": "gsm8k",
+    "variant": "as promised",
+    "item": "gsm8k-7",
+    "sample": 0,
+    "question": "How many?",
+    "gold": "4",
+    "reply": "<think>\n2 + 2\n</think>\n\\boxed{4} \x1b[31m‮<script>",
+    "outcome": "correct",
+    "detail": "",
+    "answer": "4",
+    "finish_reason": "stop",
+    "prompt_tokens": 12,
+    "completion_tokens": 9,
+    "seconds": 0.1 + 0.2,
+    "seed": None,
+}
+TRACE: dict[str, Any] = {
+    "row": "distill",
+    "kind": "closed",
+    "concurrency": 8,
+    "rate": None,
+    "start": 1,
+    "round": 0,
+    "index": 3,
+    "intended_s": 0.0,
+    "sent_s": 1e-05,
+    "first_s": 0.1,
+    "last_s": 0.3,
+    "end_s": 0.31,
+    "ttft_s": 0.1,
+    "ttfat_s": None,
+    "tpot_s": 0.1,
+    "itl_s": [0.1, 1 / 3],
+    "stall_s": 0.1,
+    "e2el_s": 0.31,
+    "output_tokens": 3,
+    "outcome": "ok",
+    "error": "",
+}
+
+
+@pytest.fixture(params=["parquet", "jsonl.gz"])
+def suffix(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both formats; the second is what a machine without pyarrow writes."""
+    if request.param == "jsonl.gz":
+        for name in ("pyarrow", "pyarrow.parquet"):
+            monkeypatch.setitem(sys.modules, name, None)
+    return str(request.param)
+
+
+def test_rows_are_read_back_as_they_were(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "night" / "record.json"
+    rows = [ANSWER | {"sample": n} for n in range(2500)]
+    about = store_table(path, ANSWERS, iter(rows))
+    assert (about["file"], about["count"]) == (f"record.answers.{suffix}", 2500)
+    assert load_answers(path, {ANSWERS.key: about}) == rows
+    times = [TRACE, TRACE | {"index": 4, "outcome": "timeout", "itl_s": [], "first_s": None}]
+    assert load_traces(path, {TRACES.key: store_table(path, TRACES, times)}) == times
+
+
+def test_half_a_surrogate_pair_in_a_reply_costs_no_table(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "record.json"
+    about = store_table(path, ANSWERS, [ANSWER | {"reply": "a\ud83d\ude00b\ud800c"}])
+    [row] = load_answers(path, {ANSWERS.key: about})
+    assert row["reply"] == "a\U0001f600b�c"
+
+
+def test_a_run_without_rows_has_no_file_and_keeps_none_of_an_earlier_run(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    store_table(path, ANSWERS, [ANSWER])
+    about = store_table(path, ANSWERS, [])
+    assert about["count"] == 0
+    assert list(tmp_path.iterdir()) == []
+    assert load_answers(path, {ANSWERS.key: about}) == []
+    assert load_traces(path, {}) == [], "a record of an older version"
+
+
+@pytest.mark.parametrize("change", ["missing", "another run's"])
+def test_a_table_that_is_not_this_records_is_refused_in_one_line(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "record.json"
+    about = store_table(path, ANSWERS, [ANSWER])
+    if change == "missing":
+        (tmp_path / about["file"]).unlink()
+    else:
+        store_table(path, ANSWERS, [ANSWER | {"outcome": "wrong"}])
+    with pytest.raises(UsageError, match=r"record\.answers\.parquet") as caught:
+        load_answers(path, {ANSWERS.key: about})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_with_a_column_that_the_table_does_not_have_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mood"):
+        store_table(tmp_path / "record.json", ANSWERS, [ANSWER | {"mood": "good"}])
+
+
+def test_a_table_that_cannot_be_made_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    about = store_table(path, ANSWERS, [ANSWER])
+
+    def breaking() -> Any:
+        yield from [ANSWER] * 1500
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store_table(path, ANSWERS, breaking())
+    assert load_answers(path, {ANSWERS.key: about}) == [ANSWER]
+    assert len(list(tmp_path.iterdir())) == 1
