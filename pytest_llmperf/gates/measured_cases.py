@@ -10,12 +10,14 @@ from typing import Self
 from pytest_llmperf.gates import planted
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case, Damage
+from pytest_llmperf.gates.client_bound import despite_client, true_ratio
 from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
 from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
 from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS, ratio_within
 from pytest_llmperf.gates.single import at_least_value, at_most_value, value_ratio
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.within import within
+from pytest_llmperf.gates.wording import percent, show
 
 Rounds = Sequence[tuple[float | None, float | None]]
 
@@ -48,6 +50,21 @@ class _Measured(Case):
     def _changed(self, by: float) -> Self:
         raise NotImplementedError
 
+    def judge(self) -> Verdict:
+        verdict, said = super().judge(), self._client_said
+        if not said:
+            return verdict
+        own = despite_client(verdict, self.bound, self._without_client, said, at_least=self.at_least)
+        return replace(own, origin=verdict.origin)
+
+    @property
+    def _client_said(self) -> str:
+        """The client's own error in words; empty if it has none here."""
+        return ""
+
+    def _without_client(self, value: float) -> float:
+        return value
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuantileCase(_Measured):
@@ -59,10 +76,19 @@ class QuantileCase(_Measured):
     errors: int = 0
     noun: str = "sample"
     max_error_share: float = MAX_LOST_SHARE
+    client_error: float = 0.0
+    """What the client reports more than the truth at this quantile, in ``unit``."""
 
     @property
     def label(self) -> str:
         return f"{self.metric} p{100 * self.q:.6g}"
+
+    @property
+    def _client_said(self) -> str:
+        return show(self.client_error, self.unit) if self.client_error else ""
+
+    def _without_client(self, value: float) -> float:
+        return value - self.client_error
 
     @property
     def size(self) -> int:
@@ -97,10 +123,19 @@ class RatioCase(_Measured):
 
     starts: Sequence[Rounds] = field(repr=False)
     max_lost_share: float = MAX_LOST_ROUNDS
+    client_share: float = 0.0
+    """Share of the baseline's time that is the client's own."""
 
     @property
     def label(self) -> str:
         return f"{self.metric} ratio"
+
+    @property
+    def _client_said(self) -> str:
+        return f"{percent(self.client_share)} of the baseline's time" if self.client_share else ""
+
+    def _without_client(self, value: float) -> float:
+        return true_ratio(value, self.client_share, rate=self.unit != "s")
 
     @property
     def verdict_unit(self) -> str:

@@ -25,6 +25,8 @@ class Ratio(Estimand):
     starts: Sequence[Rounds] = field(repr=False)
     unit: str
     max_lost_share: float = MAX_LOST_ROUNDS
+    client_share: float = 0.0
+    """Share of the baseline's time that is the client's own (``load.calibration``)."""
 
     @property
     def label(self) -> str:
@@ -54,6 +56,7 @@ class Ratio(Estimand):
                 unit=self.unit,
                 at_least=at_least,
                 max_lost_share=self.max_lost_share,
+                client_share=self.client_share,
                 **asked,
             ),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmperf.gates.comparable import Asked, Estimand
@@ -29,6 +29,8 @@ class Series(Estimand):
     errors: int = 0
     noun: str = "sample"
     max_error_share: float = MAX_LOST_SHARE
+    client_error: Callable[[float], float] | None = field(default=None, repr=False)
+    """By quantile, what the client reports more than the truth, in ``unit``; None: nothing that is known."""
 
     @property
     def label(self) -> str:
@@ -111,5 +113,6 @@ class Quantile(Estimand):
             errors=series.errors,
             noun=series.noun,
             max_error_share=series.max_error_share,
+            client_error=series.client_error(self.q) if series.client_error else 0.0,
             **asked,
         )

@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import of_run
+from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.load.truth_process import ToldRequest, ToldTruth, running
@@ -57,6 +58,20 @@ class ClientError:
     reported_ttft_p99_s: float
     reported_itl_p99_s: float
     loop: str
+    errors_s: Mapping[str, Mapping[str, float]]
+    """Reported minus true by metric and quantile: ``errors_s["ttft"]["p95"]``. Of ``ttft``, ``itl``, ``tpot``,
+    ``stall`` and ``e2el``."""
+    cycle_s: float
+    """What the client adds to the time of one request, from its sending to the next one's: what it takes of the
+    throughput."""
+
+    def error_s(self, metric: str, q: float) -> float:
+        """Reported minus true of that quantile: the nearest one at or above ``q`` that is known."""
+        known = self.errors_s[metric]
+        return next((known[name] for level, name in QUANTILES if level >= q - 1e-9), known[QUANTILES[-1][1]])
+
+
+QUANTILES = ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"), (0.999, "p99.9"))
 
 
 def calibrate(
@@ -128,7 +143,30 @@ def compare(run: Run, told: ToldTruth) -> ClientError:
         reported_ttft_p99_s=metrics.quantile("ttft", 0.99),
         reported_itl_p99_s=metrics.quantile("itl", 0.99),
         loop=run.client.loop,
+        errors_s=_errors(metrics, [request for _, request in pairs]),
+        cycle_s=served * possible / metrics.output_throughput - served,
     )
+
+
+def _errors(metrics: Metrics, told: Sequence[ToldRequest]) -> dict[str, dict[str, float]]:
+    gaps = [_gaps(request) for request in told]
+    true = {
+        "ttft": [request.ttft_s for request in told],
+        "itl": [gap for of_one in gaps for gap in of_one],
+        "tpot": [_mean(of_one) for of_one in gaps if of_one],
+        "stall": [max(between) for request in told if (between := _between(request))],
+        "e2el": [request.tokens_s[-1] - request.received_s for request in told],
+    }
+    return {
+        name: {label: metrics.quantile(name, q) - quantile(values, q) for q, label in QUANTILES}
+        for name, values in true.items()
+        if values
+    }
+
+
+def _between(request: ToldRequest) -> list[float]:
+    """True gaps between chunks."""
+    return [after - before for before, after in pairwise(request.tokens_s)]
 
 
 def _gaps(request: ToldRequest) -> list[float]:
@@ -152,6 +190,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = parser.parse_args(argv)
     error = calibrate(given.concurrency, requests=given.requests, output_tokens=given.output_tokens)
     for name, value in dataclasses.asdict(error).items():
+        if isinstance(value, Mapping):
+            continue
         shown = (
             f"{value * 1e3:.3f} ms"
             if name.endswith("_s")

@@ -15,14 +15,12 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NeedsServer
 from pytest_llmperf.gates.estimand import Judge, Ratio, Scalar, Series, Share
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes
+from pytest_llmperf.measure.loaded import Loaded, Pair, Paired
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.questions import (
     Asker,
     Behaviours,
-    Loaded,
     Memory,
-    Pair,
-    Paired,
     Startup,
     Summaries,
     task_and_variant,

@@ -9,13 +9,13 @@ from typing import Any
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.estimand import Judge, Judgement, Ratio, Scalar, Series, Share
+from pytest_llmperf.gates.estimand import Judge, Judgement, Scalar, Share
 from pytest_llmperf.load.metrics import Metrics
-from pytest_llmperf.load.rounds import Rounds
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.measure import conversations, streaming
 from pytest_llmperf.measure.asking import Answers, Asked
 from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
+from pytest_llmperf.measure.loaded import Loaded, Pair
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.rules import detect
@@ -156,20 +156,33 @@ class Asker:
             """Metrics of one model. Taken from the rounds of the comparison if this run compares anyway."""
             self._refuse()
             measurements = self._asker._measurements
-            if measurements.will_need_baseline:
-                baseline = measurements.served(measurements.settings.baseline)
-                if served is not baseline:
-                    starts = measurements.speed.rounds(served, baseline, concurrency)
-                    runs = [run for rounds in starts for run in rounds.runs_a]
-                    metrics = [one for rounds in starts for one in rounds.a]
-                    return Loaded.of(self._asker.judge, concurrency, runs, metrics)
-            return Loaded.of(self._asker.judge, concurrency, *measurements.speed.alone(served, concurrency))
+            speed = measurements.speed
+            runs: Sequence[Run]
+            metrics: Sequence[Metrics]
+            baseline = (
+                measurements.served(measurements.settings.baseline)
+                if measurements.will_need_baseline
+                else None
+            )
+            if baseline is not None and served is not baseline:
+                starts = speed.rounds(served, baseline, concurrency)
+                runs = [run for rounds in starts for run in rounds.runs_a]
+                metrics = [one for rounds in starts for one in rounds.a]
+            else:
+                runs, metrics = speed.alone(served, concurrency)
+            error = speed.clock_error(concurrency, metrics)
+            return Loaded.of(self._asker.judge, concurrency, runs, metrics, error)
 
         def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
             """Both models in turn, in short rounds, on the same machine in the same minutes."""
             self._refuse()
-            starts = self._asker._measurements.speed.rounds(candidate, baseline, concurrency)
-            return Pair.of(self._asker.judge, concurrency, starts)
+            speed = self._asker._measurements.speed
+            starts = speed.rounds(candidate, baseline, concurrency)
+            sides = (
+                [one for rounds in starts for one in rounds.a],
+                [one for rounds in starts for one in rounds.b],
+            )
+            return Pair.of(self._asker.judge, concurrency, starts, speed.clock_error(concurrency, *sides))
 
     class Stream:
         """Single streamed requests, for tests of how a stream behaves."""
@@ -217,102 +230,6 @@ class Memory:
     """Of all processes of the server: device memory where there is a GPU, else resident memory."""
     weights: Scalar
     """Size of the weight files."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What was measured of one model at one concurrency, all rounds together."""
-
-    ttft: Series
-    ttfat: Series
-    itl: Series
-    tpot: Series
-    stall: Series
-    e2el: Series
-    throughput: Series
-    """Output tokens a second, one value a round."""
-
-    @classmethod
-    def of(cls, judge: Judge, concurrency: int, runs: Sequence[Run], rounds: Sequence[Metrics]) -> Loaded:
-        problems = "; ".join(problem for run in runs for problem in run.problems)
-        errors = sum(one.requests - one.succeeded for one in rounds)
-
-        def series(name: str, attribute: str) -> Series:
-            # Samples of one round share what happened on the machine in it: the rounds are the groups.
-            by_round = [(value, i) for i, one in enumerate(rounds) for value in getattr(one, attribute)]
-            return Series(
-                f"{name} at {concurrency}",
-                [value for value, _ in by_round],
-                "s",
-                groups=[i for _, i in by_round],
-                errors=errors,
-                judge=judge,
-                unusable=problems,
-            )
-
-        rates = [_value(one, "throughput") for one in rounds]
-        return cls(
-            ttft=series("TTFT", "ttft_s"),
-            ttfat=series("TTFAT", "ttfat_s"),
-            itl=series("ITL", "itl_s"),
-            tpot=series("TPOT", "tpot_s"),
-            stall=series("stall", "stall_s"),
-            e2el=series("E2EL", "e2el_s"),
-            throughput=Series(
-                f"throughput at {concurrency}", rates, "tok/s", noun="round", judge=judge, unusable=problems
-            ),
-        )
-
-
-@dataclass(frozen=True)
-class Paired:
-    """One metric of both models."""
-
-    ratio: Ratio
-    """Candidate over baseline, one value a round of each pair of starts."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Candidate against baseline at one concurrency."""
-
-    ttft: Paired
-    itl: Paired
-    tpot: Paired
-    e2el: Paired
-    throughput: Paired
-
-    @classmethod
-    def of(cls, judge: Judge, concurrency: int, starts: Sequence[Rounds]) -> Pair:
-        problems = "; ".join(problem for rounds in starts for problem in rounds.problems)
-
-        def paired(name: str, value: str, unit: str = "s") -> Paired:
-            values = [
-                [(_value(a, value), _value(b, value)) for a, b in zip(rounds.a, rounds.b, strict=True)]
-                for rounds in starts
-            ]
-            return Paired(Ratio(f"{name} at {concurrency}", values, unit, judge=judge, unusable=problems))
-
-        return cls(
-            ttft=paired("TTFT", "ttft_p50"),
-            itl=paired("ITL", "itl_p50"),
-            tpot=paired("TPOT", "tpot_p50"),
-            e2el=paired("E2EL", "e2el_p50"),
-            throughput=paired("throughput", "throughput", "tok/s"),
-        )
-
-
-def _value(metrics: Metrics, name: str) -> float | None:
-    """One round's value; None if the round is lost: nothing was measured, or the clock could not resolve it.
-
-    A client or a server that is kept from the processor for the length of a whole answer sees all its tokens at
-    one instant: that is a round without a time per token, and not one of infinite speed.
-    """
-    try:
-        value = metrics.value(name)
-    except NotMeasured:
-        return None
-    return value if value > 0 else None
 
 
 def task_and_variant(how: Sequence[str | Variant]) -> tuple[str | None, Variant]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
@@ -10,6 +11,7 @@ from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.rounds import Round, Rounds, interleaved
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.measure.clock_error import ClockError, ClockErrors, load_like
 from pytest_llmperf.measure.deaths import death_of
 from pytest_llmperf.measure.loads import Loads
 from pytest_llmperf.measure.once import Once
@@ -27,10 +29,18 @@ class Speed:
         self._run = run
         self._once = Once()
         self.loads = Loads()
+        self._clock = ClockErrors()
 
     def facts(self) -> dict[str, Any]:
         """For the record."""
-        return {"load": noted} if (noted := self.loads.facts()) else {}
+        return {"load": noted, "calibration": self._clock.facts()} if (noted := self.loads.facts()) else {}
+
+    def clock_error(self, concurrency: int, *sides: Sequence[Metrics]) -> ClockError:
+        """The client's own error at that load, and at the pace of the quicker side."""
+        loads = [load_like(concurrency, self._run.sizes.output_tokens, side) for side in sides if side]
+        load = min(loads, key=lambda one: one.gap_ms)
+        self._run.progress(f"the client's own error, {concurrency} at a time")
+        return self._clock.at(load)
 
     def rounds(self, candidate: Served, baseline: Served, concurrency: int) -> tuple[Rounds, ...]:
         """Interleaved rounds of both sides, of each pair of their starts."""

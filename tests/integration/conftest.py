@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import uuid
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("template")
 FAKE_PYTHON = ROOT / "tests" / "fakes" / "engine_python"
 CLEAN_WITHIN_S = 10.0
+CACHE = Path(tempfile.gettempdir()) / f"llmperf-tests-{os.getuid()}"
 # Other installed plugins cost a second a run and change nothing; one scenario runs with all of them.
 ONLY_OURS = ("-p", "llmperf", "-p", "llmperf_model", "-p", "no:cacheprovider")
 _MARK = "LLMPERF_TEST_MARK"
@@ -163,6 +165,8 @@ class Project:
         own = {
             "TMPDIR": str(self.path / "tmp"),
             "HOME": str(self.path),
+            # The client's own error is the machine's: measured once for all projects.
+            "XDG_CACHE_HOME": str(CACHE),
             "COLUMNS": "200",
             "FAKE_ENGINE_INTERPRETER": sys.executable,
             _MARK: self.mark,

@@ -1,0 +1,77 @@
+"""The client's own error beside what it has measured: which part of a number is not the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.load.calibrated import Calibration, Load, calibrated
+from pytest_llmperf.load.calibration import ClientError
+from pytest_llmperf.load.metrics import Metrics
+
+_MOST = 0.99
+
+
+@dataclass
+class ClockErrors:
+    """Calibrations of one run, each load once."""
+
+    _made: dict[Load, Calibration | str] = field(default_factory=dict)
+
+    def at(self, load: Load) -> ClockError:
+        """The error at that load, from the cache of this machine or measured now."""
+        if load not in self._made:
+            try:
+                self._made[load] = calibrated(load)
+            except LlmperfError as error:
+                self._made[load] = str(error).splitlines()[0]
+        made = self._made[load]
+        return ClockError(why=made) if isinstance(made, str) else ClockError(made.error)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """For the record, in the order of time."""
+        return [
+            {"concurrency": load.concurrency, "failed": made} if isinstance(made, str) else made.facts()
+            for load, made in self._made.items()
+        ]
+
+
+@dataclass(frozen=True)
+class ClockError:
+    """The client's error at the load of one measurement; ``why`` it is not known, if it is not."""
+
+    error: ClientError | None = None
+    why: str = ""
+
+    @property
+    def unusable(self) -> str:
+        """Why nothing may be judged: a clock that nobody has checked. Empty if there is nothing."""
+        return f"the client's own error could not be measured: {self.why}" if self.why else ""
+
+    def of_quantile(self, metric: str, q: float) -> float:
+        """Reported minus true, seconds."""
+        if self.error is None:
+            return 0.0
+        # What comes after the thinking is stamped as the first token is.
+        return self.error.error_s("ttft" if metric == "ttfat" else metric, q)
+
+    def share_of(self, metric: str, values: Sequence[float | None]) -> float:
+        """The client's part of the typical one of ``values``, medians of ``metric`` in seconds."""
+        known = [value for value in values if value]
+        return self.of_quantile(metric, 0.5) / median(known) if known else 0.0
+
+    def share_of_cycle(self, concurrency: int, rounds: Sequence[Metrics]) -> float:
+        """The client's part of a request's time, which it takes of the throughput; 0 to 0.99."""
+        cycles = [concurrency * one.window_s / one.succeeded for one in rounds if one.succeeded]
+        if self.error is None or not cycles:
+            return 0.0
+        return min(_MOST, max(0.0, self.error.cycle_s / median(cycles)))
+
+
+def load_like(concurrency: int, output_tokens: int, rounds: Sequence[Metrics]) -> Load:
+    """What to calibrate at for these rounds: their own pace or a quicker one; the quickest where none was measured."""
+    gaps = [one.value("itl") for one in rounds if one.itl_s]
+    return Load.like(concurrency, output_tokens, median(gaps) if gaps else 0.0)

@@ -1,0 +1,142 @@
+"""What a timed load has shown, as estimands: of one model, and of two in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.gates.estimand import Judge, Ratio, Series
+from pytest_llmperf.load.metrics import Metrics
+from pytest_llmperf.load.rounds import Rounds
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.measure.clock_error import ClockError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was measured of one model at one concurrency, all rounds together."""
+
+    ttft: Series
+    ttfat: Series
+    itl: Series
+    tpot: Series
+    stall: Series
+    e2el: Series
+    throughput: Series
+    """Output tokens a second, one value a round."""
+
+    @classmethod
+    def of(
+        cls,
+        judge: Judge,
+        concurrency: int,
+        runs: Sequence[Run],
+        rounds: Sequence[Metrics],
+        clock: ClockError,
+    ) -> Loaded:
+        found = [clock.unusable, *(problem for run in runs for problem in run.problems)]
+        problems = "; ".join(filter(None, found))
+        errors = sum(one.requests - one.succeeded for one in rounds)
+
+        def series(name: str, metric: str) -> Series:
+            # Samples of one round share what happened on the machine in it: the rounds are the groups.
+            by_round = [(value, i) for i, one in enumerate(rounds) for value in getattr(one, f"{metric}_s")]
+            return Series(
+                f"{name} at {concurrency}",
+                [value for value, _ in by_round],
+                "s",
+                groups=[i for _, i in by_round],
+                errors=errors,
+                judge=judge,
+                unusable=problems,
+                client_error=lambda q: clock.of_quantile(metric, q),
+            )
+
+        rates = [_value(one, "throughput") for one in rounds]
+        lost = clock.share_of_cycle(concurrency, rounds)
+        known = [rate for rate in rates if rate]
+        missed = median(known) * lost / (1 - lost) if known else 0.0
+        return cls(
+            ttft=series("TTFT", "ttft"),
+            ttfat=series("TTFAT", "ttfat"),
+            itl=series("ITL", "itl"),
+            tpot=series("TPOT", "tpot"),
+            stall=series("stall", "stall"),
+            e2el=series("E2EL", "e2el"),
+            throughput=Series(
+                f"throughput at {concurrency}",
+                rates,
+                "tok/s",
+                noun="round",
+                judge=judge,
+                unusable=problems,
+                client_error=lambda _: -missed,
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One metric of both models."""
+
+    ratio: Ratio
+    """Candidate over baseline, one value a round of each pair of starts."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Candidate against baseline at one concurrency."""
+
+    ttft: Paired
+    itl: Paired
+    tpot: Paired
+    e2el: Paired
+    throughput: Paired
+
+    @classmethod
+    def of(cls, judge: Judge, concurrency: int, starts: Sequence[Rounds], clock: ClockError) -> Pair:
+        found = [clock.unusable, *(problem for rounds in starts for problem in rounds.problems)]
+        baseline = [one for rounds in starts for one in rounds.b]
+
+        def paired(name: str, metric: str) -> Paired:
+            values = [
+                [(_value(a, metric), _value(b, metric)) for a, b in zip(rounds.a, rounds.b, strict=True)]
+                for rounds in starts
+            ]
+            if metric == "throughput":
+                unit, share = "tok/s", clock.share_of_cycle(concurrency, baseline)
+            else:
+                unit, share = "s", clock.share_of(metric, [_value(one, metric) for one in baseline])
+            return Paired(
+                Ratio(
+                    f"{name} at {concurrency}",
+                    values,
+                    unit,
+                    judge=judge,
+                    unusable="; ".join(filter(None, found)),
+                    client_share=share,
+                )
+            )
+
+        return cls(
+            ttft=paired("TTFT", "ttft"),
+            itl=paired("ITL", "itl"),
+            tpot=paired("TPOT", "tpot"),
+            e2el=paired("E2EL", "e2el"),
+            throughput=paired("throughput", "throughput"),
+        )
+
+
+def _value(metrics: Metrics, name: str) -> float | None:
+    """One round's value; None if the round is lost: nothing was measured, or the clock could not resolve it.
+
+    A client or a server that is kept from the processor for the length of a whole answer sees all its tokens at
+    one instant: that is a round without a time per token, and not one of infinite speed.
+    """
+    try:
+        value = metrics.value(name)
+    except NotMeasured:
+        return None
+    return value if value > 0 else None
