@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.errors import LlmperfError, NotMeasured, UsageError
+from pytest_llmperf.errors import DataError, LlmperfError, NotMeasured, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.run_verdict import run_verdict
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 PROPERTY = "llmperf_verdict"
 """Key of a verdict (JSON) among a report's ``user_properties``: survives xdist, lands in JUnit XML."""
+BAD_DATA = "bad data"
+"""Method of the verdict of a test whose data set cannot be asked: the run ends with exit code 4."""
 
 
 def configure(config: pytest.Config) -> Run:
@@ -255,7 +257,8 @@ class Run:
         if isinstance(error, GateError | LlmperfError):
             report.longrepr = self._as_kept(str(error))
         if isinstance(error, LlmperfError):
-            self._not_measured(item, report, str(error).splitlines()[0])
+            method = BAD_DATA if isinstance(error, DataError) else "not measured"
+            self._not_measured(item, report, str(error).splitlines()[0], method)
         # A gate that the data decided says it all with its numbers; the log would only hide them.
         judged = isinstance(error, GateError) and error.verdict.status is not Status.INVALID
         if report.failed and not judged and (log := self.measurements.log_since_mark()):
@@ -275,8 +278,10 @@ class Run:
                 "run the speed suites without -n"
             )
 
-    def _not_measured(self, item: pytest.Item, report: pytest.TestReport, why: str) -> None:
-        verdict = Verdict(Status.INVALID, item.name, None, None, None, 0, None, "not measured", why)
+    def _not_measured(
+        self, item: pytest.Item, report: pytest.TestReport, why: str, method: str = "not measured"
+    ) -> None:
+        verdict = Verdict(Status.INVALID, item.name, None, None, None, 0, None, method, why)
         # On the item, so that the reports of the phases that follow carry it as well.
         entry = (PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False))
         item.user_properties.append(entry)
@@ -305,6 +310,8 @@ class Run:
         green = not self.verdicts or run_verdict(self.verdicts, inconclusive=self.settings.inconclusive).green
         if session.exitstatus == pytest.ExitCode.OK and (self.complaints or not green):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if any(verdict.method == BAD_DATA for verdict in self.verdicts):
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         finished = {}
         if self.settings.record is not None:
             finished = self._write_record(session, self.settings.record)

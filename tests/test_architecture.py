@@ -38,7 +38,7 @@ ROOMS_THAT_KNOW_PYTEST = {
 HEAVY = {
     "openai": {"client"},
     "datasets": {"tasks"},
-    "pyarrow": {"record"},
+    "pyarrow": {"record", "tasks"},
     "math_verify": {"tasks"},
     "sympy": {"tasks"},
     "pynvml": {"serving"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,8 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import Speed
 from pytest_llmperf.rules.messages import Variant, as_promised
 from pytest_llmperf.settings import Settings
-from pytest_llmperf.tasks.embedded import EMBEDDED
-from pytest_llmperf.tasks.gsm8k import GSM8K
+from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.task import Item, Task, load_items
-
-BUILT_IN: Mapping[str, Task] = {task.name: task for task in (GSM8K, EMBEDDED)}
 
 
 class Measurements:
@@ -40,11 +37,11 @@ class Measurements:
         settings: Settings,
         state_root: Path,
         progress: Callable[[str], None],
-        tasks: Mapping[str, Task] = BUILT_IN,
+        tasks: Iterable[Task] = BUILT_IN,
     ) -> None:
         self.settings = settings
         self.sizes = sizes.GPU if settings.profile.needs_cuda else sizes.EMBEDDED
-        self.tasks = dict(tasks)
+        self.tasks = {task.name: task for task in tasks}
         self.will_need_baseline = False
         """Whether some test of this run compares with the baseline, so that measuring in pairs costs nothing extra."""
         self.concurrencies: tuple[int, ...] = ()

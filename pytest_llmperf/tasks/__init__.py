@@ -13,7 +13,10 @@ from pytest_llmperf.strict_toml import nearest
 from pytest_llmperf.tasks.embedded import EMBEDDED
 from pytest_llmperf.tasks.grading import Grade, Outcome, grade
 from pytest_llmperf.tasks.gsm8k import GSM8K
+from pytest_llmperf.tasks.math500 import MATH500
+from pytest_llmperf.tasks.medqa import MEDQA
 from pytest_llmperf.tasks.source import DataFile, HubSplit
+from pytest_llmperf.tasks.svamp import SVAMP
 from pytest_llmperf.tasks.task import Item, Shot, Task, items_sha256, load_items, load_shots
 
 __all__ = [
@@ -32,7 +35,7 @@ __all__ = [
     "load_shots",
 ]
 
-BUILT_IN: tuple[Task, ...] = (GSM8K, EMBEDDED)
+BUILT_IN: tuple[Task, ...] = (GSM8K, MATH500, SVAMP, MEDQA, EMBEDDED)
 
 
 def find_task(name: str, more: Iterable[Task] = ()) -> Task:

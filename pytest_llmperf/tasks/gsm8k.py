@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.tasks.grading import gold_number
-from pytest_llmperf.tasks.source import DataFile, HubSplit, Row, read_jsonl
+from pytest_llmperf.tasks.rows import Row, read_rows
+from pytest_llmperf.tasks.source import DataFile, HubSplit
 from pytest_llmperf.tasks.task import Item, Shot, Task
 
 SHA256 = "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14"
@@ -54,7 +55,7 @@ def _shots(data_dir: Path | None, n: int) -> Sequence[Shot]:
         folder = data_dir / "gsm8k"
         file = next((folder / f for f in _TRAIN_FILES if (folder / f).is_file()), folder / _TRAIN_FILES[0])
         fetch = _FETCH_TRAIN.replace("DIR", str(data_dir))
-        rows, where = read_jsonl(file, sha256=None, fetch=fetch)[:_MOST_SHOTS], str(file)
+        rows, where = read_rows(file, sha256=None, fetch=fetch)[:_MOST_SHOTS], str(file)
     pairs = [(str(row.get("question")), str(row.get("answer"))) for row in rows]
     found = hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()
     if found != _SHOTS_SHA256:

@@ -87,7 +87,8 @@ class Task:
 
     ``protocols`` are those that it can be asked by; ``few-shot`` needs ``shots``. ``max_tokens`` is the
     room that an answer needs; a row that allows less is found by the lint. ``check_gold`` raises
-    :class:`ValueError` for an expected answer that the grader could never find right.
+    :class:`ValueError` for an expected answer that the grader could never find right. ``classes`` are the
+    answers of a multiple choice, for its macro-F1.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Task:
     grader: Grader = grade
     check_gold: Callable[[str], object] | None = None
     shots: Callable[[Path | None, int], Sequence[Shot]] | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def checksum(self) -> str | None:
@@ -126,12 +128,17 @@ def load_items(
 
 
 def load_shots(task: Task, data_dir: Path | None = None, n: int = 8) -> tuple[Shot, ...]:
-    """``n`` worked examples in their fixed order. Raises :class:`DataError` if the task has none."""
+    """``n`` worked examples in their fixed order, or all there are. Raises :class:`DataError` if the task has none."""
     if task.shots is None:
         raise DataError(
             f'task {task.name} has no worked examples; a row with protocol = "few-shot" can\'t be asked it'
         )
     return tuple(task.shots(data_dir, n))
+
+
+def own_shots(*shots: Shot) -> Callable[[Path | None, int], Sequence[Shot]]:
+    """For ``Task.shots``: worked examples that are written here and need no data."""
+    return lambda _, n: shots[:n]
 
 
 def items_sha256(items: Iterable[Item]) -> str:

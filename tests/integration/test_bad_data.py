@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,34 +11,97 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 SUITE = """
-    def test_gsm8k(candidate, accuracy):
+    def test_it(candidate, accuracy):
         assert accuracy(candidate, "gsm8k") >= 0.5
 """
+GSM8K_ROW = '{"question": "1 + 1?", "answer": "#### 2"}\n'
+FILES = {
+    "gsm8k": "gsm8k/test.jsonl",
+    "math500": "math500/test.jsonl",
+    "svamp": "svamp/SVAMP.json",
+    "medqa": "medqa/test.jsonl",
+}
 
 
+@pytest.mark.parametrize("task", FILES)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ["no such file", "fetch it with"]),
-        ("", ["is empty", "fetch it with"]),
-        ('{"question": "1 + 1?", "answer": "#### 2"}\n', ["is not the pinned file", "sha256"]),
+        (None, ["no such file", "fetch it with: curl"]),
+        (b"", ["is empty", "fetch it with: curl"]),
+        (GSM8K_ROW.encode(), ["is not the pinned file", "sha256", "fetch it with: curl"]),
     ],
     ids=["missing", "empty", "changed"],
 )
 def test_a_data_set_that_is_not_the_pinned_one_is_told_in_one_line(
-    project: Project, content: str | None, words: list[str]
+    project: Project, task: str, content: bytes | None, words: list[str]
 ) -> None:
     (project.path / "data").mkdir()
     if content is not None:
-        for name in ("gsm8k/test.jsonl", "gsm8k/train.jsonl", "test.jsonl"):
-            project.write(f"data/{name}", content)
-    project.suite(SUITE)
+        project.write(f"data/{FILES[task]}", content.decode())
+    project.suite(SUITE.replace("gsm8k", task))
     result = project.run("--llmperf-data", "data")
-    assert result.code == 1, result.text
+    assert result.code == 4, result.text
     assert result.noise == []
-    assert result.lines(*words), result.text
+    assert result.lines(f"data/{FILES[task]}", *words), result.text
     assert result.lines("llmperf: 1 INVALID"), result.text
     assert project.starts == [], "no server is started for data that cannot be asked"
+
+
+OWN_TASK = """
+    from pytest_llmperf.tasks import DataFile, Item, Task
+    from pytest_llmperf.tasks.{module} import {grader}, {check}
+
+    MINE = Task(
+        name="mine",
+        source=DataFile(
+            path="mine.jsonl",
+            fetch="cp mine.jsonl DIR/mine.jsonl",
+            item=lambda row, number: Item(row["id"], row["question"], row["answer"]),
+        ),
+        grader={grader},
+        check_gold={check},
+    )
+
+    def pytest_llmperf_tasks():
+        return [MINE]
+"""
+GRADERS = {
+    "grade": ("grading", "gold_number"),
+    "grade_symbolic": ("symbolic", "check_symbolic"),
+    "grade_choice": ("choice", "check_choice"),
+}
+GOOD = b'{"id": "a", "question": "1 + 1?", "answer": "%s"}\n'
+RIGHT = {"grade": b"2", "grade_symbolic": b"x + 2", "grade_choice": b"C"}
+
+
+@pytest.mark.parametrize("grader", GRADERS)
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b'{"id": "b"', "row 2: not JSON"),
+        (b"[1]", "row 2: needs a JSON object, not list"),
+        (b'{"id": "b", "question": "2 + 2?"}', "row 2: no field 'answer'"),
+        (b'{"id": "b", "question": "\xe9", "answer": "4"}', "row 2: not UTF-8 at byte 25 of the row"),
+        (b'{"id": "a", "question": "2 + 2?", "answer": "A"}', "item 2 ('a'): this id was given before"),
+        (b'{"id": "b", "question": " ", "answer": "4"}', "item 2 ('b'): the question is empty"),
+        (b'{"id": "b", "question": "2 + 2?", "answer": "\\\\frac{"}', "item 2 ('b'): the expected answer"),
+    ],
+    ids=["malformed", "no object", "missing field", "not UTF-8", "duplicate id", "no question", "no gold"],
+)
+def test_a_bad_row_of_a_task_of_ones_own_is_told_with_file_row_and_reason(
+    project: Project, grader: str, bad: bytes, reason: str
+) -> None:
+    module, check = GRADERS[grader]
+    with (project.path / "conftest.py").open("a") as conftest:
+        conftest.write(textwrap.dedent(OWN_TASK.format(module=module, grader=grader, check=check)))
+    (project.path / "mine.jsonl").write_bytes(GOOD % RIGHT[grader] + bad + b"\n")
+    project.suite(SUITE.replace("gsm8k", "mine"))
+    result = project.run("--llmperf-data", ".")
+    assert result.code == 4, result.text
+    assert result.noise == []
+    assert result.lines("mine", reason), result.text
+    assert project.starts == []
 
 
 def test_an_unknown_task_is_named(project: Project) -> None:

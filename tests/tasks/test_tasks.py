@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 import types
@@ -23,7 +24,8 @@ from pytest_llmperf.tasks import (
     load_items,
     load_shots,
 )
-from pytest_llmperf.tasks.grading import gold_number
+from pytest_llmperf.tasks.grading import Outcome, gold_number
+from pytest_llmperf.tasks.rows import read_rows
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 needs_data = pytest.mark.skipif(
@@ -54,6 +56,88 @@ def test_gsm8k_is_the_pinned_1319_items() -> None:
     assert len(items) == 1319
     assert len({item.id for item in items}) == 1319
     assert all("####" not in item.answer and "," not in item.answer for item in items)
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "count"), [("math500", 500), ("svamp", 1000), ("medqa", 1273)])
+def test_every_data_set_is_the_pinned_one_and_can_be_asked_by_both_protocols(name: str, count: int) -> None:
+    task = find_task(name)
+    items = load_items(task, DATA)
+    assert len(items) == len({item.prompt for item in items} | {item.id for item in items}) - count == count
+    assert task.protocols == ("chat", "few-shot")
+    shots = load_shots(task, DATA)
+    assert len(shots) == 4
+    for shot in shots:
+        answer = shot.solution.rpartition("The answer is ")[2]
+        gold = answer.removesuffix(".").strip("$")
+        graded = task.grader(shot.solution, gold, finish_reason="stop", protocol="few-shot")
+        assert graded.outcome is Outcome.CORRECT, shot
+    assert not {shot.prompt for shot in shots} & {item.prompt for item in items}
+
+
+@needs_data
+def test_the_golds_of_svamp_are_integers_and_its_sentences_end() -> None:
+    items = {item.id: item for item in load_items(find_task("svamp"), DATA)}
+    assert items["svamp-chal-1"].answer == "51"
+    assert items["svamp-chal-1"].prompt == (
+        "Each pack of dvds costs 76 dollars. If there is a discount of 25 dollars on each pack. "
+        "How much do you have to pay to buy each pack?"
+    )
+
+
+def test_items_that_the_hub_has_in_another_order_come_in_the_same_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    texts = [{"id": f"mine-{n}", "question": f"{n} + 1?", "answer": str(n + 1)} for n in range(9)]
+    split = HubSplit("org/mine", None, "train+test", "abc123")
+    hub(monkeypatch, texts[::-1])
+    mine = task("".join(json.dumps(row) + "\n" for row in texts), tmp_path, hub=split, by_id=True)
+    assert load_items(mine) == load_items(mine, tmp_path)
+
+
+def test_only_one_shard_of_a_large_corpus_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = hub(monkeypatch, [{"question": "1 + 1?", "answer": "2"}])
+    load_items(task("", tmp_path, hub=HubSplit("org/mine", None, "test", "abc", files="en/0.json.gz")))
+    assert ("data_files", {"test": "en/0.json.gz"}) in calls[0]
+
+
+@pytest.mark.parametrize("name", ["test.json", "test.jsonl.gz", "test.json.gz", "test.parquet"])
+def test_a_file_of_any_kind_gives_the_same_rows(name: str, tmp_path: Path) -> None:
+    written = [{"question": "1 + 1?", "answer": "2"}, {"question": "2 + 2?", "answer": "4"}]
+    file = tmp_path / name
+    if name.endswith(".parquet"):
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(written), file)
+    else:
+        array = name.startswith("test.json.") or name.endswith(".json")
+        text = json.dumps(written) if array else "\n".join(map(json.dumps, written))
+        file.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert read_rows(file, sha256=None, fetch="cp") == written
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("x.json", b"[1]", "row 1: needs a JSON object, not int"),
+        ("x.json", b"[]", "is an empty array"),
+        ("x.json", b"[{]", "not JSON"),
+        ("x.json", b'[{"a":\n"\xe9"}]', "line 2: not UTF-8"),
+        ("x.jsonl.gz", b"plain", "not gzip"),
+        ("x.jsonl.gz", gzip.compress(b"{}")[:-6], "not gzip"),
+        ("x.jsonl.gz", gzip.compress(b" "), "is empty"),
+        ("x.parquet", b"plain", "not Parquet"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line(
+    name: str, data: bytes, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        read_rows(tmp_path / name, sha256=None, fetch="cp")
+    assert f"{name}: {reason}" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @needs_data

@@ -1,0 +1,103 @@
+"""Rows of a file: JSON lines, a JSON array, Parquet, compressed or not; what is wrong with it in one line."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.errors import DataError
+
+Row = Mapping[str, Any]
+
+
+def read_rows(file: Path, *, sha256: str | None, fetch: str) -> list[Row]:
+    """All rows, by the file's name. Raises :class:`DataError`: file, row, reason, ``fetch`` where that helps."""
+    data = _read(file, sha256, fetch)
+    name = file.name
+    if name.endswith(".gz"):
+        name = name.removesuffix(".gz")
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{file}: not gzip: {error}; fetch it with: {fetch}") from None
+    if name.endswith(".parquet"):
+        return _parquet_rows(file, data)
+    if not data.strip():
+        raise DataError(f"{file}: is empty; fetch it with: {fetch}")
+    return (
+        _array_rows(file, data)
+        if name.endswith(".json") and data.lstrip()[:1] == b"["
+        else _lines(file, data)
+    )
+
+
+def _read(file: Path, sha256: str | None, fetch: str) -> bytes:
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file; fetch it with: {fetch}") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
+    if not data.strip():
+        raise DataError(f"{file}: is empty; fetch it with: {fetch}")
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise DataError(
+            f"{file}: is not the pinned file: sha256 {found}, needs {sha256}; fetch it with: {fetch}"
+        )
+    return data
+
+
+def _lines(file: Path, data: bytes) -> list[Row]:
+    rows: list[Row] = []
+    # Not splitlines(), which also splits at U+2028 inside a JSON string.
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file}: row {number}: not UTF-8 at byte {error.start} of the row") from None
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{file}: row {number}: not JSON: {error}") from None
+        rows.append(_object(file, number, row))
+    return rows
+
+
+def _array_rows(file: Path, data: bytes) -> list[Row]:
+    try:
+        found = json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{file}: line {line}: not UTF-8 at byte {error.start} of the file") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: not JSON: {error}") from None
+    if not found:
+        raise DataError(f"{file}: is an empty array")
+    return [_object(file, number, row) for number, row in enumerate(found, start=1)]
+
+
+def _object(file: Path, number: int, row: Any) -> Row:
+    if not isinstance(row, dict):
+        raise DataError(f"{file}: row {number}: needs a JSON object, not {type(row).__name__}")
+    return row
+
+
+def _parquet_rows(file: Path, data: bytes) -> list[Row]:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(f"{file}: pyarrow can't be imported ({error}); pip install pyarrow") from error
+    try:
+        rows: list[Row] = pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's own errors are among them
+        raise DataError(f"{file}: not Parquet: {' '.join(str(error).split())[:160]}") from None
+    if not rows:
+        raise DataError(f"{file}: has no rows")
+    return rows
