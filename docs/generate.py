@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -106,17 +107,29 @@ def fixtures() -> str:
     text = "# Fixtures\n\nBy example: [what a suite may ask for](../fixtures.md).\n\n"
     text += _table(("fixture", "scope", "gives"), rows)
     text += "\n## What they give\n\n"
-    for name, value in vars(questions).items():
-        if (
-            isinstance(value, type)
-            and dataclasses.is_dataclass(value)
-            and value.__module__ == questions.__name__
-        ):
-            text += _fields(f"`{name}`", value)
+    for kind in _measured(questions):
+        text += _fields(f"`{kind.__name__}`", kind)
     text += "## Quantities\n\nWhat a test compares; the comparison is the gate.\n"
     for kind in (estimand.Share, estimand.Series, estimand.Ratio, estimand.Scalar):
         text += f"\n### `{kind.__name__}`\n\n{_prose(kind)}"
     return text
+
+
+def _measured(questions: ModuleType) -> list[type]:
+    """The values that hold quantities, in the module of the questions and in those that it takes them from."""
+    rooms = {questions.__name__} | {
+        value.__module__ for value in vars(questions).values() if dataclasses.is_dataclass(value)
+    }
+    quantities = {"Share", "Series", "Ratio", "Scalar", "Paired"}
+    return [
+        value
+        for room in sorted(one for one in rooms if one.startswith("pytest_llmperf.measure."))
+        for value in vars(sys.modules[room]).values()
+        if isinstance(value, type)
+        and value.__module__ == room
+        and dataclasses.is_dataclass(value)
+        and quantities & {str(one.type) for one in dataclasses.fields(value)}
+    ]
 
 
 def _scope(node: ast.stmt) -> str | None:
@@ -199,7 +212,7 @@ def tasks() -> str:
         (f"`{one.name}`", one.source.describe(), ", ".join(one.protocols), str(one.max_tokens))
         for one in BUILT_IN
     ]
-    text = "# Tasks\n\nOne of your own is registered by a hook: [`pytest_llmperf_tasks`](hooks.md).\n\n"
+    text = "# Tasks\n\nOne of your own: [write a task, and a grader](../how-to/own-task.md).\n\n"
     text += _table(("task", "source", "asked by", "tokens of an answer"), rows)
     for kind in (task.Task, task.Item, task.Shot):
         text += f"\n## {kind.__name__}\n\n{_prose(kind)}\n"

@@ -1,0 +1,178 @@
+"""Every page is followed; what cannot be run is at least valid."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmperf.catalog import load_catalog
+from pytest_llmperf.serving import ports
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+    from tests.integration.docs.conftest import Block, Reader
+
+ROOT = Path(__file__).resolve().parents[3]
+HOW_TO = ROOT / "docs" / "how-to"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(HOW_TO.glob("*.md"))]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+@pytest.fixture
+def staging(project: Project, eventually: Callable[..., Any], solver: str) -> Iterator[dict[str, str]]:
+    """Two servers that somebody else runs, the newer of which is a bit faster."""
+    with ExitStack() as running:
+        urls = {}
+        for written, tpot_s in (("http://127.0.0.1:8000", "0.006"), ("http://127.0.0.1:8001", "0.009")):
+            lock = running.enter_context(ports.reserve())
+            knobs = {"FAKE_ENGINE_ANSWERS": solver, "FAKE_ENGINE_TPOT_S": tpot_s}
+            key = {"VLLM_API_KEY": "secret", "FAKE_ENGINE_INTERPRETER": sys.executable}
+            command = [str(project.engine), "-m", "vllm.entrypoints.openai.api_server"]
+            server = subprocess.Popen(
+                [*command, "--port", str(lock.port), "--served-model-name", "assistant"],
+                env=os.environ | knobs | key,
+                stdout=subprocess.DEVNULL,
+            )
+            running.callback(server.wait, 10)
+            running.callback(server.terminate)
+            urls[written] = f"http://127.0.0.1:{lock.port}"
+            eventually(lambda url=urls[written]: _answers(url), "a server that runs already")
+        yield urls
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=1).close()
+    except (urllib.error.URLError, OSError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["quantisation", "engine-upgrade", "prompt-change"])
+def test_a_guide_can_be_followed(reader: Reader, name: str) -> None:
+    results = reader.follow(HOW_TO / f"{name}.md")
+    assert any(result.lines("llmperf:", "PASS") for result in results)
+
+
+def test_the_guide_to_a_running_server_can_be_followed(reader: Reader, staging: dict[str, str]) -> None:
+    reader.urls = staging
+    [result] = reader.follow(HOW_TO / "running-server.md")
+    assert result.lines("llmperf: 2 PASS")
+    assert reader.project.starts == []
+
+
+def test_the_guide_to_tasks_can_be_followed(reader: Reader) -> None:
+    capitals = {"France": "Paris", "Japan": "Tokyo", "Kenya": "Nairobi", "Peru": "Lima", "Norway": "Oslo"}
+    answers = reader.project.answers(f"""
+        CAPITALS = {capitals!r}
+        def answer(request):
+            known = (capital for country, capital in CAPITALS.items() if country in request["text"])
+            return f"Let me think.\\nIt is {{next(known, 'unknown')}}."
+    """)
+    reader.project.catalog({"distill": {"ANSWERS": answers}})
+    [result] = reader.follow(HOW_TO / "own-task.md")
+    assert result.lines("capitals accuracy", "100.0 %", "PASS")
+
+
+def test_the_suite_in_the_readme_runs_as_it_stands(reader: Reader, solver: str) -> None:
+    speed = {"ANSWERS": solver, "TPOT_S": "0.006"}
+    reader.project.catalog({"distill": {**speed}, "math": {**speed, "TPOT_S": "0.009"}})
+    reader.project.write("budgets.toml", '[test.any.latency]\nttft_p95 = { 1 = "60 s", 8 = "60 s" }\n')
+    reader.follow(ROOT / "README.md")
+    _, verdicts = reader.project.judged("test_my_gate.py")
+    # A p95 needs more samples than a test has time for; that it is asked for is seen by its verdict.
+    assert [verdict["status"] for verdict in verdicts] == ["INVALID", "INVALID", "PASS", "PASS"]
+
+
+def test_the_asserts_of_the_fixtures_page_are_gates(reader: Reader, solver: str, page_blocks: Any) -> None:
+    """Each line by itself; whether it passes is the model's business, that it is judged is the page's."""
+    reader.project.catalog({row: {"ANSWERS": solver, "TPOT_S": "0.003"} for row in ("distill", "math")})
+    lines = [
+        line
+        for block in page_blocks(ROOT / "docs" / "fixtures.md")
+        if block.language == "python"
+        for line in block.text.splitlines()
+        if line.startswith("assert ")
+    ]
+    assert len(lines) >= 5
+    reader.project.suite(
+        "from pytest_llmperf import points\n"
+        + "".join(
+            f"def test_{number}(candidate, baseline, accuracy, answers, load, memory):\n    {line}\n"
+            for number, line in enumerate(lines)
+        )
+    )
+    _, verdicts = reader.project.judged()
+    assert len(verdicts) == len(lines)
+
+
+def test_the_catalogue_for_several_gpus_counts_them(tmp_path: Path, page_blocks: Any) -> None:
+    [block] = [one for one in page_blocks(HOW_TO / "several-gpus.md") if one.file]
+    path = tmp_path / "models.toml"
+    path.write_text(block.text)
+    models = load_catalog(path).profile("large").models
+    assert {name: model.gpus for name, model in models.items()} == {"tp2": 2, "tp4": 4}
+
+
+def test_the_nightly_job_of_the_guide_is_the_one_in_the_repository(page_blocks: Any) -> None:
+    [block] = [one for one in page_blocks(HOW_TO / "nightly-ci.md") if one.language == "yaml"]
+    assert block.text == (ROOT / ".github" / "workflows" / "nightly-gpu.yml").read_text(encoding="utf-8")
+
+
+@every_page
+def test_every_option_that_a_page_types_exists(page: Path, page_blocks: Any, options: set[str]) -> None:
+    for block in page_blocks(page):
+        for command in _commands(block):
+            typed = {
+                word.split("=")[0]
+                for word in shlex.split(command)
+                if word.startswith(("--llmperf", "--model"))
+            }
+            assert typed <= options, f"{block.where}: {command}"
+    named = set(re.findall(r"`(--llmperf-[a-z-]+)", page.read_text(encoding="utf-8")))
+    assert named <= options, page.name
+
+
+def _commands(block: Block) -> list[str]:
+    if block.language == "console":
+        return [command for command, _ in block.commands]
+    # An indented block, as in the README: commands only.
+    lines = [line.split("   #")[0] for line in block.text.splitlines()]
+    return [line for line in lines if line.startswith(("pytest ", "tox ", "python ", "pip "))]
+
+
+@every_page
+def test_every_block_of_a_page_can_be_read(page: Path, page_blocks: Any) -> None:
+    for block in page_blocks(page):
+        match block.language:
+            case "python":
+                ast.parse(block.text, block.where)
+            case "toml":
+                tomllib.loads(block.text)
+            case "" | "console" | "yaml" | "{toctree}" | "text":
+                pass
+            case other:
+                pytest.fail(f"{block.where}: no test reads {other}")
+
+
+def test_every_guide_that_types_commands_is_followed_by_a_test(page_blocks: Any) -> None:
+    typing = {
+        page.stem
+        for page in HOW_TO.glob("*.md")
+        if any(block.language == "console" and block.is_run for block in page_blocks(page))
+    }
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert {name for name in typing if name not in source} == set()
