@@ -53,6 +53,11 @@ class Outlets:
         self.notes: list[str] = []
         """What was written, and what could not be, for the end of the run."""
 
+    @property
+    def tests(self) -> list[str]:
+        """The test of each verdict, by node id."""
+        return [one.test for one in self._told]
+
     def add(self, verdict: Verdict, report: pytest.TestReport) -> None:
         file, line = getattr(report, _PLACE, ("", 0))
         within = github.in_repository(Path(file), os.environ, self._config.rootpath) if file else ""

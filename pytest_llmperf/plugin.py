@@ -126,12 +126,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     # With xdist the controlling process collects nothing, and never comes to the hook below.
     run = config.stash.get(RUN, None)
-    return [run.settings.header()] if run is not None and config.getoption("dist", "no") != "no" else []
+    return [run.header()] if run is not None and config.getoption("dist", "no") != "no" else []
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     run = config.stash.get(RUN, None)
-    return [run.settings.header()] if run is not None and any(map(fixtures.uses_a_model, items)) else []
+    return [run.header()] if run is not None and any(map(fixtures.uses_a_model, items)) else []
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from pytest_llmperf.record.store import RecordNotWritten, write_record
 from pytest_llmperf.record.tables import ANSWERS, TRACES, store_table
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
 from pytest_llmperf.report.page import write_page
-from pytest_llmperf.report.terminal import MARKUP, counts, verdict_table
+from pytest_llmperf.screen import Screen
 from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ class Run:
         self.outlets = Outlets(config, settings)
         self._failed_at = 0
         """Line of the suite at which the test that runs has failed; 0 if it has not."""
-        self._speaking = threading.Lock()
+        self.screen = Screen(config)
         self._made: list[tuple[tuple[str, object], Judgement, case_files.KeptCase]] = []
         """Verdicts of the test that runs, as they stand among its properties, and what they were made of."""
         config.pluginmanager.register(self, "llmperf_run")
@@ -181,14 +180,11 @@ class Run:
 
     def _progress(self, text: str) -> None:
         """One line that overwrites itself; silent when nobody watches."""
-        reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
-        # The reporter knows what it writes to; standard output is pytest's own capture while a test runs.
-        if not getattr(reporter, "isatty", False) or hasattr(self.config, "workerinput"):
-            return
-        capture: Any = self.config.pluginmanager.getplugin("capturemanager")
-        # Two servers that start at the same time say so from two threads.
-        with self._speaking, capture.global_and_fixture_disabled():
-            reporter.rewrite(f"llmperf: {text}", erase=True)
+        self.screen.show(f"llmperf: {text}")
+
+    def header(self) -> str:
+        """What this run is about, in one line that the terminal can show."""
+        return self.screen.fit(self.settings.header())
 
     # Verdicts
 
@@ -287,10 +283,13 @@ class Run:
         item.user_properties.append(entry)
         report.user_properties.append(entry)
 
-    @pytest.hookimpl
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.screen.clear()
         if hasattr(self.config, "workerinput"):
             return
+        if isinstance(report.longrepr, str):
+            report.longrepr = self.screen.fit(report.longrepr)
         # Every phase's report carries all properties so far: the last phase has them all, once.
         if report.when == "teardown":
             for verdict in _verdicts_of(report):
@@ -300,7 +299,12 @@ class Run:
     # End
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        self.screen.clear()
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.screen.clear()
         if self.settings.record is not None and not session.config.option.collectonly:
             self._keep("the last test", [])
         self._end_servers()
@@ -349,25 +353,19 @@ class Run:
         """The verdict table; nothing if no gate was asked for."""
         if not self.verdicts and (not self._expected or self.config.option.collectonly):
             return
-        reporter.section("llmperf verdicts")
-        for line in verdict_table(self.verdicts):
-            reporter.write_line(line.text, **(MARKUP[line.status] if line.status else {}))
         verdict = run_verdict(self.verdicts, inconclusive=self.settings.inconclusive)
-        reporter.write_line(f"llmperf: {counts(self.verdicts) or 'no gate was judged'}")
+        self.screen.tell(reporter, self.verdicts, verdict, self.outlets.tests)
         asked, planned = self.measurements.saving()
         if asked < planned:
-            reporter.write_line(
-                f"llmperf: {asked:,} of {planned:,} answers were enough to decide "
-                f"({100 * (1 - asked / planned):.0f} % saved; --llmperf-full asks for all)"
+            self.screen.say(
+                reporter,
+                f"{asked:,} of {planned:,} answers were enough to decide "
+                f"({100 * (1 - asked / planned):.0f} % saved; --llmperf-full asks for all)",
             )
-        if named := verdict.culprit_names:
-            reporter.write_line(f"llmperf: out of bounds, not by chance (Holm's correction): {named}")
-        for first in () if verdict.green else verdict.look_first:
-            reporter.write_line(f"llmperf: look first at {first}")
         for complaint in self.complaints:
-            reporter.write_line(f"llmperf: NOT CLEAN: {complaint}", red=True, bold=True)
+            self.screen.say(reporter, f"NOT CLEAN: {complaint}", red=True, bold=True)
         for note in filter(None, (self.record_note, *self.outlets.notes)):
-            reporter.write_line(f"llmperf: {note}")
+            self.screen.say(reporter, note)
         for command in self.outlets.annotations():
             reporter.write_line(command)
 

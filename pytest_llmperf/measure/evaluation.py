@@ -12,6 +12,7 @@ from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.sizes import Sizes
+from pytest_llmperf.report.pace import Pace
 from pytest_llmperf.rules.messages import Variant, ask
 from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks.boxes import with_thinking
@@ -77,13 +78,11 @@ class Evaluation:
         """One answer a request, in their order, and the seconds that it took; else as :meth:`graded`."""
         self.before(served)
         began = time.monotonic()
-        most = planned or len(bodies)
+        pace = Pace(planned or len(bodies), before)
 
         def progress(done: int, total: int) -> None:
             del total
-            rate = done / max(time.monotonic() - began, 1e-9)
-            left_s = (most - before - done) / rate
-            self.progress(f"{what}: {before + done} of {most}, {rate:.1f}/s, {left_s:.0f} s left at most")
+            self.progress(f"{what}: {pace.said(before + done)}")
 
         answers = complete_all(
             served.server, bodies, concurrency=self.sizes.concurrency, on_progress=progress

@@ -17,6 +17,7 @@ from pytest_llmperf.measure.loads import Loads
 from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import Failure, over_starts
+from pytest_llmperf.report.pace import Pace
 
 if TYPE_CHECKING:
     from pytest_llmperf.measure.measurements import Measurements
@@ -80,12 +81,13 @@ class Speed:
         self._run.memory(candidate)
         self._run.memory(baseline)
         done = 0
+        pace = Pace(2 * count)
 
         def progress(one: Round) -> None:
             nonlocal done
             self.loads.note((candidate if one.side == "a" else baseline).name, one.run, one.metrics, start)
             done += 1
-            self._run.progress(f"{what}: round {done} of {2 * count}")
+            self._run.progress(f"{what}: round {pace.said(done)}")
 
         try:
             return interleaved(
@@ -107,10 +109,9 @@ class Speed:
         def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
             self._run.memory(served)
             runs = []
+            pace = Pace(self._run.sizes.rounds)
             for number in range(self._run.sizes.rounds):
-                self._run.progress(
-                    f"{served.name}, {concurrency} at a time: round {number + 1} of {self._run.sizes.rounds}"
-                )
+                self._run.progress(f"{served.name}, {concurrency} at a time: round {pace.said(number)}")
                 runs.append(
                     run_closed_loop(
                         served.server,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.gates.wording import target
-from pytest_llmperf.report.numbers import show, show_interval
+from pytest_llmperf.report.numbers import show, show_bound, show_interval
 
 NUMBERS = ("candidate", "baseline", "compared", "interval", "bound")
 
@@ -33,5 +32,5 @@ def gate_cells(verdict: Verdict) -> GateCells:
         show(verdict.baseline, level),
         show(verdict.observed, unit) if compared else "—",
         show_interval(verdict.interval, unit),
-        "—" if verdict.bound is None else target(verdict.bound, unit),
+        show_bound(verdict.bound, unit),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from pytest_llmperf.gates.wording import target
+
 _SCALES = {
     "s": [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")],
     "bytes": [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")],
@@ -39,6 +41,19 @@ def show_interval(interval: tuple[float, float] | None, unit: str = "") -> str:
     if interval is None:
         return "—"
     return f"{show(interval[0], unit)} … {show(interval[1], unit)}"
+
+
+def show_bound(bound: float | None, unit: str = "") -> str:
+    """A bound in the form of :func:`show`, with the digits that the engineer wrote and no others.
+
+    >>> show_bound(0.745, "share"), show_bound(-0.03, "points"), show_bound(0.07, "s")
+    ('74.5 %', '-3 pts', '70 ms')
+    """
+    if bound is None:
+        return "—"
+    if unit in {"share", "points"}:
+        return f"{100 * bound:.6g} %" if unit == "share" else f"{100 * bound:+.6g} pts"
+    return f"×{bound:.6g}" if unit == "ratio" else target(bound, unit)
 
 
 def _three_digits(value: float) -> str:

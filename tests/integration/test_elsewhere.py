@@ -96,7 +96,7 @@ def test_the_junit_file_names_the_numbers_of_each_gate_and_the_verdict_of_the_ru
     of_floor = cases["test_floor[distill]"]
     assert of_floor["embedded accuracy: verdict"] == "PASS"
     assert re.fullmatch(r"\d+\.\d %", of_floor["embedded accuracy: observed"])
-    assert cases["test_too_much[distill]"]["embedded accuracy: bound"] == "0.95"
+    assert cases["test_too_much[distill]"]["embedded accuracy: bound"] == "95 %"
     assert cases["test_skipped[distill]"]["test_skipped[distill]: verdict"] == "INVALID"
 
 

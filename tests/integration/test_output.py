@@ -64,7 +64,7 @@ def test_the_table_at_the_end_shows_candidate_baseline_interval_and_bound(run: R
     assert floor[0] == pair[0] == too_much[0] == "embedded accuracy"
     assert [row[-1] for row in (floor, pair, too_much)] == ["PASS", "PASS", "FAIL"]
     assert pair[1] == pair[2], "both models are right on the same items"
-    assert (floor[-3], too_much[-3]) == ("50.0 %", "95.0 %")
+    assert (floor[-3], too_much[-3]) == ("50 %", "95 %")
     assert "…" in pair[4]
     assert lines[5] == "llmperf: 2 PASS, 1 FAIL"
     assert run.lines("llmperf: out of bounds, not by chance", "embedded accuracy")

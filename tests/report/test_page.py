@@ -49,7 +49,7 @@ def test_every_gate_is_in_the_table_with_its_numbers_and_its_test(run: RecordedR
     page = run.page_of(run.write())
     boxed = page.row("FAIL", "boxed answers")
     assert boxed[2] == "60.0 %"
-    assert boxed[6] == "0.9"
+    assert boxed[6] == "90 %"
     assert boxed[7] == "100"
     assert "suites/test_night.py::test_boxed[distill]" in boxed[9]
     assert page.row("INVALID", "time to ready")[6] == "—"

@@ -8,9 +8,8 @@ from typing import Any
 from pytest_llmperf.gates.judgement import Policy
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.gates.wording import target
 from pytest_llmperf.report.html.text import visible
-from pytest_llmperf.report.numbers import show, show_interval
+from pytest_llmperf.report.numbers import show, show_bound, show_interval
 
 Properties = Iterator[tuple[str, str]]
 
@@ -23,7 +22,7 @@ def of_gate(verdict: Verdict) -> Properties:
         "verdict": verdict.status.value,
         "observed": None if verdict.observed is None else show(verdict.observed, unit),
         "interval": None if verdict.interval is None else show_interval(verdict.interval, unit),
-        "bound": None if verdict.bound is None else target(verdict.bound, unit),
+        "bound": None if verdict.bound is None else show_bound(verdict.bound, unit),
         "candidate": None if verdict.candidate is None else show(verdict.candidate, level),
         "baseline": None if verdict.baseline is None else show(verdict.baseline, level),
         "n": f"{verdict.n}",

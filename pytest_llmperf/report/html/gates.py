@@ -9,13 +9,12 @@ from itertools import count
 
 from pytest_llmperf.gates.answer_cases import MarginCase
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.gates.wording import target
 from pytest_llmperf.record.case_files import KeptCase
 from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
 from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts, number
 from pytest_llmperf.report.html.parts import Plot, Section, Table
-from pytest_llmperf.report.numbers import show, show_interval
+from pytest_llmperf.report.numbers import show, show_bound, show_interval
 from pytest_llmperf.stats.binomial import clopper_pearson_interval
 
 LONGEST_LIST = 500
@@ -86,7 +85,7 @@ def rules_section(facts: Facts) -> Section:
             v.metric,
             show(v.observed, v.unit),
             show_interval(v.interval, v.unit),
-            _bound(v),
+            show_bound(v.bound, v.unit),
             f"{v.n:,}",
             v.status.value,
         )
@@ -127,7 +126,8 @@ def _interval_plot(unit: str, verdicts: Sequence[Verdict]) -> Plot:
             "low": _end(one, 0, times),
             "high": _end(one, 1, times),
             "bound": _scaled(one.bound, times),
-            "shown": f"{show(one.observed, unit)} ({show_interval(one.interval, unit)}), bound {_bound(one)}",
+            "shown": f"{show(one.observed, unit)} ({show_interval(one.interval, unit)}), "
+            f"bound {show_bound(one.bound, unit)}",
         }
         for one in drawn
     ]
@@ -165,10 +165,6 @@ def _end(verdict: Verdict, side: int, times: float) -> float | None:
 def _scaled(value: float | None, times: float) -> float | None:
     finite = number(value)
     return None if finite is None else finite * times
-
-
-def _bound(verdict: Verdict) -> str:
-    return "—" if verdict.bound is None else target(verdict.bound, verdict.unit)
 
 
 def _cells(verdict: Verdict, test: str) -> tuple[str, ...]:

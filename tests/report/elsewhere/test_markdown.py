@@ -42,7 +42,7 @@ def test_the_verdict_comes_first_then_where_to_look_then_what_did_not_pass() -> 
     ]
     assert places == sorted(places)
     assert [row[0] for row in rows(html)] == ["verdict", "❌ FAIL", "❔ INCONCLUSIVE", "verdict", "✅ PASS"]
-    assert rows(html)[1] == ["❌ FAIL", "TTFT at 8", "70.0 %", "—", "—", "60.0 % … 80.0 %", "0.74", "100"]
+    assert rows(html)[1] == ["❌ FAIL", "TTFT at 8", "70.0 %", "—", "—", "60.0 % … 80.0 %", "74 %", "100"]
     assert html.rstrip().endswith("<p>profile: embedded · device: CPU</p>")
 
 
