@@ -70,4 +70,5 @@ def run_closed_loop(
         prompts_note=measured.prompts_note,
         cache=measured.cache,
         connections=measured.connections,
+        server_samples=measured.server,
     )

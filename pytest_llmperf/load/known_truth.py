@@ -112,6 +112,9 @@ class TruthServer:
         for name, value in (("queries", self.cache_queries), ("hits", self.cache_hits)):
             lines.append(f"# TYPE vllm:prefix_cache_{name}_total counter")
             lines.append(f"vllm:prefix_cache_{name}_total{labels} {float(value)}")
+        for name, value in (("running", self.active), ("waiting", len(self.waiting))):
+            lines.append(f"# TYPE vllm:num_requests_{name} gauge")
+            lines.append(f"vllm:num_requests_{name}{labels} {float(value)}")
         return "\n".join(lines) + "\n"
 
 

@@ -85,6 +85,7 @@ def run_open_loop(
         prompts_note=measured.prompts_note,
         cache=measured.cache,
         connections=measured.connections,
+        server_samples=measured.server,
         open_loop=OpenLoop(schedule.name, schedule.rate_per_s, delays),
     )
 

@@ -9,6 +9,7 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.cache_check import CacheUse
 from pytest_llmperf.load.client_health import ClientHealth
+from pytest_llmperf.load.server_metrics import ServerSamples
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.stats.order_statistics import quantile
@@ -59,6 +60,8 @@ class Run:
     """Opened for warm-up and run together; the concurrency, if all were kept alive."""
     open_loop: OpenLoop | None = None
     """None: a closed loop."""
+    server_samples: ServerSamples | None = None
+    """What the server said of itself within the run; None if it tells nothing, or the run was too short."""
 
     @property
     def window_s(self) -> float:

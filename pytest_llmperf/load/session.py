@@ -18,6 +18,7 @@ from pytest_llmperf.errors import InfrastructureError, WrongServer
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.cache_check import CacheUse
 from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
+from pytest_llmperf.load.server_metrics import Sampler, ServerSamples
 from pytest_llmperf.load.workload import Fits, Prompts, Shape, Workload, prepare, prepare_shapes
 from pytest_llmperf.serving.server import Server
 
@@ -47,6 +48,8 @@ class Measured:
     prompts_note: str
     cache: CacheUse | None
     connections: int
+    server: ServerSamples | None
+    """What it said of itself meanwhile; None if it has no ``/metrics`` that is known, or the load was too short."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,9 @@ class Session:
             wire = _wire(pool, prompts)
             with no_collector():
                 watch = Watch()
-                sent = await send(pool, wire)
-                health = watch.stop()
+                async with Sampler(aside) as sampler:
+                    sent = await send(pool, wire)
+                    health = watch.stop()
             after = await cache_check.read(aside)
             opened = pool.opened
         return Measured(
@@ -98,6 +102,7 @@ class Session:
             prompts_note=prompts.note,
             cache=after.since(before) if after and before else None,
             connections=opened,
+            server=sampler.samples(),
         )
 
     async def _connect(self, pool: Pool, count: int) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.load.metrics import Metrics, gaps_s, stall_s, tpot_s, ttfat_s
 from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.server_metrics import together
+from pytest_llmperf.load.steady import METHOD, steady_part
+from pytest_llmperf.load.tails import error_kinds, tails
 
 
 @dataclass
@@ -40,7 +44,21 @@ class NotedLoad:
                 }
                 for run, one in zip(self.runs, self.metrics, strict=True)
             ],
+            "tails": tails(self.metrics),
+            "error_kinds": error_kinds([trace for run in self.runs for trace in run.traces]),
+            "delivered_concurrency": fmean(run.delivered_concurrency for run in self.runs),
+            "server_metrics": server.facts()
+            if (server := together([run.server_samples for run in self.runs]))
+            else None,
+            "steady": self._steady(),
         }
+
+    def _steady(self) -> dict[str, Any]:
+        """Of one long run; rounds of a wave begin and end together, and have no steady part."""
+        if len(self.runs) == 1:
+            return steady_part(self.runs[0]).facts(self.runs[0])
+        why = f"not looked for: {len(self.runs)} short rounds, each with its begin and its end"
+        return {"method": METHOD, "found": False, "why": why}
 
 
 class Loads:

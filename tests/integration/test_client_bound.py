@@ -39,6 +39,12 @@ def test_a_slow_client_makes_the_run_invalid_and_not_red(project: Project) -> No
     (calibration,) = project.record()["calibration"]
     assert calibration["concurrency"] == 1
     assert 0 <= calibration["error"]["errors_s"]["ttft"]["p50"] < 0.02
+    (load,) = project.record()["load"]
+    median = load["tails"]["ttft"]["p50"]
+    assert 0.02 < median["low"] <= median["value"] <= median["high"] < 0.04
+    assert load["error_kinds"] == []
+    assert load["delivered_concurrency"] == pytest.approx(1, rel=0.1)
+    assert not load["steady"]["found"]
 
     project.write("conftest.py", (project.path / "conftest.py").read_text() + SLOW_CLIENT)
     result, (verdict,) = project.judged(environment={"XDG_CACHE_HOME": str(project.path / "cache")})

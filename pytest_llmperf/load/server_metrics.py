@@ -1,0 +1,139 @@
+"""What the server says of itself while it is loaded: its ``/metrics``, read beside the load on a connection of its own.
+
+Rarely, and understood after the run: a scrape makes the API process of a server write some hundred lines, in which
+time it streams no token. What the scrapes took is told with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.reply import Reply, now
+
+EVERY_S = 1.0
+"""A scrape of vLLM takes its API process some 5 to 20 ms: 0.5 to 2 % of the time."""
+_FIRST_S = 0.4
+"""After the load's begin: late enough for its first wave to be in the server, early enough for a short round."""
+_TIMEOUT_S = 5.0
+_LINE = re.compile(r"^(vllm:[a-z_]+)(?:\{[^}]*\})?\s+(\S+)\s*$", re.MULTILINE)
+_RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+_KV = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
+_PREEMPTIONS = ("vllm:num_preemptions_total", "vllm:num_preemptions")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One scrape; None where the server does not tell."""
+
+    time_s: float
+    """Of the client's clock, when it was asked."""
+    took_s: float
+    running: float | None
+    """Requests that the engine works on, all engines of the server together."""
+    waiting: float | None
+    kv_share: float | None
+    """Of the key-value cache in use, 0..1; of several engines the fullest one."""
+    preemptions: float | None
+    """Since the server's start."""
+
+
+@dataclass(frozen=True)
+class ServerSamples:
+    """All scrapes of one load, in the order of time."""
+
+    samples: tuple[Sample, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        return {
+            "samples": len(self.samples),
+            "running": _summary([one.running for one in self.samples]),
+            "waiting": _summary([one.waiting for one in self.samples]),
+            "kv_share": _summary([one.kv_share for one in self.samples]),
+            "preemptions": self.preempted,
+            "scrape_s": _summary([one.took_s for one in self.samples]),
+        }
+
+    @property
+    def preempted(self) -> float | None:
+        """Preemptions between the first sample and the last; None if the server does not count them."""
+        counted = [one.preemptions for one in self.samples if one.preemptions is not None]
+        return sum(max(0.0, b - a) for a, b in pairwise(counted)) if counted else None
+
+
+def together(loads: Sequence[ServerSamples | None]) -> ServerSamples | None:
+    """The scrapes of several loads of one server; None if there are none."""
+    samples = [one for load in loads if load is not None for one in load.samples]
+    return ServerSamples(tuple(samples)) if samples else None
+
+
+def parse(reply: Reply) -> Sample | None:
+    """One scrape; None if it is not one of vLLM's names."""
+    found: dict[str, list[float]] = {}
+    for name, value in _LINE.findall(reply.text()) if reply.status == 200 else ():
+        with suppress(ValueError):
+            found.setdefault(name, []).append(float(value))
+    if not found:
+        return None
+    kv = [value for name in _KV for value in found.get(name, ())]
+    preempted = next((sum(found[name]) for name in _PREEMPTIONS if name in found), None)
+    return Sample(
+        time_s=reply.sent_s,
+        took_s=reply.end_s - reply.sent_s,
+        running=sum(found[_RUNNING]) if _RUNNING in found else None,
+        waiting=sum(found[_WAITING]) if _WAITING in found else None,
+        kv_share=max(kv) if kv else None,
+        preemptions=preempted,
+    )
+
+
+class Sampler:
+    """``async with Sampler(pool) as sampler:`` scrapes while the block runs; ``samples()`` afterwards."""
+
+    def __init__(self, pool: Pool, *, every_s: float = EVERY_S, first_s: float = _FIRST_S) -> None:
+        self._pool, self._every_s, self._first_s = pool, every_s, first_s
+        self._replies: list[Reply] = []
+
+    async def __aenter__(self) -> Sampler:
+        self._task = asyncio.get_running_loop().create_task(self._scrape())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # A scrape that is under way is given up: the load has ended.
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _scrape(self) -> None:
+        due_s = now() + self._first_s
+        while True:
+            await asyncio.sleep(max(0.0, due_s - now()))
+            reply = await self._pool.fetch("GET", "/metrics", timeout_s=_TIMEOUT_S)
+            if reply.status != 200:
+                return
+            self._replies.append(reply)
+            # Not sooner than a period after the answer: a server that is slow to tell is not asked more often.
+            due_s = max(due_s + self._every_s, now() + self._every_s / 2)
+
+    def samples(self) -> ServerSamples | None:
+        """None if the server told nothing that is known."""
+        return (
+            together(
+                [ServerSamples(tuple(one for reply in self._replies if (one := parse(reply)) is not None))]
+            )
+            if self._replies
+            else None
+        )
+
+
+def _summary(values: Sequence[float | None]) -> dict[str, float] | None:
+    known = [value for value in values if value is not None]
+    return {"mean": fmean(known), "max": max(known)} if known else None
