@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import now
+from pytest_llmperf.client.saturation import LOOK_S, Saturation, look
 from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.errors import WrongServer
 from pytest_llmperf.serving.server import Server
@@ -70,7 +72,7 @@ def complete_all(
     server: Server,
     requests: Sequence[Mapping[str, Any]],
     *,
-    concurrency: int = 32,
+    concurrency: int | Saturation = 32,
     on_progress: Callable[[int, int], None] | None = None,
     on_answer: Callable[[Answer], None] | None = None,
     timeout_s: float = 600.0,
@@ -80,13 +82,16 @@ def complete_all(
     """One answer a request, in the order of the requests.
 
     ``requests`` are bodies for chat (``messages``) or completions (``prompt``); ``model`` and the streaming
-    options are filled in. ``on_progress(done, total)`` and ``on_answer`` (as they come, so that an
+    options are filled in. ``concurrency``: how many are in flight, or what finds that out while they are.
+    ``on_progress(done, total)`` and ``on_answer`` (as they come, so that an
     interrupted run keeps them) are called from the client's thread. Raises ``UsageError`` for a field the
     server would ignore, before anything is sent, and ``WrongServer`` if the server refuses the key or does
     not know the model.
     """
-    if concurrency < 1:
-        raise ValueError(f"concurrency is {concurrency}; need at least 1")
+    if isinstance(concurrency, int):
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}; need at least 1")
+        concurrency = Saturation(concurrency, concurrency)
     bodies = [streaming(lint({"model": server.model, **request}, extra=extra_fields)) for request in requests]
     if not bodies:
         return []
@@ -101,15 +106,19 @@ class _Completion:
         bodies: Sequence[dict[str, Any]],
         retries: Retries,
         timeout_s: float,
-        concurrency: int,
+        saturation: Saturation,
         on_progress: Callable[[int, int], None] | None,
         on_answer: Callable[[Answer], None] | None,
     ) -> None:
         self.server, self.bodies, self.retries, self.timeout_s = server, bodies, retries, timeout_s
-        self.workers = min(concurrency, len(bodies))
+        self.saturation = saturation
+        self.workers = 0
+        """Requests in flight, or about to be."""
         self.on_progress, self.on_answer = on_progress, on_answer
         self.answers: list[Answer | None] = [None] * len(bodies)
-        self.waiting = iter(range(len(bodies)))
+        self.taken = 0
+        """Requests that some worker has taken, the first of the list."""
+        self.all_taken = asyncio.Event()
         self.done = 0
         self.failed_in_a_row = 0
         self.last_error = ""
@@ -118,28 +127,59 @@ class _Completion:
         async with Pool(Endpoint.of(self.server), timeout_s=self.timeout_s) as pool:
             try:
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(self.workers):
-                        group.create_task(self._worker(pool))
+                    self._fill(group, pool)
+                    group.create_task(self._steer(group, pool))
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None
         return [answer for answer in self.answers if answer is not None]
 
+    def _fill(self, group: asyncio.TaskGroup, pool: Pool) -> None:
+        """As many workers as there may be requests in flight, and are left to send."""
+        left = len(self.bodies) - self.taken
+        for _ in range(min(self.saturation.limit - self.workers, left)):
+            self.workers += 1
+            group.create_task(self._worker(pool))
+        self.saturation.highest = max(self.saturation.highest, self.workers)
+
+    async def _steer(self, group: asyncio.TaskGroup, pool: Pool) -> None:
+        """Look at the server from time to time while there is something to send, and keep it busy."""
+        if self.saturation.is_fixed:
+            return
+        while self.taken < len(self.bodies):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.all_taken.wait(), LOOK_S)
+                return
+            if (occupancy := await look(pool)) is None:
+                return
+            self.saturation.see(occupancy, self.workers)
+            self._fill(group, pool)
+
     async def _worker(self, pool: Pool) -> None:
-        for index in self.waiting:
-            if self.failed_in_a_row >= self.retries.give_up_after * self.workers:
-                failed = f"{self.failed_in_a_row} requests in a row failed"
-                error = f"not sent: {failed}, the last with: {self.last_error}"
-                answer = Answer(index, "", "", None, None, None, None, Outcome.CONNECT_ERROR, error, 0, 0.0)
-            else:
-                answer = await self._one(pool, index)
-                self.failed_in_a_row = self.failed_in_a_row + 1 if _passing(answer) else 0
-                self.last_error = answer.error or self.last_error
-            self.answers[index] = answer
-            self.done += 1
-            if self.on_answer:
-                self.on_answer(answer)
-            if self.on_progress:
-                self.on_progress(self.done, len(self.bodies))
+        try:
+            while self.taken < len(self.bodies) and self.workers <= self.saturation.limit:
+                await self._next(pool)
+        finally:
+            self.workers -= 1
+
+    async def _next(self, pool: Pool) -> None:
+        index = self.taken
+        self.taken += 1
+        if self.taken == len(self.bodies):
+            self.all_taken.set()
+        if self.failed_in_a_row >= self.retries.give_up_after * min(self.saturation.limit, len(self.bodies)):
+            failed = f"{self.failed_in_a_row} requests in a row failed"
+            error = f"not sent: {failed}, the last with: {self.last_error}"
+            answer = Answer(index, "", "", None, None, None, None, Outcome.CONNECT_ERROR, error, 0, 0.0)
+        else:
+            answer = await self._one(pool, index)
+            self.failed_in_a_row = self.failed_in_a_row + 1 if _passing(answer) else 0
+            self.last_error = answer.error or self.last_error
+        self.answers[index] = answer
+        self.done += 1
+        if self.on_answer:
+            self.on_answer(answer)
+        if self.on_progress:
+            self.on_progress(self.done, len(self.bodies))
 
     async def _one(self, pool: Pool, index: int) -> Answer:
         body = self.bodies[index]

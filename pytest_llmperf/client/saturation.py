@@ -1,0 +1,105 @@
+"""How many requests to keep in flight: so many that the server is never idle, and no more than it can hold.
+
+An engine that batches is fastest when its batch is full; what waits behind the batch costs memory and patience, and
+wins nothing. vLLM tells both numbers, so that the best number of requests need not be guessed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from pytest_llmperf.client.pool import Pool
+
+LOOK_S = 0.5
+"""Between two looks at ``/metrics``: a few steps of an engine, so that what was sent last has been taken in."""
+GROWTH = 1.5
+FULL_CACHE = 0.85
+"""Share of the KV cache in use above which no more is sent: answers grow, and vLLM throws a whole one back when
+there is no room (preemption), to compute it again later."""
+BACKLOG = 0.25
+"""Waiting requests, as a share of the running ones, that are no more than what fills the next free place."""
+_GAUGE = re.compile(
+    r"^vllm:(num_requests_running|num_requests_waiting|(?:gpu_|kv_)cache_usage_perc|num_preemptions(?:_total)?)"
+    r"(?:\{[^}]*\})?\s+([0-9.eE+-]+)\s*$",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """What a server says of itself, all engines together."""
+
+    running: float
+    waiting: float
+    cache_use: float
+    """Of the fullest engine's KV cache, 0 to 1."""
+    preemptions: float
+
+
+def parse(metrics: str) -> Occupancy | None:
+    """From the text of vLLM's ``/metrics``; None if running and waiting requests are not told."""
+    found: dict[str, list[float]] = {}
+    for name, value in _GAUGE.findall(metrics):
+        found.setdefault(name.removesuffix("_total"), []).append(float(value))
+    if not {"num_requests_running", "num_requests_waiting"} <= found.keys():
+        return None
+    caches = found.get("kv_cache_usage_perc", []) + found.get("gpu_cache_usage_perc", [])
+    return Occupancy(
+        sum(found["num_requests_running"]),
+        sum(found["num_requests_waiting"]),
+        max(caches, default=0.0),
+        sum(found.get("num_preemptions", [])),
+    )
+
+
+class Saturation:
+    """The number of requests to keep in flight at one server, from ``start`` up to ``most``.
+
+    Keep it between two calls: what was found in the first is where the second begins. Without occupancy in
+    ``/metrics`` (another engine than vLLM) it stays at ``start``.
+    """
+
+    def __init__(self, start: int = 32, most: int = 512) -> None:
+        if not 1 <= start <= most:
+            raise ValueError(f"start is {start} and most is {most}; need 1 <= start <= most")
+        self.limit = start
+        self.most = most
+        self.is_fixed = start == most
+        self.highest = 0
+        """Most requests that were in flight so far."""
+        self._preemptions: float | None = None
+        self._crowded = False
+        self._settled = False
+        """Whether the server has shown its limit: after that, no more is tried."""
+
+    def see(self, now: Occupancy, in_flight: int) -> int:
+        """Take in a look at the server while ``in_flight`` requests are there; the new limit.
+
+        It grows by half while all that was sent is running, nothing waits and the cache has room. It falls to what
+        runs and a small backlog where two looks in a row find a queue, and by a fifth where answers were thrown back.
+        """
+        thrown_back = self._preemptions is not None and now.preemptions > self._preemptions
+        self._preemptions = now.preemptions
+        crowded = now.waiting > max(1.0, BACKLOG * now.running)
+        if thrown_back:
+            self.limit = max(1, math.floor(self.limit * 0.8))
+            self._settled = True
+        elif crowded and self._crowded and now.running:
+            self.limit = min(self.limit, math.ceil(now.running * (1.0 + BACKLOG / 2)))
+            self._settled = True
+        elif self._may_grow(now, in_flight):
+            self.limit = min(self.most, math.ceil(self.limit * GROWTH))
+        self._crowded = crowded
+        return self.limit
+
+    def _may_grow(self, now: Occupancy, in_flight: int) -> bool:
+        full_house = in_flight >= self.limit and now.running >= 0.75 * self.limit
+        return full_house and not self._settled and now.waiting < 1 and now.cache_use < FULL_CACHE
+
+
+async def look(pool: Pool) -> Occupancy | None:
+    """How busy the server is now; None if it does not tell."""
+    reply = await pool.fetch("GET", "/metrics", timeout_s=10)
+    return parse(reply.text()) if reply.status == 200 else None
