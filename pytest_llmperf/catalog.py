@@ -54,6 +54,8 @@ class Sampling:
     """Longest answer, thinking included; must leave room for the prompt in ``max_model_len``."""
     seed: int = 0
     """Sent with every request, so that a run can be repeated."""
+    samples: int = 1
+    """Answers to each item, with seeds counted up from ``seed``. At temperature 0 there is one."""
 
     def body(self) -> dict[str, float | int]:
         """As fields of an OpenAI request body."""
@@ -126,6 +128,8 @@ class Model:
     """Refuse to start with less free device memory; None: the share ``gpu_memory_fraction`` of it."""
     ready_timeout_s: float = 600.0
     """How long a start may take before it counts as failed."""
+    in_flight: int | None = None
+    """Requests at a time while answers are collected; not given: as many as keep the server busy."""
     trust_remote_code: bool = False
     """Let the engine run code that comes with the weights."""
     base_url: str | None = None

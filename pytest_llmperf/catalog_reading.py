@@ -35,7 +35,16 @@ _ROW_KEYS = (
         "memory_needed",
         "ready_timeout",
     ),
-    *("trust_remote_code", "base_url", "served_name", "api_key_env", "damage", "sampling", "rules"),
+    *(
+        "in_flight",
+        "trust_remote_code",
+        "base_url",
+        "served_name",
+        "api_key_env",
+        "damage",
+        "sampling",
+        "rules",
+    ),
 )
 _SAMPLING_KEYS = tuple(f.name for f in dataclasses.fields(Sampling))
 _RULE_KEYS = tuple(f.name for f in dataclasses.fields(PromptRules))
@@ -167,6 +176,7 @@ def _row(name: str, table: Table, parent: Model, base: Path) -> Model:
             table.quantity("memory_needed", "bytes", None), parent.memory_needed_bytes
         ),
         ready_timeout_s=table.quantity("ready_timeout", "s", parent.ready_timeout_s, low=1.0),
+        in_flight=table.integer("in_flight", parent.in_flight, low=1),
         trust_remote_code=table.boolean("trust_remote_code", parent.trust_remote_code),
         base_url=_url(table, parent.base_url),
         served_name=table.text("served_name", parent.served_name),
@@ -241,6 +251,7 @@ def _sampling(table: Table, parent: Sampling) -> Sampling:
         top_p=table.number("top_p", parent.top_p, low=0.0, high=1.0, above=True),
         max_tokens=table.integer("max_tokens", parent.max_tokens, low=1),
         seed=table.integer("seed", parent.seed, low=0),
+        samples=table.integer("samples", parent.samples, low=1),
     )
 
 

@@ -37,6 +37,12 @@ OPTIONS = {
         "K",
         "compare speed over K starts of both servers, 3 or more (default: 1)",
     ),
+    "--llmperf-samples": (
+        "K",
+        "answers to each item wherever a row is sampled (default: the row's `samples`)",
+    ),
+    "--llmperf-order": ("SEED", "draw the order of the items from this number (default: 0)"),
+    "--llmperf-in-flight": ("N", "requests at a time while answers are collected (default: a full server)"),
     "--llmperf-prove": (
         "RECORD",
         "start nothing: plant damage into a record's data, prove what its gates catch",

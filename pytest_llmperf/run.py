@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.answer_options import AnswerOptions
 from pytest_llmperf.errors import DataError, LlmperfError, NotMeasured, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
@@ -84,6 +85,11 @@ def _options(config: pytest.Config) -> Options:
         record=config.getoption("llmperf_record"),
         full=config.getoption("llmperf_full"),
         starts=config.getoption("llmperf_starts"),
+        answers=AnswerOptions(
+            samples=config.getoption("llmperf_samples"),
+            order=config.getoption("llmperf_order"),
+            in_flight=config.getoption("llmperf_in_flight"),
+        ),
     )
 
 

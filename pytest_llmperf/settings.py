@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pytest_llmperf.answer_options import AnswerOptions, Collecting, collecting
 from pytest_llmperf.budgets import BudgetView, load_budgets
 from pytest_llmperf.catalog import Model, Profile, choose_profile
 from pytest_llmperf.errors import UsageError
@@ -35,6 +36,7 @@ class Options:
     record: str | None = None
     full: bool = False
     starts: str | None = None
+    answers: AnswerOptions = field(default_factory=AnswerOptions)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Settings:
     """Pairs of starts of both servers that a comparison of speed takes."""
     full: bool = False
     """Ask every planned item, also where the gates are decided before."""
+    collecting: Collecting = field(default_factory=Collecting)
 
     def candidate(self, name: str) -> Model:
         """The candidate of that name; ``KeyError`` if it is not one of this run."""
@@ -122,6 +125,7 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
         record=Path(options.record) if options.record else None,
         starts=_starts(options.starts, (*candidates, baseline)),
         full=options.full,
+        collecting=collecting(options.answers),
     )
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.tasks.grading import Grade, Outcome
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One item with its answer and grade."""
+    """One answer to an item, with its grade."""
 
     item: str
     """Id of the item, the same for every model: this is what pairs two models."""
@@ -24,6 +25,13 @@ class Asked:
     grade: Grade
     reply: str
     """The whole reply, thinking included."""
+    sample: int = 0
+    """Which of the item's answers, counted from 0."""
+
+    @property
+    def seed(self) -> int | None:
+        """What the request was sampled with."""
+        return self.body.get("seed")
 
     @property
     def usable(self) -> bool:
@@ -42,15 +50,19 @@ class Answers:
     seconds: float
     """Wall time for all of them, seconds."""
 
-    def correct(self) -> dict[str, bool | None]:
+    def correct(self) -> Outcomes:
         """By item id: right or not, None for an infrastructure error. Incomplete and ungraded are not right."""
-        return {
-            one.item: (one.grade.outcome is Outcome.CORRECT) if one.usable else None for one in self.asked
-        }
+        return self.share(lambda one: one.grade.outcome is Outcome.CORRECT)
 
-    def share(self, shows: Callable[[Asked], bool]) -> dict[str, bool | None]:
-        """By item id: whether the answer ``shows`` a behaviour, None for an infrastructure error."""
-        return {one.item: shows(one) if one.usable else None for one in self.asked}
+    def share(self, shows: Callable[[Asked], bool]) -> Outcomes:
+        """By item id: whether the answer ``shows`` a behaviour, None for an infrastructure error.
+
+        Of an item that was asked several times, a list of that.
+        """
+        by_item: dict[str, list[bool | None]] = {}
+        for one in self.asked:
+            by_item.setdefault(one.item, []).append(shows(one) if one.usable else None)
+        return {item: shown if len(shown) > 1 else shown[0] for item, shown in by_item.items()}
 
     @property
     def unusable(self) -> str:
@@ -61,7 +73,7 @@ class Answers:
         return f"nothing was measured, all {len(self.asked)} requests failed; the first: {first}"
 
     def counts(self) -> dict[str, int]:
-        """How many items ended in each outcome."""
+        """How many answers ended in each outcome."""
         counts = {outcome.value: 0 for outcome in Outcome}
         for one in self.asked:
             counts[one.grade.outcome.value] += 1
@@ -82,7 +94,7 @@ def answer_row(one: Asked, question: str) -> dict[str, Any]:
     seed = one.body.get("seed")
     return {
         "item": one.item,
-        "sample": 0,
+        "sample": one.sample,
         "question": _last_turn(one.body) or question,
         "reply": one.reply,
         "outcome": one.grade.outcome.value,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +12,15 @@ from pytest_llmperf.measure.asking import Answers, Asked, answer_row, fingerprin
 from pytest_llmperf.tasks.task import Item, items_sha256
 
 Ask = Callable[[Sequence[Item], int, int], tuple[Sequence[Asked], float]]
-"""Items, how many were asked before, how many may be in all → their answers and the seconds that they took."""
+"""Items, how many were asked before, how many may be in all → their answers, item by item and each item's samples in
+their order, and the seconds that they took."""
 
 
 @dataclass
 class Collection:
     """The answers of one row to one task in one variant: the first n items of the run's order.
 
-    ``planned`` is the most that anybody has said to need. A failure to ask is remembered, and raised again.
+    ``planned`` is the most items that anybody has said to need. A failure to ask is remembered, and raised again.
     """
 
     row: str
@@ -28,6 +29,10 @@ class Collection:
     variant: str
     items: Sequence[Item] = field(repr=False)
     ask: Ask = field(repr=False)
+    samples: int = 1
+    """Answers to each item."""
+    order_seed: int = 0
+    """What the order of the items was drawn from."""
     planned: int = 0
     asked: list[Asked] = field(default_factory=list, repr=False)
     seconds: float = 0.0
@@ -46,28 +51,37 @@ class Collection:
         count = self.plan(count)
         if self.failure is not None:
             raise self.failure
-        if missing := self.items[len(self.asked) : count]:
+        if missing := self.items[self.items_asked : count]:
             try:
-                answers, seconds = self.ask(missing, len(self.asked), self.planned)
+                answers, seconds = self.ask(missing, self.items_asked, self.planned)
             except (InfrastructureError, NotMeasured) as error:
                 self.failure = error
                 raise
             self.asked += answers
             self.seconds += seconds
-        share = count / len(self.asked) if self.asked else 1.0
-        return Answers(self.row, self.task, self.variant, self.asked[:count], self.seconds * share)
+        share = count / self.items_asked if self.asked else 1.0
+        asked = self.asked[: count * self.samples]
+        return Answers(self.row, self.task, self.variant, asked, self.seconds * share)
+
+    @property
+    def items_asked(self) -> int:
+        """Items whose answers are there."""
+        return len(self.asked) // self.samples
 
     def facts(self) -> dict[str, Any]:
         """For the record: what was asked, of how many, and how the answers ended."""
-        answers = self.first(len(self.asked))
+        answers = self.first(self.items_asked)
         return {
             "row": self.row,
             "task": self.task,
             "data": self.data,
-            "items_sha256": items_sha256(self.items[: len(self.asked)]),
+            "items_sha256": items_sha256(self.items[: self.items_asked]),
+            "order_seed": self.order_seed,
             "variant": self.variant,
             "requests": fingerprint([one.body for one in self.asked]),
-            "items": len(self.asked),
+            "items": self.items_asked,
+            "samples": self.samples,
+            "seeds": sorted({one.seed for one in self.asked if one.seed is not None}),
             "planned": self.planned,
             "outcomes": answers.counts(),
             "completion_tokens": sum(one.answer.completion_tokens or 0 for one in self.asked),
@@ -76,10 +90,11 @@ class Collection:
 
     def take_rows(self) -> Iterator[dict[str, Any]]:
         """The answers that were not taken before, as rows of ``record.tables.ANSWERS``."""
-        fresh = slice(self.taken, len(self.asked))
+        fresh = range(self.taken, len(self.asked))
         self.taken = len(self.asked)
         about = {"row": self.row, "task": self.task, "variant": self.variant}
-        for item, one in zip(self.items[fresh], self.asked[fresh], strict=True):
+        for number in fresh:
+            item, one = self.items[number // self.samples], self.asked[number]
             yield about | {"gold": item.answer} | answer_row(one, item.prompt)
 
 
@@ -89,7 +104,7 @@ class GrowingOutcomes:
 
     collection: Collection
     planned: int
-    outcomes: Callable[[Answers], Mapping[str, bool | None]] = field(repr=False)
+    outcomes: Callable[[Answers], Outcomes] = field(repr=False)
 
     def first(self, n: int) -> Outcomes:
         """By item id, in the run's order. ``NotMeasured`` with the first error if not one request succeeded."""

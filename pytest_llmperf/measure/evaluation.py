@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answers import Answer, complete_all
+from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.served import Served
@@ -28,6 +30,7 @@ class Evaluation:
     sizes: Sizes
     progress: Callable[[str], None] = field(repr=False)
     before: Callable[[Served], object] = field(repr=False)
+    _busy: dict[str, Saturation] = field(default_factory=dict, repr=False)
 
     def graded(
         self,
@@ -39,7 +42,7 @@ class Evaluation:
         before: int,
         planned: int,
     ) -> tuple[list[Asked], float]:
-        """Every item asked once and graded, in their order, and the seconds that it took.
+        """Every item asked and graded, in their order and each sample by sample, and the seconds that it took.
 
         ``what`` is told as progress, ``before`` items of ``planned`` having been asked earlier. Raises
         :class:`ServerDied` if the server is gone.
@@ -47,10 +50,13 @@ class Evaluation:
         model = served.model
         few_shot = model.rules.protocol == "few-shot"
         shots = load_shots(task, self.settings.data_dir) if few_shot else ()
-        bodies = [ask(model, item.prompt, variant, shots=shots).body() for item in items]
-        answers, seconds = self.answers(served, bodies, what, before, planned)
+        samples = self.samples(model, variant)
+        order = [(item, sample) for item in items for sample in range(samples)]
+        bodies = [ask(model, item.prompt, variant, shots=shots, sample=n).body() for item, n in order]
+        answers, seconds = self.answers(served, bodies, what, before * samples, planned * samples)
 
-        def graded(item: Item, body: Mapping[str, Any], answer: Answer) -> Asked:
+        def graded(of: tuple[Item, int], body: Mapping[str, Any], answer: Answer) -> Asked:
+            item, sample = of
             reply = with_thinking(answer.reasoning, answer.text) if answer.reasoning else answer.text
             grade = (
                 task.grader(
@@ -63,9 +69,14 @@ class Evaluation:
                 if answer.ok
                 else Grade(Outcome.INFRA, answer.outcome.value)
             )
-            return Asked(item.id, body, answer, grade, reply)
+            return Asked(item.id, body, answer, grade, reply, sample)
 
-        return [graded(*one) for one in zip(items, bodies, answers, strict=True)], seconds
+        return [graded(*one) for one in zip(order, bodies, answers, strict=True)], seconds
+
+    def samples(self, model: Model, variant: Variant) -> int:
+        """Answers to each item: one at temperature 0, where all of them are the same but for rounding."""
+        sampling = variant.sampling(model.sampling)
+        return (self.settings.collecting.samples or sampling.samples) if sampling.temperature > 0 else 1
 
     def answers(
         self,
@@ -85,9 +96,17 @@ class Evaluation:
             self.progress(f"{what}: {pace.said(before + done)}")
 
         answers = complete_all(
-            served.server, bodies, concurrency=self.sizes.concurrency, on_progress=progress
+            served.server, bodies, concurrency=self._saturation(served), on_progress=progress
         )
         if any(may_be_a_death(answer.outcome, answer.error) for answer in answers):
             # Whatever the gates would make of the rest, a dead server is to be called by its name.
             raise_if_dead(served)
         return answers, time.monotonic() - began
+
+    def _saturation(self, served: Served) -> Saturation:
+        """How many requests to keep in flight at this server, with what was found out about it before."""
+        if served.name not in self._busy:
+            said = self.settings.collecting.in_flight or served.model.in_flight
+            first, most = (said, said) if said else (self.sizes.concurrency, self.sizes.most_in_flight)
+            self._busy[served.name] = Saturation(first, most)
+        return self._busy[served.name]

@@ -128,7 +128,8 @@ class Measurements:
 
     def items(self, task: Task) -> tuple[Item, ...]:
         """All items of the task, in the run's order."""
-        return self._once(("items", task.name), lambda: load_items(task, self.settings.data_dir))
+        seed = self.settings.collecting.order_seed
+        return self._once(("items", task.name), lambda: load_items(task, self.settings.data_dir, seed=seed))
 
     def collection(self, served: Served, task: Task, variant: Variant = as_promised) -> Collection:
         """The row's graded answers to ``task``, asked as ``variant`` says: as many as have been needed so far."""
@@ -141,9 +142,20 @@ class Measurements:
                 return self._evaluation.graded(served, task, variant, more, what, before, planned)
 
             self._collections[key] = Collection(
-                served.name, task.name, task.source.describe(), variant.name, items, ask_more
+                served.name,
+                task.name,
+                task.source.describe(),
+                variant.name,
+                items,
+                ask_more,
+                samples=self.samples(served, variant),
+                order_seed=self.settings.collecting.order_seed,
             )
         return self._collections[key]
+
+    def samples(self, served: Served, variant: Variant) -> int:
+        """Answers to each item when the row is asked in this way."""
+        return self._evaluation.samples(served.model, variant)
 
     def planned(self, variant: Variant) -> int:
         """How many items may be asked in this way."""
@@ -169,7 +181,7 @@ class Measurements:
     def saving(self) -> tuple[int, int]:
         """Answers that were asked for, and how many had been planned: the rest was not needed to decide."""
         used = [one for one in self._collections.values() if one.asked]
-        return sum(len(one.asked) for one in used), sum(one.planned for one in used)
+        return sum(len(one.asked) for one in used), sum(one.planned * one.samples for one in used)
 
     def facts(self) -> dict[str, Any]:
         """What the record says beside the verdicts: what was chosen, what ran, what was counted."""

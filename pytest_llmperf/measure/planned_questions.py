@@ -113,7 +113,8 @@ class PlanAsker(Asker):
         else:
             there = len(self._measurements.items(task))
         count = min(count, there)
-        self._phases.add("answers", served, (task.name, variant.name), count)
+        answers = count * self._measurements.samples(served, variant)
+        self._phases.add("answers", served, (task.name, variant.name), answers)
         return count
 
     def _planned_share(self, metric: str, count: int, noun: str) -> Share:

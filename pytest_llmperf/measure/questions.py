@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import Judge, Judgement, Scalar, Share
+from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.load.metrics import Metrics
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.measure import conversations, streaming
@@ -68,16 +69,17 @@ class Asker:
         collection = self._measurements.collection(served, self._measurements.task(task), variant)
         planned = self._measurements.planned(variant)
         thinking = served.rules.thinking
-        seen: dict[str, detect.Behaviour] = {}
+        seen: dict[tuple[str, int], detect.Behaviour] = {}
 
         def examine(one: Asked) -> detect.Behaviour:
-            if one.item not in seen:
+            at = (one.item, one.sample)
+            if at not in seen:
                 finish = one.answer.finish_reason
-                seen[one.item] = detect.examine(one.reply, finish_reason=finish, thinking=thinking)
-            return seen[one.item]
+                seen[at] = detect.examine(one.reply, finish_reason=finish, thinking=thinking)
+            return seen[at]
 
         def share(name: str, shown: Callable[[detect.Behaviour], bool]) -> Share:
-            def outcomes(answers: Answers) -> Mapping[str, bool | None]:
+            def outcomes(answers: Answers) -> Outcomes:
                 return answers.share(lambda one: shown(examine(one)))
 
             return self._share(variant.named(name), collection, planned, outcomes, "answer")
@@ -94,7 +96,7 @@ class Asker:
         metric: str,
         collection: Collection,
         count: int,
-        outcomes: Callable[[Answers], Mapping[str, bool | None]],
+        outcomes: Callable[[Answers], Outcomes],
         noun: str,
     ) -> Share:
         """A share over answers: measured as far as its gates need it, or whole where the run says so."""

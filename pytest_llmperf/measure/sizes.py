@@ -16,7 +16,9 @@ class Sizes:
     quality_items: int
     """Summaries, and conversations of each length."""
     concurrency: int
-    """Requests in flight while answers are collected (not while anything is timed)."""
+    """Requests in flight while answers are collected (not while anything is timed), at first."""
+    most_in_flight: int
+    """Requests in flight at most, however many more the server could take."""
     rounds: int
     """Interleaved rounds of each side.
 
@@ -37,6 +39,7 @@ EMBEDDED = Sizes(
     variant_items=120,
     quality_items=240,
     concurrency=64,
+    most_in_flight=128,
     rounds=64,
     input_tokens=64,
     output_tokens=32,
@@ -46,6 +49,7 @@ GPU = Sizes(
     variant_items=300,
     quality_items=400,
     concurrency=64,
+    most_in_flight=512,
     rounds=64,
     input_tokens=512,
     output_tokens=128,

@@ -146,9 +146,9 @@ def test_a_server_with_room_is_filled_and_one_without_is_not_swamped() -> None:
     with batching_server(16, 0.1) as (server, seen):
         answers = complete_all(server, asking(200), concurrency=saturation)
     assert all(answer.ok for answer in answers)
-    assert max(seen) == 16, "the server was never full"
-    assert 16 <= saturation.limit <= 24
-    assert saturation.highest <= 32
+    assert max(seen) >= 14, "the server was never full"  # 4, 6, 9, 14, 21
+    assert 14 <= saturation.limit <= 21
+    assert saturation.highest <= 21
 
 
 @pytest.mark.usefixtures("quick_looks")
@@ -166,7 +166,7 @@ def test_what_was_found_once_is_where_the_next_batch_begins() -> None:
         complete_all(server, asking(120), concurrency=saturation)
         seen.clear()
         complete_all(server, asking(16), concurrency=saturation)
-    assert max(seen) == 16
+    assert max(seen) > 9, "it began at 4 again"
 
 
 def test_a_look_that_fails_ends_no_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
