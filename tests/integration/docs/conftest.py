@@ -97,6 +97,8 @@ class Reader:
     """For the knob ``ANSWERS``."""
     urls: Mapping[str, str] = field(default_factory=dict)
     """Addresses in the page → where a server really is."""
+    knobs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More knobs of the stand-in, by row."""
     results: list[Result] = field(default_factory=list)
 
     def follow(self, page: Path) -> list[Result]:
@@ -114,7 +116,7 @@ class Reader:
     def _write(self, name: str, text: str) -> None:
         if name == "models.toml":
             self.project.write(name, text)
-            text = self._served_by_the_stand_in(self.project.path / name)
+            text = self.served_by_the_stand_in(self.project.path / name)
         elif name == "conftest.py":
             text = (self.project.path / name).read_text(encoding="utf-8") + "\n\n" + text
         self.project.write(name, text)
@@ -128,19 +130,26 @@ class Reader:
             case ["cat", name]:
                 self.project.write(name, shown)
             case ["pytest", *arguments]:
-                result = self.project.run(*arguments, environment=environment, timeout_s=120)
-                self.results.append(result)
-                assert result.code == block.exit_code, f"{block.where}: {command}\n{result.text}"
-                assert result.noise == [], block.where
+                self._pytest(block, command, arguments, environment)
+            case ["tox", "run", "-e", "suites", "--", *arguments]:
+                self._pytest(block, command, ["suites/", *arguments], environment)
             case _:
                 pytest.fail(f"{block.where}: nobody runs this command: {command}")
+
+    def _pytest(
+        self, block: Block, command: str, arguments: list[str], environment: Mapping[str, str]
+    ) -> None:
+        result = self.project.run(*arguments, environment=environment, timeout_s=120)
+        self.results.append(result)
+        assert result.code == block.exit_code, f"{block.where}: {command}\n{result.text}"
+        assert result.noise == [], block.where
 
     def _at(self, text: str) -> str:
         for written, real in self.urls.items():
             text = text.replace(written, real)
         return text
 
-    def _served_by_the_stand_in(self, path: Path) -> str:
+    def served_by_the_stand_in(self, path: Path) -> str:
         """The page's catalogue, which must be a right one, with other weights and no need of a GPU."""
         load_catalog(path)
         profiles = tomllib.loads(path.read_text(encoding="utf-8"))["profile"]
@@ -156,6 +165,7 @@ class Reader:
                 if "base_url" not in keys:
                     knobs = {"ANSWERS": self.answers, "TTFT_S": "0.04" if faster else "0.06"}
                     knobs["TPOT_S"] = "0.006" if faster else "0.009"
+                    knobs |= self.knobs.get(row, {})
                     text += _table(
                         f"profile.{name}.model.{row}.environment",
                         {f"FAKE_ENGINE_{key}": value for key, value in knobs.items()},
@@ -167,9 +177,11 @@ class Reader:
         if "base_url" in row:
             return row | {"base_url": self._at(row["base_url"])}
         if "extends" in row:
-            return row | ({"engine_python": "./engine_python"} if "engine_python" in row else {})
+            return row | (
+                {"engine_python": str(self.project.path / "engine_python")} if "engine_python" in row else {}
+            )
         return row | {
-            "engine_python": "./engine_python",
+            "engine_python": str(self.project.path / "engine_python"),
             "gpus": 0,
             "max_model_len": 2048,
             "arguments": ["--load-format", "dummy"],
@@ -182,7 +194,7 @@ class Reader:
         for file in (self.project.path / "weights").iterdir():
             (directory / file.name).write_bytes(file.read_bytes())
         (directory / "pytorch_model.bin").write_bytes(bytes(5_000 if small else 10_000))
-        return f"./{directory.name}"
+        return str(directory)
 
 
 def _table(name: str, values: Mapping[str, Any]) -> str:
@@ -193,7 +205,7 @@ def _table(name: str, values: Mapping[str, Any]) -> str:
 
 def _tables(name: str, keys: Mapping[str, Any]) -> str:
     return "".join(
-        _table(f"{name}.{key}", value)
+        _table(f"{name}.{key}", {k: v for k, v in value.items() if k not in ("max_tokens", "thinking")})
         for key, value in keys.items()
         if isinstance(value, dict) and key in ("sampling", "rules")
     )

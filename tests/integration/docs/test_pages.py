@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -85,6 +86,21 @@ def test_the_guide_to_tasks_can_be_followed(reader: Reader) -> None:
     reader.project.catalog({"distill": {"ANSWERS": answers}})
     [result] = reader.follow(HOW_TO / "own-task.md")
     assert result.lines("capitals accuracy", "100.0 %", "PASS")
+
+
+def test_the_tutorial_can_be_followed(reader: Reader) -> None:
+    shutil.copytree(
+        ROOT / "suites", reader.project.path / "suites", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    reader.project.write("pytest.ini", "[pytest]\nllmperf_models = suites/models.toml\n")
+    reader.knobs = {"distill-damaged": {"RIGHT_PERCENT": "60"}}
+    catalogue = reader.project.path / "suites" / "models.toml"
+    catalogue.write_text(reader.served_by_the_stand_in(catalogue), encoding="utf-8")
+    red, green, plan, proof = reader.follow(ROOT / "docs" / "tutorial.md")
+    assert red.lines("llmperf: 2 FAIL")
+    assert green.lines("llmperf: 2 PASS")
+    assert plan.lines("accuracy")
+    assert proof.lines("llmperf: 2 proved"), proof.text
 
 
 def test_the_suite_in_the_readme_runs_as_it_stands(reader: Reader, solver: str) -> None:
