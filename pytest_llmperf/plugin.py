@@ -42,6 +42,10 @@ OPTIONS = {
         "answers to each item wherever a row is sampled (default: the row's `samples`)",
     ),
     "--llmperf-order": ("SEED", "draw the order of the items from this number (default: 0)"),
+    "--llmperf-answers": (
+        "DIR",
+        "keep answers here, to go on after an interruption (default: pytest's cache)",
+    ),
     "--llmperf-in-flight": ("N", "requests at a time while answers are collected (default: a full server)"),
     "--llmperf-prove": (
         "RECORD",
@@ -68,6 +72,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--llmperf-full",
         action="store_true",
         help="ask every item of the accuracy tasks, also where the gates are decided before",
+    )
+    group.addoption(
+        "--llmperf-fresh", action="store_true", help="ask for every answer, also after an interrupted run"
+    )
+    group.addoption(
+        "--llmperf-reuse",
+        action="store_true",
+        help="take every answer that is kept, also of runs that came to their end: to try a gate, not to measure",
     )
     group.addoption(
         "--llmperf-claims",

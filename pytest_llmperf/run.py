@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.answer_keeping import AnswerKeeping
 from pytest_llmperf.answer_options import AnswerOptions
 from pytest_llmperf.errors import DataError, LlmperfError, NotMeasured, UsageError
 from pytest_llmperf.gates.case import Case
@@ -89,6 +90,9 @@ def _options(config: pytest.Config) -> Options:
             samples=config.getoption("llmperf_samples"),
             order=config.getoption("llmperf_order"),
             in_flight=config.getoption("llmperf_in_flight"),
+            log=config.getoption("llmperf_answers"),
+            fresh=config.getoption("llmperf_fresh"),
+            reuse=config.getoption("llmperf_reuse"),
         ),
     )
 
@@ -126,6 +130,9 @@ class Run:
         self._cases = self.state_root / "cases"
         """Where every process of this run keeps the data of its gates, one file each."""
         self._process = worker["workerid"] if worker else "main"
+        self.answers = AnswerKeeping.of(config, settings.collecting, self.state_root, self._process)
+        if self.answers is not None:
+            self.measurements.keep_answers(self.answers.log)
         self._parts = Parts(self.state_root / "parts", self._process)
         self._order: dict[str, int] = {}
         """Places of the tests in this run, by node id: xdist ends them in any order."""
@@ -314,8 +321,12 @@ class Run:
         if self.settings.record is not None and not session.config.option.collectonly:
             self._keep("the last test", [])
         self._end_servers()
+        if self.answers is not None:
+            self.answers.log.close()
         if hasattr(self.config, "workerinput") or session.config.option.collectonly:
             return
+        if self.answers is not None:
+            self.answers.end(int(session.exitstatus))
         # Also where every test passed: a suite may have caught what a gate raised.
         green = not self.verdicts or run_verdict(self.verdicts, inconclusive=self.settings.inconclusive).green
         if session.exitstatus == pytest.ExitCode.OK and (self.complaints or not green):
@@ -332,6 +343,7 @@ class Run:
         """The files that are there now, by name."""
         record: dict[str, Any] = {
             **self._parts.facts(),
+            **(self.answers.facts() if self.answers else {}),
             "verdicts": [verdict_to_json(verdict) for verdict in self.verdicts],
         }
         self.config.hook.pytest_llmperf_update_record(config=self.config, record=record)
@@ -370,7 +382,8 @@ class Run:
             )
         for complaint in self.complaints:
             self.screen.say(reporter, f"NOT CLEAN: {complaint}", red=True, bold=True)
-        for note in filter(None, (self.record_note, *self.outlets.notes)):
+        kept = self.answers.notes() if self.answers else []
+        for note in filter(None, (*kept, self.record_note, *self.outlets.notes)):
             self.screen.say(reporter, note)
         for command in self.outlets.annotations():
             reporter.write_line(command)

@@ -46,6 +46,8 @@ class Answer:
     """Sendings; 0 if the server was given up before this one's turn."""
     seconds: float
     """Last sending → end, seconds; not a latency to report, the load was whatever it was."""
+    reused: bool = False
+    """Whether an earlier run has asked for it."""
 
     @property
     def ok(self) -> bool:

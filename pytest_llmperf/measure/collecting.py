@@ -83,6 +83,7 @@ class Collection:
             "samples": self.samples,
             "seeds": sorted({one.seed for one in self.asked if one.seed is not None}),
             "planned": self.planned,
+            "reused": sum(one.answer.reused for one in self.asked),
             "outcomes": answers.counts(),
             "completion_tokens": sum(one.answer.completion_tokens or 0 for one in self.asked),
             "seconds": round(self.seconds, 3),

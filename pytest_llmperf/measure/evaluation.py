@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmperf.catalog import Model
+from pytest_llmperf.client.answer_log import AnswerLog
 from pytest_llmperf.client.answers import Answer, complete_all
+from pytest_llmperf.client.resuming import complete_the_rest
 from pytest_llmperf.client.saturation import Saturation
+from pytest_llmperf.errors import InfrastructureError
+from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
+from pytest_llmperf.measure.identity import Identity, identity_of
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.sizes import Sizes
 from pytest_llmperf.report.pace import Pace
@@ -30,6 +35,8 @@ class Evaluation:
     sizes: Sizes
     progress: Callable[[str], None] = field(repr=False)
     before: Callable[[Served], object] = field(repr=False)
+    log: AnswerLog | None = None
+    _identities: dict[str, Identity] = field(default_factory=dict, repr=False)
     _busy: dict[str, Saturation] = field(default_factory=dict, repr=False)
 
     def graded(
@@ -95,13 +102,43 @@ class Evaluation:
             del total
             self.progress(f"{what}: {pace.said(before + done)}")
 
-        answers = complete_all(
-            served.server, bodies, concurrency=self._saturation(served), on_progress=progress
-        )
+        answers = self._asked(served, bodies, progress)
         if any(may_be_a_death(answer.outcome, answer.error) for answer in answers):
             # Whatever the gates would make of the rest, a dead server is to be called by its name.
-            raise_if_dead(served)
+            try:
+                raise_if_dead(served)
+            except InfrastructureError:
+                if self.log is not None:
+                    self.log.not_done()
+                raise
         return answers, time.monotonic() - began
+
+    def _asked(
+        self, served: Served, bodies: Sequence[Mapping[str, Any]], progress: Callable[[int, int], None]
+    ) -> list[Answer]:
+        """Answers of an interrupted run where there are any, and the rest from the server, logged as they come."""
+        server, log = served.server, self.log
+        if log is None:
+            return complete_all(server, bodies, concurrency=self._saturation(served), on_progress=progress)
+        if served.name not in self._identities:
+            self._identities[served.name] = identity_of(served, self.settings.device_name)
+        identity = self._identities[served.name]
+        try:
+            answers = complete_the_rest(
+                server,
+                bodies,
+                log,
+                identity.key,
+                vouched=identity.vouched,
+                concurrency=self._saturation(served),
+                on_progress=progress,
+            )
+        except InfrastructureError:
+            log.not_done()
+            raise
+        if sum(not answer.ok for answer in answers) > MAX_LOST_SHARE * len(bodies):
+            log.not_done()
+        return answers
 
     def _saturation(self, served: Served) -> Saturation:
         """How many requests to keep in flight at this server, with what was found out about it before."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.catalog import Model
+from pytest_llmperf.client.answer_log import AnswerLog
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.errors import InfrastructureError, UsageError
 from pytest_llmperf.measure import conversations, sizes
@@ -54,6 +56,10 @@ class Measurements:
         self._once = Once()
         self.speed = Speed(self)
         self._evaluation = Evaluation(settings, self.sizes, progress, before=self.memory)
+
+    def keep_answers(self, log: AnswerLog) -> None:
+        """Write answers down as they come, and reuse those that an earlier run has left."""
+        self._evaluation = replace(self._evaluation, log=log)
 
     # Servers
 

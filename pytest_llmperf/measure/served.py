@@ -11,7 +11,7 @@ from pytest_llmperf.catalog import Model, PromptRules, Sampling
 from pytest_llmperf.errors import InfrastructureError, LlmperfError, ServerDied, UsageError
 from pytest_llmperf.serving import gpu, preflight, url
 from pytest_llmperf.serving import weights as weights_of
-from pytest_llmperf.serving.command import spec_for
+from pytest_llmperf.serving.command import ServerSpec, spec_for
 from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.weights import Weights
@@ -102,6 +102,11 @@ class Served:
             self._progress(f"{self.name}: the server died, starting it again")
             self._lease.restart(self._say)
         return self._lease.server
+
+    @property
+    def spec(self) -> ServerSpec | None:
+        """How the server was started; None if it was not, or by others."""
+        return None if self._lease is None else self._lease.spec
 
     def death(self, wait_s: float = 0.0) -> ServerDied | None:
         """Why the server that was last used is gone, with its last words; None while it runs.

@@ -1,0 +1,69 @@
+"""Where a run's answers are kept while it lasts, and what becomes of them at its end."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.answer_options import Collecting
+from pytest_llmperf.client.answer_log import AnswerLog, Reused, finish, reused
+
+
+@dataclass
+class AnswerKeeping:
+    """The log of this process, and the end of the whole run's."""
+
+    log: AnswerLog
+    ended: Reused | None = None
+
+    @classmethod
+    def of(
+        cls, config: pytest.Config, how: Collecting, state_root: Path, process: str
+    ) -> AnswerKeeping | None:
+        """None where there is no place: pytest's cache is off, and no directory was given."""
+        cache: pytest.Cache | None = getattr(config, "cache", None)
+        directory = how.log or (cache.mkdir("llmperf-answers") if cache is not None else None)
+        if directory is None:
+            return None
+        return cls(AnswerLog(directory.absolute(), _run_id(state_root), process, how.reuse))
+
+    def end(self, exitstatus: int) -> None:
+        """Once all processes of the run have closed their logs: did it come to an end, or was it interrupted?"""
+        directory, run = self.log.directory, self.log.run
+        self.ended = reused(directory, run)
+        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and directory.exists():
+            finish(directory, run)
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        return (
+            {}
+            if self.ended is None
+            else {"answers_reused": {"count": self.ended.count, "oldest": self.ended.oldest}}
+        )
+
+    def notes(self) -> list[str]:
+        """For the terminal: nothing that was not asked today may look as if it were."""
+        notes = [self.log.complaint] if self.log.complaint else []
+        if self.ended is not None and self.ended.count and self.ended.oldest is not None:
+            whose = "earlier runs" if self.log.reuse == "all" else "a run that was interrupted"
+            minutes = (time.time() - self.ended.oldest) / 60.0
+            age = f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.0f} h"
+            notes.append(
+                f"{self.ended.count:,} answers were not asked for anew: they are those of {whose}, the first came "
+                f"{age} ago (--llmperf-fresh asks for all)"
+            )
+        return notes
+
+
+def _run_id(state_root: Path) -> str:
+    """The same in every process of a run; the controlling process comes first."""
+    path = state_root / "run-id"
+    if not path.exists():
+        path.write_text(uuid.uuid4().hex)
+    return path.read_text()

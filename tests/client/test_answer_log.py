@@ -1,0 +1,321 @@
+"""Answers on disk: nothing complete is lost, nothing half is read, and nothing old is taken for new."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmperf.answer_options import Reuse
+from pytest_llmperf.client.answer_log import (
+    INTERRUPTED_S,
+    KEPT_RUNS,
+    AnswerLog,
+    entries_of,
+    finish,
+    line_of,
+    request_key,
+    reused,
+)
+from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.client.trace import Outcome
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "2 + 2"}], "temperature": 0.6, "seed": 0}
+ENTRIES = [{"n": 1, "text": "a\nb\r\n\u2028"}, {"n": 2, "text": "答え 🦆"}, {"n": 3, "text": ""}]
+
+
+def answer(text: str = "4", outcome: Outcome = Outcome.OK) -> Answer:
+    return Answer(0, text, "because", "stop", 10, 3, None, outcome, "", 1, 0.25)
+
+
+def log(directory: Path, run: str, reuse: Reuse = "interrupted", process: str = "main") -> AnswerLog:
+    return AnswerLog(directory, run, process, reuse)
+
+
+def killed(directory: Path, run: str, text: str = "4", body: Any = BODY) -> None:
+    """A run that kept one answer and then was no more."""
+    one = log(directory, run)
+    one.keep("engine", body, answer(text))
+    one.close()
+
+
+# Bytes
+
+
+def test_a_log_that_breaks_off_at_any_byte_gives_every_whole_line_and_nothing_else() -> None:
+    lines = [line_of(entry) for entry in ENTRIES]
+    content = b"".join(lines)
+    for length in range(len(content) + 1):
+        whole = sum(len(b"".join(lines[: n + 1])) <= length for n in range(len(lines)))
+        assert list(entries_of(content[:length])) == ENTRIES[:whole], length
+
+
+@given(st.binary(max_size=200), st.integers(0, 3))
+def test_garbage_between_lines_costs_no_line(garbage: bytes, place: int) -> None:
+    lines = [line_of(entry) for entry in ENTRIES]
+    lines.insert(place, garbage.replace(b"\n", b"") + b"\n")
+    assert list(entries_of(b"".join(lines))) == ENTRIES
+
+
+@given(st.integers(0, 10**6), st.integers(1, 255))
+def test_one_changed_byte_costs_one_line_and_is_never_read(place: int, change: int) -> None:
+    content = bytearray(b"".join(map(line_of, ENTRIES)))
+    content[place % len(content)] ^= change
+    read = list(entries_of(bytes(content)))
+    assert all(entry in ENTRIES for entry in read)
+    assert len(read) >= 1  # a line break that is gone makes one of two lines
+
+
+# What stands for what
+
+
+def test_an_interrupted_run_is_gone_on_from(tmp_path: Path) -> None:
+    killed(tmp_path, "a", "5")
+    again = log(tmp_path, "b")
+    found = again.take("engine", BODY)
+    assert found is not None
+    assert (found.text, found.reused, found.reasoning, found.completion_tokens) == ("5", True, "because", 3)
+    assert again.take("engine", BODY) is None, "one answer stands for one request"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        BODY | {"seed": 1},
+        BODY | {"temperature": 0.5},
+        BODY | {"messages": [{"role": "user", "content": "2 + 3"}]},
+        BODY | {"stop": ["\n"]},
+    ],
+)
+def test_another_request_is_another(tmp_path: Path, other: dict[str, Any]) -> None:
+    killed(tmp_path, "a")
+    assert log(tmp_path, "b").take("engine", other) is None
+    assert request_key(BODY | {"model": "other name"}) == request_key(BODY)
+
+
+def test_another_engine_and_one_that_nobody_vouches_for_are_asked_themselves(tmp_path: Path) -> None:
+    killed(tmp_path, "a")
+    assert log(tmp_path, "b").take("another engine", BODY) is None
+    assert log(tmp_path, "b").take("engine", BODY, vouched=False) is None
+    assert log(tmp_path, "b", "all").take("engine", BODY, vouched=False) is not None
+
+
+def test_a_run_that_came_to_its_end_is_measured_again(tmp_path: Path) -> None:
+    killed(tmp_path, "a")
+    finish(tmp_path, "a")
+    assert log(tmp_path, "b").take("engine", BODY) is None
+    assert log(tmp_path, "b", "all").take("engine", BODY) is not None
+
+
+def test_what_a_finished_run_went_on_from_is_not_gone_on_from_again(tmp_path: Path) -> None:
+    killed(tmp_path, "a")
+    second = log(tmp_path, "b")
+    assert second.take("engine", BODY) is not None
+    second.close()
+    assert reused(tmp_path, "b").count == 1
+    finish(tmp_path, "b")
+    assert log(tmp_path, "c").take("engine", BODY) is None
+
+
+def test_a_run_killed_while_it_goes_on_loses_nothing_of_the_first(tmp_path: Path) -> None:
+    killed(tmp_path, "a", "first")
+    second = log(tmp_path, "b")
+    second.take("engine", BODY)
+    second.keep("engine", BODY | {"seed": 1}, answer("second"))
+    second.close()
+    third = log(tmp_path, "c")
+    texts = [third.take("engine", BODY | {"seed": seed}) for seed in (0, 1)]
+    assert [one and one.text for one in texts] == ["first", "second"]
+
+
+def test_what_was_asked_in_vain_keeps_the_rest_for_the_next_run(tmp_path: Path) -> None:
+    one = log(tmp_path, "a")
+    one.keep("engine", BODY, answer())
+    one.not_done()
+    one.close()
+    finish(tmp_path, "a")
+    assert log(tmp_path, "b").take("engine", BODY) is not None
+
+
+def test_another_nights_answers_are_no_ones(tmp_path: Path) -> None:
+    killed(tmp_path, "a")
+    (file,) = tmp_path.glob("open-*")
+    long_ago = time.time() - INTERRUPTED_S - 1
+    os.utime(file, (long_ago, long_ago))
+    assert log(tmp_path, "b").take("engine", BODY) is None
+    finish(tmp_path, "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_lives_is_not_gone_on_from(tmp_path: Path) -> None:
+    living = log(tmp_path, "a")
+    living.keep("engine", BODY, answer())
+    assert log(tmp_path, "b").take("engine", BODY) is None
+    living.close()
+    assert log(tmp_path, "b").take("engine", BODY) is not None
+
+
+def test_fresh_takes_nothing_and_keeps_what_it_asks(tmp_path: Path) -> None:
+    killed(tmp_path, "a", "old")
+    fresh = log(tmp_path, "b", "nothing")
+    assert fresh.take("engine", BODY) is None
+    fresh.keep("engine", BODY, answer("new"))
+    fresh.close()
+    assert len(list(tmp_path.glob("open-*"))) == 2
+
+
+def test_a_failure_is_no_answer(tmp_path: Path) -> None:
+    one = log(tmp_path, "a")
+    one.keep("engine", BODY, answer("half of it", Outcome.CUT))
+    one.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_few_finished_runs_are_kept_and_no_more(tmp_path: Path) -> None:
+    for number in range(KEPT_RUNS + 2):
+        killed(tmp_path, f"run{number}")
+        finish(tmp_path, f"run{number}")
+    assert len(list(tmp_path.glob("done-*"))) == KEPT_RUNS
+
+
+def test_a_disk_that_fails_ends_the_writing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = log(tmp_path, "a")
+    one.keep("engine", BODY, answer("first"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda *_: 3)
+        one.keep("engine", BODY | {"seed": 1}, answer("half"))
+    one.keep("engine", BODY | {"seed": 2}, answer("behind it"))
+    one.close()
+    assert "3 of" in one.complaint
+    again = log(tmp_path, "b")
+    there = [again.take("engine", BODY | {"seed": seed}) for seed in range(3)]
+    assert [one and one.text for one in there] == ["first", None, None]
+
+
+# Killed for real
+
+
+class Counting(BaseHTTPRequestHandler):
+    """Answers each request after a moment with its number; ``asked`` has every prompt in its order."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    asked: list[str]
+    lock = threading.Lock()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_POST(self) -> None:
+        import json
+
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.lock:
+            self.asked.append(body["prompt"])
+            number = len(self.asked)
+        time.sleep(0.004)
+        choice = {
+            "index": 0,
+            "text": f"{body['prompt']} was asked as number {number}",
+            "finish_reason": "stop",
+        }
+        content = f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def counting() -> Iterator[tuple[str, list[str]]]:
+    asked: list[str] = []
+    handler = type("Handler", (Counting,), {"asked": asked})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+EVALUATION = """
+    import sys
+    from pathlib import Path
+    from pytest_llmperf.client.answer_log import AnswerLog, finish
+    from pytest_llmperf.client.resuming import complete_the_rest
+    from pytest_llmperf.serving.server import Server
+
+    directory, run, url = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    server = Server("row", "model", url, None, None, None, None, "", "counting")
+    log = AnswerLog(directory, run, "main")
+    bodies = [{"prompt": f"item {n}", "max_tokens": 9, "seed": 0} for n in range(1500)]
+    print("begins", flush=True)
+    answers = complete_the_rest(server, bodies, log, "engine", concurrency=4)
+    log.close()
+    finish(directory, run)
+    print("\\n".join(answer.text for answer in answers))
+"""
+
+
+def test_killed_twenty_times_at_random_it_loses_no_answer_and_asks_none_twice(
+    tmp_path: Path, counting: tuple[str, list[str]]
+) -> None:
+    url, asked = counting
+    chance = random.Random(20)
+    finished: dict[str, str] = {}
+    kills = 0
+
+    def start() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", textwrap.dedent(EVALUATION), str(tmp_path), f"run{kills}", url]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        return process
+
+    def on_disk() -> dict[str, str]:
+        """Read with nothing of ours but the reader of lines."""
+        texts = [
+            entry["answer"]["text"]
+            for path in tmp_path.glob("*.jsonl")
+            for entry in entries_of(path.read_bytes())
+        ]
+        assert len(texts) == len(set(texts))
+        return {text.partition(" was")[0]: text for text in texts}
+
+    while kills < 20:
+        before = len(asked)
+        target = before + chance.randint(1, 60)
+        with start() as process:
+            while len(asked) < target and process.poll() is None:
+                time.sleep(chance.random() * 0.004)
+            assert process.poll() is None, "it came to its end before it was killed: nothing is tested"
+            process.send_signal(signal.SIGKILL)
+        assert not finished.keys() & set(asked[before:]), "asked again although its answer was there"
+        now = on_disk()
+        assert finished.items() <= now.items(), "an answer that was there is gone or another"
+        finished, kills = now, kills + 1
+    before = len(asked)
+    with start() as process:
+        told, _ = process.communicate(timeout=60)
+    answers = told.splitlines()
+    assert len(answers) == 1500
+    assert finished.items() <= {text.partition(" was")[0]: text for text in answers}.items()
+    assert sorted(asked[before:]) == sorted({f"item {n}" for n in range(1500)} - finished.keys())

@@ -1,0 +1,115 @@
+"""A run that is killed while it asks, and the one after it: what was answered is not asked again, and that is said."""
+
+from __future__ import annotations
+
+import signal
+import textwrap
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.integration.conftest import Project
+
+ITEMS = 60
+SUITE = """
+    def test_floor(candidate, accuracy):
+        assert accuracy(candidate) >= 0.5
+"""
+ANSWERS = """
+    import runpy, threading
+    SOLVER = runpy.run_path({solver!r})["answer"]
+    def answer(request):
+        if "user: " in request["text"] and request.get("max_tokens", 0) > 100:
+            with open({log!r}, "a") as file:
+                file.write(request["text"].partition(chr(10))[0] + chr(10))
+        return {{"text": SOLVER(request), "ttft_s": 0.05}}
+"""
+
+
+@pytest.fixture
+def asking(project: Project, solver: str) -> Project:
+    source = ANSWERS.format(solver=solver, log=str(project.path / "asked"))
+    answers = str(project.write("answers.py", textwrap.dedent(source)))
+    project.catalog({"distill": {"ANSWERS": answers, "RIGHT_PERCENT": 100}})
+    project.suite(SUITE)
+    project.shrink(items=ITEMS)
+    return project
+
+
+def asked(project: Project) -> Counter[str]:
+    path = project.path / "asked"
+    return Counter(path.read_text().splitlines()) if path.exists() else Counter()
+
+
+def logged(project: Project) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in (project.path / "answers").glob("open-*"))
+
+
+OPTIONS = ("--llmperf-full", "--llmperf-answers", "answers", "--llmperf-in-flight", "4")
+
+
+def killed(project: Project, eventually: Callable[..., Any]) -> int:
+    """Answers that a run had when it was killed."""
+    running = project.start(*OPTIONS)
+    eventually(lambda: logged(project) >= 10 or running.process.poll() is not None, "ten answers", 60.0)
+    running.send(signal.SIGKILL)
+    running.wait()
+    eventually(project.is_clean, "the servers of the killed run to end", 30.0)
+    there = logged(project)
+    assert 10 <= there < ITEMS, running.output.read_text()
+    return there
+
+
+def test_a_killed_run_is_gone_on_from_and_the_next_night_is_measured_anew(
+    asking: Project, eventually: Callable[..., Any]
+) -> None:
+    there = killed(asking, eventually)
+    before = asked(asking)
+    result, verdicts = asking.judged(*OPTIONS)
+    assert result.code == 0, result.text
+    assert verdicts[0]["n"] == ITEMS
+    assert result.lines(
+        f"{there} answers were not asked for anew", "a run that was interrupted", "--llmperf-fresh"
+    )
+    new = asked(asking) - before
+    assert sum(new.values()) == ITEMS - there
+    record = asking.record()
+    assert record["answers_reused"]["count"] == record["answers"][0]["reused"] == there
+    # Another night: the same models, the same engine, and nothing of what was asked before.
+    before = asked(asking)
+    result, _ = asking.judged(*OPTIONS)
+    assert result.code == 0, result.text
+    assert sum((asked(asking) - before).values()) == ITEMS
+    assert asking.record()["answers_reused"]["count"] == 0
+    assert "asked for anew" not in result.text
+    # Who says so gets them: all at once, and told.
+    before = asked(asking)
+    result, _ = asking.judged(*OPTIONS, "--llmperf-reuse")
+    assert asked(asking) == before
+    assert result.lines(f"{ITEMS} answers were not asked for anew", "earlier runs")
+
+
+def test_fresh_asks_for_everything_after_an_interruption_too(
+    asking: Project, eventually: Callable[..., Any]
+) -> None:
+    killed(asking, eventually)
+    before = asked(asking)
+    result, _ = asking.judged(*OPTIONS, "--llmperf-fresh")
+    assert result.code == 0, result.text
+    assert sum((asked(asking) - before).values()) == ITEMS
+
+
+def test_a_server_that_died_leaves_its_answers_to_the_next_run(asking: Project) -> None:
+    catalogue = asking.path / "models.toml"
+    catalogue.write_text(
+        catalogue.read_text().replace(
+            "FAKE_ENGINE_RIGHT_PERCENT", 'FAKE_ENGINE_DIE_AFTER = "30"\nFAKE_ENGINE_RIGHT_PERCENT', 1
+        )
+    )
+    result, verdicts = asking.judged(*OPTIONS)
+    assert (result.code, verdicts[0]["status"]) == (1, "INVALID"), result.text
+    assert 20 <= logged(asking) <= 30, "what was answered before is to be gone on from"
