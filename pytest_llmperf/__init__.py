@@ -2,7 +2,7 @@
 
 What a suite imports from here::
 
-    from pytest_llmperf import points
+    from pytest_llmperf import Slo, points
 
 Everything else arrives through fixtures; ``docs/`` lists them.
 """
@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Status", "Verdict", "points"]
+__all__ = ["Slo", "Status", "Verdict", "points"]
 
 if TYPE_CHECKING:
     from pytest_llmperf.gates.estimand import points
     from pytest_llmperf.gates.verdict import Status, Verdict
+    from pytest_llmperf.load.goodput import Slo
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from pytest_llmperf.gates.estimand import points
 
         return points
+    if name == "Slo":
+        from pytest_llmperf.load.goodput import Slo
+
+        return Slo
     if name in {"Status", "Verdict"}:
         from pytest_llmperf.gates import verdict
 

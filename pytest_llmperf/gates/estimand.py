@@ -1,14 +1,15 @@
 """What suites write on the two sides of a comparison, under one name.
 
 ``Share`` (accuracy, behaviour rates), ``Series`` and its ``Quantile`` (latencies), ``Ratio`` (interleaved
-rounds) and ``Scalar`` (measured once) hold data that is already there; comparing one with a bound makes a
-verdict, hands it to the estimand's judge, and gives a ``Judgement`` to assert.
+rounds), ``Scalar`` (measured once) and ``Bracketed`` (searched for) hold data that is already there; comparing one
+with a bound makes a verdict, hands it to the estimand's judge, and gives a ``Judgement`` to assert.
 """
 
 from __future__ import annotations
 
 from pytest_llmperf.bounds import Bound, Incomparable
 from pytest_llmperf.gates.bound import Points, points
+from pytest_llmperf.gates.bracketed import Bracketed
 from pytest_llmperf.gates.comparable import Estimand
 from pytest_llmperf.gates.judgement import (
     GateError,
@@ -27,6 +28,7 @@ from pytest_llmperf.gates.share import Share, ShiftedShare
 
 __all__ = [
     "Bound",
+    "Bracketed",
     "Estimand",
     "GateError",
     "GateFailed",

@@ -9,6 +9,7 @@ from typing import Self
 
 from pytest_llmperf.gates import planted
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
+from pytest_llmperf.gates.between import between
 from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.client_bound import despite_client, true_ratio
 from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
@@ -215,6 +216,40 @@ class ValueRatioCase(_Measured):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BracketCase(_Measured):
+    """Is a value that was shown to lie between ``low`` and ``high`` at least (or at most) the bound?
+
+    None: on that side it was not shown to end. ``n`` trials made the two, right together with ``confidence``.
+    """
+
+    low: float | None
+    high: float | None
+    n: int
+    confidence: float
+    noun: str = "trial"
+
+    @property
+    def size(self) -> int:
+        return self.n
+
+    def _changed(self, by: float) -> Self:
+        return replace(self, low=_scaled(self.low, by), high=_scaled(self.high, by))
+
+    def _verdict(self, bound: float) -> Verdict:
+        return between(
+            self.metric,
+            self.low,
+            self.high,
+            bound,
+            unit=self.unit,
+            at_least=self.at_least,
+            n=self.n,
+            noun=self.noun,
+            confidence=self.confidence,
+        )
+
+
 KINDS: Mapping[str, type[Case]] = {
     "share": ShareCase,
     "margin": MarginCase,
@@ -222,6 +257,7 @@ KINDS: Mapping[str, type[Case]] = {
     "ratio": RatioCase,
     "value": ValueCase,
     "value ratio": ValueRatioCase,
+    "bracket": BracketCase,
 }
 """By the name that a record gives them."""
 

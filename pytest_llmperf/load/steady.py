@@ -86,7 +86,7 @@ def steady_metrics(run: Run, part: Steady) -> Metrics:
     metrics = measure(within, part.end_s - part.start_s)
     if metrics.output_tokens is None:
         return metrics
-    tokens = sum(_tokens_between(trace, part.start_s, part.end_s) for trace in run.traces if trace.ok)
+    tokens = sum(tokens_between(trace, part.start_s, part.end_s) for trace in run.traces if trace.ok)
     return replace(metrics, output_tokens=round(tokens))
 
 
@@ -113,7 +113,7 @@ def batch_means(values: Sequence[float], size: int) -> list[float]:
     return [fmean(values[at : at + size]) for at in range(0, len(values) - size + 1, size)]
 
 
-def _tokens_between(trace: Trace, start_s: float, end_s: float) -> float:
+def tokens_between(trace: Trace, start_s: float, end_s: float) -> float:
     """Tokens that arrived in that time, spread over the arrivals where the server did not count them."""
     arrivals, total = trace.arrivals, trace.completion_tokens or 0
     if not arrivals:

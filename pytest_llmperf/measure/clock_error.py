@@ -11,6 +11,7 @@ from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.load.calibrated import Calibration, Load, calibrated
 from pytest_llmperf.load.calibration import ClientError
 from pytest_llmperf.load.metrics import Metrics
+from pytest_llmperf.stats.order_statistics import quantile
 
 _MOST = 0.99
 
@@ -45,6 +46,9 @@ class ClockError:
 
     error: ClientError | None = None
     why: str = ""
+    late_s: tuple[float, ...] = ()
+    """Of a load with a schedule: how late the client came to each request. Its latencies count from the intended time,
+    and contain it."""
 
     @property
     def unusable(self) -> str:
@@ -53,10 +57,12 @@ class ClockError:
 
     def of_quantile(self, metric: str, q: float) -> float:
         """Reported minus true, seconds."""
-        if self.error is None:
+        if self.error is None or metric == "schedule_delay":
+            # Of a delay all is the client's: that is what was asked for.
             return 0.0
+        late = quantile(self.late_s, q) if self.late_s and metric in ("ttft", "ttfat", "e2el") else 0.0
         # What comes after the thinking is stamped as the first token is.
-        return self.error.error_s("ttft" if metric == "ttfat" else metric, q)
+        return late + self.error.error_s("ttft" if metric == "ttfat" else metric, q)
 
     def share_of(self, metric: str, values: Sequence[float | None]) -> float:
         """The client's part of the typical one of ``values``, medians of ``metric`` in seconds."""

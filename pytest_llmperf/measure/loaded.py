@@ -16,7 +16,7 @@ from pytest_llmperf.measure.clock_error import ClockError
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was measured of one model at one concurrency, all rounds together."""
+    """What was measured of one model under one load, all rounds together (or all slices of one long run)."""
 
     ttft: Series
     ttfat: Series
@@ -26,16 +26,19 @@ class Loaded:
     e2el: Series
     throughput: Series
     """Output tokens a second, one value a round."""
+    schedule_delay: Series
+    """Intended sending → sending, of a load with a schedule; the latencies of such a load contain it."""
 
     @classmethod
     def of(
         cls,
         judge: Judge,
-        concurrency: int,
+        at: int | str,
         runs: Sequence[Run],
         rounds: Sequence[Metrics],
         clock: ClockError,
     ) -> Loaded:
+        """``at`` names the load in reports: its concurrency, or ``4 requests/s``."""
         found = [clock.unusable, *(problem for run in runs for problem in run.problems)]
         problems = "; ".join(filter(None, found))
         errors = sum(one.requests - one.succeeded for one in rounds)
@@ -44,7 +47,7 @@ class Loaded:
             # Samples of one round share what happened on the machine in it: the rounds are the groups.
             by_round = [(value, i) for i, one in enumerate(rounds) for value in getattr(one, f"{metric}_s")]
             return Series(
-                f"{name} at {concurrency}",
+                f"{name} at {at}",
                 [value for value, _ in by_round],
                 "s",
                 groups=[i for _, i in by_round],
@@ -55,7 +58,8 @@ class Loaded:
             )
 
         rates = [_value(one, "throughput") for one in rounds]
-        lost = clock.share_of_cycle(concurrency, rounds)
+        # A load with a schedule sends when it is time: the client takes nothing of its throughput.
+        lost = clock.share_of_cycle(at, rounds) if isinstance(at, int) else 0.0
         known = [rate for rate in rates if rate]
         missed = median(known) * lost / (1 - lost) if known else 0.0
         return cls(
@@ -66,7 +70,7 @@ class Loaded:
             stall=series("stall", "stall"),
             e2el=series("E2EL", "e2el"),
             throughput=Series(
-                f"throughput at {concurrency}",
+                f"throughput at {at}",
                 rates,
                 "tok/s",
                 noun="round",
@@ -74,6 +78,7 @@ class Loaded:
                 unusable=problems,
                 client_error=lambda _: -missed,
             ),
+            schedule_delay=series("schedule delay", "schedule_delay"),
         )
 
 

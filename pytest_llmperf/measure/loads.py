@@ -23,14 +23,20 @@ class NotedLoad:
     row: str
     start: int
     """Number of the pair of starts, from 1."""
+    purpose: str
+    """``rounds`` of a comparison, ``open loop``, ``sweep`` or ``max rate``."""
     runs: list[Run] = field(default_factory=list)
     metrics: list[Metrics] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
+        run = self.runs[0]
         return {
             "row": self.row,
-            "concurrency": self.runs[0].concurrency,
-            "workload": dataclasses.asdict(self.runs[0].workload),
+            "concurrency": run.concurrency,
+            "purpose": self.purpose,
+            "schedule": run.open_loop.schedule if run.open_loop else None,
+            "rate": run.open_loop.rate_per_s if run.open_loop else None,
+            "workload": dataclasses.asdict(run.workload),
             "rounds": [
                 {
                     "requests": one.requests,
@@ -65,20 +71,24 @@ class Loads:
     """All loads of this process."""
 
     def __init__(self) -> None:
-        self._noted: dict[tuple[str, int | str, int], NotedLoad] = {}
+        self._noted: dict[tuple[str, int | str, int, str], NotedLoad] = {}
         self._fresh: list[tuple[NotedLoad, int]] = []
         """Rounds whose requests nobody has taken yet."""
 
-    def note(self, row: str, run: Run, metrics: Metrics, start: int = 1) -> None:
+    def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
         """One more round."""
-        arrivals = run.open_loop.schedule if run.open_loop else run.concurrency
-        load = self._noted.setdefault((row, arrivals, start), NotedLoad(row, start))
+        arrivals = f"{len(run.traces)} of {run.open_loop.schedule}" if run.open_loop else run.concurrency
+        load = self._noted.setdefault((row, arrivals, start, purpose), NotedLoad(row, start, purpose))
         self._fresh.append((load, len(load.runs)))
         load.runs.append(run)
         load.metrics.append(metrics)
 
-    def facts(self) -> list[dict[str, Any]]:
-        return [load.facts() for load in self._noted.values()]
+    def facts(self) -> dict[str, Any]:
+        """For the record: ``load``, what was measured round by round at a fixed concurrency, and ``scheduled_load``,
+        all else."""
+        rounds = [load.facts() for load in self._noted.values() if load.purpose == "rounds"]
+        others = [load.facts() for load in self._noted.values() if load.purpose != "rounds"]
+        return {name: loads for name, loads in (("load", rounds), ("scheduled_load", others)) if loads}
 
     def take_rows(self) -> Iterator[dict[str, Any]]:
         """The requests that were not taken before, as rows of ``record.tables.TRACES`` on the process's clock."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast, overload
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NeedsServer
-from pytest_llmperf.gates.estimand import Judge, Ratio, Scalar, Series, Share
+from pytest_llmperf.gates.estimand import Bracketed, Judge, Ratio, Scalar, Series, Share
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes
 from pytest_llmperf.measure.loaded import Loaded, Pair, Paired
 from pytest_llmperf.measure.measurements import Measurements
@@ -25,6 +26,7 @@ from pytest_llmperf.measure.questions import (
     Summaries,
     task_and_variant,
 )
+from pytest_llmperf.measure.scheduled import Swept
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import rounds_of_each
 from pytest_llmperf.record.earlier import Phase, PhaseKind
@@ -180,6 +182,7 @@ class PlanAsker(Asker):
                     noun="round",
                     judge=asker.judge,
                 ),
+                schedule_delay=series("schedule delay"),
             )
 
         def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
@@ -200,6 +203,26 @@ class PlanAsker(Asker):
                 e2el=paired("E2EL"),
                 throughput=paired("throughput", "tok/s"),
             )
+
+        def open_loop(self, served: Served, **how: Any) -> Loaded:
+            del how
+            _needs_server(f"an open loop on {served.name}")
+
+        def replay(self, served: Served, path: str | Path, **how: Any) -> Loaded:
+            del how
+            _needs_server(f"the replay of {path} on {served.name}")
+
+        def sweep(self, served: Served, **how: Any) -> Swept:
+            del how
+            _needs_server(f"a sweep of {served.name}")
+
+        def goodput(self, served: Served, **how: Any) -> Share:
+            del how
+            _needs_server(f"the goodput of {served.name}")
+
+        def max_rate(self, served: Served, **how: Any) -> Bracketed:
+            del how
+            _needs_server(f"the highest rate of {served.name}")
 
     class Stream(Asker.Stream):
         """Single requests that are not sent."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.estimand import Judge, Judgement, Scalar, Share
+from pytest_llmperf.gates.estimand import Bracketed, Judge, Judgement, Scalar, Share
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.metrics import Metrics
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.measure import conversations, streaming
+from pytest_llmperf.load.trace_replay import read_trace
+from pytest_llmperf.measure import conversations, scheduled, streaming
 from pytest_llmperf.measure.asking import Answers, Asked
 from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
 from pytest_llmperf.measure.loaded import Loaded, Pair
@@ -185,6 +188,88 @@ class Asker:
                 [one for rounds in starts for one in rounds.b],
             )
             return Pair.of(self._asker.judge, concurrency, starts, speed.clock_error(concurrency, *sides))
+
+        def open_loop(
+            self,
+            served: Served,
+            *,
+            rate: float,
+            requests: int = scheduled.REQUESTS,
+            burstiness: float | None = 1.0,
+            seed: int = 0,
+        ) -> Loaded:
+            """Requests at ``rate`` a second, whether or not the ones before are answered: users who do not know of each
+            other. ``burstiness`` 1 is Poisson, below 1 they come in bursts, None: evenly."""
+            self._refuse()
+            schedule = scheduled.arrivals_at(rate, requests, burstiness, seed)
+            measured = self._asker._measurements.speed.scheduled.run(served, schedule)
+            return self._shown(f"{rate:g} requests/s", measured)
+
+        def replay(
+            self,
+            served: Served,
+            path: str | Path,
+            *,
+            faster: float = 1.0,
+            skip: int = 0,
+            requests: int | None = None,
+            at_most: tuple[int, int] | None = None,
+        ) -> Loaded:
+            """A recorded load again (``load.trace_replay`` says which files), ``faster`` times as fast; prompts and
+            answers cut to ``at_most`` tokens."""
+            self._refuse()
+            replay = read_trace(Path(path), skip=skip, requests=requests).faster(faster)
+            if at_most is not None:
+                replay = replay.at_most(input_tokens=at_most[0], output_tokens=at_most[1])
+            measured = self._asker._measurements.speed.scheduled.run(served, replay.schedule, replay.shapes)
+            return self._shown(replay.schedule.name, measured)
+
+        def _shown(self, at: str, measured: scheduled.Timed) -> Loaded:
+            speed = self._asker._measurements.speed
+            run = measured.run
+            clock = speed.clock_error(scheduled.rounded_up(run.concurrency), measured.slices)
+            clock = replace(clock, late_s=run.open_loop.own_delay_s if run.open_loop else ())
+            return Loaded.of(self._asker.judge, at, [run], measured.slices, clock)
+
+        def sweep(
+            self,
+            served: Served,
+            *,
+            concurrency: Sequence[int] = (),
+            rate: Sequence[float] = (),
+            seconds: float = 30.0,
+        ) -> scheduled.Swept:
+            """One level after the other, to the knee: requests in flight (``concurrency``), or requests a second
+            (``rate``, for ``seconds`` each)."""
+            self._refuse()
+            swept = self._asker._measurements.speed.scheduled.sweep(served, concurrency, rate, seconds)
+            return scheduled.Swept.of(self._asker.judge, swept)
+
+        def goodput(
+            self, served: Served, *, slo: Slo, rate: float, requests: int = scheduled.REQUESTS, seed: int = 0
+        ) -> Share:
+            """The share of the requests at ``rate`` a second (Poisson) that meet the SLO; failed ones do not."""
+            self._refuse()
+            schedule = scheduled.arrivals_at(rate, requests, 1.0, seed)
+            measured = self._asker._measurements.speed.scheduled.run(served, schedule)
+            return scheduled.good_share(self._asker.judge, measured.run, slo, f"{rate:g} requests/s")
+
+        def max_rate(
+            self,
+            served: Served,
+            *,
+            slo: Slo,
+            lowest: float,
+            highest: float,
+            share: float = 0.95,
+            requests: int = scheduled.REQUESTS,
+        ) -> Bracketed:
+            """The highest rate at which ``share`` of the requests meet the SLO, searched for between two rates."""
+            self._refuse()
+            found = self._asker._measurements.speed.scheduled.max_rate(
+                served, slo, lowest, highest, share, requests
+            )
+            return scheduled.bracketed(self._asker.judge, found)
 
     class Stream:
         """Single streamed requests, for tests of how a stream behaves."""

@@ -15,6 +15,7 @@ from pytest_llmperf.measure.clock_error import ClockError, ClockErrors, load_lik
 from pytest_llmperf.measure.deaths import death_of
 from pytest_llmperf.measure.loads import Loads
 from pytest_llmperf.measure.once import Once
+from pytest_llmperf.measure.scheduled import Scheduled
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import Failure, over_starts
 from pytest_llmperf.report.pace import Pace
@@ -31,10 +32,11 @@ class Speed:
         self._once = Once()
         self.loads = Loads()
         self._clock = ClockErrors()
+        self.scheduled = Scheduled(run, self)
 
     def facts(self) -> dict[str, Any]:
         """For the record."""
-        return {"load": noted, "calibration": self._clock.facts()} if (noted := self.loads.facts()) else {}
+        return {**noted, "calibration": self._clock.facts()} if (noted := self.loads.facts()) else {}
 
     def clock_error(self, concurrency: int, *sides: Sequence[Metrics]) -> ClockError:
         """The client's own error at that load, and at the pace of the quicker side."""

@@ -1,0 +1,186 @@
+"""Loads that are not a fixed number of requests in flight: on a schedule, level by level, up to a limit; each once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import NotMeasured, UsageError
+from pytest_llmperf.gates.estimand import Bracketed, Judge, Scalar, Share
+from pytest_llmperf.load.arrivals import Schedule, constant, gamma, poisson
+from pytest_llmperf.load.goodput import MaxRate, Slo, max_rate_of
+from pytest_llmperf.load.metrics import Metrics, of_run
+from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.slices import SLICES, slices_of
+from pytest_llmperf.load.steady import steady_part
+from pytest_llmperf.load.sweep import Level, Sweep, sweep_concurrency, sweep_rate
+from pytest_llmperf.load.workload import Shape
+from pytest_llmperf.measure.deaths import death_of
+from pytest_llmperf.measure.once import Once
+from pytest_llmperf.measure.served import Served
+
+if TYPE_CHECKING:
+    from pytest_llmperf.measure.measurements import Measurements
+    from pytest_llmperf.measure.speed import Speed
+
+REQUESTS = 300
+"""Of one open loop: thirty slices of ten, of which a p95 needs some twenty that are nearly independent."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One load on a schedule."""
+
+    run: Run
+    slices: tuple[Metrics, ...]
+    """Of its steady part, or of all of it up to the last sending where none was found."""
+
+
+class Scheduled:
+    """The loads of one run that have a schedule or levels."""
+
+    def __init__(self, run: Measurements, speed: Speed) -> None:
+        self._run, self._speed = run, speed
+        self._once = Once()
+
+    def run(self, served: Served, schedule: Schedule, shapes: Sequence[Shape] | None = None) -> Timed:
+        """One load on that schedule."""
+
+        def measure() -> Timed:
+            self._run.memory(served)
+            run = run_open_loop(
+                served.server,
+                self._speed.workload(),
+                schedule,
+                shapes=shapes,
+                on_progress=partial(self._say, f"{served.name}, {schedule.name}"),
+            )
+            timed = Timed(run, slices_of(run, steady_part(run)))
+            self._speed.loads.note(served.name, run, of_run(run), purpose="open loop")
+            return timed
+
+        return self._once(("open loop", served.name, schedule, tuple(shapes or ())), measure, served)
+
+    def sweep(
+        self, served: Served, concurrency: Sequence[int], rate: Sequence[float], seconds: float
+    ) -> Sweep:
+        """Level by level to the knee. Raises :class:`UsageError` unless one of the two is given."""
+        if bool(concurrency) is bool(rate):
+            raise UsageError("load.sweep needs concurrency=[…] or rate=[…], and one of them only")
+
+        def on_level(level: Level) -> None:
+            self._run.progress(f"{served.name}: level {level.level:g} of {[*(concurrency or rate)]}")
+            self._speed.loads.note(served.name, level.run, level.metrics, purpose="sweep")
+
+        def measure() -> Sweep:
+            self._run.memory(served)
+            workload = self._speed.workload()
+            if concurrency:
+                return sweep_concurrency(served.server, workload, concurrency, on_level=on_level)
+            return sweep_rate(served.server, workload, rate, seconds=seconds, on_level=on_level)
+
+        return self._once(("sweep", served.name, tuple(concurrency), tuple(rate), seconds), measure, served)
+
+    def max_rate(
+        self, served: Served, slo: Slo, lowest: float, highest: float, share: float, requests: int
+    ) -> MaxRate:
+        """The highest rate that keeps the SLO."""
+
+        def on_run(run: Run) -> None:
+            self._run.progress(f"{served.name}: {run.open_loop.schedule if run.open_loop else ''} is done")
+            try:
+                self._speed.loads.note(served.name, run, of_run(run), purpose="max rate")
+            except NotMeasured:
+                # All of its requests failed: that rate is too high, which is an answer.
+                if dead := death_of(served):
+                    raise dead from None
+
+        def measure() -> MaxRate:
+            self._run.memory(served)
+            return max_rate_of(
+                served.server,
+                self._speed.workload(),
+                slo,
+                lowest=lowest,
+                highest=highest,
+                share=share,
+                requests=requests,
+                on_run=on_run,
+            )
+
+        return self._once(("max rate", served.name, slo, lowest, highest, share, requests), measure, served)
+
+    def _say(self, what: str, done: int, total: int) -> None:
+        self._run.progress(f"{what}: {done} of {total}")
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep has shown."""
+
+    sweep: Sweep
+    knee: Scalar
+    """The level beyond which more load buys latency and no throughput (the highest Kleinrock power)."""
+    throughput: Scalar
+    """The most output tokens a second at any level."""
+
+    @classmethod
+    def of(cls, judge: Judge, sweep: Sweep) -> Swept:
+        problems = "; ".join(sweep.problems)
+        rates = [rate for one in sweep.levels if (rate := _throughput(one.metrics)) is not None]
+        unit = "in flight" if sweep.of == "concurrency" else "requests/s"
+        return cls(
+            sweep,
+            Scalar("knee", float(sweep.knee.level), unit, judge=judge, unusable=problems),
+            Scalar("highest throughput", max(rates, default=None), "tok/s", judge=judge, unusable=problems),
+        )
+
+
+def _throughput(metrics: Metrics) -> float | None:
+    try:
+        return metrics.output_throughput
+    except NotMeasured:
+        return None
+
+
+def arrivals_at(rate: float, requests: int, burstiness: float | None, seed: int) -> Schedule:
+    """A schedule by its burstiness: None is evenly, 1 is Poisson. Raises :class:`UsageError` for what is none."""
+    try:
+        if burstiness is None:
+            return constant(rate, requests)
+        if burstiness == 1:
+            return poisson(rate, requests, seed=seed)
+        return gamma(rate, requests, burstiness=burstiness, seed=seed)
+    except ValueError as error:
+        raise UsageError(f"load.open_loop: {error}") from error
+
+
+def good_share(judge: Judge, run: Run, slo: Slo, at: str) -> Share:
+    """The share of a run's requests that met the SLO; requests in a queue resemble each other, so slices of the run are
+    its items."""
+    each = max(1, -(-len(run.traces) // SLICES))
+    slices: Mapping[str, list[bool | None]] = {
+        f"slice {first // each}": [slo.met_by(trace) for trace in run.traces[first : first + each]]
+        for first in range(0, len(run.traces), each)
+    }
+    return Share(f"goodput at {at}", slices, noun="slice", judge=judge, unusable="; ".join(run.own_problems))
+
+
+def bracketed(judge: Judge, found: MaxRate) -> Bracketed:
+    return Bracketed(
+        f"highest rate with {100 * found.share:g} % within the SLO",
+        found.kept_at,
+        found.broken_at,
+        "requests/s",
+        len(found.trials),
+        found.confidence,
+        judge=judge,
+    )
+
+
+def rounded_up(concurrency: int) -> int:
+    """To a power of two: the peak of an open loop differs from run to run, and the client's error hardly."""
+    return 1 << max(0, concurrency - 1).bit_length()

@@ -1,0 +1,100 @@
+"""Open loop, replay, sweep and goodput as a suite writes them, on servers of known speed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project, Result
+
+pytestmark = pytest.mark.slow
+
+SUITE = """
+    import pytest
+    from pytest_llmperf import Slo
+
+    USERS = Slo(ttft_s=1.5, tpot_s=0.5)
+    STRICT = Slo(ttft_s=0.1)
+
+    def test_users_who_do_not_know_of_each_other(candidate, load):
+        shown = load.open_loop(candidate, rate=60, requests=240)
+        assert shown.ttft.p95 <= 1.5
+        assert shown.schedule_delay.p95 <= 0.5
+
+    def test_the_same_load_is_measured_once(candidate, load):
+        assert load.open_loop(candidate, rate=60, requests=240).throughput.p50 >= 5
+
+    def test_a_recorded_load(candidate, load):
+        assert load.replay(candidate, "trace.jsonl", faster=2).e2el.p50 <= 3
+
+    def test_level_by_level(candidate, load):
+        swept = load.sweep(candidate, concurrency=[1, 2])
+        assert swept.knee >= 1
+        assert swept.throughput >= 5
+
+    def test_content_users(candidate, load):
+        assert load.goodput(candidate, slo=USERS, rate=60, requests=240) >= 0.8
+
+    def test_nobody_is_content(candidate, load):
+        assert load.goodput(candidate, slo=STRICT, rate=60, requests=240) >= 0.8
+
+    def test_the_highest_rate(candidate, load):
+        assert load.max_rate(candidate, slo=USERS, lowest=50, highest=60, requests=130, share=0.8) >= 50
+"""
+
+
+@pytest.fixture(scope="module")
+def run(shared_project: Project) -> tuple[Result, dict[str, Any]]:
+    shared_project.catalog({"distill": {"TTFT_S": 0.6, "TPOT_S": 0.06}})
+    shared_project.shrink(input_tokens=24, output_tokens=6)
+    lines = [{"time_s": 0.02 * i, "input_tokens": 20 + i % 3, "output_tokens": 6} for i in range(90)]
+    shared_project.write("trace.jsonl", "\n".join(json.dumps(line) for line in lines))
+    shared_project.suite(SUITE)
+    result, verdicts = shared_project.judged(timeout_s=150)
+    return result, {verdict["metric"]: verdict for verdict in verdicts}
+
+
+def test_each_gives_its_own_verdict(run: tuple[Result, dict[str, Any]]) -> None:
+    result, verdicts = run
+    assert result.lines("1 failed, 6 passed"), result.text
+    assert {metric: verdict["status"] for metric, verdict in verdicts.items()} == {
+        "TTFT at 60 requests/s p95": "PASS",
+        "schedule delay at 60 requests/s p95": "PASS",
+        "throughput at 60 requests/s p50": "PASS",
+        "E2EL at trace trace.jsonl, 90 requests, 2 times as fast p50": "PASS",
+        "knee": "PASS",
+        "highest throughput": "PASS",
+        "goodput at 60 requests/s": "FAIL",
+        "highest rate with 80 % within the SLO": "PASS",
+    }
+    assert "FAIL: goodput at 60 requests/s 0" in result.text
+
+
+def test_the_record_has_every_load_once_with_its_schedule(
+    run: tuple[Result, dict[str, Any]], shared_project: Project
+) -> None:
+    del run
+    record = shared_project.record()
+    assert "load" not in record
+    loads = record["scheduled_load"]
+    (first,) = [
+        one
+        for one in loads
+        if one["schedule"] == "Poisson, 60 requests/s, seed 0" and one["purpose"] == "open loop"
+    ]
+    assert first["rounds"][0]["requests"] == 240
+    assert first["tails"]["schedule_delay"]["p50"]["value"] < 0.1
+    assert first["steady"]["method"].startswith("MSER-5")
+    assert first["rate"] == pytest.approx(60, rel=0.01)
+    assert first["server_metrics"]["samples"] >= 1
+    assert {one["purpose"] for one in loads} == {"open loop", "sweep", "max rate"}
+    assert [one["concurrency"] for one in loads if one["purpose"] == "sweep"] == [1, 2]
+
+
+def test_a_plan_says_that_only_a_server_can_tell(shared_project: Project) -> None:
+    result = shared_project.run("--llmperf-plan")
+    assert result.code in (0, 1), result.text
+    assert not result.noise

@@ -1,0 +1,44 @@
+"""One long run in slices: every request in one of them, and no token twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_llmperf.load.arrivals import Schedule, poisson
+from pytest_llmperf.load.metrics import of_run
+from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.slices import slices_of
+from pytest_llmperf.load.steady import Steady, steady_part
+from pytest_llmperf.load.truth_options import TruthOptions
+from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.workload import Workload
+
+Truth = Callable[[TruthOptions], KnownTruth]
+
+
+def loaded(truth: Truth, schedule: Schedule) -> Run:
+    known = truth(TruthOptions(ttft_ms=10, gap_ms=2))
+    return run_open_loop(known.server, Workload(32, 8), schedule)
+
+
+def test_every_request_is_in_one_slice_and_throughput_is_that_of_the_run(truth: Truth) -> None:
+    run = loaded(truth, poisson(100, 120))
+    whole = Steady(run.start_s, run.end_s, 0, 120, "not looked for")
+    slices = slices_of(run, whole, 10)
+    assert len(slices) == 10
+    assert sum(one.requests for one in slices) == 120
+    assert sorted(value for one in slices for value in one.ttft_s) == sorted(of_run(run).ttft_s)
+    tokens = sum(one.output_tokens or 0 for one in slices)
+    # What came after the last sending is in no slice.
+    assert 120 * 8 * 0.9 <= tokens <= 120 * 8
+    assert sum(one.window_s for one in slices) == pytest.approx(1.19, rel=0.05)
+
+
+def test_requests_that_come_at_once_are_one_slice(truth: Truth) -> None:
+    run = loaded(truth, Schedule("burst", (0.0,) * 12))
+    slices = slices_of(run, steady_part(run))
+    assert sum(one.requests for one in slices) >= 1
+    assert all(one.window_s > 0 for one in slices)
