@@ -206,7 +206,7 @@ _PASS_FAIL = {"PASS": "The data show that the bound is kept.", "FAIL": "The data
 
 
 def tasks() -> str:
-    from pytest_llmperf.tasks import BUILT_IN, task
+    from pytest_llmperf.tasks import BUILT_IN, Outcome, task
 
     rows = [
         (f"`{one.name}`", one.source.describe(), ", ".join(one.protocols), str(one.max_tokens))
@@ -214,6 +214,9 @@ def tasks() -> str:
     ]
     text = "# Tasks\n\nOne of your own: [write a task, and a grader](../how-to/own-task.md).\n\n"
     text += _table(("task", "source", "asked by", "tokens of an answer"), rows)
+    said = _attribute_docs(Outcome)
+    text += "\n## Outcomes of an item\n\n"
+    text += _table(("outcome", "means"), [(f"`{one.value}`", said.get(one.name, "")) for one in Outcome])
     for kind in (task.Task, task.Item, task.Shot):
         text += f"\n## {kind.__name__}\n\n{_prose(kind)}\n"
         text += _keys([one.name for one in dataclasses.fields(kind)], kind, {})
