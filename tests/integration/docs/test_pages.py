@@ -21,6 +21,7 @@ import pytest
 
 from pytest_llmperf.catalog import load_catalog
 from pytest_llmperf.serving import ports
+from pytest_llmperf.starter import write_starter
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -101,6 +102,23 @@ def test_the_tutorial_can_be_followed(reader: Reader) -> None:
     assert green.lines("llmperf: 2 PASS")
     assert plan.lines("accuracy")
     assert proof.lines("llmperf: 2 proved"), proof.text
+
+
+def test_a_starter_suite_is_green_at_once_and_its_broken_row_red(reader: Reader) -> None:
+    project = reader.project
+    _, to_do = write_starter(project.path)
+    project.write("pytest.ini", f"[pytest]\n{to_do.partition(': ')[2]}\n")
+    reader.knobs = {"broken": {"RIGHT_PERCENT": "50"}}
+    catalogue = project.path / "suites" / "models.toml"
+    catalogue.write_text(reader.served_by_the_stand_in(catalogue), encoding="utf-8")
+    # Speed takes a while, and is looked at in the guides; here it is enough that the gate is there.
+    assert len(project.run("suites", "--collect-only", "-q").lines("test_tokens_come_as_fast[")) == 2
+    green = project.run("suites", "-k", "not tokens")
+    assert green.code == 0, green.text
+    assert green.lines("llmperf: 3 PASS")
+    red = project.run("suites", "--model", "broken", "-k", "answers_are_right")
+    assert red.code == 1, red.text
+    assert red.lines("FAIL: embedded accuracy")
 
 
 def test_the_suite_in_the_readme_runs_as_it_stands(reader: Reader, solver: str) -> None:
