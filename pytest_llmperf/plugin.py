@@ -33,6 +33,14 @@ OPTIONS = {
     "--llmperf-record": ("PATH", "write the run's record (JSON) here, and the data of its gates beside it"),
     "--llmperf-markdown": ("PATH", "write a summary as Markdown here (also to $GITHUB_STEP_SUMMARY, if set)"),
     "--llmperf-metrics": ("PATH", "write the verdicts here, for Prometheus' textfile collector"),
+    "--llmperf-add": (
+        "RECORD",
+        "add this run's data to that run's, and judge both together (a further look)",
+    ),
+    "--llmperf-looks": (
+        "N",
+        "announce up to N looks (this run, then --llmperf-add), which share the promised error",
+    ),
     "--llmperf-starts": (
         "K",
         "compare speed over K starts of both servers, 3 or more (default: 1)",

@@ -30,6 +30,7 @@ from pytest_llmperf.record.tables import ANSWERS, TRACES, store_table
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
 from pytest_llmperf.report.page import write_page
 from pytest_llmperf.screen import Screen
+from pytest_llmperf.serving.gpu import first_device
 from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def configure(config: pytest.Config) -> Run:
             from pytest_llmperf import proved_run
 
             return proved_run.configure(config, options)
-        device, name = _device()
+        device, name = first_device()
         settings = resolve(options, device, name)
         if (record := config.getoption("llmperf_plan")) is not None:
             from pytest_llmperf.planned_run import PlannedRun
@@ -94,17 +95,9 @@ def _options(config: pytest.Config) -> Options:
             fresh=config.getoption("llmperf_fresh"),
             reuse=config.getoption("llmperf_reuse"),
         ),
+        add=config.getoption("llmperf_add"),
+        looks=config.getoption("llmperf_looks"),
     )
-
-
-def _device() -> tuple[str | None, str]:
-    """Class and full name of the first CUDA device that this process may use; (None, "CPU") without one."""
-    from pytest_llmperf.serving.gpu import device_class, open_nvml
-
-    devices = open_nvml().devices()
-    if not devices:
-        return None, "CPU"
-    return device_class(devices[0].name), devices[0].name
 
 
 def concurrencies_of(items: list[pytest.Item]) -> tuple[int, ...]:
@@ -127,6 +120,8 @@ class Run:
             worker["llmperf_state_root"] if worker else tempfile.mkdtemp(prefix="llmperf-")
         )
         self.measurements = Measurements(settings, self.state_root, self._progress)
+        if settings.add is not None:
+            self.settings = self.measurements.add_to(settings.add)
         self._cases = self.state_root / "cases"
         """Where every process of this run keeps the data of its gates, one file each."""
         self._process = worker["workerid"] if worker else "main"
@@ -211,7 +206,8 @@ class Run:
         """What an estimand hands its cases to: the verdict is kept with the test's report and judged by the policy."""
 
         def judge(case: Case) -> Judgement:
-            case = case.settled()
+            nth = sum(made.asked and kept.case.label == case.label for _, made, kept in self._made)
+            case = self.measurements.looks.at(item.nodeid, case, nth, self.measurements.engines).settled()
             verdict = case.judge()
             entry = (PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False))
             item.user_properties.append(entry)
@@ -373,6 +369,8 @@ class Run:
             return
         verdict = run_verdict(self.verdicts, inconclusive=self.settings.inconclusive)
         self.screen.tell(reporter, self.verdicts, verdict, self.outlets.tests)
+        if note := self.measurements.looks.note:
+            self.screen.say(reporter, note)
         asked, planned = self.measurements.saving()
         if asked < planned:
             self.screen.say(

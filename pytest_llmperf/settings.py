@@ -37,6 +37,8 @@ class Options:
     full: bool = False
     starts: str | None = None
     answers: AnswerOptions = field(default_factory=AnswerOptions)
+    add: str | None = None
+    looks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Settings:
     full: bool = False
     """Ask every planned item, also where the gates are decided before."""
     collecting: Collecting = field(default_factory=Collecting)
+    add: Path | None = None
+    """Record of an earlier run, whose data this one adds to."""
+    looks: int | None = None
+    """Looks that are announced: this run, and those that may add to it."""
 
     def candidate(self, name: str) -> Model:
         """The candidate of that name; ``KeyError`` if it is not one of this run."""
@@ -126,7 +132,23 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
         starts=_starts(options.starts, (*candidates, baseline)),
         full=options.full,
         collecting=collecting(options.answers),
+        add=Path(options.add) if options.add else None,
+        looks=_looks(options.looks, options.add),
     )
+
+
+def _looks(given: str | None, add: str | None) -> int | None:
+    if given is None:
+        return None
+    if add:
+        raise UsageError(
+            f"--llmperf-looks={given}: is said at the first look, and --llmperf-add={add} is a later one"
+        )
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(
+            f"--llmperf-looks={given}: must be a whole number, 2 for a run that may be added to once"
+        )
+    return int(given)
 
 
 def _starts(given: str | None, models: Sequence[Model]) -> int:

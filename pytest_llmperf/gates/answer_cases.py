@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.gates import planted, sequential
+from pytest_llmperf.gates import planted, sequential, spending
 from pytest_llmperf.gates.case import Case, Damage
-from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
+from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.gates.early import Question, Watch
 from pytest_llmperf.gates.not_worse import not_worse
 from pytest_llmperf.gates.outcomes import Outcomes
@@ -24,12 +24,14 @@ class _Answers(Case):
 
     ``planned``: items that may be asked; the run looks while they come in and stops when it is clear. None: the
     outcomes are all there is. ``more(n)`` gives the outcomes of the first n items, in the order in which they are
-    asked, of the candidate and (an empty mapping where nothing is compared) of the baseline.
+    asked, of the candidate and (an empty mapping where nothing is compared) of the baseline. ``before``: items of
+    earlier looks, which are among the outcomes, among the planned, and in front of those that ``more`` gives.
     """
 
     candidate: Outcomes = field(repr=False)
     noun: str = "item"
     planned: int | None = None
+    before: int = 0
     max_lost_share: float = MAX_LOST_SHARE
     more: Callable[[int], tuple[Outcomes, Outcomes]] | None = field(default=None, repr=False, compare=False)
 
@@ -48,7 +50,10 @@ class _Answers(Case):
     def settled(self) -> Self:
         if self.more is None or self.planned is None or self.refused or self.bound is None:
             return self
-        looks = sequential.looks(self.planned) if self._can_stop_early else [self.planned]
+        if self.stands is not None or self.planned <= self.before:
+            return self
+        left = self.planned - self.before
+        looks = sequential.looks(left) if self._can_stop_early else [left]
         case = self
         try:
             for n in looks:
@@ -61,10 +66,10 @@ class _Answers(Case):
 
     def _verdict(self, bound: float) -> Verdict:
         if self.planned is None or not self._can_stop_early:
-            return self._of_all(bound, ALPHA)
+            return self._of_all(bound, self.alpha)
         watch = self._watch()
         if watch.status is None and self.size >= self.planned:
-            return self._of_all(bound, sequential.FINAL_ALPHA)
+            return self._of_all(bound, spending.final(self.spent))
         aside = "" if self.size >= self.planned else f"stopped early of {self.planned}, "
         return watch.verdict(max_lost_share=self.max_lost_share, aside=aside)
 
@@ -110,7 +115,7 @@ class ShareCase(_Answers):
     def _watch(self) -> Watch:
         assert self.bound is not None, "refused before"
         question = Question(self.metric, self.bound, at_least=self.at_least)
-        return sequential.watch(question, self.candidate, {})
+        return sequential.watch(question, self.candidate, {}, alpha=spending.early(self.spent))
 
     def _with(self, candidate: Outcomes, baseline: Outcomes) -> Self:
         del baseline
@@ -150,7 +155,7 @@ class MarginCase(_Answers):
         assert self.bound is not None, "refused before"
         shift = self.bound if self.lower_is_better else -self.bound
         question = Question(self.metric, shift, paired=True, at_least=not self.lower_is_better)
-        return sequential.watch(question, self.candidate, self.baseline)
+        return sequential.watch(question, self.candidate, self.baseline, alpha=spending.early(self.spent))
 
     def _with(self, candidate: Outcomes, baseline: Outcomes) -> Self:
         return replace(self, candidate=candidate, baseline=baseline)

@@ -7,11 +7,13 @@ planted into it (``gates.planted``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from pytest_llmperf.gates.decision import invalid
-from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates import spending
+from pytest_llmperf.gates.decision import ALPHA, invalid
+from pytest_llmperf.gates.verdict import Status, Verdict
 
 Damage = Literal["points", "share"]
 """``points``: so much of all answers (0.05: five points); ``share``: so much longer, larger, slower (0.05: 5 %)."""
@@ -23,12 +25,22 @@ class Case:
 
     ``bound`` is None only where ``refused`` says why there is none. ``refused``: why nothing is to be judged,
     whatever the data say (a warm cache, a client that could not keep up, no budget for this device).
+    ``spent``: the error of this look, and of those before it whose data are joined in (``gates.spending``).
+    ``stands``: what an earlier look decided. ``remark``: a line below the verdict.
     """
 
     metric: str
     bound: float | None
     origin: str = ""
     refused: str = ""
+    spent: Sequence[float] = (ALPHA,)
+    stands: Status | None = None
+    remark: str = ""
+
+    @property
+    def alpha(self) -> float:
+        """Chance of a wrong PASS, and of a wrong FAIL, of this look."""
+        return self.spent[-1]
 
     @property
     def label(self) -> str:
@@ -66,6 +78,9 @@ class Case:
             verdict = invalid(self.label, why, bound=self.bound, n=self.size, unit=self.verdict_unit)
         else:
             verdict = self._verdict(self.bound)
+            verdict = _standing(verdict, self.stands)
+            detail = "\n".join(filter(None, (verdict.detail, spending.told(self.spent), self.remark)))
+            verdict = replace(verdict, detail=detail)
         return replace(verdict, origin=self.origin)
 
     def damaged(self, by: float, seed: int = 0) -> Self:
@@ -74,3 +89,11 @@ class Case:
 
     def _verdict(self, bound: float) -> Verdict:
         raise NotImplementedError
+
+
+def _standing(verdict: Verdict, stands: Status | None) -> Verdict:
+    """A decision of an earlier look is not undone: its error is spent. Only a PASS yields to a FAIL."""
+    if stands is None or verdict.status in (Status.INVALID, Status.FAIL, stands):
+        return verdict
+    why = f"{verdict.why}; the {stands.value} of an earlier look stands"
+    return replace(verdict, status=stands, n_needed=None, why=why)

@@ -12,7 +12,7 @@ from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.between import between
 from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.client_bound import despite_client, true_ratio
-from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE
+from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
 from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS, ratio_within
 from pytest_llmperf.gates.single import at_least_value, at_most_value, value_ratio
@@ -53,7 +53,7 @@ class _Measured(Case):
 
     def judge(self) -> Verdict:
         verdict, said = super().judge(), self._client_said
-        if not said:
+        if not said or self.stands is verdict.status:
             return verdict
         own = despite_client(verdict, self.bound, self._without_client, said, at_least=self.at_least)
         return replace(own, origin=verdict.origin)
@@ -108,7 +108,7 @@ class QuantileCase(_Measured):
             at_least=self.at_least,
             groups=self.groups,
             errors=self.errors,
-            alpha=ALPHA,
+            alpha=self.alpha,
             max_error_share=self.max_error_share,
             noun=self.noun,
         )
@@ -157,6 +157,7 @@ class RatioCase(_Measured):
                 bound,
                 unit=self.unit,
                 at_least=self.at_least,
+                alpha=self.alpha,
                 max_lost_share=self.max_lost_share,
             )
         return ratio_within(
@@ -165,6 +166,7 @@ class RatioCase(_Measured):
             bound,
             unit=self.unit,
             at_least=self.at_least,
+            alpha=self.alpha,
             max_lost_share=self.max_lost_share,
         )
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_llmperf.gates.decision import ALPHA
 from pytest_llmperf.gates.early import Question, Watch
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.spending import early, final, spending
 
-EARLY_ALPHA = 0.01
+EARLY_ALPHA = early(spending(1))
 """Spent on looking: little, so that the fixed gate keeps nearly all of its power for the close cases."""
-FINAL_ALPHA = ALPHA - EARLY_ALPHA
+FINAL_ALPHA = final(spending(1))
 FIRST_LOOK = 150
 GROWTH = 1.25
 
@@ -37,9 +37,11 @@ def looks(planned: int) -> Iterator[int]:
     yield planned
 
 
-def watch(question: Question, candidate: Outcomes, baseline: Outcomes) -> Watch:
+def watch(
+    question: Question, candidate: Outcomes, baseline: Outcomes, *, alpha: float = EARLY_ALPHA
+) -> Watch:
     """``question``, watched over the items in their order. ``ValueError`` for a bound that no data can show."""
-    watched = Watch(question, alpha=EARLY_ALPHA)
+    watched = Watch(question, alpha=alpha)
     items = list(candidate) if not question.paired else [*candidate, *(baseline.keys() - candidate.keys())]
     for item in items:
         watched.observe(candidate.get(item), baseline.get(item))

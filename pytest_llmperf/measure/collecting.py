@@ -9,7 +9,8 @@ from typing import Any
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.measure.asking import Answers, Asked, answer_row, fingerprint
-from pytest_llmperf.tasks.task import Item, items_sha256
+from pytest_llmperf.measure.looks import Part
+from pytest_llmperf.tasks.task import Item
 
 Ask = Callable[[Sequence[Item], int, int], tuple[Sequence[Asked], float]]
 """Items, how many were asked before, how many may be in all → their answers, item by item and each item's samples in
@@ -27,7 +28,7 @@ class Collection:
     task: str
     data: str
     variant: str
-    items: Sequence[Item] = field(repr=False)
+    part: Part = field(repr=False)
     ask: Ask = field(repr=False)
     samples: int = 1
     """Answers to each item."""
@@ -42,7 +43,7 @@ class Collection:
 
     def plan(self, count: int) -> int:
         """Say that up to ``count`` items may be needed; how many there are of them."""
-        count = min(count, len(self.items))
+        count = min(count, len(self.part.items))
         self.planned = max(self.planned, count)
         return count
 
@@ -51,7 +52,9 @@ class Collection:
         count = self.plan(count)
         if self.failure is not None:
             raise self.failure
-        if missing := self.items[self.items_asked : count]:
+        if self.part.refused:
+            raise NotMeasured(self.part.refused)
+        if missing := self.part.items[self.items_asked : count]:
             try:
                 answers, seconds = self.ask(missing, self.items_asked, self.planned)
             except (InfrastructureError, NotMeasured) as error:
@@ -75,7 +78,8 @@ class Collection:
             "row": self.row,
             "task": self.task,
             "data": self.data,
-            "items_sha256": items_sha256(self.items[: self.items_asked]),
+            "items_sha256": self.part.sha256(self.items_asked),
+            "before": self.part.before,
             "order_seed": self.order_seed,
             "variant": self.variant,
             "requests": fingerprint([one.body for one in self.asked]),
@@ -95,7 +99,7 @@ class Collection:
         self.taken = len(self.asked)
         about = {"row": self.row, "task": self.task, "variant": self.variant}
         for number in fresh:
-            item, one = self.items[number // self.samples], self.asked[number]
+            item, one = self.part.items[number // self.samples], self.asked[number]
             yield about | {"gold": item.answer} | answer_row(one, item.prompt)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,10 +19,12 @@ from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.evaluation import Evaluation
+from pytest_llmperf.measure.looks import Looks, comparable, reseeded
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import Speed
+from pytest_llmperf.record.added import read_added
 from pytest_llmperf.rules.messages import Variant, as_promised
 from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks import BUILT_IN
@@ -56,6 +59,7 @@ class Measurements:
         self._once = Once()
         self.speed = Speed(self)
         self._evaluation = Evaluation(settings, self.sizes, progress, before=self.memory)
+        self.looks = Looks(settings)
 
     def keep_answers(self, log: AnswerLog) -> None:
         """Write answers down as they come, and reuse those that an earlier run has left."""
@@ -141,7 +145,7 @@ class Measurements:
         """The row's graded answers to ``task``, asked as ``variant`` says: as many as have been needed so far."""
         key = (served.name, task.name, variant)
         if key not in self._collections:
-            items = self.items(task)
+            part = self.looks.part(task, variant, self.items(task))
             what = variant.named(f"{served.name}: {task.name}")
 
             def ask_more(more: Sequence[Item], before: int, planned: int) -> tuple[list[Asked], float]:
@@ -152,7 +156,7 @@ class Measurements:
                 task.name,
                 task.source.describe(),
                 variant.name,
-                items,
+                part,
                 ask_more,
                 samples=self.samples(served, variant),
                 order_seed=self.settings.collecting.order_seed,
@@ -162,6 +166,17 @@ class Measurements:
     def samples(self, served: Served, variant: Variant) -> int:
         """Answers to each item when the row is asked in this way."""
         return self._evaluation.samples(served.model, variant)
+
+    def add_to(self, record: Path) -> Settings:
+        """Make this run a further look: other items, or other answers to them. The settings that it now has.
+
+        Raises :class:`UsageError` if the run of ``record`` is not one that this run can add to.
+        """
+        names = [model.name for model in self.settings.candidates]
+        earlier = read_added(record, self.comparable(), names)
+        self.settings = reseeded(self.settings, earlier.look)
+        self.looks = Looks(self.settings, earlier)
+        return self.settings
 
     def planned(self, variant: Variant) -> int:
         """How many items may be asked in this way."""
@@ -184,6 +199,15 @@ class Measurements:
 
     # The record
 
+    def comparable(self) -> dict[str, Any]:
+        """What two runs must have in common whose data are to be put together."""
+        return comparable(self.settings, dataclasses.asdict(self.speed.workload()))
+
+    def engines(self) -> dict[str, str]:
+        """By row, the engine and version of the servers that were started so far."""
+        servers = [served.facts() for served in self._served.values() if served.started]
+        return {one["row"]: one["engine"] for one in servers if one["engine"] is not None}
+
     def saving(self) -> tuple[int, int]:
         """Answers that were asked for, and how many had been planned: the rest was not needed to decide."""
         used = [one for one in self._collections.values() if one.asked]
@@ -196,6 +220,8 @@ class Measurements:
             "device": {"class": self.settings.device, "name": self.settings.device_name},
             "candidates": [model.name for model in self.settings.candidates],
             "baseline": self.settings.baseline.name,
+            "rows": self.comparable()["rows"],
+            **self.looks.facts(),
             "servers": [served.facts() for served in self._served.values() if served.started],
             "answers": [one.facts() for one in self._collections.values() if one.asked],
             **self.speed.facts(),

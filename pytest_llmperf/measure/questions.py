@@ -104,8 +104,9 @@ class Asker:
     ) -> Share:
         """A share over answers: measured as far as its gates need it, or whole where the run says so."""
         planned = collection.plan(count)
+        early = not collection.part.again and not self._measurements.settings.full
         growing = GrowingOutcomes(collection, planned, outcomes)
-        if planned and not self._measurements.settings.full:
+        if planned and early:
             return Share(metric, {}, noun=noun, growing=growing, judge=self.judge)
         answers = collection.first(planned)
         return Share(metric, outcomes(answers), noun=noun, judge=self.judge, unusable=answers.unusable)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.measured_cases import KINDS
+from pytest_llmperf.gates.verdict import Status
 
 _NAMES = {kind: name for name, kind in KINDS.items()}
 _NOT_KEPT = {"more"}  # what asks a server for more
@@ -99,11 +100,14 @@ _WRITERS: Mapping[str, Callable[[Any], Any]] = {
     "samples": _several,
     "groups": _numbered,
     "starts": lambda starts: [[_several(pair) for pair in rounds] for rounds in starts],
+    "spent": _several,
 }
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "candidate": _outcomes_back,
     "baseline": _outcomes_back,
     "samples": lambda samples: [_value(value) for value in samples],
     "groups": list,
+    "spent": tuple,
+    "stands": Status,
     "starts": lambda starts: [[tuple(map(_value, pair)) for pair in rounds] for rounds in starts],
 }

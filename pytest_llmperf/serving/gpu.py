@@ -85,6 +85,12 @@ def device_class(name: str) -> str:
     return name.removeprefix("NVIDIA ").strip()
 
 
+def first_device() -> tuple[str | None, str]:
+    """Class and full name of the first CUDA device that this process may use; (None, "CPU") without one."""
+    devices = open_nvml().devices()
+    return (devices[0].device_class, devices[0].name) if devices else (None, "CPU")
+
+
 def open_nvml() -> Nvml:
     """NVML, or an object without devices where there is none."""
     try:

@@ -1,0 +1,131 @@
+"""What a further look at the same gates asks: items that no look had, or else the same items with other seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmperf.catalog import Model
+from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.spending import spending
+from pytest_llmperf.record.added import Added
+from pytest_llmperf.rules.messages import Variant
+from pytest_llmperf.settings import Settings
+from pytest_llmperf.tasks.task import Item, Task, items_sha256
+
+SEEDS_APART = 100_000
+"""Between two looks, so that no look repeats the seeds of another's samples."""
+_OF_THE_MACHINE = {"base_url", "api_key_env", "ready_timeout_s", "engine_python"}
+"""Fields of a row that say where and how it is reached, and not what answers."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The items of a task that this run may ask, in their order.
+
+    ``before``: how many of the task's items the looks before have asked. ``again``: they are all that there are, and
+    these are the same. ``refused``: why the looks before cannot be added to.
+    """
+
+    every: Sequence[Item] = field(repr=False)
+    items: Sequence[Item] = field(repr=False)
+    before: int = 0
+    again: bool = False
+    refused: str = ""
+
+    def sha256(self, asked: int) -> str:
+        """Fingerprint of the items of all looks, when this run has asked so many."""
+        return items_sha256(self.every[: self.before + asked])
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Which look this run is; without an earlier one, the first."""
+
+    settings: Settings
+    earlier: Added | None = None
+
+    def part(self, task: Task, variant: Variant, items: Sequence[Item]) -> Part:
+        """What this run may ask of ``items``, all that the task has."""
+        if self.earlier is None:
+            return Part(items, items)
+        differ = self.earlier.data_differ(
+            task.name, variant.name, task.source.describe(), lambda n: items_sha256(items[:n])
+        )
+        before = min(len(items), self.earlier.asked(task.name, variant.name))
+        if left := items[before:]:
+            return Part(items, left, before, refused=differ)
+        # Greedy answers to the same items are the same answers: no data at all. Where one side is sampled, both are
+        # asked, since a pair needs both; the other's same answers change neither its mean nor its spread over items.
+        rows = (*self.settings.candidates, self.settings.baseline)
+        sampled = any(variant.sampling(row.sampling).temperature > 0.0 for row in rows)
+        return Part(items, items if sampled else (), before, again=True, refused=differ)
+
+    def at(self, test: str, case: Case, nth: int, engines: Callable[[], Mapping[str, str]]) -> Case:
+        """The ``nth`` gate like it of ``test``, with its part of the error and the data of the looks before.
+
+        ``engines`` tells which engines serve by now, by row.
+        """
+        if self.earlier is None:
+            return dataclasses.replace(case, spent=spending(1, self.settings.looks))
+        if other := self.earlier.other_engine(engines()):
+            return dataclasses.replace(case, refused=case.refused or other)
+        return self.earlier.with_data(test, case, nth)
+
+    @property
+    def note(self) -> str:
+        """For the end of the report; empty for a first look."""
+        if self.earlier is None:
+            return ""
+        return f"look {self.earlier.look}: the data of {self.earlier.path} were added to; what was decided stands"
+
+    def facts(self) -> dict[str, Any]:
+        """For the record, so that the next look knows."""
+        if self.earlier is None:
+            return {"look": 1, "looks": self.settings.looks, "adds_to": []}
+        announced = self.earlier.record.get("looks")
+        return {"look": self.earlier.look, "looks": announced, "adds_to": self.earlier.chain}
+
+
+def comparable(settings: Settings, workload: Mapping[str, Any]) -> dict[str, Any]:
+    """What two runs must have in common whose data are to be put together: all but what they measured."""
+    rows = (*settings.candidates, settings.baseline)
+    return {
+        "profile": settings.profile.name,
+        "device": {"class": settings.device, "name": settings.device_name},
+        "baseline": settings.baseline.name,
+        "rows": {row.name: row_fingerprint(row) for row in rows},
+        "workload": workload,
+    }
+
+
+def reseeded(settings: Settings, look: int) -> Settings:
+    """The same rows with seeds that no other look has."""
+
+    def other(row: Model) -> Model:
+        seed = row.sampling.seed + SEEDS_APART * (look - 1)
+        return dataclasses.replace(row, sampling=dataclasses.replace(row.sampling, seed=seed))
+
+    return dataclasses.replace(
+        settings,
+        candidates=tuple(map(other, settings.candidates)),
+        baseline=other(settings.baseline),
+    )
+
+
+def row_fingerprint(row: Model) -> str:
+    """Sixteen hexadecimal digits that differ when a row is served, or sampled, in another way; seeds aside."""
+    fields = {f.name: getattr(row, f.name) for f in dataclasses.fields(row) if f.name not in _OF_THE_MACHINE}
+    fields["sampling"] = dataclasses.replace(row.sampling, seed=0)
+    text = json.dumps(fields, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return dict(value) if isinstance(value, Mapping) else str(value)
