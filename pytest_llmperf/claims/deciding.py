@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pytest_llmperf.claims.arithmetic import decide_by_arithmetic, why_impossible
 from pytest_llmperf.claims.claim import ANY, Claim, Decision, Outcome, Sheet
@@ -47,7 +48,8 @@ def decide_all(sheet: Sheet, device: str, evidence: Evidence | None = None) -> l
 def decide(claim: Claim, here: str, evidence: Evidence | None = None) -> list[Decision]:
     """One or two decisions; ``here`` is the device at hand, which is that of ``evidence``."""
     if (decision := decide_by_arithmetic(claim)) is not None:
-        return [decision]
+        seen = evidence.beside(claim) if evidence is not None else ""
+        return [replace(decision, why=f"{decision.why}; {seen}") if seen else decision]
     if claim.kind not in _OF_DEVICES:
         return [_on(claim, ANY, evidence)]
     named = claim.protocol.device

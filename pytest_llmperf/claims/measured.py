@@ -52,6 +52,38 @@ class Evidence:
             for server in self.record.get("servers", ())
         )
 
+    def beside(self, claim: Claim) -> str:
+        """What the record saw of something that arithmetic has decided already; empty if nothing."""
+        if claim.kind == "context":
+            filled = [
+                int(one["prompt_tokens"]) + int(one["completion_tokens"])
+                for one in self.record.get("contexts", ())
+                if one["row"] == claim.model.name and one["ok"]
+            ]
+            if filled:
+                engine = self._engine(claim.model.name)
+                return f"{engine} on {self.device} answered a request of {max(filled):,} tokens together"
+        if claim.kind == "starts":
+            for one in self.record.get("refused_starts", ()):
+                if (one["row"], one["asked"]) == (claim.model.name, claim.written) and not one["started"]:
+                    return (
+                        f"{self._engine(claim.model.name)} on {self.device} ended with: {one['said'][:160]}"
+                    )
+        if claim.kind == "size":
+            row = claim.model.name if claim.stored.bits is None else f"{claim.model.name}-{claim.stored.name}"
+            loaded = [
+                one["milestones"]["model_bytes"]
+                for one in self.record.get("servers", ())
+                if one["row"] == row and one.get("milestones", {}).get("model_bytes")
+            ]
+            if loaded:
+                return f"loaded on {self.device} it takes {max(loaded) / 1e9:.2f} GB"
+        return ""
+
+    def _engine(self, row: str) -> str:
+        engines = [one.get("engine") for one in self.record.get("servers", ()) if one["row"] == row]
+        return str(next(filter(None, engines), "the engine"))
+
     def of(self, claim: Claim) -> Measurement | None:
         """What was measured of the claim's quantity; None if the record has nothing of it."""
         # A quantised build is a row of its own: distill-int8.
@@ -71,15 +103,26 @@ class Evidence:
             values = [value for value in self._rounds(kind, row, concurrency) if value is not None]
             return _median(values, f"{len(values)} rounds") if values else None
         if kind == "cold start":
-            starts = [
-                float(one["ready_s"])
-                for one in self.record.get("servers", ())
-                if one["row"] == row and one.get("ready_s") is not None
-            ]
-            return _median(starts, f"{len(starts)} start{'s' * (len(starts) > 1)}") if starts else None
+            return self._cold_start(row)
         if kind == "peak memory":
             return self._memory(row)
         return None
+
+    def _cold_start(self, row: str) -> Measurement | None:
+        """Of each start that had the machine for itself: what is started beside others shares cores with them."""
+        mine = [one for one in self.record.get("servers", ()) if one["row"] == row and one.get("alone", True)]
+        starts = [
+            float(seconds)
+            for one in mine
+            for seconds in one.get("every_ready_s") or [one.get("ready_s")]
+            if seconds is not None
+        ]
+        what = f"{len(starts)} start{'s' * (len(starts) > 1)}"
+        if any(one.get("lean") for one in mine):
+            what += " without compilation and graphs"
+        if self.answers_are_noise(row):
+            what += ", no weights to read"
+        return _median(starts, what) if starts else None
 
     def _rounds(self, kind: Kind, row: str, concurrency: int) -> list[float | None]:
         """For each round tokens per second, or the median time to first token; None for one with errors."""
@@ -126,6 +169,13 @@ class Evidence:
 
     def _memory(self, row: str) -> Measurement | None:
         """The device's peak, which one start shows as well as ten: the engine takes what it is told to take."""
+        least = [one for one in self.record.get("memory", ()) if one["row"] == row]
+        if least:
+            peaks = [float(one["peak_bytes"]) for one in least]
+            told = (
+                f"{len(peaks)} start{'s' * (len(peaks) > 1)}, cache for {least[0]['cache_tokens']:,} tokens"
+            )
+            return Measurement(max(peaks), min(peaks), max(peaks), len(peaks), told)
         for verdict in self.record.get("verdicts", ()):
             if verdict["metric"] != "peak device memory ratio":
                 continue

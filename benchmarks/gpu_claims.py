@@ -1,0 +1,346 @@
+"""What published claims need from a GPU and not from weights, in one command of under nine minutes.
+
+    python -m benchmarks.gpu_claims --out OUT      (needs vLLM; real architectures, dummy weights)
+    python -m pytest_llmperf.claims suites/claims/claims.toml --record OUT/claims-record.json
+
+Three parts, and the record is written anew after each, so that a run that is cut off leaves what it has:
+
+1. *side by side*: both plain models and the candidate's quantised builds start at the same time (their start times
+   are therefore nobody's cold start), and the engine is asked for ``--quantization awq`` on the plain checkpoint;
+2. *speed*: both plain models in interleaved rounds of single requests, each quantised build alone, and one request
+   that fills a context of 4,096 tokens on every server;
+3. *alone*: each model on an otherwise empty GPU, without compilation and graphs and with cache for one request of
+   4,096 tokens: the fastest start and the least memory there is. Both orders, ABBA, until the time is up.
+
+``--tiny`` tries it on a CPU with models of no meaning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks import quantised_models
+from pytest_llmperf.catalog import Model, load_catalog
+from pytest_llmperf.client.answers import complete_all
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.metrics import Metrics, of_run
+from pytest_llmperf.load.rounds import interleaved
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.measure.closing import close_together
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.record.store import write_record
+from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving.command import arguments as with_port
+from pytest_llmperf.serving.command import spec_for
+from pytest_llmperf.serving.milestones import milestones
+
+WORKLOAD = Workload(input_tokens=512, output_tokens=128, sampling={"temperature": 0.0})
+TINY_WORKLOAD = Workload(input_tokens=64, output_tokens=8, sampling={"temperature": 0.0})
+CONTEXT = 4096
+REQUESTS = 3
+LEAST_STARTS = 5
+"""Of each side: fewer give a median no bounds."""
+
+
+class Script:
+    """The record that grows, and the clock."""
+
+    def __init__(self, out: Path, minutes: float, *, tiny: bool) -> None:
+        self.out, self.tiny = out, tiny
+        self.began = time.monotonic()
+        self.deadline = self.began + 60.0 * minutes
+        self.nvml = gpu.open_nvml()
+        devices = self.nvml.devices()
+        self.record: dict[str, Any] = {
+            "profile": "gpu",
+            "device": {
+                "class": devices[0].device_class if devices else "CPU",
+                "name": devices[0].name if devices else "CPU",
+            },
+            "candidates": ["distill"],
+            "baseline": "math",
+            "verdicts": [],
+            "servers": [],
+            "load": [],
+            "memory": [],
+            "contexts": [],
+            "refused_starts": [],
+            "failed": [],
+        }
+        self._writing = threading.Lock()
+
+    def say(self, text: str) -> None:
+        sys.stdout.write(f"[{time.monotonic() - self.began:6.1f} s] {text}\n")
+        sys.stdout.flush()
+
+    def add(self, key: str, **entry: Any) -> None:
+        """One line more in the record, which is written."""
+        with self._writing:
+            self.record[key].append(entry)
+            self.record["seconds"] = round(time.monotonic() - self.began, 1)
+            write_record(self.out / "claims-record.json", self.record)
+        self.say(f"{key}: {json.dumps(entry)[:300]}")
+
+    def failed(self, row: str, error: BaseException) -> None:
+        text = str(error)
+        self.add("failed", row=row, error=text.splitlines()[0] if text else repr(error), more=text[-3000:])
+
+    def used_bytes(self) -> int | None:
+        devices = self.nvml.devices()
+        return devices[0].used_bytes if devices else None
+
+    @property
+    def left_s(self) -> float:
+        return self.deadline - time.monotonic()
+
+
+def start(script: Script, served: Served, *, alone: bool) -> bool:
+    """Start and note it; False, noted as well, if it does not start."""
+    try:
+        server = served.server
+    except LlmperfError as error:
+        script.failed(served.name, error)
+        return False
+    log = server.log.read_text(encoding="utf-8", errors="replace") if server.log else ""
+    script.add(
+        "servers",
+        row=served.name.removesuffix("-lean"),
+        weights=served.model.weights,
+        revision=None,
+        engine=server.engine,
+        command=server.command,
+        ready_s=server.ready_s,
+        alone=alone,
+        lean=served.name.endswith("-lean"),
+        milestones=dataclasses.asdict(milestones(log)),
+    )
+    return True
+
+
+def fill_context(script: Script, served: Served) -> None:
+    """One request whose prompt and answer are ``CONTEXT`` tokens together: served, or refused."""
+    answer_tokens = 16
+    server = served.server
+    room = CONTEXT - answer_tokens - 64
+    # The stand-in tokenizer makes a token of every byte; what the template adds fits into the 64.
+    body = {
+        "model": served.served,
+        "messages": [{"role": "user", "content": "x" * room}],
+        "max_tokens": CONTEXT - room - 32,
+        "min_tokens": answer_tokens,
+        "temperature": 0.0,
+    }
+    [answer] = complete_all(server, [body], concurrency=1)
+    script.add(
+        "contexts",
+        row=served.name.removesuffix("-lean"),
+        ok=answer.ok,
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        error=answer.error or None,
+    )
+
+
+def noted(script: Script, row: str, runs: Sequence[Run], metrics: Sequence[Metrics]) -> None:
+    workload = TINY_WORKLOAD if script.tiny else WORKLOAD
+    script.add(
+        "load",
+        row=row,
+        concurrency=1,
+        workload=dataclasses.asdict(workload),
+        rounds=[
+            {
+                "requests": one.requests,
+                "errors": dict(one.errors),
+                "window_s": one.window_s,
+                "ttft_s": list(one.ttft_s),
+                "tpot_s": list(one.tpot_s),
+                "e2el_s": list(one.e2el_s),
+                "output_tokens": one.output_tokens,
+                "client_cpu_share": run.client.cpu_share,
+            }
+            for run, one in zip(runs, metrics, strict=True)
+        ],
+        problems=[problem for run in runs for problem in run.problems],
+    )
+
+
+def refused_start(script: Script, model: Model) -> None:
+    """What the engine itself says to ``--quantization awq`` on plain weights; our own check would not even try."""
+    spec = spec_for(dataclasses.replace(model, quantization="awq"), Path(model.weights))
+    command = with_port(spec.argv, 8011)
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **spec.environment},
+        )
+        try:
+            code: int | None = process.wait(150)
+        except subprocess.TimeoutExpired:
+            code = None
+            process.kill()
+            process.wait()
+        output.seek(0)
+        text = output.read().decode("utf-8", "replace")
+    said = [line.strip() for line in text.splitlines() if re.search(r"Error|Cannot find", line)]
+    script.add(
+        "refused_starts",
+        row="distill",
+        asked="awq",
+        exit_code=code,
+        started=code is None,
+        said=next((line for line in said if "Cannot find" in line), said[-1] if said else text[-300:])[-400:],
+    )
+
+
+@contextlib.contextmanager
+def watched(script: Script) -> Iterator[list[int]]:
+    """Device memory in use while the block runs, sampled ten times a second."""
+    seen: list[int] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            if (used := script.used_bytes()) is not None:
+                seen.append(used)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
+
+
+def side_by_side(script: Script, models: dict[str, Model], rows: Sequence[str], state: Path) -> None:
+    """Parts 1 and 2."""
+    servers = {row: Served(models[row], state / "together", lambda _: None) for row in rows}
+    try:
+        with ThreadPoolExecutor(len(rows) + 1) as pool:
+            refusal = pool.submit(refused_start, script, models["distill"])
+            up = dict(
+                zip(rows, pool.map(lambda row: start(script, servers[row], alone=False), rows), strict=True)
+            )
+            refusal.result()
+        if up["distill"] and up["math"]:
+            speed(script, servers["distill"], servers["math"])
+        for row in rows:
+            if up[row] and row not in ("distill", "math"):
+                alone(script, servers[row])
+        for row in rows:
+            if up[row]:
+                with contextlib.suppress(LlmperfError):
+                    fill_context(script, servers[row])
+    finally:
+        for error in close_together(servers.values()):
+            script.say(f"NOT CLEAN: {error}")
+
+
+def speed(script: Script, ours: Served, theirs: Served) -> None:
+    rounds = interleaved(
+        ours.server,
+        theirs.server,
+        TINY_WORKLOAD if script.tiny else WORKLOAD,
+        concurrency=1,
+        rounds=6 if script.tiny else 32,
+        requests_per_round=REQUESTS,
+    )
+    noted(script, ours.name, rounds.runs_a, rounds.a)
+    noted(script, theirs.name, rounds.runs_b, rounds.b)
+
+
+def alone(script: Script, served: Served) -> None:
+    try:
+        runs = [
+            run_closed_loop(
+                served.server,
+                TINY_WORKLOAD if script.tiny else WORKLOAD,
+                concurrency=1,
+                requests=REQUESTS,
+                warmup=0 if number else 1,
+            )
+            for number in range(6 if script.tiny else 12)
+        ]
+        noted(script, served.name, runs, [of_run(run) for run in runs])
+    except LlmperfError as error:
+        script.failed(served.name, error)
+
+
+def lean(script: Script, model: Model, state: Path) -> float:
+    """Part 3, one start: seconds that all of it took."""
+    began = time.monotonic()
+    before = script.used_bytes()
+    served = Served(model, state, lambda _: None)
+    try:
+        with watched(script) as seen:
+            if start(script, served, alone=True):
+                fill_context(script, served)
+        if seen and before is not None:
+            script.add(
+                "memory",
+                row=model.name.removesuffix("-lean"),
+                kind="device memory",
+                peak_bytes=max(seen) - before,
+                cache_tokens=CONTEXT,
+            )
+    finally:
+        for error in close_together([served]):
+            script.say(f"NOT CLEAN: {error}")
+    return time.monotonic() - began
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--minutes", type=float, default=8.4, help="after which no further start is begun (default 8.4)"
+    )
+    parser.add_argument("--tiny", action="store_true", help="models of no meaning, for a CPU")
+    parser.add_argument("--engine-python", help="interpreter that has vLLM (default: this one)")
+    given = parser.parse_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
+    script = Script(given.out, given.minutes, tiny=given.tiny)
+    with tempfile.TemporaryDirectory(prefix="llmperf-") as directory:
+        state = Path(directory)
+        rows = quantised_models.write(state / "models", tiny=given.tiny)
+        models = {
+            name: dataclasses.replace(model, engine_python=given.engine_python)
+            for name, model in load_catalog(state / "models" / "models.toml").profile("gpu").models.items()
+        }
+        side_by_side(script, models, rows, state)
+        quantised = [row for row in rows if row not in ("distill", "math")]
+        abba = ["distill", "math", "math", "distill"]
+        plan = [*abba[:2], *quantised, *abba[2:], *abba, *abba]
+        longest = 0.0
+        for number, row in enumerate(plan):
+            if script.left_s < longest * 1.1:
+                script.say(f"time is up: {len(plan) - number} of {len(plan)} starts were not made")
+                break
+            longest = max(longest, lean(script, models[f"{row}-lean"], state / f"alone-{number}"))
+    script.say("done")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
