@@ -80,6 +80,7 @@ def complete_all(
     timeout_s: float = 600.0,
     retries: Retries | None = None,
     extra_fields: Sequence[str] = (),
+    whole: bool = False,
 ) -> list[Answer]:
     """One answer a request, in the order of the requests.
 
@@ -94,10 +95,12 @@ def complete_all(
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}; need at least 1")
         concurrency = Saturation(concurrency, concurrency)
-    bodies = [streaming(lint({"model": server.model, **request}, extra=extra_fields)) for request in requests]
+    linted = [lint({"model": server.model, **request}, extra=extra_fields) for request in requests]
+    bodies = linted if whole else [streaming(body) for body in linted]
     if not bodies:
         return []
-    run = _Completion(server, bodies, retries or Retries(), timeout_s, concurrency, on_progress, on_answer)
+    again = retries or Retries()
+    run = _Completion(server, bodies, again, timeout_s, concurrency, on_progress, on_answer, whole=whole)
     return loop.run(run.all)
 
 
@@ -111,7 +114,10 @@ class _Completion:
         saturation: Saturation,
         on_progress: Callable[[int, int], None] | None,
         on_answer: Callable[[Answer], None] | None,
+        *,
+        whole: bool,
     ) -> None:
+        self.whole = whole
         self.server, self.bodies, self.retries, self.timeout_s = server, bodies, retries, timeout_s
         self.saturation = saturation
         self.workers = 0
@@ -192,7 +198,10 @@ class _Completion:
             reply = await pool.send(request)
             if reply.status in _REFUSED:
                 self._refused(reply.status, trace_of(reply).error)
-            answer = replace(_answer(trace_of(reply, index)), attempts=attempt)
+            answer = replace(_answer(trace_of(reply, index, whole=self.whole)), attempts=attempt)
+            if self.whole and answer.outcome is Outcome.TIMEOUT:
+                # Nobody saw whether text was coming; if so, it would come, and be lost, again.
+                return answer
             if attempt >= self.retries.attempts or not _passing(answer):
                 return answer
             await asyncio.sleep(self.retries.wait_s(attempt))

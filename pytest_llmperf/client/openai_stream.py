@@ -27,12 +27,23 @@ _ABORTED = ("abort", "error")
 
 
 def trace_of(
-    reply: Reply, index: int = 0, intended_s: float | None = None, *, keep_events: bool = False
+    reply: Reply,
+    index: int = 0,
+    intended_s: float | None = None,
+    *,
+    keep_events: bool = False,
+    whole: bool = False,
 ) -> Trace:
-    """One request's trace. ``intended_s`` None: it was to be sent when it was sent (closed loop)."""
+    """One request's trace. ``intended_s`` None: it was to be sent when it was sent (closed loop).
+
+    ``whole``: no stream was asked for, and the one JSON object is read as a stream's only event.
+    """
     reading = _Reading()
     events: tuple[str, ...] = ()
-    if reply.status == 200:
+    if reply.status == 200 and whole:
+        if reply.ending is Ending.COMPLETE:
+            reading.take(reply.end_s, reply.text())
+    elif reply.status == 200:
         stream = sse.parse(reply.chunks())
         for event in stream.events:
             reading.take(event.time_s, event.data)
@@ -173,7 +184,7 @@ def _first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _texts(choice: Mapping[str, Any]) -> tuple[str, str]:
     """(reasoning, content) of one chunk; an empty string where there is none."""
-    delta = choice.get("delta")
+    delta = choice.get("delta", choice.get("message"))
     if not isinstance(delta, dict):
         return "", _string(choice.get("text"))
     # Some servers send the same reasoning under both names, for old and new clients.

@@ -21,6 +21,7 @@ def complete_the_rest(
     vouched: bool = True,
     concurrency: int | Saturation = 32,
     on_progress: Callable[[int, int], None] | None = None,
+    whole: bool = False,
 ) -> list[Answer]:
     """One answer a request, in their order: from the log where it has one, else from the server, and into the log.
 
@@ -43,6 +44,7 @@ def complete_the_rest(
         concurrency=concurrency,
         on_progress=progress,
         on_answer=keep,
+        whole=whole,
     )
     for index, answer in zip(missing, new, strict=True):
         answers[index] = answer

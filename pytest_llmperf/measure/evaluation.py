@@ -118,8 +118,13 @@ class Evaluation:
     ) -> list[Answer]:
         """Answers of an interrupted run where there are any, and the rest from the server, logged as they come."""
         server, log = served.server, self.log
+        # A stream costs server and client a parcel for every token. Nobody reads along here; but between us and a
+        # server that others run there may be something that cuts what is silent for long.
+        whole = served.model.engine != "url"
         if log is None:
-            return complete_all(server, bodies, concurrency=self._saturation(served), on_progress=progress)
+            return complete_all(
+                server, bodies, concurrency=self._saturation(served), on_progress=progress, whole=whole
+            )
         if served.name not in self._identities:
             self._identities[served.name] = identity_of(served, self.settings.device_name)
         identity = self._identities[served.name]
@@ -132,6 +137,7 @@ class Evaluation:
                 vouched=identity.vouched,
                 concurrency=self._saturation(served),
                 on_progress=progress,
+                whole=whole,
             )
         except InfrastructureError:
             log.not_done()

@@ -110,6 +110,35 @@ def test_no_requests_are_no_answers(scripted: Callable[..., Any]) -> None:
     assert complete_all(scripted(b"").server, []) == []
 
 
+def test_whole_answers_say_what_streamed_ones_say() -> None:
+    options = TruthOptions(ttft_ms=1, gap_ms=1, eos_after=4)
+    with running(options) as known:
+        streamed = complete_all(known.server, asking(12), concurrency=3)
+        whole = complete_all(known.server, asking(12), concurrency=3, whole=True)
+    assert [dataclasses.replace(one, seconds=0.0) for one in whole] == [
+        dataclasses.replace(one, seconds=0.0) for one in streamed
+    ]
+    assert {one.finish_reason for one in whole} == {"length", "stop"}
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{}", Outcome.CUT),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Outcome.CUT),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", Outcome.STREAM_ERROR),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n{}", Outcome.HTTP_ERROR),
+    ],
+)
+def test_half_a_whole_answer_is_none(scripted: Callable[..., Any], response: bytes, outcome: Outcome) -> None:
+    def once(connection: Any) -> None:
+        connection.recv(65536)
+        connection.sendall(response)
+
+    (answer,) = complete_all(scripted(once).server, asking(1), retries=QUICK, whole=True)
+    assert (answer.outcome, answer.attempts, answer.text) == (outcome, 3, "")
+
+
 def test_thinking_and_answer_are_kept_apart() -> None:
     with running(TruthOptions(ttft_ms=1, gap_ms=1, reasoning_field="reasoning", reasoning_tokens=2)) as known:
         (answer,) = complete_all(
