@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmperf.catalog import load_catalog
+from pytest_llmperf.measure.questions import Asker
 from pytest_llmperf.serving import ports
 from pytest_llmperf.starter import write_starter
 
@@ -131,26 +132,27 @@ def test_the_suite_in_the_readme_runs_as_it_stands(reader: Reader, solver: str) 
     assert [verdict["status"] for verdict in verdicts] == ["INVALID", "INVALID", "PASS", "PASS"]
 
 
-def test_the_asserts_of_the_fixtures_page_are_gates(reader: Reader, solver: str, page_blocks: Any) -> None:
-    """Each line by itself; whether it passes is the model's business, that it is judged is the page's."""
-    reader.project.catalog({row: {"ANSWERS": solver, "TPOT_S": "0.003"} for row in ("distill", "math")})
-    lines = [
-        line
-        for block in page_blocks(ROOT / "docs" / "fixtures.md")
-        if block.language == "python"
-        for line in block.text.splitlines()
-        if line.startswith("assert ")
-    ]
-    assert len(lines) >= 5
-    reader.project.suite(
-        "from pytest_llmperf import points\n"
-        + "".join(
-            f"def test_{number}(candidate, baseline, accuracy, answers, load, memory):\n    {line}\n"
-            for number, line in enumerate(lines)
-        )
+def test_the_asserts_of_the_fixtures_page_are_gates(reader: Reader, page_blocks: Any) -> None:
+    """Each by itself, planned: a test runs up to its comparison, and nothing is started."""
+    [block] = [one for one in page_blocks(ROOT / "docs" / "fixtures.md") if one.language == "python"]
+    asserts = [ast.unparse(one) for one in ast.parse(block.text).body if isinstance(one, ast.Assert)]
+    assert len(asserts) >= 5
+    reader.project.catalog()
+    fixtures = (
+        "candidate, baseline, accuracy, answers, load, memory, budget, stream, summaries, recall, startup"
     )
-    _, verdicts = reader.project.judged()
-    assert len(verdicts) == len(lines)
+    reader.project.suite(
+        "from pytest_llmperf import *\n"
+        + "".join(f"def test_{n}({fixtures}):\n    {line}\n" for n, line in enumerate(asserts))
+    )
+    result = reader.project.run("--llmperf-plan")
+    assert result.code == 0, result.text
+    # Loads on a schedule cannot be planned; that they are spelled as the code has them is all that is asked of them.
+    timed = [line for line in asserts if re.search(r"load\.(?!interleaved)", line)]
+    assert result.lines(f"llmperf: {len(asserts) - len(timed)} gates; {len(timed)} tests"), result.text
+    for line in timed:
+        [name] = re.findall(r"load\.(\w+)\(", line)
+        assert name in dir(Asker.Load), line
 
 
 def test_the_catalogue_for_several_gpus_counts_them(tmp_path: Path, page_blocks: Any) -> None:
