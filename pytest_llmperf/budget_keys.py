@@ -75,6 +75,11 @@ KNOWN: Mapping[str, Mapping[str, Known]] = {
         "requests": Known("requests a second, full server", "req/s", "at least"),
         "goodput": _share("share of requests that meet their SLO", "at least"),
         "ratio": _ratio("output throughput, candidate / baseline", "at least"),
+        "roofline": _share("share of the device's limit that is reached", "at least", "concurrency"),
+    },
+    "energy": {
+        "per_token": Known("energy of the device by output token", "J/tok", by="concurrency"),
+        "per_correct": Known("energy of the device by correct answer", "J"),
     },
     "memory": {
         "weights": Known("size of the weights", "bytes"),

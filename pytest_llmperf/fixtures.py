@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.benchmark_bridge import llmperf_replay_clock, to_benchmark
 from pytest_llmperf.keys import RUN
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pytest_llmperf.measure.served import Served
     from pytest_llmperf.rules.prompts import Prompts
     from pytest_llmperf.run import Run
+
+__all__ = ["llmperf_replay_clock", "to_benchmark"]  # fixtures of this plugin that have a file of their own
 
 MODEL_FIXTURES = frozenset({"candidate", "baseline", "prompts"})
 

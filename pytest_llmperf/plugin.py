@@ -142,6 +142,13 @@ def pytest_configure_node(node: object) -> None:
         node.workerinput["llmperf_state_root"] = str(run.state_root)  # type: ignore[attr-defined]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, object]) -> None:
+    """pytest-benchmark: its own facts are of the processor alone."""
+    if run := config.stash.get(RUN, None):
+        machine_info["llmperf"] = {"device": run.settings.device_name, "profile": run.settings.profile.name}
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     run = metafunc.config.stash.get(RUN, None)
     if run is not None and "candidate" in metafunc.fixturenames:

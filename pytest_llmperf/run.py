@@ -22,6 +22,7 @@ from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.measure import Measurements
+from pytest_llmperf.measure.impossible import refuse_impossible_budgets
 from pytest_llmperf.outlets import Outlets, note_line, put_place, put_properties
 from pytest_llmperf.record import case_files
 from pytest_llmperf.record.parts import Parts
@@ -54,6 +55,7 @@ def configure(config: pytest.Config) -> Run:
             return proved_run.configure(config, options)
         device, name = first_device()
         settings = resolve(options, device, name)
+        refuse_impossible_budgets(settings)
         if (record := config.getoption("llmperf_plan")) is not None:
             from pytest_llmperf.planned_run import PlannedRun
 
@@ -378,6 +380,8 @@ class Run:
                 f"{asked:,} of {planned:,} answers were enough to decide "
                 f"({100 * (1 - asked / planned):.0f} % saved; --llmperf-full asks for all)",
             )
+        for note in self.measurements.speed.devices.notes():
+            self.screen.say(reporter, note)
         for complaint in self.complaints:
             self.screen.say(reporter, f"NOT CLEAN: {complaint}", red=True, bold=True)
         kept = self.answers.notes() if self.answers else []

@@ -7,7 +7,7 @@ import re
 from decimal import Decimal
 from typing import Literal
 
-Unit = Literal["s", "bytes", "tok/s", "req/s", "share", "points", "ratio"]
+Unit = Literal["s", "bytes", "tok/s", "req/s", "share", "points", "ratio", "J/tok", "J"]
 
 _DECIMAL_BYTES = {"B": "1", "kB": "1e3", "MB": "1e6", "GB": "1e9", "TB": "1e12"}
 _BINARY_BYTES = {"KiB": str(2**10), "MiB": str(2**20), "GiB": str(2**30), "TiB": str(2**40)}
@@ -23,6 +23,8 @@ _SCALE: dict[Unit, dict[str, Decimal]] = {
     "share": {"%": Decimal("0.01")},
     "points": {"points": Decimal("0.01"), "point": Decimal("0.01")},
     "ratio": {"×": Decimal(1)},
+    "J/tok": {"J/tok": Decimal(1), "mJ/tok": Decimal("1e-3")},
+    "J": {"J": Decimal(1), "kJ": Decimal("1e3"), "mJ": Decimal("1e-3")},
 }
 # A bare number is only taken where it can mean one thing: 0.03 for "3 points" is also how 3 % is written.
 _BARE: frozenset[Unit] = frozenset({"share", "ratio"})
@@ -34,6 +36,8 @@ _EXAMPLE: dict[Unit, str] = {
     "share": '"5 %" or 0.05',
     "points": '"3 points"',
     "ratio": "1.05",
+    "J/tok": '"0.8 J/tok" or "20 mJ/tok"',
+    "J": '"150 J"',
 }
 _QUANTITY = re.compile(r"\s*([+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,2})?)\s*([^\s0-9]*)\s*")
 
@@ -76,6 +80,6 @@ def format_quantity(value: float, unit: Unit | str) -> str:
         return f"{value:.0f} B"
     if unit in ("share", "points"):
         return f"{value * 100:.4g} {'%' if unit == 'share' else 'points'}"
-    if unit in ("tok/s", "req/s"):
+    if unit in ("tok/s", "req/s", "J/tok", "J"):
         return f"{value:.4g} {unit}"
     return f"{value:.4g}"

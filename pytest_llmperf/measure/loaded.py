@@ -12,6 +12,7 @@ from pytest_llmperf.load.metrics import Metrics
 from pytest_llmperf.load.rounds import Rounds
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.measure.clock_error import ClockError
+from pytest_llmperf.measure.on_device import OnDevice
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Loaded:
     """Output tokens a second, one value a round."""
     schedule_delay: Series
     """Intended sending → sending, of a load with a schedule; the latencies of such a load contain it."""
+    energy: Series
+    """Joules of the device by output token, one value a round."""
+    roofline: Series
+    """Share of the tokens a second that the device's bandwidth and arithmetic allow, one value a round."""
 
     @classmethod
     def of(
@@ -37,6 +42,7 @@ class Loaded:
         runs: Sequence[Run],
         rounds: Sequence[Metrics],
         clock: ClockError,
+        device: OnDevice,
     ) -> Loaded:
         """``at`` names the load in reports: its concurrency, or ``4 requests/s``."""
         found = [clock.unusable, *(problem for run in runs for problem in run.problems)]
@@ -79,6 +85,8 @@ class Loaded:
                 client_error=lambda _: -missed,
             ),
             schedule_delay=series("schedule delay", "schedule_delay"),
+            energy=device.energy(judge, at, problems),
+            roofline=device.roofline(judge, at, problems),
         )
 
 

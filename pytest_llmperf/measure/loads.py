@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -83,12 +83,18 @@ class Loads:
         load.runs.append(run)
         load.metrics.append(metrics)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, facts_of: Callable[[NotedLoad], dict[str, Any]] = NotedLoad.facts) -> dict[str, Any]:
         """For the record: ``load``, what was measured round by round at a fixed concurrency, and ``scheduled_load``,
         all else."""
-        rounds = [load.facts() for load in self._noted.values() if load.purpose == "rounds"]
-        others = [load.facts() for load in self._noted.values() if load.purpose != "rounds"]
+        rounds = [facts_of(load) for load in self._noted.values() if load.purpose == "rounds"]
+        others = [facts_of(load) for load in self._noted.values() if load.purpose != "rounds"]
         return {name: loads for name, loads in (("load", rounds), ("scheduled_load", others)) if loads}
+
+    @property
+    def begin_s(self) -> float:
+        """When the first of all requests was to be sent, on the process's clock."""
+        runs = [run for load in self._noted.values() for run in load.runs]
+        return min(trace.intended_s for run in runs for trace in run.traces)
 
     def take_rows(self) -> Iterator[dict[str, Any]]:
         """The requests that were not taken before, as rows of ``record.tables.TRACES`` on the process's clock."""

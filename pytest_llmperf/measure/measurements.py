@@ -75,6 +75,10 @@ class Measurements:
             self._memory[model.name] = MemoryWatch(served)
         return self._served[model.name]
 
+    def row(self, name: str) -> Served:
+        """The handle of a row that was asked for before; ``KeyError`` for another."""
+        return self._served[name]
+
     def close(self) -> list[str]:
         """End every server of this run; returns what could not be cleaned up, one sentence each."""
         for watch in self._memory.values():

@@ -168,6 +168,10 @@ class PlanAsker(Asker):
                 samples = _NoSamples[float | None](len(groups))
                 return Series(f"{name} at {concurrency}", samples, "s", groups=groups, judge=asker.judge)
 
+            def by_round(name: str, unit: str) -> Series:
+                samples = _NoSamples[float | None](rounds)
+                return Series(f"{name} at {concurrency}", samples, unit, noun="round", judge=asker.judge)
+
             return Loaded(
                 ttft=series("TTFT"),
                 ttfat=series("TTFAT"),
@@ -175,14 +179,10 @@ class PlanAsker(Asker):
                 tpot=series("TPOT"),
                 stall=series("stall"),
                 e2el=series("E2EL"),
-                throughput=Series(
-                    f"throughput at {concurrency}",
-                    _NoSamples[float | None](rounds),
-                    "tok/s",
-                    noun="round",
-                    judge=asker.judge,
-                ),
                 schedule_delay=series("schedule delay"),
+                throughput=by_round("throughput", "tok/s"),
+                energy=by_round("energy per token", "J/tok"),
+                roofline=by_round("share of the device's limit", "share"),
             )
 
         def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:

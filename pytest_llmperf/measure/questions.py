@@ -13,7 +13,7 @@ from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import Bracketed, Judge, Judgement, Scalar, Share
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.load.goodput import Slo
-from pytest_llmperf.load.metrics import Metrics
+from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.trace_replay import read_trace
 from pytest_llmperf.measure import conversations, scheduled, streaming
@@ -177,7 +177,8 @@ class Asker:
             else:
                 runs, metrics = speed.alone(served, concurrency)
             error = speed.clock_error(concurrency, metrics)
-            return Loaded.of(self._asker.judge, concurrency, runs, metrics, error)
+            device = speed.on_device(served, concurrency, runs, metrics)
+            return Loaded.of(self._asker.judge, concurrency, runs, metrics, error, device)
 
         def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
             """Both models in turn, in short rounds, on the same machine in the same minutes."""
@@ -230,7 +231,10 @@ class Asker:
             run = measured.run
             clock = speed.clock_error(scheduled.rounded_up(run.concurrency), measured.slices)
             clock = replace(clock, late_s=run.open_loop.own_delay_s if run.open_loop else ())
-            return Loaded.of(self._asker.judge, at, [run], measured.slices, clock)
+            measurements = self._asker._measurements
+            served = measurements.row(run.server.row)
+            device = measurements.speed.on_device(served, run.concurrency, [run], [of_run(run)])
+            return Loaded.of(self._asker.judge, at, [run], measured.slices, clock, device)
 
         def sweep(
             self,

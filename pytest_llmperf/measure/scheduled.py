@@ -51,13 +51,14 @@ class Scheduled:
 
         def measure() -> Timed:
             self._run.memory(served)
-            run = run_open_loop(
-                served.server,
-                self._speed.workload(),
-                schedule,
-                shapes=shapes,
-                on_progress=partial(self._say, f"{served.name}, {schedule.name}"),
-            )
+            with self._speed.devices.beside(served, what="open loop"):
+                run = run_open_loop(
+                    served.server,
+                    self._speed.workload(),
+                    schedule,
+                    shapes=shapes,
+                    on_progress=partial(self._say, f"{served.name}, {schedule.name}"),
+                )
             timed = Timed(run, slices_of(run, steady_part(run)))
             self._speed.loads.note(served.name, run, of_run(run), purpose="open loop")
             return timed

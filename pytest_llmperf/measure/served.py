@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from pytest_llmperf.serving import gpu, preflight, url
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import ServerSpec, spec_for
 from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
+from pytest_llmperf.serving.milestones import milestones
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.weights import Weights
 
@@ -167,7 +169,14 @@ class Served:
             "command": server.command if server else None,
             "ready_s": server.ready_s if server else None,
             "every_ready_s": self._ready_s,
+            "milestones": self._milestones(server),
         }
+
+    def _milestones(self, server: Server | None) -> dict[str, Any] | None:
+        """Durations of the start and the split of its memory, from the server's log; None without one."""
+        if server is None or server.log is None or not server.log.exists():
+            return None
+        return dataclasses.asdict(milestones(server.log.read_text(encoding="utf-8", errors="replace")))
 
     def release(self) -> Released | None:
         """Give the lease back; None if there is none. Who ends a server asks the GPU as well: ``close_together``.

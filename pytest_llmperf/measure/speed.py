@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +11,20 @@ from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.rounds import Round, Rounds, interleaved
+from pytest_llmperf.load.row_limit import RowLimit
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.clock_error import ClockError, ClockErrors, load_like
 from pytest_llmperf.measure.deaths import death_of
-from pytest_llmperf.measure.loads import Loads
+from pytest_llmperf.measure.devices import Devices
+from pytest_llmperf.measure.loads import Loads, NotedLoad
+from pytest_llmperf.measure.on_device import OnDevice, limit_of, on_device
 from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.scheduled import Scheduled
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import Failure, over_starts
 from pytest_llmperf.report.pace import Pace
+from pytest_llmperf.serving.bandwidth import measured_bandwidth
 
 if TYPE_CHECKING:
     from pytest_llmperf.measure.measurements import Measurements
@@ -33,10 +39,39 @@ class Speed:
         self.loads = Loads()
         self._clock = ClockErrors()
         self.scheduled = Scheduled(run, self)
+        self.devices = Devices()
+        self._limits: dict[str, RowLimit | str] = {}
+        self._measured_bandwidth: float | str | None = None
 
     def facts(self) -> dict[str, Any]:
         """For the record."""
-        return {**noted, "calibration": self._clock.facts()} if (noted := self.loads.facts()) else {}
+        if not (noted := self.loads.facts(self._load_facts)):
+            return {}
+        return noted | {"calibration": self._clock.facts()} | self.devices.facts(self.loads.begin_s)
+
+    def _load_facts(self, load: NotedLoad) -> dict[str, Any]:
+        facts = load.facts()
+        device = self.on_device(self._run.row(load.row), facts["concurrency"], load.runs, load.metrics)
+        for one, energy_j, share in zip(facts["rounds"], device.energy_j, device.share, strict=True):
+            one |= {"energy_j": energy_j, "roofline_share": share}
+        return facts | {"roofline_unknown": device.no_share}
+
+    def on_device(
+        self, served: Served, concurrency: int, runs: Sequence[Run], rounds: Sequence[Metrics]
+    ) -> OnDevice:
+        """What the device did for these rounds, and what it could have done."""
+        if served.name not in self._limits:
+            name = self._run.settings.device_name
+            self._limits[served.name] = limit_of(served, name, self._bandwidth)
+        return on_device(self.devices, self._limits[served.name], concurrency, runs, rounds)
+
+    def _bandwidth(self, served: Served) -> float | str:
+        """Of the device, measured between two loads: bytes a second, or why they are not known."""
+        if self._measured_bandwidth is None:
+            self._run.progress("the memory bandwidth of the device")
+            python = served.model.engine_python or sys.executable
+            self._measured_bandwidth = measured_bandwidth(python, os.environ)
+        return self._measured_bandwidth
 
     def clock_error(self, concurrency: int, *sides: Sequence[Metrics]) -> ClockError:
         """The client's own error at that load, and at the pace of the quicker side."""
@@ -92,15 +127,16 @@ class Speed:
             self._run.progress(f"{what}: round {pace.said(done)}")
 
         try:
-            return interleaved(
-                candidate.server,
-                baseline.server,
-                self.workload(),
-                concurrency=concurrency,
-                rounds=count,
-                requests_per_round=self._run.sizes.requests_per_round(concurrency),
-                on_round=progress,
-            )
+            with self.devices.beside(candidate, baseline, what="load", concurrency=concurrency):
+                return interleaved(
+                    candidate.server,
+                    baseline.server,
+                    self.workload(),
+                    concurrency=concurrency,
+                    rounds=count,
+                    requests_per_round=self._run.sizes.requests_per_round(concurrency),
+                    on_round=progress,
+                )
         except (InfrastructureError, NotMeasured) as error:
             # Asked now, because the next question to a dead server starts it again.
             raise death_of(candidate, baseline) or error from None
@@ -110,19 +146,20 @@ class Speed:
 
         def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
             self._run.memory(served)
-            runs = []
-            pace = Pace(self._run.sizes.rounds)
-            for number in range(self._run.sizes.rounds):
-                self._run.progress(f"{served.name}, {concurrency} at a time: round {pace.said(number)}")
-                runs.append(
-                    run_closed_loop(
-                        served.server,
-                        self.workload(),
-                        concurrency=concurrency,
-                        requests=self._run.sizes.requests_per_round(concurrency),
-                        warmup=concurrency if number == 0 else 0,
+            what, count = f"{served.name}, {concurrency} at a time", self._run.sizes.rounds
+            runs, pace = [], Pace(count)
+            with self.devices.beside(served, what="load", concurrency=concurrency):
+                for number in range(count):
+                    self._run.progress(f"{what}: round {pace.said(number)}")
+                    runs.append(
+                        run_closed_loop(
+                            served.server,
+                            self.workload(),
+                            concurrency=concurrency,
+                            requests=self._run.sizes.requests_per_round(concurrency),
+                            warmup=concurrency if number == 0 else 0,
+                        )
                     )
-                )
             metrics = tuple(of_run(run) for run in runs)
             for run, one in zip(runs, metrics, strict=True):
                 self.loads.note(served.name, run, one)

@@ -119,14 +119,18 @@ def spec_for(
         "--quantization": model.quantization,
         "--gpu-memory-utilization": fraction,
     }
+    # The console script and vllm.entrypoints.cli.main need package metadata called "vllm", which the CPU build
+    # doesn't have; the other module starts on both builds, but only with one API process.
+    several = any(word.replace("_", "-").startswith("--api-server-count") for word in row_arguments)
+    entry = (
+        ["vllm.entrypoints.cli.main", "serve", str(weights)]
+        if several
+        else ["vllm.entrypoints.openai.api_server", "--model", str(weights)]
+    )
     argv = [
         model.engine_python or sys.executable,
         "-m",
-        # The console script and vllm.entrypoints.cli.main need package metadata called "vllm", which the
-        # CPU build doesn't have; this module starts on both builds.
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        str(weights),
+        *entry,
         "--host",
         "127.0.0.1",
         "--port",

@@ -18,6 +18,9 @@ _KV_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
 _ENGINE_S = re.compile(r"init engine \(profile, create kv cache, warmup model\) took ([\d.]+)\s*s")
 _GRAPHS_S = re.compile(r"Graph capturing finished in (\d+) secs")
 _GRAPHS_GIB = re.compile(r"Graph capturing finished in \d+ secs, took ([\d.]+) GiB")
+_ACTIVATION_GIB = re.compile(r"([\d.]+)\s*GiB for peak activation")
+_NON_TORCH_GIB = re.compile(r"([\d.]+)\s*GiB for non-torch memory")
+_DESIRED_GIB = re.compile(r"Desired GPU memory utilization is \([\d.]+, ([\d.]+) GiB\)")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class Milestones:
     engine_init_s: float | None = None
     graphs_captured_s: float | None = None
     graphs_bytes: float | None = None
+    activation_bytes: float | None = None
+    """Peak of one step of the largest size, as profiled at the start."""
+    non_torch_bytes: float | None = None
+    """What CUDA, NCCL and others take beside PyTorch; some versions count it with the weights."""
+    desired_bytes: float | None = None
+    """The device's memory times ``gpu_memory_fraction``: what the engine may fill."""
 
 
 def milestones(log: str) -> Milestones:
@@ -61,4 +70,7 @@ def milestones(log: str) -> Milestones:
         engine_init_s=number(_ENGINE_S),
         graphs_captured_s=number(_GRAPHS_S),
         graphs_bytes=size(_GRAPHS_GIB),
+        activation_bytes=size(_ACTIVATION_GIB),
+        non_torch_bytes=size(_NON_TORCH_GIB),
+        desired_bytes=size(_DESIRED_GIB),
     )

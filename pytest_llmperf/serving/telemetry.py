@@ -193,9 +193,13 @@ class Sampler:
         self._keep(self._ask(self._questions))
 
     @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set() and not self._thread.is_alive()
+
+    @property
     def telemetry(self) -> Telemetry:
         """What was read. Raises ``RuntimeError`` before the end."""
-        if not self._ended.is_set() or self._thread.is_alive():
+        if not self.has_ended:
             raise RuntimeError("the sampler still reads: ask after the `with` block")
         return Telemetry(tuple(self._readings), self._cpu_s)
 

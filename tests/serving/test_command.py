@@ -59,6 +59,14 @@ def test_what_the_row_says_is_passed_on() -> None:
     assert spec.argv[-1] == "--enforce-eager"
 
 
+@pytest.mark.parametrize("words", [("--api-server-count", "4"), ("--api_server_count=4",)])
+def test_several_api_processes_need_vllm_s_own_command(words: tuple[str, ...]) -> None:
+    # The other entry point takes the argument, says nothing and starts one (seen with vLLM 0.26).
+    argv = spec_for(replace(ROW, arguments=words), HERE).argv
+    assert argv[1:5] == ("-m", "vllm.entrypoints.cli.main", "serve", "/models/tiny")
+    assert "--model" not in argv
+
+
 def test_a_revision_means_nothing_to_a_directory() -> None:
     assert "--revision" not in spec_for(replace(ROW, revision="abc"), HERE).argv
 

@@ -37,6 +37,23 @@ def test_the_log_of_the_gpu_engine_is_understood_in_both_spellings(memory: str) 
     assert (seen.graphs_captured_s, seen.graphs_bytes) == (6.0, 0.5 * 2**30)
 
 
+@pytest.mark.parametrize(
+    ("usage", "non_torch"),
+    [
+        ("3.45 GiB for weight, 1.25 GiB for peak activation, 0.07 GiB for non-torch memory, and 0.5", 0.07),
+        ("3.52 GiB for consumed memory (weights + non-torch), 1.25 GiB for peak activation, and 0.5", None),
+    ],
+)
+def test_what_a_step_and_cuda_take_is_read_in_both_spellings(usage: str, non_torch: float | None) -> None:
+    seen = milestones(
+        "(EngineCore pid=3) INFO [gpu_worker.py:652] Free memory on device (78.59/79.18 GiB) on startup. "
+        f"Desired GPU memory utilization is (0.4, 31.67 GiB). Actual usage is {usage} GiB for CUDAGraph memory. Replace"
+    )
+    assert seen.activation_bytes == 1.25 * 2**30
+    assert seen.desired_bytes == pytest.approx(31.67 * 2**30)
+    assert seen.non_torch_bytes == (None if non_torch is None else pytest.approx(non_torch * 2**30))
+
+
 def test_only_the_last_start_in_a_log_counts() -> None:
     first, second = (GPU_0_26.format(memory=f"{gib} GiB") for gib in (3.35, 1.5))
     log = f"{TITLE}distill, start 1 ===\n{first}{TITLE}distill, start 2 ===\n{second}"

@@ -27,11 +27,13 @@ _AXES = {
     "s": ("seconds, logarithmic", "~g", 1.0),
     "tok/s": ("tokens per second, logarithmic", "~s", 1.0),
     "bytes": ("bytes, logarithmic", "~s", 1.0),
+    "J/tok": ("joules per token, logarithmic", "~s", 1.0),
+    "J": ("joules, logarithmic", "~s", 1.0),
 }
 """By unit: title and number format of the axis, and what a value is multiplied with."""
 
 _DOMAINS = {"share": (0.0, 1.0)}
-_SPANS_DECADES = {"s", "tok/s", "bytes"}
+_SPANS_DECADES = {"s", "tok/s", "bytes", "J/tok", "J"}
 _RULE = re.compile(r"\.rules\]")
 
 

@@ -1,0 +1,139 @@
+"""The GPUs beside everything that is measured: energy of a load and of its rounds, power, clocks, memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.serving import gpu, processes
+from pytest_llmperf.serving.telemetry import Sampler, Telemetry
+
+COLUMNS = ("time_s", "used_bytes", "power_w", "sm_clock_mhz", "lowered", "energy_j")
+TOLD_ABOVE = 0.05
+"""Share of the readings at which the clocks were lowered from which a person is told of it."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the devices of some servers did during one measurement."""
+
+    rows: tuple[str, ...]
+    what: str
+    concurrency: int | None
+    devices: Mapping[str, Telemetry]
+    """By ``NVML's number, name`` of each device."""
+
+    def energy_between_j(self, begin_s: float, end_s: float) -> float | None:
+        """Of all devices together; None where one does not tell."""
+        every = [one.energy_between_j(begin_s, end_s) for one in self.devices.values()]
+        known = [one for one in every if one is not None]
+        return sum(known) if known and len(known) == len(every) else None
+
+    @property
+    def energy_j(self) -> float | None:
+        every = [one.energy_j for one in self.devices.values()]
+        known = [one for one in every if one is not None]
+        return sum(known) if known and len(known) == len(every) else None
+
+
+class Devices:
+    """Samples the GPUs of servers while they are measured; without a GPU it does nothing."""
+
+    def __init__(self) -> None:
+        self.watched: list[Watched] = []
+
+    @contextlib.contextmanager
+    def beside(self, *sides: Served, what: str, concurrency: int | None = None) -> Iterator[None]:
+        """Sample from here to the end of the block. The servers must have been started."""
+        samplers = {
+            f"{device.index}, {device.name}": Sampler(instrument, device.index)
+            for instrument, device in _instruments(sides)
+        }
+        if not samplers:
+            yield
+            return
+        try:
+            with contextlib.ExitStack() as stack:
+                for sampler in samplers.values():
+                    stack.enter_context(sampler)
+                yield
+        finally:
+            # Also of what failed half-way: the rounds before are in the record, and so is their energy.
+            found = {name: sampler.telemetry for name, sampler in samplers.items() if sampler.has_ended}
+            rows = tuple(dict.fromkeys(side.name for side in sides))
+            self.watched.append(Watched(rows, what, concurrency, found))
+
+    def energy_between_j(self, begin_s: float, end_s: float) -> float | None:
+        """Joules of the devices that were watched then; None if none was, or one does not tell."""
+        for one in self.watched:
+            if (energy := one.energy_between_j(begin_s, end_s)) is not None:
+                return energy
+        return None
+
+    def answering_j(self, row: str, what: str) -> float | None:
+        """Joules of all that was asked of ``row`` under the name ``what``; None if it is not known of a part."""
+        every = [one.energy_j for one in self.watched if one.rows == (row,) and one.what == what]
+        known = [one for one in every if one is not None]
+        return sum(known) if known and len(known) == len(every) else None
+
+    def facts(self, zero_s: float = 0.0) -> dict[str, Any]:
+        """For the record: the readings, column by column, their times from ``zero_s`` on."""
+        entries = [
+            _facts(one, device, telemetry, zero_s)
+            for one in self.watched
+            for device, telemetry in one.devices.items()
+        ]
+        return {"telemetry": entries} if entries else {}
+
+    def notes(self) -> list[str]:
+        """Sentences for a person: where a device lowered its clocks beside a timed load."""
+        found: dict[str, list[str]] = {}
+        for one in self.watched:
+            for device, telemetry in one.devices.items():
+                for reason, share in telemetry.lowered_share.items():
+                    if one.concurrency is not None and share > TOLD_ABOVE:
+                        where = f"{' and '.join(one.rows)} at {one.concurrency}: {share:.0%}"
+                        found.setdefault(f"GPU {device} lowered its clocks, {reason}", []).append(where)
+        return [f"{what} ({'; '.join(where)} of the readings)" for what, where in found.items()]
+
+
+def _instruments(sides: Sequence[Served]) -> list[tuple[Any, gpu.Device]]:
+    """Whom to ask, and which devices: those on which the servers have memory, else as many as the rows need."""
+    wanted = max((side.model.gpus for side in sides), default=0)
+    if not wanted:
+        return []
+    nvml = gpu.open_nvml()
+    if not hasattr(nvml, "questions"):
+        return []
+    roots = [side.server.root_pid for side in sides]
+    pids = {pid for root in roots if root is not None for pid in processes.tree(root)}
+    if not pids:
+        # A server by its URL may run on another machine.
+        return []
+    held = {process.device for process in nvml.processes() if process.pid in pids}
+    devices = nvml.devices()
+    chosen = [device for device in devices if device.index in held] or devices[:wanted]
+    return [(nvml, device) for device in chosen]
+
+
+def _facts(watched: Watched, device: str, telemetry: Telemetry, zero_s: float) -> dict[str, Any]:
+    readings = {name: [getattr(one, name) for one in telemetry.readings] for name in COLUMNS}
+    readings["time_s"] = [round(time_s - zero_s, 4) for time_s in readings["time_s"]]
+    readings["power_w"] = [None if one is None else round(one, 1) for one in readings["power_w"]]
+    return {
+        "row": watched.rows[0],
+        "rows": list(watched.rows),
+        "what": watched.what,
+        "concurrency": watched.concurrency,
+        "device": device,
+        "energy_j": telemetry.energy_j,
+        "mean_power_w": telemetry.mean_power_w,
+        "peak_bytes": telemetry.peak_bytes,
+        "sm_clock_mhz": telemetry.sm_clock_mhz,
+        "lowered": telemetry.lowered_share,
+        "sampler_cpu_share": telemetry.cpu_share,
+        "readings": readings,
+    }

@@ -1,0 +1,99 @@
+"""A load against the device that it ran on: joules a token, and how much of what the device can do was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pytest_llmperf.errors import InfrastructureError
+from pytest_llmperf.gates.estimand import Judge, Series
+from pytest_llmperf.load.device_limits import limits_of, measured_limits
+from pytest_llmperf.load.metrics import Metrics
+from pytest_llmperf.load.row_limit import RowLimit, row_limit
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.measure.devices import Devices
+from pytest_llmperf.measure.served import Served
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """Of each round of one model at one concurrency, in their order; None: not known."""
+
+    energy_j: Sequence[float | None]
+    """Of the whole device from the first request of the round to its last token, whoever used it."""
+    tokens: Sequence[int | None]
+    share: Sequence[float | None]
+    """Output tokens a second by the most that the device's bandwidth and arithmetic allow."""
+    no_share: str
+    """Why no share is known; empty if it is."""
+
+    @property
+    def joules_per_token(self) -> list[float | None]:
+        pairs = zip(self.energy_j, self.tokens, strict=True)
+        return [energy / tokens if energy is not None and tokens else None for energy, tokens in pairs]
+
+    def energy(self, judge: Judge, at: int | str, problems: str) -> Series:
+        values = self.joules_per_token
+        silent = "" if any(value is not None for value in values) else "no device tells its energy"
+        return Series(
+            f"energy per token at {at}",
+            values,
+            "J/tok",
+            noun="round",
+            judge=judge,
+            unusable="; ".join(filter(None, [problems, silent])),
+        )
+
+    def roofline(self, judge: Judge, at: int | str, problems: str) -> Series:
+        return Series(
+            f"share of the device's limit at {at}",
+            self.share,
+            "share",
+            noun="round",
+            judge=judge,
+            unusable="; ".join(filter(None, [problems, self.no_share])),
+        )
+
+
+def on_device(
+    devices: Devices,
+    limit: RowLimit | str,
+    concurrency: int,
+    runs: Sequence[Run],
+    rounds: Sequence[Metrics],
+) -> OnDevice:
+    """What is known of these rounds of one row."""
+    energy = [devices.energy_between_j(run.start_s, run.end_s) for run in runs]
+    tokens = [one.output_tokens for one in rounds]
+    rates = [count / run.window_s if count else None for run, count in zip(runs, tokens, strict=True)]
+    if isinstance(limit, str):
+        return OnDevice(energy, tokens, [None] * len(runs), f"the device's limit is unknown: {limit}")
+    # Each request has its prompt in the cache from the first token on, and half of its answer on average.
+    context = [run.workload.input_tokens + run.workload.output_tokens // 2 for run in runs]
+    shares = [
+        None if rate is None else rate / limit.speed(concurrency, tokens_before)
+        for rate, tokens_before in zip(rates, context, strict=True)
+    ]
+    return OnDevice(energy, tokens, shares, "")
+
+
+def limit_of(served: Served, device_name: str, bandwidth: Callable[[Served], float | str]) -> RowLimit | str:
+    """The limit of a row on the device that NVML calls so, or why it is not known.
+
+    ``bandwidth`` is asked for the device's bytes a second where no data sheet is known.
+    """
+    if not served.model.gpus:
+        return "the row uses no GPU"
+    if served.model.engine == "url":
+        return "nothing is known of the machine behind a URL"
+    limits = limits_of(device_name)
+    if limits is None:
+        found = bandwidth(served)
+        if isinstance(found, str):
+            return f"no data sheet of {device_name} is known, and {found}"
+        limits = measured_limits(device_name, found)
+    try:
+        directory = served.weights.directory
+    except InfrastructureError as error:
+        return str(error).splitlines()[0]
+    return row_limit(served.model, directory, limits)

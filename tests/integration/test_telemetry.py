@@ -1,0 +1,128 @@
+"""A whole run beside a GPU that is played: energy and limits are judged, and stand in the record."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+pytestmark = pytest.mark.slow
+
+PLAYED = '''
+import time
+from pytest_llmperf import run
+from pytest_llmperf.serving import gpu
+
+class Played:
+    """An H100 that takes 300 W, lowers its clocks for its power cap and names no processes."""
+    def devices(self):
+        return [gpu.Device(0, "NVIDIA H100 80GB HBM3", "GPU-0", 80 * gpu.GIB, gpu.GIB, 79 * gpu.GIB)]
+    def processes(self):
+        return []
+    def questions(self, index):
+        return {"energy_j": lambda: 300.0 * time.perf_counter(), "lowered": lambda: 4}
+
+gpu.open_nvml = Played
+'''
+CATALOGUE = """
+    [profile.played]
+    candidate = "distill"
+    baseline = "math"
+    task = "embedded"
+    needs_cuda = true
+    [profile.played.model.distill]
+    weights = "./weights"
+    engine_python = "./engine_python"
+    arguments = ["--load-format", "dummy", "--enforce-eager"]
+    max_model_len = 2048
+    gpu_memory_fraction = 0.3
+    gpus = 1
+    [profile.played.model.math]
+    extends = "distill"
+"""
+
+
+@pytest.fixture
+def on_a_gpu(project: Project) -> Project:
+    project.catalog(rows=CATALOGUE)
+    # As a plugin: the device is looked for before any conftest.py is read.
+    project.write("played.py", PLAYED)
+    project.write(
+        "conftest.py",
+        (project.path / "conftest.py").read_text()
+        + "\nimport dataclasses\nfrom pytest_llmperf.measure import sizes\n"
+        "sizes.GPU = dataclasses.replace(sizes.GPU, rounds=12, input_tokens=64, output_tokens=16)\n",
+    )
+    return project
+
+
+def test_energy_and_the_device_s_limit_are_judged_and_recorded(on_a_gpu: Project) -> None:
+    on_a_gpu.write(
+        "budgets.toml",
+        '[played.H100.energy]\nper_token = { 4 = "500 J/tok" }\n'
+        "[played.any.throughput]\nroofline = { 4 = 0.9 }\n",
+    )
+    on_a_gpu.suite("""
+        def test_a_token_is_cheap(candidate, baseline, load, budget):
+            load.interleaved(candidate, baseline, concurrency=4)
+            assert load(candidate, concurrency=4).energy.p50 <= budget.energy.per_token[4]
+
+        def test_the_device_is_used(candidate, load, budget):
+            assert load(candidate, concurrency=4).roofline.p50 >= budget.throughput.roofline[4]
+    """)
+    options = ("-p", "played", "--llmperf-profile", "played")
+    places = os.pathsep.join([str(on_a_gpu.path), os.environ.get("PYTHONPATH", "")])
+    result, verdicts = on_a_gpu.judged(*options, environment={"PYTHONPATH": places})
+    cheap, used = verdicts
+    assert (cheap["status"], cheap["unit"], cheap["metric"]) == (
+        "PASS",
+        "J/tok",
+        "energy per token at 4 p50",
+    ), result.text
+    # A model of 0.2 M parameters that fits into the cache: what limits it is arithmetic, and the fake is far below.
+    assert used["status"] == "FAIL"
+    assert used["observed"] < 0.01
+    record = on_a_gpu.record()
+    (told,) = record["telemetry"]
+    assert told["rows"] == ["distill", "math"]
+    assert told["mean_power_w"] == pytest.approx(300, rel=0.05)
+    assert [one["milestones"]["kv_cache_tokens"] for one in record["servers"]] == [4_194_304] * 2
+    assert result.lines("lowered its clocks, power cap (distill and math at 4"), result.text
+    energies = {
+        load["row"]: [one["energy_j"] / one["output_tokens"] for one in load["rounds"]]
+        for load in record["load"]
+    }
+    assert len(energies["distill"]) == len(energies["math"]) == 12
+    assert sorted(energies["distill"])[5] <= cheap["observed"] <= sorted(energies["distill"])[6]
+    assert all(0 < one["roofline_share"] < 0.01 for load in record["load"] for one in load["rounds"])
+
+
+def test_without_a_device_energy_is_not_measured_and_never_green(project: Project) -> None:
+    project.shrink(rounds=12)
+    project.suite("""
+        def test_a_token_is_cheap(candidate, load):
+            assert load(candidate, concurrency=4).energy.p50 <= 1e9
+    """)
+    result, (verdict,) = project.judged()
+    assert result.code == 1
+    assert verdict["status"] == "INVALID"
+    assert "no device tells its energy" in verdict["why"]
+
+
+def test_a_budget_beyond_the_device_ends_the_run_before_anything_starts(on_a_gpu: Project) -> None:
+    on_a_gpu.write("budgets.toml", '[played.H100.throughput]\nsingle = "1e11 tok/s"\n')
+    on_a_gpu.suite("""
+        def test_one_stream(candidate, load, budget):
+            assert load(candidate, concurrency=1).throughput.p50 >= budget.throughput.single
+    """)
+    places = os.pathsep.join([str(on_a_gpu.path), os.environ.get("PYTHONPATH", "")])
+    options = ("-p", "played", "--llmperf-profile", "played")
+    result = on_a_gpu.run(*options, environment={"PYTHONPATH": places})
+    assert result.code == 4, result.text
+    (line,) = result.lines("physically impossible for distill")
+    assert "Tflop" in line
+    assert not on_a_gpu.starts

@@ -1,0 +1,152 @@
+"""Energy and clocks of a device beside what is measured, with a stand-in for NVML that counts joules by the clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pytest_llmperf.load.device_limits import limits_of
+from pytest_llmperf.load.metrics import Metrics
+from pytest_llmperf.load.roofline import architecture_of
+from pytest_llmperf.load.row_limit import RowLimit
+from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.measure.devices import Devices
+from pytest_llmperf.measure.on_device import on_device
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving.gpu import GIB, Device, GpuProcess
+from pytest_llmperf.serving.telemetry import Question
+
+WATTS = 250.0
+
+
+class Nvml:
+    """Two devices that take 250 W each; our process has memory on the second."""
+
+    def __init__(self, lowered: int = 0, named: bool = True) -> None:
+        self.lowered, self.named = lowered, named
+        self.asked: set[int] = set()
+
+    def devices(self) -> list[Device]:
+        names = ("NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3")
+        return [Device(i, name, f"GPU-{i}", 80 * GIB, GIB, 79 * GIB) for i, name in enumerate(names)]
+
+    def processes(self) -> list[GpuProcess]:
+        return [GpuProcess(os.getpid(), GIB, 1)] if self.named else []
+
+    def questions(self, index: int) -> dict[str, Question]:
+        self.asked.add(index)
+        return {"energy_j": lambda: WATTS * time.perf_counter(), "lowered": lambda: self.lowered}
+
+
+def served(name: str, gpus: int = 1, root_pid: int | None = None) -> Served:
+    pid = os.getpid() if root_pid is None else root_pid
+    return cast(
+        Served,
+        SimpleNamespace(
+            name=name, model=SimpleNamespace(gpus=gpus), server=SimpleNamespace(root_pid=pid or None)
+        ),
+    )
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
+    instrument = Nvml()
+    monkeypatch.setattr(gpu, "open_nvml", lambda: instrument)
+    return instrument
+
+
+def test_the_device_on_which_the_server_has_memory_is_watched_and_no_other(nvml: Nvml) -> None:
+    devices = Devices()
+    with devices.beside(served("distill"), what="load", concurrency=8):
+        pass
+    assert nvml.asked == {1}
+    nvml.named = False
+    with devices.beside(served("distill"), what="load", concurrency=8):
+        pass
+    assert nvml.asked == {0, 1}, "where the driver names nobody, the first devices that CUDA sees"
+
+
+def test_the_energy_of_a_round_is_what_the_device_took_between_its_two_moments(nvml: Nvml) -> None:
+    devices = Devices()
+    with devices.beside(served("distill"), served("math"), what="load", concurrency=8):
+        begin_s = time.perf_counter()
+        time.sleep(0.25)
+        end_s = time.perf_counter()
+    assert devices.energy_between_j(begin_s, end_s) == pytest.approx(WATTS * (end_s - begin_s), rel=0.02)
+    assert devices.energy_between_j(begin_s - 10, end_s) is None
+    (told,) = devices.facts(zero_s=begin_s)["telemetry"]
+    assert (told["row"], told["rows"], told["concurrency"]) == ("distill", ["distill", "math"], 8)
+    assert told["readings"]["time_s"][0] <= 0 < 0.25 <= told["readings"]["time_s"][-1]
+    assert set(map(len, told["readings"].values())) == {len(told["readings"]["time_s"])}
+    assert told["mean_power_w"] == pytest.approx(WATTS, rel=0.02)
+
+
+def test_what_fails_half_way_was_still_watched(nvml: Nvml) -> None:
+    devices = Devices()
+    with pytest.raises(KeyError), devices.beside(served("distill"), what="load", concurrency=1):
+        raise KeyError
+    assert len(devices.watched) == 1
+    assert devices.watched[0].energy_j is not None
+
+
+@pytest.mark.parametrize("side", [served("cpu", gpus=0), served("by url", root_pid=0)])
+def test_a_server_without_a_gpu_of_ours_is_not_watched(nvml: Nvml, side: Served) -> None:
+    devices = Devices()
+    with devices.beside(side, what="load", concurrency=1):
+        pass
+    assert (nvml.asked, devices.watched, devices.facts()) == (set(), [], {})
+
+
+def test_lowered_clocks_beside_a_timed_load_make_themselves_heard(nvml: Nvml) -> None:
+    devices = Devices()
+    nvml.lowered = 4
+    with devices.beside(served("distill"), what="load", concurrency=32):
+        pass
+    with devices.beside(served("distill"), what="answers"):
+        pass
+    assert devices.notes() == [
+        "GPU 1, NVIDIA H100 80GB HBM3 lowered its clocks, power cap (distill at 32: 100% of the readings)"
+    ]
+
+
+def test_joules_a_token_and_the_share_of_the_limit_are_those_of_each_round(nvml: Nvml) -> None:
+    devices = Devices()
+    with devices.beside(served("distill"), what="load", concurrency=1):
+        begin_s = time.perf_counter()
+        time.sleep(0.1)
+        end_s = time.perf_counter()
+    run: Any = SimpleNamespace(
+        start_s=begin_s, end_s=end_s, window_s=end_s - begin_s, workload=Workload(64, 128)
+    )
+    lost: Any = SimpleNamespace(start_s=0.0, end_s=1.0, window_s=1.0, workload=Workload(64, 128))
+    rounds: list[Any] = [SimpleNamespace(output_tokens=50), SimpleNamespace(output_tokens=None)]
+    h100 = limits_of("NVIDIA H100 80GB HBM3")
+    assert h100 is not None
+    limit = RowLimit(architecture_of(QWEN_1_5B), h100)
+    found = on_device(devices, limit, 1, cast(list[Run], [run, lost]), cast(list[Metrics], rounds))
+    assert found.joules_per_token[0] == pytest.approx(WATTS * (end_s - begin_s) / 50, rel=0.02)
+    # 64 tokens of prompt and half of 128 of answer are read for each token, beside the weights.
+    step_s = (3_087_428_608 + 128 * 28_672 - 50 * 2**20) / 3.35e12
+    assert found.share == [pytest.approx(50 / (end_s - begin_s) * step_s), None]
+    assert found.joules_per_token[1] is None
+    unknown = on_device(devices, "no data sheet", 1, cast(list[Run], [run]), cast(list[Metrics], rounds[:1]))
+    assert unknown.share == [None]
+    assert "no data sheet" in unknown.no_share
+
+
+QWEN_1_5B = {
+    "model_type": "qwen2",
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+    "max_position_embeddings": 131072,
+}
