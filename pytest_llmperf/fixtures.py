@@ -83,6 +83,12 @@ def answers(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def energy(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+    """``energy(model, [task], [variant])`` → joules of the device by right answer."""
+    return questions_of_this_test.energy
+
+
+@pytest.fixture
 def load(questions_of_this_test: questions.Asker) -> questions.Asker.Load:
     """``load(model, concurrency=8)`` and ``load.interleaved(candidate, baseline, concurrency=8)``."""
     return questions_of_this_test.load

@@ -73,14 +73,21 @@ class Devices:
                 return energy
         return None
 
+    def answering(self, served: Served, what: str) -> contextlib.AbstractContextManager[None]:
+        """The same while a server answers questions, under the name ``what``."""
+        return self.beside(served, what=what)
+
     def answering_j(self, row: str, what: str) -> float | None:
         """Joules of all that was asked of ``row`` under the name ``what``; None if it is not known of a part."""
         every = [one.energy_j for one in self.watched if one.rows == (row,) and one.what == what]
         known = [one for one in every if one is not None]
         return sum(known) if known and len(known) == len(every) else None
 
-    def facts(self, zero_s: float = 0.0) -> dict[str, Any]:
-        """For the record: the readings, column by column, their times from ``zero_s`` on."""
+    def facts(self, zero_s: float | None = None) -> dict[str, Any]:
+        """For the record: the readings, column by column, their times from ``zero_s`` on (None: from the first)."""
+        every = [one for watched in self.watched for one in watched.devices.values()]
+        if zero_s is None:
+            zero_s = min((one.readings[0].time_s for one in every), default=0.0)
         entries = [
             _facts(one, device, telemetry, zero_s)
             for one in self.watched

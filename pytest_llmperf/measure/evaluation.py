@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,8 @@ class Evaluation:
     sizes: Sizes
     progress: Callable[[str], None] = field(repr=False)
     before: Callable[[Served], object] = field(repr=False)
+    beside: Callable[[Served, str], AbstractContextManager[None]] = field(repr=False)
+    """What is sampled while a server is asked; the text says what it is asked for."""
     log: AnswerLog | None = None
     _identities: dict[str, Identity] = field(default_factory=dict, repr=False)
     _busy: dict[str, Saturation] = field(default_factory=dict, repr=False)
@@ -102,7 +105,8 @@ class Evaluation:
             del total
             self.progress(f"{what}: {pace.said(before + done)}")
 
-        answers = self._asked(served, bodies, progress)
+        with self.beside(served, what):
+            answers = self._asked(served, bodies, progress)
         if any(may_be_a_death(answer.outcome, answer.error) for answer in answers):
             # Whatever the gates would make of the rest, a dead server is to be called by its name.
             try:

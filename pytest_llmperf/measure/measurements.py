@@ -58,7 +58,9 @@ class Measurements:
         self._collections: dict[tuple[str, str, Variant], Collection] = {}
         self._once = Once()
         self.speed = Speed(self)
-        self._evaluation = Evaluation(settings, self.sizes, progress, before=self.memory)
+        self._evaluation = Evaluation(
+            settings, self.sizes, progress, before=self.memory, beside=self.speed.devices.answering
+        )
         self.looks = Looks(settings)
 
     def keep_answers(self, log: AnswerLog) -> None:
@@ -150,7 +152,7 @@ class Measurements:
         key = (served.name, task.name, variant)
         if key not in self._collections:
             part = self.looks.part(task, variant, self.items(task))
-            what = variant.named(f"{served.name}: {task.name}")
+            what = _label(served, task, variant)
 
             def ask_more(more: Sequence[Item], before: int, planned: int) -> tuple[list[Asked], float]:
                 return self._evaluation.graded(served, task, variant, more, what, before, planned)
@@ -166,6 +168,10 @@ class Measurements:
                 order_seed=self.settings.collecting.order_seed,
             )
         return self._collections[key]
+
+    def answering_j(self, served: Served, task: Task, variant: Variant) -> float | None:
+        """Joules of the devices while this process asked the row in this way; None if they are not known."""
+        return self.speed.devices.answering_j(served.name, _label(served, task, variant))
 
     def samples(self, served: Served, variant: Variant) -> int:
         """Answers to each item when the row is asked in this way."""
@@ -239,6 +245,10 @@ class Measurements:
     def take_traces(self) -> Iterator[dict[str, Any]]:
         """The timed requests that were not taken before, as rows of ``record.tables.TRACES``."""
         return self.speed.loads.take_rows()
+
+
+def _label(served: Served, task: Task, variant: Variant) -> str:
+    return variant.named(f"{served.name}: {task.name}")
 
 
 def _recalls_of(tokens: int) -> Callable[[Model, int], list[conversations.LongItem]]:

@@ -16,6 +16,7 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NeedsServer
 from pytest_llmperf.gates.estimand import Bracketed, Judge, Ratio, Scalar, Series, Share
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes
+from pytest_llmperf.measure.energy import LEAST_ITEMS
 from pytest_llmperf.measure.loaded import Loaded, Pair, Paired
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.questions import (
@@ -76,6 +77,11 @@ class PlanAsker(Asker):
         task, variant = self._asked(how)
         count = self._count(served, task, variant, items)
         return self._planned_share(variant.named(f"{task.name} accuracy"), count, "item")
+
+    def energy(self, served: Served, *how: str | Variant) -> Scalar:
+        task, variant = self._asked(how)
+        self._count(served, task, variant, LEAST_ITEMS)
+        return self._once(variant.named(f"energy per correct {task.name} answer"), "J")
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         task, variant = self._asked(how)

@@ -19,6 +19,7 @@ from pytest_llmperf.load.trace_replay import read_trace
 from pytest_llmperf.measure import conversations, scheduled, streaming
 from pytest_llmperf.measure.asking import Answers, Asked
 from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
+from pytest_llmperf.measure.energy import LEAST_ITEMS, energy_per_correct
 from pytest_llmperf.measure.loaded import Loaded, Pair
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
@@ -65,6 +66,16 @@ class Asker:
         metric = variant.named(f"{collection.task} accuracy")
         planned = self._measurements.planned(variant) if items is None else items
         return self._share(metric, collection, planned, lambda answers: answers.correct(), "item")
+
+    def energy(self, served: Served, *how: str | Variant) -> Scalar:
+        """Joules of the device by right answer, over the answers that are there (a hundred items at least)."""
+        name, variant = task_and_variant(how)
+        task = self._measurements.task(name)
+        collection = self._measurements.collection(served, task, variant)
+        answers = collection.first(max(collection.items_asked, LEAST_ITEMS))
+        energy_j = self._measurements.answering_j(served, task, variant)
+        metric = variant.named(f"energy per correct {task.name} answer")
+        return energy_per_correct(self.judge, metric, answers.asked, energy_j)
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         """How the answers to a task behave, as shares of them."""

@@ -46,7 +46,7 @@ class Speed:
     def facts(self) -> dict[str, Any]:
         """For the record."""
         if not (noted := self.loads.facts(self._load_facts)):
-            return {}
+            return self.devices.facts()
         return noted | {"calibration": self._clock.facts()} | self.devices.facts(self.loads.begin_s)
 
     def _load_facts(self, load: NotedLoad) -> dict[str, Any]:

@@ -113,6 +113,25 @@ def test_without_a_device_energy_is_not_measured_and_never_green(project: Projec
     assert "no device tells its energy" in verdict["why"]
 
 
+def test_a_right_answer_has_its_price_in_joules(on_a_gpu: Project, solver: str) -> None:
+    on_a_gpu.catalog(
+        rows=CATALOGUE + "    [profile.played.model.distill.environment]\n"
+        f'    FAKE_ENGINE_ANSWERS = "{solver}"\n    FAKE_ENGINE_RIGHT_PERCENT = "50"\n'
+    )
+    on_a_gpu.suite("""
+        def test_a_right_answer_is_cheap(candidate, energy):
+            assert energy(candidate) <= 1000
+    """)
+    places = os.pathsep.join([str(on_a_gpu.path), os.environ.get("PYTHONPATH", "")])
+    options = ("-p", "played", "--llmperf-profile", "played")
+    result, (verdict,) = on_a_gpu.judged(*options, environment={"PYTHONPATH": places})
+    assert (verdict["status"], verdict["unit"]) == ("PASS", "J"), result.text
+    (answers,), (told,) = on_a_gpu.record()["answers"], on_a_gpu.record()["telemetry"]
+    assert answers["items"] == 100
+    assert 30 < answers["outcomes"]["correct"] < 70
+    assert verdict["observed"] == pytest.approx(told["energy_j"] / answers["outcomes"]["correct"])
+
+
 def test_a_budget_beyond_the_device_ends_the_run_before_anything_starts(on_a_gpu: Project) -> None:
     on_a_gpu.write("budgets.toml", '[played.H100.throughput]\nsingle = "1e11 tok/s"\n')
     on_a_gpu.suite("""
