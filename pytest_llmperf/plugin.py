@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf import fixtures
+from pytest_llmperf import claimed, fixtures
 from pytest_llmperf.keys import RUN
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "llmperf_fixtures")
+    config.pluginmanager.register(claimed.Claimed(), "llmperf_claimed")
     if _asked_for(config):
         from pytest_llmperf.run import configure
 

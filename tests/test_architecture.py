@@ -21,12 +21,13 @@ LAYERS = {
     "load": 3, "tasks": 3, "rules": 3,
     "gates": 4, "record": 5, "report": 5,
     "settings": 6, "measure": 6, "claims": 6,
-    "answer_keeping": 7,
+    "answer_keeping": 7, "claimed": 7,
     "hookspecs": 7, "keys": 7, "outlets": 7, "screen": 7, "run": 7, "dry_run": 7, "planned_run": 7, "proved_run": 7,
     "fixtures": 7, "benchmark_bridge": 7, "model_option": 7, "plugin": 7,
 }  # fmt: skip
 ROOMS_THAT_KNOW_PYTEST = {
     "answer_keeping",
+    "claimed",
     "hookspecs",
     "keys",
     "run",

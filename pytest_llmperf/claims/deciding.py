@@ -144,10 +144,7 @@ def _noted(
     return Decision(claim, device, outcome, measured, f"{why}; {claim.note}" if claim.note else why, needed)
 
 
-def counts(decisions: Sequence[Decision]) -> str:
+def counts(outcomes: Sequence[str]) -> str:
     """``3 confirmed, 1 refuted``: how many of each outcome, those that occur."""
-    return ", ".join(
-        f"{count} {outcome.value}"
-        for outcome in Outcome
-        if (count := sum(one.outcome is outcome for one in decisions))
-    )
+    found = [(outcomes.count(outcome.value), outcome.value) for outcome in Outcome]
+    return ", ".join(f"{count} {outcome}" for count, outcome in found if count)

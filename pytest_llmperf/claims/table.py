@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pytest_llmperf.claims.claim import ANY, Decision, Sheet
 from pytest_llmperf.claims.deciding import counts
@@ -11,14 +12,33 @@ from pytest_llmperf.report.columns import aligned
 _HEADER = ("claim", "published", "on", "measured or computed", "verdict")
 
 
+def decision_to_json(one: Decision) -> dict[str, Any]:
+    """As the record of a run keeps it: words, figures and reason, and nothing that has to be looked up."""
+    return {
+        "claim": one.claim.name,
+        "words": one.claim.words,
+        "source": one.claim.source,
+        "published": one.claim.written,
+        "device": one.device,
+        "measured": one.measured,
+        "verdict": one.outcome.value,
+        "reason": one.why,
+        "n_needed": one.n_needed,
+    }
+
+
 def claim_table(decisions: Sequence[Decision], *, reasons: bool = True) -> list[str]:
     """Lines: a header, each decision with its reason below it, and how many of each there are."""
-    rows = [_HEADER, *(_cells(one) for one in decisions)]
-    lines = aligned(rows, right=())
+    return claim_lines([decision_to_json(one) for one in decisions], reasons=reasons)
+
+
+def claim_lines(decided: Sequence[Mapping[str, Any]], *, reasons: bool = True) -> list[str]:
+    """The same from what a record keeps."""
+    lines = aligned([_HEADER, *map(_cells, decided)], right=())
     told = [lines[0]]
-    for line, decision in zip(lines[1:], decisions, strict=True):
-        told += [line, f"    {decision.why}"] if reasons else [line]
-    return [*told, counts(decisions)]
+    for line, one in zip(lines[1:], decided, strict=True):
+        told += [line, f"    {one['reason']}"] if reasons else [line]
+    return [*told, counts([str(one["verdict"]) for one in decided])]
 
 
 PAGE_HEAD = """# Published claims, and which of them hold
@@ -35,7 +55,7 @@ def claim_page(sheet: Sheet, decisions: Sequence[Decision], command: str) -> str
     lines = [
         f"## {_plain(sheet.title)}",
         "",
-        f"Written by `{command}`. {counts(decisions)}.",
+        f"Written by `{command}`. {counts([one.outcome.value for one in decisions])}.",
         "",
         "| claim | published | on | measured or computed | verdict | why |",
         "|---|---|---|---|---|---|",
@@ -48,9 +68,9 @@ def claim_page(sheet: Sheet, decisions: Sequence[Decision], command: str) -> str
     return "\n".join(lines) + "\n"
 
 
-def _cells(one: Decision) -> tuple[str, str, str, str, str]:
-    device = "" if one.device == ANY else one.device
-    return one.claim.name, repr(one.claim.written)[1:-1], device, one.measured or "—", one.outcome.value
+def _cells(one: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    device = "" if one["device"] == ANY else one["device"]
+    return one["claim"], repr(one["published"])[1:-1], device, one["measured"] or "—", one["verdict"]
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows for test_claims.py, and the table at the end.
+"""Rows for test_claims.py; the table is at the end of the run.
 
 A claim gates only with ``--llmperf-claims=gate``. Otherwise a row passes if its claim is confirmed, is an expected
 failure if it is refuted or impossible, and is skipped, with what is missing, if nothing decides it: none is green
@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.claims.claim import Decision, Outcome
+from pytest_llmperf.claimed import note
+from pytest_llmperf.claims.claim import Outcome
 from pytest_llmperf.claims.deciding import decide_all, device_at_hand
 from pytest_llmperf.claims.measured import Evidence
 from pytest_llmperf.claims.reading import read_claims
-from pytest_llmperf.claims.table import claim_table
 from pytest_llmperf.record.store import read_record
-
-SEEN: pytest.StashKey[list[Decision]] = pytest.StashKey()
 
 
 def pytest_generate_tests(metafunc):
@@ -39,7 +37,7 @@ def pytest_generate_tests(metafunc):
 def settle(decision, request):
     """What the claim's outcome makes of its test."""
     gate = request.config.getoption("llmperf_claims", default=None) == "gate"
-    request.config.stash.setdefault(SEEN, []).append(decision)
+    note(request.node, decision)
 
     def by(outcome):
         sentence = f"{decision.claim.words}: {outcome}: {decision.why}"
@@ -52,10 +50,3 @@ def settle(decision, request):
         pytest.skip(sentence)
 
     return by
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    if decisions := config.stash.get(SEEN, []):
-        terminalreporter.section("llmperf claims")
-        for line in claim_table(decisions, reasons=config.get_verbosity() > 0):
-            terminalreporter.write_line(line)

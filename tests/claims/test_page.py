@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_llmperf.claimed import Claimed
 from pytest_llmperf.claims.__main__ import main
+from pytest_llmperf.claims.deciding import decide_all
+from pytest_llmperf.claims.reading import read_claims
+from pytest_llmperf.claims.table import decision_to_json
 
 from .conftest import HERE, PUBLISHED, SheetOf
 
@@ -82,3 +88,28 @@ def test_a_record_decides_the_claims_that_a_measurement_can(pytester: pytest.Pyt
 
 def test_another_word_for_the_gate_is_refused(pytester: pytest.Pytester) -> None:
     assert _suite(pytester, "--llmperf-claims=maybe").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_workers_tell_the_table_and_the_record_what_came_of_the_claims(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    for name in ("conftest.py", "test_claims.py", "model_card.toml"):
+        pytester.path.joinpath(name).write_text((PUBLISHED / name).read_text(encoding="utf-8"))
+    result = pytester.runpytest_subprocess("-n", "2", "-p", "llmperf", "-v")
+    text = result.stdout.str()
+    assert "llmperf claims" in text
+    assert "2 not testable here" in text
+    assert "and so its weights" in text, "with the reasons"
+
+
+def test_the_record_holds_each_claim_with_its_verdict_and_reason() -> None:
+    sheet = read_claims(PUBLISHED / "model_card.toml")
+    decided = [decision_to_json(one) for one in decide_all(sheet, "CPU")]
+    claimed, record = Claimed(), dict[str, Any]()
+    claimed.pytest_llmperf_update_record(None, record)  # type: ignore[arg-type]
+    assert record == {}, "a run without claims says nothing of any"
+    claimed.decided = decided
+    claimed.pytest_llmperf_update_record(None, record)  # type: ignore[arg-type]
+    first = json.loads(json.dumps(record))["claims"][0]
+    assert first["claim"] == "math-500"
+    assert {"words", "source", "published", "device", "measured", "verdict", "reason"} <= first.keys()
+    assert first["verdict"] == "not testable here"
