@@ -10,8 +10,9 @@ from pytest_llmperf.claims.claim import Decision, Outcome
 from pytest_llmperf.claims.deciding import decide_all
 from pytest_llmperf.claims.measured import Evidence
 from pytest_llmperf.claims.reading import read_claims
+from pytest_llmperf.rules.messages import at_temperature
 
-from .conftest import HERE, PUBLISHED
+from .conftest import HERE, PUBLISHED, gpu_run
 
 ARTICLE = read_claims(PUBLISHED / "claims.toml")
 CARD = read_claims(PUBLISHED / "model_card.toml")
@@ -97,3 +98,22 @@ def test_the_sheets_lie_where_the_suite_looks_for_them() -> None:
         "claims.toml",
         "model_card.toml",
     ]
+
+
+def test_a_claim_that_a_gate_decides_names_the_gate_as_the_suites_do() -> None:
+    named = {one.name: one.key for one in ARTICLE.claims if one.kind == "gate" and one.key}
+    assert named == {
+        "endless-output": at_temperature(1.0).named("endless loops"),
+        "medqa-f1": "medqa accuracy",
+    }
+    verdict = {
+        "metric": named["endless-output"],
+        "unit": "share",
+        "observed": 0.01,
+        "interval": [0.002, 0.03],
+        "n": 300,
+    }
+    evidence = gpu_run(verdicts=[verdict])
+    found = outcomes(decide_all(ARTICLE, "ignored", evidence))
+    assert found["endless-output"] is Outcome.REFUTED
+    assert found["medqa-f1"] is Outcome.NOT_TESTABLE
