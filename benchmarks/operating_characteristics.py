@@ -29,6 +29,7 @@ import numpy as np
 from benchmarks.characteristics import (
     budget_tables,
     early_tables,
+    look_tables,
     pages,
     paired_tables,
     share_tables,
@@ -55,6 +56,7 @@ MAKERS: Mapping[str, Maker] = {
     "starts": speed_tables.starts,
     "tails": tail_tables.tails,
     "grouped": tail_tables.grouped,
+    "looks": look_tables.looks,
     "budgets": budget_tables.budgets,
 }
 COUNTS_ONLY = {"equal": 3, "planned": 2, "boundary": 5, "loss": 5, "floors": 5, "slowdown": 2}
@@ -125,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.only and chosen.store:
         made = {table.name: table for table in tables}
         kept, old = restored(json.loads(RESULT.read_text(encoding="utf-8")))
-        tables = [made.get(table.name, table) for table in kept]
+        known = {table.name: table for table in kept} | made
+        tables = [known[name] for name in MAKERS if name in known]
         facts = {**old, **{f"renewed since, {name}": facts["date"] for name in made}}
     if chosen.only and not chosen.store:
         print(pages.page(tables, facts))

@@ -182,10 +182,10 @@ def _paired(slots: NDArray[np.float64], ratio: float, swapped: NDArray[np.bool_]
     return np.where(swapped, -1.0, 1.0) * (medians[:, :, 0] - medians[:, :, 1]) + math.log(ratio)
 
 
-def hodges_lehmann_gate(logs: NDArray[np.float64], budget: float) -> Decisions:
+def hodges_lehmann_gate(logs: NDArray[np.float64], budget: float, alpha: float = 0.05) -> Decisions:
     """The gate's decision on (runs, rounds) of log ratios; some runs are put to the gate itself."""
     rounds, bound = logs.shape[1], math.log(budget)
-    rank = hodges_lehmann.critical_rank(rounds, 0.95)
+    rank = hodges_lehmann.critical_rank(rounds, 1.0 - alpha)
     first, second = np.triu_indices(rounds)
     low, high = np.empty(len(logs)), np.empty(len(logs))
     for part in range(0, len(logs), 500):
@@ -193,7 +193,7 @@ def hodges_lehmann_gate(logs: NDArray[np.float64], budget: float) -> Decisions:
         low[part : part + 500], high[part : part + 500] = walsh[:, rank - 1], walsh[:, -rank]
     result = decisions(high <= bound, low > bound)
     for index in range(min(CHECKED, len(logs))):
-        verdict = ratio_within("tpot", [(math.exp(value), 1.0) for value in logs[index]], budget)
+        verdict = ratio_within("tpot", [(math.exp(value), 1.0) for value in logs[index]], budget, alpha=alpha)
         if _STATUS[verdict.status] != result[index]:
             raise AssertionError(f"the gate says {verdict.status}, not {result[index]}")
     return result
