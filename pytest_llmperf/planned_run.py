@@ -6,6 +6,7 @@ The suite is the only place where gates are declared, so the plan comes from run
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from pytest_llmperf.errors import NeedsServer, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.planning import PlannedGate, PlannedJudgement, planned
+from pytest_llmperf.gates.spending import spending
 from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
 from pytest_llmperf.record.earlier import Earlier, read_earlier
 from pytest_llmperf.report.plan_table import LEGEND, WITHOUT_RECORD, duration_lines, plan_table, warnings
@@ -50,6 +52,7 @@ class PlannedRun(DryRun):
 
     def _plan(self, case: Case) -> Judgement:
         earlier = self.earlier.verdict(case, self.settings.device_name) if self.earlier else None
+        case = dataclasses.replace(case, spent=spending(1, self.settings.looks))
         judgement = PlannedJudgement(case)
         self._compared.append((planned(case, earlier), judgement))
         return judgement

@@ -2,7 +2,7 @@
 
 Pure: from a case without data, and from the verdict of an earlier run where there is one, to numbers. Everything
 is by ``stats.chances``, for a fixed number of items: the looks in between can only end the questions sooner, and what
-they cost is in ``sequential.FINAL_ALPHA``.
+they cost is taken off (``spending.final``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from pytest_llmperf.gates import sequential
+from pytest_llmperf.gates import spending
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.decision import ALPHA, invalid
@@ -25,6 +25,7 @@ from pytest_llmperf.gates.wording import about, plural, show
 from pytest_llmperf.stats import chances, hodges_lehmann, order_statistics, plan
 from pytest_llmperf.stats.binomial import z_of
 from pytest_llmperf.stats.chances import Chances
+from pytest_llmperf.stats.start_to_start import LEAST_STARTS, t_of
 
 WANTED = 0.95
 """A gate that passes less often with nothing wrong is worth a warning."""
@@ -34,6 +35,9 @@ DISCORDANCE = 0.20
 (.26 to .41 on GSM8K), a model and its quantised self less."""
 ROUND_NOISE = 0.03
 """Spread of a round's value on each side, where nothing is known; a quiet machine has less, a shared one more."""
+START_NOISE = 0.03
+"""Spread of one start's value around its model's, where nothing is known: two live servers of one model differed by up
+to 12 % in time per output token on an H100, most by far less."""
 
 Unit = Literal["points", "slower", "beyond", ""]
 """Of what is caught: ``points`` of a share, ``slower`` a share of the time, ``beyond`` the share of samples outside."""
@@ -109,7 +113,7 @@ def planned(case: Case, earlier: Verdict | None = None) -> PlannedGate:
 
 
 def _share(gate: PlannedGate, case: ShareCase, bound: float, earlier: Verdict | None) -> PlannedGate:
-    n, alpha = case.planned or case.size, _alpha(case.planned)
+    n, alpha = case.planned or case.size, _alpha(case)
     gate = replace(gate, n=n, noun=case.noun, at_most=case.planned is not None, caught_unit="points")
     if n < 1:
         return replace(gate, warning="will be INVALID: no items are asked")
@@ -147,7 +151,7 @@ def _margin(gate: PlannedGate, case: MarginCase, margin: float, earlier: Verdict
         raise ValueError(
             f"{case.metric}: the margin is {margin}, a share between -1 and 1 (0.03 for three points)"
         )
-    n, alpha = case.planned or case.size, _alpha(case.planned)
+    n, alpha = case.planned or case.size, _alpha(case)
     gate = replace(
         gate,
         n=n,
@@ -185,9 +189,9 @@ def _margin(gate: PlannedGate, case: MarginCase, margin: float, earlier: Verdict
     )
 
 
-def _alpha(may_ask: int | None) -> float:
+def _alpha(case: ShareCase | MarginCase) -> float:
     """Of the gate over all items: where it may stop before, looking has cost its part."""
-    return ALPHA if may_ask is None else sequential.FINAL_ALPHA
+    return case.alpha if case.planned is None else spending.final(case.spent)
 
 
 def _discordance(verdict: Verdict) -> float | None:
@@ -202,32 +206,42 @@ def _discordance(verdict: Verdict) -> float | None:
 
 
 def _ratio(gate: PlannedGate, case: RatioCase, bound: float, earlier: Verdict | None) -> PlannedGate:
-    if len(case.starts) > 1:
-        return replace(gate, noun="round", remark="the starts are the sample: not planned")
     # High is good where at_least: the same question turned round.
     budget = 1.0 / bound if case.at_least else bound
-    ratio, noise, assumed = (
-        1.0,
-        ROUND_NOISE * math.sqrt(2.0),
-        f"equal servers, {_percent(ROUND_NOISE)} noise a round",
-    )
+    by_start = len(case.starts) > 1
+    noun, n = ("start", len(case.starts)) if by_start else ("round", gate.n)
+    if by_start:
+        each = max(1, gate.n // len(case.starts))
+        side = math.hypot(START_NOISE, ROUND_NOISE * math.sqrt(math.pi / 3.0 / each))
+        said_noise = f"{_percent(START_NOISE)} from start to start, {_percent(ROUND_NOISE)} noise a round"
+    else:
+        side, said_noise = ROUND_NOISE, f"{_percent(ROUND_NOISE)} noise a round"
+    ratio, noise, assumed = 1.0, side * math.sqrt(2.0), f"equal servers, {said_noise}"
+    # A record over rounds tells nothing of starts, nor the other way round.
+    if earlier is not None and by_start is not ("over starts" in earlier.method):
+        earlier = None
     if earlier is not None and earlier.observed and earlier.interval is not None and earlier.n > 1:
         ratio = 1.0 / earlier.observed if case.at_least else earlier.observed
-        noise = round_noise(earlier.interval, earlier.n)
+        noise = (start_noise if by_start else round_noise)(earlier.interval, earlier.n)
         side = noise / math.sqrt(2.0)
-        assumed = f"{show(earlier.observed, 'ratio')}, {_percent(side)} noise a round, as recorded"
-    gate = replace(gate, noun="round", assumed=assumed, caught_unit="slower")
-    least = hodges_lehmann.least_n(1.0 - ALPHA)
-    if gate.n < least:
-        return replace(gate, warning=f"will be INVALID: {gate.n} rounds, at least {least} are needed")
-    said = chances.of_ratio(gate.n, ratio, budget, noise)
+        assumed = f"{show(earlier.observed, 'ratio')}, {_percent(side)} noise a {noun}, as recorded"
+    gate = replace(gate, n=n, noun=noun, assumed=assumed, caught_unit="slower")
+    least = LEAST_STARTS if by_start else hodges_lehmann.least_n(1.0 - case.alpha)
+    if n < least:
+        return replace(gate, warning=f"will be INVALID: {plural(n, noun)}, at least {least} are needed")
+    of, enough, caught = (
+        (chances.of_starts, plan.starts_for_ratio, plan.slowdown_caught_by_starts)
+        if by_start
+        else (chances.of_ratio, plan.rounds_for_ratio, plan.slowdown_caught_by_ratio)
+    )
+    said = of(n, ratio, budget, noise, alpha=case.alpha)
 
     def needed() -> str:
-        rounds = plan.rounds_for_ratio(ratio, budget, noise, wanted=WANTED)
-        return f"about {about(rounds)} rounds" if rounds else ""
+        more = enough(ratio, budget, noise, alpha=case.alpha, wanted=WANTED)
+        return f"about {about(more)} {noun}s" if more else ""
 
     def slower(wanted: float) -> float | None:
-        found = plan.slowdown_caught_by_ratio(gate.n, budget, noise, wanted=wanted)
+        found = caught(n, budget, noise, alpha=case.alpha, wanted=wanted)
         return None if found is None else max(0.0, (1.0 + found) / ratio - 1.0)
 
     return replace(
@@ -237,6 +251,14 @@ def _ratio(gate: PlannedGate, case: RatioCase, bound: float, earlier: Verdict | 
         caught=slower(WANTED),
         warning=_warning(said, ratio <= budget, needed, assumed),
     )
+
+
+def start_noise(interval: tuple[float, float], starts: int) -> float:
+    """The deviation of one pair of starts, from the interval that so many gave; 0 for a degenerate one."""
+    low, high = interval
+    if not 0.0 < low < high < math.inf:
+        return 0.0
+    return math.log(high / low) / 2.0 / t_of(starts - 1, 1.0 - ALPHA) * math.sqrt(starts)
 
 
 def round_noise(interval: tuple[float, float], rounds: int) -> float:
@@ -258,30 +280,32 @@ def _quantile(gate: PlannedGate, case: QuantileCase, bound: float, earlier: Verd
     )
     # Against a floor the few bad samples lie below the quantile, and a p50 has as many on either side.
     q = 1.0 - case.q if case.at_least else case.q
-    least = order_statistics.least_n(q, 1.0 - ALPHA)
+    least = order_statistics.least_n(q, 1.0 - case.alpha)
     if rounds < least:
         worth = f"{plural(rounds, gate.noun)} may be worth no more than {rounds} samples"
         return replace(gate, warning=f"may be INVALID: {worth}, p{100 * case.q:.6g} needs {least}")
-    green = _beyond(rounds, q, lambda said: said.passes >= WANTED, last=True)
+    green = _beyond(rounds, q, case.alpha, lambda said: said.passes >= WANTED, last=True)
     assumed = f"nothing: passes while at most {_percent(green or 0.0)} of the samples are beyond"
     return replace(
         gate,
         assumed=assumed,
-        caught_often=_beyond(rounds, q, lambda said: said.fails >= OFTEN, last=False),
-        caught=_beyond(rounds, q, lambda said: said.fails >= WANTED, last=False),
+        caught_often=_beyond(rounds, q, case.alpha, lambda said: said.fails >= OFTEN, last=False),
+        caught=_beyond(rounds, q, case.alpha, lambda said: said.fails >= WANTED, last=False),
         remark=_room(case, bound, earlier),
     )
 
 
-def _beyond(n: int, q: float, holds: Callable[[Chances], bool], *, last: bool) -> float | None:
+def _beyond(n: int, q: float, alpha: float, holds: Callable[[Chances], bool], *, last: bool) -> float | None:
     """The last (first) share of samples beyond the bound for which something holds that ends (begins) to hold."""
     low, high = 0.0, 1.0
-    if not holds(chances.of_quantile(n, 1.0 if last else 0.0, q)):
+    if not holds(chances.of_quantile(n, 1.0 if last else 0.0, q, alpha=alpha)):
         return None
     while high - low > 1e-5:
         middle = (low + high) / 2.0
         low, high = (
-            (middle, high) if holds(chances.of_quantile(n, 1.0 - middle, q)) == last else (low, middle)
+            (middle, high)
+            if holds(chances.of_quantile(n, 1.0 - middle, q, alpha=alpha)) == last
+            else (low, middle)
         )
     return low if last else high
 

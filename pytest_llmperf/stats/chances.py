@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pytest_llmperf.stats import arguments, hodges_lehmann, order_statistics, paired_exact
 from pytest_llmperf.stats.binomial import p_at_least, p_at_most
+from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,27 @@ def of_ratio(
     rounds: int, ratio: float, budget: float, log_deviation: float, *, alpha: float = 0.05
 ) -> Chances:
     """A true ``ratio`` (low is good) against ``budget``; ``log_deviation`` is that of one round's log ratio."""
-    from scipy.special import nctdtr, stdtrit
-
     if rounds < hodges_lehmann.least_n(1.0 - alpha):
         raise ValueError(
             f"{rounds} rounds were given, at least {hodges_lehmann.least_n(1.0 - alpha)} are needed"
         )
+    return _of_logs(rounds, ratio, budget, log_deviation, alpha, efficiency=3.0 / math.pi)
+
+
+def of_starts(
+    starts: int, ratio: float, budget: float, log_deviation: float, *, alpha: float = 0.05
+) -> Chances:
+    """The same where pairs of starts are the sample; ``log_deviation`` is that of one pair's centre. By Student's t."""
+    if starts < LEAST_STARTS:
+        raise ValueError(f"{starts} starts were given, at least {LEAST_STARTS} are needed")
+    return _of_logs(starts, ratio, budget, log_deviation, alpha, efficiency=1.0)
+
+
+def _of_logs(
+    n: int, ratio: float, budget: float, log_deviation: float, alpha: float, *, efficiency: float
+) -> Chances:
+    from scipy.special import nctdtr, stdtrit
+
     for name, value in (("ratio", ratio), ("budget", budget)):
         if arguments.finite(name, value) <= 0.0:
             raise ValueError(f"{name} is {value:g}, a ratio is above zero")
@@ -97,9 +113,9 @@ def of_ratio(
     spread = arguments.finite("log_deviation", log_deviation)
     if spread <= 0.0:
         return Chances(float(gap >= 0.0), float(gap < 0.0))
-    shift = min(30.0, max(-30.0, gap / spread * math.sqrt(rounds * 3.0 / math.pi)))
-    needed = float(stdtrit(rounds - 1, 1.0 - alpha))
-    return Chances(float(nctdtr(rounds - 1, -shift, -needed)), float(nctdtr(rounds - 1, shift, -needed)))
+    shift = min(30.0, max(-30.0, gap / spread * math.sqrt(n * efficiency)))
+    needed = float(stdtrit(n - 1, 1.0 - alpha))
+    return Chances(float(nctdtr(n - 1, -shift, -needed)), float(nctdtr(n - 1, shift, -needed)))
 
 
 def _first(n: int, holds: Callable[[int], bool]) -> int | None:

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable
 
 from pytest_llmperf.stats import arguments, order_statistics, power
-from pytest_llmperf.stats.chances import Chances, of_floor, of_margin, of_quantile, of_ratio
+from pytest_llmperf.stats.chances import Chances, of_floor, of_margin, of_quantile, of_ratio, of_starts
+from pytest_llmperf.stats.start_to_start import LEAST_STARTS, StartVariation, starts_needed
 
 MOST = 200_000
 """Items or rounds beyond which a plan is no advice."""
@@ -80,10 +81,39 @@ def drop_caught_by_margin(
 
 
 def slowdown_caught_by_ratio(
-    rounds: int, budget: float, log_deviation: float, *, wanted: float = 0.8
+    rounds: int, budget: float, log_deviation: float, *, alpha: float = 0.05, wanted: float = 0.8
 ) -> float | None:
     """The smallest true slowdown (0.08: 8 %) that the ratio gate calls FAIL with ``wanted``."""
-    return _smallest(lambda more: of_ratio(rounds, 1.0 + more, budget, log_deviation).fails, 4.0, wanted)
+
+    def fails(more: float) -> float:
+        return of_ratio(rounds, 1.0 + more, budget, log_deviation, alpha=alpha).fails
+
+    return _smallest(fails, 4.0, wanted)
+
+
+def starts_for_ratio(
+    ratio: float, budget: float, log_deviation: float, *, alpha: float = 0.05, wanted: float = 0.95
+) -> int | None:
+    """Pairs of starts after which the gate over starts decides rightly; ``log_deviation`` is that of one pair."""
+    variation = StartVariation(log_deviation, 0.0, LEAST_STARTS, 1.0)
+    gap = math.log(ratio / budget)
+    start = starts_needed(gap, variation, 1, alpha=alpha, power=wanted)
+
+    def chance(n: int) -> float:
+        return _right(of_starts(n, ratio, budget, log_deviation, alpha=alpha), ratio <= budget)
+
+    return _least(start, chance, wanted, LEAST_STARTS)
+
+
+def slowdown_caught_by_starts(
+    starts: int, budget: float, log_deviation: float, *, alpha: float = 0.05, wanted: float = 0.8
+) -> float | None:
+    """The smallest true slowdown that the gate over pairs of starts calls FAIL with ``wanted``."""
+
+    def fails(more: float) -> float:
+        return of_starts(starts, 1.0 + more, budget, log_deviation, alpha=alpha).fails
+
+    return _smallest(fails, 4.0, wanted)
 
 
 def _right(chances: Chances, met: bool) -> float:

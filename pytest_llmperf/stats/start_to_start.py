@@ -73,6 +73,13 @@ def p_above(ratios: Sequence[float], centre: float) -> float:
     return float(stdtr(len(values) - 1, gap / error))
 
 
+def t_of(freedom: int, level: float) -> float:
+    """Student's t quantile."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, level))
+
+
 def starts_needed(
     gap: float, seen: StartVariation, rounds: int, *, alpha: float = 0.05, power: float = 0.8
 ) -> int | None:

@@ -16,8 +16,19 @@ from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase
 from pytest_llmperf.gates.not_worse import not_worse
-from pytest_llmperf.gates.planning import DISCORDANCE, OFTEN, WANTED, PlannedJudgement, planned, round_noise
+from pytest_llmperf.gates.planning import (
+    DISCORDANCE,
+    OFTEN,
+    START_NOISE,
+    WANTED,
+    PlannedJudgement,
+    planned,
+    round_noise,
+    start_noise,
+)
+from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
 from pytest_llmperf.gates.ratio_within import ratio_within
+from pytest_llmperf.gates.spending import spending
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.stats import chances, hodges_lehmann, paired, paired_exact
 
@@ -296,6 +307,58 @@ def test_where_lower_is_better_a_recorded_difference_turns_round() -> None:
     gate = planned(margin(400, 0.1, lower_is_better=True), recorded)
     assert gate.chances == chances.of_margin(400, -0.02, DISCORDANCE, 0.1)
     assert (gate.bound, gate.at_least) == (0.1, False)
+
+
+def over_starts(starts: int, rounds: int = 12, bound: float = 1.1) -> RatioCase:
+    pairs = [[(None, None)] * rounds] * starts
+    return RatioCase(metric="TPOT", bound=bound, starts=pairs, unit="s", at_least=False)
+
+
+def drawn_starts(count: int, slower: float, draw: random.Random) -> list[list[tuple[float, float]]]:
+    """Starts as the plan assumes them: noise from start to start, and in each round, on both sides."""
+    starts = []
+    for _ in range(count):
+        centre = math.log1p(slower) + draw.gauss(0.0, START_NOISE * math.sqrt(2.0))
+        starts.append([(math.exp(centre + draw.gauss(0.0, 0.03 * math.sqrt(2.0))), 1.0) for _ in range(12)])
+    return starts
+
+
+def test_a_comparison_over_starts_passes_and_fails_as_often_as_planned() -> None:
+    gate, draw = planned(over_starts(5)), random.Random(6)
+    assert (gate.n, gate.noun) == (5, "start")
+    assert gate.chances is not None
+    assert gate.caught_often is not None
+
+    def share(status: Status, slower: float) -> float:
+        said = [ratio_over_starts("TPOT", drawn_starts(5, slower, draw), 1.1).status for _ in range(400)]
+        return said.count(status) / len(said)
+
+    assert gate.chances.passes == pytest.approx(share(Status.PASS, 0.0), abs=0.06)
+    assert share(Status.FAIL, gate.caught_often) == pytest.approx(OFTEN, abs=0.07)
+
+
+def test_more_starts_catch_less_and_too_few_are_told() -> None:
+    caught = [planned(over_starts(starts)).caught for starts in (3, 5, 10)]
+    assert caught == sorted(caught, key=lambda one: -(one or 9.0))
+    tight = planned(over_starts(3, bound=1.05)).warning
+    assert re.search(r"passes in only .*about \d+ starts would give 95 %", tight), tight
+
+
+def test_the_noise_of_a_start_is_found_again_in_a_recorded_interval() -> None:
+    recorded = ratio_over_starts("TPOT", drawn_starts(40, 0.0, random.Random(7)), 1.1)
+    assert recorded.interval is not None
+    assert start_noise(recorded.interval, 40) == pytest.approx(0.0441, rel=0.25)
+    gate = planned(over_starts(5), recorded)
+    assert "noise a start, as recorded" in gate.assumed
+    by_rounds = ratio_within("TPOT", drawn_starts(1, 0.0, random.Random(8))[0], 1.1)
+    assert "recorded" not in planned(over_starts(5), by_rounds).assumed
+
+
+def test_announced_looks_are_planned_with_their_part_of_the_error() -> None:
+    whole, half = over_starts(5), dataclasses.replace(over_starts(5), spent=spending(1, 2))
+    assert planned(half).caught > planned(whole).caught  # type: ignore[operator]
+    pair = planned(dataclasses.replace(margin(500, 0.04), spent=spending(1, 2)))
+    assert pair.chances == chances.of_margin(500, 0.0, DISCORDANCE, 0.04, alpha=0.025)
 
 
 def test_the_noise_of_a_round_is_found_again_in_a_recorded_interval() -> None:

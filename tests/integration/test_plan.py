@@ -274,3 +274,16 @@ def test_the_suites_of_this_repository_are_planned_without_a_start(project: Proj
         "throughput at 1 p50", "peak resident memory ratio", "time to ready",
     } <= names  # fmt: skip
     assert result.lines("tests without a statistical gate")
+
+
+def test_several_starts_are_planned_with_the_start_as_the_sample(project: Project) -> None:
+    project.suite("""
+        def test_pair(candidate, baseline, load):
+            assert load.interleaved(candidate, baseline, concurrency=2).tpot.ratio <= 1.1
+    """)
+    result = project.run("--llmperf-plan", "--llmperf-starts", "5")
+    assert_nothing_ran(project, result)
+    [row] = [row for row in rows(result) if row[0] == "TPOT at 2 ratio"]
+    assert row[2] == "5 starts"
+    assert "3 % from start to start" in row[-1]
+    assert all("%" in cell for cell in row[3:7]), "what it catches, and how often it errs"
