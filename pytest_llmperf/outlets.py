@@ -54,6 +54,12 @@ class Outlets:
         """What was written, and what could not be, for the end of the run."""
 
     @property
+    def history(self) -> list[Path]:
+        """Where earlier records lie, beside the directory of this one."""
+        directory = self._config.getoption("llmperf_history")
+        return [Path(directory)] if directory else []
+
+    @property
     def tests(self) -> list[str]:
         """The test of each verdict, by node id."""
         return [one.test for one in self._told]

@@ -41,6 +41,7 @@ OPTIONS = {
         "N",
         "announce up to N looks (this run, then --llmperf-add), which share the promised error",
     ),
+    "--llmperf-history": ("DIR", "earlier records for the page, beside those in the record's own directory"),
     "--llmperf-starts": (
         "K",
         "compare speed over K starts of both servers, 3 or more (default: 1)",

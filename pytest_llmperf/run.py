@@ -357,7 +357,7 @@ class Run:
             return {}
         page = path.with_suffix(".html")
         try:
-            write_page(path, page)
+            write_page(path, page, self.outlets.history)
             self.record_note += f", page: {page}"
         except LlmperfError as error:
             # The record holds all of it: `python -m pytest_llmperf report` can make the page later.

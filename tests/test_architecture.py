@@ -48,8 +48,10 @@ HEAVY = {
     "pynvml": {"serving"},
     "scipy": {"stats"},
     "jinja2": {"rules", "report"},
+    "latex2mathml": {"report"},
+    "ruptures": {"report"},
     "httptools": {"client", "load"},
-    "numpy": {"embedded"},
+    "numpy": {"embedded", "report"},
     "torch": {"embedded"},
     "transformers": {"embedded"},
     "tokenizers": {"embedded"},
@@ -134,7 +136,7 @@ def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = (tmp_path / "modules.txt").read_text().split()
     assert "pytest_llmperf.plugin" in loaded, "the plugin is not installed in this environment"
     heavy = {"openai", "datasets", "pynvml", "scipy", "torch", "vllm", "numpy", "httptools", "jinja2"}
-    heavy |= {"math_verify", "sympy", "pyarrow"}
+    heavy |= {"math_verify", "sympy", "pyarrow", "latex2mathml", "ruptures"}
     assert {name.split(".")[0] for name in loaded} & heavy == set()
 
 

@@ -12,37 +12,47 @@ from typing import Any
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.store import write_whole
+from pytest_llmperf.report.html.claims import claims_section
 from pytest_llmperf.report.html.facts import Facts, read_facts
 from pytest_llmperf.report.html.gates import accuracy_section, gates_section, rules_section
+from pytest_llmperf.report.html.history import history_section, records_beside
 from pytest_llmperf.report.html.latency import concurrency_section, distributions_section
 from pytest_llmperf.report.html.machine import again_section, setting_section, timings_section
 from pytest_llmperf.report.html.parts import Section
+from pytest_llmperf.report.html.telemetry import telemetry_section
 from pytest_llmperf.report.html.text import script_json, visible
+from pytest_llmperf.report.html.timeline import timeline_section
 
 _SIGNS = {Status.PASS: "✓", Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Status.INVALID: "∅"}
 
 
-def write_page(record: Path, out: Path) -> None:
+def write_page(record: Path, out: Path, history: Sequence[Path] = ()) -> None:
     """Write the page of the run whose record is at ``record`` (its cases file beside it) to ``out``, atomically.
 
+    Other records in the same directory, and in the directories ``history``, are the run's history.
     Sections whose data the record does not have say so. Raises :class:`LlmperfError` if there is no record of a run
     at ``record``, and :class:`RecordNotWritten` if ``out`` cannot be written.
     """
-    write_whole(out, _html(read_facts(record)))
+    write_whole(out, _html(read_facts(record, records_beside(record, *history))))
 
 
 def sections(facts: Facts) -> list[Section]:
     """What the page says, in the order in which a reader asks it."""
-    return [
+    every = (
         setting_section(facts),
         gates_section(facts),
         accuracy_section(facts),
         rules_section(facts),
         concurrency_section(facts),
         distributions_section(facts),
+        timeline_section(facts),
+        telemetry_section(facts),
+        history_section(facts),
+        claims_section(facts),
         timings_section(facts),
         again_section(facts),
-    ]
+    )
+    return [section for section in every if section is not None]
 
 
 def _html(facts: Facts) -> str:
@@ -63,6 +73,7 @@ def _html(facts: Facts) -> str:
         sections=shown,
         statuses=[status.value for status in Status],
         policy=_policy(scripts),
+        markup=_trusted,
         style=_trusted(_asset("page.css")),
         data=_trusted(script_json(specs)),
         scripts=[_trusted(script) for script in scripts],
@@ -76,7 +87,7 @@ def _finalize(value: Any) -> Any:
 
 
 def _trusted(text: str) -> Any:
-    """Only for our own files, and for JSON that ``script_json`` made harmless."""
+    """Only for our own files, for JSON that ``script_json`` made harmless, and for what ``maths`` has escaped."""
     from markupsafe import Markup
 
     return Markup(text)

@@ -62,7 +62,11 @@ def quantile(samples: Sequence[float], q: float) -> float:
 
     An observed value, never an interpolated one: a p99 that no request had misleads.
     """
-    ordered = sorted(arguments.samples_of(samples))
+    return quantile_of_ordered(sorted(arguments.samples_of(samples)), q)
+
+
+def quantile_of_ordered(ordered: Sequence[float], q: float) -> float:
+    """:func:`quantile` of finite samples in ascending order, at least one: for who asks for several of the same."""
     level = arguments.inside("q", q, 0.0, 1.0)
     return ordered[max(1, math.ceil(level * len(ordered) - 1e-9)) - 1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase
-from pytest_llmperf.record import case_files
+from pytest_llmperf.record import case_files, tables
 from pytest_llmperf.record.store import write_record
 from pytest_llmperf.record.wire import verdict_to_json
 from pytest_llmperf.report.page import write_page
@@ -95,6 +95,9 @@ class RecordedRun:
     directory: Path
     cases: list[tuple[str, Case]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    traces: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of the two tables beside the record."""
     hostile: ClassVar[str] = (
         "</script><script>document.documentElement.dataset.taken='yes'</script></style><img src=x onerror=alert(1)>"
         "{{ 7 * 7 }}<!-- \u202eabc \u2028 \x1b[31mred \x00 \" ' &amp; -->"
@@ -111,6 +114,9 @@ class RecordedRun:
         path = self.directory / "night.json"
         lines = case_files.gathered(self.directory / "kept")
         record = {**self.facts, "verdicts": verdicts, **changed, "cases": case_files.store_cases(path, lines)}
+        for table, rows in ((tables.ANSWERS, self.answers), (tables.TRACES, self.traces)):
+            if rows:
+                record[table.key] = tables.store_table(path, table, rows)
         write_record(path, record)
         return path
 
@@ -143,6 +149,54 @@ class RecordedRun:
                 for times in ttft
             ],
         }
+
+    def keep_traces(self) -> None:
+        """Every request of the loads, as rows of the table, with gaps of 2 ms; the last of each round has failed."""
+        began = 0.0
+        for load in self.facts["load"]:
+            for number, one in enumerate(load["rounds"]):
+                for index, (ttft, tpot) in enumerate(zip(one["ttft_s"], one["tpot_s"], strict=True)):
+                    sent = began + 0.001 * index
+                    failed = index == len(one["ttft_s"]) - 1
+                    self.traces.append(
+                        dict.fromkeys(tables.TRACES.columns)
+                        | {
+                            "row": load["row"],
+                            "kind": "closed",
+                            "concurrency": load["concurrency"],
+                            "start": 1,
+                        }
+                        | {"round": number, "index": index, "intended_s": sent, "sent_s": sent}
+                        | {
+                            "first_s": sent + ttft,
+                            "last_s": sent + ttft + 31 * tpot,
+                            "end_s": sent + ttft + 31 * tpot,
+                        }
+                        | {"itl_s": [0.002 + 0.00001 * gap for gap in range(31)], "output_tokens": 32}
+                        | {"outcome": "cut" if failed else "ok", "error": "gone" if failed else ""}
+                    )
+                began += 1.0
+
+    def keep_answers(self, reply: Callable[[str, int], str], items: int = 70) -> None:
+        """The text of the answers to the first items, for both sides: ``reply(row, number of the item)``."""
+        for row, wrong in (("distill", range(60)), ("math", range(7, 62))):
+            for item in range(items):
+                self.answers.append(
+                    dict.fromkeys(tables.ANSWERS.columns)
+                    | {
+                        "row": row,
+                        "task": "embedded",
+                        "variant": "as promised",
+                        "item": f"item-{item}",
+                        "sample": 0,
+                    }
+                    | {"question": f"What is {item} + 1?", "gold": f"{item + 1}", "reply": reply(row, item)}
+                    | {
+                        "outcome": "wrong" if item in wrong else "correct",
+                        "answer": f"{item + (item not in wrong)}",
+                    }
+                    | {"finish_reason": "stop", "completion_tokens": 80, "prompt_tokens": 20, "seconds": 0.5}
+                )
 
     @staticmethod
     def answer_facts(row: str, items: int, planned: int, correct: int) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.gates.measured_cases import QuantileCase
 from pytest_llmperf.record.store import RecordNotWritten
 from pytest_llmperf.report.numbers import show_interval
 from pytest_llmperf.report.page import write_page
@@ -297,23 +296,14 @@ def test_ten_thousand_requests_and_five_thousand_answers_make_a_page_in_five_sec
         run.cases[1][0],
         _with_items(margin, run.outcomes(2_500, range(500)), run.outcomes(2_500, range(250, 750))),
     )
-    gaps = [0.002 + 0.000001 * (i % 997) for i in range(310_000)]
-    run.cases[3] = (
-        run.cases[3][0],
-        QuantileCase(
-            metric="ITL at 32",
-            bound=None,
-            refused="only drawn here",
-            samples=gaps,
-            q=0.95,
-            unit="s",
-            at_least=False,
-        ),
-    )
+    run.keep_traces()
+    run.keep_answers(lambda row, item: f"<think>{'so ' * 200}</think>$x^2$ is \\boxed{{{item}}}.", 2_500)
+    assert (len(run.traces), len(run.answers)) == (9_984, 5_000)
     record, out = run.write(), run.directory / "night.html"
-    began = time.perf_counter()
+    # Of this process: what others do on this machine is not the page's fault.
+    began = time.process_time()
     write_page(record, out)
-    assert time.perf_counter() - began <= 5.0
+    assert time.process_time() - began <= 5.0
     assert out.stat().st_size <= 5_000_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.record.case_files import KeptCase, load_cases
 from pytest_llmperf.record.store import read_record
+from pytest_llmperf.record.tables import load_answers, load_traces
 from pytest_llmperf.record.wire import verdict_from_json
 
 
@@ -41,6 +43,14 @@ class Facts:
     verdicts: Sequence[Verdict] = field(repr=False)
     cases: Sequence[KeptCase] = field(repr=False)
     no_cases: str
+    answers: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    """Every answer with its text, as in the record's table."""
+    traces: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    """Every timed request, as in the record's table."""
+    no_tables: str = ""
+    """Why there are none, where the record says that there are."""
+    earlier: Sequence[Path] = ()
+    """Records of other runs, to compare this one with."""
 
     @property
     def baseline(self) -> str:
@@ -62,6 +72,22 @@ class Facts:
     def load(self) -> list[Load]:
         return [_load(one) for one in self.dicts("load")]
 
+    @cached_property
+    def replies(self) -> Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]:
+        """Answers with their text by row and item; none where the record has no table of them."""
+        found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for one in self.answers:
+            found.setdefault((str(one.get("row")), str(one.get("item"))), []).append(one)
+        return found
+
+    def side(self, test: str) -> str:
+        """The candidate that a test was about: the only one, or the one among its parameters (``[distill-8]``)."""
+        if len(self.candidates) == 1:
+            return self.candidates[0]
+        longest_first = sorted(self.candidates, key=len, reverse=True)
+        named = (row for row in longest_first if re.search(rf"[\[-]{re.escape(row)}[\]-]", test))
+        return next(named, "model not known")
+
     def dicts(self, key: str) -> Iterator[Mapping[str, Any]]:
         """The objects of a list in the record; none where it has no such list."""
         return (one for one in _list(self.record.get(key)) if isinstance(one, Mapping))
@@ -77,7 +103,7 @@ class Facts:
         return [tests.popleft() if tests else "" for tests in of_each]
 
 
-def read_facts(path: Path) -> Facts:
+def read_facts(path: Path, earlier: Sequence[Path] = ()) -> Facts:
     """The record at ``path`` and what lies beside it; :class:`LlmperfError`, one line, if it is none."""
     record = read_record(path)
     try:
@@ -86,11 +112,22 @@ def read_facts(path: Path) -> Facts:
         raise LlmperfError(
             f"{path} is not the record of a run: a verdict cannot be read ({error!r}); record the run again"
         ) from error
-    try:
-        return Facts(path, record, verdicts, load_cases(path, record), "")
-    except UsageError as error:
+
+    def told(error: UsageError) -> str:
         # Where the record lies is nobody's business who is handed the page.
-        return Facts(path, record, verdicts, (), str(error).replace(f"{path.parent}/", ""))
+        return str(error).replace(f"{path.parent}/", "")
+
+    cases, no_cases = [], ""
+    try:
+        cases = load_cases(path, record)
+    except UsageError as error:
+        no_cases = told(error)
+    answers, traces, no_tables = [], [], ""
+    try:
+        answers, traces = load_answers(path, record), load_traces(path, record)
+    except UsageError as error:
+        no_tables = told(error)
+    return Facts(path, record, verdicts, cases, no_cases, answers, traces, no_tables, earlier)
 
 
 def number(value: object) -> float | None:

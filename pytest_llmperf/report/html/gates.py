@@ -14,6 +14,7 @@ from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
 from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts, number
 from pytest_llmperf.report.html.parts import Plot, Section, Table
+from pytest_llmperf.report.html.replies import exchanges, flips_of
 from pytest_llmperf.report.numbers import show, show_bound, show_interval
 from pytest_llmperf.stats.binomial import clopper_pearson_interval
 
@@ -67,14 +68,20 @@ def accuracy_section(facts: Facts) -> Section:
         )
     else:
         notes += [f"{table.caption}." for table in flips if not table.rows]
-        notes.append("The record keeps what became of each item, not the text of its answers.")
+    read = exchanges(facts)
+    if read:
+        notes.append("Long replies are cut; the table of answers beside the record has them whole.")
+    elif flips:
+        notes.append(
+            f"The text of the answers is not known: {facts.no_tables or 'this record has no table of them'}."
+        )
     if answers.rows:
         notes.append(
             "A model's own interval is given where every planned item was asked once: "
             "for a count that was stopped when it looked clear, only the gate's interval holds."
         )
     tables = [table for table in (answers, *flips) if table.rows]
-    return Section("accuracy", "Accuracy and flips", notes, interval_plots(about), tables)
+    return Section("accuracy", "Accuracy and flips", notes, interval_plots(about), tables, exchanges=read)
 
 
 def rules_section(facts: Facts) -> Section:
@@ -224,28 +231,15 @@ def _flips(kept: KeptCase) -> Table:
     """The items whose outcome differs between the two sides of a comparison, what got worse first."""
     case = kept.case
     assert isinstance(case, MarginCase)
-    sides = case.candidate, case.baseline
-    pairs = [(item, _rate(sides[0][item]), _rate(sides[1][item])) for item in sides[0] if item in sides[1]]
-    differ = [(item, b, c) for item, c, b in pairs if c is not None and b is not None and c != b]
-    sign = 1.0 if case.lower_is_better else -1.0
-    worse = [one for one in differ if sign * (one[2] - one[1]) > 0]
-    better = [one for one in differ if sign * (one[2] - one[1]) < 0]
+    flips, same = flips_of(case)
     rows = [
-        (change, item, show(was, "share"), show(now, "share"))
-        for change, some in (("worse", worse), ("better", better))
-        for item, was, now in some[:LONGEST_LIST]
+        (one.change, one.item, show(one.was, "share"), show(one.now, "share"))
+        for change in ("worse", "better")
+        for one in [flip for flip in flips if flip.change == change][:LONGEST_LIST]
     ]
-    same = len(pairs) - len(differ)
-    left_out = len(differ) - len(rows)
-    caption = f"{case.metric}: {len(worse):,} worse, {len(better):,} better, {same:,} the same"
+    worse = sum(one.change == "worse" for one in flips)
+    left_out = len(flips) - len(rows)
+    caption = f"{case.metric}: {worse:,} worse, {len(flips) - worse:,} better, {same:,} the same"
     if left_out:
         caption += f" ({left_out:,} of the changed are not listed)"
     return Table(caption, ("change", "item", "baseline", "candidate"), rows, frozenset({2, 3}), folded=True)
-
-
-def _rate(outcome: object) -> float | None:
-    """Share of an item's answers that were right, None if one of them was lost."""
-    several = outcome if isinstance(outcome, list | tuple) else [outcome]
-    if not several or not all(isinstance(one, bool) for one in several):
-        return None
-    return sum(several) / len(several)

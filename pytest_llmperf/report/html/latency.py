@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pytest_llmperf.gates.measured_cases import QuantileCase
 from pytest_llmperf.report.html import specs
-from pytest_llmperf.report.html.facts import Facts, Load, numbers
+from pytest_llmperf.report.html.facts import Facts, Load, number, numbers
 from pytest_llmperf.report.html.parts import Plot, Section, Table
 from pytest_llmperf.report.numbers import show, show_interval
 from pytest_llmperf.stats import clustered_quantile, order_statistics
@@ -29,15 +31,26 @@ class _Times:
     row: str
     seconds: Sequence[float] = field(repr=False)
 
+    @cached_property
+    def ordered(self) -> list[float]:
+        return sorted(self.seconds)
+
+    def quantile(self, q: float) -> str:
+        if len(self.seconds) < _SHOWN_FROM[q]:
+            return "too few"
+        return show(order_statistics.quantile_of_ordered(self.ordered, q), "s")
+
 
 def distributions_section(facts: Facts) -> Section:
     """TTFT, TPOT and end-to-end latency of both sides; of other times what a gate was judged by."""
-    times = [*_of_load(facts), *_of_gates(facts)]
+    times = [*_of_load(facts), *_gaps(facts), *_of_gates(facts)]
     notes = [] if facts.load else ["This record holds no load: no times of the two sides side by side."]
-    if facts.no_cases:
-        notes.append(f"Gaps between tokens (ITL) are not known: {facts.no_cases}")
+    if facts.traces:
+        notes.append("Gaps between tokens (ITL) are those of every timed request.")
     elif any(one.metric.startswith("ITL") for one in times):
-        notes.append("Gaps between tokens (ITL) are kept of the side that a gate was asked about only.")
+        notes.append("Gaps between tokens (ITL) are known of the side that a gate was asked about only.")
+    elif facts.no_cases:
+        notes.append(f"Gaps between tokens (ITL) are not known: {facts.no_cases}")
     elif facts.load:
         notes.append("Gaps between tokens (ITL) are not known: no gate of this run was asked about them.")
     rows = list(dict.fromkeys(one.row for one in times))
@@ -50,8 +63,8 @@ def distributions_section(facts: Facts) -> Section:
             one.metric,
             one.row,
             f"{len(one.seconds):,}",
-            *(_quantile(one.seconds, q) for q in _SHOWN_FROM),
-            show(max(one.seconds), "s"),
+            *(one.quantile(q) for q in _SHOWN_FROM),
+            show(one.ordered[-1], "s"),
         )
         for one in times
     ]
@@ -129,33 +142,37 @@ def _of_load(facts: Facts) -> Iterator[_Times]:
                 yield _Times(f"{name} at {one.concurrency}", one.row, pooled)
 
 
+def _gaps(facts: Facts) -> Iterator[_Times]:
+    """Between tokens, of every request of a closed loop."""
+    found: dict[tuple[int, str], list[float]] = {}
+    for one in facts.traces:
+        if one.get("kind") == "closed":
+            key = (int(number(one.get("concurrency")) or 0), str(one.get("row")))
+            found.setdefault(key, []).extend(one.get("itl_s") or ())
+    for (concurrency, row), gaps in sorted(found.items()):
+        # Hundreds of thousands: the table's type makes sure that they are floats or missing.
+        if seconds := [gap for gap in gaps if gap is not None and math.isfinite(gap)]:
+            yield _Times(f"ITL at {concurrency}", row, seconds)
+
+
 def _of_gates(facts: Facts) -> Iterator[_Times]:
     """Times that gates were judged by and the load does not tell; those of two quantiles of one metric once."""
-    known = {one.metric for one in _of_load(facts)}
+    known = {one.metric for one in (*_of_load(facts), *_gaps(facts))}
     seen: list[tuple[str, str, Sequence[float]]] = []
     for kept in facts.cases:
         case = kept.case
         if not isinstance(case, QuantileCase) or case.unit != "s" or case.metric in known:
             continue
         seconds = numbers(list(case.samples))
-        side = _side(kept.test, facts.candidates)
+        side = facts.side(kept.test)
         if seconds and (case.metric, side, seconds) not in seen:
             seen.append((case.metric, side, seconds))
             yield _Times(case.metric, side, seconds)
 
 
-def _side(test: str, candidates: Sequence[str]) -> str:
-    """The candidate that a test was about: the only one, or the one among its parameters (``[distill-8]``)."""
-    if len(candidates) == 1:
-        return candidates[0]
-    longest_first = sorted(candidates, key=len, reverse=True)
-    named = (row for row in longest_first if re.search(rf"[\[-]{re.escape(row)}[\]-]", test))
-    return next(named, "model not known")
-
-
 def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str]) -> Plot:
     values = [point for one in times for point in _steps(one)]
-    said = "; ".join(f"{one.row} median {_quantile(one.seconds, 0.5)}" for one in times)
+    said = "; ".join(f"{one.row} median {one.quantile(0.5)}" for one in times)
     alt = f"Share of samples at or below each time, {metric}: {said}. More quantiles are in the table."
     shown = [row for row in rows if any(one.row == row for one in times)]
     return Plot(metric, alt, specs.shares_below(values, "milliseconds, logarithmic", shown))
@@ -163,17 +180,13 @@ def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str]) -> 
 
 def _steps(times: _Times) -> list[Mapping[str, Any]]:
     """The empirical distribution function at ``DRAWN`` ranks at most, both ends among them."""
-    ordered = sorted(value for value in times.seconds if value > 0.0)
+    ordered = times.ordered[bisect_right(times.ordered, 0.0) :]
     n = len(ordered)
     ranks = range(n) if n <= DRAWN else sorted({round(i * (n - 1) / (DRAWN - 1)) for i in range(DRAWN)})
     return [
         {"value": 1000.0 * ordered[rank], "share": (rank + 1) / n, "row": specs.label(times.row)}
         for rank in ranks
     ]
-
-
-def _quantile(seconds: Sequence[float], q: float) -> str:
-    return show(order_statistics.quantile(seconds, q), "s") if len(seconds) >= _SHOWN_FROM[q] else "too few"
 
 
 def _of_rounds(load: Load) -> tuple[float, float] | None:

@@ -13,18 +13,10 @@ from pytest_llmperf.report.html.facts import Facts, number, numbers
 from pytest_llmperf.report.html.parts import Plot, Section, Table
 from pytest_llmperf.report.numbers import show
 
-_KNOWN = {
-    "schema",
-    "profile",
-    "device",
-    "candidates",
-    "baseline",
-    "servers",
-    "answers",
-    "load",
-    "verdicts",
-    "cases",
-}
+_NAMES = """schema profile device candidates baseline servers answers load verdicts cases answers_file traces_file
+telemetry claims calibration metrics costs tests environment suite written partial promoted reference"""
+_KNOWN = frozenset(_NAMES.split())
+"""What has a place on the page, or is said by what has one."""
 
 
 def setting_section(facts: Facts) -> Section:

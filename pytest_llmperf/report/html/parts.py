@@ -14,6 +14,8 @@ class Plot:
     title: str
     alt: str
     spec: Mapping[str, Any]
+    wide: bool = False
+    """Whether it takes the whole width of the page."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,44 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Said:
+    """One model's reply to an item. In an :class:`Exchange` that is shown, ``reply`` is markup."""
+
+    row: str
+    outcome: str
+    about: str
+    """Outcome, tokens and how it ended, in words."""
+    answer: str
+    """What was read as the final answer."""
+    thinking: str
+    reply: str
+
+    @property
+    def whole(self) -> str:
+        return self.thinking + self.reply
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """An item that one of two models got right and the other did not."""
+
+    item: str
+    change: str
+    question: str
+    gold: str
+    baseline: Said
+    candidate: Said
+
+
+@dataclass(frozen=True)
+class Exchanges:
+    """Of one gate."""
+
+    caption: str
+    several: Sequence[Exchange]
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading with what stands below it; ``notes`` are sentences, ``code`` commands to copy."""
 
@@ -45,3 +85,4 @@ class Section:
     tables: Sequence[Table] = ()
     code: Sequence[tuple[str, str]] = ()
     """What each command does, and the command."""
+    exchanges: Sequence[Exchanges] = ()

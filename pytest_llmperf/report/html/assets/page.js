@@ -12,13 +12,24 @@
     },
     legend: {
       labelColor: "var(--ink)", titleColor: "var(--ink)", orient: "top", labelFontSize: 12, labelLimit: 260,
+      symbolOpacity: 1,
     },
+  };
+
+  // Vega-Lite says of every plot whose height follows its lines that it does not fit its height: that is what is wanted.
+  const said = (how) => (...words) => { if (!/^Dropping "fit-y"/.test(words[0])) how(...words); };
+  const logger = {
+    level: () => logger, error: said(console.error), warn: said(console.warn), info: () => logger, debug: () => logger,
   };
 
   const draw = async (element, spec) => {
     try {
-      const compiled = vegaLite.compile(spec, { config }).spec;
-      const view = new vega.View(vega.parse(compiled), { renderer: "svg", container: element });
+      const compiled = vegaLite.compile(spec, { config, logger }).spec;
+      const bind = document.querySelector(`[data-bind="${element.dataset.plot}"]`);
+      // Vega gives its container a role and a label of its own: ours stay outside.
+      const container = element.appendChild(document.createElement("div"));
+      container.setAttribute("aria-hidden", "true");
+      const view = new vega.View(vega.parse(compiled), { renderer: "svg", container, bind, hover: true });
       await view.runAsync();
       element.dataset.drawn = "yes";
     } catch (error) {
@@ -28,23 +39,30 @@
   };
 
   const filter = (form) => {
-    const rows = [...form.parentElement.querySelectorAll("table[data-filtered] tbody tr")];
+    const rows = [...form.parentElement.querySelectorAll("table[data-filtered] tbody tr, :scope > .exchange")];
+    const words = rows.map((row) => row.textContent.toLowerCase());
     const wanted = form.elements.state;
     const text = form.elements.text;
     const apply = () => {
-      const words = text.value.toLowerCase();
+      const sought = text.value.toLowerCase();
       let shown = 0;
-      for (const row of rows) {
+      for (const [at, row] of rows.entries()) {
         const state = row.dataset.state;
         const fits = wanted.value.startsWith("!") ? state !== wanted.value.slice(1) : !wanted.value || state === wanted.value;
-        row.hidden = !(fits && row.textContent.toLowerCase().includes(words));
+        row.hidden = !(fits && words[at].includes(sought));
         shown += row.hidden ? 0 : 1;
       }
-      form.querySelector("output").textContent = `${shown} of ${rows.length} gates`;
+      form.querySelector("output").textContent = `${shown} of ${rows.length} ${form.dataset.noun}`;
     };
     // A link can say which gates it means: page.html#show=FAIL
     const asked = /^#show=(.*)$/.exec(location.hash);
-    if (asked) wanted.value = decodeURIComponent(asked[1]);
+    if (asked && form.dataset.noun === "gates") wanted.value = decodeURIComponent(asked[1]);
+    const all = form.elements.open;
+    if (all) all.addEventListener("click", () => {
+      const open = rows.some((row) => !row.hidden && !row.open);
+      for (const row of rows) if (!row.hidden) row.open = open;
+      all.textContent = open ? "Close all" : "Open all";
+    });
     form.addEventListener("input", apply);
     form.addEventListener("submit", (event) => event.preventDefault());
     form.hidden = false;

@@ -1,0 +1,190 @@
+"""Every gate's value over earlier runs of the same comparison, and where its level has changed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.record.store import SCHEMA, read_record
+from pytest_llmperf.report.html import specs
+from pytest_llmperf.report.html.change_points import LEAST_RUNS, change_points
+from pytest_llmperf.report.html.facts import Facts, number
+from pytest_llmperf.report.html.parts import Plot, Section, Table
+from pytest_llmperf.report.numbers import show, show_bound, show_interval
+
+MOST_RUNS = 60
+"""The latest; older ones are counted."""
+
+_SAME = ("profile", "device", "candidates", "baseline")
+"""What must be the same in two records for their values to be one history."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """One run: its verdicts as the record has them, by what the gate is called."""
+
+    name: str
+    written: str
+    promoted: bool
+    verdicts: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+
+def records_beside(record: Path, *directories: Path) -> list[Path]:
+    """Other records in the same directory and in ``directories``."""
+    found = [
+        path
+        for place in dict.fromkeys((record.parent, *directories))
+        for path in sorted(place.glob("*.json"))
+    ]
+    return [path for path in found if path.resolve() != record.resolve() and _is_record(path)]
+
+
+def history_section(facts: Facts) -> Section:
+    """The reader chooses the gate; every change of level is in the table."""
+    title = "History"
+    runs, others = _runs(facts)
+    notes = []
+    if others:
+        notes.append(
+            f"{others} of the records found are about other models, another profile or device, and are left out."
+        )
+    if len(runs) < 2:
+        notes.insert(0, "No earlier record of this comparison lies beside this one.")
+        return Section("history", title, notes)
+    gates = list(runs[-1].verdicts)
+    changes = {gate: change_points([_observed(run, gate) for run in runs]) for gate in gates}
+    values = [
+        _value(gate, place, run, place in (changes[gate] or ()))
+        for gate in gates
+        for place, run in enumerate(runs)
+        if _observed(run, gate) is not None
+    ]
+    if not values:
+        return Section("history", title, ["No gate of this run has a value."])
+    moved = [gate for gate in gates if changes[gate]]
+    drawn = [gate for gate in gates if any(one["metric"] == specs.label(gate) for one in values)]
+    plot = Plot(
+        "A gate over the runs",
+        f"Value, interval and bound of the chosen gate in {len(runs)} runs; {len(moved)} of {len(gates)} gates "
+        "have changed their level. The values of this run are in the table of gates.",
+        specs.history(values, [specs.label(one) for one in drawn], specs.label(next(iter([*moved, *drawn])))),
+        wide=True,
+    )
+    rows = [
+        (gate, runs[at].name, *(show(level, _unit(runs[-1], gate)) for level in _levels(runs, gate, at)))
+        for gate in moved
+        for at in changes[gate] or ()
+    ]
+    if any(found is None for found in changes.values()):
+        notes.append("Changes of level are not looked for: pip install 'pytest-llmperf[history]' does that.")
+    elif len(runs) < LEAST_RUNS:
+        notes.append(f"Changes of level are looked for from {LEAST_RUNS} runs on; there are {len(runs)}.")
+    elif not rows:
+        notes.append(f"No gate has changed its level over these {len(runs)} runs.")
+    notes.append("A ring marks a promoted reference, a dashed line the first run at another level.")
+    columns = ("gate", "first run at the new level", "before", "since")
+    return Section(
+        "history",
+        title,
+        notes,
+        [plot],
+        [Table("Changes of level", columns, rows, frozenset({2, 3}))] if rows else [],
+    )
+
+
+def _runs(facts: Facts) -> tuple[list[Earlier], int]:
+    """In the order of time, this one last; and how many records are about something else."""
+    found: list[Earlier] = []
+    others = 0
+    for path in facts.earlier:
+        try:
+            record = read_record(path)
+        except LlmperfError:
+            continue
+        if any(record.get(key) != facts.record.get(key) for key in _SAME):
+            others += 1
+            continue
+        found.append(_run(path, record))
+    this = _run(facts.path, facts.record)
+    before = sorted((one for one in found if one.written <= this.written), key=lambda one: one.written)
+    return [*before[-(MOST_RUNS - 1) :], this], others
+
+
+def _run(path: Path, record: Mapping[str, Any]) -> Earlier:
+    verdicts: dict[str, Mapping[str, Any]] = {}
+    given = record.get("verdicts")
+    for one in given if isinstance(given, list) else []:
+        if isinstance(one, Mapping):
+            name = gate = f"{one.get('metric')} {_kind(one)}".strip()
+            nth = 1
+            while name in verdicts:
+                nth += 1
+                name = f"{gate} ({nth})"
+            verdicts[name] = one
+    written = str(record.get("written") or "")
+    return Earlier(path.stem, written, bool(record.get("promoted")), verdicts)
+
+
+def _kind(verdict: Mapping[str, Any]) -> str:
+    """What tells two gates of one metric apart."""
+    return {"points": "against the baseline", "ratio": ""}.get(str(verdict.get("unit")), "")
+
+
+def _observed(run: Earlier, gate: str) -> float | None:
+    return number(run.verdicts.get(gate, {}).get("observed"))
+
+
+def _unit(run: Earlier, gate: str) -> str:
+    return str(run.verdicts[gate].get("unit") or "")
+
+
+def _levels(runs: Sequence[Earlier], gate: str, at: int) -> tuple[float, float]:
+    """Means before and from ``at`` on, up to the next changes."""
+    values = [_observed(run, gate) for run in runs]
+    ends = [0, *(change_points(values) or ()), len(runs)]
+    low = max(end for end in ends if end < at)
+    high = min(end for end in ends if end > at)
+    before, since = ([v for v in values[a:b] if v is not None] for a, b in ((low, at), (at, high)))
+    return tuple(math.fsum(part) / len(part) if part else math.nan for part in (before, since))  # type: ignore[return-value]
+
+
+def _value(gate: str, place: int, run: Earlier, changed: bool) -> dict[str, Any]:
+    verdict = run.verdicts[gate]
+    unit = str(verdict.get("unit") or "")
+    interval = verdict.get("interval")
+    low, high = (
+        (number(end) for end in interval)
+        if isinstance(interval, list) and len(interval) == 2
+        else (None, None)
+    )
+    whole = low is not None and high is not None
+    observed = _observed(run, gate)
+    said = show_interval((low, high), unit) if low is not None and high is not None else "—"
+    return {
+        "metric": specs.label(gate),
+        "run": place + 1,
+        "name": specs.label(f"{run.name}, {run.written[:16].replace('T', ' ')}".rstrip(", ")),
+        "status": str(verdict.get("status")),
+        "observed": observed,
+        "low": low if whole else None,
+        "high": high if whole else None,
+        "bound": number(verdict.get("bound")),
+        "promoted": run.promoted,
+        "changed": changed,
+        "shown": f"{show(observed, unit)} ({said}), bound {show_bound(number(verdict.get('bound')), unit)}",
+    }
+
+
+def _is_record(path: Path) -> bool:
+    """By its first bytes: a directory may hold large files of other kinds."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(200)
+    except OSError:
+        return False
+    return json.dumps(SCHEMA).encode() in head

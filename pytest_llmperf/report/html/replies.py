@@ -1,0 +1,136 @@
+"""What changed between the two models, with both replies to read."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.gates.answer_cases import MarginCase
+from pytest_llmperf.report.html.facts import Facts
+from pytest_llmperf.report.html.maths import Maths
+from pytest_llmperf.report.html.parts import Exchange, Exchanges, Said
+from pytest_llmperf.report.html.text import LONGEST, visible
+from pytest_llmperf.tasks.boxes import END_OF_THINKING
+
+MOST = 200
+"""Changed items of one gate whose replies are shown."""
+
+BUDGET_BYTES = 1_500_000
+"""For all replies of a page, as they stand in it: a page has to stay below 5 MB, whatever models write."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An item whose outcome differs between the two sides."""
+
+    item: str
+    change: str
+    """``worse`` or ``better``."""
+    was: float
+    now: float
+
+
+def flips_of(case: MarginCase) -> tuple[list[Flip], int]:
+    """What got worse first, in the run's order; and how many items stayed the same."""
+    pairs = [(item, _rate(one), _rate(case.baseline.get(item))) for item, one in case.candidate.items()]
+    known = [(item, was, now) for item, now, was in pairs if was is not None and now is not None]
+    sign = 1.0 if case.lower_is_better else -1.0
+    flips = [
+        Flip(item, "worse" if sign * (now - was) > 0 else "better", was, now)
+        for item, was, now in known
+        if was != now
+    ]
+    return sorted(flips, key=lambda one: one.change, reverse=True), len(known) - len(flips)
+
+
+def exchanges(facts: Facts) -> list[Exchanges]:
+    """The replies to the changed items of every comparison of answers, each comparison of the same items once."""
+    found: dict[tuple[str, tuple[Flip, ...]], list[Exchange]] = {}
+    for kept in facts.cases:
+        if not isinstance(kept.case, MarginCase):
+            continue
+        flips = flips_of(kept.case)[0][:MOST]
+        key = (kept.case.metric, tuple(flips))
+        if flips and key not in found and (read := list(_exchanges(facts, kept.test, flips))):
+            found[key] = read
+    texts = [said.whole for many in found.values() for one in many for said in (one.baseline, one.candidate)]
+    longest = _longest(texts, BUDGET_BYTES)
+    maths = Maths()
+    return [
+        Exchanges(metric, [_cut(one, longest, maths) for one in many]) for (metric, _), many in found.items()
+    ]
+
+
+def _exchanges(facts: Facts, test: str, flips: Sequence[Flip]) -> Iterator[Exchange]:
+    """Of those items whose replies the record's table has of both sides, asked in the same way."""
+    candidate, baseline = facts.side(test), facts.baseline
+    for flip in flips:
+        now, was = (facts.replies.get((row, flip.item), []) for row in (candidate, baseline))
+        pairs = [(b, a) for b in was for a in now if all(b[key] == a[key] for key in ("task", "variant"))]
+        if not pairs:
+            continue
+        # An item may have been asked in several ways; the gate was about one in which something changed.
+        before, after = next((pair for pair in pairs if pair[0]["outcome"] != pair[1]["outcome"]), pairs[0])
+        yield Exchange(
+            flip.item,
+            flip.change,
+            str(after.get("question") or before.get("question") or ""),
+            str(after.get("gold") or ""),
+            _said(baseline, before),
+            _said(candidate, after),
+        )
+
+
+def _said(row: str, answer: Mapping[str, Any]) -> Said:
+    reply = str(answer.get("reply") or "")
+    thinking, ended, rest = reply.rpartition(END_OF_THINKING)
+    tokens = answer.get("completion_tokens")
+    about = [str(answer.get("outcome") or ""), f"{tokens:,} tokens" if isinstance(tokens, int) else ""]
+    if answer.get("finish_reason") == "length":
+        about.append("cut off")
+    return Said(
+        row=row,
+        outcome=str(answer.get("outcome") or ""),
+        about=", ".join(part for part in about if part),
+        answer=str(answer.get("answer") or "—"),
+        thinking=thinking.replace("<think>", "", 1).strip() if ended else "",
+        reply=rest.strip() if ended else reply.strip(),
+    )
+
+
+def _cut(one: Exchange, longest: int, maths: Maths) -> Exchange:
+    def cut(said: Said) -> Said:
+        reply = visible(said.reply, longest)
+        thinking = visible(said.thinking, max(0, longest - len(said.reply))) if said.thinking else ""
+        return Said(said.row, said.outcome, said.about, said.answer, thinking, maths.markup(reply))
+
+    question = maths.markup(visible(one.question, LONGEST // 10))
+    return Exchange(one.item, one.change, question, one.gold, cut(one.baseline), cut(one.candidate))
+
+
+def _longest(texts: Sequence[str], budget: int) -> int:
+    """The most characters of each text with which all of them, escaped, fit into ``budget`` bytes."""
+    sizes = [(len(text), _cost(text[:LONGEST])) for text in texts]
+    low, high = 0, LONGEST
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(min(length, middle) * cost for length, cost in sizes) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _cost(text: str) -> float:
+    """Bytes in the page for a character of ``text``."""
+    return len(html.escape(visible(text)).encode("utf-8", "replace")) / len(text) if text else 1.0
+
+
+def _rate(outcome: object) -> float | None:
+    """Share of an item's answers that were right, None if one of them was lost."""
+    several = outcome if isinstance(outcome, list | tuple) else [outcome]
+    if not several or not all(isinstance(one, bool) for one in several):
+        return None
+    return sum(several) / len(several)

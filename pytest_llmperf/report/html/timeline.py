@@ -1,0 +1,114 @@
+"""Every timed request of a round as a line: when it was sent, when its first token came, when its last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.report.html import specs
+from pytest_llmperf.report.html.facts import Facts, number
+from pytest_llmperf.report.html.parts import Plot, Section, Table
+from pytest_llmperf.report.numbers import show
+
+MOST_REQUESTS = 12_000
+"""Drawn at most, of the slowest rounds: what the page holds of a request is some forty bytes."""
+
+_Round = tuple[str, int]
+"""The load that a round belongs to, and its number in it."""
+
+
+def timeline_section(facts: Facts) -> Section:
+    """A round at a time, both sides below each other; the reader chooses which."""
+    title = "Timeline of the requests"
+    rounds = _rounds(facts.traces)
+    if not rounds:
+        why = facts.no_tables or "it has no table of them"
+        return Section("timeline", title, [f"This record holds no single requests: {why}."])
+    slowest_first = sorted(rounds, key=lambda key: -max(_length(one) for one in rounds[key]))
+    drawn: list[_Round] = []
+    total = 0
+    for key in slowest_first:
+        if total + len(rounds[key]) <= MOST_REQUESTS or not drawn:
+            drawn.append(key)
+            total += len(rounds[key])
+    values = [line for key in sorted(drawn) for line in _lines(key, rounds[key], facts.rows)]
+    load, number_of_round = drawn[0]
+    plot = Plot(
+        "Requests of a round",
+        f"{len(drawn):,} rounds with {total:,} requests; the one with the slowest request is shown first: "
+        f"{load}, round {number_of_round}. The quantiles of all are in the table of distributions.",
+        specs.timeline(
+            values,
+            facts.rows,
+            loads=list(dict.fromkeys(one for one, _ in sorted(drawn))),
+            rounds=max(one for _, one in drawn),
+            first=(load, number_of_round),
+        ),
+        wide=True,
+    )
+    notes = ["Light until the first token, full until the last. Each side begins at its own first request."]
+    left_out = len(rounds) - len(drawn)
+    if left_out:
+        notes.append(f"The {left_out:,} quickest rounds of {len(rounds):,} are not drawn.")
+    columns = ("load", "model", "rounds", "requests", "failed", "longest")
+    table = Table("Requests", columns, _counts(rounds), frozenset(range(2, 6)))
+    return Section("timeline", title, notes, [plot], [table])
+
+
+def _rounds(traces: Sequence[Mapping[str, Any]]) -> dict[_Round, list[Mapping[str, Any]]]:
+    """By load and number; rounds of later starts of the servers are counted on."""
+    numbers: dict[str, dict[tuple[int, int], int]] = {}
+    found: dict[_Round, list[Mapping[str, Any]]] = {}
+    for one in traces:
+        if number(one.get("sent_s")) is None or number(one.get("end_s")) is None:
+            continue
+        load = _load(one)
+        of_start = (int(number(one.get("start")) or 0), int(number(one.get("round")) or 0))
+        known = numbers.setdefault(load, {})
+        found.setdefault((load, known.setdefault(of_start, len(known) + 1)), []).append(one)
+    return found
+
+
+def _load(trace: Mapping[str, Any]) -> str:
+    if (rate := number(trace.get("rate"))) is not None and trace.get("kind") == "open":
+        return f"open, {rate:g}/s"
+    return f"{int(number(trace.get('concurrency')) or 0)} at a time"
+
+
+def _lines(key: _Round, traces: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[list[Any]]:
+    """As arrays, in the order of ``specs.TIMELINE``: objects would name every field of every request."""
+    load, nth = key
+    lines: list[list[Any]] = []
+    for row in dict.fromkeys([*rows, *(str(one.get("row")) for one in traces)]):
+        mine = sorted((one for one in traces if str(one.get("row")) == row), key=lambda one: one["sent_s"])
+        began = mine[0]["sent_s"] if mine else 0.0
+        for one in mine:
+            sent, end = one["sent_s"] - began, one["end_s"] - began
+            first = number(one.get("first_s"))
+            shown = end if first is None else first - began
+            times = [round(1000 * value, 1) for value in (sent, shown, end)]
+            outcome = str(one.get("outcome") or "")
+            lines.append([specs.label(row), load, nth, len(lines) + 1, *times, outcome])
+    return lines
+
+
+def _counts(rounds: Mapping[_Round, Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
+    sides: dict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = {}
+    for (load, nth), traces in rounds.items():
+        for one in traces:
+            sides.setdefault((load, str(one.get("row"))), []).append((nth, one))
+    return [
+        (
+            load,
+            row,
+            f"{len({nth for nth, _ in many}):,}",
+            f"{len(many):,}",
+            f"{sum(1 for _, one in many if one.get('error')):,}",
+            show(max(_length(one) for _, one in many), "s"),
+        )
+        for (load, row), many in sides.items()
+    ]
+
+
+def _length(trace: Mapping[str, Any]) -> float:
+    return float(trace["end_s"] - trace["sent_s"])

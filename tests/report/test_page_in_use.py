@@ -1,0 +1,250 @@
+"""The page in the hands of a reader: a real headless Chromium, driven; skipped where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llmperf.report.page import write_page
+from tests.report.test_page_browser import CHROMIUM
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from tests.report.conftest import RecordedRun
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no headless Chromium here")
+
+_ALL_DRAWN = (
+    "document.querySelectorAll('[data-plot]').length === document.querySelectorAll('[data-drawn=yes]').length"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright to drive Chromium with")
+    with playwright.sync_playwright() as driver:
+        # The sandbox of the browser needs rights that a container does not give; the page is our own.
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@dataclass
+class Reader:
+    """Opens pages, and keeps what they complain of and what they ask the network for."""
+
+    browser: Browser
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def open(self, record: Path, scheme: str = "light", width: int = 1280) -> Page:
+        out = record.with_suffix(".html")
+        write_page(record, out)
+        page = self.browser.new_page(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if scheme == "dark" else "light"
+        )
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.goto(out.as_uri())
+        page.wait_for_function(_ALL_DRAWN, timeout=60_000)
+        return page
+
+
+@pytest.fixture
+def reader(browser: Browser) -> Iterator[Reader]:
+    reader = Reader(browser)
+    yield reader
+    for context in browser.contexts:
+        context.close()
+
+
+@pytest.fixture
+def whole(run: RecordedRun) -> RecordedRun:
+    """A run with something in every section."""
+    run.keep_traces()
+    run.keep_answers(
+        lambda row, item: f"<think>{row} thinks of {item}</think>So $x^2$ is \\boxed{{{item}}}, says {row}."
+    )
+    times = [0.1 * i for i in range(50)]
+    readings = {"time_s": times, "used_bytes": [5_000_000_000] * 50, "power_w": [300.5] * 50}
+    run.facts["telemetry"] = [{"row": "distill", "what": "load", "concurrency": 8, "readings": readings}]
+    run.facts["claims"] = [{"words": "It is fast", "written": "143 tok/s", "outcome": "refuted", "why": "no"}]
+    return run
+
+
+def test_every_plot_of_every_section_is_drawn_and_nothing_is_complained_of_or_fetched(
+    whole: RecordedRun, reader: Reader
+) -> None:
+    page = reader.open(whole.write())
+    for section in (
+        "gates",
+        "accuracy",
+        "rules",
+        "concurrency",
+        "distributions",
+        "timeline",
+        "telemetry",
+        "timings",
+    ):
+        assert page.locator(f"#{section} .plot svg").count() >= 1, section
+    assert page.locator("#timeline .plot svg .mark-rect path").count() >= 2 * 2 * 8
+    assert page.locator("#claims td", has_text="refuted").is_visible()
+    assert reader.complaints == []
+    assert [url for url in reader.requests if not url.startswith("file:")] == []
+
+
+def test_gates_are_filtered_by_verdict_and_by_text(whole: RecordedRun, reader: Reader) -> None:
+    page = reader.open(whole.write())
+    form = page.locator("#gates form.filter")
+    rows = page.locator("#gates tbody tr:visible")
+    assert rows.count() == 6
+    form.locator("select").select_option("!PASS")
+    assert rows.count() == 3
+    form.locator("input").fill("boxed")
+    assert rows.count() == 1
+    assert form.locator("output").inner_text() == "1 of 6 gates"
+
+
+def test_replies_fold_open_and_their_thinking_separately(whole: RecordedRun, reader: Reader) -> None:
+    page = reader.open(whole.write())
+    first = page.locator("#accuracy .exchange").first
+    said = first.get_by_text("says distill.")
+    assert not said.is_visible()
+    first.locator("> summary").click()
+    assert said.is_visible()
+    assert first.locator("math").first.is_visible()
+    thinking = first.get_by_text("distill thinks of 0", exact=True)
+    assert not thinking.is_visible()
+    first.locator(".thinking summary").last.press("Enter")
+    assert thinking.is_visible()
+
+
+def test_replies_are_filtered_and_opened_together(whole: RecordedRun, reader: Reader) -> None:
+    page = reader.open(whole.write())
+    form = page.locator("#accuracy form.filter")
+    form.locator("select").select_option("better")
+    assert page.locator("#accuracy .exchange:visible").count() == 2
+    form.get_by_role("button").click()
+    assert page.locator("#accuracy .exchange[open]").count() == 2
+    form.locator("input").fill("says math")
+    assert form.locator("output").inner_text() == "2 of 9 items"
+    form.locator("input").fill("no such words")
+    assert page.locator("#accuracy .exchange:visible").count() == 0
+
+
+def test_another_round_is_drawn_when_the_reader_chooses_it(whole: RecordedRun, reader: Reader) -> None:
+    page = reader.open(whole.write())
+    marks = page.locator("#timeline .plot svg")
+    before = marks.inner_html()
+    page.locator("#timeline .bind select").select_option("1 at a time")
+    page.locator("#timeline .bind input[type=range]").press("ArrowRight")
+    page.wait_for_function(
+        "before => document.querySelector('#timeline .plot svg').innerHTML !== before", arg=before
+    )
+    assert reader.complaints == []
+
+
+def test_the_whole_page_can_be_gone_through_with_the_keyboard(whole: RecordedRun, reader: Reader) -> None:
+    page = reader.open(whole.write())
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    seen = set()
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        seen.add(
+            page.evaluate(
+                "document.activeElement.closest('section, nav, header')?.id || document.activeElement.tagName"
+            )
+        )
+    assert {"gates", "accuracy", "timeline"} <= seen
+
+
+def test_a_screen_reader_is_told_of_headings_plots_and_controls(whole: RecordedRun, reader: Reader) -> None:
+    page = reader.open(whole.write())
+    assert page.get_by_role("heading", level=1).count() == 1
+    plots = page.get_by_role("img")
+    assert plots.count() == page.locator("[data-plot]").count()
+    assert all(
+        len(name) > 40 for name in plots.evaluate_all("all => all.map(e => e.getAttribute('aria-label'))")
+    )
+    named = "all => all.every(e => e.labels && e.labels.length && e.labels[0].textContent.trim())"
+    assert page.locator("select:visible, input:visible").evaluate_all(named)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_told_from_its_background(whole: RecordedRun, reader: Reader, scheme: str) -> None:
+    page = reader.open(whole.write(), scheme)
+    colours = page.evaluate(
+        """() => {
+          const style = getComputedStyle(document.documentElement);
+          const read = (name) => {
+            const probe = document.createElement("i");
+            probe.style.color = style.getPropertyValue(name);
+            document.body.append(probe);
+            return getComputedStyle(probe).color.match(/[0-9]+/g).slice(0, 3).map(Number);
+          };
+          const names = ["ink", "soft", "link", "pass", "fail", "inconclusive", "invalid", "c0", "c1"];
+          return { paper: read("--paper"), all: names.map((name) => [name, read(`--${name}`)]) };
+        }"""
+    )
+
+    def light(rgb: list[int]) -> float:
+        parts = [v / 255 for v in rgb]
+        linear = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    paper = light(colours["paper"])
+    assert (paper < 0.05) == (scheme == "dark")
+    for name, rgb in colours["all"]:
+        high, low = sorted((light(rgb), paper), reverse=True)
+        # WCAG 2.2, 1.4.3: text needs 4.5 to 1.
+        assert (high + 0.05) / (low + 0.05) >= 4.5, name
+
+
+def test_nothing_sticks_out_of_a_narrow_window(whole: RecordedRun, reader: Reader) -> None:
+    page = reader.open(whole.write(), width=400)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_hostile_replies_run_nothing_and_are_shown(run: RecordedRun, reader: Reader) -> None:
+    run.keep_answers(lambda row, item: f"<think>{run.hostile}</think>{run.hostile} $\\text{{{run.hostile}}}$")
+    page = reader.open(run.write())
+    page.locator("#accuracy form.filter").get_by_role("button").click()
+    assert page.evaluate("document.documentElement.dataset.taken") is None
+    assert page.locator("#accuracy .reply:visible", has_text="dataset.taken='yes'").count() == 18
+    assert reader.complaints == []
+
+
+def test_a_page_of_ten_thousand_requests_can_be_used_within_two_seconds(
+    run: RecordedRun, reader: Reader
+) -> None:
+    run.facts["load"] = [
+        run.load_facts(row, concurrency, 52, 32, seed)
+        for seed, (row, concurrency) in enumerate((r, c) for c in (1, 8, 32) for r in ("distill", "math"))
+    ]
+    run.keep_traces()
+    run.keep_answers(lambda row, item: f"<think>{'so ' * 200}</think>It is \\boxed{{{item}}}.", 2_500)
+    record = run.write()
+    write_page(record, record.with_suffix(".html"))
+
+    def seconds() -> float:
+        page = reader.browser.new_page()
+        began = time.perf_counter()
+        page.goto(record.with_suffix(".html").as_uri())
+        page.locator("#gates form.filter select").select_option("FAIL")
+        assert page.locator("#gates tbody tr:visible").count() == 1
+        usable = time.perf_counter() - began
+        page.wait_for_function(_ALL_DRAWN, timeout=60_000)
+        page.close()
+        return usable
+
+    # The least of several: what others do on this machine only ever adds.
+    assert min(seconds() for _ in range(4)) <= 2.0

@@ -1,0 +1,86 @@
+"""The replies to what changed, on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.report.html.facts import read_facts
+from pytest_llmperf.report.html.replies import exchanges
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Page, RecordedRun
+
+
+def reply(row: str, item: int) -> str:
+    return f"<think>{row} thinks of {item}</think>It is \\boxed{{{item}}}, says {row}."
+
+
+def shown(page: Page) -> list[dict[str, str]]:
+    return [one for one in page.all("details") if one.get("class") == "exchange"]
+
+
+def test_every_changed_item_has_both_replies_and_what_got_worse_comes_first(run: RecordedRun) -> None:
+    run.keep_answers(reply)
+    page = run.page_of(run.write())
+    assert [one["data-state"] for one in shown(page)] == ["worse"] * 7 + ["better"] * 2
+    text = page.text[page.text.index("replies to what changed") :]
+    for said in ("math thinks of 3", "distill thinks of 3", "What is 3 + 1?", "right is 4", "says distill."):
+        assert said in text
+    assert "math thinks of 20" not in text, "an item that stayed the same"
+
+
+def test_thinking_is_folded_away_and_the_box_is_drawn(run: RecordedRun) -> None:
+    run.keep_answers(reply)
+    page = run.page_of(run.write())
+    folded = [one for one in page.all("details") if one.get("class") == "thinking"]
+    assert len(folded) == 18
+    assert not any("open" in one for one in folded)
+    assert len([one for one in page.all("mrow") if one.get("class") == "boxed"]) == 18
+
+
+def test_a_reply_that_never_ends_its_thinking_is_shown_as_it_is(run: RecordedRun) -> None:
+    run.keep_answers(lambda row, item: f"<think>{row} goes on and on")
+    found = exchanges(read_facts(run.write()))[0].several[0]
+    assert found.candidate.thinking == ""
+    assert "distill goes on and on" in found.candidate.reply
+
+
+def test_replies_of_a_megabyte_leave_the_page_below_five(run: RecordedRun) -> None:
+    def write(character: str) -> Path:
+        run.answers.clear()
+        run.keep_answers(lambda row, item: f"<think>{character * 300_000}</think>{character * 700_000}")
+        return run.write()
+
+    for character in ("M", "<", "\x1b", "模"):
+        record = write(character)
+        run.page_of(record)
+        assert record.with_suffix(".html").stat().st_size < 5_000_000
+        (run.directory / "kept" / "main.jsonl").unlink()
+    assert "more characters]" in record.with_suffix(".html").read_text()
+
+
+def test_hostile_replies_are_text(run: RecordedRun) -> None:
+    hostile = f"{run.hostile} \\[\\text{{{run.hostile}}}\\] $x$ \ud83d"
+    run.keep_answers(
+        lambda row, item: f"<think>{hostile}</think>{hostile}".encode("utf-8", "replace").decode()
+    )
+    page = run.page_of(run.write())
+    plain = {"script", "style", "img", "iframe", "svg"}
+    assert len([n for n, _ in page.elements if n in plain]) == 5, "our style, our data and our three scripts"
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert set("\u202e\u2028\x1b\x00") & set(page.html) == set()
+
+
+def test_without_the_table_it_says_why(run: RecordedRun) -> None:
+    assert (
+        "The text of the answers is not known: this record has no table of them"
+        in run.page_of(run.write()).text
+    )
+    (run.directory / "kept" / "main.jsonl").unlink()
+    run.keep_answers(reply)
+    record = run.write()
+    next(record.parent.glob("night.answers.*")).write_bytes(b"other")
+    page = run.page_of(record)
+    assert "The text of the answers is not known: night.answers.parquet" in page.text
+    assert str(record.parent) not in page.html

@@ -1,0 +1,83 @@
+"""Requests, devices and earlier runs on the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmperf.report.html import specs
+from pytest_llmperf.report.html.facts import read_facts
+from pytest_llmperf.report.html.telemetry import telemetry_section
+from pytest_llmperf.report.html.timeline import MOST_REQUESTS, timeline_section
+
+if TYPE_CHECKING:
+    from tests.report.conftest import RecordedRun
+
+
+def requests_of(section: Any) -> list[dict[str, Any]]:
+    (plot,) = section.plots
+    return [dict(zip(specs.TIMELINE, one, strict=True)) for one in plot.spec["data"]["values"]]
+
+
+def test_every_request_is_a_line_of_its_round_with_its_three_times(run: RecordedRun) -> None:
+    run.keep_traces()
+    section = timeline_section(read_facts(run.write()))
+    lines = requests_of(section)
+    assert len(lines) == len(run.traces) == 2 * 2 * 12 * 8
+    trace = next(
+        one for one in run.traces if (one["row"], one["concurrency"], one["round"]) == ("math", 8, 2)
+    )
+    line = next(one for one in lines if (one["row"], one["load"], one["round"]) == ("math", "8 at a time", 3))
+    times = [1000 * (trace[name] - trace["sent_s"]) for name in ("sent_s", "first_s", "end_s")]
+    assert [line["sent"], line["first"], line["end"]] == [round(one, 1) for one in times]
+
+
+def test_the_round_of_the_slowest_request_is_shown_first(run: RecordedRun) -> None:
+    run.keep_traces()
+    slow = next(one for one in run.traces if (one["concurrency"], one["round"]) == (1, 5))
+    slow["end_s"] += 100.0
+    (plot,) = timeline_section(read_facts(run.write())).plots
+    assert [one["value"] for one in plot.spec["params"]] == ["1 at a time", 6]
+
+
+def test_what_failed_is_counted_and_marked(run: RecordedRun) -> None:
+    run.keep_traces()
+    section = timeline_section(read_facts(run.write()))
+    assert {row[4] for row in section.tables[0].rows} == {"12"}
+    assert len([one for one in requests_of(section) if one["outcome"] == "cut"]) == 4 * 12
+
+
+def test_more_requests_than_are_drawn_leave_the_slowest_rounds(run: RecordedRun) -> None:
+    run.facts["load"] = [run.load_facts("distill", 8, 20, 1000, 1)]
+    run.keep_traces()
+    section = timeline_section(read_facts(run.write()))
+    assert len(requests_of(section)) <= MOST_REQUESTS
+    assert any("8 quickest rounds of 20 are not drawn" in note for note in section.notes)
+
+
+def test_gaps_of_both_sides_are_distributed_where_the_requests_are_kept(run: RecordedRun) -> None:
+    run.keep_traces()
+    page = run.page_of(run.write())
+    assert page.row("ITL at 8", "distill")[2] == page.row("ITL at 8", "math")[2] == f"{12 * 8 * 31:,}"
+
+
+def test_memory_power_and_clocks_are_drawn_over_the_time_of_the_run(run: RecordedRun) -> None:
+    times = [0.1 * i for i in range(50)]
+    readings = {"time_s": times, "used_bytes": [5_000_000_000] * 50, "power_w": [None, *[300.5] * 49]}
+    entry = {
+        "rows": ["distill", "math"],
+        "what": "load",
+        "concurrency": 8,
+        "device": "0, H100",
+        "energy_j": 1470.0,
+    }
+    entry |= {"mean_power_w": 300.5, "peak_bytes": 5_000_000_000, "lowered": {"power cap": 0.25}}
+    section = telemetry_section(read_facts(run.write(telemetry=[{**entry, "readings": readings}])))
+    memory, power = section.plots
+    assert {one["value"] for one in memory.spec["data"]["values"]} == {5.0}
+    assert len(power.spec["data"]["values"]) == 49
+    assert section.tables[0].rows[0][3:] == ("1,470 J", "300 W", "5.00 GB", "power cap 25.0 %")
+
+
+def test_without_readings_it_says_so(run: RecordedRun) -> None:
+    section = telemetry_section(read_facts(run.write(telemetry=[{"readings": 3}, 4])))
+    assert "no readings of a device" in section.notes[0]
