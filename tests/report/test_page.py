@@ -168,6 +168,31 @@ def test_what_a_plugin_added_to_the_record_is_shown(run: RecordedRun) -> None:
     assert "0123abcd" in page.row("git")[1]
 
 
+def test_the_environment_the_costs_and_all_measured_values_are_told(run: RecordedRun) -> None:
+    git = {"commit": "0123abcd", "changed": False}
+    page = run.page_of(
+        run.write(
+            environment={"driver": "580.1", "gpus": [{"name": "H100", "total_bytes": 1}], "git": git},
+            costs=[{"row": "distill", "answers": 400, "seconds": 12.25, "joules": None}],
+            metrics=[
+                {"row": "math", "metric": "ttft_p50", "of": "8 at a time", "value": 0.02, "unit": "s"}
+                | {"interval": [0.019, None], "n": 96, "better": "lower"}
+            ],
+        )
+    )
+    assert page.row("driver")[1] == "580.1"
+    assert page.row("gpus")[1] == "H100"
+    assert page.row("git changed")[1] == "no"
+    assert page.row("distill", "400")[2] == "12.25"
+    assert page.row("ttft_p50")[1:] == ["8 at a time", "math", "20.0 ms", "19.0 ms … —", "96"]
+
+
+def test_a_run_that_did_not_come_to_its_end_says_so_in_its_banner(run: RecordedRun) -> None:
+    page = run.page_of(run.write(partial="interrupted in test_b"))
+    assert "This run is not complete: interrupted in test_b" in " ".join(page.text.split())
+    assert "not complete" not in run.page_of(run.write()).text
+
+
 # What it does not have
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -14,7 +14,7 @@ from pytest_llmperf.report.html.parts import Plot, Section, Table
 from pytest_llmperf.report.numbers import show
 
 _NAMES = """schema profile device candidates baseline servers answers load verdicts cases answers_file traces_file
-telemetry claims calibration metrics costs tests environment suite written partial promoted reference"""
+telemetry claims calibration metrics costs environment suite written partial promoted"""
 _KNOWN = frozenset(_NAMES.split())
 """What has a place on the page, or is said by what has one."""
 
@@ -31,6 +31,10 @@ def setting_section(facts: Facts) -> Section:
         ("device", str(name or "—")),
         ("written by", f"pytest-llmperf {_version()}"),
         ("record", facts.path.name),
+        *((name, str(record[name])) for name in ("written", "partial") if record.get(name)),
+        *_flat("", record.get("environment")),
+        *_flat("suite", record.get("suite")),
+        *_flat("promoted", record.get("promoted")),
     ]
     servers = [
         tuple(str(one.get(key) or "—") for key in ("row", "weights", "revision", "engine"))
@@ -39,12 +43,63 @@ def setting_section(facts: Facts) -> Section:
     tables = [Table("The run", ("what", "value"), overview)]
     if servers:
         tables.append(Table("Servers", ("model", "weights", "revision", "engine"), servers))
+    tables += [
+        Table(caption, *_columns(several), numeric=frozenset(range(1, 20)), folded=len(several) > 12)
+        for caption, key in (("Costs", "costs"), ("The client's own error", "calibration"))
+        if (several := list(facts.dicts(key)))
+    ]
+    if measured := [_measured(one) for one in facts.dicts("metrics")]:
+        columns = ("metric", "of", "model", "value", "interval", "n")
+        caption = "Everything that was measured, whether or not a gate asked for it"
+        tables.append(Table(caption, columns, measured, frozenset({3, 4, 5}), folded=True))
     more = {key: value for key, value in record.items() if key not in _KNOWN}
     if more:
         rows = [(str(key), _json(value)) for key, value in more.items()]
         tables.append(Table("Further facts of this record", ("what", "value"), rows, folded=True))
     notes = [] if servers else ["No server was started in this run, or none that the record knows of."]
     return Section("setting", "What ran on what", notes, (), tables)
+
+
+def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """Name and text of everything in ``value`` that can be said in a line; long lists are counted."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(f"{name} {key}".strip(), inner)
+    elif isinstance(value, list):
+        names = [str(one.get("name") if isinstance(one, Mapping) else one) for one in value]
+        yield name, ", ".join(names) if len(names) <= 8 else f"{len(names):,}"
+    elif value is not None:
+        yield (
+            name,
+            {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value),
+        )
+
+
+def _columns(several: list[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Names and rows of the numbers and words of ``several``; what has parts of its own is left to the record."""
+    plain = str | int | float
+    names = list(
+        dict.fromkeys(key for one in several for key, value in one.items() if isinstance(value, plain))
+    )
+    return names, [[_cell(one.get(name)) for name in names] for one in several]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "—" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _measured(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    unit = str(fields.get("unit") or "")
+    ends = [number(end) for end in fields["interval"]] if isinstance(fields.get("interval"), list) else []
+    low, high = ends if len(ends) == 2 else (None, None)
+    return (
+        *(str(fields.get(key) or "—") for key in ("metric", "of", "row")),
+        show(number(fields.get("value")), unit),
+        "—" if low is None and high is None else f"{show(low, unit)} … {show(high, unit)}",
+        f"{int(number(fields.get('n')) or 0):,}",
+    )
 
 
 def timings_section(facts: Facts) -> Section:

@@ -1,0 +1,58 @@
+"""Pictures of a run's page for the README: ``python docs/screenshots.py RECORD`` writes docs/images/*.png.
+
+Needs Chromium and playwright (``pip install playwright``). The pictures in the repository are of a run of the start-up,
+accuracy and latency suites with ``--model distill-damaged`` on vLLM 0.32.0 on two busy CPU cores, interrupted during the
+latency suite, 2026-11-25.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.report.page import write_page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+IMAGES = Path(__file__).with_name("images")
+_DRAWN = (
+    "document.querySelectorAll('[data-plot]').length === document.querySelectorAll('[data-drawn=yes]').length"
+)
+
+
+def main(record: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory, sync_playwright() as driver:
+        out = Path(directory) / "page.html"
+        write_page(record, out)
+        browser = driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        try:
+            page = _opened(browser.new_page(viewport={"width": 1200, "height": 900}), out)
+            page.locator("#setting").evaluate("section => section.remove()")
+            page.screenshot(path=IMAGES / "page.png")
+            dark = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="dark")
+            page = _opened(dark, out)
+            page.locator(".exchange > summary").first.click()
+            page.locator(".exchange .thinking summary").first.click()
+            page.locator(".exchanges").first.evaluate("group => group.scrollIntoView()")
+            page.screenshot(path=IMAGES / "replies.png", clip={"x": 0, "y": 0, "width": 1200, "height": 640})
+        finally:
+            browser.close()
+
+
+def _opened(page: Page, file: Path) -> Page:
+    page.goto(file.as_uri())
+    page.wait_for_function(_DRAWN)
+    return page
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
