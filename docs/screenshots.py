@@ -1,8 +1,8 @@
 """Pictures of a run's page for the README: ``python docs/screenshots.py RECORD`` writes docs/images/*.png.
 
-Needs Chromium and playwright (``pip install playwright``). The pictures in the repository are of a run of the start-up,
-accuracy and latency suites with ``--model distill-damaged`` on vLLM 0.32.0 on two busy CPU cores, interrupted during the
-latency suite, 2026-11-25.
+Needs Chromium and playwright (``pip install playwright``). The pictures in the repository are of a run of start-up,
+accuracy and latency suites with ``--model distill-damaged`` on vLLM 0.32.0 on two busy CPU cores, interrupted during
+the latency suite, 2026-11-25.
 """
 
 from __future__ import annotations

@@ -71,4 +71,4 @@ class LiveLine:
             right = self._writer.width_of_current_line
             back = f"\x1b[{right}C" if right else ""
             with self._uncaptured():
-                self._writer.write_raw(f"{_CLEAR}{_UP}\r{back}", flush=True)
+                self._writer.write_raw(f"{_CLEAR}{_UP}{back}", flush=True)

@@ -6,10 +6,11 @@ import re
 import time
 from html import unescape
 from html.parser import HTMLParser
+from xml.etree.ElementTree import Element
 
 import pytest
 
-from pytest_llmperf.report.html.maths import LONGEST, Maths
+from pytest_llmperf.report.html.maths import LONGEST, Maths, _markup
 
 
 class Shown(HTMLParser):
@@ -92,6 +93,12 @@ def test_hostile_tex_adds_no_element_and_no_attribute_of_its_own(tex: str) -> No
         "fence", "form", "columnalign", "separator", "lspace", "rspace", "width"}  # fmt: skip
     assert {value for name, value in shown.attributes if name == "class"} <= {"boxed"}
     assert tex.replace("\x1b", "␛") in shown.text or "<" not in tex
+
+
+def test_an_element_that_the_library_may_learn_to_write_becomes_a_row() -> None:
+    unknown = Element("{http://www.w3.org/1998/Math/MathML}script", {"src": "x", "mathvariant": "bold"})
+    unknown.text = "alert(1)"
+    assert _markup(unknown) == '<mrow mathvariant="bold">alert(1)</mrow>'
 
 
 def test_after_its_budget_the_rest_stays_tex() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmperf.gates.answer_cases import MarginCase
 from pytest_llmperf.report.html.facts import read_facts
-from pytest_llmperf.report.html.replies import exchanges
+from pytest_llmperf.report.html.replies import MOST, exchanges
 
 if TYPE_CHECKING:
     from tests.report.conftest import Page, RecordedRun
@@ -44,6 +46,20 @@ def test_a_reply_that_never_ends_its_thinking_is_shown_as_it_is(run: RecordedRun
     found = exchanges(read_facts(run.write()))[0].several[0]
     assert found.candidate.thinking == ""
     assert "distill goes on and on" in found.candidate.reply
+
+
+def test_hundreds_of_long_replies_are_cut_to_what_a_page_can_hold(run: RecordedRun) -> None:
+    test, margin = run.cases[1]
+    assert isinstance(margin, MarginCase)
+    all_right, all_wrong = (
+        dict.fromkeys((f"item-{i}" for i in range(400)), value) for value in (True, False)
+    )
+    run.cases[1] = (test, dataclasses.replace(margin, candidate=all_wrong, baseline=all_right))
+    run.keep_answers(lambda row, item: "<" * 20_000, 400)
+    page = run.page_of(run.write())
+    assert len(shown(page)) == MOST
+    assert len(page.html.encode()) < 5_000_000
+    assert "more characters]" in page.text
 
 
 def test_replies_of_a_megabyte_leave_the_page_below_five(run: RecordedRun) -> None:
