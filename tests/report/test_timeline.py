@@ -79,5 +79,5 @@ def test_memory_power_and_clocks_are_drawn_over_the_time_of_the_run(run: Recorde
 
 
 def test_without_readings_it_says_so(run: RecordedRun) -> None:
-    section = telemetry_section(read_facts(run.write(telemetry=[{"readings": 3}, 4])))
+    section = telemetry_section(read_facts(run.write(telemetry=[{"readings": 3}])))
     assert "no readings of a device" in section.notes[0]
