@@ -105,7 +105,9 @@ def calibrated(load: Load, measure: Callable[[Load], ClientError] | None = None)
 
 def _measure(load: Load) -> ClientError:
     options = TruthOptions(ttft_ms=_TTFT_MS, gap_ms=load.gap_ms)
-    return calibrate(load.concurrency, output_tokens=load.output_tokens, options=options)
+    return calibrate(
+        load.concurrency, output_tokens=load.output_tokens, options=options, workers=load.workers
+    )
 
 
 def cache_file() -> Path:

@@ -81,6 +81,7 @@ def calibrate(
     input_tokens: int = 64,
     output_tokens: int = 128,
     options: TruthOptions | None = None,
+    workers: int = 1,
 ) -> ClientError:
     """Run the client at that concurrency against a known-truth server of its own process.
 
@@ -91,7 +92,7 @@ def calibrate(
     workload = Workload(input_tokens=input_tokens, output_tokens=output_tokens)
     with running(options) as known:
         run = run_closed_loop(
-            known.server, workload, concurrency=concurrency, requests=count, request_ids=True
+            known.server, workload, concurrency=concurrency, requests=count, request_ids=True, workers=workers
         )
         told = known.truth()
     return compare(run, told)
@@ -187,8 +188,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--requests", type=int, default=None)
     parser.add_argument("--output-tokens", type=int, default=128)
+    parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args(argv)
-    error = calibrate(given.concurrency, requests=given.requests, output_tokens=given.output_tokens)
+    error = calibrate(
+        given.concurrency,
+        requests=given.requests,
+        output_tokens=given.output_tokens,
+        workers=given.workers,
+    )
     for name, value in dataclasses.asdict(error).items():
         if isinstance(value, Mapping):
             continue

@@ -3,13 +3,16 @@ answered."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.load.fleet import Fleet, run_fleet, shards
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.session import OnProgress, Sent, Session, in_flight
+from pytest_llmperf.load.sending import OnProgress, Sent, in_flight
+from pytest_llmperf.load.session import Session
 from pytest_llmperf.load.workload import Fits, Workload
 from pytest_llmperf.serving.server import Server
 
@@ -26,6 +29,7 @@ def run_closed_loop(
     request_ids: bool = False,
     fits: Fits | None = None,
     on_progress: OnProgress | None = None,
+    workers: int = 1,
 ) -> Run:
     """Measure ``requests`` requests at exactly ``concurrency`` in flight.
 
@@ -34,7 +38,8 @@ def run_closed_loop(
     that are open already. ``nonce`` makes the prompts' unique numbers repeatable, for the other side of a
     comparison. ``fits`` is handed from run to run on one server with one workload, so that the prompts' lengths
     are fitted only once. ``request_ids`` sends :func:`workload.request_id` with each, to find it again in a
-    server's log. ``on_progress(done, total)`` is called from the client's thread, between requests.
+    server's log. ``on_progress(done, total)`` is called from the client's thread, between requests. ``workers`` above 1
+    shares the load among so many processes, which tell no progress.
 
     Failed requests are in ``traces`` with their outcome, not raised. Raises ``InfrastructureError`` if the
     server takes no connection or the tokenizer fails, ``WrongServer`` if the warm-up shows that it refuses
@@ -54,10 +59,16 @@ def run_closed_loop(
         fits={} if fits is None else fits,
     )
 
-    async def send(pool: Pool, wire: Sequence[bytes]) -> Sequence[Sent]:
-        return await in_flight(pool, wire, concurrency, on_progress)
+    async def send(pool: Pool, wire: Sequence[bytes]) -> Sequence[Sent] | Fleet:
+        if workers == 1:
+            return await in_flight(pool, wire, concurrency, on_progress)
+        parts = shards(
+            server.base_url, server.api_key, wire, workers, concurrency=concurrency, timeout_s=timeout_s
+        )
+        return await asyncio.to_thread(run_fleet, parts)
 
-    measured = loop.run(lambda: session.measure(send, lambda _: min(concurrency, requests)))
+    own = min(concurrency, requests) if workers == 1 else 0
+    measured = loop.run(lambda: session.measure(send, lambda _: own))
     traces = measured.traces
     return Run(
         server=server,
@@ -70,5 +81,6 @@ def run_closed_loop(
         prompts_note=measured.prompts_note,
         cache=measured.cache,
         connections=measured.connections,
+        workers=measured.workers,
         server_samples=measured.server,
     )

@@ -14,17 +14,16 @@ from collections.abc import Sequence
 
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.pool import Pool
-from pytest_llmperf.client.reply import Reply, now
+from pytest_llmperf.client.reply import Reply
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.load.arrivals import Schedule
+from pytest_llmperf.load.fleet import Fleet, run_fleet, shards
 from pytest_llmperf.load.run import OpenLoop, Run
-from pytest_llmperf.load.session import OnProgress, Sent, Session
-from pytest_llmperf.load.truth_clock import TruthClock
+from pytest_llmperf.load.sending import OnProgress, Sent, on_schedule
+from pytest_llmperf.load.session import Session
 from pytest_llmperf.load.workload import Fits, Shape, Workload
 from pytest_llmperf.serving.server import Server
 
-_LEAD_S = 0.02
-"""From the clock's start to the first request: what sets up the run must not make it late."""
 _MOST_SPARE = 256
 """Connections that are opened before they are needed; further ones are opened when they are."""
 
@@ -41,6 +40,7 @@ def run_open_loop(
     request_ids: bool = False,
     fits: Fits | None = None,
     on_progress: OnProgress | None = None,
+    workers: int = 1,
 ) -> Run:
     """Send one request at each time of ``schedule``; there is no limit to how many are in flight.
 
@@ -68,10 +68,28 @@ def run_open_loop(
         shapes=shapes,
     )
 
-    async def send(pool: Pool, wire: Sequence[bytes]) -> Sequence[Sent]:
-        return await _on_schedule(pool, wire, schedule.offsets_s, on_progress)
+    spare = 0
 
-    measured = loop.run(lambda: session.measure(send, lambda warmed: spare_connections(schedule, warmed)))
+    def connections(warmed: Sequence[Reply]) -> int:
+        nonlocal spare
+        spare = spare_connections(schedule, warmed)
+        return spare if workers == 1 else 0
+
+    async def send(pool: Pool, wire: Sequence[bytes]) -> Sequence[Sent] | Fleet:
+        if workers == 1:
+            return await on_schedule(pool, wire, schedule.offsets_s, on_progress)
+        parts = shards(
+            server.base_url,
+            server.api_key,
+            wire,
+            workers,
+            concurrency=spare,
+            timeout_s=timeout_s,
+            offsets_s=schedule.offsets_s,
+        )
+        return await asyncio.to_thread(run_fleet, parts)
+
+    measured = loop.run(lambda: session.measure(send, connections))
     traces = measured.traces
     delays = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in measured.sent)
     return Run(
@@ -85,6 +103,7 @@ def run_open_loop(
         prompts_note=measured.prompts_note,
         cache=measured.cache,
         connections=measured.connections,
+        workers=measured.workers,
         server_samples=measured.server,
         open_loop=OpenLoop(schedule.name, schedule.rate_per_s, delays),
     )
@@ -106,41 +125,3 @@ def spare_connections(schedule: Schedule, warmed: Sequence[Reply]) -> int:
     longest_s = max((reply.end_s - reply.sent_s for reply in warmed), default=1.0)
     at_once = min(schedule.rate_per_s * max(longest_s, 0.001), len(schedule))
     return min(len(schedule), _MOST_SPARE, math.ceil(2 * at_once) + 4)
-
-
-async def _on_schedule(
-    pool: Pool, wire: Sequence[bytes], offsets_s: Sequence[float], on_progress: OnProgress | None
-) -> list[Sent]:
-    sent: list[Sent | None] = [None] * len(wire)
-    due = asyncio.Event()
-    clock = TruthClock(asyncio.get_running_loop())
-    done = 0
-
-    async def one(index: int, intended_s: float) -> None:
-        nonlocal done
-        taken_s = now()
-        reply = await pool.send(wire[index])
-        sent[index] = Sent(reply, intended_s, taken_s)
-        done += 1
-        if on_progress:
-            on_progress(done, len(wire))
-
-    def take(index: int, intended_s: float) -> None:
-        group.create_task(one(index, intended_s))
-        if index + 1 < len(wire):
-            arm(index + 1)
-        else:
-            due.set()
-
-    def arm(index: int) -> None:
-        intended_s = start_s + offsets_s[index]
-        clock.at(intended_s, lambda: take(index, intended_s))
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            start_s = now() + _LEAD_S
-            arm(0)
-            await due.wait()
-    finally:
-        clock.close()
-    return [one for one in sent if one is not None]

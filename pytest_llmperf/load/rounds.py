@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.fleet import workers_for
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Fits, Workload
@@ -80,21 +81,24 @@ def interleaved(
     warmup: int | None = None,
     timeout_s: float = 300.0,
     on_round: Callable[[Round], None] | None = None,
+    workers: int | None = None,
 ) -> Rounds:
     """``rounds`` rounds of each side in the order ABBA.
 
     Both sides get the same words and the same numbers in a round, and new ones in the next. Before the first
     round both are warmed with ``warmup`` requests of the same shape (None: one per worker), which are thrown
-    away. Raises as :func:`run_closed_loop` does, and ``NotMeasured`` if a side's round has no success at all.
+    away. ``workers`` are the client's processes; None: one, or as many as the warm-up shows to be needed. Raises as
+    :func:`run_closed_loop` does, and ``NotMeasured`` if a side's round has no success at all.
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; need at least 1")
     servers = {"a": a, "b": b}
     fits: dict[str, Fits] = {"a": {}, "b": {}}
     warm = concurrency if warmup is None else warmup
+    needed = workers or 1
     if warm:
         for side, server in servers.items():
-            run_closed_loop(
+            warmed = run_closed_loop(
                 server,
                 workload,
                 concurrency=concurrency,
@@ -102,7 +106,10 @@ def interleaved(
                 warmup=0,
                 timeout_s=timeout_s,
                 fits=fits[side],
+                workers=workers or 1,
             )
+            if workers is None:
+                needed = max(needed, workers_for(warmed.client.cpu_share))
     nonces = [secrets.token_hex(8) for _ in range(rounds)]
     done: dict[str, list[Round]] = {"a": [], "b": []}
     order = []
@@ -116,6 +123,7 @@ def interleaved(
             timeout_s=timeout_s,
             nonce=nonces[number],
             fits=fits[side],
+            workers=needed,
         )
         try:
             one = Round(number, side, run, of_run(run))

@@ -60,6 +60,8 @@ class Run:
     """Prefix-cache use within the run; None if the server does not tell."""
     connections: int
     """Opened for warm-up and run together; the concurrency, if all were kept alive."""
+    workers: tuple[ClientHealth, ...] = ()
+    """Of each worker process; empty where one process sends and reads everything. ``client`` is all of them."""
     open_loop: OpenLoop | None = None
     """None: a closed loop."""
     server_samples: ServerSamples | None = None

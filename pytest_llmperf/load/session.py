@@ -3,7 +3,6 @@ shape, open connections, and the watches beside it."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,26 +17,15 @@ from pytest_llmperf.errors import InfrastructureError, WrongServer
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.cache_check import CacheUse
 from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
+from pytest_llmperf.load.fleet import Fleet
+from pytest_llmperf.load.sending import Sent, in_flight
 from pytest_llmperf.load.server_metrics import Sampler, ServerSamples
 from pytest_llmperf.load.workload import Fits, Prompts, Shape, Workload, prepare, prepare_shapes
 from pytest_llmperf.serving.server import Server
 
-OnProgress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One request that was sent and answered. Times in seconds of the client's clock."""
-
-    reply: Reply
-    intended_s: float | None = None
-    """None: it was to be sent when it was sent."""
-    taken_s: float | None = None
-    """When the client turned to it."""
-
-
-Send = Callable[[Pool, Sequence[bytes]], Awaitable[Sequence[Sent]]]
-"""Sends all requests over the pool, in the rhythm of its load; the results are in the order of the requests."""
+Send = Callable[[Pool, Sequence[bytes]], Awaitable[Sequence[Sent] | Fleet]]
+"""Sends all requests over the pool, in the rhythm of its load; the results are in the order of the requests. A fleet
+of worker processes has connections of its own."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +33,8 @@ class Measured:
     sent: tuple[Sent, ...]
     traces: tuple[Trace, ...]
     client: ClientHealth
+    workers: tuple[ClientHealth, ...]
+    """Each process's own, where there are several."""
     prompts_note: str
     cache: CacheUse | None
     connections: int
@@ -91,14 +81,20 @@ class Session:
             with no_collector():
                 watch = Watch()
                 async with Sampler(aside) as sampler:
-                    sent = await send(pool, wire)
+                    sending = await send(pool, wire)
                     health = watch.stop()
             after = await cache_check.read(aside)
             opened = pool.opened
+        workers: tuple[ClientHealth, ...] = ()
+        if isinstance(sending, Fleet):
+            sent, health, workers, opened = sending.sent, sending.client, sending.workers, sending.opened
+        else:
+            sent = tuple(sending)
         return Measured(
-            sent=tuple(sent),
+            sent=sent,
             traces=tuple(trace_of(one.reply, index, one.intended_s) for index, one in enumerate(sent)),
             client=health,
+            workers=workers,
             prompts_note=prompts.note,
             cache=after.since(before) if after and before else None,
             connections=opened,
@@ -141,33 +137,6 @@ class Session:
             raise WrongServer(
                 f"the server at {where} does not serve {self.server.model!r}; it serves {', '.join(served)}"
             )
-
-
-async def in_flight(
-    pool: Pool, wire: Sequence[bytes], concurrency: int, on_progress: OnProgress | None = None
-) -> list[Sent]:
-    """Send all with at most so many in flight; the workers start together, each sending its next when its last
-    is answered."""
-    sent: list[Sent | None] = [None] * len(wire)
-    waiting = iter(range(len(wire)))
-    go = asyncio.Event()
-    done = 0
-
-    async def worker() -> None:
-        nonlocal done
-        await go.wait()
-        for index in waiting:
-            sent[index] = Sent(await pool.send(wire[index]))
-            done += 1
-            if on_progress:
-                on_progress(done, len(wire))
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, len(wire))):
-            group.create_task(worker())
-        await asyncio.sleep(0)
-        go.set()
-    return [one for one in sent if one is not None]
 
 
 def _wire(pool: Pool, prompts: Prompts) -> list[bytes]:

@@ -77,7 +77,7 @@ class ClockError:
         return min(_MOST, max(0.0, self.error.cycle_s / median(cycles)))
 
 
-def load_like(concurrency: int, output_tokens: int, rounds: Sequence[Metrics]) -> Load:
+def load_like(concurrency: int, output_tokens: int, rounds: Sequence[Metrics], workers: int = 1) -> Load:
     """What to calibrate at for these rounds: their own pace or a quicker one; the quickest where none was measured."""
     gaps = [one.value("itl") for one in rounds if one.itl_s]
-    return Load.like(concurrency, output_tokens, median(gaps) if gaps else 0.0)
+    return Load.like(concurrency, output_tokens, median(gaps) if gaps else 0.0, workers)

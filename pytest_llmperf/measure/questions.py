@@ -187,7 +187,7 @@ class Asker:
                 metrics = [one for rounds in starts for one in rounds.a]
             else:
                 runs, metrics = speed.alone(served, concurrency)
-            error = speed.clock_error(concurrency, metrics)
+            error = speed.clock_error(runs, metrics)
             device = speed.on_device(served, concurrency, runs, metrics)
             return Loaded.of(self._asker.judge, concurrency, runs, metrics, error, device)
 
@@ -200,7 +200,8 @@ class Asker:
                 [one for rounds in starts for one in rounds.a],
                 [one for rounds in starts for one in rounds.b],
             )
-            return Pair.of(self._asker.judge, concurrency, starts, speed.clock_error(concurrency, *sides))
+            runs = [run for rounds in starts for run in (*rounds.runs_a, *rounds.runs_b)]
+            return Pair.of(self._asker.judge, concurrency, starts, speed.clock_error(runs, *sides))
 
         def open_loop(
             self,
@@ -240,7 +241,7 @@ class Asker:
         def _shown(self, at: str, measured: scheduled.Timed) -> Loaded:
             speed = self._asker._measurements.speed
             run = measured.run
-            clock = speed.clock_error(scheduled.rounded_up(run.concurrency), measured.slices)
+            clock = speed.clock_error([run], measured.slices)
             clock = replace(clock, late_s=run.open_loop.own_delay_s if run.open_loop else ())
             measurements = self._asker._measurements
             served = measurements.row(run.server.row)

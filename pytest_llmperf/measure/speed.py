@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.fleet import workers_for
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.rounds import Round, Rounds, interleaved
 from pytest_llmperf.load.row_limit import RowLimit
@@ -20,7 +21,7 @@ from pytest_llmperf.measure.devices import Devices
 from pytest_llmperf.measure.loads import Loads, NotedLoad
 from pytest_llmperf.measure.on_device import OnDevice, limit_of, on_device
 from pytest_llmperf.measure.once import Once
-from pytest_llmperf.measure.scheduled import Scheduled
+from pytest_llmperf.measure.scheduled import Scheduled, rounded_up
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import Failure, over_starts
 from pytest_llmperf.report.pace import Pace
@@ -73,9 +74,14 @@ class Speed:
             self._measured_bandwidth = measured_bandwidth(python, os.environ)
         return self._measured_bandwidth
 
-    def clock_error(self, concurrency: int, *sides: Sequence[Metrics]) -> ClockError:
-        """The client's own error at that load, and at the pace of the quicker side."""
-        loads = [load_like(concurrency, self._run.sizes.output_tokens, side) for side in sides if side]
+    def clock_error(self, runs: Sequence[Run], *sides: Sequence[Metrics]) -> ClockError:
+        """The client's own error at the load of these runs, and at the pace of the quicker side."""
+        concurrency = runs[0].concurrency
+        if runs[0].open_loop:
+            concurrency = rounded_up(concurrency)
+        workers = max(1, *(len(run.workers) for run in runs))
+        tokens = self._run.sizes.output_tokens
+        loads = [load_like(concurrency, tokens, side, workers) for side in sides if side]
         load = min(loads, key=lambda one: one.gap_ms)
         self._run.progress(f"the client's own error, {concurrency} at a time")
         return self._clock.at(load)
@@ -147,7 +153,7 @@ class Speed:
         def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
             self._run.memory(served)
             what, count = f"{served.name}, {concurrency} at a time", self._run.sizes.rounds
-            runs, pace = [], Pace(count)
+            runs, pace, workers = [], Pace(count), 1
             with self.devices.beside(served, what="load", concurrency=concurrency):
                 for number in range(count):
                     self._run.progress(f"{what}: round {pace.said(number)}")
@@ -158,8 +164,10 @@ class Speed:
                             concurrency=concurrency,
                             requests=self._run.sizes.requests_per_round(concurrency),
                             warmup=concurrency if number == 0 else 0,
+                            workers=workers,
                         )
                     )
+                    workers = max(workers, workers_for(runs[-1].client.cpu_share))
             metrics = tuple(of_run(run) for run in runs)
             for run, one in zip(runs, metrics, strict=True):
                 self.loads.note(served.name, run, one)

@@ -1,0 +1,145 @@
+"""Several processes are one client: the same load, one clock, one result."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pytest_llmperf.errors import InfrastructureError
+from pytest_llmperf.load import fleet as module
+from pytest_llmperf.load.arrivals import poisson
+from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.fleet import run_fleet, shards, workers_for
+from pytest_llmperf.load.metrics import of_run
+from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.truth_options import TruthOptions
+from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.worker import Ready, Shard, read, run_shard, write
+from pytest_llmperf.load.workload import Workload, request_id
+
+Truth = Callable[[TruthOptions], KnownTruth]
+SHAPE = Workload(input_tokens=32, output_tokens=12)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_a_closed_loop_over_processes_is_the_closed_loop_that_was_asked_for(
+    truth: Truth, workers: int
+) -> None:
+    known = truth(TruthOptions(ttft_ms=60, gap_ms=5))
+    run = run_closed_loop(known.server, SHAPE, concurrency=7, requests=21, workers=workers, request_ids=True)
+    told = known.truth()
+    assert [trace.index for trace in run.traces] == list(range(21))
+    assert [trace.error for trace in run.traces if not trace.ok] == []
+    assert told.peak == 7
+    assert len(run.workers) == workers
+    assert run.connections == 7
+    # Merged on one clock: every request was sent before the server, a third process, read it.
+    by_id = {request.request_id: request for request in told.requests if request.request_id}
+    for trace in run.traces:
+        truly = by_id[request_id(trace.index)]
+        assert trace.sent_s < truly.received_s < trace.arrivals[0].time_s
+    first_wave = sorted(trace.sent_s for trace in run.traces)[:7]
+    assert first_wave[-1] - first_wave[0] < 0.05
+    assert of_run(run).output_tokens == 21 * 12
+
+
+def test_an_open_loop_over_processes_keeps_the_schedule(truth: Truth) -> None:
+    known = truth(TruthOptions(ttft_ms=20, gap_ms=2))
+    schedule = poisson(100, 60)
+    run = run_open_loop(known.server, SHAPE, schedule, workers=2)
+    assert len(run.workers) == 2
+    begin = run.traces[0].intended_s
+    for trace, offset_s in zip(run.traces, schedule.offsets_s, strict=True):
+        assert trace.intended_s - begin == pytest.approx(offset_s, abs=1e-6)
+        assert trace.schedule_delay_s >= 0
+    # The typical one: a busy machine may keep a process waiting for the length of several.
+    assert sorted(trace.schedule_delay_s for trace in run.traces)[30] < 0.05
+    assert {trace.outcome.value for trace in run.traces} == {"ok"}
+
+
+def test_the_shards_are_the_load_and_their_concurrency_its_sum() -> None:
+    wire = [bytes([number]) for number in range(11)]
+    parts = shards("http://h:1", None, wire, 3, concurrency=8, timeout_s=1, offsets_s=range(11))
+    assert sum(part.concurrency for part in parts) == 8
+    assert sorted(one for part in parts for one in part.wire) == wire
+    assert parts[1].offsets_s == (1, 4, 7, 10)
+    assert len(shards("http://h:1", None, wire, 5, concurrency=2, timeout_s=1)) == 2
+
+
+def test_no_key_is_shown() -> None:
+    assert "secret" not in repr(shards("http://h:1", "secret", [b"x"], 1, concurrency=1, timeout_s=1))
+
+
+def test_one_process_is_enough_until_it_is_not() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert [workers_for(share) for share in (0.0, 0.2, 0.6)] == [1, 1, 1]
+    assert workers_for(0.95) == min(cores, 3)
+    assert workers_for(100.0) == cores
+
+
+def test_a_worker_is_a_plain_function_of_its_shard(truth: Truth) -> None:
+    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
+    request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+    heard: list[Ready] = []
+
+    def begin(ready: Ready) -> float:
+        heard.append(ready)
+        return time.perf_counter() + 0.05
+
+    done = run_shard(Shard(known.server.base_url, None, (request,) * 3, 2, 5.0), begin)
+    assert [one.reply.status for one in done.sent] == [200] * 3
+    assert done.opened == 2
+    assert min(one.reply.sent_s for one in done.sent) >= heard[0].clock_s + 0.04
+
+
+def test_a_server_that_is_not_there_is_named(truth: Truth) -> None:
+    del truth
+    parts = shards("http://127.0.0.1:9", None, [b"x"] * 2, 2, concurrency=2, timeout_s=1)
+    with pytest.raises(InfrastructureError, match=r"load worker failed: .*Error"):
+        run_fleet(parts)
+
+
+def test_a_worker_that_dies_is_an_error_and_leaves_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def dying() -> subprocess.Popen[bytes]:
+        code = "import sys, time; time.sleep(60)" if started else "import sys; sys.exit(7)"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        started.append(process)
+        return process
+
+    monkeypatch.setattr(module, "_process", dying)
+    with pytest.raises(InfrastructureError, match="exit code 7"):
+        run_fleet(shards("http://127.0.0.1:9", None, [b"x"] * 2, 2, concurrency=2, timeout_s=1))
+    assert all(process.poll() is not None for process in started)
+
+
+def test_another_clock_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import sys; from pytest_llmperf.load.worker import Ready, read, write; "
+        "read(sys.stdin.buffer); write(sys.stdout.buffer, Ready(5e9)); sys.stdin.read()"
+    )
+    monkeypatch.setattr(
+        module,
+        "_process",
+        lambda: subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE),
+    )
+    with pytest.raises(InfrastructureError, match="do not share a clock"):
+        run_fleet(shards("http://127.0.0.1:9", None, [b"x"], 1, concurrency=1, timeout_s=1))
+
+
+def test_what_is_written_is_read_again_and_an_end_is_an_end() -> None:
+    pipe = io.BytesIO()
+    write(pipe, {"a": 1})
+    pipe.seek(0)
+    assert read(pipe) == {"a": 1}
+    with pytest.raises(EOFError):
+        read(pipe)
