@@ -13,18 +13,9 @@ from typing import Any
 from pytest_llmperf.client.body import lint, streaming
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.errors import RequestFailed
+from pytest_llmperf.load.given import Given
+from pytest_llmperf.load.words import WORDS
 
-_COMMON = """
-    time year people way day man thing woman life child world school state family student group
-    country problem hand part place case week company system program question work government
-    number night point home water room mother area money story fact month lot right study book
-    eye job word business issue side kind head house service friend father power hour game line
-    end member law car city community name president team minute idea kid body information back
-    parent face others level office door health person art war history party result change
-    morning reason research girl guy moment air teacher force education
-"""
-WORDS = tuple(_COMMON.split())
-"""Common words: one token each, with the space before them, for the tokenizers of most large models."""
 _PREFIX_DIGITS = 12
 _ENDINGS = (" a", ".", "!", " the", "?", " I", ",")
 """Fill what words leave open, repeated; each is one token for nearly every tokenizer."""
@@ -59,6 +50,9 @@ class Workload:
     """Of the prompts' words."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body, e.g. ``{"temperature": 0.6}``."""
+    given: Given | None = None
+    """Prompts to send instead of made-up ones; ``input_tokens`` and ``chat`` then mean nothing, and answers have a
+    prompt's own ``max_tokens`` where it says so."""
 
     def __post_init__(self) -> None:
         for name in ("input_tokens", "output_tokens"):
@@ -82,7 +76,9 @@ class Prompts:
     tokens: tuple[int, ...] | None
     """Length of each prompt by the server's own ``/tokenize``; None if it has none."""
     asked: tuple[int, ...]
-    """Length that each prompt was to have."""
+    """Length that each prompt was to have; 0: that of its text."""
+    given: str = ""
+    """Whose prompts they are, where they were given."""
 
     @property
     def exact(self) -> bool:
@@ -92,6 +88,8 @@ class Prompts:
     def note(self) -> str:
         """How far the lengths can be trusted, in one sentence."""
         asked = _span(self.asked)
+        if self.given:
+            return f"prompts as given: {self.given}"
         if self.tokens is None:
             return f"prompts are estimated at {asked} tokens: the server has no /tokenize"
         if self.exact:
@@ -130,6 +128,8 @@ async def prepare(
     Raises ``RequestFailed`` if the tokenizer refuses.
     """
     nonce = nonce or secrets.token_hex(8)
+    if workload.given is not None:
+        return _as_given(model, workload, workload.given, count, nonce, salt, request_ids)
     maker = _Maker(pool, model, workload, nonce, {} if fits is None else fits)
     tokens: tuple[int, ...] | None = None
     if not maker.knows(count) and not await maker.probe():
@@ -145,6 +145,22 @@ async def prepare(
     if request_ids:
         bodies = [{**body, "request_id": request_id(index)} for index, body in enumerate(bodies)]
     return Prompts(tuple(bodies), tokens, (workload.input_tokens,) * count)
+
+
+def _as_given(
+    model: str, workload: Workload, given: Given, count: int, nonce: str, salt: bool, ids: bool
+) -> Prompts:
+    """The given prompts. A salt keeps them out of each other's cache and leaves their words alone; a server that knows
+    none gets a number before the first word."""
+    salted = salt and workload.unique and not workload.warm_cache
+    bodies = []
+    for index in range(count):
+        mark = f"{_number(nonce, index)}" if workload.unique and not salted else ""
+        fields = given.fields(index, mark)
+        limit = fields.pop("max_tokens", workload.output_tokens)
+        body = _dressed({"model": model, **fields}, workload, limit, f"{nonce}-{index}" if salted else "")
+        bodies.append({**body, "request_id": request_id(index)} if ids else body)
+    return Prompts(tuple(bodies), None, (0,) * count, repr(given))
 
 
 async def prepare_shapes(
@@ -189,14 +205,27 @@ def request_id(index: int) -> str:
 
 
 def _body(model: str, workload: Workload, text: str, nonce: str, index: int, salt: bool) -> dict[str, Any]:
-    body: dict[str, Any] = {"model": model, **_prompt(workload, text), "max_tokens": workload.output_tokens}
+    salted = salt and workload.unique and not workload.warm_cache
+    fields = {"model": model, **_prompt(workload, text)}
+    return _dressed(fields, workload, workload.output_tokens, f"{nonce}-{index}" if salted else "")
+
+
+def _dressed(fields: dict[str, Any], workload: Workload, limit: int, salt: str) -> dict[str, Any]:
+    """The whole body of a prompt whose answer may have ``limit`` tokens."""
+    body = {**fields, "max_tokens": limit}
     if workload.fixed_output:
-        body |= {"ignore_eos": True, "min_tokens": workload.output_tokens}
-    if salt and workload.unique and not workload.warm_cache:
-        body["cache_salt"] = f"{nonce}-{index}"
+        body |= {"ignore_eos": True, "min_tokens": limit}
+    if salt:
+        body["cache_salt"] = salt
     # No ``seed`` for the sampler: vLLM samples seeded requests one by one, which would slow the server down.
     body |= workload.sampling
     return lint(streaming(body, usage_per_chunk=workload.usage_per_chunk))
+
+
+def _number(nonce: str, index: int) -> str:
+    """What makes prompt ``index`` unique: always as many digits, and so as many tokens."""
+    number = random.Random(f"number {nonce} {index}").randrange(10**_PREFIX_DIGITS)
+    return f"{number:0{_PREFIX_DIGITS}d}"
 
 
 def _prompt(workload: Workload, text: str) -> dict[str, Any]:
@@ -224,9 +253,8 @@ class _Maker:
         return all(index in self.fits for index in range(count))
 
     def prefix(self, index: int) -> str:
-        """The number that makes prompt ``index`` unique: always as many digits, and so as many tokens."""
-        number = random.Random(f"number {self.nonce} {index}").randrange(10**_PREFIX_DIGITS)
-        return f"{number:0{_PREFIX_DIGITS}d}" if self.workload.unique else ""
+        """The number that makes prompt ``index`` unique, if they are to be."""
+        return _number(self.nonce, index) if self.workload.unique else ""
 
     def text(self, index: int, words: int) -> str:
         """Prompt ``index`` with so many words."""

@@ -36,7 +36,10 @@ class NotedLoad:
             "purpose": self.purpose,
             "schedule": run.open_loop.schedule if run.open_loop else None,
             "rate": run.open_loop.rate_per_s if run.open_loop else None,
-            "workload": dataclasses.asdict(run.workload),
+            "workload": {
+                **dataclasses.asdict(dataclasses.replace(run.workload, given=None)),
+                "given": repr(run.workload.given) if run.workload.given else None,
+            },
             "rounds": [
                 {
                     "requests": one.requests,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import Bracketed, Judge, Judgement, Scalar, Share
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.load.given import Given, read_prompts
 from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
@@ -24,7 +25,7 @@ from pytest_llmperf.measure.loaded import Loaded, Pair
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.rules import detect
-from pytest_llmperf.rules.messages import Variant, as_promised
+from pytest_llmperf.rules.messages import Variant, as_promised, ask
 from pytest_llmperf.serving.milestones import Milestones, milestones
 
 
@@ -211,12 +212,18 @@ class Asker:
             requests: int = scheduled.REQUESTS,
             burstiness: float | None = 1.0,
             seed: int = 0,
+            prompts: str | Path | Given | None = None,
+            warm_cache: bool = False,
         ) -> Loaded:
             """Requests at ``rate`` a second, whether or not the ones before are answered: users who do not know of each
-            other. ``burstiness`` 1 is Poisson, below 1 they come in bursts, None: evenly."""
+            other. ``burstiness`` 1 is Poisson, below 1 they come in bursts, None: evenly.
+
+            ``prompts`` are a file's (JSON lines), a task's (``"gsm8k"``), or of ``load.given``; no cache knows them
+            unless ``warm_cache`` is wanted."""
             self._refuse()
             schedule = scheduled.arrivals_at(rate, requests, burstiness, seed)
-            measured = self._asker._measurements.speed.scheduled.run(served, schedule)
+            run = self._asker._measurements.speed.scheduled.run
+            measured = run(served, schedule, given=self._given(served, prompts), warm_cache=warm_cache)
             return self._shown(f"{rate:g} requests/s", measured)
 
         def replay(
@@ -237,6 +244,17 @@ class Asker:
                 replay = replay.at_most(input_tokens=at_most[0], output_tokens=at_most[1])
             measured = self._asker._measurements.speed.scheduled.run(served, replay.schedule, replay.shapes)
             return self._shown(replay.schedule.name, measured)
+
+        def _given(self, served: Served, prompts: str | Path | Given | None) -> Given | None:
+            """A task's prompts are asked as the row's rules say."""
+            if prompts is None or isinstance(prompts, Given):
+                return prompts
+            measurements = self._asker._measurements
+            if str(prompts) not in measurements.tasks:
+                return read_prompts(Path(prompts))
+            task = measurements.task(str(prompts))
+            bodies = [ask(served.model, item.prompt, as_promised).body() for item in measurements.items(task)]
+            return Given(task.name, [_prompt_of(body) for body in bodies])
 
         def _shown(self, at: str, measured: scheduled.Timed) -> Loaded:
             speed = self._asker._measurements.speed
@@ -334,6 +352,11 @@ class Memory:
     """Of all processes of the server: device memory where there is a GPU, else resident memory."""
     weights: Scalar
     """Size of the weight files."""
+
+
+def _prompt_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a body asks, without how: a load has its own lengths and sampling."""
+    return {name: body[name] for name in ("messages", "prompt") if name in body}
 
 
 def task_and_variant(how: Sequence[str | Variant]) -> tuple[str | None, Variant]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import NotMeasured, UsageError
 from pytest_llmperf.gates.estimand import Bracketed, Judge, Scalar, Share
 from pytest_llmperf.load.arrivals import Schedule, constant, gamma, poisson
+from pytest_llmperf.load.given import Given
 from pytest_llmperf.load.goodput import MaxRate, Slo, max_rate_of
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.open_loop import run_open_loop
@@ -46,15 +47,24 @@ class Scheduled:
         self._run, self._speed = run, speed
         self._once = Once()
 
-    def run(self, served: Served, schedule: Schedule, shapes: Sequence[Shape] | None = None) -> Timed:
-        """One load on that schedule."""
+    def run(
+        self,
+        served: Served,
+        schedule: Schedule,
+        shapes: Sequence[Shape] | None = None,
+        given: Given | None = None,
+        *,
+        warm_cache: bool = False,
+    ) -> Timed:
+        """One load on that schedule; ``given`` are the prompts, None: made-up ones, of the lengths in ``shapes``."""
 
         def measure() -> Timed:
             self._run.memory(served)
+            workload = self._speed.workload()
             with self._speed.devices.beside(served, what="open loop"):
                 run = run_open_loop(
                     served.server,
-                    self._speed.workload(),
+                    replace(workload, given=given, warm_cache=warm_cache, unique=not warm_cache),
                     schedule,
                     shapes=shapes,
                     on_progress=partial(self._say, f"{served.name}, {schedule.name}"),
@@ -63,7 +73,9 @@ class Scheduled:
             self._speed.loads.note(served.name, run, of_run(run), purpose="open loop")
             return timed
 
-        return self._once(("open loop", served.name, schedule, tuple(shapes or ())), measure, served)
+        return self._once(
+            ("open loop", served.name, schedule, tuple(shapes or ()), given, warm_cache), measure, served
+        )
 
     def sweep(
         self, served: Served, concurrency: Sequence[int], rate: Sequence[float], seconds: float

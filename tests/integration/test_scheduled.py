@@ -30,6 +30,12 @@ SUITE = """
     def test_a_recorded_load(candidate, load):
         assert load.replay(candidate, "trace.jsonl", faster=2).e2el.p50 <= 3
 
+    def test_a_users_own_prompts(candidate, load):
+        assert load.open_loop(candidate, rate=60, requests=60, prompts="mine.jsonl").ttft.p50 <= 1.5
+
+    def test_a_tasks_prompts(candidate, load):
+        assert load.open_loop(candidate, rate=60, requests=60, prompts="embedded", seed=1).e2el.p50 <= 3
+
     def test_level_by_level(candidate, load):
         swept = load.sweep(candidate, concurrency=[1, 2])
         assert swept.knee >= 1
@@ -52,6 +58,8 @@ def run(shared_project: Project) -> tuple[Result, dict[str, Any]]:
     shared_project.shrink(input_tokens=24, output_tokens=6)
     lines = [{"time_s": 0.02 * i, "input_tokens": 20 + i % 3, "output_tokens": 6} for i in range(90)]
     shared_project.write("trace.jsonl", "\n".join(json.dumps(line) for line in lines))
+    mine = [{"prompt": f"Count to {i}."} for i in range(5)]
+    shared_project.write("mine.jsonl", "\n".join(json.dumps(line) for line in mine))
     shared_project.suite(SUITE)
     result, verdicts = shared_project.judged(timeout_s=150)
     return result, {verdict["metric"]: verdict for verdict in verdicts}
@@ -59,12 +67,14 @@ def run(shared_project: Project) -> tuple[Result, dict[str, Any]]:
 
 def test_each_gives_its_own_verdict(run: tuple[Result, dict[str, Any]]) -> None:
     result, verdicts = run
-    assert result.lines("1 failed, 6 passed"), result.text
+    assert result.lines("1 failed, 8 passed"), result.text
     assert {metric: verdict["status"] for metric, verdict in verdicts.items()} == {
         "TTFT at 60 requests/s p95": "PASS",
         "schedule delay at 60 requests/s p95": "PASS",
         "throughput at 60 requests/s p50": "PASS",
         "E2EL at trace trace.jsonl, 90 requests, 2 times as fast p50": "PASS",
+        "TTFT at 60 requests/s p50": "PASS",
+        "E2EL at 60 requests/s p50": "PASS",
         "knee": "PASS",
         "highest throughput": "PASS",
         "goodput at 60 requests/s": "FAIL",
@@ -80,10 +90,14 @@ def test_the_record_has_every_load_once_with_its_schedule(
     record = shared_project.record()
     assert "load" not in record
     loads = record["scheduled_load"]
+    opened = [one for one in loads if one["purpose"] == "open loop"]
+    given = [one["workload"]["given"] or "" for one in opened]
+    assert "mine.jsonl, 5 prompts" in given
+    assert any(one.startswith("embedded, ") for one in given)
     (first,) = [
         one
-        for one in loads
-        if one["schedule"] == "Poisson, 60 requests/s, seed 0" and one["purpose"] == "open loop"
+        for one in opened
+        if one["schedule"] == "Poisson, 60 requests/s, seed 0" and one["workload"]["given"] is None
     ]
     assert first["rounds"][0]["requests"] == 240
     assert first["tails"]["schedule_delay"]["p50"]["value"] < 0.1

@@ -1,0 +1,123 @@
+"""Prompts that are given: sent as they are, and known to no cache unless that is wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.errors import DataError
+from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.given import Given, conversations, read_prompts, shared_prefix
+from pytest_llmperf.load.truth_options import TruthOptions
+from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.workload import Workload
+
+Truth = Callable[[TruthOptions], KnownTruth]
+
+
+def test_a_users_file_is_sent_line_by_line_and_again_from_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    lines = [
+        {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 7, "note": "ignored"},
+        {"prompt": "Once upon a time"},
+    ]
+    path.write_text("\ufeff" + "\n\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    given = read_prompts(path)
+    assert repr(given) == "mine.jsonl, 2 prompts"
+    assert given.fields(2) == {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 7}
+    assert given.fields(1, "0042") == {"prompt": "0042 Once upon a time"}
+    marked = given.fields(0, "0042")["messages"]
+    assert marked == [{"role": "user", "content": "0042 Hello"}]
+    assert given.fields(0)["messages"][0]["content"] == "Hello"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "3",
+        "{}",
+        '{"messages": []}',
+        '{"messages": [{"role": "user"}]}',
+        '{"prompt": 3}',
+        '{"prompt": "x", "max_tokens": 0}',
+        '{"prompt": "x", "max_tokens": true}',
+    ],
+)
+def test_what_is_no_prompt_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"prompt": "fine"}\n' + line, encoding="utf-8")
+    with pytest.raises(DataError, match=r"mine.jsonl, line 2"):
+        read_prompts(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xff\xfe"])
+def test_a_file_without_prompts_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"mine.jsonl"):
+        read_prompts(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_prompts(tmp_path / "none.jsonl")
+
+
+def test_prompts_share_a_prefix_and_nothing_else() -> None:
+    given = shared_prefix(50, 10, 6, prefixes=2)
+    systems = [given.fields(index)["messages"][0]["content"] for index in range(6)]
+    own = [given.fields(index)["messages"][1]["content"] for index in range(6)]
+    assert systems[0] == systems[2] == systems[4] != systems[1] == systems[3]
+    assert len(set(own)) == 6
+    assert len(systems[0].split()) == 50
+    assert given == shared_prefix(50, 10, 6, prefixes=2)
+    assert given != shared_prefix(50, 10, 6, prefixes=2, seed=1)
+
+
+def test_every_turn_holds_all_turns_before_it() -> None:
+    given = conversations(3, 4, 5)
+    assert len(given) == 12
+    first = [given.fields(turn * 3)["messages"] for turn in range(4)]
+    assert [len(messages) for messages in first] == [1, 3, 5, 7]
+    assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(first))
+    assert first[3][-1]["role"] == "user"
+    assert given.fields(1)["messages"] != given.fields(0)["messages"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: shared_prefix(0, 1, 1), lambda: conversations(1, 0, 1), lambda: Given("x", [])],
+    ids=["prefix", "turns", "prompts"],
+)
+def test_a_load_without_prompts_is_refused(make: Callable[[], Given]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        make()
+
+
+def test_given_prompts_find_a_cold_cache_though_they_are_equal(truth: Truth) -> None:
+    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
+    given = Given("equal", [{"messages": [{"role": "user", "content": "the same words " * 20}]}])
+    run = run_closed_loop(known.server, Workload(output_tokens=4, given=given), concurrency=2, requests=6)
+    assert run.problems == ()
+    assert "as given: equal, 1 prompts" in run.prompts_note
+    assert run.cache is not None
+    assert run.cache.hits == 0
+
+
+def test_a_shared_prefix_is_invalid_until_a_warm_cache_is_wanted(truth: Truth) -> None:
+    known = truth(TruthOptions(ttft_ms=5, gap_ms=1, warm_share=0.8))
+    given = shared_prefix(40, 10, 8)
+    cold = run_closed_loop(known.server, Workload(output_tokens=4, given=given), concurrency=2, requests=8)
+    assert any("warm prefix cache" in problem for problem in cold.problems)
+    wanted = Workload(output_tokens=4, given=given, unique=False, warm_cache=True)
+    assert run_closed_loop(known.server, wanted, concurrency=2, requests=8).problems == ()
+
+
+def test_a_prompts_own_limit_is_its_answers_length(truth: Truth) -> None:
+    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
+    given = Given("two", [{"prompt": "a", "max_tokens": 3}, {"prompt": "b"}])
+    run = run_closed_loop(known.server, Workload(output_tokens=6, given=given), concurrency=1, requests=2)
+    assert [trace.completion_tokens for trace in run.traces] == [3, 6]
