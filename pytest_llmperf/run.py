@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,11 +25,9 @@ from pytest_llmperf.measure import Measurements
 from pytest_llmperf.measure.impossible import refuse_impossible_budgets
 from pytest_llmperf.outlets import Outlets, note_line, put_place, put_properties
 from pytest_llmperf.record import case_files
-from pytest_llmperf.record.parts import Parts
-from pytest_llmperf.record.store import RecordNotWritten, write_record
-from pytest_llmperf.record.tables import ANSWERS, TRACES, store_table
+from pytest_llmperf.record.redaction import redact, redact_log, redact_values
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
-from pytest_llmperf.report.page import write_page
+from pytest_llmperf.recording import Recording
 from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device
 from pytest_llmperf.settings import Options, Settings, resolve
@@ -124,19 +122,16 @@ class Run:
         self.measurements = Measurements(settings, self.state_root, self._progress)
         if settings.add is not None:
             self.settings = self.measurements.add_to(settings.add)
-        self._cases = self.state_root / "cases"
-        """Where every process of this run keeps the data of its gates, one file each."""
-        self._process = worker["workerid"] if worker else "main"
-        self.answers = AnswerKeeping.of(config, settings.collecting, self.state_root, self._process)
+        process = worker["workerid"] if worker else "main"
+        self.answers = AnswerKeeping.of(config, settings.collecting, self.state_root, process)
         if self.answers is not None:
             self.measurements.keep_answers(self.answers.log)
-        self._parts = Parts(self.state_root / "parts", self._process)
-        self._order: dict[str, int] = {}
-        """Places of the tests in this run, by node id: xdist ends them in any order."""
+        self.recording = Recording(
+            settings.record, self.state_root, process, config.rootpath, self.measurements, self._add_to_record
+        )
         self._expected = 0
         self.complaints: list[str] = []
         """What was left behind, if anything: makes the run red."""
-        self.record_note = ""
         self.outlets = Outlets(config, settings)
         self._failed_at = 0
         """Line of the suite at which the test that runs has failed; 0 if it has not."""
@@ -170,7 +165,8 @@ class Run:
                 file.unlink()
         for log in logs:
             if (kept := self._kept_log(log)) != log:
-                shutil.copyfile(log, kept)
+                text = log.read_text(encoding="utf-8", errors="replace")
+                kept.write_text(redact_log(text), encoding="utf-8")
 
     def _as_kept(self, text: str) -> str:
         """``text`` with the logs' places as they will be after the run."""
@@ -183,7 +179,8 @@ class Run:
         for tasks in self.config.hook.pytest_llmperf_tasks(config=self.config):
             self.measurements.tasks |= {task.name: task for task in tasks}
         self._expected = len(items)
-        self._order = {item.nodeid: place for place, item in enumerate(items)}
+        catalogues = (self.settings.models_path, self.settings.budgets_path)
+        self.recording.expect({item.nodeid: item.path for item in items}, catalogues)
         speeds = [item for item in items if "load" in item.fixturenames]  # type: ignore[attr-defined]
         self.measurements.concurrencies = concurrencies_of(speeds)
         self.measurements.will_need_baseline = any("baseline" in item.fixturenames for item in items)  # type: ignore[attr-defined]
@@ -211,7 +208,7 @@ class Run:
             nth = sum(made.asked and kept.case.label == case.label for _, made, kept in self._made)
             case = self.measurements.looks.at(item.nodeid, case, nth, self.measurements.engines).settled()
             verdict = case.judge()
-            entry = (PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False))
+            entry = (PROPERTY, _as_property(verdict))
             item.user_properties.append(entry)
             judgement = Judgement(verdict, inconclusive=self.settings.inconclusive)
             self._made.append((entry, judgement, case_files.KeptCase(item.nodeid, verdict.status, case)))
@@ -224,27 +221,17 @@ class Run:
         unasserted = [entry for entry, judgement, _ in self._made if not judgement.asked]
         for properties in (item.user_properties, report.user_properties):
             properties[:] = [one for one in properties if not any(one is entry for entry in unasserted)]
-        if self.settings.record is not None:
-            self._keep(item.nodeid, [kept for _, judgement, kept in self._made if judgement.asked])
+        self._keep(item.nodeid, [kept for _, judgement, kept in self._made if judgement.asked])
         self._made.clear()
 
     def _keep(self, test: str, asserted: list[case_files.KeptCase]) -> None:
         """Put away what the record is to hold of this test; as properties it would swell every report."""
-        try:
-            for kept in asserted:
-                place = self._order.get(kept.test, len(self._order))
-                case_files.keep(self._cases / f"{self._process}.jsonl", place, kept)
-            self._keep_measured()
-        except (OSError, RecordNotWritten) as error:
-            self.complaints.append(f"the data of {test} were not kept for the record: {error}")
-
-    def _keep_measured(self) -> None:
-        self._parts.keep_facts(self.measurements.facts())
-        self._parts.keep_rows(ANSWERS, self.measurements.take_answers())
-        self._parts.keep_rows(TRACES, self.measurements.take_traces())
+        if complaint := self.recording.keep(test, asserted):
+            self.complaints.append(complaint)
 
     def explain(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Turn a failed gate or a broken server into its own words, and anything not measured into INVALID."""
+        self.recording.mark(report)
         self._failed_at = note_line(item, call, 0 if report.when == "setup" else self._failed_at)
         if report.when == "teardown":
             self._withdraw_unasserted(item, report)
@@ -262,14 +249,14 @@ class Run:
             return
         error = call.excinfo.value
         if isinstance(error, GateError | LlmperfError):
-            report.longrepr = self._as_kept(str(error))
+            report.longrepr = redact(self._as_kept(str(error)))
         if isinstance(error, LlmperfError):
             method = BAD_DATA if isinstance(error, DataError) else "not measured"
             self._not_measured(item, report, str(error).splitlines()[0], method)
         # A gate that the data decided says it all with its numbers; the log would only hide them.
         judged = isinstance(error, GateError) and error.verdict.status is not Status.INVALID
         if report.failed and not judged and (log := self.measurements.log_since_mark()):
-            report.sections.append(("llmperf server log", log))
+            report.sections.append(("llmperf server log", redact_log(log)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -290,7 +277,7 @@ class Run:
     ) -> None:
         verdict = Verdict(Status.INVALID, item.name, None, None, None, 0, None, method, why)
         # On the item, so that the reports of the phases that follow carry it as well.
-        entry = (PROPERTY, json.dumps(verdict_to_json(verdict), ensure_ascii=False))
+        entry = (PROPERTY, _as_property(verdict))
         item.user_properties.append(entry)
         report.user_properties.append(entry)
 
@@ -301,11 +288,14 @@ class Run:
             return
         if isinstance(report.longrepr, str):
             report.longrepr = self.screen.fit(report.longrepr)
+        self.recording.hear(report)
         # Every phase's report carries all properties so far: the last phase has them all, once.
         if report.when == "teardown":
-            for verdict in _verdicts_of(report):
-                self.verdicts.append(verdict)
+            verdicts = _verdicts_of(report)
+            self.verdicts += verdicts
+            for verdict in verdicts:
                 self.outlets.add(verdict, report)
+            self.recording.add(report.nodeid, verdicts)
 
     # End
 
@@ -316,7 +306,7 @@ class Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self.screen.clear()
-        if self.settings.record is not None and not session.config.option.collectonly:
+        if not session.config.option.collectonly:
             self._keep("the last test", [])
         self._end_servers()
         if self.answers is not None:
@@ -331,39 +321,16 @@ class Run:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if any(verdict.method == BAD_DATA for verdict in self.verdicts):
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        finished = {}
+        finished: dict[str, Path] | None = {}
         if self.settings.record is not None:
-            finished = self._write_record(session, self.settings.record)
-        if not self.outlets.write(finished):
+            finished = self.recording.finish(_interruption(session), self.outlets.history)
+        if not self.outlets.write(finished or {}) or finished is None:
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
-    def _write_record(self, session: pytest.Session, path: Path) -> dict[str, Path]:
-        """The files that are there now, by name."""
-        record: dict[str, Any] = {
-            **self._parts.facts(),
-            **(self.answers.facts() if self.answers else {}),
-            "verdicts": [verdict_to_json(verdict) for verdict in self.verdicts],
-        }
+    def _add_to_record(self, record: dict[str, Any]) -> None:
+        """What others than the recording know."""
+        record.update(self.answers.facts() if self.answers else {})
         self.config.hook.pytest_llmperf_update_record(config=self.config, record=record)
-        try:
-            record["cases"] = case_files.store_cases(path, case_files.gathered(self._cases))
-            record[ANSWERS.key] = store_table(path, ANSWERS, self._parts.answers())
-            record[TRACES.key] = store_table(path, TRACES, self._parts.traces())
-            write_record(path, record)
-            self.record_note = f"record: {path}"
-        except RecordNotWritten as error:
-            self.record_note = str(error)
-            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-            return {}
-        page = path.with_suffix(".html")
-        try:
-            write_page(path, page, self.outlets.history)
-            self.record_note += f", page: {page}"
-        except LlmperfError as error:
-            # The record holds all of it: `python -m pytest_llmperf report` can make the page later.
-            self.record_note += f"; no page: {error}"
-            return {"record": path}
-        return {"record": path, "page": page}
 
     def summarise(self, reporter: TerminalReporter) -> None:
         """The verdict table; nothing if no gate was asked for."""
@@ -383,15 +350,29 @@ class Run:
         for note in self.measurements.speed.devices.notes():
             self.screen.say(reporter, note)
         for complaint in self.complaints:
-            self.screen.say(reporter, f"NOT CLEAN: {complaint}", red=True, bold=True)
+            self.screen.say(reporter, redact(f"NOT CLEAN: {complaint}"), red=True, bold=True)
         kept = self.answers.notes() if self.answers else []
-        for note in filter(None, (*kept, self.record_note, *self.outlets.notes)):
-            self.screen.say(reporter, note)
+        for note in filter(None, (*kept, self.recording.note, *self.outlets.notes)):
+            self.screen.say(reporter, redact(note))
         for command in self.outlets.annotations():
             reporter.write_line(command)
+
+
+def _interruption(session: pytest.Session) -> str:
+    """Why the session ended before its tests did; empty if it did not, or only because enough of them failed."""
+    match session.exitstatus:
+        case pytest.ExitCode.INTERRUPTED:
+            return "the run was interrupted"
+        case pytest.ExitCode.INTERNAL_ERROR:
+            return "pytest itself failed"
+    return ""
 
 
 def _verdicts_of(report: pytest.TestReport) -> list[Verdict]:
     """What its gates said, in their order."""
     found = (value for key, value in report.user_properties if key == PROPERTY)
     return [verdict_from_json(json.loads(str(value))) for value in found]
+
+
+def _as_property(verdict: Verdict) -> str:
+    return json.dumps(redact_values(verdict_to_json(verdict)))

@@ -55,6 +55,8 @@ class Settings:
     inconclusive: InconclusivePolicy
     data_dir: Path | None
     record: Path | None
+    models_path: Path
+    budgets_path: Path
     starts: int = 1
     """Pairs of starts of both servers that a comparison of speed takes."""
     full: bool = False
@@ -129,6 +131,8 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
         inconclusive=policy,
         data_dir=data_dir,
         record=Path(options.record) if options.record else None,
+        models_path=options.models_path,
+        budgets_path=options.budgets_path,
         starts=_starts(options.starts, (*candidates, baseline)),
         full=options.full,
         collecting=collecting(options.answers),

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "pytest_llmperf"
 
 # Lower number = lower room; a module imports only from its own room or from lower ones.
 LAYERS = {
+    "__main__": 7, "cli": 7, "recording": 7, "referenced": 7,
     "errors": 0, "stats": 0, "units": 0, "strict_toml": 0, "bounds": 0,
     "catalog": 0, "catalog_reading": 0, "answer_options": 0, "budget_keys": 0, "budgets": 0,
     "starter": 1, "embedded": 1, "serving": 1, "client": 2,
@@ -43,6 +44,8 @@ HEAVY = {
     "openai": {"client"},
     "datasets": {"tasks"},
     "pyarrow": {"record", "tasks"},
+    "jsonschema": {"record"},
+    "shtab": {"cli"},
     "math_verify": {"tasks"},
     "sympy": {"tasks"},
     "pynvml": {"serving"},
@@ -136,7 +139,7 @@ def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = (tmp_path / "modules.txt").read_text().split()
     assert "pytest_llmperf.plugin" in loaded, "the plugin is not installed in this environment"
     heavy = {"openai", "datasets", "pynvml", "scipy", "torch", "vllm", "numpy", "httptools", "jinja2"}
-    heavy |= {"math_verify", "sympy", "pyarrow", "latex2mathml", "ruptures"}
+    heavy |= {"math_verify", "sympy", "pyarrow", "latex2mathml", "ruptures", "jsonschema"}
     assert {name.split(".")[0] for name in loaded} & heavy == set()
 
 

@@ -23,6 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m pytest_llmperf.claims", description="Decide published claims."
     )
+    add_arguments(parser)
+    try:
+        return run(parser, parser.parse_args(arguments))
+    except LlmperfError as error:
+        sys.stderr.write(f"{error}\n")
+        return 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="claims, as in suites/claims/claims.toml"
     )
@@ -33,25 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--device", help="device to judge by, as NVML names it (default: the record's, else the one here)"
     )
     parser.add_argument("--markdown", action="store_true", help="a page in Markdown in place of a table")
-    asked = parser.parse_args(arguments)
+
+
+def run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
+    """Tell the outcomes; always 0. Raises :class:`LlmperfError` for a mistake in a file."""
     if asked.record and asked.device:
         parser.error("--device and --record: the record names its device")
-    try:
-        evidence = Evidence(read_record(asked.record)) if asked.record else None
-        device = asked.device or (evidence.device if evidence else device_at_hand())
-        told = [PAGE_HEAD] if asked.markdown else []
-        for path in asked.files:
-            sheet = read_claims(path)
-            decisions = decide_all(sheet, device, evidence)
-            if asked.markdown:
-                command = f"python -m pytest_llmperf.claims {path}{_options(asked)} --markdown"
-                told.append(claim_page(sheet, decisions, command))
-            else:
-                told.append("\n".join([sheet.title, *claim_table(decisions)]) + "\n")
-        sys.stdout.write("\n".join(told))
-    except LlmperfError as error:
-        sys.stderr.write(f"{error}\n")
-        return 4
+    evidence = Evidence(read_record(asked.record)) if asked.record else None
+    device = asked.device or (evidence.device if evidence else device_at_hand())
+    told = [PAGE_HEAD] if asked.markdown else []
+    for path in asked.files:
+        sheet = read_claims(path)
+        decisions = decide_all(sheet, device, evidence)
+        if asked.markdown:
+            command = f"python -m pytest_llmperf.claims {path}{_options(asked)} --markdown"
+            told.append(claim_page(sheet, decisions, command))
+        else:
+            told.append("\n".join([sheet.title, *claim_table(decisions)]) + "\n")
+    sys.stdout.write("\n".join(told))
     return 0
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from pytest_llmperf.catalog import Model, PromptRules, Sampling
 from pytest_llmperf.errors import InfrastructureError, LlmperfError, ServerDied, UsageError
+from pytest_llmperf.measure.checksums import checksums
+from pytest_llmperf.record.redaction import hide
 from pytest_llmperf.serving import gpu, preflight, url
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import ServerSpec, spec_for
@@ -39,6 +41,7 @@ class Served:
         """Of each start that this process has seen, apart from those after a crash."""
         self._used_before: dict[int, int] = {}
         self._weights: Weights | None = None
+        self._checksums: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<{self.model.name} → {self.model.weights}>"
@@ -83,6 +86,7 @@ class Served:
             raise self._failure
         try:
             self._last_server = self._alive()
+            hide(self._last_server.api_key)
             return self._last_server
         except (InfrastructureError, UsageError) as error:
             self._failure = error
@@ -170,6 +174,7 @@ class Served:
             "ready_s": server.ready_s if server else None,
             "every_ready_s": self._ready_s,
             "milestones": self._milestones(server),
+            **self._checksums,
         }
 
     def _milestones(self, server: Server | None) -> dict[str, Any] | None:
@@ -208,6 +213,7 @@ class Served:
         def check() -> None:
             preflight.check(spec, self.model, weights, state_root=self._state_root)
 
+        self._checksums = checksums(self.model, weights.directory)
         self._lease = acquire(spec, self._state_root, self._say, before_start=check)
         self._ready_s.append(self._lease.server.ready_s)
 

@@ -17,7 +17,8 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.cases import case_from_json, case_to_json
-from pytest_llmperf.record.store import write_whole
+from pytest_llmperf.record.redaction import redact_values
+from pytest_llmperf.record.store import clean, write_whole
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class KeptCase:
 def keep(file: Path, order: int, kept: KeptCase) -> None:
     """Add ``kept`` to what this process has in ``file``; ``order`` is the place of its test in the run. ``OSError``."""
     fields = {"test": kept.test, "status": kept.status.value, "case": case_to_json(kept.case)}
-    line = json.dumps(fields, allow_nan=False)
+    line = json.dumps(redact_values(fields), allow_nan=False)
     file.parent.mkdir(exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
         lines.write(f"{order} {line}\n")
@@ -51,7 +52,7 @@ def gathered(directory: Path) -> list[str]:
 def store_cases(record: Path, lines: Sequence[str]) -> dict[str, Any]:
     """Write the file beside ``record``, whole, if there is a gate; what the record is to say. ``RecordNotWritten``."""
     path = record.with_name(f"{record.stem}.cases.jsonl")
-    text = "".join(f"{line}\n" for line in lines)
+    text = clean("".join(f"{line}\n" for line in lines))
     if lines:
         write_whole(path, text)
     return {"file": path.name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "count": len(lines)}
@@ -65,6 +66,8 @@ def load_cases(path: Path, record: Mapping[str, Any]) -> list[KeptCase]:
     """
     again = "record the run again with --llmperf-record"
     about = record.get("cases")
+    if record.get("partial") and about is None:
+        raise UsageError(f"{path}: {record['partial']}, before the data of its gates were written; {again}")
     if not isinstance(about, Mapping) or not {"file", "sha256", "count"} <= about.keys():
         raise UsageError(f"{path}: this record keeps no data of its gates; {again}")
     if not about["count"]:

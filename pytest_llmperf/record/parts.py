@@ -28,7 +28,9 @@ class Parts:
 
     def keep_facts(self, facts: Mapping[str, Any]) -> None:
         """In place of what this process said before. Raises ``RecordNotWritten``."""
-        write_whole(self._directory / f"{self._process}.facts.json", json.dumps(facts, allow_nan=False))
+        write_whole(
+            self._directory / f"{self._process}.facts.json", json.dumps(facts, allow_nan=False), durable=False
+        )
 
     def keep_rows(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
         """Behind those that this process kept before. ``OSError``."""

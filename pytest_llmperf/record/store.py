@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.record.redaction import redact, redact_values
+from pytest_llmperf.record.validity import first_problem
 
 SCHEMA = "llmperf-record/1"
 
@@ -18,28 +20,38 @@ class RecordNotWritten(LlmperfError):
     """The record could not be stored; the run's verdict stands, but nobody can look it up."""
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
+def write_record(path: Path, record: Mapping[str, Any], *, checked: bool = True) -> None:
     """Write ``record`` to ``path`` atomically: a reader sees the old file or the new one, never a part.
 
     Raises :class:`RecordNotWritten` with the cause (no space, no permission, no such directory); whatever was
-    at ``path`` before is untouched then.
+    at ``path`` before is untouched then. One that does not fit the schema, because somebody's hook has put something
+    else into it, is kept at ``PATH.invalid``. ``checked`` is false for what is only kept until the run ends.
     """
-    write_whole(
-        path, json.dumps({"schema": SCHEMA, **record}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    record = redact_values({"schema": SCHEMA, **record})
+    text = json.dumps(record, indent=1 if checked else None, ensure_ascii=False, allow_nan=False) + "\n"
+    if checked and (problem := first_problem(record)):
+        invalid = path.with_name(f"{path.name}.invalid")
+        write_whole(invalid, text)
+        raise RecordNotWritten(
+            f"the record was not written to {path}: {problem}; it is kept as {invalid.name}"
+        )
+    write_whole(path, text, durable=checked)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` as :func:`write_record` does; :func:`sound` first, since a model may say anything."""
-    data = sound(text).encode()
+def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write ``text`` to ``path`` as :func:`write_record` does, :func:`clean`.
+
+    ``durable``: also a machine that loses its power has the file.
+    """
+    data = clean(text).encode()
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(data)
 
-    write_file(path, write, f"{len(data):,} bytes needed")
+    write_file(path, write, f"{len(data):,} bytes needed", durable=durable)
 
 
-def write_file(path: Path, write: Callable[[Path], None], needs: str = "") -> None:
+def write_file(path: Path, write: Callable[[Path], None], needs: str = "", *, durable: bool = True) -> None:
     """Let ``write`` make a file that takes the place of ``path`` once it is whole and on the disk.
 
     Raises :class:`RecordNotWritten` as :func:`write_record` does, with what the file ``needs``.
@@ -51,8 +63,9 @@ def write_file(path: Path, write: Callable[[Path], None], needs: str = "") -> No
         os.close(handle)
         temporary = Path(name)
         write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         # A temporary file is its owner's alone; a record is made like any other file.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -64,6 +77,11 @@ def write_file(path: Path, write: Callable[[Path], None], needs: str = "") -> No
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def clean(text: str) -> str:
+    """What may be written of ``text``: no secrets, and nothing that UTF-8 cannot hold. A model may say anything."""
+    return redact(sound(text))
 
 
 def sound(text: str) -> str:
@@ -85,7 +103,8 @@ def _umask() -> int:
 def read_record(path: Path) -> dict[str, Any]:
     """The record at ``path``.
 
-    Raises :class:`LlmperfError` if it is not a record, or one of another schema.
+    Raises :class:`LlmperfError`, one line, if it is not a record, one of another schema, or one that does not fit its
+    schema.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -94,4 +113,6 @@ def read_record(path: Path) -> dict[str, Any]:
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         raise LlmperfError(f"{path}: schema is {schema!r}, this version reads {SCHEMA!r}")
+    if problem := first_problem(record):
+        raise LlmperfError(f"{path} is not a record of schema {SCHEMA}: {problem}")
     return dict(record)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.record.store import sound, write_file
+from pytest_llmperf.record.store import clean, write_file
 
 _ROWS_AT_A_TIME = 1000
 """So many are in memory at once; a row may hold an answer of a megabyte."""
@@ -181,7 +181,7 @@ class _Counted:
             differ = sorted(row.keys() ^ self.table.columns.keys())
             raise ValueError(f"a row of {self.table.name} has other columns than the table: {differ}")
         return {
-            name: sound(row[name]) if isinstance(row[name], str) else row[name] for name in self.table.columns
+            name: clean(row[name]) if isinstance(row[name], str) else row[name] for name in self.table.columns
         }
 
 

@@ -31,7 +31,8 @@ def verdict_from_json(fields: Mapping[str, Any]) -> Verdict:
 
     Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything that is not a verdict.
     """
-    values = dict(fields)
+    # A record says as well which test asked; a verdict knows only what was asked.
+    values = {name: value for name, value in fields.items() if name != "test"}
     values["status"] = Status(values["status"])
     if values.get("interval") is not None:
         low, high = values["interval"]

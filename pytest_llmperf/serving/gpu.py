@@ -103,6 +103,27 @@ def open_nvml() -> Nvml:
     return RealNvml(pynvml)
 
 
+@dataclass(frozen=True)
+class Driver:
+    """What stands between the devices and CUDA."""
+
+    version: str
+    cuda: str
+    """The newest CUDA that it can serve, as ``nvidia-smi`` shows it."""
+
+
+def driver() -> Driver | None:
+    """The NVIDIA driver of this machine; None without one."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        cuda = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())
+        return Driver(_text(pynvml.nvmlSystemGetDriverVersion()), f"{cuda // 1000}.{cuda % 1000 // 10}")
+    except Exception:
+        return None  # as for open_nvml
+
+
 class NoDevices:
     """A machine without an NVIDIA GPU."""
 

@@ -12,8 +12,8 @@ from pytest_llmperf.record.store import SCHEMA, RecordNotWritten, read_record, w
 
 
 def test_what_is_written_is_read_back_with_its_schema(tmp_path: Path) -> None:
-    write_record(tmp_path / "deep" / "record.json", {"verdicts": [1, 2]})
-    assert read_record(tmp_path / "deep" / "record.json") == {"schema": SCHEMA, "verdicts": [1, 2]}
+    write_record(tmp_path / "deep" / "record.json", {"candidates": ["a", "b"]})
+    assert read_record(tmp_path / "deep" / "record.json") == {"schema": SCHEMA, "candidates": ["a", "b"]}
 
 
 def test_a_full_disk_is_one_clear_line_and_leaves_the_old_record(tmp_path: Path) -> None:

@@ -245,14 +245,17 @@ def test_a_page_that_cannot_be_written_is_said(run: RecordedRun) -> None:
         write_page(run.write(), run.directory / "kept")
 
 
-def test_facts_of_unexpected_shape_cost_only_themselves(run: RecordedRun) -> None:
-    odd = {
-        "answers": [{"outcomes": 5, "items": "many"}, "x"],
-        "load": [{"rounds": [3, {"ttft_s": 9}]}],
-        "servers": 4,
-    }
-    page = run.page_of(run.write(device="GPU", **odd))
-    assert page.row("FAIL", "boxed answers")[2] == "60.0 %"
+@pytest.mark.parametrize(
+    ("key", "odd"),
+    [("servers", 4), ("device", "GPU"), ("answers", ["x"]), ("load", [{"row": "x", "rounds": [3]}])],
+)
+def test_facts_of_unexpected_shape_are_refused_by_their_place(
+    run: RecordedRun, key: str, odd: object
+) -> None:
+    path = run.write()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: odd}))
+    with pytest.raises(LlmperfError, match=rf"night\.json is not a record of schema.*{key}"):
+        run.page_of(path)
 
 
 # What hostile text does to it

@@ -1,0 +1,205 @@
+"""``doctor``: whether a run could begin on this machine, and what to do where it could not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from pytest_llmperf.catalog import choose_profile
+from pytest_llmperf.cli.parts import command, tell
+from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.serving import gpu, ports, preflight, weights
+from pytest_llmperf.serving.gpu import GIB
+
+LEAST_PYTHON = (3, 11)
+LEAST_DISK = 2 * GIB
+CPU_ENGINE = "python -m pytest_llmperf.serving.cpu_engine"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``state`` is ``ok``, ``note`` (a run can begin) or ``bad``; ``remedy`` says what to do."""
+
+    what: str
+    state: str
+    said: str
+    remedy: str = ""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = command(
+        commands,
+        "doctor",
+        "whether a run could begin on this machine, and what to do if not",
+        "Starts no server and asks nobody over the network. Exit code 1 if something is missing.",
+    )
+    parser.add_argument(
+        "--engine-python",
+        metavar="PATH",
+        help="interpreter with vLLM (default: LLMPERF_ENGINE_PYTHON, else this)",
+    )
+    parser.add_argument("--models", type=Path, metavar="PATH", help="a catalogue: are its weights here?")
+    parser.set_defaults(run=run)
+
+
+def run(asked: argparse.Namespace) -> int:
+    python = asked.engine_python or os.environ.get("LLMPERF_ENGINE_PYTHON") or sys.executable
+    devices = gpu.open_nvml().devices()
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        _pytest,
+        lambda: _engine(python, bool(devices)),
+        lambda: _gpu(devices),
+        _ports,
+        _disk,
+        lambda: _data(asked.models, bool(devices)),
+        lambda: _threads(bool(devices)),
+    ]
+    findings = [finding for check in checks for finding in check()]
+    signs = {"ok": "ok  ", "note": "note", "bad": "BAD "}
+    for one in findings:
+        tell([f"{signs[one.state]}  {one.what}: {one.said}"])
+        if one.remedy:
+            tell([f"      → {one.remedy}"])
+    bad = sum(one.state == "bad" for one in findings)
+    tell(["", "a run can begin" if not bad else f"{bad} of {len(findings)} need something done"])
+    return int(bool(bad))
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= LEAST_PYTHON
+    yield Finding("Python", "ok" if good else "bad", version, "" if good else "use Python 3.11 or newer")
+    if not sys.platform.startswith("linux"):
+        yield Finding(
+            "system",
+            "note",
+            sys.platform,
+            "servers are started on Linux only; --llmperf-base-url works everywhere",
+        )
+
+
+def _pytest() -> Iterator[Finding]:
+    version = metadata.version("pytest")
+    good = int(version.partition(".")[0]) >= 9
+    yield Finding("pytest", "ok" if good else "bad", version, "" if good else "pip install 'pytest>=9'")
+    loaded = any(point.value == "pytest_llmperf.plugin" for point in metadata.entry_points(group="pytest11"))
+    yield Finding(
+        "plugin",
+        "ok" if loaded else "bad",
+        "pytest will load it" if loaded else "pytest does not know it",
+        "" if loaded else f"{sys.executable} -m pip install pytest-llmperf",
+    )
+
+
+def _engine(python: str, on_gpu: bool) -> Iterator[Finding]:
+    remedy = "pip install 'pytest-llmperf[vllm]'" if on_gpu else CPU_ENGINE
+    try:
+        found = preflight.engine_version(python)
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        yield Finding("engine", "bad", f"{python} cannot be asked: {why}", "give --engine-python PATH")
+        return
+    if found is None:
+        yield Finding(
+            "engine",
+            "bad",
+            f"{python} has no vLLM",
+            f"{remedy}; or test a server that runs: --llmperf-base-url",
+        )
+    elif on_gpu and found.is_cpu:
+        yield Finding(
+            "engine",
+            "note",
+            f"{found}, a build for the CPU, beside a GPU",
+            "pip install 'pytest-llmperf[vllm]'",
+        )
+    else:
+        yield Finding("engine", "ok", str(found))
+
+
+def _gpu(devices: list[gpu.Device]) -> Iterator[Finding]:
+    driver = gpu.driver()
+    if not devices:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") is not None and driver is not None
+        said = "CUDA_VISIBLE_DEVICES hides all of them" if hidden else "none that NVML shows"
+        yield Finding("GPU", "note", said, "the embedded profile runs without one")
+        return
+    if driver is not None:
+        yield Finding("driver", "ok", f"{driver.version}, CUDA up to {driver.cuda}")
+    for one in devices:
+        said = f"{one.name}, {one.free_bytes / GIB:.1f} of {one.total_bytes / GIB:.1f} GiB free"
+        busy = one.used_bytes > one.total_bytes / 10
+        holders = gpu.describe_holders(gpu.open_nvml()) if busy else ""
+        yield Finding(f"GPU {one.index}", "note" if busy else "ok", said, holders)
+
+
+def _ports() -> Iterator[Finding]:
+    try:
+        lock = ports.reserve()
+    except (ports.NoFreePort, OSError) as error:
+        yield Finding("ports", "bad", str(error), "end what holds them")
+        return
+    with lock:
+        yield Finding("ports", "ok", f"{lock.port} of 127.0.0.1 is free")
+
+
+def _disk() -> Iterator[Finding]:
+    place = tempfile.gettempdir()
+    free = shutil.disk_usage(place).free
+    good = free >= LEAST_DISK
+    remedy = "" if good else "free some, or set TMPDIR: logs and state of the servers are kept there"
+    yield Finding("disk", "ok" if good else "bad", f"{free / GIB:.1f} GiB free in {place}", remedy)
+
+
+def _data(models: Path | None, on_gpu: bool) -> Iterator[Finding]:
+    cache = weights.hub_cache(os.environ)
+    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    said = f"{cache}{'' if cache.is_dir() else ' (not there yet)'}{', offline' if offline else ''}"
+    yield Finding("Hugging Face cache", "ok", said)
+    if models is None:
+        return
+    try:
+        profile = choose_profile(None, models, has_cuda=on_gpu)
+    except LlmperfError as error:
+        yield Finding("catalogue", "bad", str(error))
+        return
+    for name in dict.fromkeys((profile.candidate, profile.baseline)):
+        try:
+            found = weights.resolve(profile.model(name))
+        except LlmperfError as error:
+            first, *rest = str(error).splitlines()
+            yield Finding(f"weights of {name}", "bad", first, " ".join(rest[:1]))
+            continue
+        here = found.directory is not None
+        yield Finding(
+            f"weights of {name}",
+            "ok" if here else "note",
+            "here" if here else f"{found.source} is not here",
+            "" if here else "the engine fetches them at the first start; fetch them before a timed night",
+        )
+
+
+def _threads(on_gpu: bool) -> Iterator[Finding]:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield Finding("processors", "ok" if cpus > 1 else "note", f"{cpus} for this process")
+    if on_gpu:
+        return
+    bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND")
+    said = f"VLLM_CPU_OMP_THREADS_BIND={bound}" if bound else "left to the engine"
+    yield Finding("thread binding", "ok", said)
+    if (threads := os.environ.get("OMP_NUM_THREADS")) and threads.isdecimal() and int(threads) > cpus:
+        yield Finding(
+            "OMP_NUM_THREADS",
+            "note",
+            f"{threads}, more than {cpus} processors",
+            "unset it: times will jump about",
+        )

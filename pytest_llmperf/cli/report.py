@@ -1,0 +1,23 @@
+"""``report RECORD``: the page of a run, made again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pytest_llmperf.cli.parts import command, record_argument, tell
+from pytest_llmperf.report.page import write_page
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "report", "make the page (HTML, one file) of a recorded run")
+    record_argument(parser)
+    parser.add_argument("--out", type=Path, metavar="PATH", help="where to (default: beside the record)")
+    parser.set_defaults(run=run)
+
+
+def run(asked: argparse.Namespace) -> int:
+    out = asked.out or asked.record.with_suffix(".html")
+    write_page(asked.record, out)
+    tell([f"page: {out}"])
+    return 0

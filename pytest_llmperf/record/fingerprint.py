@@ -1,0 +1,105 @@
+"""What a run's numbers depend on beside the models: machine, driver, interpreter, plugin, suite, commit.
+
+Everything here is looked up once, costs milliseconds, and is None where it cannot be told; nothing of it names a
+person or a place on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.serving import gpu
+
+_GIT_WITHIN_S = 5.0
+
+
+def environment(root: Path) -> dict[str, Any]:
+    """The record's ``environment``; ``root`` is the directory whose repository the suite is in."""
+    driver = gpu.driver()
+    return {
+        "plugin": _version("pytest-llmperf"),
+        "pytest": _version("pytest"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_name(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpus": [{"name": one.name, "total_bytes": one.total_bytes} for one in gpu.open_nvml().devices()],
+        "driver": driver.version if driver else None,
+        "cuda": driver.cuda if driver else None,
+        "git": commit_of(root),
+    }
+
+
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """As the kernel names it."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, None) or platform.processor() or None
+
+
+def commit_of(root: Path) -> dict[str, Any] | None:
+    """The commit that is checked out there, and whether tracked files differ from it; None outside of git."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "changed": None if changed is None else bool(changed)}
+
+
+def suite_of(tests: Iterable[Path], also: Iterable[Path], root: Path) -> dict[str, Any]:
+    """The files that say what is measured and judged, by their place below ``root``, and their joint checksum.
+
+    They are those of the ``tests``, every ``conftest.py`` above them, and ``also`` (the catalogues).
+    """
+    found = {path.resolve() for path in (*tests, *also)}
+    for path in list(found):
+        for parent in path.parents:
+            if (conftest := parent / "conftest.py").is_file():
+                found.add(conftest)
+            if parent == root.resolve():
+                break
+    digest = hashlib.sha256()
+    names = []
+    for name, path in sorted((_below(path, root.resolve()), path) for path in found if path.is_file()):
+        digest.update(f"{name}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        names.append(name)
+    return {"sha256": digest.hexdigest(), "files": names}
+
+
+def _below(path: Path, root: Path) -> str:
+    # Of a file elsewhere only the name: where it lies is nobody's business.
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_GIT_WITHIN_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

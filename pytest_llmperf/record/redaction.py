@@ -1,0 +1,115 @@
+"""What must stand in no file and on no screen: keys, tokens, and who ran it. The one place that takes them out.
+
+Secrets are known by the environment variables that hold them (``HF_TOKEN``, anything with ``API_KEY``, ``SECRET``, …),
+by their look (``hf_…``, ``sk-…``, ``Bearer …``), or because somebody handed them to :func:`hide`. A home directory
+becomes ``~``, and a user's name is taken out where it is part of a path or an address. As a bare word it is taken out
+of logs only: in an answer, ``alice`` may be who has three apples.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+GONE = "[redacted]"
+SOMEBODY = "[user]"
+LEAST = 8
+"""A shorter value is no secret: it would be found everywhere."""
+
+_NAMES = re.compile(r"TOKEN(?!S|IZER)|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
+_LOOKS = (
+    r"\bhf_[A-Za-z0-9]{16,}",
+    r"\bsk-[A-Za-z0-9_-]{16,}",
+    r"\bgh[pousr]_[A-Za-z0-9]{16,}",
+    r"\bgithub_pat_[A-Za-z0-9_]{16,}",
+    r"\bAKIA[A-Z0-9]{16}\b",
+    r"(?<=://)[^/\s:@\"'<>]+:[^/\s@\"'<>]+(?=@)",
+    r"(?<=Bearer )[A-Za-z0-9._~+/=-]{8,}",
+)
+_EVERYBODY = {"root", "user", "admin", "runner", "ubuntu", "nobody", "vllm"}
+"""Names that say nothing of anybody."""
+
+# Keys are made while a run goes on, and everything that writes must know them: one list a process, which only grows.
+_HIDDEN: set[str] = set()
+
+
+def hide(secret: str | None) -> None:
+    """From now on, take this out of everything that this process writes."""
+    if secret and len(secret) >= LEAST:
+        _HIDDEN.add(secret)
+
+
+def redact(text: str) -> str:
+    """``text`` without secrets, home directories and user names; the same text if there are none."""
+    return _redactor(_secrets(os.environ), _homes(), _user())(text, log=False)
+
+
+def redact_log(text: str) -> str:
+    """As :func:`redact`, and without the user's name as a word of its own."""
+    return _redactor(_secrets(os.environ), _homes(), _user())(text, log=True)
+
+
+def redact_values(value: Any) -> Any:
+    """A JSON value with all its texts redacted, keys included."""
+    redactor = _redactor(_secrets(os.environ), _homes(), _user())
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return redactor(value, log=False)
+        if isinstance(value, Mapping):
+            return {clean(key): clean(one) for key, one in value.items()}
+        return [clean(one) for one in value] if isinstance(value, list | tuple) else value
+
+    return clean(value)
+
+
+class _Redactor:
+    def __init__(self, secrets: Sequence[str], homes: Sequence[str], user: str) -> None:
+        # The longest first: one secret may begin like another.
+        known = [re.escape(one) for one in sorted(secrets, key=len, reverse=True)]
+        self._secrets = re.compile("|".join([*known, *_LOOKS]))
+        places = "|".join(map(re.escape, sorted(homes, key=len, reverse=True)))
+        self._homes = re.compile(rf"(?<![\w.~-])(?:{places})(?![\w.-])") if places else None
+        name = re.escape(user)
+        self._part = re.compile(rf"(?<=[/\\]){name}(?=[/\\@:]|$|\s)|(?<=pytest-of-){name}\b|\b{name}(?=@)")
+        self._word = re.compile(rf"(?<![\w.-]){name}(?![\w.-])")
+        self._user = user
+
+    def __call__(self, text: str, *, log: bool) -> str:
+        text = self._secrets.sub(GONE, text)
+        if self._homes:
+            text = self._homes.sub("~", text)
+        if self._user:
+            text = self._part.sub(SOMEBODY, text)
+            if log:
+                text = self._word.sub(SOMEBODY, text)
+        return text
+
+
+@lru_cache(maxsize=8)
+def _redactor(secrets: frozenset[str], homes: frozenset[str], user: str) -> _Redactor:
+    return _Redactor(sorted(secrets), sorted(homes), user)
+
+
+def _secrets(environment: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(
+        value for name, value in environment.items() if len(value) >= LEAST and _NAMES.search(name)
+    ) | frozenset(_HIDDEN)
+
+
+def _homes() -> frozenset[str]:
+    """Home directories, of the environment and of the system."""
+    homes = {os.path.expanduser("~"), os.environ.get("HOME", "")}  # noqa: PTH111
+    return frozenset(home for home in (one.rstrip("/\\") for one in homes) if home)
+
+
+def _user() -> str:
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+    return "" if name in _EVERYBODY or len(name) < 3 else name

@@ -1,0 +1,71 @@
+"""Secrets are taken out of whatever is written, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf.record import redaction
+from pytest_llmperf.record.redaction import hide, redact, redact_log, redact_values
+from pytest_llmperf.record.store import write_record
+
+
+@pytest.fixture(autouse=True)
+def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "jdoe")
+    monkeypatch.setenv("HOME", "/home/jdoe")
+    monkeypatch.setenv("HF_TOKEN", "planted-token-1")
+    monkeypatch.setenv("GATEWAY_API_KEY", "planted-key-22")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "parallel-false")
+    monkeypatch.setattr(redaction, "_HIDDEN", set())
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("key planted-key-22, planted-token-1.", "key [redacted], [redacted]."),
+        ("hf_AbCdEfGhIjKlMnOpQrSt", "[redacted]"),
+        ("Authorization: Bearer abc.def-ghi", "Authorization: Bearer [redacted]"),
+        ("http://me:pass@host/v1", "http://[redacted]@host/v1"),
+        ("/home/jdoe/models/x and file:///home/jdoe", "~/models/x and file://~"),
+        ("/home/jdoe2/models", "/home/jdoe2/models"),
+        ("/data/jdoe/x, /tmp/pytest-of-jdoe/0", "/data/[user]/x, /tmp/pytest-of-[user]/0"),
+        ("jdoe@host", "[user]@host"),
+        ("jdoe has three apples; parallel-false", "jdoe has three apples; parallel-false"),
+        ("task-force_of_twenty_people", "task-force_of_twenty_people"),
+        ("x^{2}/2 = 8/home", "x^{2}/2 = 8/home"),
+    ],
+)
+def test_what_is_secret_is_taken_out_and_the_rest_stays(text: str, clean: str) -> None:
+    assert redact(text) == clean
+    assert redact(clean) == clean
+    assert redact_values({text: [text, {"x": text}], "n": 1}) == {clean: [clean, {"x": clean}], "n": 1}
+
+
+def test_a_user_is_no_word_of_a_log() -> None:
+    assert redact_log("started by jdoe (jdoes-model)") == "started by [user] (jdoes-model)"
+
+
+def test_a_key_that_was_made_on_the_way_is_hidden_from_then_on() -> None:
+    assert redact("made-just-now") == "made-just-now"
+    hide("made-just-now")
+    hide("short")
+    assert redact("made-just-now, short") == "[redacted], short"
+
+
+def test_nothing_written_holds_a_secret_also_where_json_would_write_it_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", 'quoted"tökén\\1')
+    write_record(tmp_path / "record.json", {"said": 'a quoted"tökén\\1 b'})
+    assert '"said": "a [redacted] b"' in (tmp_path / "record.json").read_text(encoding="utf-8")
+
+
+def test_everybodys_names_and_short_values_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "root")
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.setenv("HF_TOKEN", "1")
+    assert redact_log("the root of 1 / root@host /x/root/y") == "the root of 1 / root@host /x/root/y"
