@@ -6,9 +6,8 @@ import argparse
 
 from pytest_llmperf.cli.parts import command, record_argument, tell
 from pytest_llmperf.gates.run_verdict import run_verdict
-from pytest_llmperf.record.store import read_record
-from pytest_llmperf.record.wire import verdict_from_json
 from pytest_llmperf.report.columns import aligned
+from pytest_llmperf.report.html.facts import read_facts
 from pytest_llmperf.report.numbers import show
 from pytest_llmperf.report.terminal import verdict_table
 
@@ -22,8 +21,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(asked: argparse.Namespace) -> int:
-    record = read_record(asked.record)
-    verdicts = [verdict_from_json(one) for one in record.get("verdicts", ())]
+    facts = read_facts(asked.record)
+    record, verdicts = facts.record, facts.verdicts
     about = [
         f"{', '.join(record.get('candidates', ())) or '?'} against {record.get('baseline', '?')}",
         f"profile {record.get('profile', '?')} on {record.get('device', {}).get('name', '?')}",

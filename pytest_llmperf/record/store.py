@@ -108,7 +108,9 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise LlmperfError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise LlmperfError(f"{path} is not a record of a run: {error}") from error
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
