@@ -64,7 +64,8 @@ def test_what_was_measured_before_an_orderly_end_is_kept_and_marked(
     assert record["suite"]["tests"][-1] == "test_gate.py::test_never[distill]"
     assert len(load_answers(path, record)) == record["answers"][0]["items"] > 0
     assert record["cases"]["count"] == 1
-    assert "partial" in text
+    if code != 7:  # pytest tells nothing at the end of a run with an exit code of its own
+        assert "partial" in text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -117,7 +118,7 @@ class Report:
     def __init__(self, nodeid): self.nodeid = nodeid
 
 def run(path, state):
-    tests = {f"test_{n}": Path(__file__) for n in range(6)}
+    tests = {f"test_{n}": Path(__file__) for n in range(4)}
     one = recording.Recording(path, state, "main", path.parent, Measured(), lambda record: None)
     one.expect(tests, [])
     for test in tests:
@@ -140,9 +141,13 @@ def nights(path, scratch):
         state.mkdir(parents=True)
         run(path, state)
 
-# Imported before the forks, each of which is one run: 50 interpreters would cost a minute.
-import pyarrow.parquet, jsonschema
 path, scratch = Path(sys.argv[1]), Path(sys.argv[2])
+# One run before the forks imports all that a run needs; each of fifty interpreters would take a second for it.
+(scratch / "first").mkdir(parents=True)
+
+out, sys.stdout = sys.stdout, open(os.devnull, "w")
+run(scratch / "first.json", scratch / "first")
+sys.stdout = out
 for line in sys.stdin:
     told, tells = os.pipe()
     child = os.fork()
@@ -178,7 +183,7 @@ def test_a_run_killed_at_any_of_fifty_moments_leaves_a_readable_record(tmp_path:
         assert killer.stdin is not None
         assert killer.stdout is not None
         for _ in range(50):
-            killer.stdin.write(f"{chance.randint(1, 14)} {chance.uniform(0.0, 0.03)}\n")
+            killer.stdin.write(f"{chance.randint(1, 10)} {chance.uniform(0.0, 0.03)}\n")
             killer.stdin.flush()
             assert killer.stdout.readline() == "killed\n"
             record = read_record(path)
@@ -186,8 +191,8 @@ def test_a_run_killed_at_any_of_fifty_moments_leaves_a_readable_record(tmp_path:
             if record["partial"]:
                 assert not answers
             else:
-                assert (len(answers), len(traces), len(record["verdicts"])) == (240, 120, 6)
+                assert (len(answers), len(traces), len(record["verdicts"])) == (160, 80, 4)
             seen.append(record["partial"])
         killer.stdin.close()
-    assert len(set(seen)) > 5, "the moments were all alike"
+    assert len(set(seen)) > 3, "the moments were all alike"
     assert None in seen
