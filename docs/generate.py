@@ -5,6 +5,7 @@ They are committed, since people read them where the code lies; ``tests/docs`` f
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import inspect
@@ -30,10 +31,12 @@ def pages() -> dict[str, str]:
     """Every page by its file name."""
     made: Mapping[str, Callable[[], str]] = {
         "options.md": options,
+        "command-line.md": command_line,
         "fixtures.md": fixtures,
         "models.md": models,
         "budgets.md": budgets,
         "verdict.md": verdict,
+        "record.md": record,
         "tasks.md": tasks,
         "hooks.md": hooks,
     }
@@ -91,6 +94,33 @@ def _metavar(about: Mapping[str, Any]) -> str:
 
 def _repeats(about: Mapping[str, Any]) -> bool:
     return about.get("action") == "append" and "repeats" not in about["help"]
+
+
+def command_line() -> str:
+    from pytest_llmperf import cli
+
+    parser = cli.parser()
+    text = f"# The command pytest-llmperf\n\n{parser.description} `python -m pytest_llmperf` is the same.\n"
+    (commands,) = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    for name, command in commands.choices.items():
+        rows = [(_typed(one), one.help or "") for one in command._actions if one.dest != "help"]
+        text += f"\n## {name}\n\n{command.description}\n\n"
+        text += _table(("argument", "meaning"), rows) if rows else ""
+        text += f"\n{command.epilog}\n" if command.epilog else ""
+    return text
+
+
+def _typed(action: argparse.Action) -> str:
+    """An argument as it is typed."""
+    value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    value = " ".join(value) if isinstance(value, tuple) else value
+    if not action.option_strings:
+        many = action.nargs in ("*", "+")
+        return f"`{value}{' …' if many else ''}`" + (
+            ", may be left out" if action.nargs in ("?", "*") else ""
+        )
+    name = ", ".join(action.option_strings)
+    return f"`{name}`" if action.nargs == 0 else f"`{name} {value}`"
 
 
 def fixtures() -> str:
@@ -203,6 +233,41 @@ def verdict() -> str:
 
 
 _PASS_FAIL = {"PASS": "The data show that the bound is kept.", "FAIL": "The data show that it is not."}
+
+
+def record() -> str:
+    from pytest_llmperf.record import tables, validity
+
+    schema = json.loads(Path(validity.__file__).with_name("schema-1.json").read_text(encoding="utf-8"))
+    text = f"# The record\n\n`--llmperf-record NAME.json` writes it. {schema['description']}\n\n"
+    text += "Types are those of JSON; the whole schema is `pytest_llmperf/record/schema-1.json`.\n\n"
+    text += _table(("key", "type", "meaning"), _schema_rows(schema))
+    for table in (tables.ANSWERS, tables.TRACES):
+        text += f"\n## NAME.{table.name}.parquet\n\n"
+        text += _table(
+            ("column", "type"), [(f"`{name}`", f"`{kind}`") for name, kind in table.columns.items()]
+        )
+    return text
+
+
+def _schema_rows(schema: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:
+    """A row for every named value, those inside of others by their path: ``servers[].row``."""
+    rows = []
+    for name, about in schema.get("properties", {}).items():
+        path = f"{prefix}{name}"
+        rows.append((f"`{path}`", _json_type(about), about.get("description", "")))
+        rows += _schema_rows(about, f"{path}.") + _schema_rows(about.get("items", {}), f"{path}[].")
+    return rows
+
+
+def _json_type(about: Mapping[str, Any]) -> str:
+    if "enum" in about or "const" in about:
+        return ", ".join(f"`{json.dumps(one)}`" for one in about.get("enum", [about.get("const")]))
+    kinds = about.get("type", "any")
+    if isinstance(kinds, list):
+        kinds = " or ".join(kinds)
+    inner = about.get("items", {}).get("type")
+    return f"{kinds} of {inner}s" if isinstance(inner, str) else kinds
 
 
 def tasks() -> str:

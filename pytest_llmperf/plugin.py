@@ -23,7 +23,7 @@ OPTIONS = {
     "--llmperf-baseline": ("ROW", "row of the catalogue to compare with (default: the profile's)"),
     "--llmperf-profile": (
         "NAME|PATH",
-        "gpu, embedded, or a models.toml (default: gpu if there is a CUDA device)",
+        "a profile, or a models.toml (default: gpu if there is a CUDA device, else embedded)",
     ),
     "--llmperf-models": ("PATH", "the catalogue of models (default: the ini value llmperf_models)"),
     "--llmperf-budgets": ("PATH", "the budgets (default: budgets.toml beside the catalogue)"),

@@ -18,7 +18,7 @@ LAYERS = {
     "__main__": 7, "cli": 7, "recording": 7, "referenced": 7,
     "errors": 0, "stats": 0, "units": 0, "strict_toml": 0, "bounds": 0,
     "catalog": 0, "catalog_reading": 0, "answer_options": 0, "budget_keys": 0, "budgets": 0,
-    "starter": 1, "embedded": 1, "serving": 1, "client": 2,
+    "embedded": 1, "serving": 1, "client": 2,
     "load": 3, "tasks": 3, "rules": 3,
     "gates": 4, "record": 5, "report": 5,
     "settings": 6, "measure": 6, "claims": 6,

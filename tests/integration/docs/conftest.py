@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -131,6 +133,8 @@ class Reader:
                 self.project.write(name, shown)
             case ["pytest", *arguments]:
                 self._pytest(block, command, arguments, environment)
+            case ["pytest-llmperf", *arguments]:
+                self._ours(block, command, arguments)
             case ["tox", "run", "-e", "suites", "--", *arguments]:
                 self._pytest(block, command, ["suites/", *arguments], environment)
             case _:
@@ -143,6 +147,18 @@ class Reader:
         self.results.append(result)
         assert result.code == block.exit_code, f"{block.where}: {command}\n{result.text}"
         assert result.noise == [], block.where
+
+    def _ours(self, block: Block, command: str, arguments: list[str]) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest_llmperf", *arguments],
+            cwd=self.project.path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        told = done.stdout + done.stderr
+        assert done.returncode == block.exit_code, f"{block.where}: {command}\n{told}"
+        assert "Traceback" not in told, block.where
 
     def _at(self, text: str) -> str:
         for written, real in self.urls.items():

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf import cli
 from pytest_llmperf.catalog import load_catalog
 from pytest_llmperf.measure.questions import Asker
 from pytest_llmperf.serving import ports
-from pytest_llmperf.starter import write_starter
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -90,6 +90,16 @@ def test_the_guide_to_tasks_can_be_followed(reader: Reader) -> None:
     assert result.lines("capitals accuracy", "100.0 %", "PASS")
 
 
+def test_the_guide_to_references_can_be_followed(reader: Reader, solver: str) -> None:
+    reader.project.catalog({"distill": {"ANSWERS": solver}})
+    reader.project.suite("""
+        def test_enough_answers_are_right(candidate, accuracy):
+            assert accuracy(candidate) >= 0.6
+    """)
+    assert len(reader.follow(HOW_TO / "references.md")) == 2
+    assert list((reader.project.path / "llmperf-references").rglob("*.json"))
+
+
 def test_the_tutorial_can_be_followed(reader: Reader) -> None:
     shutil.copytree(
         ROOT / "suites", reader.project.path / "suites", ignore=shutil.ignore_patterns("__pycache__")
@@ -105,19 +115,22 @@ def test_the_tutorial_can_be_followed(reader: Reader) -> None:
     assert proof.lines("llmperf: 2 proved"), proof.text
 
 
-def test_a_starter_suite_is_green_at_once_and_its_broken_row_red(reader: Reader) -> None:
+def test_what_init_writes_is_green_at_once_and_its_broken_row_red(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = reader.project
-    _, to_do = write_starter(project.path)
-    project.write("pytest.ini", f"[pytest]\n{to_do.partition(': ')[2]}\n")
+    (project.path / "pytest.ini").unlink()
+    monkeypatch.chdir(project.path)
+    assert cli.main(["init"]) == 0
     reader.knobs = {"broken": {"RIGHT_PERCENT": "50"}}
     catalogue = project.path / "suites" / "models.toml"
     catalogue.write_text(reader.served_by_the_stand_in(catalogue), encoding="utf-8")
     # Speed takes a while, and is looked at in the guides; here it is enough that the gate is there.
-    assert len(project.run("suites", "--collect-only", "-q").lines("test_tokens_come_as_fast[")) == 2
-    green = project.run("suites", "-k", "not tokens")
+    assert len(project.run("--collect-only", "-q").lines("test_tokens_come_as_fast[")) == 2
+    green = project.run("-k", "not tokens")
     assert green.code == 0, green.text
     assert green.lines("llmperf: 3 PASS")
-    red = project.run("suites", "--model", "broken", "-k", "answers_are_right")
+    red = project.run("--model", "broken", "-k", "answers_are_right")
     assert red.code == 1, red.text
     assert red.lines("FAIL: embedded accuracy")
 
