@@ -96,6 +96,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="let published claims fail the run unless they are confirmed (default: they are only told)",
     )
     group.addoption(
+        "--llmperf-reference",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="compare the record with a promoted one of this directory (default: llmperf-references)",
+    )
+    group.addoption(
+        "--llmperf-reference-gaps",
+        choices=["fail", "warn"],
+        default="fail",
+        help="what a missing reference, an incomparable metric or a vanished test does (default: fail)",
+    )
+    group.addoption(
         "--llmperf-plan",
         nargs="?",
         const="",

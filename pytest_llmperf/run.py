@@ -28,6 +28,7 @@ from pytest_llmperf.record import case_files
 from pytest_llmperf.record.redaction import redact, redact_log, redact_values
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
 from pytest_llmperf.recording import Recording
+from pytest_llmperf.referenced import Referenced
 from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device
 from pytest_llmperf.settings import Options, Settings, resolve
@@ -129,6 +130,7 @@ class Run:
         self.recording = Recording(
             settings.record, self.state_root, process, config.rootpath, self.measurements, self._add_to_record
         )
+        self.referenced = Referenced.of(config)
         self._expected = 0
         self.complaints: list[str] = []
         """What was left behind, if anything: makes the run red."""
@@ -249,10 +251,10 @@ class Run:
             return
         error = call.excinfo.value
         if isinstance(error, GateError | LlmperfError):
-            report.longrepr = redact(self._as_kept(str(error)))
+            report.longrepr = redact_log(self._as_kept(str(error)))
         if isinstance(error, LlmperfError):
             method = BAD_DATA if isinstance(error, DataError) else "not measured"
-            self._not_measured(item, report, str(error).splitlines()[0], method)
+            self._not_measured(item, report, redact_log(str(error)).splitlines()[0], method)
         # A gate that the data decided says it all with its numbers; the log would only hide them.
         judged = isinstance(error, GateError) and error.verdict.status is not Status.INVALID
         if report.failed and not judged and (log := self.measurements.log_since_mark()):
@@ -324,6 +326,8 @@ class Run:
         finished: dict[str, Path] | None = {}
         if self.settings.record is not None:
             finished = self.recording.finish(_interruption(session), self.outlets.history)
+            if finished and self.referenced and not self.referenced.green(self.settings.record):
+                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
         if not self.outlets.write(finished or {}) or finished is None:
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
@@ -352,7 +356,8 @@ class Run:
         for complaint in self.complaints:
             self.screen.say(reporter, redact(f"NOT CLEAN: {complaint}"), red=True, bold=True)
         kept = self.answers.notes() if self.answers else []
-        for note in filter(None, (*kept, self.recording.note, *self.outlets.notes)):
+        compared = self.referenced.lines if self.referenced else []
+        for note in filter(None, (*kept, *compared, self.recording.note, *self.outlets.notes)):
             self.screen.say(reporter, redact(note))
         for command in self.outlets.annotations():
             reporter.write_line(command)

@@ -1,0 +1,57 @@
+"""``--llmperf-reference``: a run that is compared with the record that somebody promoted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.record.comparing import compare
+from pytest_llmperf.record.references import DIRECTORY, reference_for
+from pytest_llmperf.record.store import read_record
+from pytest_llmperf.record.tables import load_answers
+from pytest_llmperf.report.comparison import comparison_lines
+
+if TYPE_CHECKING:
+    import pytest
+
+
+@dataclass
+class Referenced:
+    """Where the references are, what a gap means (``fail`` or ``warn``), and what came of the comparison."""
+
+    directory: Path
+    gaps: str
+    lines: list[str] = field(default_factory=list)
+    """For the end of the run; the first names the reference."""
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Referenced | None:
+        """None where nothing is asked for; :class:`UsageError` without a record to compare."""
+        asked: str | None = config.getoption("llmperf_reference")
+        if asked is None:
+            return None
+        if config.getoption("llmperf_record") is None:
+            raise UsageError(
+                "--llmperf-reference compares this run's record: give --llmperf-record PATH as well"
+            )
+        return cls(config.rootpath / (asked or DIRECTORY), config.getoption("llmperf_reference_gaps"))
+
+    def green(self, record: Path) -> bool:
+        """Compare the record that was written at ``record``."""
+        try:
+            now = read_record(record)
+            reference = reference_for(now, self.directory)
+            if reference is None:
+                promote = f"pytest-llmperf promote {record} --to {self.directory}"
+                missing = f"no reference of this profile, device and these rows in {self.directory}"
+                self.lines = [f"{missing}; make one: {promote}"]
+                return self.gaps == "warn"
+            before = reference.record
+            found = compare(before, now, load_answers(reference.path, before), load_answers(record, now))
+        except LlmperfError as error:
+            self.lines = [f"not compared with a reference: {error}"]
+            return False
+        self.lines = [f"compared with the reference {reference}", *comparison_lines(found)]
+        return not found.regressed and (self.gaps == "warn" or not found.gaps)

@@ -1,0 +1,152 @@
+"""The command line as a user meets it: what it says, its exit codes, and never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.cli import COMMANDS, main
+from pytest_llmperf.record.store import write_record
+from pytest_llmperf.record.tables import ANSWERS, store_table
+from pytest_llmperf.serving import gpu, preflight
+from tests.record.test_comparing import answers, run
+from tests.record.test_references import RUN
+
+PASSED = {
+    "metric": "accuracy",
+    "status": "PASS",
+    "n": 100,
+    "observed": 0.8,
+    "interval": [0.7, None],
+    "bound": 0.6,
+}
+PASSED |= {"n_needed": None, "method": "exact", "why": "accuracy is 80 %", "unit": "share"}
+
+
+def recorded(path: Path, right: set[int], **changed: Any) -> Path:
+    about = store_table(path, ANSWERS, answers(right))
+    one = {
+        **RUN,
+        **run(len(right), 100 - len(right)),
+        "verdicts": [PASSED],
+        "written": "2026-11-25T01:00:00+00:00",
+    }
+    write_record(path, one | {ANSWERS.key: about} | changed)
+    return path
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    return recorded(tmp_path / "good.json", set(range(80)))
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    return recorded(tmp_path / "bad.json", set(range(12, 80)))
+
+
+def test_a_comparison_fails_for_what_is_worse_and_for_nothing_else(
+    good: Path, bad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(good), str(good)]) == 0
+    assert "1 no difference shown" in capsys.readouterr().out
+    assert main(["compare", str(good), str(bad)]) == 1
+    out = capsys.readouterr().out
+    assert "0 gained, 12 lost" in out
+    assert out.splitlines()[-1] == "1 worse"
+    assert main(["compare", str(bad), str(good)]) == 0
+    capsys.readouterr()
+    assert main(["compare", "--markdown", str(good), str(bad)]) == 1
+    assert "| distill: gsm8k accuracy | 80.0 % | 68.0 % | worse |" in capsys.readouterr().out
+
+
+def test_gaps_fail_only_when_asked_to(good: Path, tmp_path: Path) -> None:
+    gone = recorded(tmp_path / "gone.json", set(range(80)), suite={"tests": ["t.py::test_speed"]})
+    assert main(["compare", str(good), str(gone)]) == 0
+    assert main(["compare", "--gaps=fail", str(good), str(gone)]) == 1
+
+
+def test_a_run_is_shown_with_its_verdicts_metrics_and_word(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(good)]) == 0
+    out = capsys.readouterr().out
+    for words in ("distill against math", "on H100", "gsm8k, as promised", "PASS: 1 gate"):
+        assert words in out
+
+
+def test_history_tells_a_metric_over_the_runs_oldest_first(good: Path, tmp_path: Path, capsys: Any) -> None:
+    recorded(tmp_path / "later.json", set(range(90)), written="2026-11-26T01:00:00+00:00")
+    (tmp_path / "other.json").write_text("{}")
+    assert main(["history", str(tmp_path), "--metric", "accuracy"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("2026-11-25") < out.index("2026-11-26")
+    assert "80.0 %" in out
+    assert "left out:" in out
+    assert main(["history", str(good), "--metric", "nothing"]) == 4
+
+
+def test_a_promoted_record_can_be_compared_with(good: Path, bad: Path, tmp_path: Path) -> None:
+    assert main(["promote", str(good), "--to", str(tmp_path / "refs"), "--note", "first"]) == 0
+    [reference] = (tmp_path / "refs").glob("*/record.json")
+    assert main(["compare", str(reference), str(bad)]) == 1
+
+
+def test_the_page_is_made_again(good: Path, tmp_path: Path) -> None:
+    assert main(["report", str(good), "--out", str(tmp_path / "page.html")]) == 0
+    assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["show", "report", "promote", "history"])
+@pytest.mark.parametrize("content", [None, "", "[1]", '{"schema": "llmperf-record/0"}'])
+def test_what_is_no_record_is_one_line_and_exit_code_4(
+    tmp_path: Path, command: str, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "record.json"
+    if content is not None:
+        path.write_text(content)
+    assert main([command, str(path)]) == 4
+    said = capsys.readouterr().err
+    assert said.startswith(f"pytest-llmperf {command}: ")
+    assert said.count("\n") == 1
+    assert "record.json" in said
+
+
+def test_init_writes_a_suite_once_and_only_below_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 0
+    assert "llmperf_models = suites/models.toml" in (tmp_path / "pytest.ini").read_text()
+    assert main(["init"]) == 4
+    assert main(["init", "../elsewhere"]) == 4
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_doctor_says_what_to_do_where_there_is_no_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["doctor", "--engine-python", str(tmp_path / "nowhere")]) == 1
+    out = capsys.readouterr().out
+    assert "BAD   engine:" in out
+    assert "→ give --engine-python PATH" in out
+    monkeypatch.setattr(preflight, "engine_version", lambda python: "vllm 0.32.0")
+    monkeypatch.setattr(gpu, "open_nvml", gpu.NoDevices)
+    main(["doctor"])
+    assert "ok    engine: vllm 0.32.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [one.__name__.rpartition(".")[2] for one in COMMANDS])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert "usage: pytest-llmperf" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_shell_can_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    assert "promote" in capsys.readouterr().out
