@@ -39,7 +39,7 @@ from typing import Literal
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.strict_toml import nearest
 
-Engine = Literal["vllm", "url"]
+Engine = Literal["vllm", "transformers", "url"]
 Protocol = Literal["chat", "few-shot"]
 
 
@@ -105,7 +105,7 @@ class Model:
     weights: str
     """A Hugging Face id, a directory, or ``embedded:NAME`` for a model that ships with the package."""
     engine: Engine = "vllm"
-    """``vllm``: started by the run; ``url``: an OpenAI-compatible server that already runs."""
+    """``vllm``, and ``transformers`` (its own server): started by the run; ``url``: one that already runs."""
     revision: str | None = None
     """Commit of the weights on the hub; pin it, or a night compares two different things."""
     engine_python: str | None = None

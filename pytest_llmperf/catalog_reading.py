@@ -11,7 +11,7 @@ from typing import cast
 from pytest_llmperf.catalog import Catalog, Damage, Engine, Model, Profile, PromptRules, Protocol, Sampling
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
 
-ENGINES = ("vllm", "url")
+ENGINES = ("vllm", "transformers", "url")
 DTYPES = ("auto", "bfloat16", "float16", "half", "float32", "float")
 
 _PROFILE_KEYS = ("says", "candidate", "baseline", "task", "needs_cuda", "model")

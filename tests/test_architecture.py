@@ -56,7 +56,7 @@ HEAVY = {
     "httptools": {"client", "load"},
     "numpy": {"embedded", "report"},
     "torch": {"embedded"},
-    "transformers": {"embedded"},
+    "transformers": {"embedded", "serving"},
     "tokenizers": {"embedded"},
 }
 TRAINED_ELSEWHERE = {"embedded"}  # training scripts and engine plug-ins: never imported by the plugin

@@ -127,7 +127,7 @@ def test_a_url_row_names_a_server_that_runs_already(tmp_path: Path) -> None:
     ("rest", "expected"),
     [
         ("max_modle_len = 4096", "max_modle_len = 4096: unknown key; did you mean max_model_len?"),
-        ('engine = "vlm"', 'engine = "vlm": must be one of vllm, url'),
+        ('engine = "vlm"', 'engine = "vlm": must be one of vllm, transformers, url'),
         ('max_model_len = "4096"', 'max_model_len = "4096": must be an integer'),
         ("max_model_len = true", "max_model_len = true: must be an integer"),
         ("max_model_len = 0", "max_model_len = 0: must be at least 1"),

@@ -95,7 +95,7 @@ def answer_row(one: Asked, question: str) -> dict[str, Any]:
     return {
         "item": one.item,
         "sample": one.sample,
-        "question": _last_turn(one.body) or question,
+        "question": last_turn(one.body) or question,
         "reply": one.reply,
         "outcome": one.grade.outcome.value,
         "detail": one.grade.detail,
@@ -108,7 +108,7 @@ def answer_row(one: Asked, question: str) -> dict[str, Any]:
     }
 
 
-def _last_turn(body: Mapping[str, Any]) -> str:
+def last_turn(body: Mapping[str, Any]) -> str:
     """The last message of the user; empty if there is none, or none that is text."""
     turns = [one["content"] for one in body.get("messages", ()) if one.get("role") == "user"]
     return turns[-1] if turns and isinstance(turns[-1], str) else ""

@@ -10,6 +10,7 @@ from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.measure.asking import Answers, Asked, answer_row, fingerprint
 from pytest_llmperf.measure.looks import Part
+from pytest_llmperf.measure.yields import yields
 from pytest_llmperf.tasks.task import Item
 
 Ask = Callable[[Sequence[Item], int, int], tuple[Sequence[Asked], float]]
@@ -32,6 +33,10 @@ class Collection:
     ask: Ask = field(repr=False)
     samples: int = 1
     """Answers to each item."""
+    thinking: bool = False
+    """Whether the row promises to think before it answers."""
+    temperature: float = 0.0
+    """That it was sampled at."""
     order_seed: int = 0
     """What the order of the items was drawn from."""
     planned: int = 0
@@ -91,6 +96,7 @@ class Collection:
             "outcomes": answers.counts(),
             "completion_tokens": sum(one.answer.completion_tokens or 0 for one in self.asked),
             "seconds": round(self.seconds, 3),
+            **yields(self.asked, thinking=self.thinking, temperature=self.temperature),
         }
 
     def take_rows(self) -> Iterator[dict[str, Any]]:

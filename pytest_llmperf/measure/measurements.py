@@ -165,6 +165,8 @@ class Measurements:
                 part,
                 ask_more,
                 samples=self.samples(served, variant),
+                thinking=served.rules.thinking,
+                temperature=variant.sampling(served.sampling).temperature,
                 order_seed=self.settings.collecting.order_seed,
             )
         return self._collections[key]

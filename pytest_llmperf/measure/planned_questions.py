@@ -95,6 +95,7 @@ class PlanAsker(Asker):
             thinking_skipped=share("skipped thinking"),
             unfinished=share("unfinished answers"),
             loops=share("endless loops"),
+            language_switches=share("switched languages"),
         )
 
     def summaries(self, served: Served) -> Summaries:

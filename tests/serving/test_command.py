@@ -148,3 +148,23 @@ def test_a_long_directory_for_temporary_files_does_not_reach_the_engines_sockets
     assert "VLLM_RPC_BASE_PATH" not in spec_for(ROW, HERE).environment
     monkeypatch.setattr("tempfile.tempdir", "/" + "t" * 70)
     assert spec_for(ROW, HERE).environment["VLLM_RPC_BASE_PATH"] == "/tmp"
+
+
+def test_transformers_is_served_by_its_own_server_under_the_rows_name() -> None:
+    row = replace(ROW, engine="transformers", gpus=0, dtype="half", arguments=("--continuous-batching",))
+    spec = spec_for(row, HERE)
+    assert spec.argv[1] == "-P"
+    assert Path(spec.argv[2]).name == "transformers_server.py"
+    assert Path(spec.argv[2]).is_file()
+    assert value_of(spec, "--model") == "/models/tiny"
+    assert value_of(spec, "--served-model-name") == "distill"
+    assert (value_of(spec, "--device"), value_of(spec, "--dtype")) == ("cpu", "float16")
+    assert spec.argv[-1] == "--continuous-batching"
+    assert (spec.engine, spec.environment["HF_HUB_OFFLINE"]) == ("transformers", "1")
+    assert not [name for name in spec.environment if name.startswith("VLLM")]
+
+
+def test_weights_of_the_hub_are_asked_of_transformers_at_their_revision() -> None:
+    spec = spec_for(replace(ROW, engine="transformers", revision="abc"), "org/name")
+    assert value_of(spec, "--model") == "org/name@abc"
+    assert "HF_HUB_OFFLINE" not in spec.environment

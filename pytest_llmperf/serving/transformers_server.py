@@ -1,0 +1,77 @@
+"""``transformers serve`` as a run needs it: under the row's name, with a key, and with its version told.
+
+    python -P transformers_server.py --model DIR --served-model-name NAME --port N [options of `transformers serve`]
+
+Executed by the row's interpreter, which has transformers[serving] and need not have this package. Left to itself the
+server lists what lies in the hub's cache and not what it serves, takes requests for the path of its weights only, and
+asks nobody for a key. Generation is not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+KEY = "VLLM_API_KEY"
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until SIGTERM."""
+    model, arguments = taken("--model", arguments)
+    name, arguments = taken("--served-model-name", arguments)
+    from transformers.cli import transformers as command  # type: ignore[import-not-found, unused-ignore]
+    from transformers.cli.serving import server, utils  # type: ignore[import-not-found, unused-ignore]
+
+    build, resolve = server.build_server, utils.BaseHandler._resolve_model
+
+    def build_ours(*given: Any, **named: Any) -> Any:
+        app = build(*given, **named)
+        app.middleware("http")(door(name, os.environ.get(KEY)))
+        return app
+
+    def resolve_ours(handler: Any, body: dict[str, Any]) -> Any:
+        from fastapi import HTTPException  # type: ignore[import-not-found, unused-ignore]
+
+        asked = body.get("model", name)
+        if asked != name:
+            raise HTTPException(
+                status_code=404, detail=f"The model `{asked}` does not exist; this is `{name}`."
+            )
+        return resolve(handler, {**body, "model": model})
+
+    server.build_server = build_ours
+    utils.BaseHandler._resolve_model = resolve_ours
+    sys.argv = ["transformers", "serve", model, *arguments]
+    command.main()
+
+
+def taken(option: str, arguments: list[str]) -> tuple[str, list[str]]:
+    """The value of an option that must be there, and the other arguments."""
+    place = arguments.index(option)
+    return arguments[place + 1], arguments[:place] + arguments[place + 2 :]
+
+
+def door(name: str, key: str | None) -> Callable[[Any, Callable[[Any], Awaitable[Any]]], Awaitable[Any]]:
+    """What every request goes through first: the key, the name of the model, the version."""
+
+    async def pass_through(request: Any, go_on: Callable[[Any], Awaitable[Any]]) -> Any:
+        from fastapi.responses import JSONResponse  # type: ignore[import-not-found, unused-ignore]
+
+        path = request.url.path
+        if path == "/version":
+            import transformers  # type: ignore[import-not-found, unused-ignore]
+
+            return JSONResponse({"version": transformers.__version__})
+        if path != "/health" and key and request.headers.get("authorization") != f"Bearer {key}":
+            return JSONResponse({"error": {"message": "Unauthorized", "code": 401}}, status_code=401)
+        if path == "/v1/models":
+            return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"}]})
+        return await go_on(request)
+
+    return pass_through
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
