@@ -4,6 +4,14 @@
         --tool "vllm bench serve=VENV/bin/python" --tool guidellm=VENV/bin/python --tool aiperf=VENV/bin/python
     python -m benchmarks.client_truth --table lines.jsonl
 
+Each rival in an environment of its own (aiperf 0.13.0 takes 1.2 GB, guidellm 0.8.1 with PyTorch for the CPU 1.5 GB):
+
+    python -m venv AIPERF && AIPERF/bin/pip install aiperf==0.13.0
+    python -m venv GUIDELLM && GUIDELLM/bin/pip install torch==2.13.0 && GUIDELLM/bin/pip install guidellm==0.8.1
+
+vLLM's is that of the suites' environment, whose interpreter should also run this: it has uvloop, which makes ours
+lighter.
+
 64 tokens in, 128 out, first token after 50 ms, then one every 10 ms, closed loop. The tools take turns within one run
 (ours, A, B, C; then C, B, A, ours; …). What each reports is compared with what the server did *for it*: when it had
 read each request, and when it handed each token to the kernel. Each load adds a line to ``--out``; concurrencies can
