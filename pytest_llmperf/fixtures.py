@@ -107,6 +107,18 @@ def startup(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def macro_f1(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+    """``macro_f1(model, "medqa", [variant])`` → the macro-F1 of a multiple choice, by the letters that were read."""
+    return questions_of_this_test.macro_f1
+
+
+@pytest.fixture
+def perplexity(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+    """``perplexity(model, [texts])``: compare with a number, or with ``perplexity(baseline) * 1.05``."""
+    return questions_of_this_test.perplexity
+
+
+@pytest.fixture
 def summaries(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
     """``summaries(model)`` → ``.facts_kept``, ``.unfinished``."""
     return questions_of_this_test.summaries

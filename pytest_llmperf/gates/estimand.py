@@ -21,6 +21,8 @@ from pytest_llmperf.gates.judgement import (
     Policy,
     strict,
 )
+from pytest_llmperf.gates.macro_f1 import MacroF1
+from pytest_llmperf.gates.perplexity import Perplexity, ScaledPerplexity
 from pytest_llmperf.gates.ratio import Ratio
 from pytest_llmperf.gates.scalar import Scalar, ScaledScalar
 from pytest_llmperf.gates.series import Quantile, Series
@@ -37,11 +39,14 @@ __all__ = [
     "Incomparable",
     "Judge",
     "Judgement",
+    "MacroF1",
+    "Perplexity",
     "Points",
     "Policy",
     "Quantile",
     "Ratio",
     "Scalar",
+    "ScaledPerplexity",
     "ScaledScalar",
     "Series",
     "Share",

@@ -13,6 +13,8 @@ from pytest_llmperf.gates.between import between
 from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.client_bound import despite_client, true_ratio
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
+from pytest_llmperf.gates.macro_f1 import MacroF1Case
+from pytest_llmperf.gates.perplexity import PerplexityCase
 from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
 from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS, ratio_within
 from pytest_llmperf.gates.single import at_least_value, at_most_value, value_ratio
@@ -260,6 +262,8 @@ KINDS: Mapping[str, type[Case]] = {
     "value": ValueCase,
     "value ratio": ValueRatioCase,
     "bracket": BracketCase,
+    "perplexity": PerplexityCase,
+    "macro-F1": MacroF1Case,
 }
 """By the name that a record gives them."""
 

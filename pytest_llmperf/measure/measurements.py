@@ -19,6 +19,7 @@ from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.evaluation import Evaluation
+from pytest_llmperf.measure.likelihood import Likelihoods
 from pytest_llmperf.measure.looks import Looks, comparable, reseeded
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.once import Once
@@ -58,6 +59,7 @@ class Measurements:
         self._collections: dict[tuple[str, str, Variant], Collection] = {}
         self._once = Once()
         self.speed = Speed(self)
+        self.likelihoods = Likelihoods(self)
         self._evaluation = Evaluation(
             settings, self.sizes, progress, before=self.memory, beside=self.speed.devices.answering
         )
@@ -236,6 +238,7 @@ class Measurements:
             **self.looks.facts(),
             "servers": [served.facts() for served in self._served.values() if served.started],
             "answers": [one.facts() for one in self._collections.values() if one.asked],
+            **self.likelihoods.facts(),
             **self.speed.facts(),
         }
 

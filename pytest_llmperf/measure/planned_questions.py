@@ -14,8 +14,10 @@ from typing import Any, NoReturn, TypeVar, cast, overload
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NeedsServer
-from pytest_llmperf.gates.estimand import Bracketed, Judge, Ratio, Scalar, Series, Share
+from pytest_llmperf.gates.estimand import Bracketed, Judge, MacroF1, Perplexity, Ratio, Scalar, Series, Share
+from pytest_llmperf.gates.macro_f1 import Choices
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes
+from pytest_llmperf.gates.perplexity import Documents
 from pytest_llmperf.measure.energy import LEAST_ITEMS
 from pytest_llmperf.measure.loaded import Loaded, Pair, Paired
 from pytest_llmperf.measure.measurements import Measurements
@@ -25,6 +27,7 @@ from pytest_llmperf.measure.questions import (
     Memory,
     Startup,
     Summaries,
+    multiple_choice,
     task_and_variant,
 )
 from pytest_llmperf.measure.scheduled import Swept
@@ -97,6 +100,19 @@ class PlanAsker(Asker):
             loops=share("endless loops"),
             language_switches=share("switched languages"),
         )
+
+    def macro_f1(self, served: Served, *how: str | Variant) -> MacroF1:
+        task, variant = self._asked(how)
+        count = self._count(served, multiple_choice(task), variant, None)
+        choices = cast(Choices, _NoOutcomes(count))
+        return MacroF1(variant.named(f"{task.name} macro-F1"), choices, task.classes, judge=self.judge)
+
+    def perplexity(self, served: Served, texts: str | None = None) -> Perplexity:
+        wanted = self._measurements.likelihoods.texts(texts)
+        count = self._measurements.sizes.documents
+        self._phases.add("texts", served, (wanted.name,), count)
+        documents = cast(Documents, _NoOutcomes(count))
+        return Perplexity(f"{wanted.name} perplexity", documents, judge=self.judge)
 
     def summaries(self, served: Served) -> Summaries:
         return Summaries(

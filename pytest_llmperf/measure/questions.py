@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client.trace import Trace
-from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.errors import NotMeasured, UsageError
 from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.estimand import Bracketed, Judge, Judgement, Scalar, Share
+from pytest_llmperf.gates.estimand import Bracketed, Judge, Judgement, MacroF1, Perplexity, Scalar, Share
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.load.given import Given, read_prompts
 from pytest_llmperf.load.goodput import Slo
@@ -28,6 +28,7 @@ from pytest_llmperf.measure.yields import behaviour_of
 from pytest_llmperf.rules import detect
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
 from pytest_llmperf.serving.milestones import Milestones, milestones
+from pytest_llmperf.tasks.task import Task
 
 
 class Asker:
@@ -79,6 +80,21 @@ class Asker:
         metric = variant.named(f"energy per correct {task.name} answer")
         return energy_per_correct(self.judge, metric, answers.asked, energy_j)
 
+    def macro_f1(self, served: Served, *how: str | Variant) -> MacroF1:
+        """Of a multiple choice, over all items that the profile asks for; of several samples the first counts."""
+        task, variant = task_and_variant(how)
+        wanted = multiple_choice(self._measurements.task(task))
+        collection = self._measurements.collection(served, wanted, variant)
+        answers = collection.first(collection.plan(self._measurements.planned(variant)))
+        golds = {item.id: item.answer for item in self._measurements.items(wanted)}
+        choices = {
+            one.item: (golds[one.item], one.grade.answer) if one.usable else None
+            for one in answers.asked
+            if one.sample == 0
+        }
+        metric = variant.named(f"{wanted.name} macro-F1")
+        return MacroF1(metric, choices, wanted.classes, judge=self.judge, unusable=answers.unusable)
+
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         """How the answers to a task behave, as shares of them."""
         task, variant = task_and_variant(how)
@@ -123,6 +139,13 @@ class Asker:
             return Share(metric, {}, noun=noun, growing=growing, judge=self.judge)
         answers = collection.first(planned)
         return Share(metric, outcomes(answers), noun=noun, judge=self.judge, unusable=answers.unusable)
+
+    def perplexity(self, served: Served, texts: str | None = None) -> Perplexity:
+        """Of the model over the texts of the profile, or of that name: ``c4``, ``embedded``."""
+        likelihoods = self._measurements.likelihoods
+        wanted = likelihoods.texts(texts)
+        documents, unusable = likelihoods.scored(served, wanted)
+        return Perplexity(f"{wanted.name} perplexity", documents, judge=self.judge, unusable=unusable)
 
     def summaries(self, served: Served) -> Summaries:
         """Summaries of reports of about 512 tokens."""
@@ -372,3 +395,10 @@ def task_and_variant(how: Sequence[str | Variant]) -> tuple[str | None, Variant]
         else:
             variant = one
     return task, variant
+
+
+def multiple_choice(task: Task) -> Task:
+    """The task itself; :class:`UsageError` if it has no classes."""
+    if not task.classes:
+        raise UsageError(f"task {task.name} is no multiple choice: a macro-F1 needs classes (medqa has)")
+    return task

@@ -15,6 +15,8 @@ class Sizes:
     """Items for each way of asking that differs from the row's own rules."""
     quality_items: int
     """Summaries, and conversations of each length."""
+    documents: int
+    """Texts whose perplexity is measured."""
     concurrency: int
     """Requests in flight while answers are collected (not while anything is timed), at first."""
     most_in_flight: int
@@ -38,6 +40,7 @@ EMBEDDED = Sizes(
     items=1500,
     variant_items=120,
     quality_items=240,
+    documents=20,
     concurrency=64,
     most_in_flight=128,
     rounds=64,
@@ -48,6 +51,7 @@ GPU = Sizes(
     items=1319,
     variant_items=300,
     quality_items=400,
+    documents=300,
     concurrency=64,
     most_in_flight=512,
     rounds=64,

@@ -17,7 +17,7 @@ from pytest_llmperf.record.wire import verdict_from_json
 _OF_THE_MODEL = {"share", "points"}
 """Units of what does not depend on the machine."""
 
-PhaseKind = Literal["starts", "answers", "long answers", "load"]
+PhaseKind = Literal["starts", "answers", "long answers", "texts", "load"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,10 @@ class Earlier:
                 for one in self.facts.get("load", ()):
                     if (one["row"], one["concurrency"]) == (phase.row, *phase.key) and one["rounds"]:
                         return fmean(float(each["window_s"]) for each in one["rounds"])
+            case "texts":
+                for one in self.facts.get("perplexity", ()):
+                    if (one["row"], one["texts"]) == (phase.row, *phase.key) and one["documents"]:
+                        return float(one["seconds"]) / float(one["documents"])
             case "long answers":
                 pass  # no record says how long these took
         return None

@@ -21,6 +21,7 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_TTFT_S``       delay before the first token, seconds; default 0
 ``FAKE_ENGINE_TPOT_S``       delay before each further token, seconds; default 0
 ``FAKE_ENGINE_TOKENS_PER_CHUNK``  tokens in one stream event; default 1
+``FAKE_ENGINE_SURPRISE``     by how much texts surprise it: scales the log probability of every prompt token
 ``FAKE_ENGINE_SERVES``       name to list and serve in place of ``--served-model-name``
 ``FAKE_ENGINE_BREAK``        a path whose every request answers 500, e.g. ``/v1/completions``
 
@@ -342,6 +343,13 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 shown = prompt + reply.tokens if body.get("echo") else reply.tokens
                 choice["text"] = "".join(shown)
+                if body.get("prompt_logprobs") is not None:
+                    # By length of the token, so that texts differ as they do to a real model.
+                    each = float(knob("SURPRISE", "1.0"))
+                    choice["prompt_logprobs"] = [
+                        {"7": {"logprob": -each * len(token) / 4, "rank": 1}} if place else None
+                        for place, token in enumerate(prompt)
+                    ]
                 if body.get("logprobs") is not None:
                     first: list[float | None] = [None] if body.get("echo") else [-1.0]
                     logprobs = (first + [-1.0] * len(shown))[: len(shown)]

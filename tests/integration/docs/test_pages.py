@@ -151,9 +151,8 @@ def test_the_asserts_of_the_fixtures_page_are_gates(reader: Reader, page_blocks:
     asserts = [ast.unparse(one) for one in ast.parse(block.text).body if isinstance(one, ast.Assert)]
     assert len(asserts) >= 5
     reader.project.catalog()
-    fixtures = (
-        "candidate, baseline, accuracy, answers, load, memory, budget, stream, summaries, recall, startup"
-    )
+    fixtures = "candidate, baseline, accuracy, answers, perplexity, load, memory, budget, stream"
+    fixtures += ", summaries, recall, startup"
     reader.project.suite(
         "from pytest_llmperf import *\n"
         + "".join(f"def test_{n}({fixtures}):\n    {line}\n" for n, line in enumerate(asserts))

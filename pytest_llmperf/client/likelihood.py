@@ -1,0 +1,102 @@
+"""How likely a server's model finds given texts: the log probability of every token of a prompt, nothing generated.
+
+vLLM's ``prompt_logprobs`` on the completions endpoint: 0 asks for the prompt's own tokens alone. The request is greedy,
+so that nothing but the text and the weights matters; one token has to be generated, and is not looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.client import loop
+from pytest_llmperf.client.body import lint
+from pytest_llmperf.client.endpoint import Endpoint
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.reply import Ending, Reply
+from pytest_llmperf.serving.server import Server
+
+_ATTEMPTS = 3
+_PASSING = (429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Of one text: ``tokens`` that were scored, and the sum of their log probabilities (natural, so at most 0).
+
+    ``first`` is that of the first of them, which some tokenizers leave without a probability. ``error`` is empty where
+    the server answered.
+    """
+
+    tokens: int = 0
+    log_probability: float = 0.0
+    first: float = 0.0
+    error: str = ""
+
+
+def likelihoods(
+    server: Server, texts: Sequence[str], *, concurrency: int = 16, timeout_s: float = 600.0
+) -> list[Likelihood]:
+    """One a text, in their order. Raises nothing for a request that fails: see ``error``."""
+    if not texts:
+        return []
+    waiting = iter(range(len(texts)))
+    found: list[Likelihood] = [Likelihood(error="not sent")] * len(texts)
+
+    async def worker(pool: Pool) -> None:
+        for index in waiting:
+            body = lint(
+                {
+                    "model": server.model,
+                    "prompt": texts[index],
+                    "max_tokens": 1,
+                    "temperature": 0.0,
+                    "prompt_logprobs": 0,
+                }
+            )
+            for attempt in range(_ATTEMPTS):
+                reply = await pool.fetch("POST", "/v1/completions", body)
+                if reply.ending is Ending.COMPLETE and reply.status not in _PASSING:
+                    break
+                await asyncio.sleep(0.5 * 2**attempt)
+            found[index] = _read(reply)
+
+    async def every() -> None:
+        async with Pool(Endpoint.of(server), timeout_s=timeout_s) as pool, asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(texts))):
+                group.create_task(worker(pool))
+
+    loop.run(every)
+    return found
+
+
+def _read(reply: Reply) -> Likelihood:
+    if reply.ending is not Ending.COMPLETE:
+        return Likelihood(error=f"{reply.ending}: {reply.detail}")
+    if reply.status != 200:
+        return Likelihood(error=f"HTTP {reply.status}: {' '.join(reply.text().split())[:300]}")
+    try:
+        entries = json.loads(reply.body)["choices"][0]["prompt_logprobs"]
+    except (ValueError, LookupError, TypeError):
+        entries = None
+    if not isinstance(entries, list):
+        return Likelihood(error="the server told no prompt_logprobs, which perplexity is made of")
+    # The very first token has none: nothing stands before it.
+    scored = [_own(entry) for entry in entries if entry is not None]
+    if any(one is None for one in scored):
+        return Likelihood(error="a token of the prompt has no log probability")
+    values = [one for one in scored if one is not None]
+    return Likelihood(len(values), math.fsum(values), values[0] if values else 0.0)
+
+
+def _own(entry: Any) -> float | None:
+    """The log probability of the prompt's own token: with 0 asked for, it stands first, and mostly alone."""
+    try:
+        value = float(next(iter(entry.values()))["logprob"])
+    except (AttributeError, StopIteration, LookupError, TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) and value <= 0.0 else None

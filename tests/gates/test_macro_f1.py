@@ -1,0 +1,62 @@
+"""Macro-F1 as a gate."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pytest_llmperf.gates.estimand import GateFailed, GateInvalid, MacroF1, points
+from pytest_llmperf.gates.macro_f1 import Choices, MacroF1Case
+from pytest_llmperf.gates.planning import planned
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.record.cases import case_from_json, case_to_json
+
+CLASSES = ("A", "B", "C", "D")
+
+
+def choices(right: float, n: int = 600, seed: int = 1) -> Choices:
+    rng, luck = random.Random(seed), random.Random(f"{right}")
+    golds = [rng.choice(CLASSES) for _ in range(n)]
+    return {f"i{k}": (gold, gold if luck.random() < right else "A") for k, gold in enumerate(golds)}
+
+
+def f1(of: Choices) -> MacroF1:
+    return MacroF1("medqa macro-F1", of, CLASSES)
+
+
+def test_a_floor_is_reached_or_not() -> None:
+    assert f1(choices(0.6)) >= 0.5
+    with pytest.raises(GateFailed, match=r"medqa macro-F1 0\.7.* is below the floor 0\.8"):
+        assert f1(choices(0.6)) >= 0.8
+
+
+def test_a_model_that_is_as_good_passes_within_a_margin_and_a_worse_one_fails() -> None:
+    assert f1(choices(0.60)) >= f1(choices(0.60)) - points(1)
+    with pytest.raises(GateFailed, match="difference"):
+        assert f1(choices(0.40)) >= f1(choices(0.60)) - points(5)
+
+
+def test_few_or_lost_answers_are_invalid() -> None:
+    with pytest.raises(GateInvalid, match="29 items were answered, 30 at least"):
+        assert f1(choices(0.6, 29)) >= 0.1
+    lost = {f"i{k}": None for k in range(30)}
+    with pytest.raises(GateInvalid, match="30 of 600 answers ended in infrastructure errors"):
+        assert f1({**choices(0.6), **lost}) >= 0.1
+
+
+def test_what_is_no_gate_says_so() -> None:
+    with pytest.raises(TypeError, match="high values are good"):
+        _ = f1(choices(0.6)) <= 0.5
+    with pytest.raises(TypeError, match="without a margin"):
+        _ = f1(choices(0.6)) >= f1(choices(0.6))
+
+
+def test_a_recorded_gate_gives_the_same_verdict_and_planted_damage_is_caught() -> None:
+    case = MacroF1Case(
+        metric="m", bound=0.05, candidate={**choices(0.6), "i7": None}, baseline=choices(0.6), classes=CLASSES
+    )
+    assert case_from_json(case_to_json(case)).judge() == case.judge()
+    assert case.judge().status is Status.PASS
+    assert case.damaged(0.2).judge().status is Status.FAIL
+    assert planned(case).noun == "item"
