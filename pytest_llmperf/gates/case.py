@@ -7,9 +7,9 @@ planted into it (``gates.planted``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pytest_llmperf.gates import spending
 from pytest_llmperf.gates.decision import ALPHA, invalid
@@ -36,6 +36,8 @@ class Case:
     spent: Sequence[float] = (ALPHA,)
     stands: Status | None = None
     remark: str = ""
+    unplanned: ClassVar[Mapping[str, Any]] = {}
+    """What the plan says of this kind of gate, where no chances can be told before there are data."""
 
     @property
     def alpha(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from pytest_llmperf.bounds import Incomparable
 from pytest_llmperf.gates.bound import Points, margin_of
@@ -26,6 +26,10 @@ METHOD = "jackknife by item"
 class MacroF1Case(Case):
     """Is the macro-F1 at least the bound; with a ``baseline``, no more than the bound below its?"""
 
+    unplanned: ClassVar[Mapping[str, Any]] = {
+        "noun": "item",
+        "remark": "not planned: it depends on how the answers spread",
+    }
     candidate: Choices = field(repr=False)
     baseline: Choices | None = field(default=None, repr=False)
     classes: Sequence[str] = ()

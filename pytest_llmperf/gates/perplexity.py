@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from pytest_llmperf.bounds import Bound, Incomparable
 from pytest_llmperf.gates.bound import bound_of
@@ -30,6 +30,10 @@ _LEAST = 10
 class PerplexityCase(Case):
     """Is the perplexity, or its ratio to the baseline's where there are documents of one, at most the bound?"""
 
+    unplanned: ClassVar[Mapping[str, Any]] = {
+        "noun": "document",
+        "remark": "not planned: texts differ by what only a run shows",
+    }
     candidate: Documents = field(repr=False)
     baseline: Documents | None = field(default=None, repr=False)
     at_least: bool = False
@@ -68,7 +72,7 @@ class PerplexityCase(Case):
         names = [
             name
             for name, one in self.candidate.items()
-            if one and (not self.baseline or self.baseline.get(name))
+            if one and (self.baseline is None or self.baseline.get(name))
         ]
         lost = self.size - len(names)
         trouble = too_many_lost(lost, self.size, MAX_LOST_SHARE, "document")

@@ -19,9 +19,7 @@ from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.decision import ALPHA, invalid
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.gates.macro_f1 import MacroF1Case
 from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase
-from pytest_llmperf.gates.perplexity import PerplexityCase
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import about, plural, show
 from pytest_llmperf.stats import chances, hodges_lehmann, order_statistics, plan
@@ -108,13 +106,7 @@ def planned(case: Case, earlier: Verdict | None = None) -> PlannedGate:
         return _ratio(gate, case, case.bound, earlier)
     if isinstance(case, QuantileCase):
         return _quantile(gate, case, case.bound, earlier)
-    if isinstance(case, PerplexityCase):
-        return replace(gate, noun="document", remark="not planned: texts differ by what only a run shows")
-    if isinstance(case, MacroF1Case):
-        return replace(
-            gate, noun="item", remark="not planned: it depends on how the answers spread over the classes"
-        )
-    return replace(gate, n=1, remark=_once(gate, case.bound, earlier))
+    return replace(gate, **(case.unplanned or {"n": 1, "remark": _once(gate, case.bound, earlier)}))
 
 
 # Shares

@@ -18,6 +18,7 @@ from pytest_llmperf.gates.estimand import Bracketed, Judge, MacroF1, Perplexity,
 from pytest_llmperf.gates.macro_f1 import Choices
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes
 from pytest_llmperf.gates.perplexity import Documents
+from pytest_llmperf.measure.choices import multiple_choice
 from pytest_llmperf.measure.energy import LEAST_ITEMS
 from pytest_llmperf.measure.loaded import Loaded, Pair, Paired
 from pytest_llmperf.measure.measurements import Measurements
@@ -27,7 +28,6 @@ from pytest_llmperf.measure.questions import (
     Memory,
     Startup,
     Summaries,
-    multiple_choice,
     task_and_variant,
 )
 from pytest_llmperf.measure.scheduled import Swept

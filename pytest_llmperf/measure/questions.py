@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client.trace import Trace
-from pytest_llmperf.errors import NotMeasured, UsageError
+from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import Bracketed, Judge, Judgement, MacroF1, Perplexity, Scalar, Share
 from pytest_llmperf.gates.outcomes import Outcomes
@@ -19,6 +19,7 @@ from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.trace_replay import read_trace
 from pytest_llmperf.measure import conversations, scheduled, streaming
 from pytest_llmperf.measure.asking import Answers, Asked
+from pytest_llmperf.measure.choices import choices, multiple_choice
 from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
 from pytest_llmperf.measure.energy import LEAST_ITEMS, energy_per_correct
 from pytest_llmperf.measure.loaded import Loaded, Pair
@@ -28,7 +29,6 @@ from pytest_llmperf.measure.yields import behaviour_of
 from pytest_llmperf.rules import detect
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
 from pytest_llmperf.serving.milestones import Milestones, milestones
-from pytest_llmperf.tasks.task import Task
 
 
 class Asker:
@@ -82,18 +82,15 @@ class Asker:
 
     def macro_f1(self, served: Served, *how: str | Variant) -> MacroF1:
         """Of a multiple choice, over all items that the profile asks for; of several samples the first counts."""
-        task, variant = task_and_variant(how)
-        wanted = multiple_choice(self._measurements.task(task))
-        collection = self._measurements.collection(served, wanted, variant)
+        name, variant = task_and_variant(how)
+        task = multiple_choice(self._measurements.task(name))
+        collection = self._measurements.collection(served, task, variant)
         answers = collection.first(collection.plan(self._measurements.planned(variant)))
-        golds = {item.id: item.answer for item in self._measurements.items(wanted)}
-        choices = {
-            one.item: (golds[one.item], one.grade.answer) if one.usable else None
-            for one in answers.asked
-            if one.sample == 0
-        }
-        metric = variant.named(f"{wanted.name} macro-F1")
-        return MacroF1(metric, choices, wanted.classes, judge=self.judge, unusable=answers.unusable)
+        metric, found = (
+            variant.named(f"{task.name} macro-F1"),
+            choices(answers, self._measurements.items(task)),
+        )
+        return MacroF1(metric, found, task.classes, judge=self.judge, unusable=answers.unusable)
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         """How the answers to a task behave, as shares of them."""
@@ -395,10 +392,3 @@ def task_and_variant(how: Sequence[str | Variant]) -> tuple[str | None, Variant]
         else:
             variant = one
     return task, variant
-
-
-def multiple_choice(task: Task) -> Task:
-    """The task itself; :class:`UsageError` if it has no classes."""
-    if not task.classes:
-        raise UsageError(f"task {task.name} is no multiple choice: a macro-F1 needs classes (medqa has)")
-    return task

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.measured_cases import KINDS, QuantileCase, RatioCase, ValueCase, ValueRatioCase
+from pytest_llmperf.gates.macro_f1 import MacroF1Case
+from pytest_llmperf.gates.measured_cases import (
+    KINDS,
+    BracketCase,
+    QuantileCase,
+    RatioCase,
+    ValueCase,
+    ValueRatioCase,
+)
+from pytest_llmperf.gates.perplexity import PerplexityCase
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.cases import case_from_json, case_to_json
 
@@ -62,7 +71,39 @@ def quantiles(draw: st.DrawFn) -> QuantileCase:
     )
 
 
+scores = st.none() | st.tuples(st.integers(1, 99), st.floats(-300.0, 0.0), st.floats(-9.0, 0.0))
+documents = st.dictionaries(names, scores, max_size=20)
+said = st.none() | st.tuples(st.sampled_from("AB"), st.none() | st.sampled_from("AB"))
+choices = st.dictionaries(names, said, max_size=40)
+
 cases: dict[str, st.SearchStrategy[Case]] = {
+    "bracket": st.builds(
+        BracketCase,
+        bound=factors,
+        unit=st.just("req/s"),
+        at_least=directions,
+        low=st.none() | factors,
+        high=st.none() | factors,
+        n=st.integers(0, 20),
+        confidence=st.floats(0.5, 0.99),
+        **common,
+    ),
+    "perplexity": st.builds(
+        PerplexityCase,
+        bound=factors,
+        candidate=documents,
+        baseline=st.none() | documents,
+        at_least=directions,
+        **common,
+    ),
+    "macro-F1": st.builds(
+        MacroF1Case,
+        bound=shares,
+        candidate=choices,
+        baseline=st.none() | choices,
+        classes=st.just(("A", "B")),
+        **common,
+    ),
     "share": st.builds(ShareCase, bound=shares, candidate=outcomes, at_least=directions, **common, **answers),
     "margin": st.builds(
         MarginCase,
