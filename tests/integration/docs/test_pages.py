@@ -206,7 +206,7 @@ def _commands(block: Block) -> list[str]:
 def test_every_block_of_a_page_can_be_read(page: Path, page_blocks: Any) -> None:
     for block in page_blocks(page):
         match block.language:
-            case "python":
+            case "python" | "py":
                 ast.parse(block.text, block.where)
             case "toml":
                 tomllib.loads(block.text)
