@@ -20,6 +20,7 @@ from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.likelihood import Likelihoods
+from pytest_llmperf.measure.long_answers import LongAnswers
 from pytest_llmperf.measure.looks import Looks, comparable, reseeded
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.once import Once
@@ -57,6 +58,7 @@ class Measurements:
         self._served: dict[str, Served] = {}
         self._memory: dict[str, MemoryWatch] = {}
         self._collections: dict[tuple[str, str, Variant], Collection] = {}
+        self._long: dict[tuple[str, str, int], LongAnswers] = {}
         self._once = Once()
         self.speed = Speed(self)
         self.likelihoods = Likelihoods(self)
@@ -196,20 +198,23 @@ class Measurements:
         """How many items may be asked in this way."""
         return self.sizes.items if variant == as_promised else self.sizes.variant_items
 
-    def long_answers(
-        self, served: Served, kind: str, tokens: int = 0
-    ) -> list[tuple[conversations.LongItem, Answer]]:
+    def long_answers(self, served: Served, kind: str, tokens: int = 0) -> LongAnswers:
         """Replies to generated long prompts: ``summary``, or ``recall`` over ``tokens`` tokens."""
-
-        def measure() -> list[tuple[conversations.LongItem, Answer]]:
+        key = (served.name, kind, tokens)
+        if key not in self._long:
             count = self.sizes.quality_items
-            make = conversations.summaries if kind == "summary" else _recalls_of(tokens)
-            items = make(served.model, count)
-            bodies = [item.body for item in items]
-            answers, _ = self._evaluation.answers(served, bodies, f"{served.name}: {kind} {tokens or ''}")
-            return list(zip(items, answers, strict=True))
+            if kind == "summary":
+                items = conversations.summaries(served.model, count)
+            else:
+                items = conversations.recalls(served.model, count, tokens)
+            what = f"{served.name}: {kind} {tokens or ''}"
 
-        return self._once(("long", served.name, kind, tokens), measure)
+            def ask(more: Sequence[conversations.LongItem], before: int) -> list[Answer]:
+                bodies = [item.body for item in more]
+                return self._evaluation.answers(served, bodies, what, before, len(items))[0]
+
+            self._long[key] = LongAnswers(items, ask)
+        return self._long[key]
 
     # The record
 
@@ -225,7 +230,10 @@ class Measurements:
     def saving(self) -> tuple[int, int]:
         """Answers that were asked for, and how many had been planned: the rest was not needed to decide."""
         used = [one for one in self._collections.values() if one.asked]
-        return sum(len(one.asked) for one in used), sum(one.planned * one.samples for one in used)
+        long = [one for one in self._long.values() if one.answers]
+        asked = sum(len(one.asked) for one in used) + sum(len(one.answers) for one in long)
+        planned = sum(one.planned * one.samples for one in used) + sum(len(one.items) for one in long)
+        return asked, planned
 
     def facts(self) -> dict[str, Any]:
         """What the record says beside the verdicts: what was chosen, what ran, what was counted."""
@@ -254,7 +262,3 @@ class Measurements:
 
 def _label(served: Served, task: Task, variant: Variant) -> str:
     return variant.named(f"{served.name}: {task.name}")
-
-
-def _recalls_of(tokens: int) -> Callable[[Model, int], list[conversations.LongItem]]:
-    return lambda model, count: conversations.recalls(model, count, tokens)

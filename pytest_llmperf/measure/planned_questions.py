@@ -150,7 +150,7 @@ class PlanAsker(Asker):
     def _long(self, served: Served, metric: str, noun: str, key: tuple[str | int, ...]) -> Share:
         count = self._measurements.sizes.quality_items
         self._phases.add("long answers", served, key, count)
-        return Share(metric, _NoOutcomes(count), noun=noun, judge=self.judge)
+        return self._planned_share(metric, count, noun)
 
     # The server itself
 

@@ -17,12 +17,13 @@ from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.trace_replay import read_trace
-from pytest_llmperf.measure import conversations, scheduled, streaming
+from pytest_llmperf.measure import scheduled, streaming
 from pytest_llmperf.measure.asking import Answers, Asked
 from pytest_llmperf.measure.choices import choices, multiple_choice
 from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
 from pytest_llmperf.measure.energy import LEAST_ITEMS, energy_per_correct
 from pytest_llmperf.measure.loaded import Loaded, Pair
+from pytest_llmperf.measure.long_answers import GrowingLong, facts_kept, recalled, unfinished
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.yields import behaviour_of
@@ -147,25 +148,23 @@ class Asker:
     def summaries(self, served: Served) -> Summaries:
         """Summaries of reports of about 512 tokens."""
         replies = self._measurements.long_answers(served, "summary")
-        facts: dict[str, list[bool | None]] = {}
-        cut: dict[str, bool | None] = {}
-        for item, answer in replies:
-            text = conversations.answer_proper(served.model, answer)
-            facts[item.id] = [*item.facts(text)] if answer.ok else [None]
-            cut[item.id] = (answer.finish_reason != "stop" or not text) if answer.ok else None
         return Summaries(
-            Share("key facts kept in summaries", facts, noun="report", judge=self.judge),
-            Share("unfinished summaries", cut, noun="report", judge=self.judge),
+            self._long_share("key facts kept in summaries", facts_kept(served.model, replies), "report"),
+            self._long_share("unfinished summaries", unfinished(served.model, replies), "report"),
         )
 
     def recall(self, served: Served, *, tokens: int) -> Share:
         """The share of conversations of about ``tokens`` tokens whose early fact is given back at the end."""
         replies = self._measurements.long_answers(served, "recall", tokens)
-        outcomes = {
-            item.id: all(item.facts(conversations.answer_proper(served.model, answer))) if answer.ok else None
-            for item, answer in replies
-        }
-        return Share(f"recall over {tokens} tokens", outcomes, noun="conversation", judge=self.judge)
+        return self._long_share(
+            f"recall over {tokens} tokens", recalled(served.model, replies), "conversation"
+        )
+
+    def _long_share(self, metric: str, growing: GrowingLong, noun: str) -> Share:
+        """As :meth:`_share`, of long replies."""
+        if not self._measurements.settings.full:
+            return Share(metric, {}, noun=noun, growing=growing, judge=self.judge)
+        return Share(metric, growing.first(growing.planned), noun=noun, judge=self.judge)
 
     # The server itself
 

@@ -1,0 +1,100 @@
+"""Long prompts are asked as far as a gate needs them, none of them twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.estimand import Judgement
+from pytest_llmperf.gates.share import Share
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.measure.conversations import LongItem
+from pytest_llmperf.measure.long_answers import GrowingLong, LongAnswers
+
+
+class Told:
+    """Who is asked: tells ``right`` or not, and remembers what it was asked."""
+
+    def __init__(self, right: bool = True, ok: bool = True) -> None:
+        self.right, self.ok = right, ok
+        self.asked: list[str] = []
+
+    def __call__(self, items: Sequence[LongItem], before: int) -> list[Answer]:
+        assert before == len(self.asked)
+        self.asked += [item.id for item in items]
+        return [self._answer(i) for i in range(len(items))]
+
+    def _answer(self, index: int) -> Answer:
+        outcome = Outcome.OK if self.ok else Outcome.HTTP_ERROR
+        text = "42" if self.right else "41"
+        return Answer(index, text, "", "stop", 512, 3, 0, outcome, "" if self.ok else "HTTP 500: no", 1, 0.1)
+
+
+def _items(count: int) -> list[LongItem]:
+    return [LongItem(f"recall-512-{n}", {}, lambda text: (text == "42",)) for n in range(count)]
+
+
+def _share(told: Told, count: int = 240) -> Share:
+    replies = LongAnswers(_items(count), told)
+    growing = GrowingLong(replies, lambda item, answer: all(item.facts(answer.text)))
+    return Share("recall", {}, noun="conversation", growing=growing)
+
+
+def _decided(share: Share, bound: float) -> Status:
+    seen: list[Status] = []
+
+    def judge(case: Case) -> Judgement:
+        verdict = case.settled().judge()
+        seen.append(verdict.status)
+        return Judgement(verdict)
+
+    _ = dataclasses.replace(share, judge=judge) >= bound
+    return seen[0]
+
+
+def test_a_clear_case_needs_few_of_the_prompts() -> None:
+    told = Told(right=True)
+    assert _decided(_share(told), 0.75) is Status.PASS
+    assert 0 < len(told.asked) <= 150
+
+
+def test_a_model_that_forgets_everything_fails_after_few_of_the_prompts() -> None:
+    told = Told(right=False)
+    assert _decided(_share(told), 0.75) is Status.FAIL
+    assert 0 < len(told.asked) <= 150
+
+
+def test_no_prompt_is_asked_twice() -> None:
+    told = Told()
+    replies = LongAnswers(_items(30), told)
+    replies.first(10)
+    replies.first(30)
+    assert [item.id for item, _ in replies.first(20)] == told.asked[:20]
+    assert told.asked == [f"recall-512-{n}" for n in range(30)]
+
+
+def test_a_server_that_only_fails_measures_nothing() -> None:
+    replies = LongAnswers(_items(10), Told(ok=False))
+    with pytest.raises(NotMeasured, match="all 10 requests failed; the first: HTTP 500"):
+        GrowingLong(replies, lambda *_: True).first(10)
+
+
+def test_a_failure_to_ask_is_remembered() -> None:
+    calls = 0
+
+    def ask(items: Sequence[LongItem], before: int) -> list[Answer]:
+        nonlocal calls
+        calls += 1
+        raise NotMeasured("the server is gone")
+
+    replies = LongAnswers(_items(3), ask)
+    for _ in range(2):
+        with pytest.raises(NotMeasured, match="gone"):
+            replies.first(3)
+    assert calls == 1
