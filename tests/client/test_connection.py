@@ -198,7 +198,11 @@ def test_the_environments_proxies_are_not_used(
 
 
 def test_tls_works_and_an_unknown_certificate_is_refused(
-    scripted: Scripted, send: Callable[..., Trace], read: Scripted, tmp_path: Path
+    scripted: Scripted,
+    send: Callable[..., Trace],
+    read: Scripted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
@@ -224,6 +228,9 @@ def test_tls_works_and_an_unknown_certificate_is_refused(
     refused = send(Endpoint.from_url(url))
     assert refused.outcome is Outcome.CONNECT_ERROR
     assert "certificate" in refused.error.lower()
+    # An authority of one's own, as everywhere: no option of ours is needed.
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert send(Endpoint.from_url(f"{url}/prefix", "key")).outcome is Outcome.OK
 
 
 def test_ctrl_c_in_the_caller_ends_the_loop_and_its_connections() -> None:
