@@ -90,13 +90,13 @@ KNOWN: Mapping[str, Mapping[str, Known]] = {
     "accuracy": {
         "floor": _share("share of items that are right", "at least"),
         "margin": _points("how much less than the baseline is not worse"),
-        "perplexity_ratio": _ratio("perplexity, candidate / baseline"),
         "tokens_ratio": _ratio("output tokens per correct answer, candidate / baseline"),
     },
     "quality": {
         "recall": _share("share of conversations whose fact is recalled", "at least", "tokens"),
         "summary": _share("share of the key facts that summaries keep", "at least"),
         "unfinished": _share("share of summaries that do not end", "at most"),
+        "perplexity_ratio": _ratio("perplexity, candidate / baseline"),
         "margin": _points("how much less than the baseline is not worse"),
     },
     "rules": {

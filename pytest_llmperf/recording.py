@@ -6,6 +6,7 @@ leaves that one, or an earlier run's, and never half a file.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,8 +114,9 @@ class Recording:
         if self.path is None or test not in self._tests:
             return
         if self._environment is None:
-            # Those of an earlier run, of which this record does not speak.
-            self.path.with_suffix(".html").unlink(missing_ok=True)
+            # Those of an earlier run, of which this record does not speak. Where there is no place, writing says so.
+            with contextlib.suppress(OSError):
+                self.path.with_suffix(".html").unlink()
         why = f"the run has not ended: {len(self._tests)} tests of {self._expected() or 'some'} have"
         try:
             write_record(self.path, self._record(why), checked=False)

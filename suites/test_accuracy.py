@@ -9,7 +9,3 @@ def test_enough_answers_are_right(candidate, accuracy, budget):
 
 def test_the_candidate_is_not_worse_than_the_baseline(candidate, baseline, accuracy, budget):
     assert accuracy(candidate) >= accuracy(baseline) - budget.accuracy.margin
-
-
-def test_texts_surprise_the_candidate_little_more_than_the_baseline(candidate, baseline, perplexity, budget):
-    assert perplexity(candidate) <= perplexity(baseline) * budget.accuracy.perplexity_ratio

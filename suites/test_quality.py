@@ -1,4 +1,5 @@
-"""Beyond single questions: long texts are summarised, and what was said some turns ago is not forgotten."""
+"""Beyond single questions: long texts are summarised, what was said some turns ago is not forgotten, and ordinary text
+surprises the candidate little more than the baseline."""
 
 from __future__ import annotations
 
@@ -19,3 +20,7 @@ def test_what_was_said_turns_ago_is_kept(candidate, recall, budget):
 def test_the_context_is_kept_as_well_as_by_the_baseline(candidate, baseline, recall, budget):
     longest = max(budget.quality.recall)
     assert recall(candidate, tokens=longest) >= recall(baseline, tokens=longest) - budget.quality.margin
+
+
+def test_texts_surprise_the_candidate_little_more_than_the_baseline(candidate, baseline, perplexity, budget):
+    assert perplexity(candidate) <= perplexity(baseline) * budget.quality.perplexity_ratio

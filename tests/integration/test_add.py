@@ -115,7 +115,7 @@ def test_a_joined_record_can_be_proved(looked_twice: tuple[Project, Result, Resu
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--llmperf-add", "none.json"], "not a record"),
+        (["--llmperf-add", "none.json"], "none.json cannot be read: No such file"),
         (["--llmperf-add", "second.json", "--model", "math"], "did not judge math"),
         (["--llmperf-add", "second.json", "--llmperf-looks", "2"], "said at the first look"),
         (["--llmperf-looks", "many"], "whole number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,9 @@ def test_an_unknown_task_is_named(project: Project) -> None:
     assert project.starts == []
 
 
-def test_a_full_disk_makes_a_green_run_red_and_keeps_the_old_record(project: Project) -> None:
+def test_a_full_disk_makes_a_green_run_red_and_keeps_the_record_of_before_it_was_full(
+    project: Project,
+) -> None:
     project.suite("def test_nothing(candidate): pass")
     project.write("record.json", "old")
     # A limit on the size of files fails as a full disk does, in the middle of the writing.
@@ -129,7 +132,8 @@ def pytest_llmperf_update_record(record):
     assert result.code == 1, result.text
     assert result.noise == []
     assert result.lines("the record was not written to record.json", "File too large")
-    assert (project.path / "record.json").read_text() == "old"
+    kept = json.loads((project.path / "record.json").read_text())
+    assert kept["partial"] == "the run has not ended: 1 tests of 1 have"
     assert list(project.path.glob(".record.json*")) == []
 
 

@@ -123,9 +123,9 @@ def test_a_concurrency_that_cannot_be_measured_does_not_cost_the_others_their_st
     project.suite("""
         import pytest
         from pytest_llmperf.errors import NotMeasured
-        from pytest_llmperf.measure import measurements
+        from pytest_llmperf.measure import speed
 
-        interleaved = measurements.interleaved
+        interleaved = speed.interleaved
 
         @pytest.fixture(scope="session", autouse=True)
         def broken():
@@ -133,7 +133,7 @@ def test_a_concurrency_that_cannot_be_measured_does_not_cost_the_others_their_st
                 if concurrency == 5:
                     raise NotMeasured("planted")
                 return interleaved(*servers, concurrency=concurrency, **how)
-            measurements.interleaved = measure
+            speed.interleaved = measure
 
         @pytest.mark.parametrize("concurrency", [3, 5, 4])
         def test_compared(candidate, baseline, load, concurrency):

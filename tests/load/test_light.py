@@ -19,7 +19,6 @@ HEAVY = {"torch", "transformers", "datasets", "numpy", "scipy", "openai", "panda
 SCRIPT = """
 import sys, time
 began = time.perf_counter()
-import resource
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
@@ -28,7 +27,8 @@ concurrency, tokens = int(sys.argv[2]), int(sys.argv[3])
 run = run_closed_loop(server, Workload(64, tokens), concurrency=concurrency, requests=concurrency, warmup=0)
 assert run.error_share == 0
 print(run.start_s - began)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Not ru_maxrss, which begins with the peak of the process that started this one.
+print(*(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 print(" ".join(sorted({name.split(".")[0] for name in sys.modules})))
 """
 
