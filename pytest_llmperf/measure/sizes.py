@@ -39,7 +39,7 @@ class Sizes:
 EMBEDDED = Sizes(
     items=1500,
     variant_items=120,
-    quality_items=180,
+    quality_items=240,
     documents=20,
     concurrency=64,
     most_in_flight=128,
