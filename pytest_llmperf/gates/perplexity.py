@@ -116,6 +116,7 @@ class PerplexityCase(Case):
             n_needed=math.ceil(len(names) * (width / distance) ** 2) if distance else None,
             candidate=levels[0] if self.baseline is not None else None,
             baseline=levels[1] if self.baseline is not None else None,
+            level_unit="ppl" if self.baseline is not None else "",
             detail=f"{math.fsum(tokens):,.0f} tokens" + (f"; {lost} documents were lost" if lost else ""),
         )
 
