@@ -74,14 +74,16 @@ class Loads:
     """All loads of this process."""
 
     def __init__(self) -> None:
-        self._noted: dict[tuple[str, int | str, int, str], NotedLoad] = {}
+        self._noted: dict[tuple[str, int | str, str, int, str], NotedLoad] = {}
         self._fresh: list[tuple[NotedLoad, int]] = []
         """Rounds whose requests nobody has taken yet."""
 
     def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
         """One more round."""
         arrivals = f"{len(run.traces)} of {run.open_loop.schedule}" if run.open_loop else run.concurrency
-        load = self._noted.setdefault((row, arrivals, start, purpose), NotedLoad(row, start, purpose))
+        # Two schedules that are the same may carry other prompts.
+        key = (row, arrivals, repr(run.workload), start, purpose)
+        load = self._noted.setdefault(key, NotedLoad(row, start, purpose))
         self._fresh.append((load, len(load.runs)))
         load.runs.append(run)
         load.metrics.append(metrics)
