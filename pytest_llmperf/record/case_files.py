@@ -16,6 +16,7 @@ from typing import Any
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.record.beside import AGAIN, read_beside
 from pytest_llmperf.record.cases import case_from_json, case_to_json
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.store import clean, write_whole
@@ -64,31 +65,19 @@ def load_cases(path: Path, record: Mapping[str, Any]) -> list[KeptCase]:
     Raises :class:`UsageError`, one line, if the file is missing, is not the one that the record was written with, or
     holds no gate.
     """
-    again = "record the run again with --llmperf-record"
     about = record.get("cases")
     if record.get("partial") and about is None:
-        raise UsageError(f"{path}: {record['partial']}, before the data of its gates were written; {again}")
+        raise UsageError(f"{path}: {record['partial']}, before the data of its gates were written; {AGAIN}")
     if not isinstance(about, Mapping) or not {"file", "sha256", "count"} <= about.keys():
-        raise UsageError(f"{path}: this record keeps no data of its gates; {again}")
+        raise UsageError(f"{path}: this record keeps no data of its gates; {AGAIN}")
     if not about["count"]:
         raise UsageError(f"{path}: no gate was judged in this run, there is nothing to prove")
-    # Only the name: a record that was moved has its file beside it, and points nowhere else.
-    beside = path.with_name(Path(str(about["file"])).name)
-    try:
-        data = beside.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"{beside}: the data of the record's gates cannot be read: {error.strerror}; keep it beside {path.name}"
-        ) from error
-    if hashlib.sha256(data).hexdigest() != about["sha256"]:
-        raise UsageError(
-            f"{beside}: not the data that {path.name} was written with (its SHA-256 differs); {again}"
-        )
+    beside, data = read_beside(path, about, "the data of the record's gates", "data")
     try:
         return [_kept(json.loads(line)) for line in data.decode("utf-8").split("\n") if line]
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{beside}: a gate in it cannot be read by this version ({error!r}); {again}"
+            f"{beside}: a gate in it cannot be read by this version ({error!r}); {AGAIN}"
         ) from error
 
 

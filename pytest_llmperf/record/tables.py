@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.record.beside import read_beside
 from pytest_llmperf.record.store import clean, write_file
 
 _ROWS_AT_A_TIME = 1000
@@ -138,19 +139,7 @@ def _load(path: Path, record: Mapping[str, Any], table: Table) -> list[dict[str,
     about = record.get(table.key)
     if not isinstance(about, Mapping) or not about.get("count"):
         return []
-    # Only the name: a record that was moved has its files beside it, and points nowhere else.
-    beside = path.with_name(Path(str(about["file"])).name)
-    try:
-        data = beside.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"{beside}: the record's {table.name} cannot be read: {error.strerror}; keep it beside {path.name}"
-        ) from error
-    if hashlib.sha256(data).hexdigest() != about["sha256"]:
-        raise UsageError(
-            f"{beside}: not the {table.name} that {path.name} was written with (its SHA-256 differs); "
-            "record the run again with --llmperf-record"
-        )
+    beside, data = read_beside(path, about, f"the record's {table.name}", table.name)
     if beside.suffix == ".gz":
         return [json.loads(line) for line in gzip.decompress(data).decode().split("\n") if line]
     if not _pyarrow():
