@@ -100,7 +100,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         nargs="?",
         const="",
         metavar="DIR",
-        help="compare the record with a promoted one of this directory (default: llmperf-references)",
+        help="compare the record with a promoted one of this directory (default: the ini value llmperf_references)",
     )
     group.addoption(
         "--llmperf-reference-gaps",
@@ -116,6 +116,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="start nothing, and say what each gate will catch and how often it errs; RECORD: an earlier run's",
     )
     parser.addini("llmperf_models", "catalogue of models, relative to the rootdir", type="string", default="")
+    parser.addini(
+        "llmperf_references",
+        "directory of promoted records, relative to the rootdir",
+        type="string",
+        default="llmperf-references",
+    )
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:

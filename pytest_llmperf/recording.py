@@ -123,11 +123,13 @@ class Recording:
         except RecordNotWritten as error:
             self.note = str(error)
 
-    def finish(self, interrupted: str, history: Sequence[Path] = ()) -> dict[str, Path] | None:
+    def finish(
+        self, interrupted: str, history: Sequence[Path] = (), references: Path | None = None
+    ) -> dict[str, Path] | None:
         """Write everything: the files that are there now by name, or None if the record could not be written.
 
-        ``interrupted`` says why the run ended before its tests did; empty if it did not. ``history`` is what the page
-        compares with.
+        ``interrupted`` says why the run ended before its tests did; empty if it did not. ``history`` and ``references``
+        are directories of what the page compares with.
         """
         assert self.path is not None
         record = self._record("; ".join(filter(None, (interrupted, self._unended()))))
@@ -144,12 +146,12 @@ class Recording:
             return None
         partial = f" (partial: {record['partial']})" if record["partial"] else ""
         self.note = f"record: {self.path}{partial}"
-        return {"record": self.path} | self._with_page(self.path, history)
+        return {"record": self.path} | self._with_page(self.path, history, references)
 
-    def _with_page(self, path: Path, history: Sequence[Path]) -> dict[str, Path]:
+    def _with_page(self, path: Path, history: Sequence[Path], references: Path | None) -> dict[str, Path]:
         page = path.with_suffix(".html")
         try:
-            write_page(path, page, history)
+            write_page(path, page, history, references)
         except LlmperfError as error:
             self.note += f"; no page: {error}; `pytest-llmperf report {path}` makes it"
             return {}

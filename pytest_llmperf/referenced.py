@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.record.comparing import compare
-from pytest_llmperf.record.references import DIRECTORY, reference_for
+from pytest_llmperf.record.references import reference_for
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers
 from pytest_llmperf.report.comparison import comparison_lines
 
 if TYPE_CHECKING:
     import pytest
+
+
+def references_of(config: pytest.Config) -> Path:
+    """Where this project's references are, whether a run is compared with them or not."""
+    directory: str = config.getoption("llmperf_reference") or config.getini("llmperf_references")
+    return config.rootpath / directory
 
 
 @dataclass
@@ -36,7 +42,7 @@ class Referenced:
             raise UsageError(
                 "--llmperf-reference compares this run's record: give --llmperf-record PATH as well"
             )
-        return cls(config.rootpath / (asked or DIRECTORY), config.getoption("llmperf_reference_gaps"))
+        return cls(references_of(config), config.getoption("llmperf_reference_gaps"))
 
     def green(self, record: Path) -> bool:
         """Compare the record that was written at ``record``."""

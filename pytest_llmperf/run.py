@@ -28,7 +28,7 @@ from pytest_llmperf.record import case_files
 from pytest_llmperf.record.redaction import redact, redact_log, redact_values
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
 from pytest_llmperf.recording import Recording
-from pytest_llmperf.referenced import Referenced
+from pytest_llmperf.referenced import Referenced, references_of
 from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device
 from pytest_llmperf.settings import Options, Settings, resolve
@@ -325,7 +325,8 @@ class Run:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         finished: dict[str, Path] | None = {}
         if self.settings.record is not None:
-            finished = self.recording.finish(_interruption(session), self.outlets.history)
+            beside = self.outlets.history, references_of(self.config)
+            finished = self.recording.finish(_interruption(session), *beside)
             if finished and self.referenced and not self.referenced.green(self.settings.record):
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
         if not self.outlets.write(finished or {}) or finished is None:

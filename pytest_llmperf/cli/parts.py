@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from pytest_llmperf.configured import configured_path
 from pytest_llmperf.record.redaction import redact
 
 
@@ -22,6 +24,20 @@ def record_argument(parser: argparse.ArgumentParser, name: str = "record", text:
     parser.add_argument(
         name, type=Path, metavar=name.upper(), help=text or "record of a run, as --llmperf-record wrote it"
     )
+
+
+def references_argument(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        name,
+        type=Path,
+        metavar="DIR",
+        help="the references (default: llmperf_references in pytest's configuration, else llmperf-references)",
+    )
+
+
+def references_of(given: Path | None) -> Path:
+    """``given``, or what the project that we are in has configured."""
+    return given if given is not None else Path(os.path.relpath(configured_path("llmperf_references")))
 
 
 def tell(lines: Iterable[str]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from pytest_llmperf.cli.parts import command, record_argument, tell
-from pytest_llmperf.record.references import DIRECTORY, promote
+from pytest_llmperf.cli.parts import command, record_argument, references_argument, references_of, tell
+from pytest_llmperf.record.references import promote
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,17 +16,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "Copies the record and its answers; commit them. `pytest --llmperf-reference` compares with them.",
     )
     record_argument(parser)
-    parser.add_argument(
-        "--to",
-        type=Path,
-        default=Path(DIRECTORY),
-        metavar="DIR",
-        help=f"the references (default: {DIRECTORY})",
-    )
+    references_argument(parser, "--to")
     parser.add_argument("--note", default="", help="why this one; no names, it is kept with the reference")
     parser.set_defaults(run=run)
 
 
 def run(asked: argparse.Namespace) -> int:
-    tell([f"reference: {promote(asked.record, asked.to, asked.note)}"])
+    tell([f"reference: {promote(asked.record, references_of(asked.to), asked.note)}"])
     return 0

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,6 @@ from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.record.store import read_record, write_record
 from pytest_llmperf.record.tables import ANSWERS
 
-DIRECTORY = "llmperf-references"
 RECORD = "record.json"
 
 
@@ -84,8 +83,13 @@ def references(directory: Path) -> list[Reference]:
 
 
 def reference_for(record: Mapping[str, Any], directory: Path) -> Reference | None:
+    """The one of ``directory`` to compare ``record`` with; raises as :func:`references` does."""
+    return best_of(references(directory), record)
+
+
+def best_of(found: Sequence[Reference], record: Mapping[str, Any]) -> Reference | None:
     """The reference of the same key; else the last one of the same profile, device and rows; None without one."""
-    of_same = [one for one in references(directory) if _about(one.record) == _about(record)]
+    of_same = [one for one in found if _about(one.record) == _about(record)]
     exact = [one for one in of_same if key_of(one.record) == key_of(record)]
     return next(iter(exact or of_same), None)
 

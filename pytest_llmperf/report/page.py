@@ -19,6 +19,7 @@ from pytest_llmperf.report.html.history import history_section, records_beside
 from pytest_llmperf.report.html.latency import concurrency_section, distributions_section
 from pytest_llmperf.report.html.machine import again_section, setting_section, timings_section
 from pytest_llmperf.report.html.parts import Section
+from pytest_llmperf.report.html.reference import reference_section
 from pytest_llmperf.report.html.telemetry import telemetry_section
 from pytest_llmperf.report.html.text import script_json, visible
 from pytest_llmperf.report.html.timeline import timeline_section
@@ -26,14 +27,15 @@ from pytest_llmperf.report.html.timeline import timeline_section
 _SIGNS = {Status.PASS: "✓", Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Status.INVALID: "∅"}
 
 
-def write_page(record: Path, out: Path, history: Sequence[Path] = ()) -> None:
+def write_page(record: Path, out: Path, history: Sequence[Path] = (), references: Path | None = None) -> None:
     """Write the page of the run whose record is at ``record`` (its cases file beside it) to ``out``, atomically.
 
-    Other records in the same directory, and in the directories ``history``, are the run's history.
+    Other records in the same directory, and in the directories ``history``, are the run's history, and so are the
+    promoted ones in ``references``, of which one stands beside the run's own numbers.
     Sections whose data the record does not have say so. Raises :class:`LlmperfError` if there is no record of a run
     at ``record``, and :class:`RecordNotWritten` if ``out`` cannot be written.
     """
-    write_whole(out, _html(read_facts(record, records_beside(record, *history))))
+    write_whole(out, _html(read_facts(record, records_beside(record, *history), references)))
 
 
 def sections(facts: Facts) -> list[Section]:
@@ -41,6 +43,7 @@ def sections(facts: Facts) -> list[Section]:
     every = (
         setting_section(facts),
         gates_section(facts),
+        reference_section(facts),
         accuracy_section(facts),
         rules_section(facts),
         concurrency_section(facts),

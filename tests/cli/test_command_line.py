@@ -94,6 +94,29 @@ def test_a_promoted_record_can_be_compared_with(good: Path, bad: Path, tmp_path:
     assert main(["compare", str(reference), str(bad)]) == 1
 
 
+def test_references_are_where_the_project_has_configured_them(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "project"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (here / "pyproject.toml").write_text('[tool.pytest.ini_options]\nllmperf_references = "golden"\n')
+    assert main(["promote", str(good)]) == 0
+    assert list(here.glob("golden/*/record.json"))
+    assert "reference: golden/" in capsys.readouterr().out
+    (here / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '--no-such-option'\n")
+    assert main(["promote", str(good)]) == 4
+    assert "give the directory" in capsys.readouterr().err
+
+
+def test_a_page_that_is_made_again_shows_the_reference(good: Path, bad: Path, tmp_path: Path) -> None:
+    references = str(tmp_path / "refs")
+    assert main(["promote", str(good), "--to", references]) == 0
+    recorded(bad, set(range(12, 80)), written="2026-11-26T01:00:00+00:00")
+    assert main(["report", str(bad), "--references", references]) == 0
+    assert "0 gained, 12 lost" in bad.with_suffix(".html").read_text(encoding="utf-8")
+
+
 def test_the_page_is_made_again(good: Path, tmp_path: Path) -> None:
     assert main(["report", str(good), "--out", str(tmp_path / "page.html")]) == 0
     assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.record.references import promote
 from pytest_llmperf.report.page import write_page
 from tests.report.test_page_browser import CHROMIUM
 
@@ -44,9 +45,11 @@ class Reader:
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
-    def open(self, record: Path, scheme: str = "light", width: int = 1280) -> Page:
+    def open(
+        self, record: Path, scheme: str = "light", width: int = 1280, references: Path | None = None
+    ) -> Page:
         out = record.with_suffix(".html")
-        write_page(record, out)
+        write_page(record, out, (), references)
         page = self.browser.new_page(
             viewport={"width": width, "height": 900}, color_scheme="dark" if scheme == "dark" else "light"
         )
@@ -149,6 +152,23 @@ def test_another_round_is_drawn_when_the_reader_chooses_it(whole: RecordedRun, r
     page.wait_for_function(
         "before => document.querySelector('#timeline .plot svg').innerHTML !== before", arg=before
     )
+    assert reader.complaints == []
+
+
+def test_the_value_of_the_reference_is_a_line_through_the_history(
+    whole: RecordedRun, reader: Reader, tmp_path: Path
+) -> None:
+    earlier = whole.write(written="2026-11-24T03:00:00+00:00")
+    promote(earlier, tmp_path / "references")
+    whole.cases.pop()
+    page = reader.open(whole.write(written="2026-11-25T03:00:00+00:00"), references=tmp_path / "references")
+    lines = page.locator("#history .plot svg .mark-line path[stroke-dasharray='2,4']")
+    assert lines.count() == 1
+    box = lines.bounding_box()
+    assert box is not None
+    assert box["width"] > 100
+    assert page.locator("#gates thead th", has_text="reference").is_visible()
+    assert page.locator("#reference tbody tr").count() > 0
     assert reader.complaints == []
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.references import Reference, best_of
+from pytest_llmperf.record.references import references as all_references
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers, load_traces
 from pytest_llmperf.record.wire import verdict_from_json
@@ -51,6 +53,12 @@ class Facts:
     """Why there are none, where the record says that there are."""
     earlier: Sequence[Path] = ()
     """Records of other runs, to compare this one with."""
+    promoted: Sequence[Reference] = field(default=(), repr=False)
+    """All references of the project."""
+    reference: Reference | None = field(default=None, repr=False)
+    """The one that this run is compared with."""
+    no_reference: str = ""
+    """Why the references cannot be read, where there are some."""
 
     @property
     def baseline(self) -> str:
@@ -103,8 +111,11 @@ class Facts:
         return [tests.popleft() if tests else "" for tests in of_each]
 
 
-def read_facts(path: Path, earlier: Sequence[Path] = ()) -> Facts:
-    """The record at ``path`` and what lies beside it; :class:`LlmperfError`, one line, if it is none."""
+def read_facts(path: Path, earlier: Sequence[Path] = (), references: Path | None = None) -> Facts:
+    """The record at ``path`` and what lies beside it; :class:`LlmperfError`, one line, if it is none.
+
+    ``earlier`` are other records, ``references`` is a directory of promoted ones.
+    """
     record = read_record(path)
     try:
         verdicts = [verdict_from_json(one) for one in record.get("verdicts", ())]
@@ -127,7 +138,15 @@ def read_facts(path: Path, earlier: Sequence[Path] = ()) -> Facts:
         answers, traces = load_answers(path, record), load_traces(path, record)
     except UsageError as error:
         no_tables = told(error)
-    return Facts(path, record, verdicts, cases, no_cases, answers, traces, no_tables, earlier)
+    promoted, reference, no_reference = [], None, ""
+    if references is not None:
+        try:
+            promoted = all_references(references)
+            reference = best_of(promoted, record)
+        except UsageError as error:
+            no_reference = str(error).replace(f"{references.parent}/", "")
+    tables = cases, no_cases, answers, traces, no_tables
+    return Facts(path, record, verdicts, *tables, earlier, promoted, reference, no_reference)
 
 
 def number(value: object) -> float | None:

@@ -14,6 +14,7 @@ from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
 from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts, number
 from pytest_llmperf.report.html.parts import Plot, Section, Table
+from pytest_llmperf.report.html.reference import reference_cells
 from pytest_llmperf.report.html.replies import exchanges, flips_of
 from pytest_llmperf.report.numbers import show, show_bound, show_interval
 from pytest_llmperf.stats.binomial import clopper_pearson_interval
@@ -45,10 +46,17 @@ def gates_section(facts: Facts) -> Section:
         notes.append(f"The test of each gate is not known: {facts.no_cases}")
     if not facts.verdicts:
         notes = ["No gate was judged in this run, so nothing is known about the candidate."]
-    rows = [_cells(verdict, test) for verdict, test in zip(facts.verdicts, facts.tests(), strict=True)]
-    columns = ("verdict", "metric", *NUMBERS, "n", "says", "more")
+    then = reference_cells(facts)
+    if then is not None:
+        notes.append(f"Beside the candidate stands the promoted reference {facts.reference}.")
+    rows = [
+        _cells(verdict, test, () if then is None else (then[at],))
+        for at, (verdict, test) in enumerate(zip(facts.verdicts, facts.tests(), strict=True))
+    ]
+    told = () if then is None else ("reference",)
+    columns = ("verdict", "metric", NUMBERS[0], *told, *NUMBERS[1:], "n", "says", "more")
     states = [verdict.status.value for verdict in facts.verdicts]
-    table = Table("Every gate", columns, rows, frozenset(range(2, 8)), states, filtered=True)
+    table = Table("Every gate", columns, rows, frozenset(range(2, len(columns) - 2)), states, filtered=True)
     return Section("gates", "Gates", notes, interval_plots(facts.verdicts), [table] if rows else [])
 
 
@@ -176,12 +184,16 @@ def _scaled(value: float | None, times: float) -> float | None:
     return None if finite is None else finite * times
 
 
-def _cells(verdict: Verdict, test: str) -> tuple[str, ...]:
+def _cells(verdict: Verdict, test: str, then: tuple[str, ...]) -> tuple[str, ...]:
+    """``then``: what the reference had, if there is one."""
     more = [verdict.method, verdict.origin, test, verdict.detail]
+    candidate, *others = gate_cells(verdict)
     return (
         verdict.status.value,
         verdict.metric,
-        *gate_cells(verdict),
+        candidate,
+        *then,
+        *others,
         f"{verdict.n:,}" + (f" ({verdict.n_needed:,} needed)" if verdict.n_needed else ""),
         verdict.why,
         "\n".join(part for part in more if part),

@@ -31,6 +31,9 @@ class Earlier:
     name: str
     written: str
     promoted: bool
+    """Whether somebody made it a reference."""
+    current: bool
+    """Whether it is the reference that this run is compared with."""
     verdicts: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
 
@@ -58,8 +61,9 @@ def history_section(facts: Facts) -> Section:
         return Section("history", title, notes)
     gates = list(runs[-1].verdicts)
     changes = {gate: change_points([_observed(run, gate) for run in runs]) for gate in gates}
+    then = next((run for run in runs[:-1] if run.current), None)
     values = [
-        _value(gate, place, run, place in (changes[gate] or ()))
+        _value(gate, place, run, place in (changes[gate] or ()), then)
         for gate in gates
         for place, run in enumerate(runs)
         if _observed(run, gate) is not None
@@ -86,7 +90,11 @@ def history_section(facts: Facts) -> Section:
         notes.append(f"Changes of level are looked for from {LEAST_RUNS} runs on; there are {len(runs)}.")
     elif not rows:
         notes.append(f"No gate has changed its level over these {len(runs)} runs.")
-    notes.append("A ring marks a promoted reference, a dashed line the first run at another level.")
+    notes.append("A ring marks a promoted reference, a dashed upright line the first run at another level.")
+    if then is not None:
+        notes.append(
+            f"The dotted line is what the reference had that this run is compared with, {facts.reference}."
+        )
     columns = ("gate", "first run at the new level", "before", "since")
     return Section(
         "history",
@@ -101,6 +109,14 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
     """In the order of time, this one last; and how many records are about something else."""
     found: list[Earlier] = []
     others = 0
+    promoted = {str(one.record.get("written") or ""): one for one in facts.promoted}
+    current = str(facts.reference.record.get("written") or "") if facts.reference else None
+
+    def run(path: Path, record: Mapping[str, Any]) -> Earlier:
+        written = str(record.get("written") or "")
+        made = bool(record.get("promoted")) or written in promoted
+        return Earlier(path.stem, written, made, written == current, _gates(record))
+
     for path in facts.earlier:
         try:
             record = read_record(path)
@@ -109,13 +125,27 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
         if any(record.get(key) != facts.record.get(key) for key in _SAME):
             others += 1
             continue
-        found.append(_run(path, record))
-    this = _run(facts.path, facts.record)
+        found.append(run(path, record))
+    this = run(facts.path, facts.record)
+    # A reference is a copy: where the run that it is of lies here as well, it is there once.
+    known = {this.written, *(one.written for one in found)}
+    found += [
+        run(one.path.parent, one.record)
+        for written, one in promoted.items()
+        if written not in known and all(one.record.get(key) == facts.record.get(key) for key in _SAME)
+    ]
     before = sorted((one for one in found if one.written <= this.written), key=lambda one: one.written)
-    return [*before[-(MOST_RUNS - 1) :], this], others
+    kept = before[-(MOST_RUNS - 1) :]
+    # The reference stays however many runs have been since.
+    return [
+        *(one for one in before[: -len(kept) or None] if one.current and one not in kept),
+        *kept,
+        this,
+    ], others
 
 
-def _run(path: Path, record: Mapping[str, Any]) -> Earlier:
+def _gates(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Verdicts by what a gate is called."""
     verdicts: dict[str, Mapping[str, Any]] = {}
     given = record.get("verdicts")
     for one in given if isinstance(given, list) else []:
@@ -126,8 +156,7 @@ def _run(path: Path, record: Mapping[str, Any]) -> Earlier:
                 nth += 1
                 name = f"{gate} ({nth})"
             verdicts[name] = one
-    written = str(record.get("written") or "")
-    return Earlier(path.stem, written, bool(record.get("promoted")), verdicts)
+    return verdicts
 
 
 def _kind(verdict: Mapping[str, Any]) -> str:
@@ -153,7 +182,7 @@ def _levels(runs: Sequence[Earlier], gate: str, at: int) -> tuple[float, float]:
     return tuple(math.fsum(part) / len(part) if part else math.nan for part in (before, since))  # type: ignore[return-value]
 
 
-def _value(gate: str, place: int, run: Earlier, changed: bool) -> dict[str, Any]:
+def _value(gate: str, place: int, run: Earlier, changed: bool, reference: Earlier | None) -> dict[str, Any]:
     verdict = run.verdicts[gate]
     unit = str(verdict.get("unit") or "")
     interval = verdict.get("interval")
@@ -175,6 +204,7 @@ def _value(gate: str, place: int, run: Earlier, changed: bool) -> dict[str, Any]
         "high": high if whole else None,
         "bound": number(verdict.get("bound")),
         "promoted": run.promoted,
+        "reference": None if reference is None else _observed(reference, gate),
         "changed": changed,
         "shown": f"{show(observed, unit)} ({said}), bound {show_bound(number(verdict.get('bound')), unit)}",
     }

@@ -255,7 +255,7 @@ def history(values: Sequence[Mapping[str, Any]], metrics: Sequence[str], first: 
     """One metric over the runs, the one that the reader chooses: interval, value, bound, and where the level changed.
 
     Each value has ``metric``, ``run`` (its number), ``name``, ``status``, ``observed``, ``low``, ``high``, ``bound``,
-    ``promoted`` and ``changed`` (booleans) and ``shown``.
+    ``reference`` (what the promoted reference had), ``promoted`` and ``changed`` (booleans) and ``shown``.
     """
     states = {"domain": list(STATES), "range": [f"var(--{state.lower()})" for state in STATES]}
     x = {
@@ -293,6 +293,11 @@ def history(values: Sequence[Mapping[str, Any]], metrics: Sequence[str], first: 
                 "transform": [{"filter": {"field": "bound", "valid": True}}],
                 "mark": {"type": "line", "interpolate": "step", "strokeWidth": 2, "color": "var(--soft)"},
                 "encoding": {"y": {**y, "field": "bound"}},
+            },
+            {
+                "transform": [{"filter": {"field": "reference", "valid": True}}],
+                "mark": {"type": "line", "strokeDash": [2, 4], "strokeWidth": 2, "color": "var(--link)"},
+                "encoding": {"y": {**y, "field": "reference"}},
             },
             {
                 "transform": [{"filter": {"field": "low", "valid": True}}],

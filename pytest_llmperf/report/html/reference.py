@@ -1,0 +1,89 @@
+"""The promoted reference beside a run: its value of every gate, and what has changed since."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.record.comparing import Outcome, compare
+from pytest_llmperf.record.tables import load_answers
+from pytest_llmperf.record.wire import verdict_from_json
+from pytest_llmperf.report.comparison import sentence
+from pytest_llmperf.report.gate_cells import gate_cells
+from pytest_llmperf.report.html.facts import Facts
+from pytest_llmperf.report.html.parts import Section, Table
+from pytest_llmperf.report.numbers import show
+
+_TITLE = "Against the promoted reference"
+
+
+def reference_section(facts: Facts) -> Section | None:
+    """Every metric of both runs, with what chance alone does not explain; None where nothing was ever promoted."""
+    if facts.no_reference:
+        return Section("reference", _TITLE, [f"No reference is shown: {facts.no_reference}"])
+    reference = facts.reference
+    if reference is None:
+        if not facts.promoted:
+            return None
+        others = f"None of the {len(facts.promoted)} promoted records is of this profile, device and rows."
+        return Section("reference", _TITLE, [others])
+    if is_this_run(facts):
+        return Section("reference", _TITLE, [f"This run is itself the promoted reference {reference}."])
+    notes = [f"Compared with {reference}; outcomes are beyond chance, intervals are of each run alone."]
+    try:
+        before = load_answers(reference.path, reference.record)
+    except UsageError:
+        before = []
+        notes.append("The reference's answers are not beside it: accuracies are compared unpaired.")
+    found = compare(reference.record, facts.record, before, facts.answers)
+    notes.append(f"{sentence(found).capitalize()}.")
+    notes += [*found.notes, *(f"Another since: {line}." for line in found.differs)]
+    notes += [f"Asked of the reference and not of this run: {test}." for test in found.vanished]
+    order = (Outcome.WORSE, Outcome.NOT_COMPARED, Outcome.BETTER, Outcome.SAME)
+    rows = [
+        (one.outcome.value, one.what, show(one.before, one.unit), show(one.now, one.unit), one.how)
+        for outcome in order
+        for one in found.of(outcome)
+    ]
+    columns = ("outcome", "metric", "reference", "this run", "compared")
+    states = [row[0].partition(" ")[0] for row in rows]
+    tables = [Table("This run and the reference", columns, rows, frozenset({2, 3}), states)] if rows else []
+    return Section("reference", _TITLE, notes, (), tables)
+
+
+def reference_cells(facts: Facts) -> list[str] | None:
+    """What each gate of this run was in the reference, in the order of the verdicts; None without a reference."""
+    if facts.reference is None or is_this_run(facts):
+        return None
+    then = dict(_by_gate(facts.reference.record))
+    return [_cell(then.get(key)) for key, _ in _by_gate(facts.record)]
+
+
+def is_this_run(facts: Facts) -> bool:
+    """Whether the reference is the run itself, promoted since."""
+    if facts.reference is None:
+        return False
+    now, then = (one.get("written") for one in (facts.record, facts.reference.record))
+    return bool(now) and now == then
+
+
+def _by_gate(record: Mapping[str, Any]) -> Iterator[tuple[Hashable, Mapping[str, Any]]]:
+    """Verdicts by what two runs know a gate by: its test, what it is about, and which one of these it is."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    for one in record.get("verdicts", ()):
+        gate = tuple(str(one.get(key)) for key in ("test", "metric", "unit"))
+        seen[gate] += 1
+        yield (*gate, seen[gate]), one
+
+
+def _cell(fields: Mapping[str, Any] | None) -> str:
+    """The candidate's value, and what it was compared with the baseline."""
+    if fields is None:
+        return "—"
+    try:
+        cells = gate_cells(verdict_from_json(fields))
+    except (KeyError, TypeError, ValueError):
+        return "—"
+    return cells.candidate if cells.compared == "—" else f"{cells.candidate}, {cells.compared}"
