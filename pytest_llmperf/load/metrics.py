@@ -70,6 +70,12 @@ class Metrics:
         return self.output_tokens / self.window_s
 
     @property
+    def known_throughput(self) -> float | None:
+        """Like ``output_throughput``; None where tokens were not counted. Zero is a throughput: in a short slice of a
+        long run no token may have come."""
+        return None if self.output_tokens is None else self.output_throughput
+
+    @property
     def request_throughput(self) -> float:
         """Successful requests per second over the window."""
         return self.succeeded / self.window_s

@@ -7,8 +7,10 @@ quantiles get their intervals.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.metrics import Metrics, measure
 from pytest_llmperf.load.run import Run
@@ -24,28 +26,46 @@ def slices_of(run: Run, part: Steady, count: int = SLICES) -> tuple[Metrics, ...
     run up to its last sending.
 
     Latencies belong to the slice in which a request was to be sent, tokens of the throughput to that in which they
-    came. Raises ``NotMeasured`` if no request succeeded.
+    came: a slice may have none. Raises ``NotMeasured`` if no request succeeded.
     """
     end_s = part.end_s if part.found else max(trace.sent_s for trace in run.traces)
     within = [trace for trace in run.traces if part.start_s <= trace.sent_s <= end_s]
     traces = sorted(within, key=lambda trace: trace.intended_s)
     each = max(_LEAST, -(-len(traces) // count))
-    starts = [traces[at].intended_s for at in range(0, len(traces), each)]
+    if not traces:
+        raise NotMeasured(f"none of {len(run.traces)} requests was sent within the part that is judged")
     found: list[Metrics] = []
-    for number, start_s in enumerate(starts):
-        last = number + 1 == len(starts)
-        # The last one has no next to end it: its requests' last sending does, or their end if they came at once.
-        until_s = end_s if last else starts[number + 1]
-        if last and until_s <= start_s:
-            until_s = run.end_s
-        mine = traces[number * each : (number + 1) * each]
-        if until_s <= start_s or not any(trace.ok for trace in mine):
-            continue
+    for start_s, until_s, mine in _windows(traces, each, end_s, run.end_s):
         one = measure(mine, until_s - start_s)
         if one.output_tokens is not None:
             came = sum(tokens_between(trace, start_s, until_s) for trace in run.traces if trace.ok)
             one = replace(one, output_tokens=round(came))
         found.append(one)
-    if not found:
-        raise NotMeasured(f"none of {len(run.traces)} requests succeeded within the part that is judged")
     return tuple(found)
+
+
+def _windows(
+    traces: Sequence[Trace], each: int, end_s: float, run_end_s: float
+) -> list[tuple[float, float, list[Trace]]]:
+    """From, to and the requests of each slice. One in which all failed, or that took no time, is joined to a
+    neighbour: left out, its time would count for nothing, and a server that was away for it would look quick."""
+    windows: list[tuple[float, float, list[Trace]]] = []
+    open_s: float | None = None
+    mine: list[Trace] = []
+    for at in range(0, len(traces), each):
+        last = at + each >= len(traces)
+        open_s = traces[at].intended_s if open_s is None else open_s
+        mine = [*mine, *traces[at : at + each]]
+        # The last one has no next to end it: its requests' last sending does, or their end if they came at once.
+        until_s = end_s if last else traces[at + each].intended_s
+        if last and not windows and until_s <= open_s:
+            until_s = run_end_s
+        if until_s > open_s and any(trace.ok for trace in mine):
+            windows.append((open_s, until_s, mine))
+            open_s, mine = None, []
+        elif last and windows:
+            before_s, _, earlier = windows.pop()
+            windows.append((before_s, max(until_s, open_s), [*earlier, *mine]))
+    if not windows:
+        raise NotMeasured(f"none of {len(traces)} requests succeeded within the part that is judged")
+    return windows

@@ -63,7 +63,7 @@ class Loaded:
                 client_error=lambda q: clock.of_quantile(metric, q),
             )
 
-        rates = [_value(one, "throughput") for one in rounds]
+        rates = [one.known_throughput for one in rounds]
         # A load with a schedule sends when it is time: the client takes nothing of its throughput.
         lost = clock.share_of_cycle(at, rounds) if isinstance(at, int) else 0.0
         known = [rate for rate in rates if rate]

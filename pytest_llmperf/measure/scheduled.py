@@ -143,20 +143,13 @@ class Swept:
     @classmethod
     def of(cls, judge: Judge, sweep: Sweep) -> Swept:
         problems = "; ".join(sweep.problems)
-        rates = [rate for one in sweep.levels if (rate := _throughput(one.metrics)) is not None]
+        rates = [rate for one in sweep.levels if (rate := one.metrics.known_throughput) is not None]
         unit = "in flight" if sweep.of == "concurrency" else "requests/s"
         return cls(
             sweep,
             Scalar("knee", float(sweep.knee.level), unit, judge=judge, unusable=problems),
             Scalar("highest throughput", max(rates, default=None), "tok/s", judge=judge, unusable=problems),
         )
-
-
-def _throughput(metrics: Metrics) -> float | None:
-    try:
-        return metrics.output_throughput
-    except NotMeasured:
-        return None
 
 
 def arrivals_at(rate: float, requests: int, burstiness: float | None, seed: int) -> Schedule:

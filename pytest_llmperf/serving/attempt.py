@@ -1,4 +1,4 @@
-"""One start of the engine, as the keeper makes it: port, key, process, log, and the wait until it is ready.
+"""One start of the engine, as the keeper makes it: port, key, sockets, process, log, and the wait until it is ready.
 
 Standard library only, because the keeper imports it.
 """
@@ -17,9 +17,11 @@ from typing import Any
 from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.engine_process import EngineProcess, Exit, child_environment
 from pytest_llmperf.serving.readiness import Door, Stopped, Unready, wait_until_ready
-from pytest_llmperf.serving.state import MARK, TITLE
+from pytest_llmperf.serving.sockets import SocketDirectory
+from pytest_llmperf.serving.state import MARK, TITLE, StateDirectory
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
+SOCKETS_VARIABLE = "VLLM_RPC_BASE_PATH"
 _ADDRESS_IN_USE = b"Address already in use"
 
 
@@ -30,6 +32,7 @@ class Attempt:
     spec: Mapping[str, Any]
     engine: EngineProcess
     port: ports.PortLock
+    sockets: SocketDirectory
     door: Door
     log: Path
     log_offset: int
@@ -38,24 +41,39 @@ class Attempt:
 
     @classmethod
     def begin(
-        cls, spec: Mapping[str, Any], log: Path, *, mark: str, title: str, avoid: Collection[int]
+        cls,
+        spec: Mapping[str, Any],
+        directory: StateDirectory,
+        *,
+        mark: str,
+        title: str,
+        avoid: Collection[int],
     ) -> Attempt:
         """Start the engine on a port of its own; raises `ports.NoFreePort`."""
         port = ports.claim(spec["port"]) if spec["port"] else ports.reserve(avoid=avoid)
         api_key = secrets.token_urlsafe(24)
         argv = [argument.replace("{port}", str(port.port)) for argument in spec["argv"]]
-        environment = child_environment(os.environ, spec["environment"], spec["unset"], argv[0])
+        sockets = SocketDirectory(directory.sockets)
+        added = {SOCKETS_VARIABLE: sockets.name} | spec["environment"]
+        environment = child_environment(os.environ, added, spec["unset"], argv[0])
         environment |= {API_KEY_VARIABLE: api_key, MARK: mark}
+        log = directory.log
         offset = _write_title(log, f"{title} on port {port.port}")
         return cls(
             spec=spec,
             engine=EngineProcess(argv, environment, log),
             port=port,
+            sockets=sockets,
             door=Door(ports.HOST, port.port, spec["served_model"], api_key),
             log=log,
             log_offset=offset,
             oom_kills=processes.oom_kills(),
         )
+
+    def give_back(self) -> None:
+        """Port and sockets, once the engine has ended."""
+        self.port.close()
+        self.sockets.remove()
 
     def watch(self, deadline: float, put: Callable[[dict[str, Any]], None]) -> None:
         """Ask for readiness in a thread of its own, because HTTP blocks; ``put`` gets what it finds out."""

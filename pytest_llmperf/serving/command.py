@@ -11,7 +11,6 @@ import json
 import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,8 +31,6 @@ _NOT_FOR_ROWS = {
     "--served-model-name": "use served_name",
     "--model": "use weights",
 }
-# vLLM's processes talk through sockets called TMPDIR/UUID, and the kernel allows a name 107 characters.
-_LONGEST_TMPDIR = 107 - len("/") - 36
 # The CPU engine binds every server to core 0 unless told otherwise, so that two servers stall each other.
 _CPU_ENVIRONMENT = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
@@ -152,8 +149,6 @@ def spec_for(
         # Without it, the titles that vLLM gives its processes overwrite the mark that finds them again.
         "SPT_NOENV": "1",
     }
-    if len(tempfile.gettempdir()) > _LONGEST_TMPDIR:
-        environment["VLLM_RPC_BASE_PATH"] = "/tmp"
     if local:
         environment["HF_HUB_OFFLINE"] = "1"
     if model.gpus == 0:

@@ -211,7 +211,7 @@ class Keeper:
         try:
             self.attempt = Attempt.begin(
                 self.spec,
-                self.directory.log,
+                self.directory,
                 mark=self.state.mark.partition("=")[2],
                 title=f"start {self.generation}.{self.tries}",
                 avoid=self.bad_ports,
@@ -327,7 +327,7 @@ class Keeper:
         attempt.stop.set()
         ended = attempt.engine.end(grace_s)
         self._note_family()
-        attempt.port.close()
+        attempt.give_back()
         self.attempt = None
         return ended
 

@@ -4,6 +4,7 @@
 ``keeper.lock``  held by the keeper for its life: a second one waits until the first has ended everything
 ``socket``       where leases are taken
 ``state.json``   the keeper's and the engine's processes, for those who find the keeper dead
+``sockets``      the engine's own, while it runs
 ``server.log``   the engine's output; stays behind
 ``keeper.log``   the keeper's own tracebacks; stays behind
 ``failed.json``  why the start failed; stays behind, so that a run tries only once
@@ -50,6 +51,10 @@ class StateDirectory:
     @property
     def state(self) -> Path:
         return self.path / "state.json"
+
+    @property
+    def sockets(self) -> Path:
+        return self.path / "sockets"
 
     @property
     def log(self) -> Path:

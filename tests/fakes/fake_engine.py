@@ -53,9 +53,12 @@ import os
 import re
 import runpy
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,8 +79,16 @@ def say(text: str, who: str = "APIServer", level: str = "INFO") -> None:
 # -- the family of processes ------------------------------------------------------------------------
 
 
+def leave_a_socket() -> None:
+    """As vLLM does, whose processes talk through files that nobody removes."""
+    name = f"{os.environ.get('VLLM_RPC_BASE_PATH', tempfile.gettempdir())}/{uuid.uuid4()}"
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(name)
+
+
 def start_engine() -> int:
     """API → engine → worker by forks; returns the engine's number. Must run before any thread starts."""
+    leave_a_socket()
     engine = os.fork()
     if engine:
         return engine

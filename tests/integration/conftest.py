@@ -240,8 +240,12 @@ class Project:
         running = (process.pid for process in processes.table().values() if not process.is_over)
         return [pid for pid in running if processes.environment_has(pid, entry)]
 
+    def sockets(self) -> list[Path]:
+        """Those that a run has left among the temporary files."""
+        return [path for path in (self.path / "tmp").rglob("*") if path.is_socket()]
+
     def is_clean(self) -> bool:
-        return not self.alive() and all(map(ports.is_free, self.ports))
+        return not self.alive() and not self.sockets() and all(map(ports.is_free, self.ports))
 
     def ending(self, since: float) -> Ending:
         """What is left, once there is nothing or ten seconds after ``since`` have passed."""

@@ -20,12 +20,12 @@ SUITE = """
     STRICT = Slo(ttft_s=0.1)
 
     def test_users_who_do_not_know_of_each_other(candidate, load):
-        shown = load.open_loop(candidate, rate=60, requests=240)
+        shown = load.open_loop(candidate, rate=60, requests=600)
         assert shown.ttft.p95 <= 1.5
         assert shown.schedule_delay.p95 <= 0.5
 
     def test_the_same_load_is_measured_once(candidate, load):
-        assert load.open_loop(candidate, rate=60, requests=240).throughput.p50 >= 5
+        assert load.open_loop(candidate, rate=60, requests=600).throughput.p50 >= 5
 
     def test_a_recorded_load(candidate, load):
         assert load.replay(candidate, "trace.jsonl", faster=2).e2el.p50 <= 3
@@ -99,7 +99,7 @@ def test_the_record_has_every_load_once_with_its_schedule(
         for one in opened
         if one["schedule"] == "Poisson, 60 requests/s, seed 0" and one["workload"]["given"] is None
     ]
-    assert first["rounds"][0]["requests"] == 240
+    assert first["rounds"][0]["requests"] == 600
     assert first["tails"]["schedule_delay"]["p50"]["value"] < 0.1
     assert first["steady"]["method"].startswith("MSER-5")
     assert first["rate"] == pytest.approx(60, rel=0.01)

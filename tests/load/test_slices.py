@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.load.arrivals import Schedule, poisson
 from pytest_llmperf.load.metrics import of_run
 from pytest_llmperf.load.open_loop import run_open_loop
@@ -42,3 +44,30 @@ def test_requests_that_come_at_once_are_one_slice(truth: Truth) -> None:
     slices = slices_of(run, steady_part(run))
     assert sum(one.requests for one in slices) >= 1
     assert all(one.window_s > 0 for one in slices)
+
+
+def failed(run: Run, which: range) -> Run:
+    """The run, had the requests of these numbers been lost."""
+    traces = [
+        replace(trace, outcome=Outcome.CUT, arrivals=()) if number in which else trace
+        for number, trace in enumerate(sorted(run.traces, key=lambda trace: trace.intended_s))
+    ]
+    return replace(run, traces=tuple(traces))
+
+
+@pytest.mark.parametrize("away", [range(24), range(48, 72), range(96, 120)], ids=["first", "within", "last"])
+def test_the_time_in_which_all_failed_counts(truth: Truth, away: range) -> None:
+    run = loaded(truth, poisson(100, 120))
+    whole = Steady(run.start_s, run.end_s, 0, 120, "not looked for")
+    slices = slices_of(failed(run, away), whole, 10)
+    assert len(slices) == 8
+    assert sum(one.requests - one.succeeded for one in slices) == 24
+    assert sum(one.window_s for one in slices) == pytest.approx(1.19, rel=0.05)
+
+
+def test_a_slice_in_which_no_token_came_has_a_throughput_of_zero(truth: Truth) -> None:
+    known = truth(TruthOptions(ttft_ms=400, gap_ms=2))
+    run = run_open_loop(known.server, Workload(32, 8), poisson(100, 60))
+    whole = Steady(run.start_s, run.end_s, 0, 60, "not looked for")
+    first, *_ = slices_of(run, whole, 6)
+    assert first.known_throughput == 0.0

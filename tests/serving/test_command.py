@@ -140,16 +140,6 @@ def test_the_command_to_type_by_hand_is_quoted_and_holds_no_secret() -> None:
     assert "hf_secret" not in line
 
 
-def test_a_long_directory_for_temporary_files_does_not_reach_the_engines_sockets(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Seen with vLLM 0.32: ZMQError, ipc path "…" is longer than 107 characters.
-    monkeypatch.setattr("tempfile.tempdir", "/" + "t" * 69)
-    assert "VLLM_RPC_BASE_PATH" not in spec_for(ROW, HERE).environment
-    monkeypatch.setattr("tempfile.tempdir", "/" + "t" * 70)
-    assert spec_for(ROW, HERE).environment["VLLM_RPC_BASE_PATH"] == "/tmp"
-
-
 def test_transformers_is_served_by_its_own_server_under_the_rows_name() -> None:
     row = replace(ROW, engine="transformers", gpus=0, dtype="half", arguments=("--continuous-batching",))
     spec = spec_for(row, HERE)

@@ -28,7 +28,8 @@ Written by the tests in `tests/integration/lifecycle` (with `LLMPERF_WRITE_DOCS=
 scenario with a pytest process of its own. *Starts* counts starts of an engine, by row. *Left* counts every process that
 the run had started (pytest, xdist workers, keepers, API processes, engines and their workers, all found by a mark in
 their environment) ten seconds after the event at the latest. *Seconds* is the time from the event until there was none
-and every port was free. A run writes the lines of the scenarios that it had, and leaves the others as they are.
+and every port was free; of the engine's own sockets none was left either. A run writes the lines of the scenarios that
+it had, and leaves the others as they are.
 """
 
 
@@ -84,6 +85,7 @@ class Scenario:
         counted = ", ".join(f"{row} {starts.count(row)}" for row in dict.fromkeys(starts))
         self.table.add(scenario, event, str(result.code), counted, ending)
         assert ending.processes_left == 0, f"left behind: {self.project.alive()}"
+        assert not self.project.sockets()
         assert ending.ports_free, f"a port of {self.project.ports} is taken"
 
     def told(self, running: Running) -> list[dict[str, Any]]:
