@@ -13,8 +13,14 @@ from pytest_llmperf.tasks.grading import Outcome
 
 def behaviour_of(one: Asked, *, thinking: bool) -> detect.Behaviour:
     """What one answer did, with the language of its question as the one that is expected."""
-    asked = last_turn(one.body) or str(one.body.get("prompt", ""))
-    return detect.examine(one.reply, finish_reason=one.answer.finish_reason, thinking=thinking, asked=asked)
+    prompt = str(one.body.get("prompt", ""))
+    return detect.examine(
+        one.reply,
+        finish_reason=one.answer.finish_reason,
+        thinking=thinking,
+        asked=last_turn(one.body) or prompt,
+        opened=not prompt or prompt.rstrip().endswith("<think>"),
+    )
 
 
 def yields(asked: Sequence[Asked], *, thinking: bool, temperature: float) -> dict[str, Any]:

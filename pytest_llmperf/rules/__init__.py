@@ -1,7 +1,7 @@
 """Prompt rules: what a row promises to be asked like, whether it is, and whether its answers keep the rules.
 
 Names for suites: ``rules.without_system``, ``rules.with_system("…")``, ``rules.chinese``,
-``rules.without_instruction``, ``rules.at_temperature(1.5)``.
+``rules.without_instruction``, ``rules.zero_shot``, ``rules.opened_with("\\n")``, ``rules.at_temperature(1.5)``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pytest_llmperf.rules.messages import (
     ask,
     at_temperature,
     chinese,
+    opened_with,
     with_system,
     without_instruction,
     without_system,
+    zero_shot,
 )
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "ask",
     "at_temperature",
     "chinese",
+    "opened_with",
     "with_system",
     "without_instruction",
     "without_system",
+    "zero_shot",
 ]

@@ -30,11 +30,16 @@ class Behaviour:
     empty: bool
 
 
-def examine(text: str, *, finish_reason: str | None, thinking: bool, asked: str = "") -> Behaviour:
-    """All of it for one answer. ``asked``: the user turn with instruction; empty: any language will do."""
+def examine(
+    text: str, *, finish_reason: str | None, thinking: bool, asked: str = "", opened: bool = True
+) -> Behaviour:
+    """All of it for one answer.
+
+    ``asked``: the user turn with instruction; empty: any language will do. ``opened``: the prompt ends in ``<think>``.
+    """
     return Behaviour(
         boxed=boxed(text, thinking=thinking),
-        thinking_skipped=thinking and thinking_skipped(text),
+        thinking_skipped=thinking and thinking_skipped(text, opened=opened),
         unfinished=unfinished(text, finish_reason=finish_reason, thinking=thinking),
         loops=find_loop(text) is not None,
         language_switch=bool(asked) and language_switch(asked, text) is not None,
@@ -50,12 +55,15 @@ def boxed(text: str, *, thinking: bool) -> bool:
     return last_box(body) is not None
 
 
-def thinking_skipped(text: str) -> bool:
+def thinking_skipped(text: str, *, opened: bool = True) -> bool:
     r"""Whether there is no reasoning: nothing but whitespace before ``</think>``, or before the reply ends.
 
-    The template has opened the reply with ``<think>``; a server or a model that repeats it does no harm here.
-    A reply that is only ``\n\n`` has broken off before it began.
+    The template has ``opened`` the reply with ``<think>``; a server or a model that repeats it does no harm here.
+    Where it has not, a reply without either mark has never begun to think. A reply that is only ``\n\n`` has broken
+    off before it began.
     """
+    if not opened and "<think>" not in text and END_OF_THINKING not in text:
+        return True
     thought = text.partition(END_OF_THINKING)[0]
     return not thought.strip().removeprefix("<think>").strip()
 

@@ -38,6 +38,10 @@ class Variant:
     """No system message, whatever the row says."""
     temperature: float | None = None
     top_p: float | None = None
+    opens_with: str | None = None
+    """The reply's first characters, in place of what the chat template opens it with."""
+    shots: bool = True
+    """Whether a few-shot row is shown its examples."""
 
     def sampling(self, own: Sampling) -> Sampling:
         """The row's sampling with this variant's temperature and top_p."""
@@ -60,11 +64,18 @@ as_promised = Variant("as promised")
 without_system = Variant("without a system prompt", no_system=True)
 chinese = Variant("instruction in Chinese", instruction="zh")
 without_instruction = Variant("without the instruction", instruction="none")
+zero_shot = Variant("zero-shot", shots=False)
+"""Without the examples of a few-shot row; a chat row has none anyway."""
 
 
 def with_system(text: str) -> Variant:
     """With the system message ``text``."""
     return Variant(f"with the system prompt {text[:40]!r}", system=text)
+
+
+def opened_with(text: str) -> Variant:
+    """With a reply whose first characters are ``text``, whatever the chat template opens it with."""
+    return Variant(f"opened with {text[:40]!r}", opens_with=text)
 
 
 def at_temperature(temperature: float, top_p: float | None = None) -> Variant:
@@ -86,6 +97,8 @@ class Ask:
     messages: tuple[Message, ...] = ()
     prompt: str | None = None
     stop: tuple[str, ...] = ()
+    chat: tuple[Message, ...] = ()
+    """The messages that ``prompt`` was rendered from, if it was."""
 
     @property
     def path(self) -> str:
@@ -95,15 +108,18 @@ class Ask:
     @property
     def user_turn(self) -> str:
         """The last thing the user says (all of a text that is to be continued)."""
-        if self.prompt is not None:
+        if self.prompt is not None and not self.chat:
             return self.prompt
-        return next((m["content"] for m in reversed(self.messages) if m["role"] == "user"), "")
+        turns = self.messages or self.chat
+        return next((m["content"] for m in reversed(turns) if m["role"] == "user"), "")
 
     def body(self, **more: Any) -> dict[str, Any]:
         """The request body without streaming options; ``more`` are further fields."""
         content = {"messages": [*self.messages]} if self.prompt is None else {"prompt": self.prompt}
         stop = {"stop": [*self.stop]} if self.stop else {}
-        return {"model": self.model, **content, **self.sampling.body(), **stop, **more}
+        # A rendered chat holds its special tokens already.
+        special = {"add_special_tokens": False} if self.chat else {}
+        return {"model": self.model, **content, **self.sampling.body(), **stop, **special, **more}
 
 
 def instruction_of(model: Model, variant: Variant = as_promised) -> str:
@@ -124,13 +140,13 @@ def ask(
 
     A chat row gets one user turn, question and instruction on lines of their own, after the turns in
     ``earlier``; a few-shot row gets ``shots`` and an unanswered question to continue. ``sample`` tells
-    apart several samples of one question: it is added to the row's seed. Raises :class:`UsageError` for
-    what the protocol has no place for.
+    apart several samples of one question: it is added to the row's seed. A variant that opens the reply gets
+    the chat rendered here (``rules.openings``). Raises :class:`UsageError` for what the protocol has no place for.
     """
     sampling = variant.sampling(model.sampling)
     sampling = dataclasses.replace(sampling, seed=sampling.seed + sample)
     if model.rules.protocol == "few-shot":
-        return _few_shot(model, question, variant, sampling, shots, earlier)
+        return _few_shot(model, question, variant, sampling, shots if variant.shots else (), earlier)
     if shots:
         raise UsageError(f'{model.name}: worked examples need protocol = "few-shot", the row says "chat"')
     system = None if variant.no_system else (variant.system or model.rules.system)
@@ -138,7 +154,13 @@ def ask(
     turn = f"{question}\n{instruction}" if instruction else question
     messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
     messages += [*earlier, {"role": "user", "content": turn}]
-    return Ask(model.served, sampling, tuple(messages))
+    asked = Ask(model.served, sampling, tuple(messages))
+    if variant.opens_with is None:
+        return asked
+    from pytest_llmperf.rules.openings import opened  # which is built on this module
+    from pytest_llmperf.rules.render import template_of
+
+    return opened(asked, template_of(model), variant.opens_with)
 
 
 def _few_shot(
@@ -149,7 +171,8 @@ def _few_shot(
     shots: Sequence[Shot],
     earlier: Sequence[Message],
 ) -> Ask:
-    if variant.system is not None or variant.instruction != "en" or earlier:
+    misfit = variant.system is not None or variant.instruction != "en" or variant.opens_with is not None
+    if misfit or earlier:
         what = "earlier turns" if earlier else variant.name
         raise UsageError(f"{model.name}: {what}: a few-shot row continues a text, and has no place for it")
     texts = [f"Question: {shot.prompt}\nAnswer: {shot.solution}" for shot in shots]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome as Ending
 from pytest_llmperf.measure.asking import Asked
-from pytest_llmperf.measure.yields import yields
+from pytest_llmperf.measure.yields import behaviour_of, yields
 from pytest_llmperf.tasks.grading import Grade, Outcome
 
 BODY = {
@@ -81,3 +82,11 @@ def test_how_an_answer_goes_astray_is_a_share(fact: str, reply: str, outcome: Ou
 def test_loops_are_told_with_the_temperature_at_which_they_were_seen() -> None:
     loop = asked("b", Outcome.WRONG, 10, reply="Wait, let me check. " * 40)
     assert of(asked("a", Outcome.CORRECT, 10), loop)["loops"] == {"0.6": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "skipped"), [("<|assistant|>\n", True), ("<|assistant|><think>\n", False)]
+)
+def test_whether_a_rendered_prompt_opened_the_thinking_is_read_from_it(prompt: str, skipped: bool) -> None:
+    one = replace(asked("a", Outcome.CORRECT, 9), body={"prompt": prompt})
+    assert behaviour_of(one, thinking=True).thinking_skipped is skipped
