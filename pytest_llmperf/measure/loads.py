@@ -34,6 +34,7 @@ class NotedLoad:
             "row": self.row,
             "concurrency": run.concurrency,
             "purpose": self.purpose,
+            "start": self.start,
             "schedule": run.open_loop.schedule if run.open_loop else None,
             "rate": run.open_loop.rate_per_s if run.open_loop else None,
             "workload": {

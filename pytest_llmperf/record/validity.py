@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -27,6 +27,40 @@ def first_problem(record: Mapping[str, Any]) -> str:
         return ""
     where = error.json_path.removeprefix("$").removeprefix(".") or "the record"
     return f"{where}: {_shortened(error.message)}"
+
+
+def undescribed(record: Mapping[str, Any]) -> list[str]:
+    """Paths of all that the schema says nothing of, as ``load[].mine``: what hooks and later versions have added."""
+    return list(dict.fromkeys(_undescribed(record, schema(), "")))
+
+
+def _undescribed(value: object, about: Mapping[str, Any], path: str) -> Iterator[str]:
+    if "$ref" in about:
+        about = _pointed_at(about["$ref"])
+    if isinstance(value, Mapping):
+        named, others = about.get("properties", {}), about.get("additionalProperties", False)
+        for key, inner in value.items():
+            where = f"{path}.{key}".removeprefix(".")
+            if key in named:
+                yield from _undescribed(inner, named[key], where)
+            elif isinstance(others, Mapping):
+                yield from _undescribed(inner, others, f"{path}.*".removeprefix("."))
+            elif not others:
+                yield where
+    elif isinstance(value, list) and "items" in about:
+        for inner in value:
+            yield from _undescribed(inner, about["items"], f"{path}[]")
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        yield f"{path}[]"
+
+
+def _pointed_at(reference: str) -> Mapping[str, Any]:
+    """A part of the schema, by its JSON pointer."""
+    found: Any = schema()
+    for step in reference.removeprefix("#/").split("/"):
+        found = found[step]
+    part: Mapping[str, Any] = found
+    return part
 
 
 def _shortened(message: str) -> str:

@@ -329,6 +329,19 @@ def _make_project(path: Path, engine: Path = FAKE_PYTHON, weights: Path | None =
     return project
 
 
+def _check_that_records_are_explained(project: Project) -> None:
+    """Whatever a run writes into its record is a key that the schema names: a user reads what it means there."""
+    from pytest_llmperf.record.store import SCHEMA
+    from pytest_llmperf.record.validity import undescribed
+
+    for path in project.path.glob("*.json"):
+        with contextlib.suppress(ValueError):
+            record = json.loads(path.read_bytes())
+            if isinstance(record, dict) and record.get("schema") == SCHEMA:
+                left = undescribed(record)
+                assert not left, f"schema-1.json does not describe {left}, which stand in {path.name}"
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     """A project with the fake engine; ten seconds after the test nothing of it may be left."""
@@ -337,6 +350,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     ending = project.ending(time.monotonic())
     project.end_everything()
     assert (ending.processes_left, ending.ports_free) == (0, True), "something was left behind"
+    _check_that_records_are_explained(project)
 
 
 @pytest.fixture(scope="module")
@@ -345,6 +359,7 @@ def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project
     project = _make_project(tmp_path_factory.mktemp("shared") / "project")
     yield project
     project.end_everything()
+    _check_that_records_are_explained(project)
 
 
 @pytest.fixture(name="make_project", scope="session")

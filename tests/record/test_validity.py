@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.record.store import SCHEMA, RecordNotWritten, read_record, write_record
-from pytest_llmperf.record.validity import first_problem, schema
+from pytest_llmperf.record.validity import first_problem, schema, undescribed
 
 VERDICT: dict[str, Any] = {"metric": "accuracy", "status": "PASS", "n": 50, "interval": [0.7, None]}
 
@@ -49,6 +49,29 @@ def test_what_does_not_fit_is_named_by_its_place_when_written_and_when_read(
 
 def test_keys_of_hooks_and_of_later_versions_are_left_alone() -> None:
     assert first_problem({"schema": SCHEMA, "mine": {"x": 1}, "verdicts": [VERDICT | {"mine": 1}]}) == ""
+
+
+def test_what_the_schema_says_nothing_of_is_named_by_its_place() -> None:
+    rounds = [{"requests": 2}, {"requests": 2, "mine": 0}]
+    record = {
+        "schema": SCHEMA,
+        "mine": {"x": 1},
+        "load": [{"row": "a", "rounds": rounds, "workload": {"sampling": {"anything": 1}}}],
+        "scheduled_load": [{"row": "a", "rounds": rounds}],
+        "telemetry": [{"row": "a", "lowered": {"power cap": 0.1}, "readings": {"time_s": [{"mine": 1}]}}],
+        "calibration": [{"concurrency": 1, "error": {"errors_s": {"ttft": {"p50": 0.1}}}}],
+    }
+    assert undescribed(record) == [
+        "mine",
+        "load[].rounds[].mine",
+        "scheduled_load[].rounds[].mine",
+        "telemetry[].readings.time_s[]",
+    ]
+
+
+def test_the_checksum_of_an_own_record_is_held_to_its_form() -> None:
+    wrong = {"schema": SCHEMA, "adds_to": [{"file": "record.json", "sha256": "abc"}]}
+    assert first_problem(wrong).startswith("adds_to[0].sha256")
 
 
 def test_a_long_value_does_not_hide_what_is_wrong_with_it() -> None:
