@@ -46,6 +46,10 @@ OPTIONS = {
         "K",
         "compare speed over K starts of both servers, 3 or more (default: 1)",
     ),
+    "--llmperf-workers": (
+        "N",
+        "client processes of a timed load (default: one, and more where it needs too much of its core)",
+    ),
     "--llmperf-samples": (
         "K",
         "answers to each item wherever a row is sampled (default: the row's `samples`)",

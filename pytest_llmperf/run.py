@@ -98,6 +98,7 @@ def _options(config: pytest.Config) -> Options:
         ),
         add=config.getoption("llmperf_add"),
         looks=config.getoption("llmperf_looks"),
+        workers=config.getoption("llmperf_workers"),
     )
 
 

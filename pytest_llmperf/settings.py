@@ -39,6 +39,7 @@ class Options:
     answers: AnswerOptions = field(default_factory=AnswerOptions)
     add: str | None = None
     looks: str | None = None
+    workers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Settings:
     """Record of an earlier run, whose data this one adds to."""
     looks: int | None = None
     """Looks that are announced: this run, and those that may add to it."""
+    workers: int | None = None
+    """Processes of the client that send and read a load; None: one, or as many as its processor time asks for."""
 
     def candidate(self, name: str) -> Model:
         """The candidate of that name; ``KeyError`` if it is not one of this run."""
@@ -138,6 +141,7 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
         collecting=collecting(options.answers),
         add=Path(options.add) if options.add else None,
         looks=_looks(options.looks, options.add),
+        workers=_workers(options.workers),
     )
 
 
@@ -152,6 +156,14 @@ def _looks(given: str | None, add: str | None) -> int | None:
         raise UsageError(
             f"--llmperf-looks={given}: must be a whole number, 2 for a run that may be added to once"
         )
+    return int(given)
+
+
+def _workers(given: str | None) -> int | None:
+    if given is None:
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(f"--llmperf-workers={given}: must be a whole number from 1 on")
     return int(given)
 
 

@@ -35,6 +35,7 @@ class NotedLoad:
             "concurrency": run.concurrency,
             "purpose": self.purpose,
             "start": self.start,
+            "workers": max(1, *(len(one.workers) for one in self.runs)),
             "schedule": run.open_loop.schedule if run.open_loop else None,
             "rate": run.open_loop.rate_per_s if run.open_loop else None,
             "workload": {

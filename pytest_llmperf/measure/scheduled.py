@@ -67,6 +67,7 @@ class Scheduled:
                     replace(workload, given=given, warm_cache=warm_cache, unique=not warm_cache),
                     schedule,
                     shapes=shapes,
+                    workers=self._run.settings.workers or 1,
                     on_progress=partial(self._say, f"{served.name}, {schedule.name}"),
                 )
             timed = Timed(run, slices_of(run, steady_part(run)))

@@ -142,6 +142,7 @@ class Speed:
                     rounds=count,
                     requests_per_round=self._run.sizes.requests_per_round(concurrency),
                     on_round=progress,
+                    workers=self._run.settings.workers,
                 )
         except (InfrastructureError, NotMeasured) as error:
             # Asked now, because the next question to a dead server starts it again.
@@ -153,7 +154,8 @@ class Speed:
         def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
             self._run.memory(served)
             what, count = f"{served.name}, {concurrency} at a time", self._run.sizes.rounds
-            runs, pace, workers = [], Pace(count), 1
+            said = self._run.settings.workers
+            runs, pace, workers = [], Pace(count), said or 1
             with self.devices.beside(served, what="load", concurrency=concurrency):
                 for number in range(count):
                     self._run.progress(f"{what}: round {pace.said(number)}")
@@ -167,7 +169,8 @@ class Speed:
                             workers=workers,
                         )
                     )
-                    workers = max(workers, workers_for(runs[-1].client.cpu_share))
+                    if said is None:
+                        workers = max(workers, workers_for(runs[-1].client.cpu_share))
             metrics = tuple(of_run(run) for run in runs)
             for run, one in zip(runs, metrics, strict=True):
                 self.loads.note(served.name, run, one)

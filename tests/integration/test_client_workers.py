@@ -1,0 +1,36 @@
+"""How many processes send and read a load, when the command line says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+
+def test_a_load_is_sent_by_as_many_processes_as_are_asked_for(project: Project) -> None:
+    project.shrink(rounds=2, output_tokens=4)
+    project.suite("""
+        def test_in_turn(candidate, baseline, load):
+            assert load.interleaved(candidate, baseline, concurrency=4).throughput.ratio <= 100
+        def test_alone(candidate, load):
+            assert load(candidate, concurrency=3).throughput.p50 >= 0.1
+        def test_on_a_schedule(candidate, load):
+            assert load.open_loop(candidate, rate=40, requests=40).e2el.p50 <= 5
+    """)
+    for option, workers in (("--llmperf-workers=2", 2), ("--llmperf-workers=1", 1)):
+        project.run("--llmperf-record", "record.json", option)
+        record = project.record()
+        loads = [*record["load"], *record["scheduled_load"]]
+        assert len(loads) >= 3
+        assert {load["workers"] for load in loads} == {workers}
+        assert not [one for load in loads for one in load["rounds"] if one["errors"]]
+
+
+def test_a_number_of_processes_that_is_none_is_refused_before_anything_starts(project: Project) -> None:
+    project.suite("def test_nothing(candidate): pass")
+    for given in ("0", "two"):
+        result = project.run(f"--llmperf-workers={given}")
+        assert result.code == 4, result.text
+        assert result.lines(f"--llmperf-workers={given}: must be a whole number from 1 on"), result.text
+    assert project.starts == []
