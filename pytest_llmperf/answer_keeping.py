@@ -12,6 +12,7 @@ import pytest
 
 from pytest_llmperf.answer_options import Collecting
 from pytest_llmperf.client.answer_log import AnswerLog, Reused, finish, reused
+from pytest_llmperf.record.redaction import redact_values
 
 
 @dataclass
@@ -30,7 +31,8 @@ class AnswerKeeping:
         directory = how.log or (cache.mkdir("llmperf-answers") if cache is not None else None)
         if directory is None:
             return None
-        return cls(AnswerLog(directory.absolute(), _run_id(state_root), process, how.reuse))
+        run = _run_id(state_root)
+        return cls(AnswerLog(directory.absolute(), run, process, how.reuse, redact_values))
 
     def end(self, exitstatus: int) -> None:
         """Once all processes of the run have closed their logs: did it come to an end, or was it interrupted?"""

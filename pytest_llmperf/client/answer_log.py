@@ -19,7 +19,7 @@ import os
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,11 +72,20 @@ class AnswerLog:
     """The answers of this run, and those of earlier ones that may stand for them.
 
     ``run`` is the same in all processes of a run, ``process`` differs. Nothing is read or written before the first
-    question. A disk that fails ends the writing, not the run: see ``complaint``.
+    question. A disk that fails ends the writing, not the run: see ``complaint``. ``clean`` takes out of an answer what
+    must not stand in a file (a model may say a secret that was in its prompt).
     """
 
-    def __init__(self, directory: Path, run: str, process: str, reuse: Reuse = "interrupted") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        run: str,
+        process: str,
+        reuse: Reuse = "interrupted",
+        clean: Callable[[Any], Any] = lambda answer: answer,
+    ) -> None:
         self.directory, self.run, self.process, self.reuse = directory, run, process, reuse
+        self._clean = clean
         self.complaint = ""
         self.reused = 0
         self.oldest: float | None = None
@@ -110,7 +119,7 @@ class AnswerLog:
         if not answer.ok or self.complaint:
             return
         entry = {"engine": engine, "request": request_key(body), "at": round(time.time(), 3)}
-        self._write(entry | {"answer": dataclasses.asdict(answer)})
+        self._write(entry | {"answer": self._clean(dataclasses.asdict(answer))})
 
     def not_done(self) -> None:
         """Something was asked for in vain: the run is to be resumed, even if it comes to an end by itself."""

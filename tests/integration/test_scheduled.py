@@ -42,10 +42,10 @@ SUITE = """
         assert swept.throughput >= 5
 
     def test_content_users(candidate, load):
-        assert load.goodput(candidate, slo=USERS, rate=60, requests=240) >= 0.8
+        assert load.goodput(candidate, slo=USERS, rate=60, requests=600) >= 0.8
 
     def test_nobody_is_content(candidate, load):
-        assert load.goodput(candidate, slo=STRICT, rate=60, requests=240) >= 0.8
+        assert load.goodput(candidate, slo=STRICT, rate=60, requests=600) >= 0.8
 
     def test_the_highest_rate(candidate, load):
         assert load.max_rate(candidate, slo=USERS, lowest=25, highest=30, requests=130, share=0.8) >= 25

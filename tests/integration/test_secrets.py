@@ -51,7 +51,7 @@ def test_nothing_that_is_planted_is_found_in_anything_that_is_written(project: P
         options=("-p", "llmperf", "-p", "llmperf_model"),
     )
     assert result.code == 1, result.text
-    written = [*(project.path / "out").rglob("*"), *cache.rglob("*.log")]
+    written = [*(project.path / "out").rglob("*"), *cache.rglob("*")]
     texts = {str(file): file.read_bytes() for file in written if file.is_file()}
     assert {"record.json", "record.html", "junit.xml", "s.md", "m.prom", "summary.md"} <= {
         f.name for f in written
