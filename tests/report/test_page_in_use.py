@@ -79,7 +79,15 @@ def whole(run: RecordedRun) -> RecordedRun:
     times = [0.1 * i for i in range(50)]
     readings = {"time_s": times, "used_bytes": [5_000_000_000] * 50, "power_w": [300.5] * 50}
     run.facts["telemetry"] = [{"row": "distill", "what": "load", "concurrency": 8, "readings": readings}]
-    run.facts["claims"] = [{"words": "It is fast", "written": "143 tok/s", "outcome": "refuted", "why": "no"}]
+    run.facts["claims"] = [
+        {
+            "claim": "fast",
+            "words": "It is fast",
+            "published": "143 tok/s",
+            "verdict": "refuted",
+            "reason": "102 is less",
+        }
+    ]
     return run
 
 
@@ -99,7 +107,8 @@ def test_every_plot_of_every_section_is_drawn_and_nothing_is_complained_of_or_fe
     ):
         assert page.locator(f"#{section} .plot svg").count() >= 1, section
     assert page.locator("#timeline .plot svg .mark-rect path").count() >= 2 * 2 * 8
-    assert page.locator("#claims td", has_text="refuted").is_visible()
+    for said in ("It is fast", "143 tok/s", "refuted", "102 is less"):
+        assert page.locator("#claims :is(td, th)", has_text=said).first.is_visible()
     assert reader.complaints == []
     assert [url for url in reader.requests if not url.startswith("file:")] == []
 

@@ -96,7 +96,7 @@ def test_the_guide_to_references_can_be_followed(reader: Reader, solver: str) ->
         def test_enough_answers_are_right(candidate, accuracy):
             assert accuracy(candidate) >= 0.6
     """)
-    assert len(reader.follow(HOW_TO / "references.md")) == 2
+    assert len(reader.follow(HOW_TO / "references.md")) == 3
     assert list((reader.project.path / "llmperf-references").rglob("*.json"))
 
 
