@@ -15,8 +15,9 @@ _OWN = re.compile(r"<think>\s*\Z")
 def opened(ask: Ask, template: ChatTemplate, opening: str) -> Ask:
     """``ask`` as a text to be continued, whose reply begins with ``opening``.
 
-    A server's own way to continue a turn strips the white space of it, which is what matters here. What the template
-    opens the reply with itself (``<think>``) gives way. Raises :class:`UsageError` for an ask without a chat.
+    Not a turn that the server is to continue: chat templates may trim a turn, and white space is what matters here.
+    What the template opens the reply with itself (``<think>``) gives way. Raises :class:`UsageError` for an ask
+    without a chat.
     """
     if ask.prompt is not None:
         raise UsageError("a reply can be opened only where a chat is asked: this row continues a text")

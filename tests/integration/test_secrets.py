@@ -58,6 +58,7 @@ def test_nothing_that_is_planted_is_found_in_anything_that_is_written(project: P
     }
     assert any(name.endswith(".parquet") for name in texts)
     assert any(name.endswith(".log") for name in texts)
+    assert any("llmperf-answers" in name for name in texts)
     from pyarrow import parquet
 
     for name in [name for name in texts if name.endswith(".parquet")]:
