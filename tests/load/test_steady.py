@@ -88,12 +88,17 @@ def test_too_few_requests_and_one_wave_have_none_and_say_why() -> None:
     assert not steady_part(made(noise(60, 1.0), concurrency=60)).found
 
 
-def test_a_real_load_is_steady_after_its_first_wave_at_most(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=10, gap_ms=2))
-    run = run_closed_loop(known.server, Workload(32, 20), concurrency=8, requests=200, warmup=0)
+def test_the_filling_of_a_queue_is_in_no_steady_part_of_a_real_load(truth: Truth) -> None:
+    """Eight slots for 64 streams: latencies grow eightfold over the first 0.8 s, which no machine can shorten. One that
+    stalls may leave nothing steady, and that is said; it may not make the run-in look settled."""
+    known = truth(TruthOptions(ttft_ms=60, gap_ms=2, slots=8))
+    run = run_closed_loop(known.server, Workload(32, 20), concurrency=64, requests=480, warmup=0)
     part = steady_part(run)
-    assert part.found, part.why
-    assert part.before <= 104
-    assert steady_metrics(run, part).output_throughput == pytest.approx(
-        of_run(run).output_throughput, rel=0.3
-    )
+    if not part.found:
+        assert "had not settled" in part.why
+        return
+    assert part.start_s - run.start_s > 0.4
+    assert part.before > 64
+    throughput = steady_metrics(run, part).output_throughput
+    assert throughput is not None
+    assert 0 < throughput < 1.1 * 8 * 20 / 0.098
