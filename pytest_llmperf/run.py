@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,7 @@ from pytest_llmperf.recording import Recording
 from pytest_llmperf.referenced import Referenced, references_of
 from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device
+from pytest_llmperf.serving.state_root import StateRoot, sweep
 from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
@@ -117,10 +116,14 @@ class Run:
         self.settings = settings
         self.verdicts: list[Verdict] = []
         worker = getattr(config, "workerinput", None)
-        self._owns_state = worker is None
-        self.state_root = Path(
-            worker["llmperf_state_root"] if worker else tempfile.mkdtemp(prefix="llmperf-")
-        )
+        self._owned: StateRoot | None = None
+        """None in a process of pytest-xdist: the directory is the controller's."""
+        if worker:
+            self.state_root = Path(worker["llmperf_state_root"])
+        else:
+            sweep()
+            self._owned = StateRoot()
+            self.state_root = self._owned.path
         self.measurements = Measurements(settings, self.state_root, self._progress)
         if settings.add is not None:
             self.settings = self.measurements.add_to(settings.add)
@@ -148,12 +151,12 @@ class Run:
     def close(self) -> None:
         """Give back every lease; the machine is clean when this returns."""
         self._end_servers()
-        if self._owns_state:
-            shutil.rmtree(self.state_root, ignore_errors=True)
+        if self._owned is not None:
+            self._owned.close()
 
     def _end_servers(self) -> None:
         self.complaints += self.measurements.close()
-        if self._owns_state:
+        if self._owned is not None:
             self._keep_logs()
 
     def _kept_log(self, log: Path) -> Path:

@@ -109,6 +109,21 @@ def test_a_run_killed_while_its_server_starts_leaves_nothing(scenario: Scenario)
     scenario.note("SIGKILL of pytest while a server starts", result, project.ending(killed), "the signal")
 
 
+def test_the_directory_of_a_killed_run_goes_with_the_next_run(scenario: Scenario) -> None:
+    project = scenario.project
+    project.suite(HALT)
+    running = project.start()
+    scenario.told(running)
+    [left] = project.path.glob("tmp/llmperf-*/owner.lock")
+    running.send(signal.SIGKILL)
+    running.wait()
+    scenario.eventually(lambda: not project.alive(), "the end of everything that the run had")
+    project.suite("def test_none(candidate): pass")
+    assert project.run().code == 0
+    assert not left.parent.exists()
+    assert not list(project.path.glob("tmp/llmperf-*/owner.lock"))
+
+
 def test_three_workers_share_one_server(either: Scenario) -> None:
     project = either.project
     project.suite("""

@@ -1,0 +1,74 @@
+"""The directory of one run's servers, and the end of those whose run was killed.
+
+A run that is killed (SIGKILL, out of memory) can't remove its directory, and a keeper killed with it can't end its
+engine. So each directory says by a lock that the kernel gives back who lives, and every run, before it makes its own,
+ends and removes what dead ones of the same user left. Only directories with such a lock are looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from pytest_llmperf.serving.reap import leftovers, reap
+
+PREFIX = "llmperf-"
+OWNER = "owner.lock"
+
+
+class StateRoot:
+    """A new directory of a run, among the system's temporary files; it's the run's until ``close()`` or its death."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        # Locked before it has its name: whoever finds the file finds it held.
+        unnamed = self.path / f"{OWNER}.new"
+        self._descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        unnamed.rename(self.path / OWNER)
+
+    def close(self) -> None:
+        """Remove the directory. What uses it must have ended."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._descriptor)
+
+
+def sweep() -> list[Path]:
+    """End and remove what dead runs of this user left; returns their directories.
+
+    One whose keeper still runs is left to it: it is on the way to end its engine.
+    """
+    removed = []
+    for owner in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}")):
+        # Another run may sweep at the same time; and what can't be swept is no reason not to run.
+        with contextlib.suppress(OSError):
+            if _is_ours(owner.parent) and _sweep_one(owner):
+                removed.append(owner.parent)
+    return removed
+
+
+def _is_ours(directory: Path) -> bool:
+    """What lies in it names processes to end: nobody else may have written it, and no link may lead to it."""
+    status = directory.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+
+
+def _sweep_one(owner: Path) -> bool:
+    descriptor = os.open(owner, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        reap(owner.parent)
+        if leftovers(owner.parent):
+            return False
+        shutil.rmtree(owner.parent, ignore_errors=True)
+        return True
+    finally:
+        os.close(descriptor)
