@@ -50,15 +50,16 @@ def collecting(options: AnswerOptions) -> Collecting:
     if log is not None and log.exists() and not log.is_dir():
         raise UsageError(f"--llmperf-answers {log}: is no directory")
     return Collecting(
-        samples=_number("--llmperf-samples", options.samples, low=1),
-        order_seed=_number("--llmperf-order", options.order, low=0) or 0,
-        in_flight=_number("--llmperf-in-flight", options.in_flight, low=1),
+        samples=whole_number("--llmperf-samples", options.samples, low=1),
+        order_seed=whole_number("--llmperf-order", options.order, low=0) or 0,
+        in_flight=whole_number("--llmperf-in-flight", options.in_flight, low=1),
         log=log,
         reuse="nothing" if options.fresh else "all" if options.reuse else "interrupted",
     )
 
 
-def _number(option: str, given: str | None, *, low: int) -> int | None:
+def whole_number(option: str, given: str | None, *, low: int) -> int | None:
+    """The value of an option; None if it was not given. Raises ``UsageError`` for anything else than digits."""
     if given is None:
         return None
     if not (given.isascii() and given.isdecimal()) or int(given) < low:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pytest_llmperf.answer_options import AnswerOptions, Collecting, collecting
+from pytest_llmperf.answer_options import AnswerOptions, Collecting, collecting, whole_number
 from pytest_llmperf.budgets import BudgetView, load_budgets
 from pytest_llmperf.catalog import Model, Profile, choose_profile
 from pytest_llmperf.errors import UsageError
@@ -141,7 +141,7 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
         collecting=collecting(options.answers),
         add=Path(options.add) if options.add else None,
         looks=_looks(options.looks, options.add),
-        workers=_workers(options.workers),
+        workers=whole_number("--llmperf-workers", options.workers, low=1),
     )
 
 
@@ -156,14 +156,6 @@ def _looks(given: str | None, add: str | None) -> int | None:
         raise UsageError(
             f"--llmperf-looks={given}: must be a whole number, 2 for a run that may be added to once"
         )
-    return int(given)
-
-
-def _workers(given: str | None) -> int | None:
-    if given is None:
-        return None
-    if not given.isdecimal() or int(given) < 1:
-        raise UsageError(f"--llmperf-workers={given}: must be a whole number from 1 on")
     return int(given)
 
 

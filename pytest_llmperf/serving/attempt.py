@@ -18,9 +18,8 @@ from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.engine_process import EngineProcess, Exit, child_environment
 from pytest_llmperf.serving.readiness import Door, Stopped, Unready, wait_until_ready
 from pytest_llmperf.serving.sockets import SocketDirectory
-from pytest_llmperf.serving.state import MARK, TITLE, StateDirectory
+from pytest_llmperf.serving.state import API_KEY_VARIABLE, MARK, TITLE, StateDirectory
 
-API_KEY_VARIABLE = "VLLM_API_KEY"
 SOCKETS_VARIABLE = "VLLM_RPC_BASE_PATH"
 _ADDRESS_IN_USE = b"Address already in use"
 

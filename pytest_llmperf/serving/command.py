@@ -18,9 +18,9 @@ from typing import Any
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.errors import CatalogError
+from pytest_llmperf.serving.state import API_KEY_VARIABLE
 
 PORT = "{port}"
-API_KEY_VARIABLE = "VLLM_API_KEY"
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 # VLLM_PORT makes vLLM take its internal ports from the API port upwards, into other servers' ports.
 _UNSET = ("VLLM_PORT", "VLLM_HOST_IP", API_KEY_VARIABLE)
@@ -30,6 +30,12 @@ _NOT_FOR_ROWS = {
     "--uds": "servers listen on 127.0.0.1 only",
     "--served-model-name": "use served_name",
     "--model": "use weights",
+}
+_VLLM_ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # Without it, the titles that vLLM gives its processes overwrite the mark that finds them again.
+    "SPT_NOENV": "1",
 }
 # The CPU engine binds every server to core 0 unless told otherwise, so that two servers stall each other.
 _CPU_ENVIRONMENT = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
@@ -105,19 +111,39 @@ def spec_for(
     own arguments and environment come last, so that they win.
     """
     local = isinstance(weights, Path) if weights_are_local is None else weights_are_local
-    fraction = model.gpu_memory_fraction if gpu_memory_fraction is None else gpu_memory_fraction
     if revision is None and not isinstance(weights, Path):
         revision = model.revision
-    if model.engine == "transformers":
-        return _transformers_spec(model, weights, local, revision, linger_s, warm_concurrency)
     port, row_arguments = _own_port(model)
-    options = {
-        "--revision": revision,
-        "--dtype": model.dtype,
-        "--max-model-len": model.max_model_len,
-        "--quantization": model.quantization,
-        "--gpu-memory-utilization": fraction,
-    }
+    if model.engine == "transformers":
+        argv, environment = _transformers_argv(model, weights, None if local else revision), {}
+    else:
+        fraction = model.gpu_memory_fraction if gpu_memory_fraction is None else gpu_memory_fraction
+        argv = _vllm_argv(model, weights, revision, fraction, row_arguments)
+        environment = _VLLM_ENVIRONMENT | (_CPU_ENVIRONMENT if model.gpus == 0 else {})
+    if model.trust_remote_code:
+        argv.append("--trust-remote-code")
+    environment |= {"PYTHONUNBUFFERED": "1"} | ({"HF_HUB_OFFLINE": "1"} if local else {})
+    return ServerSpec(
+        row=model.name,
+        served_model=model.served,
+        argv=(*argv, *row_arguments),
+        port=port,
+        environment=environment | dict(model.environment),
+        engine=model.engine,
+        gpus=model.gpus,
+        ready_timeout_s=model.ready_timeout_s,
+        linger_s=linger_s,
+        warm_concurrency=warm_concurrency,
+    )
+
+
+def _vllm_argv(
+    model: Model,
+    weights: Path | str,
+    revision: str | None,
+    fraction: float | None,
+    row_arguments: tuple[str, ...],
+) -> list[str]:
     # The console script and vllm.entrypoints.cli.main need package metadata called "vllm", which the CPU build
     # doesn't have; the other module starts on both builds, but only with one API process.
     several = any(word.replace("_", "-").startswith("--api-server-count") for word in row_arguments)
@@ -126,69 +152,29 @@ def spec_for(
         if several
         else ["vllm.entrypoints.openai.api_server", "--model", str(weights)]
     )
-    argv = [
-        model.engine_python or sys.executable,
-        "-m",
-        *entry,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        PORT,
-        "--served-model-name",
-        model.served,
-    ]
+    options = {
+        "--revision": revision,
+        "--dtype": model.dtype,
+        "--max-model-len": model.max_model_len,
+        "--quantization": model.quantization,
+        "--gpu-memory-utilization": fraction,
+    }
+    argv = [model.engine_python or sys.executable, "-m", *entry, *_address(model)]
     for option, value in options.items():
         if value is not None:
             argv += [option, str(value)]
-    if model.trust_remote_code:
-        argv.append("--trust-remote-code")
-    environment = {
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-        "PYTHONUNBUFFERED": "1",
-        # Without it, the titles that vLLM gives its processes overwrite the mark that finds them again.
-        "SPT_NOENV": "1",
-    }
-    if local:
-        environment["HF_HUB_OFFLINE"] = "1"
-    if model.gpus == 0:
-        environment |= _CPU_ENVIRONMENT
-    return ServerSpec(
-        row=model.name,
-        served_model=model.served,
-        argv=(*argv, *row_arguments),
-        port=port,
-        environment=environment | dict(model.environment),
-        engine=model.engine,
-        gpus=model.gpus,
-        ready_timeout_s=model.ready_timeout_s,
-        linger_s=linger_s,
-        warm_concurrency=warm_concurrency,
-    )
+    return argv
 
 
-def _transformers_spec(
-    model: Model,
-    weights: Path | str,
-    local: bool,
-    revision: str | None,
-    linger_s: float,
-    warm_concurrency: tuple[int, ...],
-) -> ServerSpec:
-    port, row_arguments = _own_port(model)
+def _transformers_argv(model: Model, weights: Path | str, revision: str | None) -> list[str]:
     argv = [
         model.engine_python or sys.executable,
         # Without it, the modules beside the script would stand before the engine's own.
         "-P",
         str(Path(__file__).with_name("transformers_server.py")),
         "--model",
-        str(weights) if revision is None or local else f"{weights}@{revision}",
-        "--served-model-name",
-        model.served,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        PORT,
+        str(weights) if revision is None else f"{weights}@{revision}",
+        *_address(model),
         "--device",
         "auto" if model.gpus else "cpu",
         "--dtype",
@@ -196,21 +182,11 @@ def _transformers_spec(
     ]
     if model.quantization is not None:
         argv += ["--quantization", model.quantization]
-    if model.trust_remote_code:
-        argv.append("--trust-remote-code")
-    environment = {"PYTHONUNBUFFERED": "1"} | ({"HF_HUB_OFFLINE": "1"} if local else {})
-    return ServerSpec(
-        row=model.name,
-        served_model=model.served,
-        argv=(*argv, *row_arguments),
-        port=port,
-        environment=environment | dict(model.environment),
-        engine=model.engine,
-        gpus=model.gpus,
-        ready_timeout_s=model.ready_timeout_s,
-        linger_s=linger_s,
-        warm_concurrency=warm_concurrency,
-    )
+    return argv
+
+
+def _address(model: Model) -> list[str]:
+    return ["--host", "127.0.0.1", "--port", PORT, "--served-model-name", model.served]
 
 
 def _own_port(model: Model) -> tuple[int | None, tuple[str, ...]]:

@@ -25,6 +25,8 @@ from typing import Any
 from pytest_llmperf.serving.processes import ProcessKey
 
 MARK = "LLMPERF_KEEPER"
+API_KEY_VARIABLE = "VLLM_API_KEY"
+"""Both engines' servers read their key from it: neither ``ps`` nor a log shows it."""
 MESSAGE_BYTES = 64 * 1024
 TITLE = "=== pytest-llmperf: "
 """Begins the line that separates the starts in a log."""

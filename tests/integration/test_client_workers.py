@@ -32,5 +32,5 @@ def test_a_number_of_processes_that_is_none_is_refused_before_anything_starts(pr
     for given in ("0", "two"):
         result = project.run(f"--llmperf-workers={given}")
         assert result.code == 4, result.text
-        assert result.lines(f"--llmperf-workers={given}: must be a whole number from 1 on"), result.text
+        assert result.lines(f"--llmperf-workers={given}: must be a whole number, 1 or more"), result.text
     assert project.starts == []
