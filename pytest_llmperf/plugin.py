@@ -64,6 +64,10 @@ OPTIONS = {
         "RECORD",
         "start nothing: plant damage into a record's data, prove what its gates catch",
     ),
+    "--llmperf-reference-dir": (
+        "DIR",
+        "as --llmperf-reference, with the promoted records of this directory",
+    ),
     "--llmperf-claims-record": ("RECORD", "judge published claims by this run's record"),
 }
 
@@ -99,12 +103,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=["gate"],
         help="let published claims fail the run unless they are confirmed (default: they are only told)",
     )
+    # Takes no value: one that may take a value takes `suites/` for it in `--llmperf-reference suites/`.
     group.addoption(
         "--llmperf-reference",
-        nargs="?",
-        const="",
-        metavar="DIR",
-        help="compare the record with a promoted one of this directory (default: the ini value llmperf_references)",
+        action="store_true",
+        help="compare the record with a promoted one; the ini value llmperf_references says where these lie",
     )
     group.addoption(
         "--llmperf-reference-gaps",

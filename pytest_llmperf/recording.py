@@ -7,6 +7,7 @@ leaves that one, or an earlier run's, and never half a file.
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +63,7 @@ class Recording:
         """Those that have ended, by node id."""
         self._verdicts: list[dict[str, Any]] = []
         self._environment: dict[str, Any] | None = None
+        self._id = uuid.uuid4().hex
 
     # In every process
 
@@ -163,6 +165,7 @@ class Recording:
             self._environment = fingerprint.environment(self._root)
         facts = self._parts.facts() or self._measurements.facts()
         return {
+            "id": self._id,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "partial": partial or None,
             **facts,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def references_of(config: pytest.Config) -> Path:
     """Where this project's references are, whether a run is compared with them or not."""
-    directory: str = config.getoption("llmperf_reference") or config.getini("llmperf_references")
+    directory: str = config.getoption("llmperf_reference_dir") or config.getini("llmperf_references")
     return config.rootpath / directory
 
 
@@ -35,8 +35,7 @@ class Referenced:
     @classmethod
     def of(cls, config: pytest.Config) -> Referenced | None:
         """None where nothing is asked for; :class:`UsageError` without a record to compare."""
-        asked: str | None = config.getoption("llmperf_reference")
-        if asked is None:
+        if not (config.getoption("llmperf_reference") or config.getoption("llmperf_reference_dir")):
             return None
         if config.getoption("llmperf_record") is None:
             raise UsageError(

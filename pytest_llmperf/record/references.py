@@ -42,6 +42,15 @@ def key_of(record: Mapping[str, Any]) -> str:
     return f"{_about(record)}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
 
 
+def identity(record: Mapping[str, Any]) -> str:
+    """Of which run this is the record, or a promoted copy of it. Two runs may end within one second."""
+    if given := record.get("id"):
+        return str(given)
+    # A record may be older than this key: what a copy takes over tells them apart.
+    kept = json.dumps([record.get(key) for key in ("written", "verdicts", "metrics")], sort_keys=True)
+    return hashlib.sha256(kept.encode()).hexdigest()
+
+
 def promote(source: Path, directory: Path, note: str = "") -> Path:
     """Make the record at ``source`` a reference in ``directory``; where its record lies now.
 

@@ -25,6 +25,7 @@ def test_a_run_is_compared_with_what_was_promoted(project: Project, solver: str)
     result = project.run(*COMPARED)
     assert result.code == 1, result.text
     assert result.lines("llmperf: no reference of this profile", "pytest-llmperf promote")
+    assert result.lines("no reference of this profile", "/llmperf-references; make one")
 
     references = project.path / "llmperf-references"
     assert main(["promote", str(project.path / "record.json"), "--to", str(references)]) == 0
@@ -65,6 +66,20 @@ def test_the_place_of_references_is_configured_once_for_runs_pages_and_commands(
     assert "0 gained, 0 lost" in page
     result = project.run(*COMPARED)
     assert result.lines("compared with the reference", "(release 3)")
+    result = project.run("--llmperf-record", "record.json", "--llmperf-reference-dir", "elsewhere")
+    assert result.code == 1, result.text
+    assert result.lines("no reference of this profile", "/elsewhere; make one")
+
+
+def test_a_path_after_the_option_is_what_is_run_and_not_where_references_lie(project: Project) -> None:
+    project.suite(FLOOR)
+    result = project.run("--llmperf-record", "record.json", "--llmperf-reference", "no_such_suite/")
+    assert result.code == 4, result.text
+    assert result.lines("file or directory not found: no_such_suite/")
+    result = project.run("--llmperf-record", "record.json", "--llmperf-reference=golden")
+    assert result.code == 4, result.text
+    assert result.lines("--llmperf-reference", "golden")
+    assert project.starts == []
 
 
 def test_a_comparison_without_a_record_is_refused_at_once(project: Project) -> None:

@@ -125,6 +125,26 @@ def test_a_run_that_was_promoted_itself_is_compared_with_nothing(run: RecordedRu
     assert page.row("FAIL", "boxed answers")[3] == "—"
 
 
+def test_another_run_that_ended_in_the_same_second_is_not_taken_for_the_promoted_one(
+    run: RecordedRun, references: Path
+) -> None:
+    record = with_tests(run)
+    promote(earlier(record, 0, 0.875, written=TONIGHT, id="a"), references, "release 3")
+    record.with_name("night-00.json").unlink()
+    record.write_text(json.dumps({**json.loads(record.read_text()), "id": "b"}))
+    page = page_of(record, references)
+    assert page.row("FAIL", "boxed answers")[2:4] == ["60.0 %", "87.5 %"]
+    assert [one["observed"] for one in history(record, references)] == [0.875, 0.6]
+
+
+def test_a_promoted_run_is_known_again_by_its_own_number(run: RecordedRun, references: Path) -> None:
+    record = run.write(written=TONIGHT, id="a")
+    promote(record, references)
+    written = json.loads(record.read_text())
+    record.write_text(json.dumps({**written, "written": "2026-11-25T03:00:01+00:00"}))
+    assert "This run is itself the promoted reference" in page_of(record, references).text
+
+
 def history(record: Path, references: Path) -> list[dict[str, Any]]:
     facts = read_facts(record, records_beside(record), references)
     (plot,) = history_section(facts).plots

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.record.references import identity
 from pytest_llmperf.record.store import SCHEMA, read_record
 from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.change_points import LEAST_RUNS, change_points
@@ -29,6 +30,8 @@ class Earlier:
     """One run: its verdicts as the record has them, by what the gate is called."""
 
     name: str
+    identity: str
+    """Which run this is: a promoted copy has the same."""
     written: str
     promoted: bool
     """Whether somebody made it a reference."""
@@ -109,13 +112,14 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
     """In the order of time, this one last; and how many records are about something else."""
     found: list[Earlier] = []
     others = 0
-    promoted = {str(one.record.get("written") or ""): one for one in facts.promoted}
-    current = str(facts.reference.record.get("written") or "") if facts.reference else None
+    promoted = {identity(one.record): one for one in facts.promoted}
+    current = identity(facts.reference.record) if facts.reference else None
 
     def run(path: Path, record: Mapping[str, Any]) -> Earlier:
+        this = identity(record)
         written = str(record.get("written") or "")
-        made = bool(record.get("promoted")) or written in promoted
-        return Earlier(path.stem, written, made, written == current, _gates(record))
+        made = bool(record.get("promoted")) or this in promoted
+        return Earlier(path.stem, this, written, made, this == current, _gates(record))
 
     for path in facts.earlier:
         try:
@@ -128,11 +132,11 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
         found.append(run(path, record))
     this = run(facts.path, facts.record)
     # A reference is a copy: where the run that it is of lies here as well, it is there once.
-    known = {this.written, *(one.written for one in found)}
+    known = {this.identity, *(one.identity for one in found)}
     found += [
         run(one.path.parent, one.record)
-        for written, one in promoted.items()
-        if written not in known and all(one.record.get(key) == facts.record.get(key) for key in _SAME)
+        for of, one in promoted.items()
+        if of not in known and all(one.record.get(key) == facts.record.get(key) for key in _SAME)
     ]
     before = sorted((one for one in found if one.written <= this.written), key=lambda one: one.written)
     kept = before[-(MOST_RUNS - 1) :]

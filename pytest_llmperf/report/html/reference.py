@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.record.comparing import Outcome, compare
+from pytest_llmperf.record.references import identity
 from pytest_llmperf.record.tables import load_answers
 from pytest_llmperf.record.wire import verdict_from_json
 from pytest_llmperf.report.comparison import sentence
@@ -63,10 +64,7 @@ def reference_cells(facts: Facts) -> list[str] | None:
 
 def is_this_run(facts: Facts) -> bool:
     """Whether the reference is the run itself, promoted since."""
-    if facts.reference is None:
-        return False
-    now, then = (one.get("written") for one in (facts.record, facts.reference.record))
-    return bool(now) and now == then
+    return facts.reference is not None and identity(facts.record) == identity(facts.reference.record)
 
 
 def _by_gate(record: Mapping[str, Any]) -> Iterator[tuple[Hashable, Mapping[str, Any]]]:
