@@ -48,7 +48,7 @@ def run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     """Tell the outcomes; always 0. Raises :class:`LlmperfError` for a mistake in a file."""
     if asked.record and asked.device:
         parser.error("--device and --record: the record names its device")
-    evidence = Evidence(read_record(asked.record)) if asked.record else None
+    evidence = Evidence(read_record(asked.record), asked.record) if asked.record else None
     device = asked.device or (evidence.device if evidence else device_at_hand())
     told = [PAGE_HEAD] if asked.markdown else []
     for path in asked.files:

@@ -39,6 +39,7 @@ Kind = Literal[
     "ratio",
     "accuracy",
     "difference",
+    "averaging",
     "recommended",
     "starts",
     "context",
@@ -101,9 +102,9 @@ class Claim:
     prompt_tokens: int = 1
     """The least that the prompt may have been; 1 where nothing is told."""
     figures: tuple[float, float] | None = None
-    """Of a difference: the two shares that were published."""
+    """Of a difference, or of runs that are to tell it: the two shares that were published."""
     key: str = ""
-    """Of a recommendation its name, of an accuracy the task, of a gate the metric."""
+    """Of a recommendation its name, of an accuracy (and what is made of one) the task, of a gate the metric."""
     variant: str = "as promised"
     missing: str = ""
     """What it takes to test it where neither arithmetic nor a record does."""

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_llmperf.claims.arithmetic import decide_by_arithmetic, why_impossible
+from pytest_llmperf.claims.averaging import without_answers
 from pytest_llmperf.claims.claim import ANY, Claim, Decision, Outcome, Sheet
-from pytest_llmperf.claims.measured import Evidence, Measurement
+from pytest_llmperf.claims.measured import Evidence
+from pytest_llmperf.claims.measurement import Measurement
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.roofline import speed_limit
 from pytest_llmperf.report.numbers import show, show_interval
@@ -50,7 +52,7 @@ def decide(claim: Claim, here: str, evidence: Evidence | None = None) -> list[De
     if (decision := decide_by_arithmetic(claim)) is not None:
         seen = evidence.beside(claim) if evidence is not None else ""
         return [replace(decision, why=f"{decision.why}; {seen}") if seen else decision]
-    if claim.kind not in _OF_DEVICES:
+    if claim.kind not in _OF_DEVICES or claim.of == "accuracy":
         return [_on(claim, ANY, evidence)]
     named = claim.protocol.device
     if named is None or _same(named, here):
@@ -65,6 +67,8 @@ def _same(one: str, other: str) -> bool:
 
 def _on(claim: Claim, device: str, evidence: Evidence | None) -> Decision:
     measurement = None if evidence is None else evidence.of(claim)
+    if measurement is None and claim.kind == "averaging":
+        measurement = without_answers(claim)
     if (sentence := why_impossible(claim, limits_of(device))) is not None:
         # Also against a measurement: what is above the limit was not measured on this device.
         return _noted(claim, device, Outcome.IMPOSSIBLE, _measured(claim, measurement), sentence)
@@ -87,16 +91,19 @@ def _compare(claim: Claim, device: str, seen: Measurement) -> Decision:
     wanted = "" if claim.holds == "about" else f"{claim.holds} "
     elsewhere = claim.protocol.device
     of = f" of a {elsewhere}" if elsewhere and not _same(elsewhere, device) else ""
-    why = f"{_measured(claim, seen)} was measured, {wanted}{show(claim.value, claim.unit)} is claimed{of}"
+    known = "is what arithmetic leaves open" if seen.computed else "was measured"
+    why = f"{_measured(claim, seen)} {known}, {wanted}{show(claim.value, claim.unit)} is claimed{of}"
     needed = _needed(claim, seen) if outcome is Outcome.UNDECIDED else None
-    if needed is not None:
+    if needed is not None and seen.computed:
+        why += f"; {needed:,} answers to each item would decide"
+    elif needed is not None:
         why += f"; about {needed:,} in place of {seen.n:,} would decide"
     return _noted(claim, device, outcome, _measured(claim, seen), why, needed)
 
 
 def _needed(claim: Claim, seen: Measurement) -> int | None:
     """Data that would decide, if the truth is where it was seen; None where it was seen on the bound itself."""
-    if seen.low is None or seen.high is None:
+    if seen.low is None or seen.high is None or seen.n < seen.least_n:
         return seen.least_n
     edges = [claim.value * (1.0 + sign * claim.tolerance) for sign in (-1, 1)]
     edge = min(edges, key=lambda one: abs(one - seen.value))
@@ -112,6 +119,8 @@ def _measured(claim: Claim, seen: Measurement | None) -> str:
     if seen.low is None or seen.high is None or seen.low == seen.high:
         return f"{show(seen.value, claim.unit)} ({seen.what})"
     bounds = show_interval((seen.low, seen.high), claim.unit)
+    if seen.computed:
+        return f"{bounds} ({seen.what})"
     return f"{show(seen.value, claim.unit)} ({seen.what}, 95 % bounds {bounds})"
 
 
@@ -121,8 +130,9 @@ def _missing(claim: Claim, device: str, evidence: Evidence | None) -> str:
         return claim.missing
     kind = claim.of or claim.kind
     suite = f"suites/test_{_SUITES.get(kind, kind)}.py --llmperf-record"
-    if claim.kind == "accuracy":
-        what = f"answers of {claim.model.weights} to {claim.key}"
+    if kind == "accuracy":
+        whose = f"{claim.model.weights} and {claim.against.weights}" if claim.against else claim.model.weights
+        what = f"answers of {whose} to {claim.key}"
         if evidence is not None and evidence.answers_are_noise(claim.model.name):
             return f"{what}: the record's weights are random numbers"
         return f"{what} ({claim.variant}), and so its weights: a record of {suite}"

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+from pytest_llmperf.claims.averaging import of_answers
 from pytest_llmperf.claims.claim import Claim, Kind
+from pytest_llmperf.claims.measurement import Measurement
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.record.tables import load_answers
 from pytest_llmperf.stats import binomial, hodges_lehmann, order_statistics
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """A value in the claim's unit, its 95 % bounds (each one-sided; None: too few data for one), and of how many."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    what: str
-    least_n: int = 1
-    """The fewest that give bounds at all."""
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """A record, read for claims."""
+    """A record, read for claims. ``path``: the file that it was read from, beside which its answers lie."""
 
     record: Mapping[str, Any]
+    path: Path | None = None
 
     @property
     def device(self) -> str:
@@ -71,13 +63,8 @@ class Evidence:
                     )
         if claim.kind == "size":
             row = claim.model.name if claim.stored.bits is None else f"{claim.model.name}-{claim.stored.name}"
-            loaded = [
-                one["milestones"]["model_bytes"]
-                for one in self.record.get("servers", ())
-                if one["row"] == row and one.get("milestones", {}).get("model_bytes")
-            ]
-            if loaded:
-                return f"loaded on {self.device} it takes {max(loaded) / 1e9:.2f} GB"
+            if (loaded := self._loaded_bytes(row)) is not None:
+                return f"loaded on {self.device} it takes {loaded / 1e9:.2f} GB"
         return ""
 
     def _engine(self, row: str) -> str:
@@ -91,7 +78,16 @@ class Evidence:
         if claim.kind == "ratio":
             assert claim.of is not None
             assert claim.against is not None
+            if claim.of == "accuracy":
+                return self._retention(claim, row, claim.against.name)
             return self._ratio(claim.of, row, claim.against.name, claim.concurrency)
+        if claim.kind == "averaging":
+            noise = self.answers_are_noise(row)
+            return (
+                None
+                if noise or self.path is None
+                else of_answers(claim, load_answers(self.path, self.record))
+            )
         if claim.kind == "accuracy":
             return None if self.answers_are_noise(row) else self._accuracy(row, claim.key, claim.variant)
         if claim.kind == "gate":
@@ -105,7 +101,7 @@ class Evidence:
         if kind == "cold start":
             return self._cold_start(row)
         if kind == "peak memory":
-            return self._memory(row)
+            return self._memory(row) or self._memory_by_parts(row)
         return None
 
     def _cold_start(self, row: str) -> Measurement | None:
@@ -156,16 +152,18 @@ class Evidence:
                 f"{len(logs)} interleaved rounds",
                 least,
             )
-        ours_, theirs_ = self._level(kind, row, concurrency), self._level(kind, against, concurrency)
-        if ours_ is None or theirs_ is None:
+        quotient = _quotient(self._level(kind, row, concurrency), self._level(kind, against, concurrency))
+        return quotient and replace(quotient, what=f"{quotient.n} start{'s' * (quotient.n > 1)} of each")
+
+    def _retention(self, claim: Claim, row: str, against: str) -> Measurement | None:
+        """The share of the other's accuracy that is left, each asked as its row promises."""
+        if self.answers_are_noise(row) or self.answers_are_noise(against):
             return None
-        # Bounds of a quotient from those of its parts: wider than need be, and never too narrow at 90 %.
-        low = None if ours_.low is None or theirs_.high is None else ours_.low / theirs_.high
-        high = None if ours_.high is None or theirs_.low is None else ours_.high / theirs_.low
-        n = min(ours_.n, theirs_.n)
-        return Measurement(
-            ours_.value / theirs_.value, low, high, n, f"{n} start{'s' * (n > 1)} of each", ours_.least_n
-        )
+        ours, theirs = (self._accuracy(name, claim.key, claim.variant) for name in (row, against))
+        quotient = _quotient(ours, theirs)
+        if quotient is None or ours is None or theirs is None:
+            return None
+        return replace(quotient, what=f"{100 * ours.value:.1f} % against {100 * theirs.value:.1f} %")
 
     def _memory(self, row: str) -> Measurement | None:
         """The device's peak, which one start shows as well as ten: the engine takes what it is told to take."""
@@ -187,6 +185,29 @@ class Evidence:
                 return Measurement(float(value), float(value), float(value), 1, "one start")
         return None
 
+    def _memory_by_parts(self, row: str) -> Measurement | None:
+        """Of a quantised build: its weights as they were loaded, and what the plain build takes beside its own."""
+        plain = row.partition("-")[0]
+        whole = None if plain == row else self._memory(plain)
+        ours, theirs = self._loaded_bytes(row), self._loaded_bytes(plain)
+        if whole is None or ours is None or theirs is None:
+            return None
+        beside = whole.value - theirs
+        told = (
+            f"{ours / 1e9:.2f} GB of weights as they were loaded, and the {beside / 1e9:.2f} GB that the plain "
+            f"build took beside its {theirs / 1e9:.2f} GB: {whole.what}"
+        )
+        return Measurement(ours + beside, ours + beside, ours + beside, whole.n, told)
+
+    def _loaded_bytes(self, row: str) -> float | None:
+        """What the engine's log says that the weights take, of the start that took most."""
+        loaded = [
+            float(one["milestones"]["model_bytes"])
+            for one in self.record.get("servers", ())
+            if one["row"] == row and one.get("milestones", {}).get("model_bytes")
+        ]
+        return max(loaded, default=None)
+
     @property
     def _candidate(self) -> str | None:
         names = self.record.get("candidates", ())
@@ -200,11 +221,18 @@ class Evidence:
             if n == 0:
                 return None
             right = one["outcomes"].get("correct", 0)
+            # Several answers to an item are worth one at least, and what more they are worth the counts don't tell.
+            items = n if one.get("samples", 1) == 1 else min(n, one["items"])
             low, high = (
-                binomial.clopper_pearson_lower(right, n),
-                binomial.clopper_pearson_upper(right, n),
+                binomial.clopper_pearson_lower(right / n * items, items),
+                binomial.clopper_pearson_upper(right / n * items, items),
             )
-            return Measurement(right / n, low, high, n, f"{right:,} of {n:,} items")
+            what = (
+                f"{right:,} of {n:,} items"
+                if items == n
+                else f"{right:,} of {n:,} answers to {items:,} items"
+            )
+            return Measurement(right / n, low, high, items, what)
         return None
 
     def _verdict(self, metric: str, unit: str) -> Measurement | None:
@@ -215,6 +243,16 @@ class Evidence:
                 low, high = one["interval"] or (None, None)
                 return Measurement(float(one["observed"]), low, high, one["n"], f"n = {one['n']:,}")
         return None
+
+
+def _quotient(ours: Measurement | None, theirs: Measurement | None) -> Measurement | None:
+    """Bounds of a quotient from those of its parts: wider than need be, and never too narrow at 90 %."""
+    if ours is None or theirs is None or theirs.value == 0.0:
+        return None
+    low = None if ours.low is None or theirs.high is None else ours.low / theirs.high
+    high = None if ours.high is None or not theirs.low else ours.high / theirs.low
+    n = min(ours.n, theirs.n)
+    return Measurement(ours.value / theirs.value, low, high, n, "", max(ours.least_n, theirs.least_n))
 
 
 def _of_round(kind: Kind, one: Mapping[str, Any]) -> float | None:

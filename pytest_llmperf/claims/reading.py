@@ -45,10 +45,11 @@ UNITS: Mapping[str, Unit] = {
     "ratio": "ratio",
     "accuracy": "share",
     "difference": "points",
+    "averaging": "points",
 }
 """Unit of the value by kind; the value of any other kind is a number or a text without one."""
 KINDS: tuple[str, ...] = get_args(Kind)
-_RATIOS = ("speed", "first token", "cold start", "peak memory")
+_RATIOS = ("speed", "first token", "cold start", "peak memory", "accuracy")
 # What a claim of each kind must have beside words, kind, model and value, and what it may have.
 _NEEDS: Mapping[str, tuple[str, ...]] = {
     "shrinkage": ("against",),
@@ -59,6 +60,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "peak memory": ("holds",),
     "accuracy": ("task",),
     "difference": ("against", "figures"),
+    "averaging": ("against", "figures", "task", "holds"),
     "recommended": ("key",),
     "gate": ("holds", "missing"),
 }
@@ -68,7 +70,7 @@ _MAY: Mapping[str, tuple[str, ...]] = {
     "speed": ("stored", "concurrency"),
     "first token": ("stored", "concurrency", "prompt_tokens"),
     "peak memory": ("stored",),
-    "ratio": ("concurrency",),
+    "ratio": ("concurrency", "task"),
     "accuracy": ("holds", "variant"),
     "gate": ("metric", "unit"),
 }
@@ -125,6 +127,8 @@ def _claim(name: str, table: Table, models: Mapping[str, ModelFacts], source: st
     table.must_have(*_NEEDS.get(kind, ()))
     if kind in _MEASURED and table.values.get("holds", "about") == "about":
         table.must_have("tolerance")  # nothing that is measured is exactly what was published
+    if kind == "ratio" and ("task" in table) != (table.values["of"] == "accuracy"):
+        raise table.mistake("task", "belongs to a ratio of accuracies, and to no other")
     value, unit = _value(table, kind)
     model = _row(table, "model", models)
     return Claim(

@@ -35,6 +35,10 @@ class MacroF1Case(Case):
     classes: Sequence[str] = ()
 
     @property
+    def label(self) -> str:
+        return self.metric if self.baseline is None else f"{self.metric} difference"
+
+    @property
     def verdict_unit(self) -> str:
         return "share" if self.baseline is None else "points"
 
@@ -75,11 +79,10 @@ class MacroF1Case(Case):
             levels = (macro_f1(ours, self.classes).estimate, macro_f1(theirs, self.classes).estimate)
         low, high = found.bounds(1.0 - self.alpha)
         target = bound if self.baseline is None else -bound
-        name = self.label if self.baseline is None else f"{self.label} difference"
         distance = abs(found.estimate - target)
         needed = round(len(names) * ((high - found.estimate) / distance) ** 2) if distance else None
         return verdict_of(
-            Estimate(name, self.verdict_unit, found.estimate, low, high, len(names), "item", METHOD),
+            Estimate(self.label, self.verdict_unit, found.estimate, low, high, len(names), "item", METHOD),
             target,
             at_least=True,
             bound_name="floor" if self.baseline is None else "margin",

@@ -23,7 +23,7 @@ def pytest_generate_tests(metafunc):
     """One test for each row of each file of claims beside this one, on the device at hand or the record's."""
     if "decision" in metafunc.fixturenames:
         record = metafunc.config.getoption("llmperf_claims_record", default=None)
-        evidence = Evidence(read_record(Path(record))) if record else None
+        evidence = Evidence(read_record(Path(record)), Path(record)) if record else None
         device = evidence.device if evidence else device_at_hand()
         rows = [
             pytest.param(decision, id=f"{path.stem}: {decision.name}")

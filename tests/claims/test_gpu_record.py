@@ -64,6 +64,19 @@ def test_a_quantised_build_is_a_row_of_its_own(sheet_of: SheetOf) -> None:
     assert here(sheet_of, claim, gpu_run(memory=memory)).outcome is Outcome.REFUTED
 
 
+def test_the_memory_of_a_build_that_was_not_started_alone_is_the_sum_of_its_parts(sheet_of: SheetOf) -> None:
+    claim = 'kind = "peak memory"\nmodel = "distill"\nstored = "int8"\nholds = "at least"\nvalue = "8 GB"'
+    memory = [{"row": "distill", "peak_bytes": 5.0 * GB, "cache_tokens": 4096}]
+    plain = started("distill", 20.0, milestones={"model_bytes": 3.7 * GB})
+    unknown = gpu_run(memory=memory, servers=[plain])
+    assert here(sheet_of, claim, unknown).outcome is Outcome.NOT_TESTABLE
+    built = started("distill-int8", 20.0, milestones={"model_bytes": 2.3 * GB})
+    decision = here(sheet_of, claim, gpu_run(memory=memory, servers=[plain, built]))
+    assert (decision.outcome, decision.measured[:7]) == (Outcome.REFUTED, "3.60 GB")
+    large = started("distill-int8", 20.0, milestones={"model_bytes": 7.3 * GB})
+    assert here(sheet_of, claim, gpu_run(memory=memory, servers=[plain, large])).outcome is Outcome.CONFIRMED
+
+
 def test_what_arithmetic_decided_is_seen_beside_it(sheet_of: SheetOf) -> None:
     servers = [started("distill", 20.0, milestones={"model_bytes": 3.7 * GB})]
     filled = [{"row": "distill", "ok": True, "prompt_tokens": 4000, "completion_tokens": 48}]

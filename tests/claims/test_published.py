@@ -10,6 +10,7 @@ from pytest_llmperf.claims.claim import Decision, Outcome
 from pytest_llmperf.claims.deciding import decide_all
 from pytest_llmperf.claims.measured import Evidence
 from pytest_llmperf.claims.reading import read_claims
+from pytest_llmperf.record.store import read_record
 from pytest_llmperf.rules.messages import at_temperature
 
 from .conftest import HERE, PUBLISHED, gpu_run
@@ -100,20 +101,26 @@ def test_the_sheets_lie_where_the_suite_looks_for_them() -> None:
     ]
 
 
-def test_a_claim_that_a_gate_decides_names_the_gate_as_the_suites_do() -> None:
-    named = {one.name: one.key for one in ARTICLE.claims if one.kind == "gate" and one.key}
-    assert named == {
-        "endless-output": at_temperature(1.0).named("endless loops"),
-        "medqa-f1": "medqa accuracy",
-    }
-    verdict = {
-        "metric": named["endless-output"],
-        "unit": "share",
-        "observed": 0.01,
-        "interval": [0.002, 0.03],
-        "n": 300,
-    }
-    evidence = gpu_run(verdicts=[verdict])
-    found = outcomes(decide_all(ARTICLE, "ignored", evidence))
+def test_a_verdict_of_that_name_and_unit_decides_a_claim_and_another_does_not() -> None:
+    name = at_temperature(1.0).named("unfinished answers")
+    verdict = {"metric": name, "unit": "points", "observed": 0.01, "interval": [0.0, 0.03], "n": 300}
+    found = outcomes(decide_all(ARTICLE, "ignored", gpu_run(verdicts=[verdict])))
     assert found["endless-output"] is Outcome.REFUTED
-    assert found["medqa-f1"] is Outcome.NOT_TESTABLE
+    assert found["system-prompt"] is Outcome.NOT_TESTABLE
+    share = gpu_run(verdicts=[verdict | {"unit": "share"}])
+    assert outcomes(decide_all(ARTICLE, "ignored", share))["endless-output"] is Outcome.NOT_TESTABLE
+
+
+def test_int8_needs_less_than_8_gb_by_the_parts_that_were_recorded_on_an_h100() -> None:
+    record = PUBLISHED.parents[1] / "docs" / "evidence" / "h100-claims-2026-11-25.json"
+    decisions = decide_all(ARTICLE, "ignored", Evidence(read_record(record)))
+    int8 = next(one for one in decisions if one.claim.name == "int8-needs-8-gb" and one.device != "T4")
+    assert int8.outcome is Outcome.REFUTED
+    assert "3.66 GB (2.34 GB of weights as they were loaded, and the 1.31 GB" in int8.why
+
+
+def test_five_runs_are_undecided_by_arithmetic_which_says_how_many_answers_would_do() -> None:
+    five = next(one for one in decide_all(ARTICLE, "CPU") if one.name == "five-runs")
+    assert (five.outcome, five.n_needed) == (Outcome.UNDECIDED, 5)
+    assert five.measured.startswith("+1.4 pts … +3.2 pts")
+    assert "was measured" not in five.why
