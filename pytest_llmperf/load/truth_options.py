@@ -27,6 +27,8 @@ class TruthOptions:
     """Streams served at a time; the others queue. 0: all."""
     eos_after: int = 0
     """Tokens after which an answer ends by itself unless ``ignore_eos`` is set. 0: never."""
+    eos_always: bool = False
+    """The answer ends there all the same, as with a server that does not know ``ignore_eos``."""
     tokens_per_chunk: int = 1
     """As with speculative decoding: so many tokens at once, every ``tokens_per_chunk`` gaps."""
     role_chunk: str = "first"

@@ -29,7 +29,8 @@ class Plan:
     @classmethod
     def of(cls, body: Mapping[str, Any], prompt_tokens: int, options: TruthOptions) -> Plan:
         asked = int(body.get("max_completion_tokens") or body.get("max_tokens") or 16)
-        stops = 0 < options.eos_after < asked and not body.get("ignore_eos")
+        fixed = bool(body.get("ignore_eos")) and not options.eos_always
+        stops = 0 < options.eos_after < asked and not fixed
         wanted = body.get("stream_options") or {}
         usage = bool(wanted.get("include_usage")) and not options.no_usage
         return cls(
