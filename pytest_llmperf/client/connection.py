@@ -32,7 +32,10 @@ class Connection(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._parser: Any = None
         self._read_at = 0.0
-        self._until_eof = False
+        self._raw_headers: dict[bytes, bytes] = {}
+        # Called for each header by httptools, without a frame of Python's: with hundreds of streams that begin together
+        # the last one's first token waits for all their headers.
+        self.on_header = self._raw_headers.__setitem__
         self._sending = False
         self.open = False
 
@@ -47,8 +50,8 @@ class Connection(asyncio.Protocol):
         assert self._reply is None, "a connection carries one request at a time"
         reply = self._reply = Reply()
         done = self._done = loop.create_future()
+        self._raw_headers.clear()
         self._parser = httptools.HttpResponseParser(self)
-        self._until_eof = True
         timer = loop.call_later(timeout_s, self._expire, timeout_s)
         try:
             self._send(request)
@@ -121,7 +124,7 @@ class Connection(asyncio.Protocol):
         reply = self._reply
         if reply is not None:
             self._read_at = now()
-            if reply.headers_s is not None and self._until_eof and exc is None:
+            if reply.headers_s is not None and exc is None and self._ends_with_the_connection():
                 self._finish(Ending.COMPLETE, "")
             else:
                 got = len(reply.body)
@@ -138,14 +141,6 @@ class Connection(asyncio.Protocol):
         if self._reply is None:
             # A second response in the same read: nobody asked for it.
             self.abort()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reply is None:
-            return
-        key = name.decode("latin-1").lower()
-        if key in ("content-length", "transfer-encoding"):
-            self._until_eof = False
-        self._reply.headers[key] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         if self._reply is None:
@@ -166,13 +161,23 @@ class Connection(asyncio.Protocol):
             return
         if 100 <= self._reply.status < 200:
             # An interim response; the real one follows.
-            self._reply.headers.clear()
+            self._raw_headers.clear()
             self._reply.headers_s = None
-            self._until_eof = True
             return
         if not self._parser.should_keep_alive():
             self.abort()
         self._finish(Ending.COMPLETE, "")
+
+    def _headers(self) -> dict[str, str]:
+        """Those that have come; the last one where a name comes twice."""
+        return {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in self._raw_headers.items()
+        }
+
+    def _ends_with_the_connection(self) -> bool:
+        """Whether the response says neither its length nor that it comes in chunks."""
+        return not {"content-length", "transfer-encoding"} & self._headers().keys()
 
     # endings
 
@@ -198,6 +203,7 @@ class Connection(asyncio.Protocol):
         if reply is None or self._done is None:
             return
         reply.ending, reply.detail = ending, detail
+        reply.headers = self._headers()
         reply.end_s = self._read_at if reply.received else now()
         if not self._done.done():
             self._done.set_result(None)

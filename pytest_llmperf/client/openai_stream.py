@@ -8,6 +8,7 @@ none.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,6 +163,8 @@ class _Reading:
         if tokens is not None:
             self.counted += tokens
             self.uncredited = 0
+        # A vocabulary is finite: a load holds every text of a token many times, and keeps it once.
+        reasoning, content = sys.intern(reasoning), sys.intern(content)
         if reasoning and content:
             # One chunk over the border: which tokens were which is not said; the sum is what counts for gaps.
             first = None if tokens is None else max(tokens - 1, 0)

@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     CONNECT_ERROR = "connect_error"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """One streamed chunk that carried visible text (content or reasoning)."""
 

@@ -91,7 +91,6 @@ def run_open_loop(
 
     measured = loop.run(lambda: session.measure(send, connections))
     traces = measured.traces
-    delays = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in measured.sent)
     return Run(
         server=server,
         workload=workload,
@@ -105,7 +104,7 @@ def run_open_loop(
         connections=measured.connections,
         workers=measured.workers,
         server_samples=measured.server,
-        open_loop=OpenLoop(schedule.name, schedule.rate_per_s, delays),
+        open_loop=OpenLoop(schedule.name, schedule.rate_per_s, measured.own_delay_s),
     )
 
 

@@ -3,8 +3,9 @@ shape, open connections, and the watches beside it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmperf.client.body import path_of
@@ -30,8 +31,9 @@ of worker processes has connections of its own."""
 
 @dataclass(frozen=True)
 class Measured:
-    sent: tuple[Sent, ...]
     traces: tuple[Trace, ...]
+    own_delay_s: tuple[float, ...]
+    """How late the client turned to each request of a schedule; zeros in a closed loop."""
     client: ClientHealth
     workers: tuple[ClientHealth, ...]
     """Each process's own, where there are several."""
@@ -73,11 +75,19 @@ class Session:
             # Who tells its prefix-cache hits under vLLM's names understands vLLM's cache_salt.
             salt = await cache_check.read(aside) is not None
             cold = await self._prompts(aside, self.warmup, f"{self.nonce} warm-up", salt, False)
-            prompts = await self._prompts(aside, self.requests, self.nonce, salt, self.request_ids)
-            warm = await in_flight(pool, _wire(pool, cold), self.concurrency)
+            # The server warms up while the load's own prompts are made.
+            warming = asyncio.create_task(in_flight(pool, _wire(pool, cold), self.concurrency))
+            try:
+                prompts = await self._prompts(aside, self.requests, self.nonce, salt, self.request_ids)
+                warmed = [sent.reply for sent in await warming]
+            finally:
+                warming.cancel()
             before = await cache_check.read(aside)
-            await self._connect(pool, connections([sent.reply for sent in warm]))
+            await self._connect(pool, connections(warmed))
             wire = _wire(pool, prompts)
+            # What the warm-up brought back is not needed any more, nor are the prompts but on the wire.
+            note = prompts.note
+            del warming, warmed, cold, prompts
             with no_collector():
                 watch = Watch()
                 async with Sampler(aside) as sampler:
@@ -87,15 +97,16 @@ class Session:
             opened = pool.opened
         workers: tuple[ClientHealth, ...] = ()
         if isinstance(sending, Fleet):
-            sent, health, workers, opened = sending.sent, sending.client, sending.workers, sending.opened
-        else:
-            sent = tuple(sending)
+            health, workers, opened = sending.client, sending.workers, sending.opened
+        sent = list(sending.sent if isinstance(sending, Fleet) else sending)
+        del sending, wire
+        own_delay_s = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in sent)
         return Measured(
-            sent=sent,
-            traces=tuple(trace_of(one.reply, index, one.intended_s) for index, one in enumerate(sent)),
+            traces=tuple(_understood(sent)),
+            own_delay_s=own_delay_s,
             client=health,
             workers=workers,
-            prompts_note=prompts.note,
+            prompts_note=note,
             cache=after.since(before) if after and before else None,
             connections=opened,
             server=sampler.samples(),
@@ -137,6 +148,15 @@ class Session:
             raise WrongServer(
                 f"the server at {where} does not serve {self.server.model!r}; it serves {', '.join(served)}"
             )
+
+
+def _understood(sent: list[Sent]) -> Iterator[Trace]:
+    """The trace of each, in order; ``sent`` is empty afterwards, for bytes and traces of a long load together are many
+    megabytes."""
+    sent.reverse()
+    for index in range(len(sent)):
+        one = sent.pop()
+        yield trace_of(one.reply, index, one.intended_s)
 
 
 def _wire(pool: Pool, prompts: Prompts) -> list[bytes]:

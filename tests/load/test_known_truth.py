@@ -18,14 +18,17 @@ from pytest_llmperf.load.workload import Workload
 
 def test_it_keeps_its_own_schedule() -> None:
     with running(TruthOptions(ttft_ms=30, gap_ms=5)) as known:
-        run_closed_loop(known.server, Workload(32, 40), concurrency=2, requests=4, warmup=0)
+        run_closed_loop(known.server, Workload(32, 40), concurrency=2, requests=8, warmup=0)
         told = known.truth()
-    assert median(request.ttft_s for request in told.requests) == pytest.approx(0.03, rel=0.2)
-    whole = [request.tokens_s[-1] - request.tokens_s[0] for request in told.requests]
-    # Absolute schedule: 39 gaps take 39 gaps, however late single tokens were.
-    assert median(whole) == pytest.approx(39 * 0.005, rel=0.05)
+    late = [
+        [at - request.received_s - 0.030 - 0.005 * number for number, at in enumerate(request.tokens_s)]
+        for request in told.requests
+    ]
+    assert all(one >= -1e-6 for request in late for one in request), "a token is never sent before it is due"
+    # An absolute schedule: a busy machine makes single tokens late, and the last ones are in time all the same.
+    assert min(min(request[-10:]) for request in late) < 0.002
     gaps = [after - before for request in told.requests for before, after in pairwise(request.tokens_s)]
-    assert median(gaps) == pytest.approx(0.005, rel=0.1)
+    assert median(gaps) == pytest.approx(0.005, rel=0.3)
 
 
 def test_it_ends_when_its_reader_does() -> None:
