@@ -12,7 +12,8 @@ Three parts, and the record is written anew after each, so that a run that is cu
 3. *alone*: each model on an otherwise empty GPU, without compilation and graphs and with cache for one request of
    4,096 tokens: the fastest start and the least memory there is. Both orders, ABBA, until the time is up.
 
-``--tiny`` tries it on a CPU with models of no meaning.
+``--only starts`` makes the third part alone, until each plain model has had five starts: fewer give no bound.
+``--tiny`` tries it on a CPU with models of no meaning; ``benchmarks.cpu_claims`` measures a CPU.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from pytest_llmperf.load.rounds import interleaved
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.closing import close_together
+from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.record.store import write_record
 from pytest_llmperf.serving import gpu
@@ -54,15 +56,15 @@ WORKLOAD = Workload(input_tokens=512, output_tokens=128, sampling={"temperature"
 TINY_WORKLOAD = Workload(input_tokens=64, output_tokens=8, sampling={"temperature": 0.0})
 CONTEXT = 4096
 REQUESTS = 3
-LEAST_STARTS = 5
-"""Of each side: fewer give a median no bounds."""
+ABBA = ("distill", "math", "math", "distill")
+"""Order of starts, twice and a half of which are five of each side: fewer give a median no bounds."""
 
 
 class Script:
     """The record that grows, and the clock."""
 
-    def __init__(self, out: Path, minutes: float, *, tiny: bool) -> None:
-        self.out, self.tiny = out, tiny
+    def __init__(self, out: Path, minutes: float, workload: Workload) -> None:
+        self.out, self.workload = out, workload
         self.began = time.monotonic()
         self.deadline = self.began + 60.0 * minutes
         self.nvml = gpu.open_nvml()
@@ -158,12 +160,11 @@ def fill_context(script: Script, served: Served) -> None:
 
 
 def noted(script: Script, row: str, runs: Sequence[Run], metrics: Sequence[Metrics]) -> None:
-    workload = TINY_WORKLOAD if script.tiny else WORKLOAD
     script.add(
         "load",
-        row=row,
+        row=row.removesuffix("-lean"),
         concurrency=1,
-        workload=dataclasses.asdict(workload),
+        workload=dataclasses.asdict(script.workload),
         rounds=[
             {
                 "requests": one.requests,
@@ -255,17 +256,20 @@ def side_by_side(script: Script, models: dict[str, Model], rows: Sequence[str], 
             script.say(f"NOT CLEAN: {error}")
 
 
-def speed(script: Script, ours: Served, theirs: Served) -> None:
-    rounds = interleaved(
+def speed(
+    script: Script, ours: Served, theirs: Served, *, rounds: int = 32, requests: int = REQUESTS
+) -> None:
+    """Both in turn, requests one at a time."""
+    done = interleaved(
         ours.server,
         theirs.server,
-        TINY_WORKLOAD if script.tiny else WORKLOAD,
+        script.workload,
         concurrency=1,
-        rounds=6 if script.tiny else 32,
-        requests_per_round=REQUESTS,
+        rounds=rounds,
+        requests_per_round=requests,
     )
-    noted(script, ours.name, rounds.runs_a, rounds.a)
-    noted(script, theirs.name, rounds.runs_b, rounds.b)
+    noted(script, ours.name, done.runs_a, done.a)
+    noted(script, theirs.name, done.runs_b, done.b)
 
 
 def alone(script: Script, served: Served) -> None:
@@ -273,12 +277,12 @@ def alone(script: Script, served: Served) -> None:
         runs = [
             run_closed_loop(
                 served.server,
-                TINY_WORKLOAD if script.tiny else WORKLOAD,
+                script.workload,
                 concurrency=1,
                 requests=REQUESTS,
                 warmup=0 if number else 1,
             )
-            for number in range(6 if script.tiny else 12)
+            for number in range(12)
         ]
         noted(script, served.name, runs, [of_run(run) for run in runs])
     except LlmperfError as error:
@@ -290,22 +294,34 @@ def lean(script: Script, model: Model, state: Path) -> float:
     began = time.monotonic()
     before = script.used_bytes()
     served = Served(model, state, lambda _: None)
+    peak, kind = None, "device memory"
     try:
         with watched(script) as seen:
-            if start(script, served, alone=True):
+            up = start(script, served, alone=True)
+            if up and model.gpus:
                 fill_context(script, served)
         if seen and before is not None:
-            script.add(
-                "memory",
-                row=model.name.removesuffix("-lean"),
-                kind="device memory",
-                peak_bytes=max(seen) - before,
-                cache_tokens=CONTEXT,
-            )
+            peak = max(seen) - before
+        elif up:
+            use = MemoryWatch(served).use()
+            peak, kind = use.peak, use.kind
+        if peak is not None:
+            row = model.name.removesuffix("-lean")
+            script.add("memory", row=row, kind=kind, peak_bytes=peak, cache_tokens=CONTEXT)
     finally:
         for error in close_together([served]):
             script.say(f"NOT CLEAN: {error}")
     return time.monotonic() - began
+
+
+def starts_alone(script: Script, models: dict[str, Model], plan: Sequence[str], state: Path) -> None:
+    """Part 3: as many of the planned starts as there is time for."""
+    longest = 0.0
+    for number, row in enumerate(plan):
+        if script.left_s < longest * 1.1:
+            script.say(f"time is up: {len(plan) - number} of {len(plan)} starts were not made")
+            break
+        longest = max(longest, lean(script, models[f"{row}-lean"], state / f"alone-{number}"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -316,11 +332,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--minutes", type=float, default=8.4, help="after which no further start is begun (default 8.4)"
     )
+    parser.add_argument("--only", choices=["starts"], help="the third part alone")
     parser.add_argument("--tiny", action="store_true", help="models of no meaning, for a CPU")
     parser.add_argument("--engine-python", help="interpreter that has vLLM (default: this one)")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
-    script = Script(given.out, given.minutes, tiny=given.tiny)
+    script = Script(given.out, given.minutes, TINY_WORKLOAD if given.tiny else WORKLOAD)
     with tempfile.TemporaryDirectory(prefix="llmperf-") as directory:
         state = Path(directory)
         rows = quantised_models.write(state / "models", tiny=given.tiny)
@@ -328,16 +345,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name: dataclasses.replace(model, engine_python=given.engine_python)
             for name, model in load_catalog(state / "models" / "models.toml").profile("gpu").models.items()
         }
-        side_by_side(script, models, rows, state)
         quantised = [row for row in rows if row not in ("distill", "math")]
-        abba = ["distill", "math", "math", "distill"]
-        plan = [*abba[:2], *quantised, *abba[2:], *abba, *abba]
-        longest = 0.0
-        for number, row in enumerate(plan):
-            if script.left_s < longest * 1.1:
-                script.say(f"time is up: {len(plan) - number} of {len(plan)} starts were not made")
-                break
-            longest = max(longest, lean(script, models[f"{row}-lean"], state / f"alone-{number}"))
+        if given.only == "starts":
+            starts_alone(script, models, [*ABBA, *ABBA, *ABBA[:2]], state)
+        else:
+            side_by_side(script, models, rows, state)
+            starts_alone(script, models, [*ABBA[:2], *quantised, *ABBA[2:], *ABBA, *ABBA], state)
     script.say("done")
     return 0
 

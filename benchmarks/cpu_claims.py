@@ -1,0 +1,83 @@
+"""What published claims need a machine for and no weights, on a CPU: vLLM with the real architectures on dummy weights.
+
+    python -m benchmarks.cpu_claims --out OUT      (needs vLLM for the CPU and 12 GB of free memory)
+    python -m pytest_llmperf.claims suites/claims/claims.toml --record OUT/claims-record.json
+
+As ``benchmarks.gpu_claims``, of which it is made, with three differences. A model of 1.5 billion parameters answers in
+tens of seconds here, so that requests and rounds are short and few; a context of 4,096 tokens is not filled, which
+would take most of an hour; and memory is what the processes of the server hold. The record is written after each
+measurement: speed of both plain models in turn, ``--quantization awq`` on plain weights, then starts alone in the
+order ABBA, five of each, with one of the INT8 build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import quantised_models
+from benchmarks.gpu_claims import ABBA, Script, refused_start, speed, start, starts_alone
+from pytest_llmperf.catalog import Model, load_catalog
+from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.measure.closing import close_together
+from pytest_llmperf.measure.served import Served
+
+WORKLOAD = Workload(input_tokens=32, output_tokens=4, sampling={"temperature": 0.0})
+ROUNDS = 8
+# A worker process of its own spins between steps, and takes a core from the other server.
+ONE_PROCESS = ("--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor")
+
+
+def on_cpu(model: Model) -> Model:
+    """The same row without a GPU; both servers of a comparison share the cores."""
+    return dataclasses.replace(
+        model, gpus=0, gpu_memory_fraction=None, arguments=(*model.arguments, *ONE_PROCESS)
+    )
+
+
+def together(script: Script, models: dict[str, Model], state: Path) -> None:
+    """Both plain models up at once, asked in turn."""
+    sides = [Served(models[f"{row}-lean"], state / "together", lambda _: None) for row in ABBA[:2]]
+    try:
+        if all(start(script, side, alone=False) for side in sides):
+            speed(script, *sides, rounds=ROUNDS, requests=1)
+    finally:
+        for error in close_together(sides):
+            script.say(f"NOT CLEAN: {error}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="after which no further start is begun (default 60)"
+    )
+    given = parser.parse_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
+    script = Script(given.out, given.minutes, WORKLOAD)
+    script.record["machine"] = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+    }
+    with tempfile.TemporaryDirectory(prefix="llmperf-") as directory:
+        state = Path(directory)
+        quantised_models.write(state / "models")
+        rows = load_catalog(state / "models" / "models.toml").profile("gpu").models
+        models = {name: on_cpu(model) for name, model in rows.items()}
+        together(script, models, state)
+        refused_start(script, models["distill"])
+        starts_alone(script, models, [*ABBA, "distill-int8", *ABBA, *ABBA[:2]], state)
+    script.say("done")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
