@@ -1,7 +1,7 @@
-"""``python -m pytest_llmperf.claims FILE… [--record RECORD] [--device NAME] [--markdown]``: what holds.
+"""``python -m pytest_llmperf.claims FILE… [--record RECORD]… [--device NAME] [--markdown]``: what holds.
 
-On standard output. Exit code 0 whatever the outcomes are, since claims don't gate here (``pytest suites/claims
---llmperf-claims=gate`` does); 4 for a mistake in a file.
+On standard output. Several records, of several devices, stand side by side. Exit code 0 whatever comes of them, since
+claims don't gate here (``pytest suites/claims --llmperf-claims=gate`` does); 4 for a mistake in a file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_llmperf.claims.claim import Sheet
+from pytest_llmperf.claims.columns import columns_page
 from pytest_llmperf.claims.deciding import decide_all, device_at_hand
 from pytest_llmperf.claims.measured import Evidence
 from pytest_llmperf.claims.reading import read_claims
@@ -36,7 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help="claims, as in suites/claims/claims.toml"
     )
     parser.add_argument(
-        "--record", type=Path, help="record of a run (--llmperf-record) on the device to judge by"
+        "--record",
+        dest="records",
+        metavar="RECORD",
+        type=Path,
+        action="append",
+        default=[],
+        help="record of a run (--llmperf-record) on the device to judge by; of another device again",
     )
     parser.add_argument(
         "--device", help="device to judge by, as NVML names it (default: the record's, else the one here)"
@@ -46,26 +54,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     """Tell the outcomes; always 0. Raises :class:`LlmperfError` for a mistake in a file."""
-    if asked.record and asked.device:
+    if asked.records and asked.device:
         parser.error("--device and --record: the record names its device")
-    evidence = Evidence(read_record(asked.record), asked.record) if asked.record else None
-    device = asked.device or (evidence.device if evidence else device_at_hand())
+    every = [Evidence(read_record(path), path) for path in asked.records]
+    device = asked.device or (every[0].device if every else device_at_hand())
     told = [PAGE_HEAD] if asked.markdown else []
     for path in asked.files:
         sheet = read_claims(path)
-        decisions = decide_all(sheet, device, evidence)
         if asked.markdown:
             command = f"python -m pytest_llmperf.claims {path}{_options(asked)} --markdown"
-            told.append(claim_page(sheet, decisions, command))
+            told.append(_page(sheet, device, every, command))
         else:
-            told.append("\n".join([sheet.title, *claim_table(decisions)]) + "\n")
+            told += [_table(sheet, device, evidence) for evidence in every] or [_table(sheet, device, None)]
     sys.stdout.write("\n".join(told))
     return 0
 
 
+def _table(sheet: Sheet, device: str, evidence: Evidence | None) -> str:
+    where = f", on {evidence.device}" if evidence else ""
+    return "\n".join([sheet.title + where, *claim_table(decide_all(sheet, device, evidence))]) + "\n"
+
+
+def _page(sheet: Sheet, device: str, every: Sequence[Evidence], command: str) -> str:
+    if len(every) > 1:
+        here = [(one.device, decide_all(sheet, device, one)) for one in every]
+        return columns_page(sheet, decide_all(sheet, device), here, command)
+    return claim_page(sheet, decide_all(sheet, device, every[0] if every else None), command)
+
+
 def _options(asked: argparse.Namespace) -> str:
-    record = f" --record {asked.record.name}" if asked.record else ""
-    return record + (f" --device '{asked.device}'" if asked.device else "")
+    records = "".join(f" --record {one.name if one.is_absolute() else one}" for one in asked.records)
+    return records + (f" --device '{asked.device}'" if asked.device else "")
 
 
 if __name__ == "__main__":

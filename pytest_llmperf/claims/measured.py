@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,9 +59,8 @@ class Evidence:
         if claim.kind == "starts":
             for one in self.record.get("refused_starts", ()):
                 if (one["row"], one["asked"]) == (claim.model.name, claim.written) and not one["started"]:
-                    return (
-                        f"{self._engine(claim.model.name)} on {self.device} ended with: {one['said'][:160]}"
-                    )
+                    said = re.sub(r"^\(\w+ pid=\d+\)\s*", "", one["said"]).partition(" [type=")[0]
+                    return f"{self._engine(claim.model.name)} on {self.device} ended with: {said[:160]}"
         if claim.kind == "size":
             row = claim.model.name if claim.stored.bits is None else f"{claim.model.name}-{claim.stored.name}"
             if (loaded := self._loaded_bytes(row)) is not None:
@@ -173,6 +173,8 @@ class Evidence:
             told = (
                 f"{len(peaks)} start{'s' * (len(peaks) > 1)}, cache for {least[0]['cache_tokens']:,} tokens"
             )
+            if (kind := least[0].get("kind", "device memory")) != "device memory":
+                told += f", {kind}"
             return Measurement(max(peaks), min(peaks), max(peaks), len(peaks), told)
         for verdict in self.record.get("verdicts", ()):
             if verdict["metric"] != "peak device memory ratio":

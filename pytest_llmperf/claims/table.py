@@ -45,15 +45,15 @@ PAGE_HEAD = """# Published claims, and which of them hold
 
 Every row of the files in `suites/claims/`, decided by arithmetic on the model's own `config.json`, by the limits of a
 device's data sheet, or by the record of a run; whatever none of them decides is *not testable here*, with what is
-missing. Only a measurement or arithmetic confirms. A claim about a device has two rows: that device, and the one at
-hand. This page is written by a command and not by hand.
+missing. Only a measurement or arithmetic confirms. A claim about a device is judged on that device and on each that a
+record is of. This page is written by a command and not by hand.
 """
 
 
 def claim_page(sheet: Sheet, decisions: Sequence[Decision], command: str) -> str:
     """A section in Markdown: the claim, what was measured, the verdict, the reason."""
     lines = [
-        f"## {_plain(sheet.title)}",
+        f"## {plain(sheet.title)}",
         "",
         f"Written by `{command}`. {counts([one.outcome.value for one in decisions])}.",
         "",
@@ -63,7 +63,7 @@ def claim_page(sheet: Sheet, decisions: Sequence[Decision], command: str) -> str
     for one in decisions:
         claim = one.claim
         cells = (claim.words, claim.written, one.device, one.measured or "—", f"**{one.outcome}**", one.why)
-        told = [*(_plain(cell) for cell in cells[:4]), cells[4], _plain(cells[5])]
+        told = [*(plain(cell) for cell in cells[:4]), cells[4], plain(cells[5])]
         lines.append(f"| {' | '.join(told)} |")
     return "\n".join(lines) + "\n"
 
@@ -73,7 +73,7 @@ def _cells(one: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     return one["claim"], repr(one["published"])[1:-1], device, one["measured"] or "—", one["verdict"]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown and HTML leave as it is, on one line."""
     shown = text.replace("\n", "\\n")
     for character, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("*", "\\*")):
