@@ -69,11 +69,12 @@ def chance_above(n: int, difference: float, discordance: float, bound: float, z:
     return _exceeds(n, max(psi, 1e-12), d, fewest_gained(n, bound, z))
 
 
-def fewest_gained(n: int, difference: float, z: float) -> list[int]:
-    """For 0…n discordant items, how many must be gained for the statistic to exceed z (one more: never)."""
+def fewest_gained(n: int, difference: float, z: float, most: int | None = None) -> list[int]:
+    """For 0…``most`` (default: n) discordant items, how many must be gained for the statistic to exceed z (one more
+    than there are: never)."""
     arguments.inside("difference", difference, -1.0, 1.0)
     result, need = [], 0
-    for discordant in range(n + 1):
+    for discordant in range((n if most is None else most) + 1):
         # one discordant item more raises the need by one or not at all
         if need <= discordant and paired.tango_z(need, discordant - need, n, difference) <= z:
             need += 1
@@ -91,16 +92,15 @@ def _possible(n: int, discordant: int, difference: float, alpha: float) -> list[
 
 
 def _worst(n: int, difference: float, z: float, discordances: list[float]) -> float:
-    fewest = fewest_gained(n, difference, z)
+    most = max(_counted(n, psi)[-1] for psi in discordances)
+    fewest = fewest_gained(n, difference, z, most)
     return max(_exceeds(n, psi, difference, fewest) for psi in discordances)
 
 
 def _exceeds(n: int, psi: float, difference: float, fewest: list[int]) -> float:
     from scipy.special import betainc
 
-    half = _SPREAD * math.sqrt(n * psi * (1.0 - psi)) + _SPREAD
-    low, high = max(0, math.floor(n * psi - half)), min(n, math.ceil(n * psi + half))
-    counts = [d for d in range(low, high + 1) if fewest[d] <= d]
+    counts = [d for d in _counted(n, psi) if fewest[d] <= d]
     if not counts:
         return 0.0
     gain = min(1.0, max(0.0, (psi + difference) / (2.0 * psi)))
@@ -115,6 +115,12 @@ def _exceeds(n: int, psi: float, difference: float, fewest: list[int]) -> float:
             for weight, tail, d in zip(weights, tails.tolist(), counts, strict=True)
         ),
     )
+
+
+def _counted(n: int, psi: float) -> range:
+    """The numbers of discordant items that are added up."""
+    half = _SPREAD * math.sqrt(n * psi * (1.0 - psi)) + _SPREAD
+    return range(max(0, math.floor(n * psi - half)), min(n, math.ceil(n * psi + half)) + 1)
 
 
 def _weights(n: int, psi: float, counts: list[int]) -> list[float]:

@@ -211,11 +211,12 @@ def test_a_disk_that_fails_ends_the_writing_and_says_so(
 
 
 class Counting(BaseHTTPRequestHandler):
-    """Answers each request after a moment with its number; ``asked`` has every prompt in its order."""
+    """Answers each request after a moment with its number; ``asked`` has every prompt in its order, and its run,
+    which its path begins with: a request of a killed run may be noticed after the next has begun."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    asked: list[str]
+    asked: list[tuple[str, str]]
     lock = threading.Lock()
 
     def log_message(self, *_: object) -> None:
@@ -226,7 +227,7 @@ class Counting(BaseHTTPRequestHandler):
 
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.lock:
-            self.asked.append(body["prompt"])
+            self.asked.append((self.path.split("/")[1], body["prompt"]))
             number = len(self.asked)
         time.sleep(0.004)
         choice = {
@@ -243,8 +244,8 @@ class Counting(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def counting() -> Iterator[tuple[str, list[str]]]:
-    asked: list[str] = []
+def counting() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    asked: list[tuple[str, str]] = []
     handler = type("Handler", (Counting,), {"asked": asked})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -264,7 +265,7 @@ EVALUATION = """
     from pytest_llmperf.serving.server import Server
 
     directory, run, url = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    server = Server("row", "model", url, None, None, None, None, "", "counting")
+    server = Server("row", "model", f"{url}/{run}", None, None, None, None, "", "counting")
     log = AnswerLog(directory, run, "main")
     bodies = [{"prompt": f"item {n}", "max_tokens": 9, "seed": 0} for n in range(1500)]
     print("begins", flush=True)
@@ -276,7 +277,7 @@ EVALUATION = """
 
 
 def test_killed_twenty_times_at_random_it_loses_no_answer_and_asks_none_twice(
-    tmp_path: Path, counting: tuple[str, list[str]]
+    tmp_path: Path, counting: tuple[str, list[tuple[str, str]]]
 ) -> None:
     url, asked = counting
     chance = random.Random(20)
@@ -300,22 +301,24 @@ def test_killed_twenty_times_at_random_it_loses_no_answer_and_asks_none_twice(
         assert len(texts) == len(set(texts))
         return {text.partition(" was")[0]: text for text in texts}
 
+    def asked_now() -> list[str]:
+        """By the run that was started last."""
+        return [prompt for run, prompt in list(asked) if run == f"run{kills}"]
+
     while kills < 20:
-        before = len(asked)
-        target = before + chance.randint(1, 60)
+        target = chance.randint(1, 60)
         with start() as process:
-            while len(asked) < target and process.poll() is None:
+            while len(asked_now()) < target and process.poll() is None:
                 time.sleep(chance.random() * 0.004)
             assert process.poll() is None, "it came to its end before it was killed: nothing is tested"
             process.send_signal(signal.SIGKILL)
-        assert not finished.keys() & set(asked[before:]), "asked again although its answer was there"
+        assert not finished.keys() & set(asked_now()), "asked again although its answer was there"
         now = on_disk()
         assert finished.items() <= now.items(), "an answer that was there is gone or another"
         finished, kills = now, kills + 1
-    before = len(asked)
     with start() as process:
         told, _ = process.communicate(timeout=60)
     answers = told.splitlines()
     assert len(answers) == 1500
     assert finished.items() <= {text.partition(" was")[0]: text for text in answers}.items()
-    assert sorted(asked[before:]) == sorted({f"item {n}" for n in range(1500)} - finished.keys())
+    assert sorted(asked_now()) == sorted({f"item {n}" for n in range(1500)} - finished.keys())
