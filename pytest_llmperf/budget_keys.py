@@ -96,6 +96,8 @@ KNOWN: Mapping[str, Mapping[str, Known]] = {
         "recall": _share("share of conversations whose fact is recalled", "at least", "tokens"),
         "summary": _share("share of the key facts that summaries keep", "at least"),
         "unfinished": _share("share of summaries that do not end", "at most"),
+        "rouge_l": _share("mean ROUGE-L of summaries with their references", "at least"),
+        "rouge_margin": _points("how much less ROUGE-L than the baseline is not worse"),
         "perplexity_ratio": _ratio("perplexity, candidate / baseline"),
         "margin": _points("how much less than the baseline is not worse"),
     },

@@ -120,7 +120,7 @@ def perplexity(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
 
 @pytest.fixture
 def summaries(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
-    """``summaries(model)`` → ``.facts_kept``, ``.unfinished``."""
+    """``summaries(model, [articles])`` → ``.facts_kept``, ``.unfinished``, ``.rouge_l``; of ``cnn_dailymail``."""
     return questions_of_this_test.summaries
 
 

@@ -12,6 +12,14 @@ def test_summaries_come_to_an_end(candidate, summaries, budget):
     assert summaries(candidate).unfinished <= budget.quality.unfinished
 
 
+def test_summaries_say_what_a_reference_says(candidate, summaries, budget):
+    assert summaries(candidate).rouge_l >= budget.quality.rouge_l
+
+
+def test_summaries_are_as_near_to_the_reference_as_the_baselines(candidate, baseline, summaries, budget):
+    assert summaries(candidate).rouge_l >= summaries(baseline).rouge_l - budget.quality.rouge_margin
+
+
 def test_what_was_said_turns_ago_is_kept(candidate, recall, budget):
     for tokens, floor in budget.quality.recall.items():
         assert recall(candidate, tokens=tokens) >= floor

@@ -49,6 +49,7 @@ HEAVY = {
     "shtab": {"cli"},
     "math_verify": {"tasks"},
     "sympy": {"tasks"},
+    "rouge_score": {"tasks"},
     "pynvml": {"serving"},
     "scipy": {"stats"},
     "jinja2": {"rules", "report"},

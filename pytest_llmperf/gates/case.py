@@ -50,6 +50,11 @@ class Case:
         return self.metric
 
     @property
+    def target(self) -> float | None:
+        """Where the line is drawn: at the bound, and for a margin that is allowed below the baseline at minus it."""
+        return self.bound
+
+    @property
     def verdict_unit(self) -> str:
         """Unit of the bound: ``share``, ``points``, ``ratio``, ``s``, …"""
         raise NotImplementedError

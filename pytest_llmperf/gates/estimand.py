@@ -22,6 +22,7 @@ from pytest_llmperf.gates.judgement import (
     strict,
 )
 from pytest_llmperf.gates.macro_f1 import MacroF1
+from pytest_llmperf.gates.mean_score import MeanScore
 from pytest_llmperf.gates.perplexity import Perplexity, ScaledPerplexity
 from pytest_llmperf.gates.ratio import Ratio
 from pytest_llmperf.gates.scalar import Scalar, ScaledScalar
@@ -40,6 +41,7 @@ __all__ = [
     "Judge",
     "Judgement",
     "MacroF1",
+    "MeanScore",
     "Perplexity",
     "Points",
     "Policy",

@@ -14,6 +14,7 @@ from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.client_bound import despite_client, true_ratio
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.gates.macro_f1 import MacroF1Case
+from pytest_llmperf.gates.mean_score import MeanScoreCase
 from pytest_llmperf.gates.perplexity import PerplexityCase
 from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
 from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS, ratio_within
@@ -264,6 +265,7 @@ KINDS: Mapping[str, type[Case]] = {
     "bracket": BracketCase,
     "perplexity": PerplexityCase,
     "macro-F1": MacroF1Case,
+    "mean score": MeanScoreCase,
 }
 """By the name that a record gives them."""
 

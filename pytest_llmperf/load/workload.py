@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pytest_llmperf.client import tokens
 from pytest_llmperf.client.body import lint, streaming
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.errors import RequestFailed
@@ -320,14 +320,4 @@ class _Maker:
         return count
 
     async def _count(self, text: str) -> int | None:
-        body = {"model": self.model, **_prompt(self.workload, text)}
-        reply = await self.pool.fetch("POST", "/tokenize", body, timeout_s=60)
-        if reply.status in (404, 405, 501):
-            return None
-        try:
-            if reply.status == 200:
-                return int(json.loads(reply.body)["count"])
-        except (ValueError, KeyError, TypeError):
-            pass
-        said = reply.detail or reply.text()[:300]
-        raise RequestFailed(f"POST /tokenize was answered with HTTP {reply.status}: {said}")
+        return await tokens.count(self.pool, {"model": self.model, **_prompt(self.workload, text)})

@@ -29,6 +29,8 @@ class LongItem:
     body: dict[str, Any]
     facts: Callable[[str], tuple[bool, ...]]
     """Which of the facts that matter the answer proper (thinking cut off) holds."""
+    reference: str = ""
+    """A summary that somebody else has written; empty where none is asked for."""
 
 
 def summaries(model: Model, count: int) -> list[LongItem]:
@@ -43,10 +45,10 @@ def recalls(model: Model, count: int, tokens: int) -> list[LongItem]:
 
 def answer_proper(model: Model, answer: Answer) -> str:
     """The reply without its thinking; empty if the thinking never ended."""
-    body = after_thinking(answer.text)
-    if body is None:
-        body = "" if model.rules.thinking and not answer.reasoning else answer.text
-    return body.strip()
+    said = after_thinking(answer.text)
+    if said is None:
+        said = "" if model.rules.thinking and not answer.reasoning else answer.text
+    return said.strip()
 
 
 def _summary(model: Model, seed: int) -> LongItem:
@@ -56,7 +58,8 @@ def _summary(model: Model, seed: int) -> LongItem:
         flat = " ".join(text.split()).casefold()
         return tuple(fact.casefold() in flat for fact in item.key_facts)
 
-    return LongItem(f"summary-{seed}", _body(model, [{"role": "user", "content": item.prompt}]), facts)
+    messages: list[Message] = [{"role": "user", "content": item.prompt}]
+    return LongItem(f"summary-{seed}", body(model, messages), facts, item.reference)
 
 
 def _recall(model: Model, seed: int, tokens: int) -> LongItem:
@@ -67,10 +70,11 @@ def _recall(model: Model, seed: int, tokens: int) -> LongItem:
         return (found.strip() == str(item.answer),)
 
     messages: list[Message] = [{"role": m["role"], "content": m["content"]} for m in item.messages]
-    return LongItem(f"recall-{tokens}-{seed}", _body(model, messages), facts)
+    return LongItem(f"recall-{tokens}-{seed}", body(model, messages), facts)
 
 
-def _body(model: Model, messages: list[Message]) -> dict[str, Any]:
+def body(model: Model, messages: list[Message]) -> dict[str, Any]:
+    """The request: the messages, or a transcript of them that a base model is to continue."""
     sampling = model.sampling.body() | {
         "max_tokens": _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answers import Answer
@@ -11,8 +12,8 @@ from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes
 from pytest_llmperf.measure.conversations import LongItem, answer_proper
 
-Ask = Callable[[Sequence[LongItem], int], Sequence[Answer]]
-"""Prompts, and how many were asked before → their answers, in the order of the prompts."""
+Ask = Callable[[Sequence[LongItem], int], tuple[Sequence[Answer], float]]
+"""Prompts, and how many were asked before → their answers, in the order of the prompts, and the seconds they took."""
 
 
 @dataclass
@@ -26,6 +27,7 @@ class LongAnswers:
     ask: Ask = field(repr=False)
     answers: list[Answer] = field(default_factory=list, repr=False)
     failure: InfrastructureError | NotMeasured | None = None
+    seconds: float = 0.0
 
     def first(self, count: int) -> list[tuple[LongItem, Answer]]:
         """The first ``count`` prompts (all, if there are fewer) with their replies; missing ones are asked now."""
@@ -33,11 +35,26 @@ class LongAnswers:
             raise self.failure
         if missing := self.items[len(self.answers) : count]:
             try:
-                self.answers += self.ask(missing, len(self.answers))
+                answers, seconds = self.ask(missing, len(self.answers))
             except (InfrastructureError, NotMeasured) as error:
                 self.failure = error
                 raise
+            self.answers += answers
+            self.seconds += seconds
         return list(zip(self.items[:count], self.answers, strict=False))
+
+    def facts(self) -> dict[str, Any]:
+        """For the record: how many were asked, of how many, and what came."""
+        came = [one for one in self.answers if one.ok]
+        prompts = [one.prompt_tokens for one in came if one.prompt_tokens is not None]
+        return {
+            "prompts": len(self.items),
+            "asked": len(self.answers),
+            "errors": len(self.answers) - len(came),
+            "longest_prompt": max(prompts, default=None),
+            "completion_tokens": sum(one.completion_tokens or 0 for one in came),
+            "seconds": round(self.seconds, 3),
+        }
 
 
 @dataclass(frozen=True)

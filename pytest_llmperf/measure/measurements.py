@@ -14,13 +14,15 @@ from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answer_log import AnswerLog
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.errors import InfrastructureError, UsageError
-from pytest_llmperf.measure import conversations, sizes
+from pytest_llmperf.measure import sizes
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
+from pytest_llmperf.measure.conversations import LongItem
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.likelihood import Likelihoods
 from pytest_llmperf.measure.long_answers import LongAnswers
+from pytest_llmperf.measure.long_prompts import LongPrompts, Shortened, shortened
 from pytest_llmperf.measure.looks import Looks, comparable, reseeded
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.once import Once
@@ -30,6 +32,7 @@ from pytest_llmperf.record.added import read_added
 from pytest_llmperf.rules.messages import Variant, as_promised
 from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks import BUILT_IN
+from pytest_llmperf.tasks.articles import Articles
 from pytest_llmperf.tasks.task import Item, Task, load_items
 
 
@@ -58,7 +61,7 @@ class Measurements:
         self._served: dict[str, Served] = {}
         self._memory: dict[str, MemoryWatch] = {}
         self._collections: dict[tuple[str, str, Variant], Collection] = {}
-        self._long: dict[tuple[str, str, int], LongAnswers] = {}
+        self._long: dict[tuple[str, LongPrompts], LongAnswers] = {}
         self._once = Once()
         self.speed = Speed(self)
         self.likelihoods = Likelihoods(self)
@@ -198,23 +201,39 @@ class Measurements:
         """How many items may be asked in this way."""
         return self.sizes.items if variant == as_promised else self.sizes.variant_items
 
-    def long_answers(self, served: Served, kind: str, tokens: int = 0) -> LongAnswers:
-        """Replies to generated long prompts: ``summary``, or ``recall`` over ``tokens`` tokens."""
-        key = (served.name, kind, tokens)
+    def long_answers(self, served: Served, prompts: LongPrompts) -> LongAnswers:
+        """Replies to long prompts: as many as have been needed so far."""
+        key = (served.name, prompts)
         if key not in self._long:
-            count = self.sizes.quality_items
-            if kind == "summary":
-                items = conversations.summaries(served.model, count)
-            else:
-                items = conversations.recalls(served.model, count, tokens)
-            what = f"{served.name}: {kind} {tokens or ''}"
+            items = prompts.items(served.model, self.sizes.quality_items, self._shorten)
+            what = f"{served.name}: {prompts.what}"
 
-            def ask(more: Sequence[conversations.LongItem], before: int) -> list[Answer]:
+            def ask(more: Sequence[LongItem], before: int) -> tuple[list[Answer], float]:
                 bodies = [item.body for item in more]
-                return self._evaluation.answers(served, bodies, what, before, len(items))[0]
+                return self._evaluation.answers(served, bodies, what, before, len(items))
 
             self._long[key] = LongAnswers(items, ask)
         return self._long[key]
+
+    def _shorten(self, articles: Articles, count: int) -> Shortened:
+        """Cut by the first candidate's tokenizer, whoever is asked: what is compared must be the same texts."""
+        served = self.served(self.settings.candidates[0])
+
+        def measure() -> Shortened:
+            self.progress(f"{served.name}: {count} articles of {articles.name} cut to their length")
+            return shortened(served, articles, self.settings.data_dir, count)
+
+        return self._once(("articles", articles.name, count), measure, served)
+
+    def _long_facts(self) -> dict[str, Any]:
+        """Nothing where no long prompt was asked."""
+        asked = [(row, prompts, one) for (row, prompts), one in self._long.items() if one.answers]
+        count = self.sizes.quality_items
+        facts = [
+            {"row": row, "what": prompts.what, **prompts.facts(count, self._shorten), **one.facts()}
+            for row, prompts, one in asked
+        ]
+        return {"long_answers": facts} if facts else {}
 
     # The record
 
@@ -246,6 +265,7 @@ class Measurements:
             **self.looks.facts(),
             "servers": [served.facts() for served in self._served.values() if served.started],
             "answers": [one.facts() for one in self._collections.values() if one.asked],
+            **self._long_facts(),
             **self.likelihoods.facts(),
             **self.speed.facts(),
         }

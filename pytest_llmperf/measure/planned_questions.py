@@ -14,25 +14,37 @@ from typing import Any, NoReturn, TypeVar, cast, overload
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NeedsServer
-from pytest_llmperf.gates.estimand import Bracketed, Judge, MacroF1, Perplexity, Ratio, Scalar, Series, Share
+from pytest_llmperf.gates.estimand import (
+    Bracketed,
+    Judge,
+    MacroF1,
+    MeanScore,
+    Perplexity,
+    Ratio,
+    Scalar,
+    Series,
+    Share,
+)
 from pytest_llmperf.gates.macro_f1 import Choices
+from pytest_llmperf.gates.mean_score import Scores
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes
 from pytest_llmperf.gates.perplexity import Documents
 from pytest_llmperf.measure.choices import multiple_choice
 from pytest_llmperf.measure.energy import LEAST_ITEMS
 from pytest_llmperf.measure.loaded import Loaded, Pair, Paired
+from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.questions import (
     Asker,
     Behaviours,
     Memory,
     Startup,
-    Summaries,
     task_and_variant,
 )
 from pytest_llmperf.measure.scheduled import Swept
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import rounds_of_each
+from pytest_llmperf.measure.summing_up import Summaries, metric_of
 from pytest_llmperf.record.earlier import Phase, PhaseKind
 from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.serving.milestones import Milestones
@@ -114,15 +126,20 @@ class PlanAsker(Asker):
         documents = cast(Documents, _NoOutcomes(count))
         return Perplexity(f"{wanted.name} perplexity", documents, judge=self.judge)
 
-    def summaries(self, served: Served) -> Summaries:
+    def summaries(self, served: Served, texts: str | None = None) -> Summaries:
+        prompts = summaries_of(texts)
         return Summaries(
-            self._long(served, "key facts kept in summaries", "report", ("summaries",)),
-            self._long(served, "unfinished summaries", "report", ("summaries",)),
+            prompts,
+            self._long(served, metric_of(prompts, "unfinished", "summaries"), "report", prompts),
+            lambda: self._long(served, "key facts kept in summaries", "report", prompts),
+            lambda metric: MeanScore(
+                metric, cast(Scores, _NoOutcomes(self._measurements.sizes.quality_items)), judge=self.judge
+            ),
         )
 
     def recall(self, served: Served, *, tokens: int) -> Share:
-        key = ("conversations", f"{tokens} tokens")
-        return self._long(served, f"recall over {tokens} tokens", "conversation", key)
+        prompts = LongPrompts(tokens=tokens)
+        return self._long(served, f"recall over {tokens} tokens", "conversation", prompts)
 
     def _asked(self, how: Sequence[str | Variant]) -> tuple[Task, Variant]:
         name, variant = task_and_variant(how)
@@ -147,9 +164,9 @@ class PlanAsker(Asker):
             return Share(metric, {}, noun=noun, growing=_Later(count), judge=self.judge)
         return Share(metric, _NoOutcomes(count), noun=noun, judge=self.judge)
 
-    def _long(self, served: Served, metric: str, noun: str, key: tuple[str | int, ...]) -> Share:
+    def _long(self, served: Served, metric: str, noun: str, prompts: LongPrompts) -> Share:
         count = self._measurements.sizes.quality_items
-        self._phases.add("long answers", served, key, count)
+        self._phases.add("long answers", served, prompts.key, count)
         return self._planned_share(metric, count, noun)
 
     # The server itself

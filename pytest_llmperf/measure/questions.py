@@ -10,7 +10,15 @@ from typing import Any
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.estimand import Bracketed, Judge, Judgement, MacroF1, Perplexity, Scalar, Share
+from pytest_llmperf.gates.estimand import (
+    Bracketed,
+    Judge,
+    Judgement,
+    MacroF1,
+    Perplexity,
+    Scalar,
+    Share,
+)
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.load.given import Given, read_prompts
 from pytest_llmperf.load.goodput import Slo
@@ -23,9 +31,11 @@ from pytest_llmperf.measure.choices import choices, multiple_choice
 from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
 from pytest_llmperf.measure.energy import LEAST_ITEMS, energy_per_correct
 from pytest_llmperf.measure.loaded import Loaded, Pair
-from pytest_llmperf.measure.long_answers import GrowingLong, facts_kept, recalled, unfinished
+from pytest_llmperf.measure.long_answers import GrowingLong, recalled
+from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.summing_up import Summaries
 from pytest_llmperf.measure.yields import behaviour_of
 from pytest_llmperf.rules import detect
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
@@ -145,17 +155,15 @@ class Asker:
         documents, unusable = likelihoods.scored(served, wanted)
         return Perplexity(f"{wanted.name} perplexity", documents, judge=self.judge, unusable=unusable)
 
-    def summaries(self, served: Served) -> Summaries:
-        """Summaries of reports of about 512 tokens."""
-        replies = self._measurements.long_answers(served, "summary")
-        return Summaries(
-            self._long_share("key facts kept in summaries", facts_kept(served.model, replies), "report"),
-            self._long_share("unfinished summaries", unfinished(served.model, replies), "report"),
-        )
+    def summaries(self, served: Served, texts: str | None = None) -> Summaries:
+        """Of generated reports, or of the articles ``texts`` (``cnn_dailymail``): 512 tokens with the prompt."""
+        prompts = summaries_of(texts)
+        replies = self._measurements.long_answers(served, prompts)
+        return Summaries.of(served.model, prompts, replies, self._long_share, self.judge)
 
     def recall(self, served: Served, *, tokens: int) -> Share:
         """The share of conversations of about ``tokens`` tokens whose early fact is given back at the end."""
-        replies = self._measurements.long_answers(served, "recall", tokens)
+        replies = self._measurements.long_answers(served, LongPrompts(tokens=tokens))
         return self._long_share(
             f"recall over {tokens} tokens", recalled(served.model, replies), "conversation"
         )
@@ -350,15 +358,6 @@ class Behaviours:
     loops: Share
     language_switches: Share
     """A share of the reply in a script that the question is not written in (a Chinese thought on an English one)."""
-
-
-@dataclass(frozen=True)
-class Summaries:
-    """Of generated reports, each with three or four facts that matter."""
-
-    facts_kept: Share
-    """Share of the facts that the summary holds, word for word; clustered by report."""
-    unfinished: Share
 
 
 @dataclass(frozen=True)

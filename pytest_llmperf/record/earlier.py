@@ -104,7 +104,11 @@ class Earlier:
                     if (one["row"], one["texts"]) == (phase.row, *phase.key) and one["documents"]:
                         return float(one["seconds"]) / float(one["documents"])
             case "long answers":
-                pass  # no record says how long these took
+                for one in self.facts.get("long_answers", ()):
+                    if (one["row"], one["what"]) == (phase.row, " ".join(map(str, phase.key))) and one[
+                        "asked"
+                    ]:
+                        return float(one["seconds"]) / float(one["asked"])
         return None
 
 

@@ -25,10 +25,10 @@ class Told:
         self.right, self.ok = right, ok
         self.asked: list[str] = []
 
-    def __call__(self, items: Sequence[LongItem], before: int) -> list[Answer]:
+    def __call__(self, items: Sequence[LongItem], before: int) -> tuple[list[Answer], float]:
         assert before == len(self.asked)
         self.asked += [item.id for item in items]
-        return [self._answer(i) for i in range(len(items))]
+        return [self._answer(i) for i in range(len(items))], 0.5
 
     def _answer(self, index: int) -> Answer:
         outcome = Outcome.OK if self.ok else Outcome.HTTP_ERROR
@@ -88,7 +88,7 @@ def test_a_server_that_only_fails_measures_nothing() -> None:
 def test_a_failure_to_ask_is_remembered() -> None:
     calls = 0
 
-    def ask(items: Sequence[LongItem], before: int) -> list[Answer]:
+    def ask(items: Sequence[LongItem], before: int) -> tuple[list[Answer], float]:
         nonlocal calls
         calls += 1
         raise NotMeasured("the server is gone")

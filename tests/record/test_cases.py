@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.macro_f1 import MacroF1Case
+from pytest_llmperf.gates.mean_score import MeanScoreCase
 from pytest_llmperf.gates.measured_cases import (
     KINDS,
     BracketCase,
@@ -75,6 +76,7 @@ scores = st.none() | st.tuples(st.integers(1, 99), st.floats(-300.0, 0.0), st.fl
 documents = st.dictionaries(names, scores, max_size=20)
 said = st.none() | st.tuples(st.sampled_from("AB"), st.none() | st.sampled_from("AB"))
 choices = st.dictionaries(names, said, max_size=40)
+scored = st.dictionaries(names, st.none() | shares, max_size=40)
 
 cases: dict[str, st.SearchStrategy[Case]] = {
     "bracket": st.builds(
@@ -102,6 +104,13 @@ cases: dict[str, st.SearchStrategy[Case]] = {
         candidate=choices,
         baseline=st.none() | choices,
         classes=st.just(("A", "B")),
+        **common,
+    ),
+    "mean score": st.builds(
+        MeanScoreCase,
+        bound=shares,
+        candidate=scored,
+        baseline=st.none() | scored,
         **common,
     ),
     "share": st.builds(ShareCase, bound=shares, candidate=outcomes, at_least=directions, **common, **answers),
