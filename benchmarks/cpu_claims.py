@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import quantised_models
-from benchmarks.gpu_claims import ABBA, Script, refused_start, speed, start, starts_alone
+from benchmarks.gpu_claims import ABBA, FIVE_EACH, Script, refused_start, speed, start, starts_alone
 from pytest_llmperf.catalog import Model, load_catalog
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.closing import close_together
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models = {name: on_cpu(model) for name, model in rows.items()}
         together(script, models, state)
         refused_start(script, models["distill"])
-        starts_alone(script, models, [*ABBA, "distill-int8", *ABBA, *ABBA[:2]], state)
+        starts_alone(script, models, [*FIVE_EACH[:2], "distill-int8", *FIVE_EACH[2:]], state)
     script.say("done")
     return 0
 

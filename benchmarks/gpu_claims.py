@@ -57,7 +57,8 @@ TINY_WORKLOAD = Workload(input_tokens=64, output_tokens=8, sampling={"temperatur
 CONTEXT = 4096
 REQUESTS = 3
 ABBA = ("distill", "math", "math", "distill")
-"""Order of starts, twice and a half of which are five of each side: fewer give a median no bounds."""
+FIVE_EACH = (*ABBA, *ABBA, *ABBA[:2])
+"""Starts alone, in their order: fewer than five of each side give a median no bounds."""
 
 
 class Script:
@@ -347,7 +348,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         quantised = [row for row in rows if row not in ("distill", "math")]
         if given.only == "starts":
-            starts_alone(script, models, [*ABBA, *ABBA, *ABBA[:2]], state)
+            starts_alone(script, models, FIVE_EACH, state)
         else:
             side_by_side(script, models, rows, state)
             starts_alone(script, models, [*ABBA[:2], *quantised, *ABBA[2:], *ABBA, *ABBA], state)

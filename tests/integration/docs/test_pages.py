@@ -100,6 +100,18 @@ def test_the_guide_to_references_can_be_followed(reader: Reader, solver: str) ->
     assert list((reader.project.path / "llmperf-references").rglob("*.json"))
 
 
+def test_the_guide_to_published_figures_can_be_followed(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(reader.project.path)
+    reader.follow(HOW_TO / "published-figures.md")
+    capsys.readouterr()
+    assert cli.main(["claims", "card.toml", "--device", "T4"]) == 0
+    said = capsys.readouterr().out
+    assert "2 physically impossible, 1 not testable here" in said
+    assert "138 % of that" in said
+
+
 def test_the_tutorial_can_be_followed(reader: Reader) -> None:
     shutil.copytree(
         ROOT / "suites", reader.project.path / "suites", ignore=shutil.ignore_patterns("__pycache__")
