@@ -28,14 +28,18 @@ class StateRoot:
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
         # Locked before it has its name: whoever finds the file finds it held.
         unnamed = self.path / f"{OWNER}.new"
-        self._descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._descriptor: int | None = descriptor
         unnamed.rename(self.path / OWNER)
 
     def close(self) -> None:
-        """Remove the directory. What uses it must have ended."""
+        """Remove the directory. What uses it must have ended. Again: nothing, a run that is only planned ends twice."""
+        if self._descriptor is None:
+            return
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._descriptor)
+        self._descriptor = None
 
 
 def sweep() -> list[Path]:

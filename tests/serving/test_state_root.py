@@ -57,6 +57,15 @@ def test_the_directory_of_a_killed_run_is_removed_and_a_living_one_left_alone() 
         assert used.exists()
 
 
+def test_a_run_that_ends_twice_closes_nothing_that_is_no_longer_its_own(temporary: Path) -> None:
+    root = StateRoot()
+    root.close()
+    taken = os.open(temporary, os.O_RDONLY)  # may get the number that was given back
+    root.close()
+    os.close(taken)
+    assert not root.path.exists()
+
+
 def test_own_and_foreign_directories_are_left_alone(temporary: Path) -> None:
     foreign = temporary / "llmperf-of-somebody"
     foreign.mkdir()
