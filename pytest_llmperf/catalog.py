@@ -41,6 +41,16 @@ from pytest_llmperf.strict_toml import nearest
 
 Engine = Literal["vllm", "transformers", "url"]
 Protocol = Literal["chat", "few-shot"]
+PROMPT_FINDINGS = (
+    "hidden-system",
+    "doubled-think",
+    "bos",
+    "question-altered",
+    "too-long",
+    "other-template",
+    "template-refuses",
+)
+"""What is looked for in the prompts of every task before the first of them is sent (``rules/breaches.py``)."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,8 @@ class PromptRules:
     """The reply opens with reasoning that ends in ``</think>``; without that end it is incomplete."""
     temperature: tuple[float, float] = (0.0, 2.0)
     """Lowest and highest temperature that the row is meant to be used at."""
+    accepts: tuple[str, ...] = ()
+    """What may be found in its prompts, and is meant to be so (``["hidden-system"]``): it refuses no task."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from pytest_llmperf.catalog import Catalog, Damage, Engine, Model, Profile, PromptRules, Protocol, Sampling
+from pytest_llmperf.catalog import (
+    PROMPT_FINDINGS,
+    Catalog,
+    Damage,
+    Engine,
+    Model,
+    Profile,
+    PromptRules,
+    Protocol,
+    Sampling,
+)
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
 
 ENGINES = ("vllm", "transformers", "url")
@@ -264,7 +274,16 @@ def _rules(table: Table, parent: PromptRules) -> PromptRules:
         instruction_zh=table.text("instruction_zh", parent.instruction_zh),
         thinking=table.boolean("thinking", parent.thinking),
         temperature=table.pair("temperature", parent.temperature, low=0.0, high=2.0),
+        accepts=_accepts(table, parent.accepts),
     )
+
+
+def _accepts(table: Table, parent: tuple[str, ...]) -> tuple[str, ...]:
+    accepted = table.texts("accepts", parent)
+    for name in accepted:
+        if name not in PROMPT_FINDINGS:
+            raise table.mistake("accepts", f"nothing is called {name!r}{nearest(name, PROMPT_FINDINGS)}")
+    return accepted
 
 
 def _damage(table: Table, parent: Damage | None) -> Damage | None:

@@ -59,7 +59,7 @@ HEAVY = {
     "numpy": {"embedded", "report"},
     "torch": {"embedded"},
     "transformers": {"embedded", "serving"},
-    "tokenizers": {"embedded"},
+    "tokenizers": {"embedded", "rules"},
 }
 TRAINED_ELSEWHERE = {"embedded"}  # training scripts and engine plug-ins: never imported by the plugin
 

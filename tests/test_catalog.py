@@ -158,6 +158,7 @@ def test_a_url_row_names_a_server_that_runs_already(tmp_path: Path) -> None:
         ("sampling = { top_p = 0 }", "must be more than 0"),
         ("rules = { temperature = [0.7, 0.5] }", "must be [lowest, highest] within 0 to 2"),
         ("rules = { temperature = 0.6 }", "must be a list of two numbers"),
+        ('rules = { accepts = ["hidden"] }', "nothing is called 'hidden'"),
         ('rules = { thinking = "yes" }', 'thinking = "yes": must be true or false'),
         ("sampling = 3", "sampling = 3: must be a table"),
         ("damage = { seed = 1 }", "[profile.p.model.a.damage] amount: missing"),

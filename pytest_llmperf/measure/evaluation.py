@@ -16,12 +16,14 @@ from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.measure.asking import Asked
+from pytest_llmperf.measure.conversations import LongItem
 from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.identity import Identity, identity_of
+from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.sizes import Sizes
 from pytest_llmperf.report.pace import Pace
-from pytest_llmperf.rules.messages import Variant, ask
+from pytest_llmperf.rules.messages import Variant, as_promised, ask, asked_in
 from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks.boxes import with_thinking
 from pytest_llmperf.tasks.grading import Grade, Outcome
@@ -39,6 +41,7 @@ class Evaluation:
     beside: Callable[[Served, str], AbstractContextManager[None]] = field(repr=False)
     """What is sampled while a server is asked; the text says what it is asked for."""
     log: AnswerLog | None = None
+    prompts: PromptCheck = field(default_factory=PromptCheck, repr=False)
     _identities: dict[str, Identity] = field(default_factory=dict, repr=False)
     _busy: dict[str, Saturation] = field(default_factory=dict, repr=False)
 
@@ -55,14 +58,17 @@ class Evaluation:
         """Every item asked and graded, in their order and each sample by sample, and the seconds that it took.
 
         ``what`` is told as progress, ``before`` items of ``planned`` having been asked earlier. Raises
-        :class:`ServerDied` if the server is gone.
+        :class:`ServerDied` if the server is gone, :class:`NotMeasured` if a prompt is not what is meant.
         """
         model = served.model
         few_shot = model.rules.protocol == "few-shot"
         shots = load_shots(task, self.settings.data_dir) if few_shot else ()
         samples = self.samples(model, variant)
         order = [(item, sample) for item in items for sample in range(samples)]
-        bodies = [ask(model, item.prompt, variant, shots=shots, sample=n).body() for item, n in order]
+        asks = [ask(model, item.prompt, variant, shots=shots, sample=n) for item, n in order]
+        self.before(served)
+        self.prompts.look(served, task.name, variant, asks, [item.id for item, _ in order])
+        bodies = [one.body() for one in asks]
         answers, seconds = self.answers(served, bodies, what, before * samples, planned * samples)
 
         def graded(of: tuple[Item, int], body: Mapping[str, Any], answer: Answer) -> Asked:
@@ -82,6 +88,12 @@ class Evaluation:
             return Asked(item.id, body, answer, grade, reply, sample)
 
         return [graded(*one) for one in zip(order, bodies, answers, strict=True)], seconds
+
+    def look(self, served: Served, task: str, items: Sequence[LongItem]) -> None:
+        """Look at prompts that are bodies already; raises as :meth:`graded`."""
+        self.before(served)
+        asks = [asked_in(item.body, served.model) for item in items]
+        self.prompts.look(served, task, as_promised, asks, [item.id for item in items])
 
     def samples(self, model: Model, variant: Variant) -> int:
         """Answers to each item: one at temperature 0, where all of them are the same but for rounding."""

@@ -210,6 +210,7 @@ class Measurements:
 
             def ask(more: Sequence[LongItem], before: int) -> tuple[list[Answer], float]:
                 bodies = [item.body for item in more]
+                self._evaluation.look(served, prompts.what, more)
                 return self._evaluation.answers(served, bodies, what, before, len(items))
 
             self._long[key] = LongAnswers(items, ask)
@@ -264,6 +265,7 @@ class Measurements:
             "rows": self.comparable()["rows"],
             **self.looks.facts(),
             "servers": [served.facts() for served in self._served.values() if served.started],
+            "prompts": self._evaluation.prompts.facts(),
             "answers": [one.facts() for one in self._collections.values() if one.asked],
             **self._long_facts(),
             **self.likelihoods.facts(),

@@ -60,6 +60,9 @@ class Parts:
         if "answers" in together:
             by_size = sorted(together["answers"], key=lambda one: int(one["items"]))
             together["answers"] = list({_asked(one): one for one in by_size}.values())
+        if "prompts" in together:
+            by_size = sorted(together["prompts"], key=lambda one: int(one["count"]))
+            together["prompts"] = list({_asked(one): one for one in by_size}.values())
         return together
 
     def answers(self) -> Iterator[dict[str, Any]]:

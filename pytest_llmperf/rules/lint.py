@@ -109,7 +109,7 @@ def lint_rendered(rendered: Rendered, ask: Ask) -> list[Finding]:
     first = int(bool(bos) and text.startswith(bos)) + int(
         bool(bos) and text.removeprefix(bos).startswith(bos)
     )
-    if ask.prompt is not None:
+    if ask.prompt is not None and not ask.chat:
         first += rendered.adds_bos
     if first > 1:
         findings.append(Finding("bos", f"the prompt begins with {bos!r} {first} times, needs one"))
@@ -127,7 +127,10 @@ def injected_text(rendered: Rendered, messages: Sequence[Message]) -> str:
     text.
     """
     rest = rendered.text
-    for content in sorted((m["content"].strip() for m in messages), key=len, reverse=True):
+    said = [m["content"].strip() for m in messages]
+    # Of an earlier reply, templates of reasoning models leave the thinking out.
+    said = [one if one in rest else one.rpartition("</think>")[2].strip() for one in said]
+    for content in sorted(said, key=len, reverse=True):
         if content:
             rest = rest.replace(content, "\0", 1)
     rest = _SPECIAL.sub("\0", rest.replace(rendered.bos, "\0") if rendered.bos else rest)
@@ -138,19 +141,27 @@ def injected_text(rendered: Rendered, messages: Sequence[Message]) -> str:
     return ""
 
 
-def _thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
-    """The reply opens with ``<think>`` once: without it some replies skip it, twice was never trained on."""
-    content = ask.user_turn.strip()
-    position = rendered.text.rfind(content)
-    opening = rendered.text[position + len(content) :] if position >= 0 else rendered.text[-200:]
-    count = opening.count("<think>") + content.endswith("<think>")
-    if count > 1:
+def doubled_thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
+    """The reply is opened with ``<think>`` more than once: no model was trained on that."""
+    if (count := _openings(rendered, ask)) > 1:
         return [Finding("doubled-think", f"the reply is opened with <think> {count} times, needs one")]
-    if count == 0:
+    return []
+
+
+def _thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
+    """The reply opens with ``<think>`` once: without it some replies skip it."""
+    if _openings(rendered, ask) == 0:
         return [
             Finding("no-think", "the reply is not opened with <think>, some replies will skip their thinking")
         ]
-    return []
+    return doubled_thinking(rendered, ask)
+
+
+def _openings(rendered: Rendered, ask: Ask) -> int:
+    content = ask.user_turn.strip()
+    position = rendered.text.rfind(content)
+    opening = rendered.text[position + len(content) :] if position >= 0 else rendered.text[-200:]
+    return opening.count("<think>") + content.endswith("<think>")
 
 
 def _asks_for_box(text: str) -> bool:

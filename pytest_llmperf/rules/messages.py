@@ -6,7 +6,7 @@ A suite reads ``accuracy(candidate, rules.at_temperature(0.5))``; ``rules`` is t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -161,6 +161,14 @@ def ask(
     from pytest_llmperf.rules.render import template_of
 
     return opened(asked, template_of(model), variant.opens_with)
+
+
+def asked_in(body: Mapping[str, Any], model: Model) -> Ask:
+    """What a request body says; its ``max_tokens`` is taken over, the rest of its sampling is the row's."""
+    sampling = dataclasses.replace(
+        model.sampling, max_tokens=body.get("max_tokens", model.sampling.max_tokens)
+    )
+    return Ask(model.served, sampling, tuple(body.get("messages", ())), body.get("prompt"))
 
 
 def _few_shot(

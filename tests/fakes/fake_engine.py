@@ -6,8 +6,9 @@ Use it as a row's interpreter, with the whole path of the plugin in front of it:
     [….environment]
     FAKE_ENGINE_ANSWER = "<think>\\n2 + 2\\n</think>\\nThe answer is \\\\boxed{4}."
 
-It starts in about 0.1 s, needs the standard library only, and understands of vLLM's arguments
-``--host --port --served-model-name --model --max-model-len --seed``; all others are accepted and ignored.
+It starts in about 0.1 s, needs the standard library only (and jinja2 for a chat in ``/tokenize``), and
+understands of vLLM's arguments ``--host --port --served-model-name --model --max-model-len --seed``; all
+others are accepted and ignored.
 ``VLLM_API_KEY`` is checked as vLLM checks it. Its process tree is vLLM's: API process → engine → worker;
 the worker ignores SIGTERM, and only an API process that ends in order takes the others with it.
 
@@ -23,6 +24,8 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_TOKENS_PER_CHUNK``  tokens in one stream event; default 1
 ``FAKE_ENGINE_SURPRISE``     by how much texts surprise it: scales the log probability of every prompt token
 ``FAKE_ENGINE_SERVES``       name to list and serve in place of ``--served-model-name``
+``FAKE_ENGINE_TEMPLATE``     a file with the chat template of ``/tokenize``, in place of the weights' own
+``FAKE_ENGINE_TOKENIZE``     ``0``: there is neither ``/tokenize`` nor ``/detokenize``
 ``FAKE_ENGINE_BREAK``        a path whose every request answers 500, e.g. ``/v1/completions``
 
 How it starts and ends:
@@ -191,6 +194,35 @@ class Brain:
         )
 
 
+class Template:
+    """The chat template of the weights, as the server renders it, and numbers for tokens."""
+
+    def __init__(self, model: str) -> None:
+        self.words: list[str] = []
+        self.bos = ""
+        self.source = Path(knob("TEMPLATE")).read_text() if knob("TEMPLATE") else ""
+        config = Path(model) / "tokenizer_config.json"
+        if config.is_file():
+            about = json.loads(config.read_text())
+            self.source = self.source or about.get("chat_template", "")
+            self.bos = about.get("bos_token", "") if about.get("add_bos_token") else ""
+
+    def read_by_the_model(self, body: dict[str, Any]) -> str:
+        if "messages" not in body or not self.source:
+            return asked(body)
+        import jinja2
+
+        environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+        return environment.from_string(self.source).render(
+            messages=body["messages"], add_generation_prompt=True, bos_token=self.bos, eos_token=""
+        )
+
+    def number(self, token: str) -> int:
+        if token not in self.words:
+            self.words.append(token)
+        return self.words.index(token)
+
+
 # -- HTTP -------------------------------------------------------------------------------------------
 
 
@@ -220,6 +252,7 @@ class Handler(BaseHTTPRequestHandler):
     max_model_len = 2048
     api_key: str | None = None
     brain: Brain
+    template: Template
     counters: Counters
     pids: dict[str, int]
 
@@ -262,14 +295,18 @@ class Handler(BaseHTTPRequestHandler):
         except json.JSONDecodeError:
             self.fail(400, "BadRequestError", "the body is not JSON")
             return
-        if path == "/tokenize":
-            tokens = tokens_of(asked(body))
+        if path == "/tokenize" and knob("TOKENIZE", "1") == "1":
+            tokens = tokens_of(self.template.read_by_the_model(body))
+            if self.template.bos and body.get("add_special_tokens", "messages" not in body):
+                tokens.insert(0, self.template.bos)
             answer = {
                 "count": len(tokens),
                 "max_model_len": self.max_model_len,
-                "tokens": list(range(len(tokens))),
+                "tokens": [self.template.number(token) for token in tokens],
             }
             self.send(200, answer)
+        elif path == "/detokenize" and knob("TOKENIZE", "1") == "1":
+            self.send(200, {"prompt": "".join(self.template.words[number] for number in body["tokens"])})
         elif path in ("/v1/completions", "/v1/chat/completions"):
             with self.counters.lock:
                 self.counters.running += 1
@@ -474,7 +511,7 @@ def main() -> None:
     Handler.model = knob("SERVES") or options.served_model_name or options.model
     Handler.max_model_len = options.max_model_len
     Handler.api_key = os.environ.get("VLLM_API_KEY")
-    Handler.brain, Handler.counters = Brain(), Counters()
+    Handler.brain, Handler.counters, Handler.template = Brain(), Counters(), Template(options.model)
     Handler.pids = {"api": os.getpid(), "engine": engine}
     try:
         server = Server((options.host, options.port), Handler)

@@ -37,6 +37,14 @@ def test_facts_of_all_processes_are_put_together(tmp_path: Path) -> None:
     }
 
 
+def test_prompts_that_two_workers_looked_at_are_told_once(tmp_path: Path) -> None:
+    prompts = {"row": "distill", "task": "gsm8k", "variant": "as promised", "count": 3}
+    Parts(tmp_path, "gw0").keep_facts({"prompts": [prompts | {"count": 9}]})
+    Parts(tmp_path, "gw1").keep_facts({"prompts": [prompts, prompts | {"row": "math"}]})
+    told = Parts(tmp_path, "main").facts()["prompts"]
+    assert sorted((one["row"], one["count"]) for one in told) == [("distill", 9), ("math", 3)]
+
+
 def test_the_clock_of_the_traces_begins_with_the_first_request_of_any_process(tmp_path: Path) -> None:
     for process, at in (("gw0", 1000.5), ("gw1", 1000.0)):
         shifted = {name: at + TRACE[name] for name in ("intended_s", "sent_s", "first_s", "last_s", "end_s")}

@@ -304,6 +304,25 @@ def run(tmp_path: Path) -> RecordedRun:
         "candidates": ["distill"],
         "baseline": "math",
         "servers": servers,
+        "prompts": [
+            {
+                "row": row,
+                "task": "embedded",
+                "variant": "as promised",
+                "rendered_by": "template",
+                "not_rendered": None,
+                "count": 400,
+                "sha256": "d" * 64,
+                "example": "<|user|>How many legs do 3 cats have?<|assistant|>",
+                "example_item": "item-0",
+                "same_on_server": True,
+                "longest_tokens": 92,
+                "counted_by": "server",
+                "limit_tokens": 2048,
+                "findings": [],
+            }
+            for row in ("distill", "math")
+        ],
         "answers": [
             RecordedRun.answer_facts("distill", 400, 400, 340),
             RecordedRun.answer_facts("math", 235, 400, 200),

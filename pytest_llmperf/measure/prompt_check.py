@@ -1,0 +1,286 @@
+"""Every prompt of a task, as the model will read it, looked at before the first of them is sent.
+
+With the chat template of the row's weights, and, where the server has ``/tokenize``, with what the server makes of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.client.tokenizing import Tokenized, text_of, tokenized
+from pytest_llmperf.errors import DataError, NotMeasured, StartError
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.rules import breaches, counting
+from pytest_llmperf.rules.lint import Finding
+from pytest_llmperf.rules.messages import Ask, Variant
+from pytest_llmperf.rules.render import ChatTemplate, Rendered, template_of
+from pytest_llmperf.serving import weights as weights_of
+
+_COUNTED = 8
+"""So many of the longest prompts are counted in tokens; of the others, those that may be too long by these."""
+_UNEVEN = 1.25
+"""By so much a text may have more tokens to a character than the one that had the most."""
+_ANY = "x"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a row's weights lie, and the chat template that they came with; ``why`` there is none."""
+
+    directory: Path | None
+    template: ChatTemplate | None
+    why: str = ""
+    limit: int | None = None
+    """Longest prompt and answer together by the row or the weights, in tokens."""
+
+    @classmethod
+    def of(cls, served: Served) -> Source:
+        """Nothing is fetched for it: an engine that serves a model from the hub has put it here."""
+        model = served.model
+        try:
+            if not model.weights:
+                return cls(None, None, "the row names no weights", model.max_model_len)
+            found = served.weights
+            if found.directory is None:  # when the run began; an engine has fetched them since
+                found = weights_of.resolve(model)
+        except StartError as error:
+            return cls(None, None, error.cause, model.max_model_len)
+        limit = model.max_model_len or found.max_model_len
+        if found.directory is None:
+            return cls(None, None, f"{model.weights} is not on this machine", limit)
+        try:
+            return cls(found.directory, template_of(model, found.directory), limit=limit)
+        except DataError as error:
+            return cls(found.directory, None, str(error), limit)
+
+    def rendered(self, ask: Ask) -> Rendered | None:
+        """What the model reads; None where no template is known. :class:`DataError` if it refuses."""
+        if self.template is not None:
+            return self.template.render_ask(ask)
+        return None if ask.prompt is None else Rendered(ask.prompt)
+
+
+@dataclass
+class Looked:
+    """What is known of the prompts of one task to one row, asked in one way."""
+
+    row: str
+    task: str
+    variant: str
+    rendered_by: str | None = None
+    why: str = ""
+    count: int = 0
+    same: bool | None = None
+    tokens: int | None = None
+    counted_by: str | None = None
+    limit: int | None = None
+    example: str | None = None
+    example_item: str | None = None
+    findings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    longest: int = 0
+    """Characters of the longest prompt that was counted."""
+    to_a_character: float = 0.0
+    """Most tokens to a character so far."""
+    digest: Any = field(default_factory=hashlib.sha256, repr=False)
+
+    def take(self, item: str, text: str, by: str) -> None:
+        if self.count == 0:
+            self.example, self.example_item, self.rendered_by = text, item, by
+        self.count += 1
+        raw = text.encode("utf-8", "surrogatepass")
+        self.digest.update(len(raw).to_bytes(8, "big") + raw)
+
+    def found(self, item: str, findings: Iterable[Finding]) -> None:
+        for one in findings:
+            known = self.findings.setdefault(
+                one.rule, {"rule": one.rule, "says": one.says, "item": item, "items": 0}
+            )
+            known["items"] += 1
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "row": self.row,
+            "task": self.task,
+            "variant": self.variant,
+            "rendered_by": self.rendered_by,
+            "not_rendered": self.why or None,
+            "count": self.count,
+            "sha256": self.digest.hexdigest() if self.count else None,
+            "example": self.example,
+            "example_item": self.example_item,
+            "same_on_server": self.same,
+            "longest_tokens": self.tokens,
+            "counted_by": self.counted_by,
+            "limit_tokens": self.limit,
+            "findings": list(self.findings.values()),
+        }
+
+
+class PromptCheck:
+    """The prompts of a run, by row, task and variant."""
+
+    def __init__(self) -> None:
+        self._looked: dict[tuple[str, str, str], Looked] = {}
+        self._sources: dict[str, Source] = {}
+
+    def look(
+        self, served: Served, task: str, variant: Variant, asks: Sequence[Ask], items: Sequence[str]
+    ) -> None:
+        """Raise :class:`NotMeasured` if any of these prompts is not what is meant; its row may accept that.
+
+        ``items`` names the prompts; one that is asked several times is looked at once.
+        """
+        if served.name not in self._sources:
+            self._sources[served.name] = Source.of(served)
+        source = self._sources[served.name]
+        seen = self._looked.setdefault(
+            (served.name, task, variant.name), Looked(served.name, task, variant.name, limit=source.limit)
+        )
+        is_first = seen.count == 0 and not seen.why
+        prompts = list({item: (item, ask) for item, ask in zip(items, asks, strict=True)}.values())
+        texts = [self._text(served, source, seen, *one) for one in prompts]
+        if is_first and prompts:
+            self._ask_the_server(served, source, seen, *prompts[0])
+        self._measure(served, source, seen, prompts, texts)
+        self._refuse(served, variant.named(task), seen)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """For the record."""
+        return [one.facts() for one in self._looked.values()]
+
+    def _text(self, served: Served, source: Source, seen: Looked, item: str, ask: Ask) -> str | None:
+        """The prompt as the model will read it, looked at; None where no template is known."""
+        chat = breaches.as_chat(ask)
+        try:
+            rendered = source.rendered(chat)
+        except DataError as error:
+            seen.found(item, [Finding("template-refuses", str(error))])
+            return None
+        if rendered is None:
+            seen.why = source.why
+            return None
+        seen.found(item, breaches.breaches(chat, rendered, served.model))
+        text = rendered.text if ask.prompt is None else ask.prompt
+        seen.take(item, text, "template" if chat.prompt is None else "protocol")
+        return text
+
+    def _ask_the_server(self, served: Served, source: Source, seen: Looked, item: str, ask: Ask) -> None:
+        """What the server makes of the first chat, and which token it puts before a text by itself."""
+        chat = breaches.as_chat(ask)
+        if chat.prompt is not None or "template-refuses" in seen.findings:
+            return
+        rendered = source.rendered(chat)
+        server = served.server
+        theirs, with_own, plain, ours = tokenized(
+            server,
+            [
+                {"messages": [*chat.messages]},
+                {"prompt": _ANY},
+                {"prompt": _ANY, "add_special_tokens": False},
+                {"prompt": rendered.text if rendered else _ANY, "add_special_tokens": False},
+            ],
+        )
+        if theirs is None:
+            return
+        if rendered is None:
+            if (text := text_of(server, theirs.tokens)) is not None:
+                seen.found(item, breaches.breaches(chat, Rendered(text), served.model))
+                seen.take(item, text, "server")
+        elif ours is not None:
+            seen.same = ours.tokens == theirs.tokens
+            if not seen.same:
+                text = text_of(server, theirs.tokens)
+                seen.found(
+                    item, breaches.other_text(rendered.text, text, len(ours.tokens), len(theirs.tokens))
+                )
+        own = _own_first(with_own, plain)
+        if own is not None and "bos" not in seen.findings:
+            name = rendered.bos if rendered and rendered.bos else text_of(server, [own]) or f"token {own}"
+            seen.found(item, breaches.token_at_the_beginning(theirs.tokens, own, name))
+
+    def _measure(
+        self,
+        served: Served,
+        source: Source,
+        seen: Looked,
+        prompts: Sequence[tuple[str, Ask]],
+        texts: Sequence[str | None],
+    ) -> None:
+        """Whether the longest prompts leave room for their answers."""
+        sizes = [
+            len(text) if text is not None else sum(len(m["content"]) for m in ask.messages)
+            for (_, ask), text in zip(prompts, texts, strict=True)
+        ]
+        by_size = sorted(range(len(prompts)), key=lambda n: -sizes[n])
+        ahead = [n for n in by_size if sizes[n] > seen.longest][:_COUNTED]
+
+        def count(which: Sequence[int]) -> None:
+            found = self._lengths(served, source, seen, [(prompts[n][1], texts[n]) for n in which])
+            for n, tokens in zip(which, found, strict=False):
+                item, ask = prompts[n]
+                seen.tokens = max(seen.tokens or 0, tokens)
+                seen.longest = max(seen.longest, sizes[n])
+                seen.to_a_character = max(seen.to_a_character, tokens / max(1, sizes[n]))
+                if seen.limit is not None:
+                    seen.found(item, breaches.too_long(tokens, ask, seen.limit))
+
+        count(ahead)
+        if seen.limit is not None and seen.tokens is not None:
+            counted = set(ahead)
+            most = _UNEVEN * seen.to_a_character
+            limit = seen.limit
+            count(
+                [
+                    n
+                    for n in by_size
+                    if n not in counted and sizes[n] * most + prompts[n][1].sampling.max_tokens > limit
+                ]
+            )
+
+    def _lengths(
+        self, served: Served, source: Source, seen: Looked, which: Sequence[tuple[Ask, str | None]]
+    ) -> list[int]:
+        """Tokens of these prompts, by the server, else by the tokenizer of the weights; empty where neither tells."""
+        found = tokenized(served.server, [_as_sent(ask, text) for ask, text in which])
+        known = [one for one in found if one is not None]
+        if which and len(known) == len(which):
+            seen.counted_by = "server"
+            limits = [one.limit for one in known if one.limit is not None]
+            seen.limit = min([*limits, *([seen.limit] if seen.limit is not None else [])], default=None)
+            return [len(one.tokens) for one in known]
+        texts = [text for _, text in which if text is not None]
+        if source.directory is None or len(texts) < len(which) or not counting.can_count(source.directory):
+            return []
+        if which:
+            seen.counted_by = "tokenizer"
+        few_shot = served.rules.protocol == "few-shot"
+        return counting.lengths(source.directory, texts, own_first=few_shot)
+
+    def _refuse(self, served: Served, task: str, seen: Looked) -> None:
+        for rule, one in seen.findings.items():
+            if rule in served.rules.accepts:
+                continue
+            more = f" and {one['items'] - 1} more" if one["items"] > 1 else ""
+            raise NotMeasured(
+                f"{served.name}: {task} was not asked: {one['says']} (item {one['item']!r}{more})\n"
+                f'what to do: {breaches.REMEDIES[rule]}; if it is meant to be so, accepts = ["{rule}"] in the row\'s '
+                "rules"
+            )
+
+
+def _as_sent(ask: Ask, text: str | None) -> dict[str, Any]:
+    if ask.prompt is not None and not ask.chat:
+        return {"prompt": ask.prompt}
+    return {"messages": [*ask.messages]} if text is None else {"prompt": text, "add_special_tokens": False}
+
+
+def _own_first(with_own: Tokenized | None, plain: Tokenized | None) -> int | None:
+    """The token that the tokenizer puts before every text; None if it does not, or the server does not tell."""
+    if with_own is None or plain is None or not with_own.tokens:
+        return None
+    first = with_own.tokens[0]
+    return first if len(with_own.tokens) > len(plain.tokens) and plain.tokens[:1] != (first,) else None

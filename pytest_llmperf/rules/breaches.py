@@ -1,0 +1,82 @@
+"""What makes a prompt another one than was meant, and what to do about it: a task is not asked with such prompts.
+
+Fewer than :mod:`~pytest_llmperf.rules.lint` finds: a suite may well ask hotter than a row wants, or without the
+instruction, to see what comes of it. Nobody means a system prompt that hides in a template.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from pytest_llmperf.catalog import Model
+from pytest_llmperf.rules.lint import Finding, doubled_thinking, lint_rendered
+from pytest_llmperf.rules.messages import Ask
+from pytest_llmperf.rules.render import Rendered
+
+REMEDIES: Mapping[str, str] = {
+    "hidden-system": "to ask with it, write it as system in the row's rules; to ask without, serve a chat template "
+    "that does not add it (--chat-template)",
+    "doubled-think": "the chat template opens the thinking by itself: take <think> out of the question, or out of one "
+    "of the two",
+    "bos": "serve a chat template that begins with that token once (--chat-template)",
+    "question-altered": "serve a chat template that passes the user's turn on as it is (--chat-template)",
+    "too-long": "lower max_tokens in the row's sampling, or raise max_model_len",
+    "other-template": "serve the chat template of the weights, or name the server's as --chat-template in the row's "
+    "arguments",
+    "template-refuses": "ask in a way that the template has a place for, or serve another one (--chat-template)",
+}
+"""By rule, what to do."""
+
+
+def breaches(ask: Ask, rendered: Rendered, model: Model) -> list[Finding]:
+    """Of one prompt, as the model reads it."""
+    if ask.prompt is not None:
+        return lint_rendered(rendered, ask)
+    found = lint_rendered(rendered, ask)
+    return found + doubled_thinking(rendered, ask) if model.rules.thinking else found
+
+
+def as_chat(ask: Ask) -> Ask:
+    """The chat behind a prompt that was rendered here; any other ask as it is."""
+    return dataclasses.replace(ask, messages=ask.chat, prompt=None, chat=()) if ask.chat else ask
+
+
+def too_long(tokens: int, ask: Ask, limit: int) -> list[Finding]:
+    """A prompt that leaves less room for its answer than it is to have: it is refused, cut, or its answer is."""
+    room = limit - ask.sampling.max_tokens
+    if tokens <= room:
+        return []
+    says = (
+        f"the prompt has {tokens:,} tokens, and {ask.sampling.max_tokens:,} (max_tokens) for the answer are more than "
+        f"the {limit:,} of the server: {max(0, room):,} are left for a prompt"
+    )
+    return [Finding("too-long", says)]
+
+
+def token_at_the_beginning(tokens: tuple[int, ...], own: int, text: str) -> list[Finding]:
+    """A chat that does not begin with the token ``own``, which the tokenizer puts before every text, or twice."""
+    times = next((place for place, token in enumerate(tokens) if token != own), len(tokens))
+    if times == 1:
+        return []
+    begins = (
+        f"the server's prompt begins with {text!r} {times} times"
+        if times
+        else f"it does not begin with {text!r}"
+    )
+    return [Finding("bos", f"{begins}, which the tokenizer puts before a text once")]
+
+
+def other_text(ours: str, theirs: str | None, our_tokens: int, their_tokens: int) -> list[Finding]:
+    """Of a chat that the server makes other tokens of than of the weights' template; ``theirs`` None: its text is not
+    known."""
+    if theirs is None or theirs == ours:
+        seen = f"the server makes {their_tokens} tokens of the chat"
+        says = f"{seen}, and {our_tokens} of the text that the chat template of the weights gives"
+        return [Finding("other-template", says)]
+    differ = (n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
+    at = next(differ, min(len(ours), len(theirs)))
+    start = max(0, at - 20)
+    reads, gives = theirs[start : at + 60], ours[start : at + 60]
+    says = f"the server reads {reads!r} where the chat template of the weights gives {gives!r}"
+    return [Finding("other-template", says)]

@@ -1,0 +1,26 @@
+"""How long a prompt is in the tokens of a row's weights, for a server that does not tell."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+_TOKENIZER = "tokenizer.json"
+
+
+def can_count(directory: Path | None) -> bool:
+    """Whether the weights there have a tokenizer that can be read here (the library ``tokenizers`` is an engine's)."""
+    return (
+        directory is not None
+        and (directory / _TOKENIZER).is_file()
+        and importlib.util.find_spec("tokenizers") is not None
+    )
+
+
+def lengths(directory: Path, texts: Sequence[str], *, own_first: bool) -> list[int]:
+    """Tokens of each text; ``own_first`` counts those that the tokenizer puts there by itself."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(directory / _TOKENIZER))
+    return [len(one.ids) for one in tokenizer.encode_batch(list(texts), add_special_tokens=own_first)]
