@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,7 +46,9 @@ class Claimed:
         if not self.decided or hasattr(config, "workerinput"):
             return
         from pytest_llmperf.claims.table import claim_lines
+        from pytest_llmperf.report.encoding import write_all
 
+        write_all(sys.__stdout__)
         terminalreporter.section("llmperf claims")
         for line in claim_lines(self.decided, reasons=config.get_verbosity() > 0):
             terminalreporter.write_line(line)

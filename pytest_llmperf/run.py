@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from pytest_llmperf.record.redaction import redact, redact_log, redact_values
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
 from pytest_llmperf.recording import Recording
 from pytest_llmperf.referenced import Referenced, references_of
+from pytest_llmperf.report.encoding import write_all
 from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device
 from pytest_llmperf.serving.state_root import StateRoot, sweep
@@ -45,6 +47,8 @@ BAD_DATA = "bad data"
 
 def configure(config: pytest.Config) -> Run:
     """Resolve the command line; ``pytest.UsageError`` (exit code 4, one line) if it does not fit."""
+    # What pytest's writer writes to; its capture replaces `sys.stdout` only while tests run.
+    write_all(sys.__stdout__)
     try:
         options = _options(config)
         if config.getoption("llmperf_prove") is not None:

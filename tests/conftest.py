@@ -14,6 +14,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # others read reports with. Where there is no vLLM, a missing one is an error.
 _READ_BY = {
     "junitparser": ["integration/test_elsewhere.py"],
+    "pypdf": ["report/test_page_on_paper.py"],
     "pyte": ["integration/test_progress.py", "report/test_live_line.py"],
 }
 collect_ignore = [

@@ -18,10 +18,13 @@ from pytest_llmperf.claims.measured import Evidence
 from pytest_llmperf.claims.reading import read_claims
 from pytest_llmperf.claims.table import PAGE_HEAD, claim_page, claim_table
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.record.redaction import redact
 from pytest_llmperf.record.store import read_record
+from pytest_llmperf.report.encoding import write_all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    write_all(sys.stdout, sys.stderr)
     parser = argparse.ArgumentParser(
         "python -m pytest_llmperf.claims", description="Decide published claims."
     )
@@ -29,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(parser, parser.parse_args(arguments))
     except LlmperfError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(redact(f"{error}\n"))
         return 4
 
 
@@ -66,7 +69,7 @@ def run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
             told.append(_page(sheet, device, every, command))
         else:
             told += [_table(sheet, device, evidence) for evidence in every] or [_table(sheet, device, None)]
-    sys.stdout.write("\n".join(told))
+    sys.stdout.write(redact("\n".join(told)))
     return 0
 
 

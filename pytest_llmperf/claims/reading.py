@@ -26,12 +26,14 @@ The file, by example::
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
 from pytest_llmperf.claims.claim import Claim, Holds, Kind, ModelFacts, Protocol, Sheet
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.load.roofline import FORMATS, architecture_of
+from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
 from pytest_llmperf.units import Unit
 
@@ -80,7 +82,9 @@ _ALL = ("words", "source", "kind", "model", "value", "tolerance", "protocol", "n
 
 def read_claims(path: Path) -> Sheet:
     """The sheet at ``path``. Raises :class:`~pytest_llmperf.errors.CatalogError` for every mistake in it."""
-    root = read_toml(path)
+    # What it says goes on to terminals, JUnit files and pages, each by its own way.
+    given = read_toml(path)
+    root = replace(given, values=redact_values(given.values))
     root.only(("title", "source", "profile", "model", "claim"))
     root.must_have("title", "source", "profile", "model", "claim")
     models = {name: _model(name, table) for name, table in root.table("model").tables().items()}

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pytest_llmperf.cli import claims, compare, doctor, history, init, promote, report, show
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.record.redaction import redact
+from pytest_llmperf.report.encoding import write_all
 
 COMMANDS = (show, report, compare, promote, history, doctor, init, claims)
 CANNOT = 4
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    write_all(sys.stdout, sys.stderr)
     asked = parser().parse_args(arguments)
     try:
         code = int(asked.run(asked))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+from typing import IO
+
 _INSTEAD = {
     "→": "->", "…": "...", "×": "x", "—": "-", "–": "-", "≤": "<=", "≥": ">=", "∞": "inf", "µ": "u", "·": "-",
 }  # fmt: skip
+_HANDLER = "llmperf-fitting"
 
 
 def fitting(text: str, encoding: str) -> str:
@@ -20,6 +25,24 @@ def fitting(text: str, encoding: str) -> str:
     except LookupError:
         return fitting(text, "ascii")
     return text
+
+
+def write_all(*streams: IO[str] | None) -> None:
+    """From now on each of ``streams`` writes what its encoding does not have as :func:`fitting` does.
+
+    Without it Python raises, and pytest writes the code point (``\\u2192``). Streams that can write everything stay.
+    """
+    codecs.register_error(_HANDLER, _instead)
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors=_HANDLER)
+
+
+def _instead(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unfit = error.object[error.start : error.end]
+    return "".join(_INSTEAD.get(character, "?") for character in unfit), error.end
 
 
 def _one(character: str, encoding: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -19,8 +19,13 @@ from pytest_llmperf.record import case_files, tables
 from pytest_llmperf.record.store import write_record
 from pytest_llmperf.record.wire import verdict_to_json
 from pytest_llmperf.report.page import write_page
+from tests.report.reader import CHROMIUM, Reader
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 VOID = {"meta", "link", "img", "br", "input", "hr", "base"}
+HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 
 
 class Page(HTMLParser):
@@ -50,7 +55,7 @@ class Page(HTMLParser):
             self.rows[-1].append("")
         if tag == "caption":
             self.captions.append("")
-        if tag in {"h1", "h2", "h3"}:
+        if tag in HEADINGS:
             self.headings.append((tag, ""))
         if tag in {"script", "style"}:
             self.raw.append((found, ""))
@@ -68,7 +73,7 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
         if "caption" in self.open:
             self.captions[-1] += data
-        if {"h1", "h2", "h3"} & set(self.open):
+        if HEADINGS & set(self.open):
             self.headings[-1] = (self.headings[-1][0], self.headings[-1][1] + data)
 
     def all(self, tag: str) -> list[dict[str, str]]:
@@ -333,3 +338,44 @@ def run(tmp_path: Path) -> RecordedRun:
         ],
     }
     return RecordedRun(tmp_path, cases, facts)
+
+
+@pytest.fixture
+def whole(run: RecordedRun) -> RecordedRun:
+    """A run with something in every section."""
+    run.keep_traces()
+    run.keep_answers(
+        lambda row, item: f"<think>{row} thinks of {item}</think>So $x^2$ is \\boxed{{{item}}}, says {row}."
+    )
+    times = [0.1 * i for i in range(50)]
+    readings = {"time_s": times, "used_bytes": [5_000_000_000] * 50, "power_w": [300.5] * 50}
+    run.facts["telemetry"] = [{"row": "distill", "what": "load", "concurrency": 8, "readings": readings}]
+    run.facts["claims"] = [
+        {
+            "claim": "fast",
+            "words": "It is fast",
+            "published": "143 tok/s",
+            "verdict": "refuted",
+            "reason": "102 is less",
+        }
+    ]
+    return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright to drive Chromium with")
+    with playwright.sync_playwright() as driver:
+        # The sandbox of the browser needs rights that a container does not give; the page is our own.
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def reader(browser: Browser) -> Iterator[Reader]:
+    reader = Reader(browser)
+    yield reader
+    for context in browser.contexts:
+        context.close()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 
-from pytest_llmperf.report.encoding import fitting
+from pytest_llmperf.report.encoding import fitting, write_all
 
 
 def test_what_fits_is_left_alone() -> None:
@@ -21,3 +23,16 @@ def test_every_terminal_can_write_the_rest(encoding: str) -> None:
 
 def test_only_what_does_not_fit_is_changed() -> None:
     assert fitting("→ … ×", "cp1252") == "-> … ×"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("ascii", "-> 75 % ... x ?"), ("cp1252", "-> 75 % … × ?"), ("utf-8", "→ 75 % … × 模")],
+)
+def test_a_stream_writes_what_it_has_not_otherwise_and_all_else_as_it_is(encoding: str, written: str) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding)
+    write_all(stream, None)
+    stream.write("→ 75 % … × 模")
+    stream.flush()
+    assert raw.getvalue().decode(encoding) == written

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -310,43 +309,21 @@ def test_it_needs_no_network_and_runs_no_script_but_its_own(run: RecordedRun) ->
     assert digests == allowed
 
 
-def test_ten_thousand_requests_and_five_thousand_answers_make_a_page_in_five_seconds(
-    run: RecordedRun,
-) -> None:
-    run.facts["load"] = [
-        run.load_facts(row, concurrency, 52, 32, seed)
-        for seed, (row, concurrency) in enumerate((r, c) for c in (1, 8, 32) for r in ("distill", "math"))
-    ]
-    assert sum(one["requests"] for side in run.facts["load"] for one in side["rounds"]) >= 9_984
-    run.facts["answers"] = [run.answer_facts(row, 2_500, 2_500, 2_000) for row in ("distill", "math")]
-    _, margin = run.cases[1]
-    run.cases[1] = (
-        run.cases[1][0],
-        _with_items(margin, run.outcomes(2_500, range(500)), run.outcomes(2_500, range(250, 750))),
-    )
-    run.keep_traces()
-    run.keep_answers(lambda row, item: f"<think>{'so ' * 200}</think>$x^2$ is \\boxed{{{item}}}.", 2_500)
-    assert (len(run.traces), len(run.answers)) == (9_984, 5_000)
-    record, out = run.write(), run.directory / "night.html"
-    # Of this process: what others do on this machine is not the page's fault.
-    began = time.process_time()
-    write_page(record, out)
-    assert time.process_time() - began <= 5.0
-    assert out.stat().st_size <= 5_000_000
-
-
 # Who reads it otherwise
 
 
 def test_everything_has_a_heading_and_every_level_is_there(run: RecordedRun) -> None:
+    run.keep_answers(lambda row, item: f"It is \\boxed{{{item}}}, says {row}.")
     page = run.page_of(run.write())
     levels = [int(tag[1]) for tag, _ in page.headings]
     assert levels.count(1) == 1
+    assert set(levels) == {1, 2, 3, 4}
     assert all(after <= before + 1 for before, after in pairwise(levels))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {one["href"][1:] for one in page.all("a")} <= set(ids)
-    assert {one["aria-labelledby"] for one in page.all("section")} <= set(ids)
+    sections = [one for one in page.all("section") if not one.get("aria-label")]
+    assert {one["aria-labelledby"] for one in sections} <= set(ids)
 
 
 def test_every_plot_is_told_in_words_and_every_table_has_heads(run: RecordedRun) -> None:
@@ -377,7 +354,3 @@ def test_dark_and_print_define_every_colour_that_light_does(run: RecordedRun) ->
 
 def _renamed(case: Any, text: str) -> Any:
     return dataclasses.replace(case, metric=case.metric + text, origin=case.origin + text)
-
-
-def _with_items(case: Any, candidate: object, baseline: object) -> Any:
-    return dataclasses.replace(case, candidate=candidate, baseline=baseline)

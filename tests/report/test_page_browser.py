@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from html import unescape
@@ -13,16 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.report.page import write_page
+from tests.report.reader import CHROMIUM, NO_CHROMIUM
 
 if TYPE_CHECKING:
     from tests.report.conftest import RecordedRun
 
-_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
-CHROMIUM = next((found for name in _NAMES if (found := shutil.which(name))), None)
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason=f"no headless Chromium here (none of {', '.join(_NAMES)})"
-)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 
 
 @dataclass(frozen=True)

@@ -2,93 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llmperf.record.references import promote
-from pytest_llmperf.report.page import write_page
-from tests.report.test_page_browser import CHROMIUM
+from tests.report.reader import CHROMIUM, NO_CHROMIUM
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
     from tests.report.conftest import RecordedRun
+    from tests.report.reader import Reader
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no headless Chromium here")
-
-_ALL_DRAWN = (
-    "document.querySelectorAll('[data-plot]').length === document.querySelectorAll('[data-drawn=yes]').length"
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright to drive Chromium with")
-    with playwright.sync_playwright() as driver:
-        # The sandbox of the browser needs rights that a container does not give; the page is our own.
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
-
-
-@dataclass
-class Reader:
-    """Opens pages, and keeps what they complain of and what they ask the network for."""
-
-    browser: Browser
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    def open(
-        self, record: Path, scheme: str = "light", width: int = 1280, references: Path | None = None
-    ) -> Page:
-        out = record.with_suffix(".html")
-        write_page(record, out, (), references)
-        page = self.browser.new_page(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if scheme == "dark" else "light"
-        )
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.goto(out.as_uri())
-        page.wait_for_function(_ALL_DRAWN, timeout=60_000)
-        return page
-
-
-@pytest.fixture
-def reader(browser: Browser) -> Iterator[Reader]:
-    reader = Reader(browser)
-    yield reader
-    for context in browser.contexts:
-        context.close()
-
-
-@pytest.fixture
-def whole(run: RecordedRun) -> RecordedRun:
-    """A run with something in every section."""
-    run.keep_traces()
-    run.keep_answers(
-        lambda row, item: f"<think>{row} thinks of {item}</think>So $x^2$ is \\boxed{{{item}}}, says {row}."
-    )
-    times = [0.1 * i for i in range(50)]
-    readings = {"time_s": times, "used_bytes": [5_000_000_000] * 50, "power_w": [300.5] * 50}
-    run.facts["telemetry"] = [{"row": "distill", "what": "load", "concurrency": 8, "readings": readings}]
-    run.facts["claims"] = [
-        {
-            "claim": "fast",
-            "words": "It is fast",
-            "published": "143 tok/s",
-            "verdict": "refuted",
-            "reason": "102 is less",
-        }
-    ]
-    return run
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 
 
 def test_every_plot_of_every_section_is_drawn_and_nothing_is_complained_of_or_fetched(
@@ -196,6 +124,48 @@ def test_the_whole_page_can_be_gone_through_with_the_keyboard(whole: RecordedRun
     assert {"gates", "accuracy", "timeline"} <= seen
 
 
+def to(page: Page, selector: str) -> None:
+    """Go on with the Tab key until what is focused fits."""
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    pytest.fail(f"the Tab key never comes to {selector}")
+
+
+def test_filters_and_folds_are_used_with_the_keyboard_alone(whole: RecordedRun, reader: Reader) -> None:
+    page = reader.open(whole.write())
+    rows = page.locator("#gates tbody tr:visible")
+    to(page, "#gates select")
+    page.keyboard.type("FAIL")
+    assert rows.count() == 1
+    page.keyboard.press("Home")
+    assert rows.count() == 6
+    page.keyboard.press("Tab")
+    page.keyboard.type("boxed")
+    assert rows.count() == 1
+    replies = page.locator("#accuracy .exchange[open]")
+    to(page, "#accuracy .exchange > summary")
+    page.keyboard.press("Enter")
+    assert replies.count() == 1
+    to(page, ".thinking > summary")
+    page.keyboard.press("Space")
+    assert replies.locator(".thinking[open]").count() == 1
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    assert replies.count() == 0
+    to(page, "details.table > summary")
+    page.keyboard.press("Enter")
+    assert page.locator("details.table[open]").count() == 1
+
+
+def test_no_two_elements_have_one_id_once_the_plots_are_drawn(whole: RecordedRun, reader: Reader) -> None:
+    page = reader.open(whole.write())
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) > 10
+    assert sorted(ids) == sorted(set(ids))
+
+
 def test_a_screen_reader_is_told_of_headings_plots_and_controls(whole: RecordedRun, reader: Reader) -> None:
     page = reader.open(whole.write())
     assert page.get_by_role("heading", level=1).count() == 1
@@ -250,30 +220,3 @@ def test_hostile_replies_run_nothing_and_are_shown(run: RecordedRun, reader: Rea
     assert page.evaluate("document.documentElement.dataset.taken") is None
     assert page.locator("#accuracy .reply:visible", has_text="dataset.taken='yes'").count() == 18
     assert reader.complaints == []
-
-
-def test_a_page_of_ten_thousand_requests_can_be_used_within_two_seconds(
-    run: RecordedRun, reader: Reader
-) -> None:
-    run.facts["load"] = [
-        run.load_facts(row, concurrency, 52, 32, seed)
-        for seed, (row, concurrency) in enumerate((r, c) for c in (1, 8, 32) for r in ("distill", "math"))
-    ]
-    run.keep_traces()
-    run.keep_answers(lambda row, item: f"<think>{'so ' * 200}</think>It is \\boxed{{{item}}}.", 2_500)
-    record = run.write()
-    write_page(record, record.with_suffix(".html"))
-
-    def seconds() -> float:
-        page = reader.browser.new_page()
-        began = time.perf_counter()
-        page.goto(record.with_suffix(".html").as_uri())
-        page.locator("#gates form.filter select").select_option("FAIL")
-        assert page.locator("#gates tbody tr:visible").count() == 1
-        usable = time.perf_counter() - began
-        page.wait_for_function(_ALL_DRAWN, timeout=60_000)
-        page.close()
-        return usable
-
-    # The least of several: what others do on this machine only ever adds.
-    assert min(seconds() for _ in range(4)) <= 2.0

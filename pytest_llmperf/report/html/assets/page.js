@@ -52,7 +52,10 @@
         row.hidden = !(fits && words[at].includes(sought));
         shown += row.hidden ? 0 : 1;
       }
-      form.querySelector("output").textContent = `${shown} of ${rows.length} ${form.dataset.noun}`;
+      const told = `${shown} of ${rows.length} ${form.dataset.noun}`;
+      form.querySelector("output").textContent = told;
+      // What a filter hides stays off the paper as well, where nobody sees the filter.
+      form.nextElementSibling.textContent = shown < rows.length ? `Printed with a filter: ${told}.` : "";
     };
     // A link can say which gates it means: page.html#show=FAIL
     const asked = /^#show=(.*)$/.exec(location.hash);
@@ -80,5 +83,12 @@
   })();
 
   // A folded table cannot be read on paper; the fine print inside of cells would fill pages.
-  addEventListener("beforeprint", () => document.querySelectorAll("details.table").forEach((one) => { one.open = true; }));
+  const unfolded = [];
+  addEventListener("beforeprint", () => {
+    for (const one of document.querySelectorAll("details.table:not([open])")) {
+      one.open = true;
+      unfolded.push(one);
+    }
+  });
+  addEventListener("afterprint", () => { for (const one of unfolded.splice(0)) one.open = false; });
 })();
