@@ -14,7 +14,7 @@ from pytest_llmperf.client.body import lint, path_of, streaming
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
-from pytest_llmperf.client.reply import now
+from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.client.saturation import LOOK_S, Saturation, look
 from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.errors import WrongServer
@@ -146,7 +146,7 @@ class _Completion:
         left = len(self.bodies) - self.taken
         for _ in range(min(self.saturation.limit - self.workers, left)):
             self.workers += 1
-            group.create_task(self._worker(pool))
+            group.create_task(self._worker(group, pool))
         self.saturation.highest = max(self.saturation.highest, self.workers)
 
     async def _steer(self, group: asyncio.TaskGroup, pool: Pool) -> None:
@@ -162,40 +162,60 @@ class _Completion:
             self.saturation.see(occupancy, self.workers)
             self._fill(group, pool)
 
-    async def _worker(self, pool: Pool) -> None:
+    async def _worker(self, group: asyncio.TaskGroup, pool: Pool) -> None:
+        """One request after the other. An answer is understood once the next request is out: answers of one batch come
+        together, and no place in the next batch should be empty while the others' are read."""
+        reading: asyncio.Task[None] | None = None
         try:
             while self.taken < len(self.bodies) and self.workers <= self.saturation.limit:
-                await self._next(pool)
+                index = self._take()
+                if self._is_given_up:
+                    failed = f"{self.failed_in_a_row} requests in a row failed"
+                    error = f"not sent: {failed}, the last with: {self.last_error}"
+                    lost = Answer(index, "", "", None, None, None, None, Outcome.CONNECT_ERROR, error, 0, 0.0)
+                    self._keep(lost)
+                    continue
+                request = pool.endpoint.request("POST", path_of(self.bodies[index]), self.bodies[index])
+                reply = await pool.send(request)
+                if reading is not None:
+                    await reading
+                reading = group.create_task(self._read(pool, index, request, reply))
+                if reply.ending is not Ending.COMPLETE or reply.status != 200:
+                    # It may have to be sent again, in its own place.
+                    await reading
         finally:
             self.workers -= 1
 
-    async def _next(self, pool: Pool) -> None:
+    def _take(self) -> int:
         index = self.taken
         self.taken += 1
         if self.taken == len(self.bodies):
             self.all_taken.set()
-        if self.failed_in_a_row >= self.retries.give_up_after * min(self.saturation.limit, len(self.bodies)):
-            failed = f"{self.failed_in_a_row} requests in a row failed"
-            error = f"not sent: {failed}, the last with: {self.last_error}"
-            answer = Answer(index, "", "", None, None, None, None, Outcome.CONNECT_ERROR, error, 0, 0.0)
-        else:
-            answer = await self._one(pool, index)
-            self.failed_in_a_row = self.failed_in_a_row + 1 if _passing(answer) else 0
-            self.last_error = answer.error or self.last_error
-        self.answers[index] = answer
+        return index
+
+    @property
+    def _is_given_up(self) -> bool:
+        most = self.retries.give_up_after * min(self.saturation.limit, len(self.bodies))
+        return self.failed_in_a_row >= most
+
+    async def _read(self, pool: Pool, index: int, request: bytes, reply: Reply) -> None:
+        answer = await self._one(pool, index, request, reply)
+        self.failed_in_a_row = self.failed_in_a_row + 1 if _passing(answer) else 0
+        self.last_error = answer.error or self.last_error
+        self._keep(answer)
+
+    def _keep(self, answer: Answer) -> None:
+        self.answers[answer.index] = answer
         self.done += 1
         if self.on_answer:
             self.on_answer(answer)
         if self.on_progress:
             self.on_progress(self.done, len(self.bodies))
 
-    async def _one(self, pool: Pool, index: int) -> Answer:
-        body = self.bodies[index]
-        request = pool.endpoint.request("POST", path_of(body), body)
-        attempt = 0
+    async def _one(self, pool: Pool, index: int, request: bytes, reply: Reply) -> Answer:
+        """The answer in ``reply``, or in that to a further sending."""
+        attempt = 1
         while True:
-            attempt += 1
-            reply = await pool.send(request)
             if reply.status in _REFUSED:
                 self._refused(reply.status, trace_of(reply).error)
             answer = replace(_answer(trace_of(reply, index, whole=self.whole)), attempts=attempt)
@@ -205,6 +225,8 @@ class _Completion:
             if attempt >= self.retries.attempts or not _passing(answer):
                 return answer
             await asyncio.sleep(self.retries.wait_s(attempt))
+            attempt += 1
+            reply = await pool.send(request)
 
     def _refused(self, status: int, error: str) -> None:
         if status == 404:

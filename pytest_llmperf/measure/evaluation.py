@@ -19,6 +19,7 @@ from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.conversations import LongItem
 from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.identity import Identity, identity_of
+from pytest_llmperf.measure.marking import marked
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.sizes import Sizes
@@ -71,8 +72,8 @@ class Evaluation:
         bodies = [one.body() for one in asks]
         answers, seconds = self.answers(served, bodies, what, before * samples, planned * samples)
 
-        def graded(of: tuple[Item, int], body: Mapping[str, Any], answer: Answer) -> Asked:
-            item, sample = of
+        def graded(one: tuple[tuple[Item, int], Mapping[str, Any], Answer]) -> Asked:
+            (item, sample), body, answer = one
             reply = with_thinking(answer.reasoning, answer.text) if answer.reasoning else answer.text
             grade = (
                 task.grader(
@@ -87,7 +88,7 @@ class Evaluation:
             )
             return Asked(item.id, body, answer, grade, reply, sample)
 
-        return [graded(*one) for one in zip(order, bodies, answers, strict=True)], seconds
+        return marked(graded, list(zip(order, bodies, answers, strict=True))), seconds
 
     def look(self, served: Served, task: str, items: Sequence[LongItem]) -> None:
         """Look at prompts that are bodies already; raises as :meth:`graded`."""

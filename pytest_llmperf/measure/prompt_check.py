@@ -1,6 +1,7 @@
 """Every prompt of a task, as the model will read it, looked at before the first of them is sent.
 
-With the chat template of the row's weights, and, where the server has ``/tokenize``, with what the server makes of it.
+With the chat template of the row's weights, and with what the server makes of it: the tokens, where it has
+``/tokenize``, else how many it counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.client.tokenizing import Tokenized, text_of, tokenized
 from pytest_llmperf.errors import DataError, NotMeasured, StartError
 from pytest_llmperf.measure.served import Served
@@ -185,6 +187,8 @@ class PromptCheck:
             ],
         )
         if theirs is None:
+            if rendered is not None:
+                self._count_one(served, source, seen, item, chat, rendered)
             return
         if rendered is None:
             if (text := text_of(server, theirs.tokens)) is not None:
@@ -201,6 +205,20 @@ class PromptCheck:
         if own is not None and "bos" not in seen.findings:
             name = rendered.bos if rendered and rendered.bos else text_of(server, [own]) or f"token {own}"
             seen.found(item, breaches.token_at_the_beginning(theirs.tokens, own, name))
+
+    def _count_one(
+        self, served: Served, source: Source, seen: Looked, item: str, chat: Ask, rendered: Rendered
+    ) -> None:
+        """Of a server without ``/tokenize``: how many tokens it counts of the first chat, when asked for one more."""
+        if source.directory is None or not counting.can_count(source.directory):
+            return
+        (ours,) = counting.lengths(source.directory, [rendered.text], own_first=False)
+        (answer,) = complete_all(served.server, [chat.body(max_tokens=1)], concurrency=1, whole=True)
+        if not answer.ok or answer.prompt_tokens is None:
+            return
+        seen.same = answer.prompt_tokens == ours
+        if not seen.same:
+            seen.found(item, breaches.other_text(rendered.text, None, ours, answer.prompt_tokens))
 
     def _measure(
         self,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +45,39 @@ def test_answers_come_in_the_order_of_the_requests_whatever_their_length() -> No
     assert seen == [(n, 40) for n in range(1, 41)]
     assert {answer.index for answer in kept} == set(range(40))
     assert peak == 7
+
+
+def test_the_next_request_is_out_before_an_answer_is_taken_in(
+    scripted: Callable[..., Any], read: Callable[[socket.socket], bytes]
+) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}).encode()
+    come = [threading.Event() for _ in range(5)]
+
+    def handle(connection: socket.socket) -> None:
+        for event in come:
+            read(connection)
+            event.set()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    waited: list[bool] = []
+
+    def taken_in(answer: Answer) -> None:
+        # In the client's own thread: what is not out yet would not get out.
+        waited.append(come[min(answer.index + 1, 4)].wait(10))
+
+    server = scripted(handle).server
+    answers = complete_all(server, asking(5), concurrency=1, on_answer=taken_in, whole=True)
+    assert all(answer.ok for answer in answers)
+    assert waited == [True] * 5
+
+
+def test_an_error_of_whoever_keeps_the_answers_is_raised() -> None:
+    def full(answer: Answer) -> None:
+        raise OSError("no space left on device")
+
+    with running(TruthOptions(ttft_ms=1)) as known, pytest.raises(OSError, match="no space left"):
+        complete_all(known.server, asking(20), concurrency=4, on_answer=full)
 
 
 def test_a_passing_failure_is_sent_again_and_a_model_is_asked_once() -> None:

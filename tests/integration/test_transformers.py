@@ -90,7 +90,7 @@ def test_the_embedded_model_is_judged_on_transformers_and_nothing_is_left(
         assert answers["tokens_per_answer"] > 30
         (prompts,) = record["prompts"]
         assert prompts["example"].endswith("<|assistant|><think>\n")
-        assert (prompts["same_on_server"], prompts["counted_by"]) == (None, "tokenizer")
+        assert (prompts["same_on_server"], prompts["counted_by"]) == (True, "tokenizer")
         ending = project.ending(time.monotonic())
         assert (ending.processes_left, ending.ports_free) == (0, True)
     finally:

@@ -1,0 +1,126 @@
+"""A server without ``/tokenize`` is asked for one token: what it counts shows whether it renders the chat as we do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pytest_llmperf import rules
+from pytest_llmperf.catalog import Model
+from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.measure.prompt_check import PromptCheck
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.rules import counting
+
+TOKENS = 12
+"""Of every text, by the tokenizer of the weights."""
+
+
+class Silent(BaseHTTPRequestHandler):
+    """Lists its model and answers chats; knows of no tokenizer."""
+
+    protocol_version = "HTTP/1.1"
+    counts = TOKENS
+    asked: list[int]
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        return
+
+    def do_GET(self) -> None:
+        self.say(200, {"data": [{"id": "m"}]} if self.path == "/v1/models" else {})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path != "/v1/chat/completions":
+            self.say(404, {"detail": "Not Found"})
+            return
+        self.asked.append(body["max_tokens"])
+        choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "length"}
+        usage = {"prompt_tokens": self.counts, "completion_tokens": 1}
+        self.say(200, {"choices": [choice], "usage": usage})
+
+    def say(self, status: int, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def counting_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[Served, list[int]]]]:
+    """``counting_server(counts)``: a row at a server that counts so many tokens of a chat, and the lengths that it was
+    asked for."""
+    monkeypatch.setattr(counting, "can_count", lambda directory: True)
+    monkeypatch.setattr(counting, "lengths", lambda directory, texts, own_first: [TOKENS for _ in texts])
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(counts: int, **keys: object) -> tuple[Served, list[int]]:
+        asked: list[int] = []
+        handler = type("Counting", (Silent,), {"counts": counts, "asked": asked})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        row = Model(
+            name="m",
+            profile="p",
+            weights="embedded:tiny-math",
+            engine="url",
+            base_url=f"http://127.0.0.1:{server.server_port}",
+            max_model_len=2048,
+            **keys,  # type: ignore[arg-type]
+        )
+        return Served(row, tmp_path, lambda _: None), asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def look(served: Served) -> PromptCheck:
+    check = PromptCheck()
+    asks = [rules.ask(served.model, f"How many legs do {n} cats have?") for n in (2, 3)]
+    check.look(served, "cats", rules.as_promised, asks, ["two", "three"])
+    return check
+
+
+def test_as_many_tokens_as_ours_is_the_same_template(
+    counting_server: Callable[..., tuple[Served, list[int]]],
+) -> None:
+    served, asked = counting_server(TOKENS)
+    (about,) = look(served).facts()
+    assert (about["same_on_server"], about["counted_by"], about["longest_tokens"]) == (
+        True,
+        "tokenizer",
+        TOKENS,
+    )
+    assert about["count"] == 2
+    assert asked == [1], "one token, once"
+
+
+def test_another_number_of_tokens_refuses_the_task(
+    counting_server: Callable[..., tuple[Served, list[int]]],
+) -> None:
+    served, asked = counting_server(TOKENS + 1)
+    with pytest.raises(
+        NotMeasured, match=r"(?s)m: cats was not asked: .* 13 tokens .* 12 of the text.*item 'two'"
+    ):
+        look(served)
+    assert asked == [1]
+
+
+def test_a_prompt_that_leaves_no_room_refuses_the_task_by_the_weights_tokenizer(
+    counting_server: Callable[..., tuple[Served, list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, _ = counting_server(1025)
+    monkeypatch.setattr(counting, "lengths", lambda directory, texts, own_first: [1025 for _ in texts])
+    with pytest.raises(NotMeasured, match=r"1,025 tokens.*1,024 are left"):
+        look(served)
