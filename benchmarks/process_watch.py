@@ -11,13 +11,17 @@ from bisect import bisect_right
 
 from pytest_llmperf.serving import processes
 
-PERIOD_S = 0.1
+PERIOD_S = 0.02
+"""Between two readings of known processes: what a tool does before its load and after it must not be taken for the
+load's, and at a hundred tokens a second a tenth of a second of it would be half of the load's own."""
+LOOKS_EVERY = 5
+"""Readings from one search for new processes to the next."""
 
 
 class ProcessWatch:
-    """Reads the tree under ``root`` ten times a second, from ``with`` to its end.
+    """Reads the tree under ``root``, from ``with`` to its end.
 
-    Processes that begin and end between two readings are missed; those that end count with what was read last.
+    Processes that begin and end between two searches are missed; those that end count with what was read last.
     """
 
     def __init__(self, root: int) -> None:
@@ -66,14 +70,20 @@ class ProcessWatch:
         return low + (high - low) * (moment_s - before) / (after - before)
 
     def _watch(self) -> None:
+        number, tree = 0, list[processes.Process]()
         while True:
             over = self._ended.wait(PERIOD_S)
-            # The root before its descendants: when it has ended and nobody has waited for it, it is still there.
-            root = processes.read(self._root)
-            tree = [*([root] if root else []), *processes.descendants(self._root)]
+            if over or number % LOOKS_EVERY == 0:
+                # The root before its descendants: when it has ended and nobody has waited for it, it is still there.
+                root = processes.read(self._root)
+                tree = [*([root] if root else []), *processes.descendants(self._root)]
+                self.peak_bytes = max(self.peak_bytes, processes.rss_bytes(one.pid for one in tree))
+            else:
+                again = (processes.read(one.pid) for one in tree)
+                tree = [one for one in again if one is not None]
+            number += 1
             for one in tree:
                 self._used[one.key] = max(one.cpu_s, self._used.get(one.key, 0.0))
             self._readings.append((time.perf_counter(), sum(self._used.values())))
-            self.peak_bytes = max(self.peak_bytes, processes.rss_bytes(one.pid for one in tree))
             if over:
                 return

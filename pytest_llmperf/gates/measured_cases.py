@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from pytest_llmperf.gates import planted
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
@@ -79,6 +79,7 @@ class QuantileCase(_Measured):
     groups: Sequence[Hashable] | None = field(default=None, repr=False)
     errors: int = 0
     noun: str = "sample"
+    group_noun: str = "round"
     max_error_share: float = MAX_LOST_SHARE
     client_error: float = 0.0
     """What the client reports more than the truth at this quantile, in ``unit``."""
@@ -233,6 +234,11 @@ class BracketCase(_Measured):
     n: int
     confidence: float
     noun: str = "trial"
+    unplanned: ClassVar[Mapping[str, Any]] = {
+        "noun": "trial",
+        "at_most": True,
+        "remark": "a search: every rate is called by an exact bound",
+    }
 
     @property
     def size(self) -> int:

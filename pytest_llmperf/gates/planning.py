@@ -276,7 +276,7 @@ def _quantile(gate: PlannedGate, case: QuantileCase, bound: float, earlier: Verd
     """
     rounds = len(set(case.groups)) if case.groups is not None else case.size
     gate = replace(
-        gate, n=rounds, noun="round" if case.groups is not None else case.noun, caught_unit="beyond"
+        gate, n=rounds, noun=case.group_noun if case.groups is not None else case.noun, caught_unit="beyond"
     )
     # Against a floor the few bad samples lie below the quantile, and a p50 has as many on either side.
     q = 1.0 - case.q if case.at_least else case.q

@@ -28,6 +28,7 @@ class Series(Estimand):
     """What each sample has in common with others (its round, its request); None: all are independent."""
     errors: int = 0
     noun: str = "sample"
+    group_noun: str = "round"
     max_error_share: float = MAX_LOST_SHARE
     client_error: Callable[[float], float] | None = field(default=None, repr=False)
     """By quantile, what the client reports more than the truth, in ``unit``; None: nothing that is known."""
@@ -112,6 +113,7 @@ class Quantile(Estimand):
             groups=series.groups,
             errors=series.errors,
             noun=series.noun,
+            group_noun=series.group_noun,
             max_error_share=series.max_error_share,
             client_error=series.client_error(self.q) if series.client_error else 0.0,
             **asked,

@@ -121,6 +121,20 @@ class MaxRate:
         return f"highest rate with {self.share:.4g} of the requests within the SLO: {low}, {high} requests/s"
 
 
+MOST_TRIALS = 12
+"""Rates that a search tries: a bisection from one to a thousand requests a second needs eleven for a tenth."""
+
+
+def _of_each(confidence: float, trials: int) -> float:
+    """The confidence of each of the two bounds of each trial, for all of them to be right together."""
+    return 1 - (1 - confidence) / (2 * trials)
+
+
+def least_requests(share: float, confidence: float = 0.95, most_trials: int = MOST_TRIALS) -> int:
+    """Requests of one trial below which no rate can be called kept."""
+    return least_n_upper(share, _of_each(confidence, most_trials))
+
+
 def max_rate(
     try_at: Callable[[float], Goodput],
     *,
@@ -129,7 +143,7 @@ def max_rate(
     share: float = 0.95,
     precision: float = 0.1,
     confidence: float = 0.95,
-    most_trials: int = 12,
+    most_trials: int = MOST_TRIALS,
 ) -> MaxRate:
     """Find by bisection the highest rate at which at least ``share`` of the requests meets the SLO.
 
@@ -149,8 +163,8 @@ def max_rate(
         raise ValueError(f"rates from {lowest} to {highest}; need 0 < lowest < highest")
     if not (precision > 0 and most_trials >= 2):
         raise ValueError(f"precision is {precision}, most_trials {most_trials}; need above 0 and at least 2")
-    each = 1 - (1 - confidence) / (2 * most_trials)
-    needed = least_n_upper(share, each)
+    each = _of_each(confidence, most_trials)
+    needed = least_requests(share, confidence, most_trials)
     trials: list[Trial] = []
 
     def tried(rate: float) -> Trial:
@@ -213,12 +227,14 @@ def max_rate_of(
     share: float = 0.95,
     precision: float = 0.1,
     confidence: float = 0.95,
-    most_trials: int = 12,
+    most_trials: int = MOST_TRIALS,
     seed: int = 0,
     timeout_s: float = 300.0,
     on_run: Callable[[Run], None] | None = None,
+    workers: int = 1,
 ) -> MaxRate:
-    """:func:`max_rate` of a server with Poisson arrivals, ``requests`` at each rate and a new seed each time.
+    """:func:`max_rate` of a server with Poisson arrivals, ``requests`` at each rate and a new seed each time, sent by
+    ``workers`` processes.
 
     Raises ``NotMeasured`` if a run at some rate is not the load that was asked for (client-bound, warm cache): a
     limit of the client is never reported as the server's.
@@ -230,7 +246,7 @@ def max_rate_of(
         nonlocal count
         schedule = poisson(rate, requests, seed=seed + count)
         count += 1
-        run = run_open_loop(server, workload, schedule, timeout_s=timeout_s, fits=fits)
+        run = run_open_loop(server, workload, schedule, timeout_s=timeout_s, fits=fits, workers=workers)
         if on_run:
             on_run(run)
         if run.own_problems:

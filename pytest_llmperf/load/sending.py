@@ -43,7 +43,8 @@ async def in_flight(
 
     async def worker() -> None:
         nonlocal done
-        await go.wait()
+        if start_s is not None:
+            await go.wait()
         for index in waiting:
             sent[index] = Sent(await pool.send(wire[index]))
             done += 1
@@ -55,10 +56,7 @@ async def in_flight(
         async with asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(wire))):
                 group.create_task(worker())
-            await asyncio.sleep(0)
-            if start_s is None:
-                go.set()
-            else:
+            if start_s is not None:
                 clock.at(start_s, go.set)
     finally:
         clock.close()

@@ -78,6 +78,8 @@ class Session:
             # The server warms up while the load's own prompts are made.
             warming = asyncio.create_task(in_flight(pool, _wire(pool, cold), self.concurrency))
             try:
+                # One turn of the loop, so that its requests go out before the making of prompts keeps it busy.
+                await asyncio.sleep(0)
                 prompts = await self._prompts(aside, self.requests, self.nonce, salt, self.request_ids)
                 warmed = [sent.reply for sent in await warming]
             finally:

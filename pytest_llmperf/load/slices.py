@@ -31,7 +31,7 @@ def slices_of(run: Run, part: Steady, count: int = SLICES) -> tuple[Metrics, ...
     end_s = part.end_s if part.found else max(trace.sent_s for trace in run.traces)
     within = [trace for trace in run.traces if part.start_s <= trace.sent_s <= end_s]
     traces = sorted(within, key=lambda trace: trace.intended_s)
-    each = max(_LEAST, -(-len(traces) // count))
+    each = slice_size(len(traces), count)
     if not traces:
         raise NotMeasured(f"none of {len(run.traces)} requests was sent within the part that is judged")
     found: list[Metrics] = []
@@ -42,6 +42,11 @@ def slices_of(run: Run, part: Steady, count: int = SLICES) -> tuple[Metrics, ...
             one = replace(one, output_tokens=round(came))
         found.append(one)
     return tuple(found)
+
+
+def slice_size(requests: int, count: int = SLICES) -> int:
+    """Requests of one slice, of up to ``count``."""
+    return max(_LEAST, -(-requests // count))
 
 
 def _windows(

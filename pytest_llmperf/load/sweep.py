@@ -132,9 +132,10 @@ def sweep_concurrency(
     timeout_s: float = 300.0,
     to_the_knee: bool = True,
     on_level: Callable[[Level], None] | None = None,
+    workers: int = 1,
 ) -> Sweep:
-    """Closed loops, each of ``waves`` requests a worker. Raises as :func:`sweep` and :func:`run_closed_loop`, and
-    ``ValueError`` for a level that is no whole number."""
+    """Closed loops, each of ``waves`` requests for every one in flight, sent by ``workers`` processes. Raises as
+    :func:`sweep` and :func:`run_closed_loop`, and ``ValueError`` for a level that is no whole number."""
     if broken := [level for level in levels if level != int(level)]:
         raise ValueError(f"concurrency {broken[0]:g} is not a whole number of requests in flight")
     fits: Fits = {}
@@ -148,6 +149,7 @@ def sweep_concurrency(
             requests=waves * concurrency,
             timeout_s=timeout_s,
             fits=fits,
+            workers=workers,
         )
 
     return sweep("concurrency", levels, run_at, to_the_knee=to_the_knee, on_level=on_level)
@@ -163,13 +165,14 @@ def sweep_rate(
     timeout_s: float = 300.0,
     to_the_knee: bool = True,
     on_level: Callable[[Level], None] | None = None,
+    workers: int = 1,
 ) -> Sweep:
-    """Open loops with Poisson arrivals, each of about ``seconds`` at its rate. Raises as :func:`sweep` and
-    :func:`run_open_loop`."""
+    """Open loops with Poisson arrivals, each of about ``seconds`` at its rate, sent by ``workers`` processes. Raises as
+    :func:`sweep` and :func:`run_open_loop`."""
     fits: Fits = {}
 
     def run_at(level: float) -> Run:
         schedule = poisson(level, max(1, round(level * seconds)) + 1, seed=seed)
-        return run_open_loop(server, workload, schedule, timeout_s=timeout_s, fits=fits)
+        return run_open_loop(server, workload, schedule, timeout_s=timeout_s, fits=fits, workers=workers)
 
     return sweep("rate", levels, run_at, to_the_knee=to_the_knee, on_level=on_level)

@@ -47,6 +47,7 @@ class Loaded:
         """``at`` names the load in reports: its concurrency, or ``4 requests/s``."""
         found = [clock.unusable, *(problem for run in runs for problem in run.problems)]
         problems = "; ".join(filter(None, found))
+        part = part_of(at)
         errors = sum(one.requests - one.succeeded for one in rounds)
 
         def series(name: str, metric: str) -> Series:
@@ -57,6 +58,7 @@ class Loaded:
                 [value for value, _ in by_round],
                 "s",
                 groups=[i for _, i in by_round],
+                group_noun=part,
                 errors=errors,
                 judge=judge,
                 unusable=problems,
@@ -79,7 +81,7 @@ class Loaded:
                 f"throughput at {at}",
                 rates,
                 "tok/s",
-                noun="round",
+                noun=part,
                 judge=judge,
                 unusable=problems,
                 client_error=lambda _: -missed,
@@ -88,6 +90,11 @@ class Loaded:
             energy=device.energy(judge, at, problems),
             roofline=device.roofline(judge, at, problems),
         )
+
+
+def part_of(at: int | str) -> str:
+    """What a load consists of: rounds of so many in flight, or slices of one that follows a schedule."""
+    return "round" if isinstance(at, int) else "slice"
 
 
 @dataclass(frozen=True)

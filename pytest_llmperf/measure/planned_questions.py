@@ -6,14 +6,14 @@ Nothing here starts a server, sends a request or fetches a data set; what only a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast, overload
+from typing import Any, cast
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.trace import Trace
-from pytest_llmperf.errors import NeedsServer
+from pytest_llmperf.errors import NeedsServer, UsageError
 from pytest_llmperf.gates.estimand import (
     Bracketed,
     Judge,
@@ -27,11 +27,16 @@ from pytest_llmperf.gates.estimand import (
 )
 from pytest_llmperf.gates.macro_f1 import Choices
 from pytest_llmperf.gates.mean_score import Scores
-from pytest_llmperf.gates.outcomes import Outcome, Outcomes
 from pytest_llmperf.gates.perplexity import Documents
+from pytest_llmperf.load.arrivals import Schedule
+from pytest_llmperf.load.given import Given, read_prompts
+from pytest_llmperf.load.goodput import MOST_TRIALS, Slo, least_requests
+from pytest_llmperf.load.slices import slice_size
+from pytest_llmperf.load.sweep import Sweep
+from pytest_llmperf.measure import scheduled
 from pytest_llmperf.measure.choices import multiple_choice
 from pytest_llmperf.measure.energy import LEAST_ITEMS
-from pytest_llmperf.measure.loaded import Loaded, Pair, Paired
+from pytest_llmperf.measure.loaded import Loaded, Pair, Paired, part_of
 from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.questions import (
@@ -45,12 +50,11 @@ from pytest_llmperf.measure.scheduled import Swept
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import rounds_of_each
 from pytest_llmperf.measure.summing_up import Summaries, metric_of
+from pytest_llmperf.measure.unmeasured import Later, NoOutcomes, NoSamples, Unknown, needs_server
 from pytest_llmperf.record.earlier import Phase, PhaseKind
 from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.serving.milestones import Milestones
 from pytest_llmperf.tasks.task import Task
-
-T = TypeVar("T")
 
 
 class PlannedMeasurements(Measurements):
@@ -116,14 +120,14 @@ class PlanAsker(Asker):
     def macro_f1(self, served: Served, *how: str | Variant) -> MacroF1:
         task, variant = self._asked(how)
         count = self._count(served, multiple_choice(task), variant, None)
-        choices = cast(Choices, _NoOutcomes(count))
+        choices = cast(Choices, NoOutcomes(count))
         return MacroF1(variant.named(f"{task.name} macro-F1"), choices, task.classes, judge=self.judge)
 
     def perplexity(self, served: Served, texts: str | None = None) -> Perplexity:
         wanted = self._measurements.likelihoods.texts(texts)
         count = self._measurements.sizes.documents
         self._phases.add("texts", served, (wanted.name,), count)
-        documents = cast(Documents, _NoOutcomes(count))
+        documents = cast(Documents, NoOutcomes(count))
         return Perplexity(f"{wanted.name} perplexity", documents, judge=self.judge)
 
     def summaries(self, served: Served, texts: str | None = None) -> Summaries:
@@ -133,7 +137,7 @@ class PlanAsker(Asker):
             self._long(served, metric_of(prompts, "unfinished", "summaries"), "report", prompts),
             lambda: self._long(served, "key facts kept in summaries", "report", prompts),
             lambda metric: MeanScore(
-                metric, cast(Scores, _NoOutcomes(self._measurements.sizes.quality_items)), judge=self.judge
+                metric, cast(Scores, NoOutcomes(self._measurements.sizes.quality_items)), judge=self.judge
             ),
         )
 
@@ -161,8 +165,8 @@ class PlanAsker(Asker):
 
     def _planned_share(self, metric: str, count: int, noun: str) -> Share:
         if count and not self._measurements.settings.full:
-            return Share(metric, {}, noun=noun, growing=_Later(count), judge=self.judge)
-        return Share(metric, _NoOutcomes(count), noun=noun, judge=self.judge)
+            return Share(metric, {}, noun=noun, growing=Later(count), judge=self.judge)
+        return Share(metric, NoOutcomes(count), noun=noun, judge=self.judge)
 
     def _long(self, served: Served, metric: str, noun: str, prompts: LongPrompts) -> Share:
         count = self._measurements.sizes.quality_items
@@ -173,7 +177,7 @@ class PlanAsker(Asker):
 
     def startup(self, served: Served) -> Startup:
         self._phases.add("starts", served)
-        return Startup(self._once("time to ready", "s"), cast(Milestones, _Unknown()))
+        return Startup(self._once("time to ready", "s"), cast(Milestones, Unknown()))
 
     def memory(self, served: Served) -> Memory:
         self._phases.add("starts", served)
@@ -181,7 +185,7 @@ class PlanAsker(Asker):
         return Memory(self._once(f"peak {kind}", "bytes"), self._once("size of the weights", "bytes"))
 
     def _once(self, metric: str, unit: str) -> Scalar:
-        return Scalar(metric, cast(float, _Unknown()), unit, judge=self.judge)
+        return Scalar(metric, cast(float, Unknown()), unit, judge=self.judge)
 
     # Speed
 
@@ -202,15 +206,22 @@ class PlanAsker(Asker):
             if measurements.will_need_baseline:
                 asker._rounds(measurements.served(measurements.settings.baseline), concurrency)
             requests = measurements.sizes.requests_per_round(concurrency)
-            groups = [number for number in range(rounds) for _ in range(requests)]
+            return self._loaded(concurrency, [number for number in range(rounds) for _ in range(requests)])
+
+        def _loaded(self, at: int | str, groups: Sequence[int]) -> Loaded:
+            """``groups``: the round or slice of each request."""
+            judge, part, parts = self._asker.judge, part_of(at), len(set(groups))
 
             def series(name: str) -> Series:
-                samples = _NoSamples[float | None](len(groups))
-                return Series(f"{name} at {concurrency}", samples, "s", groups=groups, judge=asker.judge)
+                samples = NoSamples[float | None](len(groups))
+                return Series(f"{name} at {at}", samples, "s", groups=groups, group_noun=part, judge=judge)
 
-            def by_round(name: str, unit: str) -> Series:
-                samples = _NoSamples[float | None](rounds)
-                return Series(f"{name} at {concurrency}", samples, unit, noun="round", judge=asker.judge)
+            def by_part(name: str, unit: str, count: int, noun: str = "round") -> Series:
+                samples = NoSamples[float | None](count)
+                return Series(f"{name} at {at}", samples, unit, noun=noun, judge=judge)
+
+            # What a device did is known of a load as a whole.
+            runs = parts if isinstance(at, int) else 1
 
             return Loaded(
                 ttft=series("TTFT"),
@@ -220,9 +231,9 @@ class PlanAsker(Asker):
                 stall=series("stall"),
                 e2el=series("E2EL"),
                 schedule_delay=series("schedule delay"),
-                throughput=by_round("throughput", "tok/s"),
-                energy=by_round("energy per token", "J/tok"),
-                roofline=by_round("share of the device's limit", "share"),
+                throughput=by_part("throughput", "tok/s", parts, part),
+                energy=by_part("energy per token", "J/tok", runs),
+                roofline=by_part("share of the device's limit", "share", runs),
             )
 
         def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
@@ -233,7 +244,7 @@ class PlanAsker(Asker):
             starts = asker._measurements.settings.starts
 
             def paired(name: str, unit: str = "s") -> Paired:
-                values = [_NoSamples[tuple[float | None, float | None]](rounds // starts)] * starts
+                values = [NoSamples[tuple[float | None, float | None]](rounds // starts)] * starts
                 return Paired(Ratio(f"{name} at {concurrency}", values, unit, judge=asker.judge))
 
             return Pair(
@@ -244,92 +255,97 @@ class PlanAsker(Asker):
                 throughput=paired("throughput", "tok/s"),
             )
 
-        def open_loop(self, served: Served, **how: Any) -> Loaded:
-            del how
-            _needs_server(f"an open loop on {served.name}")
+        def open_loop(
+            self,
+            served: Served,
+            *,
+            rate: float,
+            requests: int = scheduled.REQUESTS,
+            burstiness: float | None = 1.0,
+            seed: int = 0,
+            prompts: str | Path | Given | None = None,
+            warm_cache: bool = False,
+        ) -> Loaded:
+            del warm_cache
+            if isinstance(prompts, str | Path) and str(prompts) not in self._asker._measurements.tasks:
+                read_prompts(Path(prompts))
+            schedule = scheduled.arrivals_at(rate, requests, burstiness, seed)
+            return self._on_schedule(served, f"{rate:g} requests/s", schedule)
 
-        def replay(self, served: Served, path: str | Path, **how: Any) -> Loaded:
-            del how
-            _needs_server(f"the replay of {path} on {served.name}")
+        def replay(
+            self,
+            served: Served,
+            path: str | Path,
+            *,
+            faster: float = 1.0,
+            skip: int = 0,
+            requests: int | None = None,
+            at_most: tuple[int, int] | None = None,
+        ) -> Loaded:
+            schedule = scheduled.replayed(path, faster, skip, requests, at_most).schedule
+            return self._on_schedule(served, schedule.name, schedule)
 
-        def sweep(self, served: Served, **how: Any) -> Swept:
-            del how
-            _needs_server(f"a sweep of {served.name}")
+        def _on_schedule(self, served: Served, at: str, schedule: Schedule) -> Loaded:
+            """As if all of the load were steady: what belongs to its run-in is known once it has run."""
+            self._asker._phases.add("scheduled loads", served, ("open loop", schedule.name))
+            size = slice_size(len(schedule))
+            return self._loaded(at, [number // size for number in range(len(schedule))])
 
-        def goodput(self, served: Served, **how: Any) -> Share:
-            del how
-            _needs_server(f"the goodput of {served.name}")
+        def sweep(
+            self,
+            served: Served,
+            *,
+            concurrency: Sequence[int] = (),
+            rate: Sequence[float] = (),
+            seconds: float = 30.0,
+        ) -> Swept:
+            del seconds
+            scheduled.one_of(concurrency, rate)
+            self._asker._phases.add("scheduled loads", served, ("sweep",))
+            once, unit = self._asker._once, "in flight" if concurrency else "requests/s"
+            return Swept(cast(Sweep, Unknown()), once("knee", unit), once("highest throughput", "tok/s"))
 
-        def max_rate(self, served: Served, **how: Any) -> Bracketed:
-            del how
-            _needs_server(f"the highest rate of {served.name}")
+        def goodput(
+            self, served: Served, *, slo: Slo, rate: float, requests: int = scheduled.REQUESTS, seed: int = 0
+        ) -> Share:
+            del slo
+            schedule = scheduled.arrivals_at(rate, requests, 1.0, seed)
+            self._asker._phases.add("scheduled loads", served, ("open loop", schedule.name))
+            slices = -(-requests // scheduled.slice_of_good(requests))
+            return Share(
+                f"goodput at {rate:g} requests/s", NoOutcomes(slices), noun="slice", judge=self._asker.judge
+            )
+
+        def max_rate(
+            self,
+            served: Served,
+            *,
+            slo: Slo,
+            lowest: float,
+            highest: float,
+            share: float = 0.95,
+            requests: int = scheduled.REQUESTS,
+        ) -> Bracketed:
+            del slo
+            if not 0 < lowest < highest:
+                raise UsageError(f"load.max_rate from {lowest} to {highest}; need 0 < lowest < highest")
+            self._asker._phases.add("scheduled loads", served, ("max rate",))
+            needed = least_requests(share)
+            few = f"{requests} requests at each rate; need at least {needed} to show that {share:g} meet the SLO"
+            return Bracketed(
+                scheduled.highest_rate(share),
+                None,
+                None,
+                "requests/s",
+                MOST_TRIALS,
+                0.95,
+                judge=self._asker.judge,
+                unusable=few if requests < needed else "",
+            )
 
     class Stream(Asker.Stream):
         """Single requests that are not sent."""
 
         def together(self, served: Served, questions: Sequence[str], **fields: Any) -> list[Trace]:
             del questions, fields
-            _needs_server(f"a stream of {served.name}")
-
-
-def _needs_server(what: str) -> NoReturn:
-    raise NeedsServer(f"{what} is known once a server has answered; the run is planned only")
-
-
-@dataclass(frozen=True)
-class _Later:
-    """Outcomes that may be asked for, see ``gates.share.Growing``."""
-
-    planned: int
-
-    def first(self, n: int) -> Outcomes:
-        _needs_server(f"the outcome of {n} items")
-
-
-class _NoOutcomes(Mapping[str, Outcome | Sequence[Outcome]]):
-    """As many outcomes as will be there."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, key: str) -> NoReturn:
-        _needs_server(f"the outcome of {key}")
-
-    def __iter__(self) -> NoReturn:
-        _needs_server("an outcome")
-
-
-class _NoSamples(Sequence[T]):
-    """As many samples as will be there."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-
-    def __getitem__(self, index: int | slice) -> NoReturn:
-        _needs_server(f"sample {index}")
-
-
-class _Unknown:
-    """A value, or a log, that is not there yet: every use of it says so."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        _needs_server(name)
-
-    def _refuse(self, *_: object) -> NoReturn:
-        _needs_server("a measured value")
-
-    __lt__ = __le__ = __gt__ = __ge__ = __float__ = __bool__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-    __format__ = __str__ = _refuse
+            needs_server(f"a stream of {served.name}")

@@ -24,7 +24,6 @@ from pytest_llmperf.load.given import Given, read_prompts
 from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.trace_replay import read_trace
 from pytest_llmperf.measure import scheduled, streaming
 from pytest_llmperf.measure.asking import Answers, Asked
 from pytest_llmperf.measure.choices import choices, multiple_choice
@@ -267,9 +266,7 @@ class Asker:
             """A recorded load again (``load.trace_replay`` says which files), ``faster`` times as fast; prompts and
             answers cut to ``at_most`` tokens."""
             self._refuse()
-            replay = read_trace(Path(path), skip=skip, requests=requests).faster(faster)
-            if at_most is not None:
-                replay = replay.at_most(input_tokens=at_most[0], output_tokens=at_most[1])
+            replay = scheduled.replayed(path, faster, skip, requests, at_most)
             measured = self._asker._measurements.speed.scheduled.run(served, replay.schedule, replay.shapes)
             return self._shown(replay.schedule.name, measured)
 

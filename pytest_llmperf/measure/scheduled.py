@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import NotMeasured, UsageError
@@ -18,6 +19,7 @@ from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.slices import SLICES, slices_of
 from pytest_llmperf.load.steady import steady_part
 from pytest_llmperf.load.sweep import Level, Sweep, sweep_concurrency, sweep_rate
+from pytest_llmperf.load.trace_replay import Replay, read_trace
 from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.deaths import death_of
 from pytest_llmperf.measure.once import Once
@@ -82,19 +84,24 @@ class Scheduled:
         self, served: Served, concurrency: Sequence[int], rate: Sequence[float], seconds: float
     ) -> Sweep:
         """Level by level to the knee. Raises :class:`UsageError` unless one of the two is given."""
-        if bool(concurrency) is bool(rate):
-            raise UsageError("load.sweep needs concurrency=[…] or rate=[…], and one of them only")
+        levels = one_of(concurrency, rate)
 
         def on_level(level: Level) -> None:
-            self._run.progress(f"{served.name}: level {level.level:g} of {[*(concurrency or rate)]}")
+            self._run.progress(f"{served.name}: level {level.level:g} of {[*levels]}")
             self._speed.loads.note(served.name, level.run, level.metrics, purpose="sweep")
 
         def measure() -> Sweep:
             self._run.memory(served)
             workload = self._speed.workload()
-            if concurrency:
-                return sweep_concurrency(served.server, workload, concurrency, on_level=on_level)
-            return sweep_rate(served.server, workload, rate, seconds=seconds, on_level=on_level)
+            workers = self._run.settings.workers or 1
+            with self._speed.devices.beside(served, what="sweep"):
+                if concurrency:
+                    return sweep_concurrency(
+                        served.server, workload, concurrency, on_level=on_level, workers=workers
+                    )
+                return sweep_rate(
+                    served.server, workload, rate, seconds=seconds, on_level=on_level, workers=workers
+                )
 
         return self._once(("sweep", served.name, tuple(concurrency), tuple(rate), seconds), measure, served)
 
@@ -114,16 +121,18 @@ class Scheduled:
 
         def measure() -> MaxRate:
             self._run.memory(served)
-            return max_rate_of(
-                served.server,
-                self._speed.workload(),
-                slo,
-                lowest=lowest,
-                highest=highest,
-                share=share,
-                requests=requests,
-                on_run=on_run,
-            )
+            with self._speed.devices.beside(served, what="max rate"):
+                return max_rate_of(
+                    served.server,
+                    self._speed.workload(),
+                    slo,
+                    lowest=lowest,
+                    highest=highest,
+                    share=share,
+                    requests=requests,
+                    on_run=on_run,
+                    workers=self._run.settings.workers or 1,
+                )
 
         return self._once(("max rate", served.name, slo, lowest, highest, share, requests), measure, served)
 
@@ -165,10 +174,27 @@ def arrivals_at(rate: float, requests: int, burstiness: float | None, seed: int)
         raise UsageError(f"load.open_loop: {error}") from error
 
 
+def replayed(
+    path: str | Path, faster: float, skip: int, requests: int | None, at_most: tuple[int, int] | None
+) -> Replay:
+    """A recorded load as ``load.replay`` is asked for it. Raises as ``load.trace_replay.read_trace`` does."""
+    replay = read_trace(Path(path), skip=skip, requests=requests).faster(faster)
+    if at_most is not None:
+        replay = replay.at_most(input_tokens=at_most[0], output_tokens=at_most[1])
+    return replay
+
+
+def one_of(concurrency: Sequence[int], rate: Sequence[float]) -> Sequence[float]:
+    """The levels of a sweep. Raises :class:`UsageError` unless one of the two is given."""
+    if bool(concurrency) is bool(rate):
+        raise UsageError("load.sweep needs concurrency=[…] or rate=[…], and one of them only")
+    return concurrency or rate
+
+
 def good_share(judge: Judge, run: Run, slo: Slo, at: str) -> Share:
     """The share of a run's requests that met the SLO; requests in a queue resemble each other, so slices of the run are
     its items."""
-    each = max(1, -(-len(run.traces) // SLICES))
+    each = slice_of_good(len(run.traces))
     slices: Mapping[str, list[bool | None]] = {
         f"slice {first // each}": [slo.met_by(trace) for trace in run.traces[first : first + each]]
         for first in range(0, len(run.traces), each)
@@ -176,9 +202,14 @@ def good_share(judge: Judge, run: Run, slo: Slo, at: str) -> Share:
     return Share(f"goodput at {at}", slices, noun="slice", judge=judge, unusable="; ".join(run.own_problems))
 
 
+def slice_of_good(requests: int) -> int:
+    """Requests of one slice."""
+    return max(1, -(-requests // SLICES))
+
+
 def bracketed(judge: Judge, found: MaxRate) -> Bracketed:
     return Bracketed(
-        f"highest rate with {100 * found.share:g} % within the SLO",
+        highest_rate(found.share),
         found.kept_at,
         found.broken_at,
         "requests/s",
@@ -186,6 +217,11 @@ def bracketed(judge: Judge, found: MaxRate) -> Bracketed:
         found.confidence,
         judge=judge,
     )
+
+
+def highest_rate(share: float) -> str:
+    """The name of what ``load.max_rate`` finds."""
+    return f"highest rate with {100 * share:g} % within the SLO"
 
 
 def rounded_up(concurrency: int) -> int:

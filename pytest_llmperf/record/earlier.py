@@ -17,14 +17,15 @@ from pytest_llmperf.record.wire import verdict_from_json
 _OF_THE_MODEL = {"share", "points"}
 """Units of what does not depend on the machine."""
 
-PhaseKind = Literal["starts", "answers", "long answers", "texts", "load"]
+PhaseKind = Literal["starts", "answers", "long answers", "texts", "load", "scheduled loads"]
 
 
 @dataclass(frozen=True)
 class Phase:
     """Something that takes time and is done once, however many gates need it.
 
-    ``key`` tells it from others of its kind: task and variant, or concurrency. ``amount`` is in items or rounds.
+    ``key`` tells it from others of its kind: task and variant, concurrency, or purpose and schedule.
+    ``amount`` is in items or rounds.
     """
 
     kind: PhaseKind
@@ -99,6 +100,9 @@ class Earlier:
                 for one in self.facts.get("load", ()):
                     if (one["row"], one["concurrency"]) == (phase.row, *phase.key) and one["rounds"]:
                         return fmean(float(each["window_s"]) for each in one["rounds"])
+            case "scheduled loads":
+                purpose, *schedule = phase.key
+                return self._seconds_on_schedule(phase.row, purpose, schedule)
             case "texts":
                 for one in self.facts.get("perplexity", ()):
                     if (one["row"], one["texts"]) == (phase.row, *phase.key) and one["documents"]:
@@ -110,6 +114,19 @@ class Earlier:
                     ]:
                         return float(one["seconds"]) / float(one["asked"])
         return None
+
+    def _seconds_on_schedule(
+        self, row: str, purpose: str | int, schedule: Sequence[str | int]
+    ) -> float | None:
+        """Of all loads of that purpose (and schedule, where there is one) together."""
+        windows = [
+            float(one["window_s"])
+            for load in self.facts.get("scheduled_load", ())
+            if (load["row"], load["purpose"]) == (row, purpose)
+            and (not schedule or load["schedule"] == schedule[0])
+            for one in load["rounds"]
+        ]
+        return sum(windows) if windows else None
 
 
 def read_earlier(path: Path, profile: str) -> Earlier:

@@ -1,9 +1,12 @@
 """The reader against bytes that nobody would send: whatever comes, it is a result, and the same however it was cut.
 
-    python -m tests.client.fuzz_reader -max_total_time=120
+    python -m venv FUZZ && FUZZ/bin/pip install atheris httptools
+    FUZZ/bin/python -m tests.client.fuzz_reader CORPUS -max_total_time=600 -max_len=4096
 
-needs atheris (https://github.com/google/atheris), which is no dependency of the tests; without it hypothesis plays the
-same game with fewer rounds (``test_fuzz.py``).
+CORPUS is a directory: the seeds (``fuzz_seeds.py``) are written into it, and what the fuzzer finds to be new. An input
+that breaks something is left as ``crash-…``; ``python -m tests.client.fuzz_reader crash-…`` repeats it, and its bytes
+then belong into ``test_fuzz.FOUND``. atheris (https://github.com/google/atheris) is no dependency of the tests: without
+it hypothesis plays the same game with fewer rounds (``test_fuzz.py``).
 """
 
 from __future__ import annotations
@@ -12,7 +15,10 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Future
+from hashlib import sha1
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httptools
@@ -32,21 +38,17 @@ class _Nowhere(asyncio.Transport):
 
 def read(parts: Sequence[bytes]) -> Reply:
     """What a connection makes of these reads and the closing that follows; no socket is needed."""
-    loop = asyncio.new_event_loop()
-    try:
-        connection: Any = Connection(direct=False)
-        connection._transport, connection.open = _Nowhere(), True
-        reply = connection._reply = Reply(sent_s=0.0)
-        connection._done = loop.create_future()
-        connection._parser = httptools.HttpResponseParser(connection)
-        connection._until_eof = True
-        for part in parts:
-            if connection.open:
-                connection.data_received(part)
-        connection.connection_lost(None)
-        assert connection._done.done(), "a request that nobody would ever hear of again"
-    finally:
-        loop.close()
+    connection: Any = Connection(direct=False)
+    connection._transport, connection.open = _Nowhere(), True
+    reply = connection._reply = Reply(sent_s=0.0)
+    # One that needs no event loop: opening one takes longer than reading a response.
+    connection._done = Future()
+    connection._parser = httptools.HttpResponseParser(connection)
+    for part in parts:
+        if connection.open:
+            connection.data_received(part)
+    connection.connection_lost(None)
+    assert connection._done.done(), "a request that nobody would ever hear of again"
     return reply
 
 
@@ -68,17 +70,31 @@ def check(wire: bytes, places: Sequence[int]) -> Trace:
     return again
 
 
+def case_of(data: bytes) -> tuple[bytes, list[int]]:
+    """What ``check`` is asked for an input of the fuzzer: how many cuts, two bytes for each, and the response."""
+    count = data[0] % 7 if data else 0
+    places, wire = data[1 : 1 + 2 * count], data[1 + 2 * count :]
+    return wire, [int.from_bytes(places[at : at + 2], "big") for at in range(0, len(places), 2)]
+
+
+def write_seeds(corpus: Path) -> None:
+    from tests.client.fuzz_seeds import seeds
+
+    for seed in seeds():
+        (corpus / sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
+
+
 def main() -> None:
     atheris: Any = importlib.import_module("atheris")
-
-    def one(data: bytes) -> None:
-        fed = atheris.FuzzedDataProvider(data)
-        places = [fed.ConsumeIntInRange(0, 4000) for _ in range(fed.ConsumeIntInRange(0, 6))]
-        head = b"HTTP/1.1 200 OK\r\n" if fed.ConsumeBool() else b""
-        check(head + fed.ConsumeBytes(fed.remaining_bytes()), places)
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, one)
+    for given in sys.argv[1:]:
+        if Path(given).is_dir():
+            write_seeds(Path(given))
+    for name in [name for name in sys.modules if name.startswith("pytest_llmperf")]:
+        del sys.modules[name]
+    # Again, and watched: which branches an input takes is what leads the fuzzer to the next.
+    with atheris.instrument_imports(include=["pytest_llmperf"]):
+        reader = importlib.import_module("tests.client.fuzz_reader")
+    atheris.Setup(sys.argv, lambda data: reader.check(*reader.case_of(data)))
     atheris.Fuzz()
 
 

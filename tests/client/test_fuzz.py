@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf.client.trace import Outcome
-from tests.client.fuzz_reader import check
+from tests.client.fuzz_reader import case_of, check
+from tests.client.fuzz_seeds import seeds
 
 places = st.lists(st.integers(0, 4000), max_size=8)
 chunks = st.fixed_dictionaries(
@@ -70,3 +71,9 @@ def test_a_whole_stream_is_ok_wherever_it_is_cut() -> None:
     for place in range(len(wire)):
         trace = check(wire, [place])
         assert (trace.outcome, trace.text) == (Outcome.OK, "é世")
+
+
+def test_the_fuzzers_seeds_are_what_servers_say_and_read_alike_however_cut() -> None:
+    outcomes = [check(*case_of(seed)).outcome for seed in seeds()]
+    assert outcomes.count(Outcome.OK) >= 2 * 20, "every dialect is a whole answer"
+    assert set(outcomes) >= {Outcome.HTTP_ERROR, Outcome.STREAM_ERROR, Outcome.CUT}

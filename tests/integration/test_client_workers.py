@@ -11,18 +11,25 @@ if TYPE_CHECKING:
 def test_a_load_is_sent_by_as_many_processes_as_are_asked_for(project: Project) -> None:
     project.shrink(rounds=2, output_tokens=4)
     project.suite("""
+        from pytest_llmperf import Slo
         def test_in_turn(candidate, baseline, load):
             assert load.interleaved(candidate, baseline, concurrency=4).throughput.ratio <= 100
         def test_alone(candidate, load):
             assert load(candidate, concurrency=3).throughput.p50 >= 0.1
         def test_on_a_schedule(candidate, load):
             assert load.open_loop(candidate, rate=40, requests=40).e2el.p50 <= 5
+        def test_by_requests_in_flight(candidate, load):
+            assert load.sweep(candidate, concurrency=[2, 3]).knee >= 1
+        def test_by_rate(candidate, load):
+            assert load.sweep(candidate, rate=[20.0], seconds=1).knee >= 1
+        def test_the_highest_rate(candidate, load):
+            assert load.max_rate(candidate, slo=Slo(e2el_s=30), lowest=20, highest=40, share=0.5, requests=40) >= 20
     """)
     for option, workers in (("--llmperf-workers=2", 2), ("--llmperf-workers=1", 1)):
         project.run("--llmperf-record", "record.json", option)
         record = project.record()
         loads = [*record["load"], *record["scheduled_load"]]
-        assert len(loads) >= 3
+        assert {load["purpose"] for load in loads} == {"rounds", "open loop", "sweep", "max rate"}
         assert {load["workers"] for load in loads} == {workers}
         assert not [one for load in loads for one in load["rounds"] if one["errors"]]
 

@@ -101,6 +101,28 @@ def test_energy_and_the_device_s_limit_are_judged_and_recorded(on_a_gpu: Project
     assert all(0 < one["roofline_share"] < 0.01 for load in record["load"] for one in load["rounds"])
 
 
+def test_the_device_and_the_server_are_watched_beside_loads_on_a_schedule(on_a_gpu: Project) -> None:
+    on_a_gpu.suite("""
+        from pytest_llmperf import Slo
+        def test_open(candidate, load):
+            assert load.open_loop(candidate, rate=40, requests=60).e2el.p50 <= 60
+        def test_levels(candidate, load):
+            assert load.sweep(candidate, rate=[20.0], seconds=1).knee >= 1
+        def test_rate(candidate, load):
+            assert load.max_rate(candidate, slo=Slo(e2el_s=60), lowest=30, highest=40, share=0.5, requests=40) >= 30
+    """)
+    places = os.pathsep.join([str(on_a_gpu.path), os.environ.get("PYTHONPATH", "")])
+    options = ("-p", "played", "--llmperf-profile", "played")
+    result, verdicts = on_a_gpu.judged(*options, environment={"PYTHONPATH": places})
+    assert [one["status"] for one in verdicts] == ["PASS"] * 3, result.text
+    record = on_a_gpu.record()
+    assert [one["what"] for one in record["telemetry"]] == ["open loop", "sweep", "max rate"]
+    assert all(one["mean_power_w"] == pytest.approx(300, rel=0.05) for one in record["telemetry"])
+    assert all(one["energy_j"] > 0 for load in record["scheduled_load"] for one in load["rounds"])
+    told = {load["purpose"]: load["server_metrics"] for load in record["scheduled_load"]}
+    assert all(one is not None and one["samples"] >= 1 for one in told.values()), told
+
+
 def test_without_a_device_energy_is_not_measured_and_never_green(project: Project) -> None:
     project.shrink(rounds=12)
     project.suite("""
