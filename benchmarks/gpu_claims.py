@@ -308,7 +308,8 @@ def lean(script: Script, model: Model, state: Path) -> float:
             peak, kind = use.peak, use.kind
         if peak is not None:
             row = model.name.removesuffix("-lean")
-            script.add("memory", row=row, kind=kind, peak_bytes=peak, cache_tokens=CONTEXT)
+            cache = script.record["servers"][-1]["milestones"]["kv_cache_tokens"] if up else None
+            script.add("memory", row=row, kind=kind, peak_bytes=peak, cache_tokens=cache or CONTEXT)
     finally:
         for error in close_together([served]):
             script.say(f"NOT CLEAN: {error}")

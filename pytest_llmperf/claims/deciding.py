@@ -109,7 +109,10 @@ def _needed(claim: Claim, seen: Measurement) -> int | None:
     edge = min(edges, key=lambda one: abs(one - seen.value))
     if claim.unit == "share":
         return items_for_floor(seen.value, edge) if 0.0 <= edge <= 1.0 else None
-    gap, half = abs(seen.value - edge), max(seen.high - seen.value, seen.value - seen.low)
+    value, low, high = seen.value, seen.low, seen.high
+    if claim.unit == "ratio" and low > 0.0 and edge > 0.0:
+        value, low, high, edge = (math.log(one) for one in (value, low, high, edge))
+    gap, half = abs(value - edge), max(high - value, value - low)
     return None if gap == 0.0 else max(seen.n + 1, math.ceil(seen.n * (half / gap) ** 2))
 
 
