@@ -73,7 +73,7 @@ _MAY: Mapping[str, tuple[str, ...]] = {
     "first token": ("stored", "concurrency", "prompt_tokens"),
     "peak memory": ("stored",),
     "ratio": ("concurrency", "task"),
-    "accuracy": ("holds", "variant"),
+    "accuracy": ("holds", "variant", "missing"),
     "gate": ("metric", "unit"),
 }
 _MEASURED = ("size", "speed", "first token", "cold start", "peak memory", "ratio", "accuracy", "gate")

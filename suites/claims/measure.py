@@ -1,7 +1,7 @@
-"""What the article's claims need measured that no other suite asks for; run by name, and never with the suites:
+"""What published claims need measured that no other suite asks for; run by name, and never with the suites:
 
     pytest suites/claims/measure.py suites/test_accuracy.py --model distill --llmperf-full --llmperf-record RECORD
-    pytest-llmperf claims suites/claims/claims.toml --record RECORD
+    pytest-llmperf claims suites/claims/claims.toml suites/claims/model_card.toml --record RECORD
 
 Each test asserts what is claimed, so that red means: this does not hold. `--llmperf-full` asks all items: a claim
 that something is *about* a value needs them, where a gate may stop early.
@@ -49,3 +49,7 @@ def test_the_perplexity_is_12_percent_above_the_baselines(candidate, baseline, p
 
 def test_f1_on_medqa_is_far_above_the_baselines(candidate, baseline, macro_f1):
     assert macro_f1(candidate, "medqa") >= macro_f1(baseline, "medqa") - points(-13.7)
+
+
+def test_as_much_of_math_500_is_solved_as_the_model_card_says(candidate, accuracy):
+    assert accuracy(candidate, "math500") >= 0.822
