@@ -1,8 +1,9 @@
-"""Pictures of a run's page for the README: ``python docs/screenshots.py RECORD`` writes docs/images/*.png.
+"""Pictures of two runs' pages for the README and docs/reports.md: ``python docs/screenshots.py GREEN RED``.
 
-Needs Chromium and playwright (``pip install playwright``). The pictures in the repository are of a run of start-up,
-accuracy and latency suites with ``--model distill-damaged`` on vLLM 0.32.0 on two busy CPU cores, interrupted during
-the latency suite, 2026-11-25.
+Writes docs/images/*.png from the two records. Needs Chromium and playwright (``pip install playwright``). In the
+repository, green.png is of the whole of ``pytest suites/ --model distill``; the red pictures are of start-up, accuracy
+and latency suites with ``--model distill-damaged``, interrupted during the latency suite. vLLM 0.32.0 on two CPU cores,
+2026-11-25.
 """
 
 from __future__ import annotations
@@ -24,20 +25,22 @@ _DRAWN = (
 )
 
 
-def main(record: Path) -> None:
+def main(green: Path, red: Path) -> None:
     from playwright.sync_api import sync_playwright
 
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as driver:
-        out = Path(directory) / "page.html"
-        write_page(record, out)
+        whole, out = (Path(directory) / name for name in ("green.html", "red.html"))
+        write_page(green, whole)
+        write_page(red, out)
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         try:
-            page = _opened(browser.new_page(viewport={"width": 1200, "height": 900}), out)
-            page.locator("#setting").evaluate("section => section.remove()")
-            page.screenshot(path=IMAGES / "page.png")
+            for name, file in (("green.png", whole), ("page.png", out)):
+                page = _opened(browser.new_page(viewport={"width": 1200, "height": 900}), file)
+                page.locator("#setting").evaluate("section => section.remove()")
+                page.screenshot(path=IMAGES / name)
             dark = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="dark")
             page = _opened(dark, out)
             page.locator(".exchange > summary").first.click()
@@ -55,4 +58,4 @@ def _opened(page: Page, file: Path) -> Page:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
