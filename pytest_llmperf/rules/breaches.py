@@ -22,8 +22,8 @@ REMEDIES: Mapping[str, str] = {
     "bos": "serve a chat template that begins with that token once (--chat-template)",
     "question-altered": "serve a chat template that passes the user's turn on as it is (--chat-template)",
     "too-long": "lower max_tokens in the row's sampling, or raise max_model_len",
-    "other-template": "serve the chat template of the weights, or name the server's as --chat-template in the row's "
-    "arguments",
+    "other-template": "serve the chat template of the weights (where the run starts the server: name another one as "
+    "--chat-template in the row's arguments)",
     "template-refuses": "ask in a way that the template has a place for, or serve another one (--chat-template)",
 }
 """By rule, what to do."""
