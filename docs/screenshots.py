@@ -1,9 +1,8 @@
 """Pictures of two runs' pages for the README and docs/reports.md: ``python docs/screenshots.py GREEN RED``.
 
-Writes docs/images/*.png from the two records. Needs Chromium and playwright (``pip install playwright``). In the
-repository, green.png is of the whole of ``pytest suites/ --model distill``; the red pictures are of start-up, accuracy
-and latency suites with ``--model distill-damaged``, interrupted during the latency suite. vLLM 0.32.0 on two CPU cores,
-2026-11-25.
+Writes docs/images/*.png from the two records. Needs Chromium and playwright (``pip install playwright``). Those in the
+repository are of ``pytest suites/ --model distill`` (all of it) and of ``--model distill-damaged -k accuracy``, on vLLM
+0.32.0 on two CPU cores, 2026-11-25.
 """
 
 from __future__ import annotations
