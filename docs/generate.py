@@ -279,6 +279,7 @@ def tasks() -> str:
     ]
     text = "# Tasks\n\nOne of your own: [write a task, and a grader](../how-to/own-task.md).\n\n"
     text += _table(("task", "source", "asked by", "tokens of an answer"), rows)
+    text += _pinned_data()
     said = _attribute_docs(Outcome)
     text += "\n## Outcomes of an item\n\n"
     text += _table(("outcome", "means"), [(f"`{one.value}`", said.get(one.name, "")) for one in Outcome])
@@ -286,6 +287,36 @@ def tasks() -> str:
         text += f"\n## {kind.__name__}\n\n{_prose(kind)}\n"
         text += _keys([one.name for one in dataclasses.fields(kind)], kind, {})
     return text
+
+
+def _pinned_data() -> str:
+    """Files and revisions of what is not made here, and how to check them."""
+    from pytest_llmperf.tasks import BUILT_IN, DataFile
+    from pytest_llmperf.tasks.articles import BUILT_IN_ARTICLES
+    from pytest_llmperf.tasks.texts import BUILT_IN_TEXTS
+
+    rows = []
+    named: list[tuple[str, object]] = [(one.name, one.source) for one in BUILT_IN]
+    named += [(one.name, one.source) for one in BUILT_IN_TEXTS]
+    named += [(one.name, one.source) for one in BUILT_IN_ARTICLES]
+    for name, source in named:
+        if isinstance(source, DataFile) and source.hub is not None:
+            checksum = f"`{source.sha256}`" if source.sha256 else "not pinned"
+            hub = source.hub
+            pinned = (
+                f"[{hub.repository}](https://huggingface.co/datasets/{hub.repository}/tree/{hub.revision})"
+            )
+            rows.append((f"`{name}`", f"`{source.path}`", checksum, pinned, f"`{hub.revision}`"))
+    return (
+        "\n## Where the data come from\n\n"
+        "Without `--llmperf-data` a data set is loaded from the hub at the commit below. With `--llmperf-data DIR`\n"
+        "its file below `DIR` is read, and refused if it has another SHA-256 than the one that is pinned; the\n"
+        "message has the command that fetches it. To check a file by hand: `sha256sum DIR/medqa/test.jsonl`. To\n"
+        "check that file and hub hold the same items, compare `answers[].items_sha256` of two records\n"
+        "(`perplexity[].items_sha256` of texts, `long_answers[].items_sha256` of articles), which is also what tells\n"
+        "two files apart where nothing is "
+        "pinned.\n\n" + _table(("data", "file below DIR", "SHA-256", "on the hub", "commit"), rows)
+    )
 
 
 def hooks() -> str:

@@ -78,7 +78,7 @@ def accuracy(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
 
 @pytest.fixture
 def answers(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
-    """``answers(model, [task], [variant])`` → ``.boxed``, ``.thinking_skipped``, ``.unfinished``, ``.loops``, …"""
+    """``answers(model, [task], [variant])`` → ``.boxed``, ``.unfinished``, ``.loops``, …, ``.tokens_per_correct``."""
     return questions_of_this_test.behaviour
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf import claimed, fixtures
+from pytest_llmperf import claimed, fixtures, profile_marks
 from pytest_llmperf.keys import RUN
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "llmperf_fixtures")
     config.pluginmanager.register(claimed.Claimed(), "llmperf_claimed")
+    config.pluginmanager.register(profile_marks.ProfileMarks(), "llmperf_profile_marks")
     if _asked_for(config):
         from pytest_llmperf.run import configure
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pytest_llmperf.answer_options import AnswerOptions, Collecting, collecting, whole_number
 from pytest_llmperf.budgets import BudgetView, load_budgets
-from pytest_llmperf.catalog import Model, Profile, choose_profile
+from pytest_llmperf.catalog import Model, Profile, choose_profile, load_catalog
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 
@@ -73,6 +73,10 @@ class Settings:
     def candidate(self, name: str) -> Model:
         """The candidate of that name; ``KeyError`` if it is not one of this run."""
         return {model.name: model for model in self.candidates}[name]
+
+    def known_profiles(self) -> tuple[str, ...]:
+        """Names of all profiles of the catalogue, and of the one that was given as a file."""
+        return tuple(dict.fromkeys((*load_catalog(self.models_path).profiles, self.profile.name)))
 
     def header(self) -> str:
         """One line: profile, device, and what each name stands for."""

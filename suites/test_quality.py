@@ -3,6 +3,8 @@ surprises the candidate little more than the baseline."""
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_summaries_of_long_texts_keep_the_key_facts(candidate, summaries, budget):
     assert summaries(candidate).facts_kept >= budget.quality.summary
@@ -18,6 +20,22 @@ def test_summaries_say_what_a_reference_says(candidate, summaries, budget):
 
 def test_summaries_are_as_near_to_the_reference_as_the_baselines(candidate, baseline, summaries, budget):
     assert summaries(candidate).rouge_l >= summaries(baseline).rouge_l - budget.quality.rouge_margin
+
+
+@pytest.mark.llmperf_profile("gpu")
+def test_news_is_summed_up_much_as_its_editors_did(candidate, summaries, budget):
+    assert summaries(candidate, "cnn_dailymail").rouge_l >= budget.quality.news_rouge_l
+
+
+@pytest.mark.llmperf_profile("gpu")
+def test_news_is_summed_up_as_well_as_by_the_baseline(candidate, baseline, summaries, budget):
+    ours, theirs = (summaries(model, "cnn_dailymail").rouge_l for model in (candidate, baseline))
+    assert ours >= theirs - budget.quality.rouge_margin
+
+
+@pytest.mark.llmperf_profile("gpu")
+def test_summaries_of_news_come_to_an_end(candidate, summaries, budget):
+    assert summaries(candidate, "cnn_dailymail").unfinished <= budget.quality.unfinished
 
 
 def test_what_was_said_turns_ago_is_kept(candidate, recall, budget):

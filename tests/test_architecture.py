@@ -24,7 +24,7 @@ LAYERS = {
     "settings": 6, "measure": 6, "claims": 6,
     "answer_keeping": 7, "claimed": 7,
     "hookspecs": 7, "keys": 7, "outlets": 7, "screen": 7, "run": 7, "dry_run": 7, "planned_run": 7, "proved_run": 7,
-    "fixtures": 7, "benchmark_bridge": 7, "model_option": 7, "plugin": 7,
+    "fixtures": 7, "benchmark_bridge": 7, "profile_marks": 7, "model_option": 7, "plugin": 7,
 }  # fmt: skip
 ROOMS_THAT_KNOW_PYTEST = {
     "answer_keeping",
@@ -38,6 +38,7 @@ ROOMS_THAT_KNOW_PYTEST = {
     "proved_run",
     "fixtures",
     "benchmark_bridge",
+    "profile_marks",
     "model_option",
     "plugin",
 }

@@ -32,8 +32,6 @@ class Connection(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._parser: Any = None
         self._read_at = 0.0
-        self._head: dict[bytes, bytes] = {}
-        """The headers of a head that is complete; nothing before, and no trailer."""
         self._raw_headers: dict[bytes, bytes] = {}
         # Called for each header by httptools, without a frame of Python's: with hundreds of streams that begin together
         # the last one's first token waits for all their headers.
@@ -53,7 +51,6 @@ class Connection(asyncio.Protocol):
         reply = self._reply = Reply()
         done = self._done = loop.create_future()
         self._raw_headers.clear()
-        self._head = {}
         self._parser = httptools.HttpResponseParser(self)
         timer = loop.call_later(timeout_s, self._expire, timeout_s)
         try:
@@ -148,7 +145,6 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._reply is None:
             return
-        self._head = self._raw_headers.copy()
         self._reply.headers_s = self._read_at
         self._reply.status = self._parser.get_status_code()
 
@@ -166,7 +162,6 @@ class Connection(asyncio.Protocol):
         if 100 <= self._reply.status < 200:
             # An interim response; the real one follows.
             self._raw_headers.clear()
-            self._head = {}
             self._reply.headers_s = None
             return
         if not self._parser.should_keep_alive():
@@ -174,8 +169,11 @@ class Connection(asyncio.Protocol):
         self._finish(Ending.COMPLETE, "")
 
     def _headers(self) -> dict[str, str]:
-        """Of the head, once it is complete; the last one where a name comes twice."""
-        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._head.items()}
+        """Those that have come; the last one where a name comes twice."""
+        return {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in self._raw_headers.items()
+        }
 
     def _ends_with_the_connection(self) -> bool:
         """Whether the response says neither its length nor that it comes in chunks."""

@@ -23,6 +23,7 @@ from pytest_llmperf.gates.judgement import (
 )
 from pytest_llmperf.gates.macro_f1 import MacroF1
 from pytest_llmperf.gates.mean_score import MeanScore
+from pytest_llmperf.gates.per_correct import PerCorrect, ScaledPerCorrect
 from pytest_llmperf.gates.perplexity import Perplexity, ScaledPerplexity
 from pytest_llmperf.gates.ratio import Ratio
 from pytest_llmperf.gates.scalar import Scalar, ScaledScalar
@@ -42,12 +43,14 @@ __all__ = [
     "Judgement",
     "MacroF1",
     "MeanScore",
+    "PerCorrect",
     "Perplexity",
     "Points",
     "Policy",
     "Quantile",
     "Ratio",
     "Scalar",
+    "ScaledPerCorrect",
     "ScaledPerplexity",
     "ScaledScalar",
     "Series",

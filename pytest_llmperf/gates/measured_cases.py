@@ -15,6 +15,7 @@ from pytest_llmperf.gates.client_bound import despite_client, true_ratio
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.gates.macro_f1 import MacroF1Case
 from pytest_llmperf.gates.mean_score import MeanScoreCase
+from pytest_llmperf.gates.per_correct import PerCorrectCase
 from pytest_llmperf.gates.perplexity import PerplexityCase
 from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
 from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS, ratio_within
@@ -272,6 +273,7 @@ KINDS: Mapping[str, type[Case]] = {
     "perplexity": PerplexityCase,
     "macro-F1": MacroF1Case,
     "mean score": MeanScoreCase,
+    "per correct": PerCorrectCase,
 }
 """By the name that a record gives them."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ SUMMARY_TOKENS = 480
 # A short reply is all that is asked for: a model that goes on beyond this has not ended.
 _REPLY_TOKENS = 256
 _THINKING_TOKENS = 1024
+_LONGER = 1.14
+"""By which a generated conversation may be longer, in a row's own tokens, than it was asked to be (in ChatML)."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,18 @@ def _recall(model: Model, seed: int, tokens: int) -> LongItem:
         return (found.strip() == str(item.answer),)
 
     messages: list[Message] = [{"role": m["role"], "content": m["content"]} for m in item.messages]
-    return LongItem(f"recall-{tokens}-{seed}", body(model, messages), facts)
+    return LongItem(f"recall-{tokens}-{seed}", body(model, messages, tokens), facts)
 
 
-def body(model: Model, messages: list[Message]) -> dict[str, Any]:
-    """The request: the messages, or a transcript of them that a base model is to continue."""
-    sampling = model.sampling.body() | {
-        "max_tokens": _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS
-    }
+def body(model: Model, messages: list[Message], tokens: int = 0) -> dict[str, Any]:
+    """The request: the messages, or a transcript of them that a base model is to continue.
+
+    ``tokens``: about how many there are, where the reply may have to do with what the row's context leaves it.
+    """
+    room = _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS
+    if tokens and model.max_model_len is not None:
+        room = max(1, min(room, model.max_model_len - math.ceil(_LONGER * tokens)))
+    sampling = model.sampling.body() | {"max_tokens": room}
     if model.rules.system is not None:
         messages = [{"role": "system", "content": model.rules.system}, *messages]
     if model.rules.protocol == "chat":

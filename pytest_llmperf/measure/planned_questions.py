@@ -19,6 +19,7 @@ from pytest_llmperf.gates.estimand import (
     Judge,
     MacroF1,
     MeanScore,
+    PerCorrect,
     Perplexity,
     Ratio,
     Scalar,
@@ -27,6 +28,7 @@ from pytest_llmperf.gates.estimand import (
 )
 from pytest_llmperf.gates.macro_f1 import Choices
 from pytest_llmperf.gates.mean_score import Scores
+from pytest_llmperf.gates.per_correct import Costs
 from pytest_llmperf.gates.perplexity import Documents
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.given import Given, read_prompts
@@ -34,6 +36,7 @@ from pytest_llmperf.load.goodput import MOST_TRIALS, Slo, least_requests
 from pytest_llmperf.load.slices import slice_size
 from pytest_llmperf.load.sweep import Sweep
 from pytest_llmperf.measure import scheduled
+from pytest_llmperf.measure.behaving import Behaviours, cost_items, cost_named
 from pytest_llmperf.measure.choices import multiple_choice
 from pytest_llmperf.measure.energy import LEAST_ITEMS
 from pytest_llmperf.measure.loaded import Loaded, Pair, Paired, part_of
@@ -41,7 +44,6 @@ from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.questions import (
     Asker,
-    Behaviours,
     Memory,
     Startup,
     task_and_variant,
@@ -109,12 +111,18 @@ class PlanAsker(Asker):
         def share(name: str) -> Share:
             return self._planned_share(variant.named(name), count, "answer")
 
+        def costs(what: str, unit: str) -> PerCorrect:
+            n = count if self._measurements.settings.full else cost_items(count)
+            metric = cost_named(task.name, variant, what)
+            return PerCorrect(metric, unit, cast(Costs, NoOutcomes(n)), judge=self.judge)
+
         return Behaviours(
             boxed=share("boxed answers"),
             thinking_skipped=share("skipped thinking"),
             unfinished=share("unfinished answers"),
             loops=share("endless loops"),
             language_switches=share("switched languages"),
+            costs=costs,
         )
 
     def macro_f1(self, served: Served, *how: str | Variant) -> MacroF1:

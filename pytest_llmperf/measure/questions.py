@@ -25,7 +25,8 @@ from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.measure import scheduled, streaming
-from pytest_llmperf.measure.asking import Answers, Asked
+from pytest_llmperf.measure.asking import Answers
+from pytest_llmperf.measure.behaving import Behaviours, behaviours
 from pytest_llmperf.measure.choices import choices, multiple_choice
 from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
 from pytest_llmperf.measure.energy import LEAST_ITEMS, energy_per_correct
@@ -35,8 +36,6 @@ from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.summing_up import Summaries
-from pytest_llmperf.measure.yields import behaviour_of
-from pytest_llmperf.rules import detect
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
 from pytest_llmperf.serving.milestones import Milestones, milestones
 
@@ -103,32 +102,16 @@ class Asker:
         return MacroF1(metric, found, task.classes, judge=self.judge, unusable=answers.unusable)
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
-        """How the answers to a task behave, as shares of them."""
+        """How the answers to a task behave, as shares of them, and what a right one costs."""
         task, variant = task_and_variant(how)
         collection = self._measurements.collection(served, self._measurements.task(task), variant)
         planned = self._measurements.planned(variant)
-        thinking = served.rules.thinking
-        seen: dict[tuple[str, int], detect.Behaviour] = {}
 
-        def examine(one: Asked) -> detect.Behaviour:
-            at = (one.item, one.sample)
-            if at not in seen:
-                seen[at] = behaviour_of(one, thinking=thinking)
-            return seen[at]
+        def share(metric: str, outcomes: Callable[[Answers], Outcomes]) -> Share:
+            return self._share(metric, collection, planned, outcomes, "answer")
 
-        def share(name: str, shown: Callable[[detect.Behaviour], bool]) -> Share:
-            def outcomes(answers: Answers) -> Outcomes:
-                return answers.share(lambda one: shown(examine(one)))
-
-            return self._share(variant.named(name), collection, planned, outcomes, "answer")
-
-        return Behaviours(
-            boxed=share("boxed answers", lambda b: b.boxed),
-            thinking_skipped=share("skipped thinking", lambda b: b.thinking_skipped),
-            unfinished=share("unfinished answers", lambda b: b.unfinished),
-            loops=share("endless loops", lambda b: b.loops),
-            language_switches=share("switched languages", lambda b: b.language_switch),
-        )
+        full = self._measurements.settings.full
+        return behaviours(collection, variant, planned, share, self.judge, full=full)
 
     def _share(
         self,
@@ -343,18 +326,6 @@ class Asker:
         def together(self, served: Served, questions: Sequence[str], **fields: Any) -> list[Trace]:
             """All at the same time; ``fields`` override the row's sampling."""
             return streaming.together(served, questions, fields)
-
-
-@dataclass(frozen=True)
-class Behaviours:
-    """Shares of the answers that show a behaviour."""
-
-    boxed: Share
-    thinking_skipped: Share
-    unfinished: Share
-    loops: Share
-    language_switches: Share
-    """A share of the reply in a script that the question is not written in (a Chinese thought on an English one)."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pytest_llmperf.measure.asking import Asked, last_turn
@@ -40,8 +40,8 @@ def yields(asked: Sequence[Asked], *, thinking: bool, temperature: float) -> dic
     incomplete = sum(one.grade.outcome is Outcome.INCOMPLETE for one in came)
     return {
         "tokens_per_answer": sum(counted) / len(counted) if counted else None,
-        "tokens_per_correct": _per_correct(came, [float(count or 0) for count in tokens]),
-        "seconds_per_correct": _per_correct(came, [one.answer.seconds for one in came]),
+        "tokens_per_correct": _per_correct(came, lambda one: float(one.answer.completion_tokens or 0)),
+        "seconds_per_correct": _per_correct(came, lambda one: one.answer.seconds),
         "incomplete": share(incomplete),
         "unboxed": share(sum(not one.boxed for one in shown)),
         "loops": {f"{temperature:g}": share(sum(one.loops for one in shown))},
@@ -49,12 +49,17 @@ def yields(asked: Sequence[Asked], *, thinking: bool, temperature: float) -> dic
     }
 
 
-def _per_correct(came: Sequence[Asked], costs: Sequence[float]) -> dict[str, float | int] | None:
+def per_item(came: Iterable[Asked], cost: Callable[[Asked], float]) -> dict[str, tuple[float, float]]:
+    """By item the cost of its answers, and how many of them are right."""
     totals: dict[str, tuple[float, float]] = {}
-    for one, cost in zip(came, costs, strict=True):
+    for one in came:
         spent, right = totals.get(one.item, (0.0, 0.0))
-        totals[one.item] = (spent + cost, right + (one.grade.outcome is Outcome.CORRECT))
-    found: RatioOfMeans | None = ratio_of_means(list(totals.values()))
+        totals[one.item] = (spent + cost(one), right + (one.grade.outcome is Outcome.CORRECT))
+    return totals
+
+
+def _per_correct(came: Sequence[Asked], cost: Callable[[Asked], float]) -> dict[str, float | int] | None:
+    found: RatioOfMeans | None = ratio_of_means(list(per_item(came, cost).values()))
     return (
         None if found is None else {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
     )

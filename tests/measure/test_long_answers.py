@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from pytest_llmperf.catalog import Model, PromptRules, Sampling
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.errors import NotMeasured
@@ -14,7 +15,7 @@ from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import Judgement
 from pytest_llmperf.gates.share import Share
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.measure.conversations import LongItem
+from pytest_llmperf.measure.conversations import LongItem, recalls
 from pytest_llmperf.measure.long_answers import GrowingLong, LongAnswers
 
 
@@ -98,3 +99,22 @@ def test_a_failure_to_ask_is_remembered() -> None:
         with pytest.raises(NotMeasured, match="gone"):
             replies.first(3)
     assert calls == 1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "context", "room"),
+    [(512, 2048, 1024), (1600, 2048, 224), (2048, 4096, 1024), (2048, 2048, 1), (1600, None, 1024)],
+)
+def test_a_reply_to_a_long_conversation_gets_what_the_context_leaves(
+    tokens: int, context: int | None, room: int
+) -> None:
+    model = Model(
+        name="m",
+        profile="p",
+        weights="w",
+        max_model_len=context,
+        rules=PromptRules(thinking=True),
+        sampling=Sampling(),
+    )
+    [item] = recalls(model, 1, tokens)
+    assert item.body["max_tokens"] == room

@@ -25,6 +25,7 @@ from pytest_llmperf.gates.measured_cases import (
     ValueCase,
     ValueRatioCase,
 )
+from pytest_llmperf.gates.per_correct import PerCorrectCase
 from pytest_llmperf.gates.perplexity import PerplexityCase
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.cases import case_from_json, case_to_json
@@ -77,6 +78,8 @@ documents = st.dictionaries(names, scores, max_size=20)
 said = st.none() | st.tuples(st.sampled_from("AB"), st.none() | st.sampled_from("AB"))
 choices = st.dictionaries(names, said, max_size=40)
 scored = st.dictionaries(names, st.none() | shares, max_size=40)
+costs = st.tuples(st.floats(0.0, 1e4), st.integers(0, 3))
+spent = st.dictionaries(names, st.none() | costs, max_size=60)
 
 cases: dict[str, st.SearchStrategy[Case]] = {
     "bracket": st.builds(
@@ -111,6 +114,15 @@ cases: dict[str, st.SearchStrategy[Case]] = {
         bound=shares,
         candidate=scored,
         baseline=st.none() | scored,
+        **common,
+    ),
+    "per correct": st.builds(
+        PerCorrectCase,
+        bound=factors,
+        unit=st.just("tokens"),
+        candidate=spent,
+        baseline=st.none() | spent,
+        at_least=directions,
         **common,
     ),
     "share": st.builds(ShareCase, bound=shares, candidate=outcomes, at_least=directions, **common, **answers),

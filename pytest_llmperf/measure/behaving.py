@@ -1,0 +1,97 @@
+"""How the answers to a task behave, and what a right one of them costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pytest_llmperf.gates.estimand import Judge, PerCorrect, Share
+from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.per_correct import Costs
+from pytest_llmperf.measure.asking import Answers, Asked
+from pytest_llmperf.measure.collecting import Collection
+from pytest_llmperf.measure.yields import behaviour_of, per_item
+from pytest_llmperf.rules import detect
+from pytest_llmperf.rules.messages import Variant
+
+COST_ITEMS = 300
+"""Of which the cost of a right answer is measured, however many others ask for: the number is chosen beforehand, since
+a gate that stops when enough are right would choose its items by what they cost."""
+
+MakeShare = Callable[[str, Callable[[Answers], Outcomes]], Share]
+"""A metric and what of the answers counts → the share, as much of it measured as its gates need."""
+
+
+@dataclass(frozen=True)
+class Behaviours:
+    """Shares of the answers that show a behaviour, and costs of the right ones."""
+
+    boxed: Share
+    thinking_skipped: Share
+    unfinished: Share
+    loops: Share
+    language_switches: Share
+    """A share of the reply in a script that the question is not written in (a Chinese thought on an English one)."""
+    costs: Callable[[str, str], PerCorrect] = field(repr=False)
+
+    @property
+    def tokens_per_correct(self) -> PerCorrect:
+        """Output tokens by right answer, those of wrong answers included."""
+        return self.costs("tokens", "tokens")
+
+    @property
+    def seconds_per_correct(self) -> PerCorrect:
+        """Seconds in the server's hands by right answer, at whatever load the answers were collected."""
+        return self.costs("seconds", "s")
+
+
+def behaviours(
+    collection: Collection, variant: Variant, planned: int, share: MakeShare, judge: Judge, *, full: bool
+) -> Behaviours:
+    """Of the answers of ``collection``, of which up to ``planned`` items may be asked; ``full``: all of them."""
+    seen: dict[tuple[str, int], detect.Behaviour] = {}
+
+    def examine(one: Asked) -> detect.Behaviour:
+        at = (one.item, one.sample)
+        if at not in seen:
+            seen[at] = behaviour_of(one, thinking=collection.thinking)
+        return seen[at]
+
+    def of(name: str, shown: Callable[[detect.Behaviour], bool]) -> Share:
+        return share(variant.named(name), lambda answers: answers.share(lambda one: shown(examine(one))))
+
+    def costs(what: str, unit: str) -> PerCorrect:
+        count = collection.plan(planned if full else cost_items(planned))
+        answers = collection.first(count)
+        metric = cost_named(collection.task, variant, what)
+        found = costs_of(answers.asked, tokens=unit == "tokens")
+        return PerCorrect(metric, unit, found, judge=judge, unusable=answers.unusable)
+
+    return Behaviours(
+        boxed=of("boxed answers", lambda b: b.boxed),
+        thinking_skipped=of("skipped thinking", lambda b: b.thinking_skipped),
+        unfinished=of("unfinished answers", lambda b: b.unfinished),
+        loops=of("endless loops", lambda b: b.loops),
+        language_switches=of("switched languages", lambda b: b.language_switch),
+        costs=costs,
+    )
+
+
+def cost_items(planned: int) -> int:
+    """Of how many items the cost is measured."""
+    return min(planned, COST_ITEMS)
+
+
+def cost_named(task: str, variant: Variant, what: str) -> str:
+    """The metric's name."""
+    return variant.named(f"{what} per correct {task} answer")
+
+
+def costs_of(asked: Sequence[Asked], *, tokens: bool) -> Costs:
+    """By item the tokens (or seconds) of its answers that came, and how many are right; None where none came."""
+
+    def cost(one: Asked) -> float:
+        return float(one.answer.completion_tokens or 0) if tokens else one.answer.seconds
+
+    found: dict[str, Sequence[float] | None] = {one.item: None for one in asked}
+    return found | per_item([one for one in asked if one.usable], cost)
