@@ -1,17 +1,19 @@
 """The same answers graded by us, by lm-evaluation-harness and by Math-Verify alone: a table, and every disagreement.
 
-    python -m benchmarks.grading --data DIR --lm-eval-python PYTHON > docs/evidence/grading.md
+    python -m benchmarks.grading --data DIR --lm-eval-python PYTHON --record RECORD > docs/evidence/grading.md
 
 ``DIR`` is as ``--llmperf-data`` wants it, with ``gsm8k/example_model_solutions.jsonl`` (the authors') in it. ``PYTHON``
 is that of an environment with ``pip install lm_eval math-verify antlr4-python3-runtime==4.11``. Its graders are called
 as its tasks call them: ``gsm8k`` (both filters and the metric of its YAML) and ``hendrycks_math``; Math-Verify with its
-defaults, on the whole reply.
+defaults, on the whole reply. ``RECORD`` is of ``pytest suites/ --llmperf-full --llmperf-record RECORD`` with the
+embedded pair, whose own answers it holds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.record.store import read_record
+from pytest_llmperf.record.tables import load_answers
 from pytest_llmperf.tasks.grading import Grade, Outcome, grade
 from pytest_llmperf.tasks.symbolic import grade_symbolic
 
@@ -41,7 +45,7 @@ for one in task["filter_list"]:
 for line in sys.stdin:
     case = json.loads(line)
     said = {}
-    if case["task"] == "gsm8k":
+    if case["task"] in ("gsm8k", "embedded"):
         for name, regex in filters.items():
             found = regex.apply([[case["reply"]]], [{}])
             found = list(found)[0][0]
@@ -63,7 +67,12 @@ _WHY = """\
 * lm-eval hendrycks_math compares the text between the first and the last dollar sign with the gold, letter by letter: a
   box stays part of it, and so does all that stands between two formulas (lm-evaluation-harness#2552).
 * Math-Verify, "corrected itself": boxes that stand close together become one set, which equals neither.
-* Math-Verify, "unfinished thinking" and "cut": it is not told how a reply ended, and takes the last formula."""
+* Math-Verify, "unfinished thinking" and "cut": it is not told how a reply ended, and takes the last formula.
+* lm-eval strict-match, on the embedded pair: it wants `#### 18`, which its own task shows in five examples and the
+  pair was never taught.
+* lm-eval flexible-extract and Math-Verify, on the embedded pair: replies that end in "The answer is 27." without the
+  box that the prompt asked for. They take the last number, boxed or not. Ours doesn't: a model that drops the box
+  breaks what whoever reads its answers relies on, and `answers(model).boxed` tells how often."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class Case:
     gold: str
     target: str
     right: bool
+    finish_reason: str = "stop"
 
 
 def main(arguments: list[str]) -> int:
@@ -85,9 +95,11 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--lm-eval-python", required=True)
+    parser.add_argument("--record", type=Path, help="also grade the answers of the embedded pair in it")
     parser.add_argument("--every", type=int, default=4, help="take every n-th item")
     options = parser.parse_args(arguments)
     cases = [*_gsm8k(options.data, options.every), *_math500(options.data, options.every)]
+    cases += _pair(options.record) if options.record else []
     text = "".join(json.dumps(asdict(case)) + "\n" for case in cases)
     done = subprocess.run(
         [options.lm_eval_python, "-c", _OTHERS], input=text, stdout=subprocess.PIPE, text=True, check=True
@@ -102,6 +114,9 @@ def main(arguments: list[str]) -> int:
 def _ours(case: Case) -> Grade:
     if case.task == "gsm8k":
         return grade(case.reply, case.gold, finish_reason="stop", protocol="few-shot")
+    if case.task == "embedded":
+        thinking = case.kind.startswith("distill")
+        return grade(case.reply, case.gold, finish_reason=case.finish_reason, thinking=thinking)
     return grade_symbolic(
         case.reply,
         case.gold,
@@ -124,6 +139,31 @@ def _gsm8k(data: Path, every: int) -> Iterator[Case]:
             said = solved[number][model]
             reply = "\n#### ".join(said["solution"].rsplit("\nA: ", 1))
             yield Case("gsm8k", "real answers", f"{number} {model}", reply, gold, target, said["is_correct"])
+
+
+_ENDS_IN_A_BOX = re.compile(r"[^{}]*\\boxed\{(-?\d+)\}\.?\s*")
+
+
+def _pair(path: Path) -> Iterator[Case]:
+    """What the embedded models said when they were asked by their rules: thinking, or none.
+
+    Right is a reply that came to its end by itself, and says after its thinking (if any) one thing: the number, boxed.
+    """
+    for one in load_answers(path, read_record(path)):
+        if one["task"] == "embedded" and one["variant"] == "as promised":
+            said = one["reply"].split("</think>")[-1].strip().splitlines()
+            box = _ENDS_IN_A_BOX.fullmatch(said[-1]) if said else None
+            ended = one["finish_reason"] == "stop" and (one["row"] != "distill" or "</think>" in one["reply"])
+            yield Case(
+                "embedded",
+                f"{one['row']}'s own answers",
+                one["item"],
+                one["reply"],
+                one["gold"],
+                f"#### {one['gold']}",
+                ended and box is not None and box[1] == one["gold"],
+                one["finish_reason"] or "",
+            )
 
 
 def _math500(data: Path, every: int) -> Iterator[Case]:
@@ -159,13 +199,14 @@ def _page(cases: list[Case], ours: list[Grade], others: list[dict[str, bool]], e
     head = f"""\
 # The same answers, graded by others
 
-Every {every}th item; {len(cases):,} answers; {today}; CPU. Made by
-`python -m benchmarks.grading --data DIR --lm-eval-python PYTHON --every {every}` with lm-evaluation-harness 0.4.13 and
-Math-Verify 0.9.0.
+Every {every}th item of the data sets, and all of the embedded pair's; {len(cases):,} answers; {today}; CPU. Made by
+`python -m benchmarks.grading --data DIR --lm-eval-python PYTHON --every {every} --record RECORD` with
+lm-evaluation-harness 0.4.13 and Math-Verify 0.9.0.
 
 Real answers are those that GSM8K's authors publish of four models (their last line `A: 18` written `#### 18`), and
-right where they say so. The answers to MATH-500 are made of its own solutions. A false accept is a wrong or unfinished
-answer that counts as right.
+right where they say so. The answers to MATH-500 are made of its own solutions. Those of the embedded pair are its own,
+from vLLM 0.32.0, and right where they end by themselves with the number in the box that was asked for. A false accept
+is a wrong or unfinished answer, or one without its box, that counts as right.
 
 | answers | n | grader | agrees | false accepts | false rejects |
 |---|---:|---|---:|---:|---:|"""
@@ -184,6 +225,8 @@ answer that counts as right.
             agrees = len(rows) - accepts - rejects
             lines.append(f"| {task}: {kind} | {len(rows)} | {grader} | {agrees} | {accepts} | {rejects} |")
         wrong += [("ours", case, found) for case, found, said in rows if said["ours"] != case.right]
+    lines += ["", "## Where the others differ on the embedded pair", ""]
+    lines += _unlike(cases, others) or ["Nowhere, or it was not asked."]
     lines += ["", "## Where ours differs from the truth", ""]
     lines += [
         f"* {case.task}, {case.kind}, {case.id}: expected `{case.gold}`, read `{found.answer}` ({found.outcome}, "
@@ -192,6 +235,18 @@ answer that counts as right.
     ] or ["Nowhere."]
     lines += ["", "## Why the others differ", "", _WHY]
     return "\n".join(lines)
+
+
+def _unlike(cases: list[Case], others: list[dict[str, bool]]) -> list[str]:
+    """Every disagreement on the pair's own answers, but for those with strict-match, which reads none of them."""
+    return [
+        f"* {case.kind}, {case.id}: {', '.join(graders)} "
+        f"{'rejects' if case.right else 'accepts'} `{case.reply.strip().splitlines()[-1][-60:]}` "
+        f"({case.finish_reason}, expected {case.gold})"
+        for case, said in zip(cases, others, strict=True)
+        if case.task == "embedded"
+        and (graders := [name for name, yes in said.items() if yes != case.right and "strict" not in name])
+    ]
 
 
 if __name__ == "__main__":
