@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     OnLost = Callable[["Connection"], None]
 
 
+_LENGTHS = {"content-length", "transfer-encoding"}
+"""A response that has neither ends with the connection."""
+
+
 class Connection(asyncio.Protocol):
     """Carries one request at a time; :class:`pytest_llmperf.client.pool.Pool` lends it out."""
 
@@ -124,7 +128,7 @@ class Connection(asyncio.Protocol):
         reply = self._reply
         if reply is not None:
             self._read_at = now()
-            if reply.headers_s is not None and exc is None and self._ends_with_the_connection():
+            if reply.headers_s is not None and exc is None and not _LENGTHS & reply.headers.keys():
                 self._finish(Ending.COMPLETE, "")
             else:
                 got = len(reply.body)
@@ -145,6 +149,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._reply is None:
             return
+        self._reply.head = self._raw_headers.copy()
         self._reply.headers_s = self._read_at
         self._reply.status = self._parser.get_status_code()
 
@@ -162,22 +167,12 @@ class Connection(asyncio.Protocol):
         if 100 <= self._reply.status < 200:
             # An interim response; the real one follows.
             self._raw_headers.clear()
+            self._reply.head = {}
             self._reply.headers_s = None
             return
         if not self._parser.should_keep_alive():
             self.abort()
         self._finish(Ending.COMPLETE, "")
-
-    def _headers(self) -> dict[str, str]:
-        """Those that have come; the last one where a name comes twice."""
-        return {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in self._raw_headers.items()
-        }
-
-    def _ends_with_the_connection(self) -> bool:
-        """Whether the response says neither its length nor that it comes in chunks."""
-        return not {"content-length", "transfer-encoding"} & self._headers().keys()
 
     # endings
 
@@ -203,7 +198,6 @@ class Connection(asyncio.Protocol):
         if reply is None or self._done is None:
             return
         reply.ending, reply.detail = ending, detail
-        reply.headers = self._headers()
         reply.end_s = self._read_at if reply.received else now()
         if not self._done.done():
             self._done.set_result(None)

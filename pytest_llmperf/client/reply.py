@@ -36,8 +36,8 @@ class Reply:
     headers_s: float | None = None
     end_s: float = 0.0
     status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    """Names in lower case."""
+    head: dict[bytes, bytes] = field(default_factory=dict)
+    """The headers as they came, once all of them had; no trailers."""
     body: bytearray = field(default_factory=bytearray)
     times: array[float] = field(default_factory=lambda: array("d"))
     ends: array[int] = field(default_factory=lambda: array("Q"))
@@ -47,6 +47,12 @@ class Reply:
     """Whether any byte of a response came: after that, nothing is ever sent again."""
     resent: bool = False
     """True if a stale keep-alive connection made a second sending necessary; ``sent_s`` is the second one."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Names in lower case; the last one where a name came twice. Decoded when they are asked for: a stream that
+        succeeds needs none of them."""
+        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.head.items()}
 
     def chunks(self) -> Iterator[tuple[float, bytes]]:
         """(time of the read, its bytes of the body), in order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,21 @@ def test_a_whole_stream_is_ok_wherever_it_is_cut() -> None:
     for place in range(len(wire)):
         trace = check(wire, [place])
         assert (trace.outcome, trace.text) == (Outcome.OK, "é世")
+
+
+FOUND = [
+    # atheris, 2026-11-25: a head that breaks off in a header's name told the headers before it, or not, by the cut.
+    b"\x01\x00\x26HTTP/1.1 200 OK\r\nContent-Type: text\r\nTransfer-Encod]ing: chunked\r\n\r\n0\r\n\r\n",
+    # The same in a trailer, which is no header.
+    b"\x01\x00\x49HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nTrailer: x\r\nB]d: 1\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", FOUND)
+def test_what_the_fuzzer_found_is_read_alike_however_it_is_cut(data: bytes) -> None:
+    wire, _ = case_of(data)
+    for place in range(len(wire)):
+        check(wire, [place])
 
 
 def test_the_fuzzers_seeds_are_what_servers_say_and_read_alike_however_cut() -> None:
