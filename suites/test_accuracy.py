@@ -1,4 +1,4 @@
-"""The candidate solves enough problems, no fewer than the baseline on the same ones, and not at a much higher price."""
+"""The candidate solves enough problems, and no fewer than the baseline on the same ones."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ def test_enough_answers_are_right(candidate, accuracy, budget):
 
 def test_the_candidate_is_not_worse_than_the_baseline(candidate, baseline, accuracy, budget):
     assert accuracy(candidate) >= accuracy(baseline) - budget.accuracy.margin
-
-
-def test_a_right_answer_costs_little_more_tokens_than_the_baselines(candidate, baseline, answers, budget):
-    ours, theirs = answers(candidate).tokens_per_correct, answers(baseline).tokens_per_correct
-    assert ours <= theirs * budget.accuracy.tokens_ratio
-
-
-def test_a_right_answer_takes_little_longer_than_the_baselines(candidate, baseline, answers, budget):
-    ours, theirs = answers(candidate).seconds_per_correct, answers(baseline).seconds_per_correct
-    assert ours <= theirs * budget.accuracy.seconds_ratio
 
 
 @pytest.mark.llmperf_profile("gpu")
