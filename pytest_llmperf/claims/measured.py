@@ -14,8 +14,9 @@ from pytest_llmperf.claims.averaging import of_answers
 from pytest_llmperf.claims.claim import Claim, Kind
 from pytest_llmperf.claims.measurement import Measurement
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.record.summing import RightAnswers
 from pytest_llmperf.record.tables import load_answers
-from pytest_llmperf.stats import binomial, hodges_lehmann, order_statistics
+from pytest_llmperf.stats import hodges_lehmann, order_statistics
 
 
 @dataclass(frozen=True)
@@ -219,22 +220,15 @@ class Evidence:
         for one in self.record.get("answers", ()):
             if (one["row"], one["task"], one["variant"]) != (row, task, variant):
                 continue
-            n = sum(one["outcomes"].values()) - one["outcomes"].get("infra", 0)
-            if n == 0:
+            found = RightAnswers.of(one)
+            if found is None:
                 return None
-            right = one["outcomes"].get("correct", 0)
-            # Several answers to an item are worth one at least, and what more they are worth the counts don't tell.
-            items = n if one.get("samples", 1) == 1 else min(n, one["items"])
-            low, high = (
-                binomial.clopper_pearson_lower(right / n * items, items),
-                binomial.clopper_pearson_upper(right / n * items, items),
-            )
             what = (
-                f"{right:,} of {n:,} items"
-                if items == n
-                else f"{right:,} of {n:,} answers to {items:,} items"
+                f"{found.right:,} of {found.answers:,} items"
+                if found.items == found.answers
+                else f"{found.right:,} of {found.answers:,} answers to {found.items:,} items"
             )
-            return Measurement(right / n, low, high, items, what)
+            return Measurement(found.share, *found.interval(), found.items, what)
         return None
 
     def _verdict(self, metric: str, unit: str) -> Measurement | None:

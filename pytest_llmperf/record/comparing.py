@@ -1,6 +1,7 @@
 """What differs between two recorded runs, beyond chance; and what cannot be compared, with its reason. Pure.
 
-* Answers to the same items are paired: McNemar's exact test of what was gained and lost.
+* Answers to the same items are paired: McNemar's exact test of what was gained and lost; with several answers
+  an item, the mean differences of the items.
 * Ratios candidate/baseline come from rounds in turn, so that both runs have their own control: worse where their
   intervals are apart.
 * Times and throughputs stand alone. Two starts of one server differ without any change, so that intervals of single
@@ -16,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from pytest_llmperf.stats import holm, paired
+from pytest_llmperf.record.summing import RightAnswers
+from pytest_llmperf.stats import clustered, holm, paired
 
 ALPHA = 0.05
 BETWEEN_STARTS = 1.12
@@ -134,25 +136,37 @@ def _accuracies(
         yield _paired(what, pairs) if pairs else _unpaired(what, one, other)
 
 
-def _pairs(then: Rows, today: Rows) -> list[tuple[bool, bool]]:
-    """Right then and today, of every answer to the same question with the same expectation."""
+def _pairs(then: Rows, today: Rows) -> list[list[tuple[bool, bool]]]:
+    """Right then and today, of every answer to the same question with the same expectation, by item."""
 
-    def by_item(rows: Rows) -> dict[tuple[Any, ...], bool]:
+    def by_answer(rows: Rows) -> dict[tuple[Any, ...], bool]:
         keys = ("item", "sample", "question", "gold")
         return {tuple(r[k] for k in keys): r["outcome"] == "correct" for r in rows if r["outcome"] != "infra"}
 
-    old, new = by_item(then), by_item(today)
-    return [(right, new[item]) for item, right in old.items() if item in new]
+    old, new = by_answer(then), by_answer(today)
+    items: dict[Any, list[tuple[bool, bool]]] = {}
+    for answer, right in old.items():
+        if answer in new:
+            items.setdefault(answer[0], []).append((right, new[answer]))
+    return list(items.values())
 
 
-def _paired(what: str, pairs: Sequence[tuple[bool, bool]]) -> Difference:
-    n = len(pairs)
+def _paired(what: str, items: Sequence[Sequence[tuple[bool, bool]]]) -> Difference:
+    pairs = [pair for item in items for pair in item]
     gained = sum(now and not then for then, now in pairs)
     lost = sum(then and not now for then, now in pairs)
-    p_worse, p_better = paired.mcnemar_p_worse(gained, lost), paired.mcnemar_p_worse(lost, gained)
+    if len(pairs) == len(items):
+        p_worse, p_better = paired.mcnemar_p_worse(gained, lost), paired.mcnemar_p_worse(lost, gained)
+        counted = f"{len(items)} items of both"
+    else:
+        # Answers to one item resemble each other: the items are the sample.
+        means = [(sum(now for _, now in item) - sum(then for then, _ in item)) / len(item) for item in items]
+        p_worse = clustered.paired_p_below(means, 0.0)
+        p_better = clustered.paired_p_below([-mean for mean in means], 0.0)
+        counted = f"{len(pairs)} answers to {len(items)} items of both"
     outcome = Outcome.WORSE if p_worse <= ALPHA else Outcome.BETTER if p_better <= ALPHA else Outcome.SAME
-    how = f"{n} items of both: {gained} gained, {lost} lost"
-    before, now = (sum(pair[side] for pair in pairs) / n for side in (0, 1))
+    before, now = (sum(pair[side] for pair in pairs) / len(pairs) for side in (0, 1))
+    how = f"{counted}: {gained} gained, {lost} lost"
     return Difference(what, "share", before, now, outcome, how, p_worse)
 
 
@@ -160,26 +174,18 @@ def _unpaired(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> D
     if before.get("items_sha256") != now.get("items_sha256"):
         how = "no item of both is the same, or their answers are not beside the records"
         return Difference(what, "share", _share(before), _share(now), Outcome.NOT_COMPARED, how)
-    intervals = [_clopper_pearson(one) for one in (before, now)]
-    if None in intervals:
+    first, second = RightAnswers.of(before), RightAnswers.of(now)
+    if first is None or second is None:
         return Difference(what, "share", _share(before), _share(now), Outcome.NOT_COMPARED, "no answer came")
-    outcome = _apart(intervals[0], intervals[1], better="higher")
+    outcome = _apart(first.interval(), second.interval(), better="higher")
     return Difference(
-        what, "share", _share(before), _share(now), outcome, "intervals of the same items, unpaired"
+        what, "share", first.share, second.share, outcome, "intervals of the same items, unpaired"
     )
 
 
-def _clopper_pearson(one: Mapping[str, Any]) -> tuple[float, float] | None:
-    from pytest_llmperf.record.summing import metrics
-
-    found = metrics({"answers": [one]})
-    return (found[0]["interval"][0], found[0]["interval"][1]) if found else None
-
-
 def _share(one: Mapping[str, Any]) -> float | None:
-    outcomes = one.get("outcomes") or {}
-    n = sum(outcomes.values()) - outcomes.get("infra", 0)
-    return outcomes.get("correct", 0) / n if n else None
+    found = RightAnswers.of(one)
+    return None if found is None else found.share
 
 
 # Speed

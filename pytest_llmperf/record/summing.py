@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -36,7 +37,7 @@ def costs(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     for one in facts.get("answers", ()):
         cost = row(one["row"])
-        cost["answers"] += one["items"]
+        cost["answers"] += sum((one.get("outcomes") or {}).values())
         cost["completion_tokens"] += one.get("completion_tokens") or 0
         cost["seconds"] += one.get("seconds") or 0.0
     for load in facts.get("load", ()):
@@ -61,23 +62,48 @@ def _energy(telemetry: Mapping[str, Any]) -> float | None:
     return float(known[-1] - known[0]) if len(known) > 1 else None
 
 
+@dataclass(frozen=True)
+class RightAnswers:
+    """The share of right answers of an entry of the record's ``answers``, and what counts alone say of its error."""
+
+    right: int
+    answers: int
+    items: int
+    """What the interval counts: answers to one item resemble each other, and are worth one at least."""
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> RightAnswers | None:
+        """None where not one answer says anything about the model."""
+        outcomes = entry.get("outcomes") or {}
+        answers = sum(outcomes.values()) - outcomes.get("infra", 0)
+        if not answers:
+            return None
+        items = answers if entry.get("samples", 1) == 1 else min(answers, entry["items"])
+        return cls(outcomes.get("correct", 0), answers, items)
+
+    @property
+    def share(self) -> float:
+        return self.right / self.answers
+
+    def interval(self) -> tuple[float, float]:
+        """Clopper and Pearson's, each end one-sided at 95 %."""
+        successes = self.share * self.items
+        return (
+            binomial.clopper_pearson_lower(successes, self.items, CONFIDENCE),
+            binomial.clopper_pearson_upper(successes, self.items, CONFIDENCE),
+        )
+
+
 def _of_answers(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for one in facts.get("answers", ()):
-        outcomes = one.get("outcomes") or {}
-        # Of what says nothing about the model, nothing is said.
-        n = sum(outcomes.values()) - outcomes.get("infra", 0)
-        if n:
-            right = outcomes.get("correct", 0)
+        if found := RightAnswers.of(one):
             yield {
                 "row": one["row"],
                 "metric": "accuracy",
                 "of": f"{one['task']}, {one['variant']}",
-                "value": right / n,
-                "interval": [
-                    binomial.clopper_pearson_lower(right, n, CONFIDENCE),
-                    binomial.clopper_pearson_upper(right, n, CONFIDENCE),
-                ],
-                "n": n,
+                "value": found.share,
+                "interval": list(found.interval()),
+                "n": found.items,
                 "unit": "share",
                 "better": "higher",
             }

@@ -66,6 +66,18 @@ def test_answers_to_the_same_items_are_paired() -> None:
     assert not better.regressed
 
 
+def test_an_item_answered_eight_times_is_one_item() -> None:
+    """One item of twenty lost with all its eight answers: as independent answers these would be far beyond chance."""
+    then = [one | {"sample": n} for one in answers(set(range(20)), 20) for n in range(8)]
+    now = [one | {"sample": n} for one in answers(set(range(1, 20)), 20) for n in range(8)]
+    asked = run(160, 0)
+    one = of([*compare(asked, run(152, 8), then, now).differences], "accuracy")
+    assert (one.outcome, one.now) == (Outcome.SAME, 0.95)
+    assert one.how.startswith("160 answers to 20 items of both: 0 gained, 8 lost")
+    half = [one | {"sample": n} for one in answers(set(range(10, 20)), 20) for n in range(8)]
+    assert of([*compare(asked, run(80, 80), then, half).differences], "accuracy").outcome is Outcome.WORSE
+
+
 def test_ten_points_that_twenty_flips_make_are_chance() -> None:
     """Unpaired, 80 and 70 of 100 look alike whatever flipped; paired, it is the flips that count."""
     noisy = (set(range(80)) - set(range(24))) | set(range(80, 95))

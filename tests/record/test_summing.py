@@ -32,6 +32,14 @@ def test_an_accuracy_counts_what_was_learned_and_has_its_interval() -> None:
     assert (low, high) == pytest.approx((0.7228, 0.8631), abs=1e-3)
 
 
+def test_several_answers_an_item_are_worth_no_more_than_items() -> None:
+    several = ANSWERS | {"items": 25, "samples": 4, "outcomes": {"correct": 80, "wrong": 20}}
+    [one] = metrics({"answers": [several]})
+    assert (one["value"], one["n"]) == (0.8, 25)
+    assert one["interval"] == pytest.approx([0.6246, 0.9177], abs=1e-3)
+    assert costs({"answers": [several]})[0]["answers"] == 100, "and cost what all of them cost"
+
+
 def test_times_and_throughput_of_a_load_over_all_starts() -> None:
     found = {
         one["metric"]: one
