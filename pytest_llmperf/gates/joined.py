@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.level import LevelCase
 from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase, ValueRatioCase
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.per_correct import PerCorrectCase
+from pytest_llmperf.gates.perplexity import PerplexityCase
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 
@@ -39,6 +42,8 @@ _NOTHING = (
     "this look added nothing: an earlier one asked all items, and greedy answers to them are the same again"
 )
 
+_NOTHING_NEW = "this look added nothing: an earlier one measured the same items"
+
 AnyCase = TypeVar("AnyCase", bound=Case)
 
 
@@ -51,8 +56,8 @@ def joined(before: Case, decided: Status, now: AnyCase, spent: Sequence[float]) 
     """``now`` with the data of ``before``, whose verdict was ``decided``, in front of its own.
 
     Other items and further rounds or samples are added; an item that was asked again has more answers and is not a
-    new item; of what is measured once, the worse of the two counts. ``spent`` is the error of all looks, this one
-    last. A case that cannot be joined says why, and is INVALID.
+    new item; of what is measured once for an item the first counts, and of what is measured once at all the worse.
+    ``spent`` is the error of all looks, this one last. A case that cannot be joined says why, and is INVALID.
     """
     if not same_question(before, now):
         return replace(now, refused=f"an earlier look at {before.label} asked something else: start anew")
@@ -77,6 +82,11 @@ def joined(before: Case, decided: Status, now: AnyCase, spent: Sequence[float]) 
             case = replace(case, value=_worse(earlier.value, case.value, case.at_least))
         case ValueRatioCase() as earlier, ValueRatioCase():
             case = _worse_pair(earlier, case)
+        case (
+            LevelCase() | PerplexityCase() | PerCorrectCase() as earlier,
+            LevelCase() | PerplexityCase() | PerCorrectCase(),
+        ):
+            case = _by_item(earlier, case)
     result: AnyCase = case
     return result
 
@@ -124,6 +134,24 @@ def _together(before: Outcomes, now: Outcomes) -> Outcomes:
 
     again = {item: [*several(before[item]), *several(now[item])] for item in now if item in before}
     return {**before, **now, **again}
+
+
+def _by_item(before: Any, now: Any) -> Any:
+    """Of cases with one measurement of each item: the first that succeeded. The same item once more says little about
+    other items, and these cases count items."""
+
+    def both(earlier: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+        known = {item: found for item, found in earlier.items() if found is not None}
+        return {**earlier, **ours, **known}
+
+    baseline = None if now.baseline is None else both(before.baseline, now.baseline)
+    case = replace(now, candidate=both(before.candidate, now.candidate), baseline=baseline)
+    new = [
+        item
+        for item, found in now.candidate.items()
+        if found is not None and before.candidate.get(item) is None
+    ]
+    return case if new else replace(case, remark=_NOTHING_NEW)
 
 
 def _samples(before: QuantileCase, now: QuantileCase) -> QuantileCase:

@@ -6,6 +6,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ import pytest
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.joined import joined
+from pytest_llmperf.gates.macro_f1 import MacroF1Case
+from pytest_llmperf.gates.mean_score import MeanScoreCase
 from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase, ValueRatioCase
+from pytest_llmperf.gates.per_correct import PerCorrectCase
+from pytest_llmperf.gates.perplexity import PerplexityCase
 from pytest_llmperf.gates.spending import early, final, spending
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.cases import case_from_json, case_to_json
@@ -237,6 +242,46 @@ def test_another_bound_or_another_question_is_refused() -> None:
     assert "asked something else" in why(ratio([1.0] * 20), floor(150, 50))
     refused = ratio([1.0] * 20)
     assert "warm cache" in why(RatioCase(**{**vars(refused), "refused": "a warm cache"}), refused)
+
+
+def by_item(kind: str, first: int, count: int, seed: int) -> Case:
+    """Items ``first`` and on of a gate that has one measurement of each, with a baseline."""
+    draw = random.Random(seed)
+    names = [f"item {n}" for n in range(first, first + count)]
+    about: dict[str, Any] = {"metric": kind, "bound": 1.05 if kind in ("cost", "perplexity") else 0.05}
+
+    def side() -> dict[str, Any]:
+        if kind == "score":
+            return {name: draw.uniform(0.4, 0.6) for name in names}
+        if kind == "f1":
+            return {name: ("AB"[n % 2], draw.choice("AB")) for n, name in enumerate(names)}
+        if kind == "cost":
+            return {name: (draw.uniform(80, 120), 1.0) for name in names}
+        return {name: (20.0, -20 * draw.uniform(1.0, 1.2), -1.0) for name in names}
+
+    sides: dict[str, Any] = {"candidate": side(), "baseline": side()}
+    if kind == "score":
+        return MeanScoreCase(**about, **sides)
+    if kind == "f1":
+        return MacroF1Case(**about, **sides, classes=("A", "B"))
+    return (
+        PerCorrectCase(**about, **sides, unit="tokens")
+        if kind == "cost"
+        else PerplexityCase(**about, **sides)
+    )
+
+
+@pytest.mark.parametrize("kind", ["score", "f1", "cost", "perplexity"])
+def test_what_is_measured_of_each_item_is_joined_by_item(kind: str) -> None:
+    first = by_item(kind, 0, 60, 1)
+    both = joined(first, Status.INCONCLUSIVE, by_item(kind, 60, 60, 2), SECOND).judge()
+    assert both.n == 120, "the data of both looks"
+    again = joined(first, Status.INCONCLUSIVE, by_item(kind, 0, 60, 3), SECOND)
+    assert again.judge().observed == first.judge().observed, "drawn again until it fits is not an answer"
+    assert again.judge().n == 60
+    assert "added nothing" in again.remark
+    lost = replace(first, candidate={**first.candidate, "item 0": None})  # type: ignore[attr-defined,call-arg]
+    assert joined(lost, Status.INCONCLUSIVE, by_item(kind, 0, 60, 3), SECOND).judge().n == 60
 
 
 def test_a_joined_gate_can_be_judged_again_from_its_record() -> None:
