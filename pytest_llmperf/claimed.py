@@ -50,5 +50,6 @@ class Claimed:
 
         write_all(sys.__stdout__)
         terminalreporter.section("llmperf claims")
-        for line in claim_lines(self.decided, reasons=config.get_verbosity() > 0):
+        width = config.get_terminal_writer().fullwidth
+        for line in claim_lines(self.decided, reasons=config.get_verbosity() > 0, width=width):
             terminalreporter.write_line(line)

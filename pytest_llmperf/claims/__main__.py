@@ -7,6 +7,7 @@ claims don't gate here (``pytest suites/claims --llmperf-claims=gate`` does); 4 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,12 @@ def run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
 
 def _table(sheet: Sheet, device: str, evidence: Evidence | None) -> str:
     where = f", on {evidence.device}" if evidence else ""
-    return "\n".join([sheet.title + where, *claim_table(decide_all(sheet, device, evidence))]) + "\n"
+    # In a pipe or a file nothing has to fit.
+    width = shutil.get_terminal_size((200, 24)).columns
+    return (
+        "\n".join([sheet.title + where, *claim_table(decide_all(sheet, device, evidence), width=width)])
+        + "\n"
+    )
 
 
 def _page(sheet: Sheet, device: str, every: Sequence[Evidence], command: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from pytest_llmperf.claims.claim import ANY, Decision, Sheet
 from pytest_llmperf.claims.deciding import counts
 from pytest_llmperf.report.columns import aligned
 
+_INDENT = "    "
 _HEADER = ("claim", "published", "on", "measured or computed", "verdict")
 
 
@@ -27,18 +29,35 @@ def decision_to_json(one: Decision) -> dict[str, Any]:
     }
 
 
-def claim_table(decisions: Sequence[Decision], *, reasons: bool = True) -> list[str]:
+def claim_table(decisions: Sequence[Decision], *, reasons: bool = True, width: int = 200) -> list[str]:
     """Lines: a header, each decision with its reason below it, and how many of each there are."""
-    return claim_lines([decision_to_json(one) for one in decisions], reasons=reasons)
+    return claim_lines([decision_to_json(one) for one in decisions], reasons=reasons, width=width)
 
 
-def claim_lines(decided: Sequence[Mapping[str, Any]], *, reasons: bool = True) -> list[str]:
-    """The same from what a record keeps."""
+def claim_lines(decided: Sequence[Mapping[str, Any]], *, reasons: bool = True, width: int = 200) -> list[str]:
+    """The same from what a record keeps, in lines of ``width`` characters at most: a block for each decision, the
+    verdict first, where the table's columns do not fit."""
     lines = aligned([_HEADER, *map(_cells, decided)], right=())
-    told = [lines[0]]
+    fits = max(map(len, lines)) <= width
+    told = [lines[0]] if fits else []
     for line, one in zip(lines[1:], decided, strict=True):
-        told += [line, f"    {one['reason']}"] if reasons else [line]
-    return [*told, counts([str(one["verdict"]) for one in decided])]
+        told += [line] if fits else _wrapped(_block(one), width, indented=False)
+        if reasons:
+            told += _wrapped(str(one["reason"]), width, indented=True)
+    return [*told, *_wrapped(counts([str(one["verdict"]) for one in decided]), width, indented=False)]
+
+
+def _block(one: Mapping[str, Any]) -> str:
+    name, published, device, measured, verdict = _cells(one)
+    on = f" on {device}" if device else ""
+    return f"{verdict}: {name}: published {published}{on}, measured or computed {measured}"
+
+
+def _wrapped(text: str, width: int, *, indented: bool) -> list[str]:
+    first = _INDENT if indented else ""
+    return textwrap.wrap(
+        text, max(width, 20), initial_indent=first, subsequent_indent=_INDENT, break_on_hyphens=False
+    )
 
 
 PAGE_HEAD = """# Published claims, and which of them hold

@@ -18,12 +18,33 @@ from pytest_llmperf.claims.table import decision_to_json
 from .conftest import HERE, PUBLISHED, SheetOf
 
 
-def test_the_table_gives_each_claim_its_verdict_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_gives_each_claim_its_verdict_and_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     assert main([str(PUBLISHED / "claims.toml"), "--device", "NVIDIA H100 80GB HBM3"]) == 0
     printed = capsys.readouterr().out
     assert "awq-starts" in printed
     assert "no config file for it" in printed
     assert printed.rstrip().endswith("not testable here")
+
+
+def test_where_the_table_does_not_fit_each_claim_is_a_block_with_its_verdict_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {}
+    for columns in ("200", "80"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main([str(HERE / "embedded.toml"), "--record", str(HERE / "embedded_run.json")]) == 0
+        told[columns] = capsys.readouterr().out
+        _, *lines = told[columns].splitlines()
+        assert max(map(len, lines)) <= int(columns)
+    names = [claim.name for claim in read_claims(HERE / "embedded.toml").claims]
+    blocks = [line for line in told["80"].splitlines()[1:-1] if not line.startswith(" ")]
+    assert [block.split(": ")[1].rstrip(":") for block in blocks] == names
+    assert {block.split(":")[0] for block in blocks} == {"confirmed", "refuted", "physically impossible"}
+    reasons = [line for line in told["200"].splitlines() if line.startswith("    ")]
+    assert "".join(reasons[0].split()) in "".join(told["80"].split()), "nothing is lost but the columns"
 
 
 def test_the_page_is_markdown_whose_cells_no_text_can_break(
