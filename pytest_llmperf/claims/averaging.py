@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 from pytest_llmperf.claims.claim import Claim
 from pytest_llmperf.claims.measurement import Measurement
+from pytest_llmperf.stats.binomial import z_of
 from pytest_llmperf.stats.clustered import clustered_mean
 
-_Z = NormalDist().inv_cdf(0.975)
+_Z = z_of(0.975)
 
 
 def without_answers(claim: Claim) -> Measurement:

@@ -23,8 +23,8 @@ from pytest_llmperf.gates.judgement import (
 )
 from pytest_llmperf.gates.macro_f1 import MacroF1
 from pytest_llmperf.gates.mean_score import MeanScore
-from pytest_llmperf.gates.per_correct import PerCorrect, ScaledPerCorrect
-from pytest_llmperf.gates.perplexity import Perplexity, ScaledPerplexity
+from pytest_llmperf.gates.per_correct import PerCorrect
+from pytest_llmperf.gates.perplexity import Perplexity
 from pytest_llmperf.gates.ratio import Ratio
 from pytest_llmperf.gates.scalar import Scalar, ScaledScalar
 from pytest_llmperf.gates.series import Quantile, Series
@@ -50,8 +50,6 @@ __all__ = [
     "Quantile",
     "Ratio",
     "Scalar",
-    "ScaledPerCorrect",
-    "ScaledPerplexity",
     "ScaledScalar",
     "Series",
     "Share",

@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.factor import FactorCase
 from pytest_llmperf.gates.level import LevelCase
 from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase, ValueRatioCase
 from pytest_llmperf.gates.outcomes import Outcomes
-from pytest_llmperf.gates.per_correct import PerCorrectCase
-from pytest_llmperf.gates.perplexity import PerplexityCase
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 
@@ -82,10 +81,7 @@ def joined(before: Case, decided: Status, now: AnyCase, spent: Sequence[float]) 
             case = replace(case, value=_worse(earlier.value, case.value, case.at_least))
         case ValueRatioCase() as earlier, ValueRatioCase():
             case = _worse_pair(earlier, case)
-        case (
-            LevelCase() | PerplexityCase() | PerCorrectCase() as earlier,
-            LevelCase() | PerplexityCase() | PerCorrectCase(),
-        ):
+        case (LevelCase() | FactorCase()) as earlier, (LevelCase() | FactorCase()):
             case = _by_item(earlier, case)
     result: AnyCase = case
     return result
@@ -146,12 +142,10 @@ def _by_item(before: Any, now: Any) -> Any:
 
     baseline = None if now.baseline is None else both(before.baseline, now.baseline)
     case = replace(now, candidate=both(before.candidate, now.candidate), baseline=baseline)
-    new = [
-        item
-        for item, found in now.candidate.items()
-        if found is not None and before.candidate.get(item) is None
-    ]
-    return case if new else replace(case, remark=_NOTHING_NEW)
+    is_new = any(
+        found is not None and before.candidate.get(item) is None for item, found in now.candidate.items()
+    )
+    return case if is_new else replace(case, remark=_NOTHING_NEW)
 
 
 def _samples(before: QuantileCase, now: QuantileCase) -> QuantileCase:

@@ -11,48 +11,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
-from pytest_llmperf.bounds import Bound, Incomparable
-from pytest_llmperf.gates.bound import bound_of
-from pytest_llmperf.gates.case import Case, Damage
-from pytest_llmperf.gates.comparable import Asked, Estimand
-from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
-from pytest_llmperf.gates.judgement import Judgement
+from pytest_llmperf.gates.comparable import Asked
+from pytest_llmperf.gates.decision import MAX_LOST_SHARE, invalid, too_many_lost
+from pytest_llmperf.gates.factor import Factor, FactorCase
+from pytest_llmperf.gates.level import ByItem
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.stats.ratio_of_sums import ratio_of_sums
 
 Documents = Mapping[str, Sequence[float] | None]
 """By document: tokens that were scored, the sum of their log probabilities, and that of the first; None: an error."""
-METHOD = "ratio of sums by document, Student's t"
 _LEAST = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class PerplexityCase(Case):
+class PerplexityCase(FactorCase):
     """Is the perplexity, or its ratio to the baseline's where there are documents of one, at most the bound?"""
 
     unplanned: ClassVar[Mapping[str, Any]] = {
         "noun": "document",
         "remark": "not planned: texts differ by what only a run shows",
     }
-    candidate: Documents = field(repr=False)
-    baseline: Documents | None = field(default=None, repr=False)
-    at_least: bool = False
+    noun: ClassVar[str] = "document"
+    method: ClassVar[str] = "ratio of sums by document, Student's t"
 
     @property
-    def label(self) -> str:
-        return self.metric if self.baseline is None else f"{self.metric} ratio"
+    def _unit(self) -> str:
+        return ""
 
     @property
-    def verdict_unit(self) -> str:
-        return "" if self.baseline is None else "ratio"
-
-    @property
-    def size(self) -> int:
-        return len(self.candidate)
-
-    @property
-    def damage(self) -> Damage:
-        return "share"
+    def _level_unit(self) -> str:
+        return "ppl"
 
     def damaged(self, by: float, seed: int = 0) -> Self:
         """Every text more surprising by the same factor: a perplexity higher by ``by``."""
@@ -67,13 +55,7 @@ class PerplexityCase(Case):
         )
 
     def _verdict(self, bound: float) -> Verdict:
-        if not (math.isfinite(bound) and bound > 0.0):
-            raise ValueError(f"{self.label}: the bound is {bound}, a number above zero is needed")
-        names = [
-            name
-            for name, one in self.candidate.items()
-            if one and (self.baseline is None or self.baseline.get(name))
-        ]
+        names = self._known(bound)
         lost = self.size - len(names)
         trouble = too_many_lost(lost, self.size, MAX_LOST_SHARE, "document")
         if len(names) < _LEAST:
@@ -90,35 +72,12 @@ class PerplexityCase(Case):
             )
         scored = [pair for pair in pairs if pair is not None]
         tokens = [pair[0] for pair in scored]
-        found = ratio_of_sums([pair[1] for pair in scored], tokens)
-        low, high = found.bounds(1.0 - self.alpha)
-        observed = math.exp(found.estimate)
-        estimate = Estimate(
-            self.label,
-            self.verdict_unit,
-            observed,
-            math.exp(low),
-            math.exp(high),
-            len(names),
-            "document",
-            METHOD,
-        )
-        distance = abs(found.estimate - math.log(bound))
-        width = high - found.estimate
+        sums = ratio_of_sums([pair[1] for pair in scored], tokens)
+        low, high = sums.bounds(1.0 - self.alpha)
         levels = [math.exp(-math.fsum(p[side] for p in scored) / math.fsum(tokens)) for side in (2, 3)]
-        return verdict_of(
-            estimate,
-            bound,
-            at_least=self.at_least,
-            bound_name="floor" if self.at_least else "budget",
-            alpha=self.alpha,
-            p_value=None,
-            n_needed=math.ceil(len(names) * (width / distance) ** 2) if distance else None,
-            candidate=levels[0] if self.baseline is not None else None,
-            baseline=levels[1] if self.baseline is not None else None,
-            level_unit="ppl" if self.baseline is not None else "",
-            detail=f"{math.fsum(tokens):,.0f} tokens" + (f"; {lost} documents were lost" if lost else ""),
-        )
+        detail = f"{math.fsum(tokens):,.0f} tokens" + (f"; {lost} documents were lost" if lost else "")
+        found = math.exp(sums.estimate), math.exp(low), math.exp(high)
+        return self._told(bound, found, len(names), levels, detail)
 
     def _pair(self, name: str) -> tuple[float, float, float, float] | None:
         """Tokens, what is summed, and the log probability of each side; None where the tokens are not the same."""
@@ -146,23 +105,15 @@ class PerplexityCase(Case):
 
 
 @dataclass(frozen=True, eq=False)
-class Perplexity(Estimand):
+class Perplexity(Factor):
     """Of one model over documents. ``perplexity(a) <= perplexity(b) * 1.05``, or against a number."""
 
-    metric: str
+    kind: ClassVar[str] = "perplexity"
     documents: Documents = field(repr=False)
-
-    @property
-    def label(self) -> str:
-        return self.metric
 
     @property
     def example(self) -> str:
         return f"{self.metric} <= other * 1.05, or {self.metric} <= 12.5"
-
-    @property
-    def size(self) -> int:
-        return len(self.documents)
 
     @property
     def value(self) -> float | None:
@@ -171,56 +122,15 @@ class Perplexity(Estimand):
         tokens = sum(one[0] for one in scored)
         return math.exp(-math.fsum(one[1] for one in scored) / tokens) if tokens else None
 
-    def __mul__(self, factor: object) -> ScaledPerplexity:
-        return ScaledPerplexity(self, bound_of(factor, "ratio", metric=f"{self.metric} ratio"))
+    @property
+    def _data(self) -> ByItem:
+        return self.documents
 
-    __rmul__ = __mul__
+    @property
+    def _unit(self) -> str:
+        return ""
 
-    def __le__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=False)
-
-    def __ge__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=True)
-
-    def _compare(self, other: object, *, at_least: bool) -> Judgement:
-        if isinstance(other, ScaledPerplexity):
-            base = other.perplexity
-            return self._judged(
-                other.factor,
-                lambda asked: self._case(asked, base.documents, at_least=at_least),
-                also=f"baseline: {base.unusable}" if base.unusable else "",
-            )
-        return self._against(other, "", lambda asked: self._case(asked, None, at_least=at_least))
-
-    def _case(self, asked: Asked, baseline: Documents | None, *, at_least: bool) -> PerplexityCase:
+    def _case(self, asked: Asked, baseline: ByItem | None, *, at_least: bool) -> PerplexityCase:
         return PerplexityCase(
             metric=self.metric, candidate=self.documents, baseline=baseline, at_least=at_least, **asked
         )
-
-
-@dataclass(frozen=True, eq=False)
-class ScaledPerplexity:
-    """``perplexity * 1.05``: another model's and how far above it one may be. Only there to be compared with."""
-
-    perplexity: Perplexity
-    factor: Bound | Incomparable
-
-    def __le__(self, other: object) -> Judgement:
-        return _perplexity(other) >= self
-
-    def __ge__(self, other: object) -> Judgement:
-        return _perplexity(other) <= self
-
-    __lt__ = __le__
-    __gt__ = __ge__
-
-    def __bool__(self) -> bool:
-        raise TypeError(
-            f"{self.perplexity.label} times a factor is not true or false: compare a perplexity with it"
-        )
-
-
-def _perplexity(other: object) -> Perplexity:
-    if not isinstance(other, Perplexity):
-        raise TypeError(f"a scaled perplexity is compared with another perplexity, not with {other!r}")
-    return other

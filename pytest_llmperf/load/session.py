@@ -3,7 +3,6 @@ shape, open connections, and the watches beside it."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -75,21 +74,15 @@ class Session:
             # Who tells its prefix-cache hits under vLLM's names understands vLLM's cache_salt.
             salt = await cache_check.read(aside) is not None
             cold = await self._prompts(aside, self.warmup, f"{self.nonce} warm-up", salt, False)
-            # The server warms up while the load's own prompts are made.
-            warming = asyncio.create_task(in_flight(pool, _wire(pool, cold), self.concurrency))
-            try:
-                # One turn of the loop, so that its requests go out before the making of prompts keeps it busy.
-                await asyncio.sleep(0)
-                prompts = await self._prompts(aside, self.requests, self.nonce, salt, self.request_ids)
-                warmed = [sent.reply for sent in await warming]
-            finally:
-                warming.cancel()
+            prompts = await self._prompts(aside, self.requests, self.nonce, salt, self.request_ids)
+            # Last before the load: what it runs through is warm here as well as on the server.
+            warmed = [sent.reply for sent in await in_flight(pool, _wire(pool, cold), self.concurrency)]
             before = await cache_check.read(aside)
             await self._connect(pool, connections(warmed))
             wire = _wire(pool, prompts)
             # What the warm-up brought back is not needed any more, nor are the prompts but on the wire.
             note = prompts.note
-            del warming, warmed, cold, prompts
+            del warmed, cold, prompts
             with no_collector():
                 watch = Watch()
                 async with Sampler(aside) as sampler:

@@ -44,9 +44,9 @@ def slices_of(run: Run, part: Steady, count: int = SLICES) -> tuple[Metrics, ...
     return tuple(found)
 
 
-def slice_size(requests: int, count: int = SLICES) -> int:
-    """Requests of one slice, of up to ``count``."""
-    return max(_LEAST, -(-requests // count))
+def slice_size(requests: int, count: int = SLICES, least: int = _LEAST) -> int:
+    """Requests of one slice, of up to ``count``; ``least``: where fewer tell too little."""
+    return max(least, -(-requests // count))
 
 
 def _windows(

@@ -319,7 +319,7 @@ class PlanAsker(Asker):
             del slo
             schedule = scheduled.arrivals_at(rate, requests, 1.0, seed)
             self._asker._phases.add("scheduled loads", served, ("open loop", schedule.name))
-            slices = -(-requests // scheduled.slice_of_good(requests))
+            slices = -(-requests // slice_size(requests, least=1))
             return Share(
                 f"goodput at {rate:g} requests/s", NoOutcomes(slices), noun="slice", judge=self._asker.judge
             )

@@ -263,9 +263,11 @@ class PromptCheck:
         self, served: Served, source: Source, seen: Looked, which: Sequence[tuple[Ask, str | None]]
     ) -> list[int]:
         """Tokens of these prompts, by the server, else by the tokenizer of the weights; empty where neither tells."""
+        if not which:
+            return []
         found = tokenized(served.server, [_as_sent(ask, text) for ask, text in which])
         known = [one for one in found if one is not None]
-        if which and len(known) == len(which):
+        if len(known) == len(which):
             seen.counted_by = "server"
             limits = [one.limit for one in known if one.limit is not None]
             seen.limit = min([*limits, *([seen.limit] if seen.limit is not None else [])], default=None)
@@ -273,8 +275,7 @@ class PromptCheck:
         texts = [text for _, text in which if text is not None]
         if source.directory is None or len(texts) < len(which) or not counting.can_count(source.directory):
             return []
-        if which:
-            seen.counted_by = "tokenizer"
+        seen.counted_by = "tokenizer"
         few_shot = served.rules.protocol == "few-shot"
         return counting.lengths(source.directory, texts, own_first=few_shot)
 

@@ -16,7 +16,7 @@ from pytest_llmperf.load.goodput import MaxRate, Slo, max_rate_of
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.open_loop import run_open_loop
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.slices import SLICES, slices_of
+from pytest_llmperf.load.slices import slice_size, slices_of
 from pytest_llmperf.load.steady import steady_part
 from pytest_llmperf.load.sweep import Level, Sweep, sweep_concurrency, sweep_rate
 from pytest_llmperf.load.trace_replay import Replay, read_trace
@@ -194,17 +194,12 @@ def one_of(concurrency: Sequence[int], rate: Sequence[float]) -> Sequence[float]
 def good_share(judge: Judge, run: Run, slo: Slo, at: str) -> Share:
     """The share of a run's requests that met the SLO; requests in a queue resemble each other, so slices of the run are
     its items."""
-    each = slice_of_good(len(run.traces))
+    each = slice_size(len(run.traces), least=1)
     slices: Mapping[str, list[bool | None]] = {
         f"slice {first // each}": [slo.met_by(trace) for trace in run.traces[first : first + each]]
         for first in range(0, len(run.traces), each)
     }
     return Share(f"goodput at {at}", slices, noun="slice", judge=judge, unusable="; ".join(run.own_problems))
-
-
-def slice_of_good(requests: int) -> int:
-    """Requests of one slice."""
-    return max(1, -(-requests // SLICES))
 
 
 def bracketed(judge: Judge, found: MaxRate) -> Bracketed:

@@ -19,12 +19,9 @@ def fitting(text: str, encoding: str) -> str:
     'distill -> tiny, ×1.03'
     """
     try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return "".join(_one(character, encoding) for character in text)
+        return text.encode(encoding, _HANDLER).decode(encoding)
     except LookupError:
         return fitting(text, "ascii")
-    return text
 
 
 def write_all(*streams: IO[str] | None) -> None:
@@ -32,7 +29,6 @@ def write_all(*streams: IO[str] | None) -> None:
 
     Without it Python raises, and pytest writes the code point (``\\u2192``). Streams that can write everything stay.
     """
-    codecs.register_error(_HANDLER, _instead)
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
             stream.reconfigure(errors=_HANDLER)
@@ -45,11 +41,4 @@ def _instead(error: UnicodeError) -> tuple[str, int]:
     return "".join(_INSTEAD.get(character, "?") for character in unfit), error.end
 
 
-def _one(character: str, encoding: str) -> str:
-    for candidate in (character, _INSTEAD.get(character, "?")):
-        try:
-            candidate.encode(encoding)
-        except UnicodeEncodeError:
-            continue
-        return candidate
-    return "?"
+codecs.register_error(_HANDLER, _instead)

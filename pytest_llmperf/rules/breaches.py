@@ -31,10 +31,9 @@ REMEDIES: Mapping[str, str] = {
 
 def breaches(ask: Ask, rendered: Rendered, model: Model) -> list[Finding]:
     """Of one prompt, as the model reads it."""
-    if ask.prompt is not None:
-        return lint_rendered(rendered, ask)
     found = lint_rendered(rendered, ask)
-    return found + doubled_thinking(rendered, ask) if model.rules.thinking else found
+    is_chat = ask.prompt is None
+    return found + doubled_thinking(rendered, ask) if is_chat and model.rules.thinking else found
 
 
 def as_chat(ask: Ask) -> Ask:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 _TOKENIZER = "tokenizer.json"
 
@@ -20,7 +22,14 @@ def can_count(directory: Path | None) -> bool:
 
 def lengths(directory: Path, texts: Sequence[str], *, own_first: bool) -> list[int]:
     """Tokens of each text; ``own_first`` counts those that the tokenizer puts there by itself."""
+    return [
+        len(one.ids) for one in _tokenizer(directory).encode_batch(list(texts), add_special_tokens=own_first)
+    ]
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(directory: Path) -> Any:
+    """Read once: every portion of a task is counted."""
     import tokenizers
 
-    tokenizer = tokenizers.Tokenizer.from_file(str(directory / _TOKENIZER))
-    return [len(one.ids) for one in tokenizer.encode_batch(list(texts), add_special_tokens=own_first)]
+    return tokenizers.Tokenizer.from_file(str(directory / _TOKENIZER))

@@ -48,13 +48,13 @@ def ratio_of_ratios(ours: Pairs, theirs: Pairs | None = None) -> RatioOfRatios:
         not (math.isfinite(x) and math.isfinite(y) and x >= 0 and y >= 0) for side in sides for x, y in side
     ):
         raise ValueError("a cost or a count is negative or not finite")
-    log, parts = 0.0, [0.0] * n
-    for side, sign in zip(sides, (1.0, -1.0), strict=False):
-        cost, right = math.fsum(x for x, _ in side) / n, math.fsum(y for _, y in side) / n
+    estimates, parts = [], [0.0] * n
+    for side, sign in zip(sides, (n, -n), strict=False):
+        cost, right = math.fsum(x for x, _ in side), math.fsum(y for _, y in side)
         if cost <= 0.0 or right <= 0.0:
             raise ValueError("nothing was spent, or nothing is right, on one side")
-        log += sign * math.log(cost / right)
+        estimates.append(cost / right)
         parts = [part + sign * (x / cost - y / right) for part, (x, y) in zip(parts, side, strict=True)]
     # The parts of each side sum to 0, so that their mean square is their variance.
     error = math.sqrt(math.fsum(part * part for part in parts) / (n - 1) / n)
-    return RatioOfRatios(math.exp(log), error, n)
+    return RatioOfRatios(estimates[0] / (estimates[1] if theirs is not None else 1.0), error, n)

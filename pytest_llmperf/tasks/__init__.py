@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_llmperf.errors import UsageError
-from pytest_llmperf.strict_toml import nearest
 from pytest_llmperf.tasks.embedded import EMBEDDED
+from pytest_llmperf.tasks.finding import find
 from pytest_llmperf.tasks.grading import Grade, Outcome, grade
 from pytest_llmperf.tasks.gsm8k import GSM8K
 from pytest_llmperf.tasks.math500 import MATH500
@@ -40,7 +39,4 @@ BUILT_IN: tuple[Task, ...] = (GSM8K, MATH500, SVAMP, MEDQA, EMBEDDED)
 
 def find_task(name: str, more: Iterable[Task] = ()) -> Task:
     """The task ``name``, first in ``more``. Raises :class:`UsageError` with the nearest name."""
-    tasks = {task.name: task for task in (*BUILT_IN, *more)}
-    if name not in tasks:
-        raise UsageError(f"no task {name!r}{nearest(name, tasks)}")
-    return tasks[name]
+    return find("task", name, BUILT_IN, more)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmperf.errors import DataError, UsageError
-from pytest_llmperf.strict_toml import nearest
+from pytest_llmperf.errors import DataError
+from pytest_llmperf.tasks.finding import find
 from pytest_llmperf.tasks.rows import Row
 from pytest_llmperf.tasks.source import DataFile, HubSplit
 from pytest_llmperf.tasks.task import Item, Source
@@ -64,7 +64,4 @@ BUILT_IN_ARTICLES: tuple[Articles, ...] = (CNN_DAILYMAIL,)
 
 def find_articles(name: str, more: Iterable[Articles] = ()) -> Articles:
     """The articles ``name``, first in ``more``. Raises :class:`UsageError` with the nearest name."""
-    articles = {one.name: one for one in (*BUILT_IN_ARTICLES, *more)}
-    if name not in articles:
-        raise UsageError(f"no articles {name!r}{nearest(name, articles)}")
-    return articles[name]
+    return find("articles", name, BUILT_IN_ARTICLES, more)

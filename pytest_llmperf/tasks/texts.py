@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmperf.errors import DataError, UsageError
-from pytest_llmperf.strict_toml import nearest
+from pytest_llmperf.errors import DataError
+from pytest_llmperf.tasks.finding import find
 from pytest_llmperf.tasks.rows import Row
 from pytest_llmperf.tasks.source import DataFile, HubSplit
 from pytest_llmperf.tasks.task import Item, Source
@@ -94,7 +94,4 @@ BUILT_IN_TEXTS: tuple[Texts, ...] = (C4, WORKED)
 
 def find_texts(name: str, more: Iterable[Texts] = ()) -> Texts:
     """The texts ``name``, first in ``more``. Raises :class:`UsageError` with the nearest name."""
-    texts = {one.name: one for one in (*BUILT_IN_TEXTS, *more)}
-    if name not in texts:
-        raise UsageError(f"no texts {name!r}{nearest(name, texts)}")
-    return texts[name]
+    return find("texts", name, BUILT_IN_TEXTS, more)

@@ -1,0 +1,25 @@
+"""Something of a suite's by its name: a task, texts, articles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.strict_toml import nearest
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+def find(what: str, name: str, built_in: Iterable[T], more: Iterable[T] = ()) -> T:
+    """The one of that ``name``, first in ``more``. Raises :class:`UsageError` with the nearest name."""
+    known = {one.name: one for one in (*built_in, *more)}
+    if name not in known:
+        raise UsageError(f"no {what} {name!r}{nearest(name, known)}")
+    return known[name]
