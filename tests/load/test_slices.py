@@ -12,7 +12,7 @@ from pytest_llmperf.load.arrivals import Schedule, poisson
 from pytest_llmperf.load.metrics import of_run
 from pytest_llmperf.load.open_loop import run_open_loop
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.slices import slices_of
+from pytest_llmperf.load.slices import SLICES, slice_size, slices_of
 from pytest_llmperf.load.steady import Steady, steady_part
 from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.load.truth_process import KnownTruth
@@ -37,6 +37,17 @@ def test_every_request_is_in_one_slice_and_throughput_is_that_of_the_run(truth: 
     # What came after the last sending is in no slice.
     assert 120 * 8 * 0.9 <= tokens <= 120 * 8
     assert sum(one.window_s for one in slices) == pytest.approx(1.19, rel=0.05)
+
+
+@pytest.mark.parametrize("requests", [1, 5, 29, 149, 151, 300, 301, 1000])
+@pytest.mark.parametrize("least", [1, 5])
+def test_there_are_no_more_slices_than_named_and_none_is_smaller_than_tells_something(
+    requests: int, least: int
+) -> None:
+    each = slice_size(requests, least=least)
+    assert each >= least
+    assert -(-requests // each) <= SLICES
+    assert each == least or -(-requests // (each - 1)) > SLICES, "and they are no longer than need be"
 
 
 def test_requests_that_come_at_once_are_one_slice(truth: Truth) -> None:
