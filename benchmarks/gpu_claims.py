@@ -13,6 +13,7 @@ Three parts, and the record is written anew after each, so that a run that is cu
    4,096 tokens: the fastest start and the least memory there is. Both orders, ABBA, until the time is up.
 
 ``--only starts`` makes the third part alone, until each plain model has had five starts: fewer give no bound.
+``--onto RECORD`` goes on with a record of an earlier run on such a device, so that five need not fit into one run.
 ``--tiny`` tries it on a CPU with models of no meaning; ``benchmarks.cpu_claims`` measures a CPU.
 """
 
@@ -57,14 +58,14 @@ TINY_WORKLOAD = Workload(input_tokens=64, output_tokens=8, sampling={"temperatur
 CONTEXT = 4096
 REQUESTS = 3
 ABBA = ("distill", "math", "math", "distill")
-FIVE_EACH = (*ABBA, *ABBA, *ABBA[:2])
-"""Starts alone, in their order: fewer than five of each side give a median no bounds."""
+ENOUGH = 5
+"""Starts alone of each model: fewer give a median no bounds."""
 
 
 class Script:
     """The record that grows, and the clock."""
 
-    def __init__(self, out: Path, minutes: float, workload: Workload) -> None:
+    def __init__(self, out: Path, minutes: float, workload: Workload, onto: Path | None = None) -> None:
         self.out, self.workload = out, workload
         self.began = time.monotonic()
         self.deadline = self.began + 60.0 * minutes
@@ -86,7 +87,21 @@ class Script:
             "refused_starts": [],
             "failed": [],
         }
+        if onto is not None:
+            self._go_on_with(json.loads(onto.read_text(encoding="utf-8")))
         self._writing = threading.Lock()
+
+    def _go_on_with(self, earlier: dict[str, Any]) -> None:
+        if earlier["device"] != self.record["device"]:
+            raise SystemExit(
+                f"the record is of {earlier['device']['name']}, this is {self.record['device']['name']}: "
+                "starts on two kinds of devices are not one sample; give a record made on such a device"
+            )
+        self.record = earlier
+
+    def started_alone(self, row: str) -> int:
+        """Starts that the record has of the plain model on an otherwise empty device."""
+        return sum(one["row"] == row and one["alone"] for one in self.record["servers"])
 
     def say(self, text: str) -> None:
         sys.stdout.write(f"[{time.monotonic() - self.began:6.1f} s] {text}\n")
@@ -319,11 +334,23 @@ def lean(script: Script, model: Model, state: Path) -> float:
 def starts_alone(script: Script, models: dict[str, Model], plan: Sequence[str], state: Path) -> None:
     """Part 3: as many of the planned starts as there is time for."""
     longest = 0.0
+    script.say(f"starts alone: {' '.join(plan)}")
     for number, row in enumerate(plan):
         if script.left_s < longest * 1.1:
             script.say(f"time is up: {len(plan) - number} of {len(plan)} starts were not made")
             break
         longest = max(longest, lean(script, models[f"{row}-lean"], state / f"alone-{number}"))
+
+
+def missing_starts(script: Script) -> list[str]:
+    """In the order ABBA, what is left until each model has had enough."""
+    left = {row: ENOUGH - script.started_alone(row) for row in ABBA[:2]}
+    plan = []
+    for row in ABBA * ENOUGH:
+        if left[row] > 0:
+            left[row] -= 1
+            plan.append(row)
+    return plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -335,11 +362,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--minutes", type=float, default=8.4, help="after which no further start is begun (default 8.4)"
     )
     parser.add_argument("--only", choices=["starts"], help="the third part alone")
+    parser.add_argument("--onto", type=Path, metavar="RECORD", help="go on with this record")
     parser.add_argument("--tiny", action="store_true", help="models of no meaning, for a CPU")
     parser.add_argument("--engine-python", help="interpreter that has vLLM (default: this one)")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
-    script = Script(given.out, given.minutes, TINY_WORKLOAD if given.tiny else WORKLOAD)
+    script = Script(given.out, given.minutes, TINY_WORKLOAD if given.tiny else WORKLOAD, given.onto)
     with tempfile.TemporaryDirectory(prefix="llmperf-") as directory:
         state = Path(directory)
         rows = quantised_models.write(state / "models", tiny=given.tiny)
@@ -349,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         quantised = [row for row in rows if row not in ("distill", "math")]
         if given.only == "starts":
-            starts_alone(script, models, FIVE_EACH, state)
+            starts_alone(script, models, missing_starts(script), state)
         else:
             side_by_side(script, models, rows, state)
             starts_alone(script, models, [*ABBA[:2], *quantised, *ABBA[2:], *ABBA, *ABBA], state)
