@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import subprocess
@@ -33,9 +32,10 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from benchmarks import quantised_models
+from benchmarks.claims_script import Script
+from benchmarks.served_id import served_ids
 from pytest_llmperf.catalog import Model, load_catalog
 from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.errors import LlmperfError
@@ -47,85 +47,18 @@ from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.record.store import write_record
-from pytest_llmperf.serving import gpu
 from pytest_llmperf.serving.command import arguments as with_port
 from pytest_llmperf.serving.command import spec_for
 from pytest_llmperf.serving.milestones import milestones
 
 WORKLOAD = Workload(input_tokens=512, output_tokens=128, sampling={"temperature": 0.0})
 TINY_WORKLOAD = Workload(input_tokens=64, output_tokens=8, sampling={"temperature": 0.0})
+PUBLISHED = {"distill": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "math": "Qwen/Qwen2.5-Math-1.5B"}
 CONTEXT = 4096
 REQUESTS = 3
 ABBA = ("distill", "math", "math", "distill")
 ENOUGH = 5
 """Starts alone of each model: fewer give a median no bounds."""
-
-
-class Script:
-    """The record that grows, and the clock."""
-
-    def __init__(self, out: Path, minutes: float, workload: Workload, onto: Path | None = None) -> None:
-        self.out, self.workload = out, workload
-        self.began = time.monotonic()
-        self.deadline = self.began + 60.0 * minutes
-        self.nvml = gpu.open_nvml()
-        devices = self.nvml.devices()
-        self.record: dict[str, Any] = {
-            "profile": "gpu",
-            "device": {
-                "class": devices[0].device_class if devices else "CPU",
-                "name": devices[0].name if devices else "CPU",
-            },
-            "candidates": ["distill"],
-            "baseline": "math",
-            "verdicts": [],
-            "servers": [],
-            "load": [],
-            "memory": [],
-            "contexts": [],
-            "refused_starts": [],
-            "failed": [],
-        }
-        if onto is not None:
-            self._go_on_with(json.loads(onto.read_text(encoding="utf-8")))
-        self._writing = threading.Lock()
-
-    def _go_on_with(self, earlier: dict[str, Any]) -> None:
-        if earlier["device"] != self.record["device"]:
-            raise SystemExit(
-                f"the record is of {earlier['device']['name']}, this is {self.record['device']['name']}: "
-                "starts on two kinds of devices are not one sample; give a record made on such a device"
-            )
-        self.record = earlier
-
-    def started_alone(self, row: str) -> int:
-        """Starts that the record has of the plain model on an otherwise empty device."""
-        return sum(one["row"] == row and one["alone"] for one in self.record["servers"])
-
-    def say(self, text: str) -> None:
-        sys.stdout.write(f"[{time.monotonic() - self.began:6.1f} s] {text}\n")
-        sys.stdout.flush()
-
-    def add(self, key: str, **entry: Any) -> None:
-        """One line more in the record, which is written."""
-        with self._writing:
-            self.record[key].append(entry)
-            self.record["seconds"] = round(time.monotonic() - self.began, 1)
-            write_record(self.out / "claims-record.json", self.record)
-        self.say(f"{key}: {json.dumps(entry)[:300]}")
-
-    def failed(self, row: str, error: BaseException) -> None:
-        text = str(error)
-        self.add("failed", row=row, error=text.splitlines()[0] if text else repr(error), more=text[-3000:])
-
-    def used_bytes(self) -> int | None:
-        devices = self.nvml.devices()
-        return devices[0].used_bytes if devices else None
-
-    @property
-    def left_s(self) -> float:
-        return self.deadline - time.monotonic()
 
 
 def start(script: Script, served: Served, *, alone: bool) -> bool:
@@ -226,6 +159,18 @@ def refused_start(script: Script, model: Model) -> None:
         started=code is None,
         said=next((line for line in said if "Cannot find" in line), said[-1] if said else text[-300:])[-400:],
     )
+
+
+def name_when_unnamed(script: Script, model: Model, state: Path) -> None:
+    """What a server calls its model that was started on the published id and given no name."""
+    hub_id = PUBLISHED[model.name.removesuffix("-lean")]
+    try:
+        engine, ids = served_ids(model, hub_id, Path(model.weights), state)
+    except LlmperfError as error:
+        script.failed(model.name, error)
+        return
+    row = model.name.removesuffix("-lean")
+    script.add("served_ids", row=row, started_on=hub_id, engine=engine, ids=ids)
 
 
 @contextlib.contextmanager
@@ -380,6 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             starts_alone(script, models, missing_starts(script), state)
         else:
             side_by_side(script, models, rows, state)
+            name_when_unnamed(script, models["distill-lean"], state)
             starts_alone(script, models, [*ABBA[:2], *quantised, *ABBA[2:], *ABBA, *ABBA], state)
     script.say("done")
     return 0

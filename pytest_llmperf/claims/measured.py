@@ -62,6 +62,10 @@ class Evidence:
                 if (one["row"], one["asked"]) == (claim.model.name, claim.written) and not one["started"]:
                     said = re.sub(r"^\(\w+ pid=\d+\)\s*", "", one["said"]).partition(" [type=")[0]
                     return f"{self._engine(claim.model.name)} on {self.device} ended with: {said[:160]}"
+        if claim.kind == "served id":
+            for one in self.record.get("served_ids", ()):
+                if one["row"] == claim.model.name and one["started_on"] == claim.model.weights:
+                    return f"{one['engine']} on {self.device}, started so, names it {', '.join(one['ids'])}"
         if claim.kind == "size":
             row = claim.model.name if claim.stored.bits is None else f"{claim.model.name}-{claim.stored.name}"
             if (loaded := self._loaded_bytes(row)) is not None:

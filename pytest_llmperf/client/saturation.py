@@ -1,7 +1,8 @@
 """How many requests to keep in flight: so many that the server is never idle, and no more than it can hold.
 
-An engine that batches is fastest when its batch is full; what waits behind the batch costs memory and patience, and
-wins nothing. vLLM tells both numbers, so that the best number of requests need not be guessed.
+An engine that batches is fastest when its batch is full, also in the step after many answers have ended together: as
+much as runs should wait behind it. What waits beyond that wins nothing. vLLM tells both numbers, so that the best
+number of requests need not be guessed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ GROWTH = 1.5
 FULL_CACHE = 0.85
 """Share of the KV cache in use above which no more is sent: answers grow, and vLLM throws a whole one back when
 there is no room (preemption), to compute it again later."""
-BACKLOG = 0.25
-"""Waiting requests, as a share of the running ones, that are no more than what fills the next free place."""
+QUEUE = 0.25
+"""Waiting requests, as a share of the running ones, above which the batch is full; fewer are just being taken in."""
+BACKLOG = 1.0
+"""Waiting requests for each running one that are wanted: answers of one length end in the same step, and the places of
+all of them are free at once."""
 _GAUGE = re.compile(
     r"^vllm:(num_requests_running|num_requests_waiting|(?:gpu_|kv_)cache_usage_perc|num_preemptions(?:_total)?)"
     r"(?:\{[^}]*\})?\s+([0-9.eE+-]+)\s*$",
@@ -77,26 +81,28 @@ class Saturation:
     def see(self, now: Occupancy, in_flight: int) -> int:
         """Take in a look at the server while ``in_flight`` requests are there; the new limit.
 
-        It grows by half while all that was sent is running, nothing waits and the cache has room. It falls to what
-        runs and a small backlog where two looks in a row find a queue, and by a fifth where answers were thrown back.
+        It grows by half while what was sent is running and the cache has room. Where two looks in a row find a queue,
+        it becomes what runs and a backlog; and it falls by a fifth where answers were thrown back.
         """
         thrown_back = self._preemptions is not None and now.preemptions > self._preemptions
         self._preemptions = now.preemptions
-        crowded = now.waiting > max(1.0, BACKLOG * now.running)
+        crowded = now.waiting > max(1.0, QUEUE * now.running)
         if thrown_back:
             self.limit = max(1, math.floor(self.limit * 0.8))
             self._settled = True
         elif crowded and self._crowded and now.running:
-            self.limit = min(self.limit, math.ceil(now.running * (1.0 + BACKLOG / 2)))
+            enough = math.ceil(now.running * (1.0 + BACKLOG))
+            has_room = now.cache_use < FULL_CACHE and not self._settled
+            self.limit = min(self.most if has_room else self.limit, enough)
             self._settled = True
-        elif self._may_grow(now, in_flight):
+        elif not crowded and self._may_grow(now, in_flight):
             self.limit = min(self.most, math.ceil(self.limit * GROWTH))
         self._crowded = crowded
         return self.limit
 
     def _may_grow(self, now: Occupancy, in_flight: int) -> bool:
         full_house = in_flight >= self.limit and now.running >= 0.75 * self.limit
-        return full_house and not self._settled and now.waiting < 1 and now.cache_use < FULL_CACHE
+        return full_house and not self._settled and now.cache_use < FULL_CACHE
 
 
 async def look(pool: Pool) -> Occupancy | None:

@@ -17,6 +17,7 @@ from pytest_llmperf.gates.comparable import Asked, Estimand
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.stats.unseen import widened
 
 _LEAST = 30
 
@@ -65,6 +66,10 @@ class LevelCase(Case):
         """The level of ``ours``; with ``theirs``, of the same items in the same order, how much higher it is."""
         raise NotImplementedError
 
+    def _unlike(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> int:
+        """How many items are unlike what most of them are: where hardly any is, the spread of the data says little."""
+        raise NotImplementedError
+
     def _verdict(self, bound: float) -> Verdict:
         names = [
             n
@@ -80,7 +85,16 @@ class LevelCase(Case):
         ours = [self.candidate[name] for name in names]
         theirs = None if self.baseline is None else [self.baseline[name] for name in names]
         found = self._found(ours, theirs)
-        low, high = found.bounds(1.0 - self.alpha)
+        level = 1.0 - self.alpha
+        low, high = widened(
+            *found.bounds(level),
+            estimate=found.estimate,
+            unlike=self._unlike(ours, theirs),
+            n=len(names),
+            level=level,
+            least=0.0 if theirs is None else -1.0,
+            most=1.0,
+        )
         target = bound if theirs is None else -bound
         distance = abs(found.estimate - target)
         needed = round(len(names) * ((high - found.estimate) / distance) ** 2) if distance else None

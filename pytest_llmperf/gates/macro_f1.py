@@ -40,6 +40,12 @@ class MacroF1Case(LevelCase):
             return macro_f1(_said(ours), self.classes)
         return macro_f1_difference(_said(ours), _said(theirs), self.classes)
 
+    def _unlike(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> int:
+        if theirs is not None:
+            return sum(one[1] != other[1] for one, other in zip(ours, theirs, strict=True))
+        right = sum(one[0] == one[1] for one in ours)
+        return min(right, len(ours) - right)
+
 
 def _said(pairs: Sequence[Any]) -> list[Said]:
     return [(str(one[0]), one[1]) for one in pairs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -34,9 +35,20 @@ class MeanScoreCase(LevelCase):
         return replace(self, candidate=changed)
 
     def _found(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> Found:
-        values = ours if theirs is None else [a - b for a, b in zip(ours, theirs, strict=True)]
+        values = _values(ours, theirs)
         # A mean is a ratio of sums of which every piece weighs the same.
-        return ratio_of_sums([float(value) for value in values], [1.0] * len(values))
+        return ratio_of_sums(values, [1.0] * len(values))
+
+    def _unlike(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> int:
+        values = _values(ours, theirs)
+        return len(values) - max(Counter(values).values())
+
+
+def _values(ours: Sequence[Any], theirs: Sequence[Any] | None) -> list[float]:
+    """Of each item its score, or how much higher it is than the baseline's."""
+    if theirs is None:
+        return [float(one) for one in ours]
+    return [float(one) - float(other) for one, other in zip(ours, theirs, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

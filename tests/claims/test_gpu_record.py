@@ -81,11 +81,17 @@ def test_what_arithmetic_decided_is_seen_beside_it(sheet_of: SheetOf) -> None:
     servers = [started("distill", 20.0, milestones={"model_bytes": 3.7 * GB})]
     filled = [{"row": "distill", "ok": True, "prompt_tokens": 4000, "completion_tokens": 48}]
     refused = [{"row": "distill", "asked": "awq", "started": False, "said": "Cannot find the config file"}]
-    evidence = gpu_run(servers=servers, contexts=filled, refused_starts=refused)
+    named = [{"row": "distill", "started_on": "org/distill", "engine": "vllm 0.26.0", "ids": ["org/distill"]}]
+    evidence = gpu_run(servers=servers, contexts=filled, refused_starts=refused, served_ids=named)
     context = here(sheet_of, 'kind = "context"\nmodel = "distill"\nvalue = 4096', evidence)
     assert "vllm 0.26.0 on NVIDIA H100 80GB HBM3 answered a request of 4,048 tokens together" in context.why
     starts = here(sheet_of, 'kind = "starts"\nmodel = "distill"\nvalue = "awq"', evidence)
     assert "ended with: Cannot find the config file" in starts.why
+    name = here(sheet_of, 'kind = "served id"\nmodel = "distill"\nvalue = "distill"', evidence)
+    assert (name.outcome, name.why.rpartition("; ")[2]) == (
+        Outcome.REFUTED,
+        "vllm 0.26.0 on NVIDIA H100 80GB HBM3, started so, names it org/distill",
+    )
     size = here(sheet_of, 'kind = "size"\nmodel = "distill"\nvalue = "3.55 GB"\ntolerance = "1 %"', evidence)
     assert (size.outcome, "it takes 3.70 GB" in size.why) == (Outcome.CONFIRMED, True)
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pytest_llmperf.gates.estimand import GateFailed, GateInvalid, MacroF1, points
+from pytest_llmperf.gates.estimand import GateFailed, GateInconclusive, GateInvalid, MacroF1, points
 from pytest_llmperf.gates.macro_f1 import Choices, MacroF1Case
 from pytest_llmperf.gates.planning import planned
 from pytest_llmperf.gates.verdict import Status
@@ -35,6 +35,16 @@ def test_a_model_that_is_as_good_passes_within_a_margin_and_a_worse_one_fails() 
     assert f1(choices(0.60)) >= f1(choices(0.60)) - points(1)
     with pytest.raises(GateFailed, match="difference"):
         assert f1(choices(0.40)) >= f1(choices(0.60)) - points(5)
+
+
+def test_thirty_right_answers_do_not_prove_that_all_are_right() -> None:
+    right = {f"i{k}": (CLASSES[k % 4], CLASSES[k % 4]) for k in range(30)}
+    with pytest.raises(GateInconclusive, match=r"1\.000 .*0\.905"):
+        assert f1(right) >= 0.95
+    assert f1(right) >= 0.9
+    with pytest.raises(GateInconclusive, match="difference"):
+        assert f1(right) >= f1(right) - points(5)
+    assert f1(right) >= f1(right) - points(10)
 
 
 def test_few_or_lost_answers_are_invalid() -> None:

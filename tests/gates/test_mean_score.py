@@ -38,6 +38,17 @@ def test_items_are_paired_so_that_a_small_margin_is_decided() -> None:
         assert rouge(scores(0.28)) >= rouge(scores(0.30)) - points(1)
 
 
+def test_scores_that_are_all_the_same_do_not_prove_that_all_others_are() -> None:
+    same: Scores = {f"i{k}": 0.5 for k in range(60)}
+    # A share of 4.9 % can be unseen among 60 items, and each of those could be worth nothing.
+    with pytest.raises(GateInconclusive):
+        assert rouge(same) >= 0.48
+    assert rouge(same) >= 0.47
+    with pytest.raises(GateInconclusive):
+        assert rouge(same) >= rouge(same) - points(4)
+    assert rouge(same) >= rouge(same) - points(5)
+
+
 def test_few_or_lost_items_are_invalid() -> None:
     with pytest.raises(GateInvalid, match="29 items were answered, 30 at least"):
         assert rouge(scores(0.3, 29)) >= 0.1

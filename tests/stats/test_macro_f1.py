@@ -17,7 +17,7 @@ def test_it_is_the_mean_of_the_classes_own() -> None:
     assert macro_f1(items, CLASSES).estimate == pytest.approx((2 / 4 + 2 / 4 + 0.0) / 3)
 
 
-def test_all_right_is_one_without_doubt() -> None:
+def test_all_right_is_one_and_has_no_spread() -> None:
     found = macro_f1([("A", "A"), ("B", "B"), ("C", "C"), ("D", "D")] * 5, CLASSES)
     assert (found.estimate, found.error) == (1.0, 0.0)
 
