@@ -42,8 +42,8 @@ class MacroF1Case(LevelCase):
 
     def _unlike(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> int:
         if theirs is not None:
-            return sum(one[1] != other[1] for one, other in zip(ours, theirs, strict=True))
-        right = sum(one[0] == one[1] for one in ours)
+            return sum(one != other for (_, one), (_, other) in zip(_said(ours), _said(theirs), strict=True))
+        right = sum(gold == said for gold, said in _said(ours))
         return min(right, len(ours) - right)
 
 
