@@ -17,7 +17,7 @@ from pytest_llmperf.gates.comparable import Asked, Estimand
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.stats.unseen import widened
+from pytest_llmperf.stats.unseen import ENOUGH, widened
 
 _LEAST = 30
 
@@ -85,11 +85,11 @@ class LevelCase(Case):
         ours = [self.candidate[name] for name in names]
         theirs = None if self.baseline is None else [self.baseline[name] for name in names]
         found = self._found(ours, theirs)
-        level = 1.0 - self.alpha
+        level, unlike = 1.0 - self.alpha, self._unlike(ours, theirs)
         low, high = widened(
             *found.bounds(level),
             estimate=found.estimate,
-            unlike=self._unlike(ours, theirs),
+            unlike=unlike,
             n=len(names),
             level=level,
             least=0.0 if theirs is None else -1.0,
@@ -97,7 +97,10 @@ class LevelCase(Case):
         )
         target = bound if theirs is None else -bound
         distance = abs(found.estimate - target)
-        needed = round(len(names) * ((high - found.estimate) / distance) ** 2) if distance else None
+        # A spread falls with the root of the number of items, the share that none of them shows with the number.
+        power = 1.0 if unlike < ENOUGH else 2.0
+        width = max(high - found.estimate, found.estimate - low)
+        needed = round(len(names) * (width / distance) ** power) if distance else None
         return verdict_of(
             Estimate(
                 self.label, self.verdict_unit, found.estimate, low, high, len(names), "item", self.method

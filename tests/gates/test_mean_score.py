@@ -44,7 +44,8 @@ def test_scores_that_are_all_the_same_do_not_prove_that_all_others_are() -> None
     with pytest.raises(GateInconclusive):
         assert rouge(same) >= 0.48
     assert rouge(same) >= 0.47
-    with pytest.raises(GateInconclusive):
+    # Without any spread the width falls with the number of items: 60 · 4.9 / 4.
+    with pytest.raises(GateInconclusive, match="about 73 items would decide"):
         assert rouge(same) >= rouge(same) - points(4)
     assert rouge(same) >= rouge(same) - points(5)
 

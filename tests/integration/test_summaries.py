@@ -33,7 +33,7 @@ SUITE = """
 
     def test_as_near_as_the_baselines(candidate, baseline, summaries):
         ours, theirs = (summaries(one, "cnn_dailymail").rouge_l for one in (candidate, baseline))
-        assert ours >= theirs - points(2)
+        assert ours >= theirs - points(8)
 
     def test_they_end(candidate, summaries):
         assert summaries(candidate, "cnn_dailymail").unfinished <= 0.2
@@ -96,7 +96,7 @@ def test_a_plan_knows_them_without_data_and_a_record_how_long_they_took(project:
     assert planned.lines("ROUGE-L of cnn_dailymail summaries", "≥ 50 %", "40 items", "not planned"), (
         planned.text
     )
-    assert planned.lines("ROUGE-L of cnn_dailymail summaries difference", "≥ baseline − 2 points"), (
+    assert planned.lines("ROUGE-L of cnn_dailymail summaries difference", "≥ baseline − 8 points"), (
         planned.text
     )
     project.judged("--llmperf-data", "data")
