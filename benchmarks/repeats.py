@@ -5,7 +5,7 @@
 Three questions in turn, so that whatever drifts on the machine meets all of them: the candidate against itself (all
 suites; nothing may be red), ``distill-damaged`` (accuracy must be red), ``distill-slow`` (speed must be red); twice as
 many runs of the first. Each run adds a line to ``docs/evidence/repeats.jsonl``, so that it can be interrupted and
-gone on with, and ``docs/evidence/repeats.md`` is written anew from all lines of the code as it is.
+gone on with, and ``docs/evidence/repeats.md`` is written anew from all lines.
 """
 
 from __future__ import annotations
@@ -108,14 +108,25 @@ def is_right(question: Question, line: dict[str, Any]) -> bool:
     return bool(line["exit"] == 1) and named
 
 
-def page(lines: Sequence[dict[str, Any]], code: str) -> str:
-    """The page from all lines of the code ``code``."""
-    mine = [line for line in lines if line["code"] == code]
+def page(lines: Sequence[dict[str, Any]]) -> str:
+    """The page from all lines: a table for each version of the code, the last one first."""
+    last = {line["code"]: line["date"] for line in sorted(lines, key=lambda line: str(line["date"]))}
     text = [
         "# The embedded profile on real vLLM, again and again",
         "",
         "Written by `python -m benchmarks.repeats`; one line a run in [repeats.jsonl](repeats.jsonl).",
-        f"Code {code} (hash of the package and the suites), vLLM on the CPU, 2 cores, no GPU.",
+        "vLLM on the CPU, 2 cores, no GPU. A version of the code is a hash of the package and the suites.",
+    ]
+    for code in sorted(last, key=last.__getitem__, reverse=True):
+        text += ["", *section([line for line in lines if line["code"] == code], code)]
+    return "\n".join(text) + "\n"
+
+
+def section(mine: Sequence[dict[str, Any]], code: str) -> list[str]:
+    """What the runs of one version of the code gave."""
+    dates = sorted(line["date"] for line in mine)
+    text = [
+        f"## Code {code}, {dates[0]} to {dates[-1]} (UTC)",
         "",
         "| question | must be | runs | as it must be | seconds a run | what else was not PASS |",
         "|---|---|---:|---:|---|---|",
@@ -131,10 +142,7 @@ def page(lines: Sequence[dict[str, Any]], code: str) -> str:
         must = f"red, naming {question.red}" if question.red else "green"
         spread = f"{seconds[0]} to {seconds[-1]}"
         text.append(f"| {question.name} | {must} | {len(runs)} | {right} | {spread} | {said} |")
-    dates = sorted(line["date"] for line in mine)
-    if dates:
-        text += ["", f"First run {dates[0]}, last {dates[-1]} (UTC); {mine[0]['machine']}."]
-    return "\n".join(text) + "\n"
+    return text
 
 
 def stored() -> list[dict[str, Any]]:
@@ -168,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = run_once(question)
         with LINES.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        PAGE.write_text(page(stored(), code), encoding="utf-8")
+        PAGE.write_text(page(stored()), encoding="utf-8")
         print(
             f"{question.name}: {'as it must be' if is_right(question, line) else 'WRONG'}, {line['summary']}",
             flush=True,

@@ -33,11 +33,14 @@ def test_against_itself_anything_but_green_is_wrong() -> None:
     assert not repeats.is_right(ITSELF, line(ITSELF, 1, "INCONCLUSIVE TPOT at 8 ratio"))
 
 
-def test_the_page_counts_the_runs_of_this_code() -> None:
-    lines = [line(ITSELF, 0), line(ITSELF, 1, "INVALID x"), line(ITSELF, 1, version="b")]
-    text = repeats.page(lines, "a")
-    assert "| distill against itself | green | 2 | 1 | 100 to 100 | INVALID x (1) |" in text
-    assert "distill-slow" not in text
+def test_the_page_counts_the_runs_of_each_version_of_the_code_and_the_last_comes_first() -> None:
+    old = [line(ITSELF, 0), line(ITSELF, 1, "INVALID x")]
+    new = [{**line(ITSELF, 1, version="b"), "date": "2099-01-01 00:00"}]
+    first, second = repeats.page([*old, *new]).split("## Code ")[1:]
+    assert first.startswith("b, 2099-01-01 00:00 to")
+    assert "| distill against itself | green | 1 | 0 |" in first
+    assert "| distill against itself | green | 2 | 1 | 100 to 100 | INVALID x (1) |" in second
+    assert "distill-slow" not in first + second
 
 
 def test_the_version_of_the_code_is_that_of_the_working_tree() -> None:
