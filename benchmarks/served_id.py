@@ -15,6 +15,7 @@ from pathlib import Path
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.serving.command import ServerSpec, spec_for
 from pytest_llmperf.serving.lease import acquire
+from pytest_llmperf.serving.readiness import served_models
 from pytest_llmperf.serving.server import Server
 
 _COMMIT = "0" * 40
@@ -46,7 +47,7 @@ def ids_of(server: Server) -> list[str]:
     headers = {"Authorization": f"Bearer {server.api_key}"} if server.api_key else {}
     asked = urllib.request.Request(f"{server.base_url}/v1/models", headers=headers)
     with urllib.request.urlopen(asked, timeout=10) as answer:
-        return [one["id"] for one in json.load(answer)["data"]]
+        return served_models(json.load(answer))
 
 
 def served_ids(model: Model, hub_id: str, files: Path, state: Path) -> tuple[str, list[str]]:

@@ -46,6 +46,17 @@ def eventually(condition: Callable[[], T], what: str, timeout_s: float = CLEAN_W
     return value
 
 
+AGAINST_ITSELF = """\
+[profile.test]
+says = "says nothing of a real model"
+candidate = "distill"
+baseline = "distill"
+task = "embedded"
+needs_cuda = false
+
+"""
+
+
 @dataclass(frozen=True)
 class Result:
     """How a run of pytest ended and what it printed (both streams)."""
@@ -117,6 +128,10 @@ class Project:
             text += f"[profile.test.model.{name}.environment]\n"
             text += "".join(f"FAKE_ENGINE_{key} = {json.dumps(str(v))}\n" for key, v in settings.items())
         self.write("models.toml", text + textwrap.dedent(rows))
+
+    def against_itself(self, row: str) -> None:
+        """``models.toml`` with one row, ``distill``, on both sides; ``row`` is its table, as it is."""
+        self.write("models.toml", AGAINST_ITSELF + row)
 
     def suite(self, source: str, name: str = "test_gate.py") -> None:
         self.write(name, textwrap.dedent(source))

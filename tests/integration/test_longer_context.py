@@ -38,14 +38,7 @@ pytestmark = [
 ITEMS = 40
 ORDER = "14"
 """By which a question of 2,240 tokens is among the first :data:`ITEMS`."""
-CATALOGUE = """
-[profile.test]
-says = "says nothing of a real model"
-candidate = "distill"
-baseline = "distill"
-task = "embedded"
-needs_cuda = false
-
+ROW = """
 [profile.test.model.distill]
 weights = "./longer"
 engine_python = "./engine_python"
@@ -74,35 +67,30 @@ SUITE = """
     def test_five_answers_to_each_item(candidate, accuracy):
         assert accuracy(candidate) >= 0.3
 """
-# The answers to one item differ, since they are sampled, and by less than all of them: one holds and one does not.
-CLAIMS = """
+SHEET = """
 title = "averages"
 source = "a test"
 profile = "test"
 [model.distill]
 weights = "./longer"
 config = {config}
-[claim.holds]
-words = "The average of five runs tells 20 points apart"
+"""
+CLAIM = """
+[claim.{name}]
+words = "The average of five runs tells {points} points apart"
 kind = "averaging"
 model = "distill"
 against = "distill"
 task = "embedded"
-figures = ["60 %", "80 %"]
+figures = ["60 %", "{figure} %"]
 holds = "at most"
-value = "20 points"
-protocol = {{ items = 40, samples = 5 }}
-[claim.holds-not]
-words = "The average of five runs tells a hundredth of a point apart"
-kind = "averaging"
-model = "distill"
-against = "distill"
-task = "embedded"
-figures = ["60 %", "60.01 %"]
-holds = "at most"
-value = "0.01 points"
+value = "{points} points"
 protocol = {{ items = 40, samples = 5 }}
 """
+# The answers to one item differ, since they are sampled, and by less than all of them: one holds and one does not.
+CLAIMS = CLAIM.format(name="holds", points=20, figure=80) + CLAIM.format(
+    name="holds-not", points=0.01, figure=60.01
+)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +112,7 @@ def test_the_longest_prompts_come_to_numbers_and_five_answers_to_a_claim(
         pytest.skip("no vLLM here: install it, or name an interpreter that has it in LLMPERF_ENGINE_PYTHON")
     project = make_project(tmp_path / "project", Path(named or sys.executable))
     (project.path / "longer").symlink_to(longer)
-    project.write("models.toml", CATALOGUE)
+    project.against_itself(ROW)
     project.suite(SUITE)
     project.shrink(items=ITEMS, quality_items=ITEMS)
     try:
@@ -145,9 +133,8 @@ def test_the_longest_prompts_come_to_numbers_and_five_answers_to_a_claim(
         ]
         assert len(five) == ITEMS * 5
         assert {one["seed"] for one in five} == {0, 1, 2, 3, 4}
-        sheet = project.write(
-            "claims.toml", CLAIMS.format(config=_as_toml(json.loads((longer / "config.json").read_text())))
-        )
+        config = _as_toml(json.loads((longer / "config.json").read_text()))
+        sheet = project.write("claims.toml", SHEET.format(config=config) + CLAIMS)
         evidence = Evidence(read_record(project.path / "record.json"), project.path / "record.json")
         decided = {one.claim.name: one for one in decide_all(read_claims(sheet), "ignored", evidence)}
         assert (decided["holds"].outcome.value, decided["holds-not"].outcome.value) == (

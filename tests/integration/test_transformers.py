@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
-CATALOGUE = """
-[profile.test]
-says = "says nothing of a real model"
-candidate = "distill"
-baseline = "distill"
-task = "embedded"
-needs_cuda = false
-
+ROW = """
 [profile.test.model.distill]
 weights = "{weights}"
 engine = "transformers"
@@ -73,7 +66,7 @@ def test_the_embedded_model_is_judged_on_transformers_and_nothing_is_left(
 ) -> None:
     weights = embedded_directory("tiny-distill")
     project = make_project(tmp_path / "project", Path(python), weights)
-    project.write("models.toml", CATALOGUE.format(weights=weights))
+    project.against_itself(ROW.format(weights=weights))
     project.suite(SUITE)
     project.shrink(items=24)
     try:
