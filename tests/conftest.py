@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from tests.waiting import eventually
 
 # A shell that starts something in the background has it ignore Ctrl-C, and so every process below it. The tests that
 # interrupt a run would wait for ever there.
@@ -20,3 +26,8 @@ _READ_BY = {
 collect_ignore = [
     file for tool, files in _READ_BY.items() if find_spec("vllm") and not find_spec(tool) for file in files
 ]
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[..., Any]:
+    return eventually

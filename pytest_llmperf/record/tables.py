@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.parquet_reading import read_parquet
 from pytest_llmperf.record.beside import read_beside
 from pytest_llmperf.record.store import clean, write_file
 
@@ -142,13 +143,10 @@ def _load(path: Path, record: Mapping[str, Any], table: Table) -> list[dict[str,
     beside, data = read_beside(path, about, f"the record's {table.name}", table.name)
     if beside.suffix == ".gz":
         return [json.loads(line) for line in gzip.decompress(data).decode().split("\n") if line]
-    if not _pyarrow():
-        raise UsageError(f"{beside}: reading it needs pyarrow: pip install pyarrow")
-    import pyarrow
-    from pyarrow import parquet
-
-    rows: list[dict[str, Any]] = parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
-    return rows
+    try:
+        return read_parquet(data)
+    except ImportError:
+        raise UsageError(f"{beside}: reading it needs pyarrow: pip install pyarrow") from None
 
 
 @dataclass

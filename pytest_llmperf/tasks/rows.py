@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
 import zlib
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import DataError
+from pytest_llmperf.parquet_reading import read_parquet
 
 Row = Mapping[str, Any]
 
@@ -91,11 +91,9 @@ def _object(file: Path, number: int, row: Any) -> Row:
 
 def _parquet_rows(file: Path, data: bytes) -> list[Row]:
     try:
-        import pyarrow.parquet
+        rows: list[Row] = list(read_parquet(data))
     except ImportError as error:
         raise DataError(f"{file}: pyarrow can't be imported ({error}); pip install pyarrow") from error
-    try:
-        rows: list[Row] = pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors are among them
         raise DataError(f"{file}: not Parquet: {' '.join(str(error).split())[:160]}") from None
     if not rows:

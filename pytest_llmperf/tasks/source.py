@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.tasks.rows import Row, read_rows
 from pytest_llmperf.tasks.task import Item
+
+_WORKER = Path(__file__).with_name("hub_worker.py")
 
 ToItem = Callable[[Row, int], Item]
 """From a row and its number (from 0) to an item. A :class:`KeyError`, :class:`TypeError` or
@@ -30,30 +37,43 @@ class HubSplit:
 
     def rows(self, fetch: str) -> list[Row]:
         """All rows. A :class:`DataError` ends in ``fetch``, the command for a machine without the hub."""
-        try:
-            import datasets
-        except ImportError as error:
+        request = {
+            "path": self.repository,
+            "name": self.config,
+            "split": self.split,
+            "revision": self.revision,
+        } | ({} if self.files is None else {"data_files": {self.split: self.files}})
+        kind, said = _from_worker(json.dumps(request))
+        if kind == "missing":
+            raise DataError(f"{self}: the package datasets can't be imported ({said}); pip install datasets")
+        if kind == "failed":
             raise DataError(
-                f"{self}: the package datasets can't be imported ({error}); pip install datasets"
-            ) from error
-        only = {} if self.files is None else {"data_files": {self.split: self.files}}
-        try:
-            rows = datasets.load_dataset(
-                self.repository, self.config, split=self.split, revision=self.revision, **only
+                f"{self}: can't be loaded from the hub ({said}); without the hub: {fetch} and --llmperf-data DIR"
             )
-        except Exception as error:  # its errors have no common base: offline, gated, unknown, disk full, …
-            reason = " ".join(str(error).split())[:200]
-            raise DataError(
-                f"{self}: can't be loaded from the hub ({type(error).__name__}: {reason}); "
-                f"without the hub: {fetch} and --llmperf-data DIR"
-            ) from error
+        rows: list[Row] = said
         if self.count is not None and len(rows) != self.count:
             raise DataError(f"{self}: has {len(rows)} rows, needs {self.count}")
-        return list(rows)
+        return rows
 
     def __str__(self) -> str:
         config = f"/{self.config}" if self.config else ""
         return f"{self.repository}{config} [{self.split}] at {self.revision[:12]}"
+
+
+def _from_worker(request: str) -> tuple[str, Any]:
+    """What ``hub_worker.py`` answers; a worker that died has failed."""
+    command = [sys.executable, "-P", str(_WORKER), request]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        try:
+            answer = worker.stdout.read()
+        except BaseException:  # a time limit, Ctrl-C
+            worker.kill()
+            raise
+    if worker.returncode != 0:
+        return "failed", f"the process that loads it ended with exit code {worker.returncode}"
+    kind, said = pickle.loads(answer)
+    return kind, said
 
 
 @dataclass(frozen=True)

@@ -17,34 +17,21 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from pytest_llmperf.serving import ports, processes
+from tests.waiting import CLEAN_WITHIN_S, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("template")
 FAKE_PYTHON = ROOT / "tests" / "fakes" / "engine_python"
-CLEAN_WITHIN_S = 10.0
 CACHE = Path(tempfile.gettempdir()) / f"llmperf-tests-{os.getuid()}"
 # Other installed plugins cost a second a run and change nothing; one scenario runs with all of them.
 ONLY_OURS = ("-p", "llmperf", "-p", "llmperf_model", "-p", "no:cacheprovider")
 _MARK = "LLMPERF_TEST_MARK"
 _NOISE = re.compile(r"Traceback \(most recent call last\)|INTERNALERROR|^\S+\.py:\d+: \w+(Error|Exception)")
-
-T = TypeVar("T")
-
-
-def eventually(condition: Callable[[], T], what: str, timeout_s: float = CLEAN_WITHIN_S) -> T:
-    """The first true value of ``condition``; fails after the deadline with ``what`` was waited for."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout_s:.0f} s in vain for: {what}")
-        time.sleep(0.02)
-    return value
-
 
 AGAINST_ITSELF = """\
 [profile.test]
@@ -380,11 +367,6 @@ def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project
 @pytest.fixture(name="make_project", scope="session")
 def make_project_fixture() -> Callable[..., Project]:
     return _make_project
-
-
-@pytest.fixture(name="eventually")
-def eventually_fixture() -> Callable[..., Any]:
-    return eventually
 
 
 @pytest.fixture(scope="session")

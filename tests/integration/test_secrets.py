@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pyarrow import parquet
+
+from pytest_llmperf.parquet_reading import read_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +113,7 @@ def texts_below(*directories: Path) -> dict[str, bytes]:
     files = [file for directory in directories for file in directory.rglob("*") if file.is_file()]
     texts = {str(file.relative_to(file.parents[1])): file.read_bytes() for file in files}
     return texts | {
-        f"{file.name}, read": str(parquet.read_table(file).to_pylist()).encode()
+        f"{file.name}, read": str(read_parquet(file.read_bytes())).encode()
         for file in files
         if file.suffix == ".parquet"
     }

@@ -23,20 +23,10 @@ from pytest_llmperf.catalog import Model
 from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.command import ServerSpec, spec_for
 from pytest_llmperf.serving.server import Server
+from tests.waiting import CLEAN_WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE_PYTHON = ROOT / "tests" / "fakes" / "engine_python"
-CLEAN_WITHIN_S = 10.0
-
-
-def eventually(condition: Callable[[], Any], what: str, timeout_s: float = CLEAN_WITHIN_S) -> Any:
-    """The first true value of ``condition``; fails after the deadline with ``what`` was waited for."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout_s} s in vain for: {what}")
-        time.sleep(0.02)
-    return value
 
 
 @dataclass
@@ -187,11 +177,6 @@ def run(tmp_path: Path) -> Iterator[Run]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert not left, f"left behind: {left}"
-
-
-@pytest.fixture(name="eventually")
-def eventually_fixture() -> Callable[..., Any]:
-    return eventually
 
 
 @pytest.fixture(name="generate")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,6 @@ import pytest
 from pytest_llmperf.errors import DataError, UsageError
 from pytest_llmperf.tasks import (
     DataFile,
-    HubSplit,
     Item,
     Task,
     find_task,
@@ -83,24 +80,6 @@ def test_the_golds_of_svamp_are_integers_and_its_sentences_end() -> None:
         "Each pack of dvds costs 76 dollars. If there is a discount of 25 dollars on each pack. "
         "How much do you have to pay to buy each pack?"
     )
-
-
-def test_items_that_the_hub_has_in_another_order_come_in_the_same_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    texts = [{"id": f"mine-{n}", "question": f"{n} + 1?", "answer": str(n + 1)} for n in range(9)]
-    split = HubSplit("org/mine", None, "train+test", "abc123")
-    hub(monkeypatch, texts[::-1])
-    mine = task("".join(json.dumps(row) + "\n" for row in texts), tmp_path, hub=split, by_id=True)
-    assert load_items(mine) == load_items(mine, tmp_path)
-
-
-def test_only_one_shard_of_a_large_corpus_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    calls = hub(monkeypatch, [{"question": "1 + 1?", "answer": "2"}])
-    load_items(task("", tmp_path, hub=HubSplit("org/mine", None, "test", "abc", files="en/0.json.gz")))
-    assert ("data_files", {"test": "en/0.json.gz"}) in calls[0]
 
 
 @pytest.mark.parametrize("name", ["test.json", "test.jsonl.gz", "test.json.gz", "test.parquet"])
@@ -233,48 +212,6 @@ def test_a_changed_file_is_refused_with_both_checksums(tmp_path: Path) -> None:
 def test_more_items_than_there_are_or_none_is_an_error(tmp_path: Path, n: int) -> None:
     with pytest.raises(DataError, match=f"{n} items were asked for"):
         load_items(task(rows(3), tmp_path), tmp_path, n)
-
-
-def hub(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[tuple[Any, ...]]:
-    """A stand-in for the package ``datasets``; returns the calls made to it."""
-    calls: list[tuple[Any, ...]] = []
-
-    def load_dataset(*args: Any, **kwargs: Any) -> Any:
-        calls.append((*args, *sorted(kwargs.items())))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    module = types.ModuleType("datasets")
-    module.load_dataset = load_dataset  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", module)
-    return calls
-
-
-def test_without_a_data_directory_the_hub_is_asked_for_the_pinned_revision(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    calls = hub(monkeypatch, [{"question": "1 + 1?", "answer": "2"}])
-    split = HubSplit("org/mine", "main", "test", "abc123", count=1)
-    assert len(load_items(task("", tmp_path, hub=split))) == 1
-    assert calls == [("org/mine", "main", ("revision", "abc123"), ("split", "test"))]
-
-
-def test_a_hub_that_cannot_be_reached_is_one_line_with_the_way_round_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    hub(monkeypatch, ConnectionError("Couldn't reach\nthe hub"))
-    with pytest.raises(DataError) as caught:
-        load_items(task("", tmp_path, hub=HubSplit("org/mine", None, "test", "abc123")))
-    assert "org/mine [test] at abc123: can't be loaded from the hub (ConnectionError" in str(caught.value)
-    assert "cp mine.jsonl" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_hub_split_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    hub(monkeypatch, [{"question": "1 + 1?", "answer": "2"}])
-    with pytest.raises(DataError, match="has 1 rows, needs 1319"):
-        load_items(task("", tmp_path, hub=HubSplit("org/mine", None, "test", "abc", count=1319)))
 
 
 @dataclass(frozen=True)
