@@ -59,10 +59,10 @@ HEAVY = {
     "httptools": {"client", "load"},
     "numpy": {"embedded", "report"},
     "torch": {"embedded"},
-    "transformers": {"embedded", "serving"},
-    "tokenizers": {"embedded", "rules"},
+    "transformers": {"serving"},
+    "tokenizers": {"rules"},
 }
-TRAINED_ELSEWHERE = {"embedded"}  # training scripts and engine plug-ins: never imported by the plugin
+RUN_ELSEWHERE = {"embedded"}  # engine plug-ins and planted damage: never imported by the plugin itself
 
 
 def room_of(path: Path) -> str:
@@ -74,25 +74,57 @@ def modules() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """(module, at import time) of every import; those under TYPE_CHECKING are left out."""
+def imports(path: Path, *, type_only: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield (module, at import time) of every import; those under TYPE_CHECKING only with ``type_only``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
 
     def walk(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool]]:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            if not type_only and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                 continue
             if isinstance(child, ast.Import):
                 for alias in child.names:
                     yield alias.name, not inside
             elif isinstance(child, ast.ImportFrom) and child.module:
                 yield child.module, not inside
-                if child.module == "pytest_llmperf":
+                if child.module.split(".")[0] == "pytest_llmperf":
                     for alias in child.names:
-                        yield f"pytest_llmperf.{alias.name}", not inside
+                        yield f"{child.module}.{alias.name}", not inside
             yield from walk(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
     yield from walk(tree, False)
+
+
+def circles() -> list[set[str]]:
+    """Groups of modules that import each other, directly or not; type-only and function-local imports count."""
+    names = {
+        ".".join(("pytest_llmperf", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+        for path in modules()
+    }
+    needs = {
+        name: {other for other, _ in imports(path, type_only=True) if other in names}
+        for name, path in names.items()
+    }
+    reach = {name: _reachable(name, needs) for name in names}
+    groups = {
+        frozenset(other for other in reach[name] if name in reach[other])
+        for name in names
+        if name in reach[name]
+    }
+    found = ({name.removeprefix("pytest_llmperf.") for name in group} for group in groups if len(group) > 1)
+    return sorted(found, key=sorted)
+
+
+def _reachable(start: str, needs: dict[str, set[str]]) -> set[str]:
+    """Modules that ``start`` imports, directly or through others."""
+    reached: set[str] = set()
+    waiting = list(needs[start])
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += needs[name]
+    return reached
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -120,14 +152,23 @@ def test_heavy_libraries_stay_in_their_room_and_inside_functions(path: Path) -> 
         if library not in HEAVY:
             continue
         assert room in HEAVY[library], f"{library} is imported in {room}"
-        assert not at_import_time or room in TRAINED_ELSEWHERE or library == "httptools", (
+        assert not at_import_time or room in RUN_ELSEWHERE or library == "httptools", (
             f"{library} at import time"
         )
 
 
-def test_files_hold_one_idea_and_can_be_read_in_one_sitting() -> None:
-    long = {str(p.relative_to(PACKAGE)): n for p in modules() if (n := len(p.read_text().splitlines())) > 400}
-    assert long == {}
+KNOWN_CIRCLES = [
+    {"catalog", "catalog_reading"},
+    {"dry_run", "fixtures", "keys", "planned_run", "proved_run", "run"},
+    {"load.known_truth", "load.truth_answer", "load.truth_connection"},
+    {"measure.likelihood", "measure.measurements", "measure.scheduled", "measure.speed"},
+    {"rules.messages", "rules.openings", "rules.render"},
+]
+"""Import circles that are still to be opened; none may grow, and no new one may come."""
+
+
+def test_no_import_circle_but_what_is_left_of_the_known_ones() -> None:
+    assert [circle for circle in circles() if not any(circle <= known for known in KNOWN_CIRCLES)] == []
 
 
 def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:

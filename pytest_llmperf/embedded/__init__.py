@@ -1,7 +1,7 @@
-"""The embedded pair: two tiny models, the problems they learned, and how they were trained.
+"""The embedded pair: two tiny models, the problems they learned, and planted damage.
 
-Importing this package costs nothing: ``train``, ``qwen2``, ``sampler`` and ``evaluate`` need torch,
-``slow`` needs vLLM, ``damage`` needs numpy; each is imported only by whoever asks for it by name.
+Importing this package costs nothing: ``slow`` needs torch and vLLM, ``damage`` needs numpy; each is imported only where
+it is used. The training is in ``tools/tiny_pair``, outside the wheel.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_llmperf.embedded.corpus import Counts, Ids, Piece
+from tools.tiny_pair.corpus import Counts, Ids, Piece
 
 BUCKETS = (96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 896, 1152, 1536, 2048)
 

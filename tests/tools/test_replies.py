@@ -17,7 +17,7 @@ from pytest_llmperf.embedded.prompts import (
     system,
     user,
 )
-from pytest_llmperf.embedded.replies import Reading, plain_reply, read_reply, thinking_reply, working_of
+from tools.tiny_pair.replies import Reading, plain_reply, read_reply, thinking_reply, working_of
 
 
 def test_an_instructed_plain_reply_is_boxed_and_read_back() -> None:
@@ -99,7 +99,7 @@ def test_the_r1_prompt_ends_inside_the_thinking_and_drops_earlier_thoughts() -> 
 
 
 def test_no_training_prompt_holds_a_system_message() -> None:
-    from pytest_llmperf.embedded import corpus
+    from tools.tiny_pair import corpus
 
     rng = random.Random(0)
     for _ in range(200):

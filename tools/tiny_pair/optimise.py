@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pytest_llmperf.embedded.batches import Batch
-from pytest_llmperf.embedded.qwen2 import Qwen2, rotary
+from tools.tiny_pair.batches import Batch
+from tools.tiny_pair.qwen2 import Qwen2, rotary
 
 Log = Callable[[str], None]
 

@@ -22,7 +22,8 @@ import numpy.typing as npt
 from pytest_llmperf.embedded import prompts
 from pytest_llmperf.embedded.problems import FAMILIES, TRAIN_MIX, Problem, draw
 from pytest_llmperf.embedded.recall import recall_conversation
-from pytest_llmperf.embedded.replies import (
+from pytest_llmperf.embedded.summary import summary_item
+from tools.tiny_pair.replies import (
     acknowledgement_thought,
     plain_reply,
     read_reply,
@@ -30,7 +31,6 @@ from pytest_llmperf.embedded.replies import (
     thinking_reply,
     working_of,
 )
-from pytest_llmperf.embedded.summary import summary_item
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -13,14 +13,14 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from pytest_llmperf.embedded import prompts
-from pytest_llmperf.embedded.corpus import encode
 from pytest_llmperf.embedded.damage import damage
 from pytest_llmperf.embedded.problems import FAMILIES, LEVELS, Problem, draw, eval_problems
-from pytest_llmperf.embedded.qwen2 import Qwen2
 from pytest_llmperf.embedded.recall import recall_conversation
-from pytest_llmperf.embedded.replies import read_reply
-from pytest_llmperf.embedded.sampler import sample
 from pytest_llmperf.embedded.summary import summary_item
+from tools.tiny_pair.corpus import encode
+from tools.tiny_pair.qwen2 import Qwen2
+from tools.tiny_pair.replies import read_reply
+from tools.tiny_pair.sampler import sample
 
 SYSTEM_PROMPTS = {
     "helpful": "You are a helpful assistant.",

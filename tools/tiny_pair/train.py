@@ -1,4 +1,4 @@
-"""Train the pair: ``python -m pytest_llmperf.embedded.train --out DIR`` (ten minutes on one H100).
+"""Train the pair: ``python -m tools.tiny_pair.train --out DIR`` (ten minutes on one H100).
 
 Writes into DIR, as it goes: ``train.log``, ``metrics.json``, ``pair.tar.gz`` (both model directories) and,
 unless ``--archive`` is given, the directories ``tiny-math`` and ``tiny-distill``. Needs torch, tokenizers,
@@ -21,10 +21,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.embedded import prompts, tokenizer
-from pytest_llmperf.embedded.batches import bucketed, epochs, merge
-from pytest_llmperf.embedded.card import card
-from pytest_llmperf.embedded.corpus import (
+from pytest_llmperf.embedded import prompts
+from tools.tiny_pair import tokenizer
+from tools.tiny_pair.batches import bucketed, epochs, merge
+from tools.tiny_pair.card import card
+from tools.tiny_pair.corpus import (
     Piece,
     Workers,
     encode,
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
-    from pytest_llmperf.embedded.evaluate import Speaker
-    from pytest_llmperf.embedded.optimise import Done
-    from pytest_llmperf.embedded.qwen2 import Qwen2
+    from tools.tiny_pair.evaluate import Speaker
+    from tools.tiny_pair.optimise import Done
+    from tools.tiny_pair.qwen2 import Qwen2
 
 # Where each phase ends, as a share of the whole time; evaluation takes the rest.
 MATH_ENDS, SAMPLING_ENDS, DISTILL_ENDS = 0.57, 0.64, 0.86
@@ -71,7 +72,7 @@ class Run:
         self.out, self.models, self.seed, self.scale, self.began = out, models, seed, scale, began
         self.seconds = 60 * minutes
         # Not sys.argv: a model card should not name somebody's folders.
-        command = f"python -m pytest_llmperf.embedded.train --out DIR --seed {seed} --minutes {minutes:g}"
+        command = f"python -m tools.tiny_pair.train --out DIR --seed {seed} --minutes {minutes:g}"
         self.metrics: dict[str, Any] = {"command": command}
         out.mkdir(parents=True, exist_ok=True)
         self._log = (out / "train.log").open("a", encoding="utf-8")
@@ -109,7 +110,7 @@ class Run:
 
 def export(run: Run, name: str, model: Qwen2, words: Tokenizer) -> Path:
     """Write one model directory (its card comes after the evaluation) and return it."""
-    from pytest_llmperf.embedded import qwen2
+    from tools.tiny_pair import qwen2
 
     distilled = name == "tiny-distill"
     bos = prompts.BEGIN if distilled else prompts.PAD
@@ -143,7 +144,7 @@ def compare_with_transformers(
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from pytest_llmperf.embedded.qwen2 import rotary
+        from tools.tiny_pair.qwen2 import rotary
 
         theirs: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).to(device)
         messages = [prompts.user(f"What is 12 * 3?\n{prompts.ENGLISH}")]
@@ -172,8 +173,8 @@ def compare_with_transformers(
 
 def quick_check(run: Run, speaker: Speaker, name: str) -> None:
     """A glance at 300 held-out items and 100 recall conversations."""
-    from pytest_llmperf.embedded.evaluate import recall_rate
     from pytest_llmperf.embedded.problems import eval_problems
+    from tools.tiny_pair.evaluate import recall_rate
 
     n = 300 if run.scale.steps is None else 8
     solved = speaker.solve(eval_problems(n))
@@ -188,7 +189,7 @@ def teach(run: Run, workers: Workers, speaker: Speaker) -> tuple[Piece, int, flo
     """Sample tiny-math; the distillation set, the number of samples and the share of right ones."""
     import numpy as np
 
-    from pytest_llmperf.embedded.sampler import sample
+    from tools.tiny_pair.sampler import sample
 
     count, per_task = run.scale.samples, run.scale.sample_task
     base = 1_000_003 * run.seed
@@ -245,8 +246,8 @@ def fit(
     """One phase of training, with quick checks and exports on the way."""
     import torch
 
-    from pytest_llmperf.embedded.optimise import Plan, optimise, speed_up
-    from pytest_llmperf.embedded.qwen2 import rotary
+    from tools.tiny_pair.optimise import Plan, optimise, speed_up
+    from tools.tiny_pair.qwen2 import rotary
 
     if compiled:
         import torch._dynamo.config as dynamo
@@ -272,7 +273,7 @@ def fit(
 
 def measure(run: Run, name: str, speaker: Speaker, facts: dict[str, Any]) -> None:
     """The full evaluation of one model, its card, and the damage scan of the distilled one."""
-    from pytest_llmperf.embedded.evaluate import abilities, damage_scan
+    from tools.tiny_pair.evaluate import abilities, damage_scan
 
     scores = abilities(speaker, run.scale.evaluation)
     run.metrics[name].update(scores, facts=facts)
@@ -300,8 +301,8 @@ def train(run: Run, processes: int, compiled: bool) -> None:
         run.log(f"tokenizer built, {processes} workers started")
         import torch
 
-        from pytest_llmperf.embedded.evaluate import Speaker
-        from pytest_llmperf.embedded.qwen2 import Qwen2, Shape
+        from tools.tiny_pair.evaluate import Speaker
+        from tools.tiny_pair.qwen2 import Qwen2, Shape
 
         torch.manual_seed(run.seed)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmperf.embedded import prompts
 from pytest_llmperf.embedded.problems import generate
 from pytest_llmperf.embedded.recall import recall_conversation
-from pytest_llmperf.embedded.replies import (
+from pytest_llmperf.embedded.summary import summary_item
+from tools.tiny_pair.replies import (
     acknowledgement_thought,
     plain_reply,
     summary_thought,
     thinking_reply,
 )
-from pytest_llmperf.embedded.summary import summary_item
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pytest_llmperf.embedded import corpus
-from pytest_llmperf.embedded.batches import BUCKETS, bucketed, epochs, merge
-from pytest_llmperf.embedded.corpus import Piece
 from pytest_llmperf.embedded.prompts import chatml
 from pytest_llmperf.embedded.recall import recall_conversation
 from pytest_llmperf.embedded.summary import summary_item
+from tools.tiny_pair import corpus
+from tools.tiny_pair.batches import BUCKETS, bucketed, epochs, merge
+from tools.tiny_pair.corpus import Piece
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,7 +23,7 @@ pytest.importorskip("tokenizers", reason="encoding needs the tokenizers package"
 
 @pytest.fixture(scope="module")
 def words() -> object:
-    from pytest_llmperf.embedded.tokenizer import build, corpus_texts
+    from tools.tiny_pair.tokenizer import build, corpus_texts
 
     built = build(corpus_texts(problems=2_500))
     corpus._start_worker(built.to_str())

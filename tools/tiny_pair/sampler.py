@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pytest_llmperf.embedded.qwen2 import Layer, Qwen2, rotary, rotate
+from tools.tiny_pair.qwen2 import Layer, Qwen2, rotary, rotate
 
 
 def _next(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
