@@ -169,6 +169,8 @@ class Recording:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "partial": partial or None,
             **facts,
+            # Some happen after the last test has put its facts away.
+            "events": self._measurements.events(),
             "environment": self._environment,
             "tests": list(self._tests.values()),
             "verdicts": self._verdicts,

@@ -362,6 +362,8 @@ class Run:
             )
         for note in self.measurements.speed.devices.notes():
             self.screen.say(reporter, note)
+        for event in self.measurements.events():
+            self.screen.say(reporter, redact(event["text"]))
         for complaint in self.complaints:
             self.screen.say(reporter, redact(f"NOT CLEAN: {complaint}"), red=True, bold=True)
         kept = self.answers.notes() if self.answers else []

@@ -20,6 +20,7 @@ from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.conversations import LongItem
 from pytest_llmperf.measure.evaluation import Evaluation
+from pytest_llmperf.measure.events import Events
 from pytest_llmperf.measure.likelihood import Likelihoods
 from pytest_llmperf.measure.long_answers import LongAnswers
 from pytest_llmperf.measure.long_prompts import LongPrompts, Shortened, shortened
@@ -63,6 +64,7 @@ class Measurements:
         self._collections: dict[tuple[str, str, Variant], Collection] = {}
         self._long: dict[tuple[str, LongPrompts], LongAnswers] = {}
         self._once = Once()
+        self._events = Events(state_root / "events.jsonl")
         self.speed = Speed(self)
         self.likelihoods = Likelihoods(self)
         self._evaluation = Evaluation(
@@ -73,6 +75,19 @@ class Measurements:
     def keep_answers(self, log: AnswerLog) -> None:
         """Write answers down as they come, and reuse those that an earlier run has left."""
         self._evaluation = replace(self._evaluation, log=log)
+
+    # What the user must be told
+
+    def tell(self, text: str) -> None:
+        """Report something that happened in the run, one line: shown at its end, and kept in the record.
+
+        The same text is told once, whoever tells it. Safe to call from any thread.
+        """
+        self._events.tell(text)
+
+    def events(self) -> list[dict[str, str]]:
+        """What any process of the run has told: ``{"time": ISO 8601 in UTC, "text": …}``, oldest first."""
+        return self._events.all()
 
     # Servers
 
@@ -270,6 +285,7 @@ class Measurements:
             **self._long_facts(),
             **self.likelihoods.facts(),
             **self.speed.facts(),
+            "events": self.events(),
         }
 
     def take_answers(self) -> Iterator[dict[str, Any]]:
