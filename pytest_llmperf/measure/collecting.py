@@ -106,7 +106,7 @@ class Collection:
         about = {"row": self.row, "task": self.task, "variant": self.variant}
         for number in fresh:
             item, one = self.part.items[number // self.samples], self.asked[number]
-            yield about | {"gold": item.answer} | answer_row(one, item.prompt)
+            yield about | {"gold": str(item.answer)} | answer_row(one, item.prompt)
 
 
 @dataclass(frozen=True)

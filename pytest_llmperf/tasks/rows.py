@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import json
@@ -12,29 +13,46 @@ from typing import Any
 
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.parquet_reading import read_parquet
+from pytest_llmperf.tasks.file_kinds import kind_of, shape_of
 
 Row = Mapping[str, Any]
 
 
 def read_rows(file: Path, *, sha256: str | None, fetch: str) -> list[Row]:
-    """All rows, by the file's name. Raises :class:`DataError`: file, row, reason, ``fetch`` where that helps."""
+    """All rows, by the file's name. Raises :class:`DataError`: file, row, reason, ``fetch`` where that helps.
+
+    A byte order mark before UTF-8 text is passed over.
+    """
     data = _read(file, sha256, fetch)
-    name = file.name
+    name = file.name.lower()
     if name.endswith(".gz"):
         name = name.removesuffix(".gz")
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
+            if not data.startswith(b"\x1f\x8b"):
+                _refuse_other_kinds(file, data, fetch)
             raise DataError(f"{file}: not gzip: {error}; fetch it with: {fetch}") from None
     if name.endswith(".parquet"):
-        return _parquet_rows(file, data)
+        return _parquet_rows(file, data, fetch)
+    data = data.removeprefix(codecs.BOM_UTF8)
     if not data.strip():
         raise DataError(f"{file}: is empty; fetch it with: {fetch}")
-    return (
-        _array_rows(file, data)
-        if name.endswith(".json") and data.lstrip()[:1] == b"["
-        else _lines(file, data)
-    )
+    if name.endswith(".json") and data.lstrip()[:1] == b"[":
+        return _array_rows(file, data)
+    try:
+        return _lines(file, data)
+    except DataError:
+        _refuse_other_kinds(file, data, fetch)
+        if (shape := shape_of(data)) is not None:
+            raise DataError(f"{file}: is {shape}") from None
+        raise
+
+
+def _refuse_other_kinds(file: Path, data: bytes, fetch: str) -> None:
+    """Raise :class:`DataError` for bytes that are known to be something else than rows."""
+    if (kind := kind_of(data)) is not None:
+        raise DataError(f"{file}: is {kind}; fetch it with: {fetch}")
 
 
 def _read(file: Path, sha256: str | None, fetch: str) -> bytes:
@@ -42,12 +60,16 @@ def _read(file: Path, sha256: str | None, fetch: str) -> bytes:
         data = file.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{file}: no such file; fetch it with: {fetch}") from None
+    except IsADirectoryError:
+        raise DataError(f"{file}: is a directory, needs a file; fetch it with: {fetch}") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror}") from None
     if not data.strip():
         raise DataError(f"{file}: is empty; fetch it with: {fetch}")
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
+        if not file.name.endswith((".gz", ".parquet")):
+            _refuse_other_kinds(file, data, fetch)
         raise DataError(
             f"{file}: is not the pinned file: sha256 {found}, needs {sha256}; fetch it with: {fetch}"
         )
@@ -89,12 +111,14 @@ def _object(file: Path, number: int, row: Any) -> Row:
     return row
 
 
-def _parquet_rows(file: Path, data: bytes) -> list[Row]:
+def _parquet_rows(file: Path, data: bytes, fetch: str) -> list[Row]:
     try:
         rows: list[Row] = list(read_parquet(data))
     except ImportError as error:
         raise DataError(f"{file}: pyarrow can't be imported ({error}); pip install pyarrow") from error
     except (OSError, ValueError) as error:  # pyarrow's own errors are among them
+        if not data.startswith(b"PAR1"):
+            _refuse_other_kinds(file, data, fetch)
         raise DataError(f"{file}: not Parquet: {' '.join(str(error).split())[:160]}") from None
     if not rows:
         raise DataError(f"{file}: has no rows")

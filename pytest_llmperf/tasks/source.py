@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import subprocess
@@ -18,8 +19,8 @@ from pytest_llmperf.tasks.task import Item
 _WORKER = Path(__file__).with_name("hub_worker.py")
 
 ToItem = Callable[[Row, int], Item]
-"""From a row and its number (from 0) to an item. A :class:`KeyError`, :class:`TypeError` or
-:class:`ValueError` becomes a :class:`DataError` that names file and row."""
+"""From a row and its number (from 0) to an item. Whatever it raises becomes a :class:`DataError` that names file and
+row."""
 
 
 @dataclass(frozen=True)
@@ -101,20 +102,26 @@ class DataFile:
             raise DataError(f"{self.path}: needs --llmperf-data DIR; fetch it with: {self.fetch}")
         else:
             items = to_items(self.hub.rows(self.fetch), self.item, str(self.hub))
-        return sorted(items, key=lambda item: item.id) if self.by_id else items
+        return sorted(items, key=lambda item: str(item.id)) if self.by_id else items
 
     def describe(self) -> str:
         return str(self.hub) if self.hub is not None else self.path
 
 
 def to_items(rows: Iterable[Row], to_item: ToItem, where: str) -> list[Item]:
-    """Rows → items, a row that does not fit named."""
+    """Rows → items, each with its place. Raises :class:`DataError` with the row that does not fit."""
     items: list[Item] = []
     for number, row in enumerate(rows):
+        place = f"{where}: row {number + 1}"
         try:
-            items.append(to_item(row, number))
+            item = to_item(row, number)
         except KeyError as error:
-            raise DataError(f"{where}: row {number + 1}: no field {error}") from None
-        except (TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{where}: row {number + 1}: {error}") from None
+            has = ", ".join(map(str, row)) or "no fields at all"
+            raise DataError(f"{place}: no field {error}; the row has {has[:200]}") from None
+        except Exception as error:  # written by whoever wrote the suite: it may raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"{place}: {reason}") from None
+        if not isinstance(item, Item):
+            raise DataError(f"{place}: `item` gave {type(item).__name__}, needs an Item")
+        items.append(item if item.place else dataclasses.replace(item, place=place))
     return items

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import json
+import math
+import numbers
 import random
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from pytest_llmperf import catalog
 from pytest_llmperf.errors import DataError
-from pytest_llmperf.tasks.grading import Grade, grade
+from pytest_llmperf.tasks.choice import check_choice, grade_choice
+from pytest_llmperf.tasks.grading import Grade, gold_number, grade
+from pytest_llmperf.tasks.symbolic import check_symbolic, grade_symbolic
 
 
 @dataclass(frozen=True)
@@ -21,13 +29,16 @@ class Item:
     """One thing to ask.
 
     ``id`` is unique in its task and the same on every machine; ``prompt`` is the question alone, without
-    instruction; ``answer`` is what the grader expects, in the grader's own notation.
+    instruction; ``answer`` is what the grader expects, in the grader's own notation. For the graders of this package
+    a finite number will do as ``answer``, as JSON and Parquet have them: loading turns it into text.
     """
 
     id: str
     prompt: str
     answer: str
     meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    place: str = field(default="", compare=False, repr=False)
+    """File and row that it was read from, for messages; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,8 @@ class Task:
 
     ``protocols`` are those that it can be asked by; ``few-shot`` needs ``shots``. ``max_tokens`` is the
     room that an answer needs; a row that allows less is found by the lint. ``check_gold`` raises
-    :class:`ValueError` for an expected answer that the grader could never find right. ``classes`` are the
+    :class:`ValueError` for an expected answer that the grader could never find right; the graders of this package
+    bring their own. ``classes`` are the
     answers of a multiple choice, for its macro-F1.
     """
 
@@ -115,8 +127,7 @@ def load_items(
     :class:`DataError`, one line, for data that is missing, empty, not the pinned one, malformed, or too
     little.
     """
-    items = list(task.source.items(data_dir))
-    _check(task, items)
+    items = _checked(task, task.source.items(data_dir))
     if n is not None and n < 1:
         raise DataError(f"task {task.name}: {n} items were asked for, needs at least 1")
     if n is not None and n > len(items):
@@ -145,23 +156,111 @@ def items_sha256(items: Iterable[Item]) -> str:
     """Fingerprint of what was asked and expected, in its order, for the record."""
     digest = hashlib.sha256()
     for item in items:
-        digest.update(json.dumps([item.id, item.prompt, item.answer], ensure_ascii=False).encode())
+        text = json.dumps([item.id, item.prompt, item.answer], ensure_ascii=False, default=repr)
+        digest.update(text.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
-def _check(task: Task, items: Sequence[Item]) -> None:
-    if not items:
-        raise DataError(f"task {task.name}: no items in {task.source.describe()}")
+def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
+    """The items with texts for ids and expected answers. Raises :class:`DataError` for one that cannot be asked."""
+    checked: list[Item] = []
     seen: set[str] = set()
+    own_check = gold_check_of(task.grader)
+    check_gold = task.check_gold or own_check
     for position, item in enumerate(items, start=1):
-        where = f"task {task.name}: item {position} ({item.id!r})"
-        if item.id in seen:
-            raise DataError(f"{where}: this id was given before; ids must be unique")
-        seen.add(item.id)
-        if not item.prompt.strip():
-            raise DataError(f"{where}: the question is empty")
-        if task.check_gold is not None:
-            try:
-                task.check_gold(item.answer)
-            except ValueError as error:
-                raise DataError(f"{where}: {error}") from None
+        place = f"{item.place}: " if item.place else ""
+        where = f"task {task.name}: {place}item {position} ({item.id!r})"
+        try:
+            identity = _text_of(item.id, "id")
+            if identity in seen:
+                raise ValueError("this id was given before; ids must be unique")
+            seen.add(identity)
+            _check_question(item.prompt)
+            answer: Any = item.answer
+            if own_check is not None:
+                answer = _text_of(answer, "expected answer")
+            if check_gold is not None:
+                check_gold(answer)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
+        # A number is what it says; everything else of an item stays as its suite made it.
+        same = identity is item.id and answer is item.answer
+        checked.append(item if same else dataclasses.replace(item, id=identity, answer=answer))
+    if not checked:
+        raise DataError(f"task {task.name}: no items in {task.source.describe()}")
+    return checked
+
+
+def gold_check_of(grader: Grader) -> Callable[[str], object] | None:
+    """What a grader of this package asks of an expected answer; None for a grader of somebody else's."""
+    while isinstance(grader, functools.partial):
+        grader = grader.func
+    checks: dict[object, Callable[[str], object]] = {
+        grade: gold_number,
+        grade_symbolic: check_symbolic,
+        grade_choice: check_choice,
+    }
+    return checks.get(grader)
+
+
+def _check_question(prompt: Any) -> None:
+    if not isinstance(prompt, str):
+        raise ValueError(f"the question is {_shown(prompt)}, needs a text")
+    if not prompt.strip():
+        raise ValueError("the question is empty")
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the question holds half of a surrogate pair at character {error.start}") from None
+
+
+def _text_of(value: Any, what: str) -> str:
+    """A text as it is, a number as the text that says exactly it. Raises :class:`ValueError` for everything else."""
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError(f"the {what} is empty")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (numbers.Real, Decimal)):
+        raise ValueError(f"the {what} is {_shown(value)}, needs a text or a number")
+    if isinstance(value, numbers.Rational):  # integers are among them
+        return str(value)
+    if not math.isfinite(value):
+        raise ValueError(f"the {what} is {_shown(value)}, which is no number")
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    number = float(value)
+    if abs(number) >= _EXACT_BELOW:
+        raise ValueError(
+            f"the {what} is {number!r}, a floating-point number too large to be exact; write it as text"
+        )
+    if number.is_integer():
+        return str(int(number))
+    if _is_single(number) and len(repr(number).strip("-0.")) > _SINGLE_DIGITS:
+        raise ValueError(
+            f"the {what} is {number!r}, which looks like a number of single precision; write it as text or as float64"
+        )
+    return repr(number)
+
+
+def _is_single(number: float) -> bool:
+    try:
+        return bool(struct.unpack("f", struct.pack("f", number))[0] == number)
+    except OverflowError:
+        return False
+
+
+def _shown(value: Any) -> str:
+    """A value that is of no use, as JSON names it where it can."""
+    if value is None:
+        return "missing (null)"
+    if isinstance(value, bool):
+        return f"{value} (bool)".lower()
+    if isinstance(value, float):
+        return repr(value)
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"
+
+
+_EXACT_BELOW = 2.0**53
+_SINGLE_DIGITS = 9
+"""A decimal number of so few significant digits survives single precision; the digits behind them are noise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from collections.abc import Sequence
@@ -21,8 +22,11 @@ from pytest_llmperf.tasks import (
     load_items,
     load_shots,
 )
-from pytest_llmperf.tasks.grading import Outcome, gold_number
+from pytest_llmperf.tasks.choice import grade_choice
+from pytest_llmperf.tasks.grading import Grade, Outcome, gold_number, grade
 from pytest_llmperf.tasks.rows import read_rows
+from pytest_llmperf.tasks.symbolic import grade_symbolic
+from pytest_llmperf.tasks.task import Grader
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 needs_data = pytest.mark.skipif(
@@ -119,6 +123,106 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+ROW = '{"question": "1 + 1?", "answer": "2"}'
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        (
+            "x.jsonl",
+            b"question,answer\n1 + 1?,2\n2 + 2?,4\n",
+            "is CSV (comma-separated): write one JSON object",
+        ),
+        ("x.jsonl", b"question;answer\n1 + 1?;2\n", "is CSV (with ;)"),
+        ("x.jsonl", b"question\tanswer\n1 + 1?\t2\n", "is TSV (tab-separated)"),
+        (
+            "x.jsonl",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "is a Git LFS pointer",
+        ),
+        ("x.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+        ("x.jsonl.gz", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+        ("x.jsonl", b"../.git/annex/objects/x/y", "is a git-annex pointer"),
+        ("x.jsonl", b"<!DOCTYPE html>\n<html><body>Sign in", "is an HTML page"),
+        ("x.json", b"\n  <HTML lang='en'>", "is an HTML page"),
+        ("x.jsonl", b"<?xml version='1.0'?><a/>", "is XML"),
+        (
+            "x.jsonl",
+            f"[{ROW},\n{ROW}]".encode(),
+            "is a JSON array, not one object a line: give it a name that ends in .json",
+        ),
+        ("x.jsonl", f"[\n{ROW}\n]".encode(), "is a JSON array"),
+        ("x.jsonl.gz", gzip.compress(f"[{ROW}]".encode()), "is a JSON array"),
+        ("x.jsonl", b'["1 + 1?", "2"]\n["2 + 2?", "4"]', "is lines of JSON arrays without names"),
+        (
+            "x.jsonl",
+            json.dumps({"data": [{"question": "?"}]}, indent=1).encode(),
+            "one JSON object over several lines (its rows may be in 'data')",
+        ),
+        (
+            "x.jsonl",
+            b'{\n "question": "?"\n}\n{\n "question": "?"\n}',
+            "is JSON objects over several lines each",
+        ),
+        ("x.jsonl", b"{'question': '1 + 1?', 'answer': None}\n", "is in Python's notation"),
+        ("x.jsonl", b"- question: 1 + 1?\n  answer: 2\n", "is YAML"),
+        ("x.jsonl", gzip.compress(ROW.encode()), "is gzip: give it a name that ends in .gz"),
+        ("x.jsonl", b"PK\x03\x04" + bytes(40), "is a zip archive"),
+        ("x.jsonl", b"BZh91AY", "compressed with bzip2"),
+        ("x.jsonl", b"\x28\xb5\x2f\xfd\x00", "compressed with zstd"),
+        ("x.jsonl", b"PAR1\x15\x04", "is Parquet: give it a name that ends in .parquet"),
+        ("x.jsonl", b"ARROW1\0\0", "is an Arrow file"),
+        ("x.parquet", gzip.compress(ROW.encode()), "is gzip"),
+        ("x.jsonl", b"SQLite format 3\x00" + bytes(80), "is an SQLite database"),
+        ("x.jsonl", b"\x80\x04\x95\x10", "is a Python pickle"),
+        ("x.jsonl", ROW.encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
+        ("x.json", ROW.encode("utf-16-be"), "is UTF-16 text"),
+        ("x.jsonl", ROW.encode("utf-32"), "is UTF-32 text"),
+        (
+            "x.jsonl",
+            b"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a",
+            "is a binary file",
+        ),
+    ],
+)
+def test_a_file_of_another_kind_is_called_by_its_name(
+    name: str, data: bytes, kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        read_rows(tmp_path / name, sha256=None, fetch="cp")
+    assert f"{name}: is " in str(caught.value)
+    assert kind in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_pointer_of_a_pinned_file_is_called_a_pointer(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(DataError, match="is a Git LFS pointer, not the file"):
+        read_rows(tmp_path / "x.jsonl", sha256="0" * 64, fetch="cp")
+
+
+def test_a_directory_in_place_of_a_file_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").mkdir()
+    with pytest.raises(DataError, match=r"x\.jsonl: is a directory, needs a file"):
+        read_rows(tmp_path / "x.jsonl", sha256=None, fetch="cp")
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.jsonl.gz", "X.JSONL"])
+def test_a_byte_order_mark_is_passed_over(name: str, tmp_path: Path) -> None:
+    text = f"[{ROW}]" if name == "x.json" else f"{ROW}\n{ROW}"
+    data = b"\xef\xbb\xbf" + text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert read_rows(tmp_path / name, sha256=None, fetch="cp")[0] == {"question": "1 + 1?", "answer": "2"}
+
+
+def test_prose_within_json_lines_is_still_told_by_its_row(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(f"{ROW}\nquestion, answer\n")
+    with pytest.raises(DataError, match="row 2: not JSON"):
+        read_rows(tmp_path / "x.jsonl", sha256=None, fetch="cp")
+
+
 @needs_data
 def test_gsm8k_has_eight_worked_examples_without_calculator_marks() -> None:
     shots = load_shots(find_task("gsm8k"), DATA)
@@ -186,6 +290,137 @@ def test_bad_data_is_one_line_with_row_and_reason(tmp_path: Path, text: str | by
         load_items(task(text, tmp_path), tmp_path)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def with_row(row: str, tmp_path: Path, grader: Grader = grade) -> Task:
+    """A task of one's own as most are written: no check of the golds, ids and answers as the file has them."""
+    (tmp_path / "mine.jsonl").write_text(f'{{"id": "first", "question": "1 + 1?", "answer": "2"}}\n{row}\n')
+    source = DataFile(
+        path="mine.jsonl",
+        item=lambda row, i: Item(row["id"], row["question"], row["answer"]),
+        fetch="cp mine.jsonl DIR",
+    )
+    return Task("mine", source, grader=grader)
+
+
+@pytest.mark.parametrize(
+    ("written", "gold"),
+    [
+        ("18", "18"),
+        ("-3", "-3"),
+        ("18.0", "18"),
+        ("0.5", "0.5"),
+        ("1e3", "1000"),
+        ("0.1", "0.1"),
+        ('"1,200"', "1,200"),
+        ("1e-7", "1e-07"),
+        ("90071992547409931", "90071992547409931"),
+    ],
+)
+def test_a_number_as_expected_answer_is_the_text_that_says_it(
+    written: str, gold: str, tmp_path: Path
+) -> None:
+    row = f'{{"id": "a", "question": "?", "answer": {written}}}'
+    for grader in (grade, functools.partial(grade), grade_symbolic):
+        item = {item.id: item for item in load_items(with_row(row, tmp_path, grader), tmp_path)}["a"]
+        assert item.answer == gold
+    assert grade(f"\\boxed{{{gold}}}", item.answer, finish_reason="stop").outcome is Outcome.CORRECT
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("null", "the expected answer is missing (null)"),
+        ("NaN", "the expected answer is nan, which is no number"),
+        ("-Infinity", "the expected answer is -inf"),
+        ("1e400", "the expected answer is inf"),
+        ("[18, 19]", "the expected answer is [18, 19] (list), needs a text or a number"),
+        ('{"value": 18}', "the expected answer is {'value': 18} (dict)"),
+        ("true", "the expected answer is true (bool)"),
+        ('"eighteen"', "the expected answer is not a number: 'eighteen'"),
+        ('"18 or 19"', "the expected answer is not a number"),
+        ('""', "the expected answer is empty"),
+        ("0.10000000149011612", "looks like a number of single precision"),
+        ("1e300", "too large to be exact"),
+    ],
+)
+def test_an_expected_answer_that_cannot_be_graded_is_told_before_anything_is_asked(
+    written: str, reason: str, tmp_path: Path
+) -> None:
+    row = f'{{"id": "a", "question": "?", "answer": {written}}}'
+    with pytest.raises(DataError) as caught:
+        load_items(with_row(row, tmp_path), tmp_path)
+    assert f"{tmp_path / 'mine.jsonl'}: row 2: item 2 ('a'): " in str(caught.value)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_letter_is_expected_of_a_multiple_choice_whoever_wrote_the_task(tmp_path: Path) -> None:
+    row = '{"id": "a", "question": "?", "answer": 2}'
+    (tmp_path / "mine.jsonl").touch()
+    task = with_row(row, tmp_path, grade_choice)
+    (tmp_path / "mine.jsonl").write_text(row)
+    with pytest.raises(DataError, match="the expected answer is not a letter of A to J: '2'"):
+        load_items(task, tmp_path)
+
+
+def test_a_grader_of_ones_own_gets_the_expected_answer_as_the_suite_wrote_it(tmp_path: Path) -> None:
+    def lenient(text: str | None, gold: str, **more: Any) -> Grade:
+        return Grade(Outcome.CORRECT)
+
+    row = '{"id": "a", "question": "?", "answer": ["A", "B"]}'
+    items = load_items(with_row(row, tmp_path, lenient), tmp_path)
+    answers: list[object] = [item.answer for item in items]
+    assert ["A", "B"] in answers
+    assert len(items_sha256(items)) == 64
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ('{"id": "a", "question": null, "answer": 1}', "the question is missing (null)"),
+        ('{"id": "a", "question": 12, "answer": 1}', "the question is 12 (int), needs a text"),
+        ('{"id": "a", "question": ["x"], "answer": 1}', "the question is ['x'] (list), needs a text"),
+        ('{"id": "a", "question": "\\t", "answer": 1}', "the question is empty"),
+        ('{"id": "a", "question": "\\ud83d", "answer": 1}', "half of a surrogate pair at character 0"),
+        ('{"id": null, "question": "?", "answer": 1}', "the id is missing (null)"),
+        ('{"id": "first", "question": "?", "answer": 1}', "this id was given before"),
+        ('{"id": "a", "prompt": "?", "answer": 1}', "no field 'question'; the row has id, prompt, answer"),
+    ],
+)
+def test_a_question_that_is_none_is_told_with_file_and_row(row: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        load_items(with_row(row, tmp_path), tmp_path)
+    assert f"{tmp_path / 'mine.jsonl'}: row 2: " in str(caught.value)
+    assert reason in str(caught.value)
+
+
+def test_ids_that_are_numbers_are_their_texts_and_must_differ_as_such(tmp_path: Path) -> None:
+    items = load_items(with_row('{"id": 7, "question": "?", "answer": 1}', tmp_path), tmp_path)
+    assert {item.id for item in items} == {"first", "7"}
+    rows = '{"id": 7, "question": "?", "answer": 1}\n{"id": "7", "question": "?", "answer": 1}'
+    with pytest.raises(DataError, match=r"item 3 \('7'\): this id was given before"):
+        load_items(with_row(rows, tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error", [IndexError("list index out of range"), ZeroDivisionError(), RecursionError("deep")]
+)
+def test_whatever_an_item_function_raises_names_its_row(error: Exception, tmp_path: Path) -> None:
+    def item(row: Any, number: int) -> Item:
+        raise error
+
+    (tmp_path / "mine.jsonl").write_text(ROW)
+    source = DataFile(path="mine.jsonl", item=item, fetch="cp")
+    with pytest.raises(DataError, match=f"mine.jsonl: row 1: {error or type(error).__name__}"):
+        load_items(Task("mine", source), tmp_path)
+
+
+def test_an_item_function_that_gives_no_item_names_its_row(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text(ROW)
+    source = DataFile(path="mine.jsonl", item=lambda row, i: dict(row), fetch="cp")  # type: ignore[arg-type,return-value]
+    with pytest.raises(DataError, match="row 1: `item` gave dict, needs an Item"):
+        load_items(Task("mine", source), tmp_path)
 
 
 def test_a_line_separator_inside_a_question_is_no_new_row(tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""Recognising a file that is something else than its name promises, by its first bytes.
+
+Downloads go wrong in few ways, and a JSON parser describes none of them: the pointer of a large file in place of the
+file, the hub's page about a file, a spreadsheet's export, an archive.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+
+_LOOKED_AT = 1 << 16
+"""Bytes; every kind below is recognised within them."""
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"PAR1", "Parquet: give it a name that ends in .parquet"),
+    (b"ARROW1", "an Arrow file: write it as Parquet or JSON lines"),
+    (b"\xff\xff\xff\xff", "an Arrow stream: write it as Parquet or JSON lines"),
+    (b"\x1f\x8b", "gzip: give it a name that ends in .gz (.jsonl.gz, .json.gz)"),
+    (b"PK\x03\x04", "a zip archive (.xlsx and .npz are that as well): unpack it, or export it as JSON lines"),
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd: unpack it with zstd -d"),
+    (b"BZh", "compressed with bzip2: unpack it with bunzip2"),
+    (b"\xfd7zXZ\x00", "compressed with xz: unpack it with unxz"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    (b"SQLite format 3\x00", "an SQLite database: export the table as JSON lines"),
+    (b"\x89HDF\r\n", "an HDF5 file: export it as JSON lines"),
+    (b"\x93NUMPY", "a NumPy array: export it as JSON lines"),
+    (b"%PDF", "a PDF document"),
+    (b"Obj\x01", "an Avro file: export it as JSON lines"),
+)
+_ENCODINGS: tuple[tuple[bytes, str], ...] = (
+    # UTF-32 first: its mark for little-endian text begins as that of UTF-16 does.
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+_LFS_POINTER = re.compile(rb"\s*version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/")
+_ANNEX_POINTER = re.compile(rb"\s*(?:\.\./)*(?:/annex/objects/|\.git/annex/objects/)")
+_MARKUP = re.compile(rb"\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_ARRAY_OF_OBJECTS = re.compile(rb"\[\s*\{")
+_PYTHON_DICT = re.compile(rb"\s*\{\s*'[^'\n]*'\s*:")
+_YAML = re.compile(rb"\s*(?:---\s*\n|- [A-Za-z_]+:\s)")
+
+
+def kind_of(data: bytes) -> str | None:
+    """What ``data`` is and what to do with it, behind "is …"; None where it may well be JSON, or is unknown."""
+    head = data[:_LOOKED_AT]
+    for mark, name in _ENCODINGS:
+        if head.startswith(mark):
+            return f"{name} text: save it as UTF-8"
+    for mark, name in _SIGNATURES:
+        if head.startswith(mark):
+            return name
+    if head[257:262] == b"ustar":
+        return "a tar archive: unpack it"
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05" and len(head) > 1:
+        return "a Python pickle: export it as JSON lines"
+    if b"\0" in head:
+        halves = head[: len(head) // 2 * 2]
+        if halves and max(halves[::2].count(0), halves[1::2].count(0)) > len(halves) // 4:
+            return "UTF-16 text: save it as UTF-8"
+        return "a binary file, not text: export it as JSON lines"
+    text = head.removeprefix(codecs.BOM_UTF8)
+    if _LFS_POINTER.match(text):
+        return "a Git LFS pointer, not the file itself: run git lfs pull there, or download the file"
+    if _ANNEX_POINTER.match(text):
+        return "a git-annex pointer, not the file itself: run git annex get"
+    if _MARKUP.match(text):
+        return "an HTML page, not data (often one about the file, or a login): download the raw file"
+    if text.lstrip().startswith(b"<?xml"):
+        return "XML: export it as JSON lines"
+    return None
+
+
+def shape_of(data: bytes) -> str | None:
+    """What text that is not JSON lines is, and what to do with it, behind "is …"; None where it looks like them."""
+    text = data.removeprefix(codecs.BOM_UTF8).lstrip()
+    first = text[:1]
+    if _ARRAY_OF_OBJECTS.match(text):
+        return "a JSON array, not one object a line: give it a name that ends in .json, or write one object a line"
+    if first == b"[":
+        return _arrays(text)
+    if first == b"{":
+        if _PYTHON_DICT.match(text[:_LOOKED_AT]):
+            return "in Python's notation (single quotes), not JSON: write each row with json.dumps"
+        return _one_object(text)
+    if _YAML.match(text[:_LOOKED_AT]):
+        return "YAML: write one JSON object a line"
+    return _table(text[:_LOOKED_AT])
+
+
+def _arrays(text: bytes) -> str | None:
+    """Rows as arrays, as some tools write a table."""
+    try:
+        row = json.loads(text.split(b"\n", 1)[0])
+    except (ValueError, RecursionError):
+        return None
+    return "lines of JSON arrays without names: write one object a line, {…}" if row else None
+
+
+def _one_object(text: bytes) -> str | None:
+    """Whether it is a single object over several lines, and where its rows may be."""
+    first_line = text.split(b"\n", 1)[0]
+    try:
+        json.loads(first_line)
+        return None
+    except (ValueError, RecursionError):
+        pass
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return _several_objects(text)
+    lists = [name for name, value in whole.items() if isinstance(value, list)]
+    rows = f" (its rows may be in {lists[0]!r})" if lists else ""
+    return f"one JSON object over several lines{rows}: write one object a line"
+
+
+def _several_objects(text: bytes) -> str | None:
+    try:
+        decoded = text.decode("utf-8")
+        _, end = json.JSONDecoder().raw_decode(decoded)
+    except (ValueError, RecursionError):
+        return None
+    rest = decoded[end:].lstrip()
+    return "JSON objects over several lines each: write one object a line" if rest[:1] in ("{", ",") else None
+
+
+def _table(text: bytes) -> str | None:
+    """Separated values: the same separator at least once in each of the first lines."""
+    lines = [line for line in text.split(b"\n")[:3] if line.strip()]
+    for separator, name in (
+        (b"\t", "TSV (tab-separated)"),
+        (b",", "CSV (comma-separated)"),
+        (b";", "CSV (with ;)"),
+    ):
+        if lines and all(separator in line for line in lines):
+            return f"{name}: write one JSON object a line, or Parquet (pandas: read_csv and to_parquet)"
+    return None
