@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.home import expand
 
 Reuse = Literal["nothing", "interrupted", "all"]
 """Which answers of earlier runs stand for this run's own: none, those of a run that did not come to its end, or
@@ -46,7 +47,7 @@ def collecting(options: AnswerOptions) -> Collecting:
         raise UsageError(
             "--llmperf-fresh asks everything anew, --llmperf-reuse nothing that is known: give one of them"
         )
-    log = Path(options.log).expanduser() if options.log else None
+    log = expand(options.log) if options.log else None
     if log is not None and log.exists() and not log.is_dir():
         raise UsageError(f"--llmperf-answers {log}: is no directory")
     return Collecting(

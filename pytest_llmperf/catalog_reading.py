@@ -19,6 +19,7 @@ from pytest_llmperf.catalog import (
     Protocol,
     Sampling,
 )
+from pytest_llmperf.home import expand
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
 
 ENGINES = ("vllm", "transformers", "url")
@@ -313,6 +314,6 @@ def _path(value: str, base: Path) -> str:
     """``value`` with a leading ``./``, ``../`` or ``~`` resolved; hub ids and absolute paths as they are."""
     if not value.startswith((".", "~")):
         return value
-    path = Path(value).expanduser()
+    path = expand(value)
     # Not resolve(): the python of a virtual environment is a link, and means something only where it stands.
     return str(path if path.is_absolute() else Path(os.path.abspath(base / path)))  # noqa: PTH100

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ from pathlib import Path
 from pytest_llmperf.catalog import choose_profile
 from pytest_llmperf.cli.parts import command, tell
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.serving import gpu, ports, preflight, weights
+from pytest_llmperf.serving import gpu, ports, weights
+from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.gpu import GIB
 
 LEAST_PYTHON = (3, 11)
@@ -103,10 +103,9 @@ def _pytest() -> Iterator[Finding]:
 def _engine(python: str, on_gpu: bool) -> Iterator[Finding]:
     remedy = "pip install 'pytest-llmperf[vllm]'" if on_gpu else CPU_ENGINE
     try:
-        found = preflight.engine_version(python)
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        yield Finding("engine", "bad", f"{python} cannot be asked: {why}", "give --engine-python PATH")
+        found = engine_version(python)
+    except EngineProbeError as error:
+        yield Finding("engine", "bad", f"{python} cannot be asked: {error}", "give --engine-python PATH")
         return
     if found is None:
         yield Finding(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client import loop
+from pytest_llmperf.home import cache_home
 from pytest_llmperf.load.calibration import ClientError, calibrate
 from pytest_llmperf.load.truth_options import TruthOptions
 
@@ -112,8 +113,7 @@ def _measure(load: Load) -> ClientError:
 
 def cache_file() -> Path:
     """``pytest-llmperf/calibration.json`` in the user's cache directory."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pytest-llmperf" / "calibration.json"
+    return cache_home(os.environ) / "pytest-llmperf" / "calibration.json"
 
 
 def machine_key(load: Load) -> str:

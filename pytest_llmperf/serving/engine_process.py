@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_llmperf.home import has_home, home_directory
 from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.processes import ProcessKey
 
@@ -139,6 +140,11 @@ def child_environment(
         name: value for name, value in base.items() if not name.startswith(foreign) and name not in unset
     }
     environment |= added
+    if not has_home(environment):
+        # torch and the hub's cache want both; without them the engine ends in KeyError: getpwuid().
+        home = str(home_directory(environment))
+        name = f"uid{os.getuid()}"
+        environment = {"USER": name, "LOGNAME": name} | environment | {"HOME": home}
     if os.sep in program:
         home = str(Path(program).absolute().parent)
         environment["PATH"] = os.pathsep.join([home, environment.get("PATH", os.defpath)])

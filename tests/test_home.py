@@ -1,0 +1,63 @@
+"""A user id without a name and without HOME, as in many containers, is served or told in one line."""
+
+from __future__ import annotations
+
+import pwd
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from pytest_llmperf import home
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.serving.engine_process import child_environment
+from pytest_llmperf.serving.weights import cache_directory, hub_cache
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A process whose user id is in no password database; returns its directory for temporary files."""
+
+    def unknown(*_: object) -> NoReturn:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_caches_lie_in_a_private_directory_where_there_is_no_home(homeless: Path) -> None:
+    assert not home.has_home({})
+    assert cache_directory({}).parent.parent.parent == homeless
+    assert hub_cache({}).is_relative_to(homeless)
+    assert home.home_directory({}).stat().st_mode & 0o077 == 0
+
+
+def test_an_engine_without_a_home_is_given_one_and_a_name(homeless: Path) -> None:
+    given = child_environment({"PATH": "/bin"}, {}, (), "python")
+    assert Path(given["HOME"]).parent == homeless
+    assert given["USER"] == given["LOGNAME"]
+    own = child_environment({"HOME": "/own"}, {}, (), "python")
+    assert own["HOME"] == "/own"
+    assert "USER" not in own
+
+
+def test_a_directory_of_that_name_that_is_not_ours_is_refused(homeless: Path) -> None:
+    ours = home.home_directory({})
+    ours.rmdir()
+    ours.symlink_to(homeless)
+    with pytest.raises(UsageError, match="belongs to another user"):
+        home.home_directory({})
+
+
+def test_a_tilde_without_a_home_is_one_line(homeless: Path) -> None:
+    with pytest.raises(UsageError, match=r"~/models: there is no home directory"):
+        home.expand("~/models")
+    assert home.expand("/models") == Path("/models")
+
+
+def test_a_home_that_is_set_wins() -> None:
+    assert home.home_directory({"HOME": "/somewhere"}) == Path("/somewhere")
+    assert home.cache_home({"HOME": "/somewhere", "XDG_CACHE_HOME": "/cache"}) == Path("/cache")
