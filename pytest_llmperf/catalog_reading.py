@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +19,7 @@ from pytest_llmperf.catalog import (
     Protocol,
     Sampling,
 )
+from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.home import expand
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
 
@@ -69,18 +70,13 @@ _START_KEYS = (
     "ready_timeout",
     "memory_needed",
 )
-_PARALLEL = {
-    **dict.fromkeys(("--tensor-parallel-size", "-tp"), "tensor"),
-    **dict.fromkeys(("--pipeline-parallel-size", "-pp"), "pipeline"),
-    **dict.fromkeys(("--data-parallel-size", "-dp"), "data"),
-}
+_PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")
 # One truth: what the catalogue or serving says may not be said a second time, differently, in arguments.
 _SAID_ELSEWHERE = {
     "--model": "use weights = …",
     "--revision": "use revision = …",
     "--dtype": "use dtype = …",
     "--quantization": "use quantization = …",
-    "-q": "use quantization = …",
     "--max-model-len": "use max_model_len = …",
     "--gpu-memory-utilization": "use gpu_memory_fraction = …",
     "--trust-remote-code": "use trust_remote_code = true",
@@ -215,37 +211,33 @@ def _arguments(table: Table, parent: Model) -> tuple[str, ...]:
     if "arguments" in table and "add_arguments" in table:
         raise table.mistake("add_arguments", "adds to the arguments of the extended row; give one of the two")
     for key in ("arguments", "add_arguments"):
-        for argument in table.texts(key, ()):
-            if remedy := _SAID_ELSEWHERE.get(argument.split("=")[0]):
-                raise table.mistake(key, f"{argument.split('=')[0]} is not an argument of a row: {remedy}")
+        words = table.texts(key, ())
+        for option in vllm_arguments.options(words):
+            for name, remedy in _SAID_ELSEWHERE.items():
+                if option.is_called(name):
+                    written = words[option.words[0]].partition("=")[0]
+                    raise table.mistake(key, f"{written} is not an argument of a row: {remedy}")
     return (*table.texts("arguments", parent.arguments), *table.texts("add_arguments", ()))
 
 
 def _gpus(table: Table, parent: Model, arguments: tuple[str, ...]) -> int:
     """GPUs of the row: as stated, which must be the product of the parallel sizes, or 0 (the CPU)."""
-    sizes: dict[str, int] = {}
-    for option, value in _option_values(arguments):
-        if option in _PARALLEL:
-            if not value.isdecimal() or int(value) < 1:
-                raise table.mistake(
-                    "arguments", f"{option} must be followed by a positive integer, not {value!r}"
-                )
-            sizes[_PARALLEL[option]] = int(value)
     product = 1
-    for size in sizes.values():
-        product *= size
+    for name in _PARALLEL:
+        if (option := vllm_arguments.option(arguments, name)) is None:
+            continue
+        value = option.value or ""
+        if not (value.isascii() and value.isdecimal()) or int(value) < 1:
+            written = arguments[option.words[0]].partition("=")[0]
+            raise table.mistake(
+                "arguments", f"{written} must be followed by a positive integer, not {value!r}"
+            )
+        product *= int(value)
     inherited = parent.gpus if arguments == parent.arguments else (0 if parent.gpus == 0 else product)
     gpus = table.integer("gpus", inherited, low=0)
     if gpus not in (0, product):
         raise table.mistake("gpus", f"must be {product}, the product of the parallel sizes in arguments")
     return gpus
-
-
-def _option_values(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Each option with its value, written ``--name value`` or ``--name=value``."""
-    for i, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        yield option, value if equals else (arguments[i + 1] if i + 1 < len(arguments) else "")
 
 
 def _environment(table: Table) -> dict[str, str]:

@@ -121,7 +121,8 @@ class Watch:
             detail=f"{self._lost} items were lost to infrastructure errors" if self._lost else "",
             aside=aside,
         )
-        return replace(verdict, status=self.status or Status.INCONCLUSIVE)
+        discordance = sum(value != 0.0 for value in self._values) / n if q.paired else None
+        return replace(verdict, status=self.status or Status.INCONCLUSIVE, discordance=discordance)
 
     def _bounds(self) -> tuple[float, float]:
         """The interval, on the side of the bound on which the decision fell."""

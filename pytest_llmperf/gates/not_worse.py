@@ -76,6 +76,7 @@ def not_worse(
         detail=_detail(pairs, ours, theirs, len(candidate.keys() | baseline.keys())),
         p_value=p_value,
         level_unit="share",
+        discordance=pairs.discordance,
     )
 
 
@@ -114,6 +115,11 @@ class _Pairs:
     @property
     def lost(self) -> list[str]:
         return [item for item in self.ours if self.ours[item] < self.theirs[item]]
+
+    @property
+    def discordance(self) -> float:
+        """Share of the items whose means differ."""
+        return (len(self.gained) + len(self.lost)) / self.n
 
     @property
     def squared(self) -> float:

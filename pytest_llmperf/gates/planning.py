@@ -8,7 +8,6 @@ they cost is taken off (``spending.final``).
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -41,8 +40,6 @@ to 12 % in time per output token on an H100, most by far less."""
 
 Unit = Literal["points", "slower", "beyond", ""]
 """Of what is caught: ``points`` of a share, ``slower`` a share of the time, ``beyond`` the share of samples outside."""
-
-_FLIPS = re.compile(r"(\d+) items got worse, (\d+) got better, (\d+) stayed the same")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +164,7 @@ def _margin(gate: PlannedGate, case: MarginCase, margin: float, earlier: Verdict
     if earlier is not None and earlier.observed is not None:
         difference = -earlier.observed if case.lower_is_better else earlier.observed
         assumed = f"{show(earlier.observed, 'points')} as recorded"
-    seen = None if earlier is None else _discordance(earlier)
+    seen = None if earlier is None else earlier.discordance
     discordance = min(1.0, max(abs(difference), DISCORDANCE if seen is None else seen))
     assumed += f", {_percent(discordance)} answered differently{'' if seen is None else ' as recorded'}"
     said = _of_margin(n, difference, discordance, margin, alpha)
@@ -194,14 +191,6 @@ def _alpha(case: ShareCase | MarginCase) -> float:
     return case.alpha if case.planned is None else spending.final(case.spent)
 
 
-def _discordance(verdict: Verdict) -> float | None:
-    """The share of items answered differently that a paired verdict counted; None where it counted none."""
-    if (flips := _FLIPS.search(verdict.detail)) is None:
-        return None
-    worse, better, same = map(int, flips.groups())
-    return (worse + better) / max(1, worse + better + same)
-
-
 # Speed
 
 
@@ -218,7 +207,7 @@ def _ratio(gate: PlannedGate, case: RatioCase, bound: float, earlier: Verdict | 
         side, said_noise = ROUND_NOISE, f"{_percent(ROUND_NOISE)} noise a round"
     ratio, noise, assumed = 1.0, side * math.sqrt(2.0), f"equal servers, {said_noise}"
     # A record over rounds tells nothing of starts, nor the other way round.
-    if earlier is not None and by_start is not ("over starts" in earlier.method):
+    if earlier is not None and by_start is (earlier.starts is None):
         earlier = None
     if earlier is not None and earlier.observed and earlier.interval is not None and earlier.n > 1:
         ratio = 1.0 / earlier.observed if case.at_least else earlier.observed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
 from pytest_llmperf.gates.decision import ALPHA, Estimate, invalid, verdict_of
@@ -52,7 +53,7 @@ def ratio_over_starts(
     p_value = start_to_start.p_above([sign * centre for centre in centres], sign * math.log(budget))
     deviation = _deviation(centres)
     seen = start_to_start.StartVariation(deviation, 0.0, n, 1.0)
-    return verdict_of(
+    verdict = verdict_of(
         estimate,
         budget,
         at_least=at_least,
@@ -65,6 +66,7 @@ def ratio_over_starts(
         level_unit=unit,
         detail=f"starts differ by {percent(deviation)} (standard deviation of the ratio)",
     )
+    return replace(verdict, starts=n)
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -50,6 +50,10 @@ class Verdict:
     """
     origin: str = ""
     """Where the bound was written: file, table and key."""
+    discordance: float | None = None
+    """Share of the common items that the two sides answered differently, 0 to 1; None unless the gate pairs items."""
+    starts: int | None = None
+    """Pairs of starts that a ratio was taken over; None where it was taken over rounds, and for other gates."""
 
     def __bool__(self) -> bool:
         """A verdict has no truth value: four outcomes do not fit into two."""

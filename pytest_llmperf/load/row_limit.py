@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmperf.catalog import Model
+from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.load import roofline
 from pytest_llmperf.load.roofline import FORMATS, PLAIN, Architecture, Format, Limits, architecture_of
 
-_SPECULATION = ("--speculative", "--spec-", "-sc")
+_SPECULATION = ("--spec",)
 _KV_DTYPE = "--kv-cache-dtype"
 _EIGHT_BITS = ("fp8", "int8", "w8a8", "w8a16", "modelopt", "tpu_int8", "fbgemm_fp8", "ptpc_fp8")
 _BYTES = {"float32": 4.0, "float": 4.0}
@@ -60,8 +61,7 @@ def row_limit(model: Model, directory: Path | None, device: Limits | None) -> Ro
     """
     if device is None:
         return "nothing is known of the device's bandwidth"
-    words = [word.replace("_", "-") for word in model.arguments]
-    if any(word.startswith(_SPECULATION) for word in words):
+    if any(option.name.startswith(_SPECULATION) for option in vllm_arguments.options(model.arguments)):
         return "with speculative decoding a step yields a number of tokens that is not known beforehand"
     if directory is None:
         return "the weights are not on this machine"
@@ -86,4 +86,5 @@ def row_limit(model: Model, directory: Path | None, device: Limits | None) -> Ro
             operations={bits: model.gpus * peak for bits, peak in device.operations.items()},
             cache_bytes=model.gpus * device.cache_bytes,
         )
-    return RowLimit(architecture, device, stored, not any(word.startswith(_KV_DTYPE) for word in words))
+    counts_context = vllm_arguments.option(model.arguments, _KV_DTYPE) is None
+    return RowLimit(architecture, device, stored, counts_context)

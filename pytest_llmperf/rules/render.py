@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmperf.catalog import Model
+from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.rules.messages import Ask, Message
 
@@ -109,12 +110,8 @@ def template_of(model: Model, weights: Path | None = None) -> ChatTemplate:
 
 
 def _override(arguments: Sequence[str]) -> Path | None:
-    for i, argument in enumerate(arguments):
-        if argument == "--chat-template" and i + 1 < len(arguments):
-            return Path(arguments[i + 1])
-        if argument.startswith("--chat-template="):
-            return Path(argument.partition("=")[2])
-    return None
+    file = value_of(arguments, "--chat-template")
+    return None if file is None else Path(file)
 
 
 def _directory(model: Model) -> Path:

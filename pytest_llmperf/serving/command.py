@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.catalog import Model
+from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.serving.state import API_KEY_VARIABLE
 
@@ -146,7 +147,7 @@ def _vllm_argv(
 ) -> list[str]:
     # The console script and vllm.entrypoints.cli.main need package metadata called "vllm", which the CPU build
     # doesn't have; the other module starts on both builds, but only with one API process.
-    several = any(word.replace("_", "-").startswith("--api-server-count") for word in row_arguments)
+    several = vllm_arguments.option(row_arguments, "--api-server-count") is not None
     entry = (
         ["vllm.entrypoints.cli.main", "serve", str(weights)]
         if several
@@ -195,21 +196,20 @@ def _own_port(model: Model) -> tuple[int | None, tuple[str, ...]]:
     Raises `CatalogError` for what a row may not choose.
     """
     port: int | None = None
-    kept: list[str] = []
-    words = iter(model.arguments)
-    for word in words:
-        name, joined, value = word.partition("=")
-        option = name.replace("_", "-")
-        if option in _NOT_FOR_ROWS:
-            raise CatalogError(f"{model.name}: {name} is not for `arguments`: {_NOT_FOR_ROWS[option]}")
-        if option != "--port":
-            kept.append(word)
+    left_out: set[int] = set()
+    for option in vllm_arguments.options(model.arguments):
+        written = model.arguments[option.words[0]].partition("=")[0]
+        for name, remedy in _NOT_FOR_ROWS.items():
+            if option.is_called(name):
+                raise CatalogError(f"{model.name}: {written} is not for `arguments`: {remedy}")
+        if option.name != "--port":
             continue
-        number = value if joined else next(words, "")
-        if not (number.isdigit() and 0 < int(number) < 65536):
+        number = option.value or ""
+        if not (number.isascii() and number.isdigit() and 0 < int(number) < 65536):
             raise CatalogError(f"{model.name}: --port {number!r} in `arguments` is no port (1 to 65535)")
         port = int(number)
-    return port, tuple(kept)
+        left_out.update(option.words)
+    return port, tuple(word for place, word in enumerate(model.arguments) if place not in left_out)
 
 
 def _shown(name: str, value: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_llmperf.catalog import Model
+from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import gpu, ports, processes
 from pytest_llmperf.serving.command import ServerSpec
@@ -146,7 +147,7 @@ def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:
             remedy="run on a machine with enough GPUs, or choose the profile for the CPU: "
             "--llmperf-profile embedded",
         )
-    fraction = float(_last_value(argv, "--gpu-memory-utilization") or DEFAULT_FRACTION)
+    fraction = float(value_of(argv, "--gpu-memory-utilization") or DEFAULT_FRACTION)
     for device in devices[: model.gpus]:
         needed = model.memory_needed_bytes or int(fraction * device.total_bytes)
         if device.free_bytes < needed:
@@ -156,12 +157,3 @@ def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:
                 f"free of {device.total_bytes / gpu.GIB:.1f} GiB, {needed / gpu.GIB:.1f} GiB are needed",
                 remedy=f"end what holds it ({holders}), or lower gpu_memory_fraction in models.toml",
             )
-
-
-def _last_value(argv: Sequence[str], option: str) -> str | None:
-    value = None
-    for place, argument in enumerate(argv):
-        name, _, joined = argument.partition("=")
-        if name.replace("_", "-") == option:
-            value = joined or (argv[place + 1] if place + 1 < len(argv) else None)
-    return value

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.catalog import Damage, Model
+from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.home import cache_home, expand
 
@@ -93,8 +94,7 @@ def embedded_directory(name: str) -> Path:
 
 def is_dummy(model: Model) -> bool:
     """Whether the row's arguments ask for random weights (``--load-format dummy``)."""
-    text = " ".join(model.arguments).replace("=", " ").replace("_", "-")
-    return "--load-format dummy" in text
+    return value_of(model.arguments, "--load-format") == "dummy"
 
 
 def cache_directory(environment: Mapping[str, str]) -> Path:

@@ -104,7 +104,7 @@ def of_starts(
 def _of_logs(
     n: int, ratio: float, budget: float, log_deviation: float, alpha: float, *, efficiency: float
 ) -> Chances:
-    from scipy.special import nctdtr, stdtrit
+    from scipy.special import stdtrit
 
     for name, value in (("ratio", ratio), ("budget", budget)):
         if arguments.finite(name, value) <= 0.0:
@@ -115,7 +115,16 @@ def _of_logs(
         return Chances(float(gap >= 0.0), float(gap < 0.0))
     shift = min(30.0, max(-30.0, gap / spread * math.sqrt(n * efficiency)))
     needed = float(stdtrit(n - 1, 1.0 - alpha))
-    return Chances(float(nctdtr(n - 1, -shift, -needed)), float(nctdtr(n - 1, shift, -needed)))
+    passes, fails = (_at_most(-needed, n - 1, centre) for centre in (-shift, shift))
+    return Chances(passes, fails)
+
+
+def _at_most(value: float, freedom: int, centre: float) -> float:
+    """P(noncentral t ≤ value). Far in its tail scipy's is NaN, where the normal law says 0 or 1 as well."""
+    from scipy.special import nctdtr, ndtr
+
+    exact = float(nctdtr(freedom, centre, value))
+    return float(ndtr(value - centre)) if math.isnan(exact) else exact
 
 
 def _first(n: int, holds: Callable[[int], bool]) -> int | None:

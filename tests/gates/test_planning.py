@@ -14,6 +14,7 @@ import pytest
 from pytest_llmperf.gates import sequential
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.early import Question, Watch
 from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase
 from pytest_llmperf.gates.not_worse import not_worse
 from pytest_llmperf.gates.planning import (
@@ -30,6 +31,7 @@ from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
 from pytest_llmperf.gates.ratio_within import ratio_within
 from pytest_llmperf.gates.spending import spending
 from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
 from pytest_llmperf.stats import chances, hodges_lehmann, paired, paired_exact
 
 DRAWS = 3_000
@@ -434,3 +436,57 @@ def test_a_planned_judgement_lets_the_test_go_on_and_is_no_pass() -> None:
     assert bool(judgement)
     assert judgement.asked
     assert judgement.verdict.status is Status.INVALID
+
+
+def reworded(recorded: Verdict) -> Verdict:
+    """The same numbers in other words."""
+    return dataclasses.replace(
+        recorded, why="other words", method="another method", detail="7 flips over starts"
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "recorded"),
+    [
+        pytest.param(
+            margin(100, 0.1),
+            not_worse(
+                "accuracy",
+                {str(i): [i >= 20] for i in range(100)},
+                {str(i): [i >= 10] for i in range(100)},
+                margin=0.1,
+            ),
+            id="items",
+        ),
+        pytest.param(
+            over_starts(5),
+            ratio_over_starts("TPOT", drawn_starts(6, 0.0, random.Random(7)), 1.1),
+            id="starts",
+        ),
+        pytest.param(
+            ratio(64, 1.1),
+            ratio_within("TPOT", drawn_starts(1, 0.0, random.Random(8))[0], 1.1),
+            id="rounds",
+        ),
+    ],
+)
+def test_a_plan_reads_a_recorded_verdict_by_its_fields_and_never_by_its_words(
+    case: Case, recorded: Verdict
+) -> None:
+    as_it_is = planned(case, recorded)
+    assert "as recorded" in as_it_is.assumed
+    assert planned(case, reworded(recorded)) == as_it_is
+
+
+def test_a_verdict_that_came_through_json_is_planned_with_alike() -> None:
+    recorded = ratio_over_starts("TPOT", drawn_starts(6, 0.0, random.Random(7)), 1.1)
+    assert planned(over_starts(5), verdict_from_json(verdict_to_json(recorded))) == planned(
+        over_starts(5), recorded
+    )
+
+
+def test_a_pair_that_stopped_early_says_how_many_items_were_answered_differently() -> None:
+    watched = Watch(Question("accuracy", 0.1, paired=True), alpha=0.05)
+    for i in range(50):
+        watched.observe([True], [i % 5 != 0])
+    assert watched.verdict().discordance == pytest.approx(0.2)

@@ -95,3 +95,11 @@ def test_the_damage_that_is_caught_is_the_smallest() -> None:
 
 def test_a_gate_that_cannot_catch_anything_says_so() -> None:
     assert plan.drop_caught_by_floor(3, 0.5, 0.05) is None
+
+
+@pytest.mark.parametrize("deviation", [1e-4, 0.003, 0.01, 0.04])
+@pytest.mark.parametrize("rounds", [12, 64, 512])
+def test_chances_far_in_the_tails_are_numbers(rounds: int, deviation: float) -> None:
+    far = chances.of_ratio(rounds, 1.0, 1.2, deviation)
+    assert far.passes == pytest.approx(1.0, abs=1e-6)
+    assert far.fails == pytest.approx(0.0, abs=1e-6)

@@ -1,0 +1,109 @@
+"""Reading the ``arguments`` of a catalogue entry the way vLLM's own parser reads them.
+
+vLLM takes ``--max-model-len 512``, ``--max_model_len=512`` and any beginning that is unique (``--max-model 512``);
+short options take ``-tp 2`` and ``-tp=2``. The last occurrence wins. Only the name is normalised: what stands
+behind the first ``.`` of ``--hf-overrides.rope_scaling`` is a key of a dictionary and keeps its underscores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+SHORT = {
+    "-q": "--quantization",
+    "-tp": "--tensor-parallel-size",
+    "-pp": "--pipeline-parallel-size",
+    "-dp": "--data-parallel-size",
+    "-dcp": "--decode-context-parallel-size",
+    "-pcp": "--prefill-context-parallel-size",
+    "-sc": "--speculative-config",
+    "-cc": "--compilation-config",
+    "-ac": "--attention-config",
+    "-ep": "--enable-expert-parallel",
+    "-n": "--nnodes",
+}
+"""vLLM's short options (0.32) and what they stand for."""
+
+# Options of vLLM that are themselves the beginning of another one: written so, they are never an abbreviation.
+_WHOLE = frozenset(
+    {
+        "--model",
+        "--tokenizer",
+        "--quantization",
+        "--reasoning-parser",
+        "--numa-bind",
+        "--data-parallel-size",
+        "--kv-cache-dtype",
+        "--kv-cache-metrics",
+        "--long-prefill-token-threshold",
+        "--watermark",
+        "--chat-template",
+        "--config",
+        "--host",
+        "--port",
+    }
+)
+_LEAST_ABBREVIATION = len("--dt")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a command line."""
+
+    name: str
+    """Long and with hyphens: ``--tensor-parallel-size`` for ``-tp``, ``--dtype`` for ``--dtype=half``."""
+    value: str | None
+    """None for a switch; of an option with several words behind it, the first."""
+    words: tuple[int, ...]
+    """Places of its words in the arguments: the name, and the value if that is a word of its own."""
+
+    def is_called(self, name: str) -> bool:
+        """Whether vLLM would take this option for ``name`` (long, with hyphens): spelt out, or abbreviated."""
+        if self.name == name:
+            return True
+        return (
+            len(self.name) >= _LEAST_ABBREVIATION and self.name not in _WHOLE and name.startswith(self.name)
+        )
+
+
+def options(arguments: Sequence[str]) -> Iterator[Option]:
+    """The options of a command line in their order. Words that belong to none (positional ones) are left out."""
+    for place, word in enumerate(arguments):
+        if not _is_option(word):
+            continue
+        name, joined, value = word.partition("=")
+        behind = arguments[place + 1] if place + 1 < len(arguments) else None
+        if joined:
+            yield Option(canonical(name), value, (place,))
+        elif behind is not None and not _is_option(behind):
+            yield Option(canonical(name), behind, (place, place + 1))
+        else:
+            yield Option(canonical(name), None, (place,))
+
+
+def option(arguments: Sequence[str], *names: str) -> Option | None:
+    """The last option that vLLM would take for one of ``names``, which is the one that counts; None without any."""
+    matches = [each for each in options(arguments) if any(each.is_called(name) for name in names)]
+    return matches[-1] if matches else None
+
+
+def value_of(arguments: Sequence[str], *names: str) -> str | None:
+    """The value that counts for one of ``names``; None where it is not given, or given as a switch."""
+    last = option(arguments, *names)
+    return None if last is None else last.value
+
+
+def canonical(name: str) -> str:
+    """An option's name, long and with hyphens; keys of a dictionary behind a ``.`` are left as they are."""
+    if name in SHORT:
+        return SHORT[name]
+    if not name.startswith("--"):
+        return name
+    head, dot, keys = name.partition(".")
+    return head.replace("_", "-") + dot + keys
+
+
+def _is_option(word: str) -> bool:
+    # A negative number is a value: argparse takes it for one unless an option looks like a number, and none does.
+    return word.startswith("-") and len(word) > 1 and not word[1].isdigit() and word[1] != "."
