@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.catalog import load_catalog
-from pytest_llmperf.client.answer_log import AnswerLog
-from pytest_llmperf.client.resuming import complete_the_rest
+from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache
 from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.load.truth_process import running
@@ -87,9 +86,9 @@ def ours(server: Server, prompts: list[str], max_tokens: int, saturation: Satura
         for text in prompts
     ]
     with tempfile.TemporaryDirectory() as directory:
-        log = AnswerLog(Path(directory), uuid.uuid4().hex, "main", "nothing")
+        log = AnswerCache(Path(directory), uuid.uuid4().hex, "main", "nothing")
         wall, cpu = time.perf_counter(), time.process_time()
-        answers = complete_the_rest(server, bodies, log, "benchmark", concurrency=saturation, whole=True)
+        answers = complete_with_cache(server, bodies, log, "benchmark", concurrency=saturation, whole=True)
         log.close()
         seconds, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
     if lost := [answer.error for answer in answers if not answer.ok]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.answer_options import Collecting
-from pytest_llmperf.client.answer_log import AnswerLog, Reused, finish, reused
+from pytest_llmperf.client.answer_cache import AnswerCache, Reused, finish, reused
 from pytest_llmperf.record.redaction import redact_values
 
 
@@ -19,7 +19,7 @@ from pytest_llmperf.record.redaction import redact_values
 class AnswerKeeping:
     """The log of this process, and the end of the whole run's."""
 
-    log: AnswerLog
+    log: AnswerCache
     ended: Reused | None = None
 
     @classmethod
@@ -32,7 +32,7 @@ class AnswerKeeping:
         if directory is None:
             return None
         run = _run_id(state_root)
-        return cls(AnswerLog(directory.absolute(), run, process, how.reuse, redact_values))
+        return cls(AnswerCache(directory.absolute(), run, process, how.reuse, redact_values))
 
     def end(self, exitstatus: int) -> None:
         """Once all processes of the run have closed their logs: did it come to an end, or was it interrupted?"""

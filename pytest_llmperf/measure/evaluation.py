@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmperf.catalog import Model
-from pytest_llmperf.client.answer_log import AnswerLog
+from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache
 from pytest_llmperf.client.answers import Answer, complete_all
-from pytest_llmperf.client.resuming import complete_the_rest
 from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
@@ -41,7 +40,7 @@ class Evaluation:
     before: Callable[[Served], object] = field(repr=False)
     beside: Callable[[Served, str], AbstractContextManager[None]] = field(repr=False)
     """What is sampled while a server is asked; the text says what it is asked for."""
-    log: AnswerLog | None = None
+    log: AnswerCache | None = None
     prompts: PromptCheck = field(default_factory=PromptCheck, repr=False)
     _identities: dict[str, Identity] = field(default_factory=dict, repr=False)
     _busy: dict[str, Saturation] = field(default_factory=dict, repr=False)
@@ -126,7 +125,7 @@ class Evaluation:
                 raise_if_dead(served)
             except InfrastructureError:
                 if self.log is not None:
-                    self.log.not_done()
+                    self.log.mark_incomplete()
                 raise
         return answers, time.monotonic() - began
 
@@ -146,7 +145,7 @@ class Evaluation:
             self._identities[served.name] = identity_of(served, self.settings.device_name)
         identity = self._identities[served.name]
         try:
-            answers = complete_the_rest(
+            answers = complete_with_cache(
                 server,
                 bodies,
                 log,
@@ -157,10 +156,10 @@ class Evaluation:
                 whole=whole,
             )
         except InfrastructureError:
-            log.not_done()
+            log.mark_incomplete()
             raise
         if sum(not answer.ok for answer in answers) > MAX_LOST_SHARE * len(bodies):
-            log.not_done()
+            log.mark_incomplete()
         return answers
 
     def _saturation(self, served: Served) -> Saturation:

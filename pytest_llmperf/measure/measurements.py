@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.catalog import Model
-from pytest_llmperf.client.answer_log import AnswerLog
+from pytest_llmperf.client.answer_cache import AnswerCache
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.errors import InfrastructureError, UsageError
 from pytest_llmperf.measure import sizes
@@ -72,7 +72,7 @@ class Measurements:
         )
         self.looks = Looks(settings)
 
-    def keep_answers(self, log: AnswerLog) -> None:
+    def keep_answers(self, log: AnswerCache) -> None:
         """Write answers down as they come, and reuse those that an earlier run has left."""
         self._evaluation = replace(self._evaluation, log=log)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -46,7 +48,16 @@ def asked(project: Project) -> Counter[str]:
 
 
 def logged(project: Project) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in (project.path / "answers").glob("open-*"))
+    """Answers of runs that have not come to their end, read with nothing of ours."""
+    path = project.path / "answers" / "answers.sqlite3"
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as database:
+        query = "SELECT COUNT(*) FROM answers JOIN runs USING (run) WHERE state = 'open'"
+        try:
+            return int(database.execute(query).fetchone()[0])
+        except sqlite3.OperationalError:  # its tables are being made
+            return 0
 
 
 OPTIONS = ("--llmperf-full", "--llmperf-answers", "answers", "--llmperf-in-flight", "4")

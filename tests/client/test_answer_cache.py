@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import json
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -16,17 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pytest_llmperf.answer_options import Reuse
-from pytest_llmperf.client.answer_log import (
+from pytest_llmperf.client.answer_cache import (
+    DATABASE,
     INTERRUPTED_S,
     KEPT_RUNS,
-    AnswerLog,
-    entries_of,
+    AnswerCache,
     finish,
-    line_of,
     request_key,
     reused,
 )
@@ -34,49 +33,27 @@ from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "2 + 2"}], "temperature": 0.6, "seed": 0}
-ENTRIES = [{"n": 1, "text": "a\nb\r\n\u2028"}, {"n": 2, "text": "答え 🦆"}, {"n": 3, "text": ""}]
 
 
 def answer(text: str = "4", outcome: Outcome = Outcome.OK) -> Answer:
     return Answer(0, text, "because", "stop", 10, 3, None, outcome, "", 1, 0.25)
 
 
-def log(directory: Path, run: str, reuse: Reuse = "interrupted", process: str = "main") -> AnswerLog:
-    return AnswerLog(directory, run, process, reuse)
+def cache(directory: Path, run: str, reuse: Reuse = "interrupted", process: str = "main") -> AnswerCache:
+    return AnswerCache(directory, run, process, reuse)
+
+
+def query(directory: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Read or change the database with nothing of ours."""
+    with contextlib.closing(sqlite3.connect(directory / DATABASE)) as database, database:
+        return database.execute(statement, values).fetchall()
 
 
 def killed(directory: Path, run: str, text: str = "4", body: Any = BODY) -> None:
     """A run that kept one answer and then was no more."""
-    one = log(directory, run)
+    one = cache(directory, run)
     one.keep("engine", body, answer(text))
     one.close()
-
-
-# Bytes
-
-
-def test_a_log_that_breaks_off_at_any_byte_gives_every_whole_line_and_nothing_else() -> None:
-    lines = [line_of(entry) for entry in ENTRIES]
-    content = b"".join(lines)
-    for length in range(len(content) + 1):
-        whole = sum(len(b"".join(lines[: n + 1])) <= length for n in range(len(lines)))
-        assert list(entries_of(content[:length])) == ENTRIES[:whole], length
-
-
-@given(st.binary(max_size=200), st.integers(0, 3))
-def test_garbage_between_lines_costs_no_line(garbage: bytes, place: int) -> None:
-    lines = [line_of(entry) for entry in ENTRIES]
-    lines.insert(place, garbage.replace(b"\n", b"") + b"\n")
-    assert list(entries_of(b"".join(lines))) == ENTRIES
-
-
-@given(st.integers(0, 10**6), st.integers(1, 255))
-def test_one_changed_byte_costs_one_line_and_is_never_read(place: int, change: int) -> None:
-    content = bytearray(b"".join(map(line_of, ENTRIES)))
-    content[place % len(content)] ^= change
-    read = list(entries_of(bytes(content)))
-    assert all(entry in ENTRIES for entry in read)
-    assert len(read) >= 1  # a line break that is gone makes one of two lines
 
 
 # What stands for what
@@ -84,7 +61,7 @@ def test_one_changed_byte_costs_one_line_and_is_never_read(place: int, change: i
 
 def test_an_interrupted_run_is_gone_on_from(tmp_path: Path) -> None:
     killed(tmp_path, "a", "5")
-    again = log(tmp_path, "b")
+    again = cache(tmp_path, "b")
     found = again.take("engine", BODY)
     assert found is not None
     assert (found.text, found.reused, found.reasoning, found.completion_tokens) == ("5", True, "because", 3)
@@ -102,83 +79,82 @@ def test_an_interrupted_run_is_gone_on_from(tmp_path: Path) -> None:
 )
 def test_another_request_is_another(tmp_path: Path, other: dict[str, Any]) -> None:
     killed(tmp_path, "a")
-    assert log(tmp_path, "b").take("engine", other) is None
+    assert cache(tmp_path, "b").take("engine", other) is None
     assert request_key(BODY | {"model": "other name"}) == request_key(BODY)
 
 
 def test_another_engine_and_one_that_nobody_vouches_for_are_asked_themselves(tmp_path: Path) -> None:
     killed(tmp_path, "a")
-    assert log(tmp_path, "b").take("another engine", BODY) is None
-    assert log(tmp_path, "b").take("engine", BODY, vouched=False) is None
-    assert log(tmp_path, "b", "all").take("engine", BODY, vouched=False) is not None
+    assert cache(tmp_path, "b").take("another engine", BODY) is None
+    assert cache(tmp_path, "b").take("engine", BODY, vouched=False) is None
+    assert cache(tmp_path, "b", "all").take("engine", BODY, vouched=False) is not None
 
 
 def test_a_run_that_came_to_its_end_is_measured_again(tmp_path: Path) -> None:
     killed(tmp_path, "a")
     finish(tmp_path, "a")
-    assert log(tmp_path, "b").take("engine", BODY) is None
-    assert log(tmp_path, "b", "all").take("engine", BODY) is not None
+    assert cache(tmp_path, "b").take("engine", BODY) is None
+    assert cache(tmp_path, "b", "all").take("engine", BODY) is not None
 
 
 def test_what_a_finished_run_went_on_from_is_not_gone_on_from_again(tmp_path: Path) -> None:
     killed(tmp_path, "a")
-    second = log(tmp_path, "b")
+    second = cache(tmp_path, "b")
     assert second.take("engine", BODY) is not None
     second.close()
     assert reused(tmp_path, "b").count == 1
     finish(tmp_path, "b")
-    assert log(tmp_path, "c").take("engine", BODY) is None
+    assert cache(tmp_path, "c").take("engine", BODY) is None
 
 
 def test_a_run_killed_while_it_goes_on_loses_nothing_of_the_first(tmp_path: Path) -> None:
     killed(tmp_path, "a", "first")
-    second = log(tmp_path, "b")
+    second = cache(tmp_path, "b")
     second.take("engine", BODY)
     second.keep("engine", BODY | {"seed": 1}, answer("second"))
     second.close()
-    third = log(tmp_path, "c")
+    third = cache(tmp_path, "c")
     texts = [third.take("engine", BODY | {"seed": seed}) for seed in (0, 1)]
     assert [one and one.text for one in texts] == ["first", "second"]
 
 
 def test_what_was_asked_in_vain_keeps_the_rest_for_the_next_run(tmp_path: Path) -> None:
-    one = log(tmp_path, "a")
+    one = cache(tmp_path, "a")
     one.keep("engine", BODY, answer())
-    one.not_done()
+    one.mark_incomplete()
     one.close()
     finish(tmp_path, "a")
-    assert log(tmp_path, "b").take("engine", BODY) is not None
+    assert cache(tmp_path, "b").take("engine", BODY) is not None
 
 
 def test_another_nights_answers_are_no_ones(tmp_path: Path) -> None:
     killed(tmp_path, "a")
-    (file,) = tmp_path.glob("open-*")
-    long_ago = time.time() - INTERRUPTED_S - 1
-    os.utime(file, (long_ago, long_ago))
-    assert log(tmp_path, "b").take("engine", BODY) is None
+    query(tmp_path, "UPDATE runs SET changed = ?", time.time() - INTERRUPTED_S - 1)
+    assert cache(tmp_path, "b").take("engine", BODY) is None
     finish(tmp_path, "b")
-    assert list(tmp_path.iterdir()) == []
+    assert query(tmp_path, "SELECT * FROM answers") == []
 
 
 def test_a_run_that_lives_is_not_gone_on_from(tmp_path: Path) -> None:
-    living = log(tmp_path, "a")
+    living = cache(tmp_path, "a")
     living.keep("engine", BODY, answer())
-    assert log(tmp_path, "b").take("engine", BODY) is None
+    assert cache(tmp_path, "b").take("engine", BODY) is None
     living.close()
-    assert log(tmp_path, "b").take("engine", BODY) is not None
+    assert cache(tmp_path, "b").take("engine", BODY) is not None
 
 
 def test_fresh_takes_nothing_and_keeps_what_it_asks(tmp_path: Path) -> None:
     killed(tmp_path, "a", "old")
-    fresh = log(tmp_path, "b", "nothing")
+    fresh = cache(tmp_path, "b", "nothing")
     assert fresh.take("engine", BODY) is None
     fresh.keep("engine", BODY, answer("new"))
     fresh.close()
-    assert len(list(tmp_path.glob("open-*"))) == 2
+    assert query(tmp_path, "SELECT DISTINCT state FROM runs") == [("open",)]
+    assert len(query(tmp_path, "SELECT * FROM answers")) == 2
 
 
 def test_a_failure_is_no_answer(tmp_path: Path) -> None:
-    one = log(tmp_path, "a")
+    one = cache(tmp_path, "a")
     one.keep("engine", BODY, answer("half of it", Outcome.CUT))
     one.close()
     assert list(tmp_path.iterdir()) == []
@@ -188,23 +164,70 @@ def test_a_few_finished_runs_are_kept_and_no_more(tmp_path: Path) -> None:
     for number in range(KEPT_RUNS + 2):
         killed(tmp_path, f"run{number}")
         finish(tmp_path, f"run{number}")
-    assert len(list(tmp_path.glob("done-*"))) == KEPT_RUNS
+    assert query(tmp_path, "SELECT run, state FROM runs ORDER BY changed") == [
+        (f"run{number}", "done") for number in range(2, KEPT_RUNS + 2)
+    ]
+    assert len(query(tmp_path, "SELECT * FROM answers")) == KEPT_RUNS
 
 
-def test_a_disk_that_fails_ends_the_writing_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = log(tmp_path, "a")
-    one.keep("engine", BODY, answer("first"))
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda *_: 3)
-        one.keep("engine", BODY | {"seed": 1}, answer("half"))
-    one.keep("engine", BODY | {"seed": 2}, answer("behind it"))
-    one.close()
-    assert "3 of" in one.complaint
-    again = log(tmp_path, "b")
-    there = [again.take("engine", BODY | {"seed": seed}) for seed in range(3)]
-    assert [one and one.text for one in there] == ["first", None, None]
+FULL_DISK = """
+    import resource, sys
+    from pathlib import Path
+    from pytest_llmperf.client.answer_cache import AnswerCache
+    from pytest_llmperf.client.answers import Answer
+    from pytest_llmperf.client.trace import Outcome
+
+    cache = AnswerCache(Path(sys.argv[1]), "a", "main")
+    kept = 0
+    for seed in range(2000):
+        if seed == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))  # from there on as on a full disk
+        cache.keep("engine", {"seed": seed}, Answer(0, "4" * 500, "", "stop", 10, 3, None, Outcome.OK, "", 1, 0.25))
+        kept += not cache.complaint
+    cache.close()
+    print(kept, cache.complaint)
+"""
+
+
+def test_a_full_disk_ends_the_writing_says_so_and_costs_no_answer_that_was_stored(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(tmp_path)]
+    kept, _, complaint = subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition(
+        " "
+    )
+    assert complaint.startswith(f"answers are no longer kept in {tmp_path}: ")
+    assert 5 < int(kept) < 2000
+    again = cache(tmp_path, "b")
+    texts = [again.take("engine", {"seed": seed}) for seed in range(2000)]
+    assert [index for index, answer in enumerate(texts) if answer is not None] == list(range(int(kept)))
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a database at all" * 100, None])
+def test_a_damaged_database_is_told_and_the_run_goes_on(tmp_path: Path, damage: bytes | None) -> None:
+    killed(tmp_path, "a")
+    file = tmp_path / DATABASE
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100] + b"\xff" * (len(whole) - 100) if damage is None else damage)
+    second = cache(tmp_path, "b")
+    assert second.take("engine", BODY) is None
+    second.keep("engine", BODY, answer())
+    second.close()
+    finish(tmp_path, "b")
+    assert reused(tmp_path, "b").count == 0
+    # An empty file is an empty database; anything else that is none is told, with the place of the file to remove.
+    assert (str(tmp_path) in second.complaint) is (damage != b"")
+
+
+def test_two_processes_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.client.test_answer_cache import cache, answer;"
+        "c = cache(Path(sys.argv[1]), 'a', process=sys.argv[2]);"
+        "[c.keep('engine', {'seed': n, 'by': sys.argv[2]}, answer()) for n in range(200)];"
+        "c.close(); print(c.complaint)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    both = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in ("gw0", "gw1")]
+    assert [process.communicate(timeout=60)[0] for process in both] == ["\n", "\n"]
+    assert query(tmp_path, "SELECT COUNT(*) FROM answers") == [(400,)]
 
 
 # Killed for real
@@ -223,8 +246,6 @@ class Counting(BaseHTTPRequestHandler):
         return
 
     def do_POST(self) -> None:
-        import json
-
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.lock:
             self.asked.append((self.path.split("/")[1], body["prompt"]))
@@ -260,17 +281,16 @@ def counting() -> Iterator[tuple[str, list[tuple[str, str]]]]:
 EVALUATION = """
     import sys
     from pathlib import Path
-    from pytest_llmperf.client.answer_log import AnswerLog, finish
-    from pytest_llmperf.client.resuming import complete_the_rest
+    from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache, finish
     from pytest_llmperf.serving.server import Server
 
     directory, run, url = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     server = Server("row", "model", f"{url}/{run}", None, None, None, None, "", "counting")
-    log = AnswerLog(directory, run, "main")
+    cache = AnswerCache(directory, run, "main")
     bodies = [{"prompt": f"item {n}", "max_tokens": 9, "seed": 0} for n in range(1500)]
     print("begins", flush=True)
-    answers = complete_the_rest(server, bodies, log, "engine", concurrency=4)
-    log.close()
+    answers = complete_with_cache(server, bodies, cache, "engine", concurrency=4)
+    cache.close()
     finish(directory, run)
     print("\\n".join(answer.text for answer in answers))
 """
@@ -292,12 +312,7 @@ def test_killed_twenty_times_at_random_it_loses_no_answer_and_asks_none_twice(
         return process
 
     def on_disk() -> dict[str, str]:
-        """Read with nothing of ours but the reader of lines."""
-        texts = [
-            entry["answer"]["text"]
-            for path in tmp_path.glob("*.jsonl")
-            for entry in entries_of(path.read_bytes())
-        ]
+        texts = [json.loads(text)["text"] for (text,) in query(tmp_path, "SELECT answer FROM answers")]
         assert len(texts) == len(set(texts))
         return {text.partition(" was")[0]: text for text in texts}
 
