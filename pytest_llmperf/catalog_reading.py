@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from pytest_llmperf.address import Address
 from pytest_llmperf.catalog import (
     PROMPT_FINDINGS,
     Catalog,
@@ -21,6 +22,7 @@ from pytest_llmperf.catalog import (
 )
 from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.home import expand
+from pytest_llmperf.errors import CatalogError, UsageError
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
 
 ENGINES = ("vllm", "transformers", "url")
@@ -67,7 +69,6 @@ _START_KEYS = (
     "add_arguments",
     "environment",
     "damage",
-    "ready_timeout",
     "memory_needed",
 )
 _PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")
@@ -293,9 +294,13 @@ def _damage(table: Table, parent: Damage | None) -> Damage | None:
 
 def _url(table: Table, parent: str | None) -> str | None:
     url = table.text("base_url", parent)
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise table.mistake("base_url", "must begin with http:// or https://, as in http://127.0.0.1:8000")
-    return None if url is None else url.rstrip("/").removesuffix("/v1")
+    if url is None:
+        return None
+    try:
+        return str(Address.parse(url))
+    except UsageError as error:
+        # The value is in the message already, apart from what must not be shown.
+        raise CatalogError(f"{table.file}: [{table.section}] base_url: {error}") from None
 
 
 def _bytes(value: float | None, parent: int | None) -> int | None:

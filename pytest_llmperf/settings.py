@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pytest_llmperf.address import Address
 from pytest_llmperf.answer_options import AnswerOptions, Collecting, collecting, whole_number
 from pytest_llmperf.budgets import BudgetView, load_budgets
 from pytest_llmperf.catalog import Model, Profile, choose_profile, load_catalog
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.serving.url import DEFAULT_KEY_VARIABLE
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 
 InconclusivePolicy = Literal["fail", "warn"]
@@ -105,7 +107,7 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
                 model,
                 engine="url",
                 base_url=urls[name],
-                api_key_env=model.api_key_env or "LLMPERF_API_KEY",
+                api_key_env=model.api_key_env or DEFAULT_KEY_VARIABLE,
                 damage=None,
             )
         if options.engine_python and model.engine == "vllm" and model.engine_python is None:
@@ -185,9 +187,5 @@ def _base_urls(values: Sequence[str], *, default: str) -> dict[str, str]:
         row, equals, url = value.partition("=")
         if not equals or "://" in row:
             row, url = default, value
-        if not url.startswith(("http://", "https://")):
-            raise UsageError(
-                f"--llmperf-base-url {value}: needs http:// or https://, as in http://127.0.0.1:8000"
-            )
-        urls[row] = url.rstrip("/").removesuffix("/v1")
+        urls[row] = str(Address.parse(url, f"--llmperf-base-url: base URL of {row}"))
     return urls

@@ -16,6 +16,7 @@ from typing import Any
 from pytest_llmperf.client import sse
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.serving.http_client import redirect
 
 _ENDINGS = {
     Ending.CUT: Outcome.CUT,
@@ -73,6 +74,8 @@ def trace_of(
 
 def _outcome(reply: Reply, reading: _Reading) -> tuple[Outcome, str]:
     if reply.status not in (0, 200):
+        if 300 <= reply.status < 400:
+            return Outcome.HTTP_ERROR, redirect(reply.status, reply.headers.get("location"))
         return Outcome.HTTP_ERROR, f"HTTP {reply.status}: {_message_of(reply.text())}"
     if reading.error:
         return Outcome.STREAM_ERROR, reading.error

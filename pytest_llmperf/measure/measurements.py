@@ -94,7 +94,7 @@ class Measurements:
     def served(self, model: Model) -> Served:
         """The one handle of a row in this run; its server is not started by this."""
         if model.name not in self._served:
-            served = Served(model, self._state_root, self.progress)
+            served = Served(model, self._state_root, self.progress, self.tell)
             self._served[model.name] = served
             self._memory[model.name] = MemoryWatch(served)
         return self._served[model.name]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.address import Address
 from pytest_llmperf.catalog import Model, PromptRules, Sampling
-from pytest_llmperf.errors import InfrastructureError, LlmperfError, ServerDied, UsageError
+from pytest_llmperf.errors import InfrastructureError, LlmperfError, RequestFailed, ServerDied, UsageError
 from pytest_llmperf.measure.checksums import checksums
 from pytest_llmperf.record.redaction import hide
 from pytest_llmperf.serving import gpu, preflight, url
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import ServerSpec, spec_for
+from pytest_llmperf.serving.http_client import request, unused_proxies
 from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
 from pytest_llmperf.serving.milestones import milestones
 from pytest_llmperf.serving.server import Server
@@ -28,10 +29,18 @@ class Served:
     :class:`InfrastructureError`; a failed start is remembered, so that fifty tests do not try it fifty times.
     """
 
-    def __init__(self, model: Model, state_root: Path, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        state_root: Path,
+        progress: Callable[[str], None],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.model = model
         self._state_root = state_root
         self._progress = progress
+        self._tell = tell
+        """Called with what the user must read at the end of the run."""
         self._lease: Lease | None = None
         self._url_server: Server | None = None
         self._last_server: Server | None = None
@@ -99,7 +108,13 @@ class Served:
     def _alive(self) -> Server:
         if self.model.engine == "url":
             if self._url_server is None:
-                self._url_server = url.attach(self.model)
+                self._url_server = url.attach(self.model, progress=self._progress)
+                address = Address.parse(self._url_server.base_url)
+                if proxies := unused_proxies(address):
+                    self._tell(
+                        f"{self.name}: {proxies} of the environment is not used: requests go straight to "
+                        f"{address.shown()}, for a proxy is not the server"
+                    )
             return self._url_server
         if self._lease is None:
             self._start()
@@ -126,10 +141,10 @@ class Served:
         """Whether the server that was last used says so itself, within two seconds; True if there is none."""
         if self._lease is None:
             return True
+        address = Address.parse(self._lease.server.base_url)
         try:
-            with urllib.request.urlopen(f"{self._lease.server.base_url}/health", timeout=2.0):
-                return True
-        except OSError:
+            return request("GET", address, "/health", timeout_s=2.0).status < 400
+        except RequestFailed:
             return False
 
     def mark_log(self) -> None:

@@ -6,18 +6,25 @@ different server on the same port answers as well. Standard library only, becaus
 
 from __future__ import annotations
 
-import json
+import difflib
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from http.client import HTTPConnection, HTTPException
 from typing import Any
+
+from pytest_llmperf.address import Address
+from pytest_llmperf.errors import RequestFailed
+from pytest_llmperf.serving.http_client import Response, clean, request
 
 POLL_S = 0.25
 REQUEST_TIMEOUT_S = 5.0
 WARM_TOKENS = 8
+MOST_NAMES = 5
+"""Models that a message names: a gateway may list hundreds."""
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -55,26 +62,51 @@ def wait_until_ready(
     progress("loading")
     # Without the key, as long as it isn't certain whose server this is; and the cheap question first.
     stranger = replace(door, api_key=None)
-    _poll(lambda: _get(stranger, "/health")[0] == 200 and is_ours(), deadline, stop)
+    _poll(lambda: _get(stranger, "/health").status == 200 and is_ours(), deadline, stop)
     progress("checking")
-    status, body = _get(door, "/v1/models")
-    if status != 200:
-        raise Unready(f"/v1/models answers {status} to the key that the server was started with")
-    served = served_models(body)
+    try:
+        models = _get(door, "/v1/models")
+    except RequestFailed as error:
+        raise Unready(str(error)) from error
+    if models.status != 200:
+        raise Unready(f"/v1/models answers {models.status} to the key that the server was started with")
+    served = served_models(models.json())
     if door.model not in served:
-        raise Unready(f"the server serves {', '.join(served) or 'nothing'}, not {door.model}")
+        raise Unready(f"the server serves {named(served, door.model)}, not {door.model}")
     for concurrency in warm_concurrency:
         progress(f"warming up, {concurrency} at once" if concurrency > 1 else "warming up")
         _generate_together(door, concurrency, deadline, stop)
-    status, body = _get(door, "/version")
-    version = body.get("version") if status == 200 and isinstance(body, dict) else None
-    return str(version or "")
+    try:
+        return version_in(_get(door, "/version"))
+    except RequestFailed:
+        return ""
 
 
 def served_models(body: Any) -> list[str]:
     """Names in the body of ``/v1/models``; empty when it isn't one."""
     rows = body.get("data") if isinstance(body, dict) else None
-    return [str(row["id"]) for row in rows or [] if isinstance(row, dict) and "id" in row]
+    if not isinstance(rows, list):
+        return []
+    return [str(row["id"]) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str | int)]
+
+
+def named(served: Sequence[str], wanted: str) -> str:
+    """A server's models for a message: all names of a few; of many, their number and those nearest to ``wanted``."""
+    if len(served) <= MOST_NAMES:
+        return ", ".join(clean(name, 100) for name in served) or "nothing"
+    part = wanted.casefold().rpartition("/")[2]
+    alike = [name for name in served if part in name.casefold()]
+    alike += difflib.get_close_matches(wanted, served[:5000], n=MOST_NAMES, cutoff=0.1)
+    nearest = list(dict.fromkeys(alike))[:MOST_NAMES]
+    among = f", among them {', '.join(clean(name, 100) for name in nearest)}" if nearest else ""
+    return f"{len(served)} models{among}"
+
+
+def version_in(response: Response) -> str:
+    """The version that ``/version`` states; an empty string if it states none, or something that is none."""
+    body = response.json() if response.status == 200 else None
+    version = body.get("version") if isinstance(body, dict) else None
+    return version if isinstance(version, str) and _VERSION.fullmatch(version) else ""
 
 
 def _poll(condition: Callable[[], bool], deadline: float, stop: threading.Event) -> None:
@@ -83,7 +115,7 @@ def _poll(condition: Callable[[], bool], deadline: float, stop: threading.Event)
         try:
             if condition():
                 return
-        except (OSError, HTTPException):
+        except RequestFailed:
             pass
         now = time.monotonic()
         if now > deadline:
@@ -111,37 +143,19 @@ def _generate(door: Door, deadline: float) -> None:
     body = {"model": door.model, "prompt": "1 2 3 4", "max_tokens": WARM_TOKENS, "temperature": 0}
     left_s = max(1.0, deadline - time.monotonic())
     try:
-        status, answer = _request(door, "POST", "/v1/completions", body, timeout_s=left_s)
-    except TimeoutError:
-        raise
-    except (OSError, HTTPException) as error:
-        raise Unready(f"the first generation failed: {error or type(error).__name__}") from error
-    if status != 200:
-        raise Unready(f"the first generation failed: {status} {_message(answer)}")
+        response = _request(door, "POST", "/v1/completions", body, timeout_s=left_s)
+    except RequestFailed as error:
+        if time.monotonic() >= deadline:
+            raise TimeoutError from error
+        raise Unready(f"the first generation failed: {error}") from error
+    if response.status != 200:
+        raise Unready(f"the first generation failed: {response.status} {response.says}")
 
 
-def _message(body: Any) -> str:
-    error = body.get("error") if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error or body
-    return str(message)[:300]
-
-
-def _get(door: Door, path: str) -> tuple[int, Any]:
+def _get(door: Door, path: str) -> Response:
     return _request(door, "GET", path, None, timeout_s=REQUEST_TIMEOUT_S)
 
 
-def _request(door: Door, method: str, path: str, body: Any, *, timeout_s: float) -> tuple[int, Any]:
-    connection = HTTPConnection(door.host, door.port, timeout=timeout_s)
-    try:
-        headers = {"Content-Type": "application/json"}
-        if door.api_key:
-            headers["Authorization"] = f"Bearer {door.api_key}"
-        connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
-        response = connection.getresponse()
-        text = response.read().decode("utf-8", errors="replace")
-    finally:
-        connection.close()
-    try:
-        return response.status, json.loads(text)
-    except json.JSONDecodeError:
-        return response.status, text
+def _request(door: Door, method: str, path: str, body: Any, *, timeout_s: float) -> Response:
+    address = Address("http", door.host, door.port)
+    return request(method, address, path, body, api_key=door.api_key, timeout_s=timeout_s)

@@ -2,121 +2,190 @@
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
+from pytest_llmperf.address import Address
 from pytest_llmperf.catalog import Model
-from pytest_llmperf.errors import StartError, UsageError, WrongServer
-from pytest_llmperf.serving.readiness import served_models
+from pytest_llmperf.errors import RequestFailed, StartError, UsageError, WrongServer
+from pytest_llmperf.serving.http_client import (
+    USER_AGENT,
+    Response,
+    checked_key,
+    request,
+    retry_after_s,
+    unused_proxies,
+)
+from pytest_llmperf.serving.readiness import named, served_models, version_in
 from pytest_llmperf.serving.server import Server
 
-TIMEOUT_S = 10.0
+DEFAULT_KEY_VARIABLE = "LLMPERF_API_KEY"
+"""Read for a server given by ``--llmperf-base-url``. Not set means that the server wants no key."""
+_POLL_S = 2.0
+"""Between two questions to a server that is loading and does not say when to ask again."""
+_LONGEST_WAIT_S = 60.0
+"""A server that is ready sooner than its ``Retry-After`` said is not left waiting for longer than this."""
+_LOADING = re.compile(r"load|start|warm|initiali|not ready|cold|try again|retry", re.IGNORECASE)
+_ABOUT_KEYS = re.compile(r"api.?key|token|authenticat|authoriz|credential|bearer", re.IGNORECASE)
+_ENGINES = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
+"""What engines write as ``owned_by`` under ``/v1/models``."""
 
 
-def attach(model: Model, base_url: str | None = None, environment: Mapping[str, str] | None = None) -> Server:
+def attach(
+    model: Model,
+    base_url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Server:
     """The server at the row's ``base_url`` (or the one given), after it has named the row's model.
 
-    Raises `UsageError` for an address or a key that isn't given, `StartError` when nothing answers, and
-    `WrongServer` when the key is refused or another model is served. Nothing is generated.
+    Waits up to the row's ``ready_timeout`` while it says that it is loading (HTTP 503, or 429), and calls ``progress``
+    with that. Raises :class:`UsageError` for an address or a key that isn't given, :class:`StartError` when nothing
+    answers, and :class:`WrongServer` when the key is refused or another model is served. Nothing is generated.
     """
-    url = normalised(base_url or model.base_url, model.name)
+    address = parsed(base_url or model.base_url, model.name)
     api_key = _api_key(model, os.environ if environment is None else environment)
-    shown = without_password(url)
-    answer = _get(f"{url}/v1/models", api_key)
-    if answer.status is None:
-        raise StartError(
-            f"{model.name}: nothing answers at {shown} ({answer.why})",
-            remedy="start it, or correct the address (--llmperf-base-url, or base_url in models.toml)",
-        )
-    if answer.status in (401, 403):
-        given = f"the key in {model.api_key_env}" if model.api_key_env else "requests without a key"
+    models = _when_loaded(model, address, api_key, progress)
+    shown = address.shown()
+    _accepted(model, models, shown, api_key)
+    body = models.json()
+    served = served_models(body)
+    if models.status != 200 or not served:
+        more = "" if models.status == 200 else f" ({models.says})"
         raise WrongServer(
-            f"{model.name}: the server at {shown} refuses {given} (HTTP {answer.status})\n"
-            "what to do: name the environment variable that holds its key as api_key_env in models.toml"
-        )
-    served = served_models(answer.body)
-    if answer.status != 200 or not served:
-        raise WrongServer(
-            f"{model.name}: {shown} is no OpenAI-compatible server: /v1/models answers HTTP {answer.status}"
+            f"{model.name}: {shown} is no OpenAI-compatible server: /v1/models answers HTTP {models.status}{more}"
             + ("" if served else " and lists no model")
         )
     if model.served not in served:
         raise WrongServer(
-            f"{model.name}: the server at {shown} serves {', '.join(served)}, not {model.served}\n"
+            f"{model.name}: the server at {shown} serves {named(served, model.served)}, not {model.served}\n"
             "what to do: set served_name in models.toml to one of these, or test the right server"
         )
-    version = _get(f"{url}/version", api_key).body
-    number = version.get("version") if isinstance(version, dict) else None
     return Server(
         row=model.name,
         model=model.served,
-        base_url=url,
+        base_url=str(address),
         api_key=api_key,
         log=None,
         root_pid=None,
         ready_s=None,
         command=f"(already running at {shown})",
-        engine=f"vllm {number}" if number else "url",
+        engine=_engine(body, model.served, address, api_key),
     )
 
 
-def normalised(url: str | None, row: str) -> str:
-    """Without a trailing slash and ``/v1``; raises `UsageError` for what is not an http(s) address."""
+def parsed(url: str | None, row: str) -> Address:
+    """The row's address; raises :class:`UsageError` for what is not an http(s) address."""
     if not url:
         raise UsageError(f'{row}: engine = "url" needs base_url in models.toml or --llmperf-base-url')
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{row}: {url!r} is no address: expected http://HOST:PORT")
-    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-
-
-def without_password(url: str) -> str:
-    """The address as it may be shown."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int | None
-    body: Any
-    why: str = ""
+    return Address.parse(url, f"{row}: base URL")
 
 
 def _api_key(model: Model, environment: Mapping[str, str]) -> str | None:
-    if model.api_key_env is None:
+    name = model.api_key_env
+    if name is None:
         return None
-    key = environment.get(model.api_key_env)
-    if not key:
-        raise UsageError(f"{model.name}: the API key is wanted from {model.api_key_env}, which is not set")
+    key = checked_key(environment.get(name), f"{model.name}: the key in {name}")
+    if not key and name != DEFAULT_KEY_VARIABLE:
+        raise UsageError(f"{model.name}: the API key is wanted from {name}, which is not set")
     return key
 
 
-def _get(url: str, api_key: str | None) -> _Answer:
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            return _Answer(response.status, _json(response.read()))
-    except urllib.error.HTTPError as error:
-        with error:
-            return _Answer(error.code, _json(error.read()))
-    except urllib.error.URLError as error:
-        reason = error.reason
-        return _Answer(None, None, getattr(reason, "strerror", None) or str(reason))
-    except (OSError, ValueError) as error:
-        return _Answer(None, None, str(error) or type(error).__name__)
+def _when_loaded(
+    model: Model, address: Address, api_key: str | None, progress: Callable[[str], None]
+) -> Response:
+    """The answer of ``/v1/models`` once the server no longer says that it is loading."""
+    began = time.monotonic()
+    deadline = began + model.ready_timeout_s
+    while True:
+        response = _get(model, address, "/v1/models", api_key)
+        if response.status == 200:
+            # llama.cpp lists its model while it loads it.
+            health = _get_or_none(address, "/health")
+            response = health if health is not None and _is_loading(health) else response
+        if not _is_loading(response):
+            return response
+        told_s = retry_after_s(response.headers.get("retry-after"))
+        wait_s = min(_POLL_S if told_s is None else max(0.1, told_s), _LONGEST_WAIT_S)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise StartError(
+                f"{model.name}: the server at {address.shown()} still answers HTTP {response.status} "
+                f"({response.says}) after {model.ready_timeout_s:g} s",
+                remedy="wait until it is ready, or raise ready_timeout in models.toml",
+            )
+        progress(
+            f"{model.name}: HTTP {response.status} ({response.says}), waiting for the server, "
+            f"{time.monotonic() - began:.0f} s"
+        )
+        time.sleep(min(wait_s, left_s))
 
 
-def _json(data: bytes) -> Any:
+def _is_loading(response: Response) -> bool:
+    if response.status == 429:
+        return True
+    return response.status == 503 and (
+        retry_after_s(response.headers.get("retry-after")) is not None or bool(_LOADING.search(response.says))
+    )
+
+
+def _get(model: Model, address: Address, path: str, api_key: str | None) -> Response:
     try:
-        return json.loads(data)
-    except ValueError:
+        return request("GET", address, path, api_key=api_key)
+    except RequestFailed as error:
+        unused = unused_proxies(address)
+        more = f" (requests go straight to the server: {unused} is not used)" if unused else ""
+        raise StartError(
+            f"{model.name}: {error}{more}",
+            remedy="start the server, or correct the address (--llmperf-base-url, or base_url in models.toml)",
+        ) from None
+
+
+def _get_or_none(address: Address, path: str, api_key: str | None = None) -> Response | None:
+    try:
+        return request("GET", address, path, api_key=api_key)
+    except RequestFailed:
         return None
+
+
+def _accepted(model: Model, response: Response, shown: str, api_key: str | None) -> None:
+    """Raise :class:`WrongServer` if the request was refused: for its key, or by something that stands in front."""
+    if response.status not in (401, 403):
+        return
+    said = f"HTTP {response.status}: {response.says}"
+    if response.status == 403 and not _ABOUT_KEYS.search(response.says):
+        raise WrongServer(
+            f"{model.name}: {shown} forbids the request ({said})\n"
+            f"what to do: let requests with the User-Agent {USER_AGENT} pass, or, if it is about the key, name the "
+            "environment variable that holds the right one as api_key_env in models.toml"
+        )
+    given = f"the key in {model.api_key_env}" if api_key else "requests without a key"
+    remedy = "name the environment variable that holds its key as api_key_env in models.toml"
+    if not api_key and model.api_key_env:
+        remedy = f"set {model.api_key_env} to its key"
+    raise WrongServer(
+        f"{model.name}: the server at {shown} refuses {given} (HTTP {response.status}): {response.says}\n"
+        f"what to do: {remedy}"
+    )
+
+
+def _engine(body: Any, served: str, address: Address, api_key: str | None) -> str:
+    """The engine with its version, as far as the server shows which one it is; else ``url``.
+
+    A version alone says nothing: many servers have a ``/version``.
+    """
+    rows = body.get("data") if isinstance(body, dict) else None
+    owners = [row.get("owned_by") for row in rows or [] if isinstance(row, dict) and row.get("id") == served]
+    owner = next((name for name in owners if isinstance(name, str)), "")
+    engine = _ENGINES.get(owner.casefold())
+    version = _get_or_none(address, "/version", api_key)
+    number = version_in(version) if version is not None else ""
+    if engine is None and number:
+        metrics = _get_or_none(address, "/metrics", api_key)
+        if metrics is not None and metrics.status == 200 and re.search(r"^vllm:", metrics.text, re.MULTILINE):
+            engine = "vllm"
+    return f"{engine} {number}".strip() if engine else "url"

@@ -25,11 +25,28 @@ def test_a_base_url_is_taken_apart(url: str, host: str, port: int, tls: bool, pa
 
 @pytest.mark.parametrize(
     "url",
-    ["localhost:8000", "ftp://x", "http://", "http://x:port", "http://x?y=1", "http://u:p@x", "http://x/a b"],
+    [
+        "localhost:8000",
+        "ftp://x",
+        "http://",
+        "http://x:port",
+        "http://x:80a",
+        "http://x#y",
+        "http://u:p@x",
+        "http://x/a b",
+    ],
 )
 def test_what_is_no_base_url_is_refused(url: str) -> None:
     with pytest.raises(UsageError):
         Endpoint.from_url(url)
+
+
+def test_the_query_of_the_base_url_goes_with_every_request() -> None:
+    endpoint = Endpoint.from_url("https://x/openai?api-version=2024-10-21")
+    for method, path in (("GET", "/v1/models"), ("POST", "/v1/chat/completions")):
+        assert endpoint.request(method, path).startswith(
+            f"{method} /openai{path}?api-version=2024-10-21 HTTP/1.1\r\n".encode()
+        )
 
 
 @pytest.mark.parametrize("key", ["a\r\nHost: evil", "schlüssel", "a\x00b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pytest
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.errors import LlmperfError, StartError, UsageError, WrongServer
 from pytest_llmperf.serving.lease import acquire
-from pytest_llmperf.serving.url import attach, normalised
+from pytest_llmperf.serving.url import attach, parsed
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Run
@@ -77,7 +78,10 @@ def test_a_dead_address_is_one_clear_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     text = refusal(StartError, lambda: attach(ROW, f"http://127.0.0.1:{port}"))
-    assert text.splitlines()[0] == f"distill: nothing answers at http://127.0.0.1:{port} (Connection refused)"
+    assert text.splitlines()[0] == (
+        f"distill: nothing answers at http://127.0.0.1:{port} (Connection refused); "
+        "start the server, or correct the address"
+    )
 
 
 def test_a_server_that_closes_at_once_is_a_dead_address() -> None:
@@ -90,7 +94,7 @@ def test_a_server_that_closes_at_once_is_a_dead_address() -> None:
         thread.start()
         text = refusal(StartError, lambda: attach(ROW, f"http://127.0.0.1:{server.getsockname()[1]}"))
         thread.join()
-    assert "nothing answers" in text
+    assert re.search(r"/v1/models: the server (closed|broke) the connection", text)
 
 
 @pytest.mark.parametrize(
@@ -107,17 +111,173 @@ def test_a_key_that_is_not_set_is_named() -> None:
 
 
 def test_a_password_in_the_address_is_not_shown() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    text = refusal(StartError, lambda: attach(ROW, f"http://me:hidden@127.0.0.1:{port}"))
+    text = refusal(UsageError, lambda: attach(ROW, "http://me:hidden@127.0.0.1:8000"))
+    assert "holds a user name or a password" in text
     assert "hidden" not in text
 
 
 @pytest.mark.parametrize("url", [None, "", "localhost:8000", "ftp://x", "http://"])
 def test_what_is_no_address_is_refused(url: str | None) -> None:
-    assert "distill" in refusal(UsageError, lambda: normalised(url, "distill"))
+    assert "distill" in refusal(UsageError, lambda: parsed(url, "distill"))
 
 
 @pytest.mark.parametrize("url", ["http://x:1", "http://x:1/", "http://x:1/v1", " http://x:1/v1/ "])
 def test_an_address_is_the_same_however_it_is_written(url: str) -> None:
-    assert normalised(url, "distill") == "http://x:1"
+    assert str(parsed(url, "distill")) == "http://x:1"
+
+
+Answer = tuple[int, dict[str, str], Any]
+
+
+@contextmanager
+def telling(answers: dict[str, list[Answer]]) -> Iterator[tuple[str, list[str]]]:
+    """(address, paths asked) of a server that gives each path its answers in turn, the last one for ever."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            left = answers.get(path, [(404, {}, {"detail": "Not Found"})])
+            status, headers, body = left.pop(0) if len(left) > 1 else left[0]
+            asked.append(self.path)
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+def models(*names: str, owner: str = "somebody") -> Answer:
+    return 200, {}, {"object": "list", "data": [{"id": name, "owned_by": owner} for name in names]}
+
+
+LOADING: Answer = (503, {}, {"error": {"message": "Loading model", "code": 503}})
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [
+        (503, {"Retry-After": "0"}, {"error": "Loading model"}),
+        (503, {"Retry-After": "0"}, b"<html><title>Service Unavailable</title></html>"),
+        (429, {"Retry-After": "0"}, {"error": "slow down"}),
+    ],
+)
+def test_a_server_that_is_loading_is_waited_for_and_that_is_said(busy: Answer) -> None:
+    told: list[str] = []
+    with telling({"/v1/models": [busy, busy, models("distill")]}) as (url, asked):
+        assert attach(ROW, url, progress=told.append).model == "distill"
+    assert asked.count("/v1/models") == 3
+    assert len(told) == 2
+    assert told[0].startswith(f"distill: HTTP {busy[0]} (")
+    assert "waiting for the server" in told[0]
+
+
+def test_a_server_that_lists_its_model_while_it_loads_it_is_waited_for() -> None:
+    told: list[str] = []
+    health = [(503, {"Retry-After": "0"}, LOADING[2]), (200, {}, {"status": "ok"})]
+    with telling({"/v1/models": [models("distill")], "/health": health}) as (url, _):
+        attach(ROW, url, progress=told.append)
+    assert len(told) == 1
+    assert "Loading model" in told[0]
+
+
+def test_a_server_that_loads_for_ever_is_given_up_at_the_rows_limit() -> None:
+    with telling({"/v1/models": [LOADING]}) as (url, _):
+        text = refusal(StartError, lambda: attach(replace(ROW, ready_timeout_s=0.2), url))
+    assert "still answers HTTP 503 (Loading model) after 0.2 s" in text
+    assert "ready_timeout" in text
+
+
+def test_a_gateway_without_a_server_behind_it_is_not_waited_for() -> None:
+    with telling({"/v1/models": [(503, {}, b"no healthy upstream")]}) as (url, asked):
+        text = refusal(WrongServer, lambda: attach(ROW, url))
+    assert "answers HTTP 503 (no healthy upstream)" in text
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (
+            403,
+            b"<html><title>Attention Required! | WAF</title>",
+            "forbids the request (HTTP 403: Attention Required!",
+        ),
+        (403, b"error code: 1010", "forbids the request (HTTP 403: error code: 1010)"),
+        (
+            403,
+            {"detail": "Not authenticated"},
+            "refuses requests without a key (HTTP 403): Not authenticated",
+        ),
+        (401, b"", "refuses requests without a key (HTTP 401): no body"),
+    ],
+)
+def test_a_firewall_is_not_taken_for_a_key_that_is_wanted(status: int, body: Any, says: str) -> None:
+    with telling({"/v1/models": [(status, {}, body)]}) as (url, _):
+        assert says in refusal(WrongServer, lambda: attach(ROW, url))
+
+
+def test_a_server_without_a_key_wants_no_variable_and_one_with_a_key_names_it() -> None:
+    row = replace(ROW, api_key_env="LLMPERF_API_KEY")
+    with telling({"/v1/models": [models("distill")]}) as (url, _):
+        assert attach(row, url, environment={}).api_key is None
+    with telling({"/v1/models": [(401, {}, {"error": "Unauthorized"})]}) as (url, _):
+        assert "what to do: set LLMPERF_API_KEY" in refusal(
+            WrongServer, lambda: attach(row, url, environment={})
+        )
+
+
+def test_of_many_models_the_nearest_are_named_and_all_are_counted() -> None:
+    names = [f"org/model-{number}" for number in range(400)]
+    with telling({"/v1/models": [models(*names, "org/distill-1.5B\x1b[31m")]}) as (url, _):
+        text = refusal(WrongServer, lambda: attach(ROW, url))
+    assert "serves 401 models, among them org/distill-1.5B [31m" in text
+    assert text.count("org/") <= 5
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("owner", "version", "metrics", "engine"),
+    [
+        ("vllm", {"version": "0.32.0"}, b"", "vllm 0.32.0"),
+        ("vllm", b"<html>", b"", "vllm"),
+        ("somebody", {"version": "1.1.0"}, b"", "url"),
+        ("somebody", {"version": "1.1.0"}, b"# vllm: no\nprocess_cpu_seconds_total 3\n", "url"),
+        ("somebody", {"version": "0.32.0"}, b"vllm:num_requests_running 0\n", "vllm 0.32.0"),
+        ("llamacpp", {"version": "b6000"}, b"", "llama.cpp b6000"),
+        ("vllm", {"version": "1.0\n\ud800evil"}, b"", "vllm"),
+        ("vllm", {"version": 3}, b"", "vllm"),
+        ("vllm", {"version": "9" * 500}, b"", "vllm"),
+        (["vllm"], {"version": "1.1.0"}, b"", "url"),
+    ],
+)
+def test_a_version_is_vllms_only_where_the_server_shows_that_it_is_vllm(
+    owner: Any, version: Any, metrics: bytes, engine: str
+) -> None:
+    answers: dict[str, list[Answer]] = {
+        "/v1/models": [models("distill", owner=owner)],
+        "/version": [(200, {}, version)],
+        "/metrics": [(200, {}, metrics)],
+    }
+    with telling(answers) as (url, _):
+        assert attach(ROW, url).engine == engine
+
+
+def test_the_query_of_the_address_goes_with_every_request() -> None:
+    with telling({"/p/v1/models": [models("distill")]}) as (url, asked):
+        server = attach(ROW, f"{url}/p/v1?api-version=7")
+    assert server.base_url == f"{url}/p?api-version=7"
+    assert asked
+    assert all(path.endswith("?api-version=7") for path in asked)
