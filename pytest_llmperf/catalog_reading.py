@@ -21,8 +21,8 @@ from pytest_llmperf.catalog import (
     Sampling,
 )
 from pytest_llmperf.engines import vllm_arguments
-from pytest_llmperf.home import expand
 from pytest_llmperf.errors import CatalogError, UsageError
+from pytest_llmperf.home import expand
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
 
 ENGINES = ("vllm", "transformers", "url")
