@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.gates import planted, sequential, spending
+from pytest_llmperf.gates import planted, sensitivity, sequential, spending
 from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.gates.early import Question, Watch
+from pytest_llmperf.gates.endings import Endings, with_endings
 from pytest_llmperf.gates.not_worse import not_worse
-from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.outcomes import Outcomes, tally
 from pytest_llmperf.gates.share_gates import at_least as share_at_least
-from pytest_llmperf.gates.share_gates import rate_below
-from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.share_gates import level_of, rate_below
+from pytest_llmperf.gates.verdict import Status, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class _Answers(Case):
     outcomes are all there is. ``more(n)`` gives the outcomes of the first n items, in the order in which they are
     asked, of the candidate and (an empty mapping where nothing is compared) of the baseline. ``before``: items of
     earlier looks, which are among the outcomes, among the planned, and in front of those that ``more`` gives.
+    ``endings``: by side, how the answers ended; ``ended(n)`` gives those of the first n items.
     """
 
     candidate: Outcomes = field(repr=False)
@@ -34,6 +36,8 @@ class _Answers(Case):
     before: int = 0
     max_lost_share: float = MAX_LOST_SHARE
     more: Callable[[int], tuple[Outcomes, Outcomes]] | None = field(default=None, repr=False, compare=False)
+    endings: Mapping[str, Endings] = field(default_factory=dict, repr=False)
+    ended: Callable[[int], Mapping[str, Endings]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def damage(self) -> Damage:
@@ -54,17 +58,20 @@ class _Answers(Case):
             return self
         left = self.planned - self.before
         looks = sequential.looks(left) if self._can_stop_early else [left]
-        case = self
+        case, asked = self, left
         try:
-            for n in looks:
-                case = self._with(*self.more(n))
+            for asked in looks:
+                case = self._with(*self.more(asked))
                 if self._can_stop_early and case._is_decided:
                     break
         except NotMeasured as error:
             return replace(case, refused=str(error))
-        return case
+        return case if self.ended is None else replace(case, endings=self.ended(asked))
 
     def _verdict(self, bound: float) -> Verdict:
+        return with_endings(self._by_outcomes(bound), self.endings)
+
+    def _by_outcomes(self, bound: float) -> Verdict:
         if self.planned is None or not self._can_stop_early:
             return self._of_all(bound, self.alpha)
         watch = self._watch()
@@ -142,10 +149,42 @@ class MarginCase(_Answers):
 
     baseline: Outcomes = field(repr=False)
     lower_is_better: bool
+    guess: float = 0.0
+    """The share that a model reaches which knows nothing; see ``gates.sensitivity``."""
 
     @property
     def verdict_unit(self) -> str:
         return "points"
+
+    @property
+    def _is_decided(self) -> bool:
+        # A baseline that cannot be told from guessing yet may be with more items.
+        return super()._is_decided and (
+            self._watch().status is Status.FAIL or self._is_sensitive(spending.early(self.spent))
+        )
+
+    def _is_sensitive(self, alpha: float) -> bool:
+        _, low, high = self._baseline_level(alpha)
+        margin = self.bound or 0.0
+        return sensitivity.is_sensitive(
+            low, high, margin, guess=self.guess, lower_is_better=self.lower_is_better
+        )
+
+    def _baseline_level(self, alpha: float) -> tuple[float, float, float]:
+        return level_of([*tally(self.baseline).scores.values()], alpha)
+
+    def _by_outcomes(self, bound: float) -> Verdict:
+        verdict = super()._by_outcomes(bound)
+        if verdict.status is Status.INVALID:
+            return verdict
+        return sensitivity.checked(
+            verdict,
+            *self._baseline_level(self.alpha),
+            bound,
+            guess=self.guess,
+            lower_is_better=self.lower_is_better,
+            alpha=self.alpha,
+        )
 
     def damaged(self, by: float, seed: int = 0) -> Self:
         turn = planted.turned_true if self.lower_is_better else planted.turned_wrong
@@ -167,6 +206,7 @@ class MarginCase(_Answers):
             self.baseline,
             bound,
             lower_is_better=self.lower_is_better,
+            guess=self.guess,
             alpha=alpha,
             max_lost_share=self.max_lost_share,
         )

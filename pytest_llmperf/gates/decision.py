@@ -16,8 +16,8 @@ from pytest_llmperf.gates.wording import about, beside, percent, plural, show, t
 ALPHA = 0.05
 """Probability of a wrong PASS, and of a wrong FAIL, when the truth is exactly at the target."""
 MAX_LOST_SHARE = 0.02
-"""Infrastructure errors above this share make a gate INVALID: lost items are seldom lost at random, and more
-of them than this could hide or feign the three points that an accuracy margin is about."""
+"""Infrastructure errors above this share make a gate INVALID: something else than the model was measured. Fewer are
+bounded by the worst and the best that they can have been (:func:`lost_decide`), so that a narrow margin bears fewer."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,23 @@ def verdict_of(
     level_unit: str = "",
     detail: str = "",
     aside: str = "",
+    lost_turn: str = "",
 ) -> Verdict:
     """Decide, and say so: ``accuracy 0.652 (n = 400 items, 95 % upper bound 0.690) is below the floor
     0.74``.
+
+    ``lost_turn``: what :func:`lost_decide` says of the lost items, where it is them that leave the question open.
     """
     e = estimate
     status = status_of(e.low, e.high, bound, at_least=at_least)
-    n_needed = enough(n_needed, e.n) if status is Status.INCONCLUSIVE else None
+    n_needed = enough(n_needed, e.n) if status is Status.INCONCLUSIVE and not lost_turn else None
     confidence = percent(1.0 - alpha)
     low, high = (beside(end, bound, e.unit) for end in (e.low, e.high))
     lower, upper = f"{confidence} lower bound {low}", f"{confidence} upper bound {high}"
     goal = f"the {bound_name} {target(bound, e.unit)}"
     if status is Status.INCONCLUSIVE:
         evidence = f"{confidence} bounds {low} and {high}"
-        tail = f"is not decided against {goal}{would_decide(n_needed, e.noun)}"
+        tail = f"is not decided against {goal}{lost_turn or would_decide(n_needed, e.noun)}"
     elif status is Status.PASS:
         evidence, tail = (lower, f"reaches {goal}") if at_least else (upper, f"stays within {goal}")
     else:
@@ -122,6 +125,21 @@ def would_decide(n_needed: int | None, noun: str) -> str:
     if n_needed is None:
         return ": the truth seems to lie too close to it for any practical amount of data"
     return f": about {about(n_needed)} {noun}s would decide it"
+
+
+def lost_decide(lost: int, without: Status, now: Status, noun: str) -> str:
+    """Second half of an INCONCLUSIVE sentence where it is the lost items that leave the question open, else empty.
+
+    ``without``: the status of the items that came; ``now``: with the lost ones counted as the worst and the best that
+    they can have been (Manski 1990, American Economic Review 80, 319), which keeps both errors whatever made them be
+    lost.
+    """
+    if now is not Status.INCONCLUSIVE or without not in (Status.PASS, Status.FAIL):
+        return ""
+    return (
+        f": the {plural(lost, f'lost {noun}')} could turn the {without.value} of the others; "
+        "ask again where fewer are lost"
+    )
 
 
 def too_many_lost(lost: int, asked: int, allowed: float, noun: str) -> str | None:

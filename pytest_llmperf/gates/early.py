@@ -50,6 +50,8 @@ class Watch:
         self.decided_at: int | None = None
         """Items it took."""
         self._values: list[float] = []
+        self._ends: list[tuple[float, float]] = []
+        """Of every item, lost ones too, the lowest and the highest value that it can have had."""
         self._shares: list[tuple[float, float]] = []
         self._lost = 0
         low = question.low
@@ -66,19 +68,22 @@ class Watch:
     ) -> Status | None:
         """The next item's outcomes (one, or those of K samples); the status so far.
 
-        An item lost to infrastructure on a side that is needed counts as lost, and as nothing else. ``NotMeasured``
-        for something that is no outcome.
+        An item lost to infrastructure on a side that is needed counts as lost; the evidence for a value above the
+        bound takes it for the lowest that it can have been, the evidence below for the highest, so that neither is
+        wrong more often whatever made it be lost. ``NotMeasured`` for something that is no outcome.
         """
-        ours = tally({"item": candidate}).scores.get("item")
-        theirs = tally({"item": baseline}).scores.get("item") if self.question.paired else (0.0,)
+        ours, theirs = _mean(candidate), _mean(baseline) if self.question.paired else 0.0
         if ours is None or theirs is None:
             self._lost += 1
-            return self.status
-        right, other = sum(ours) / len(ours), sum(theirs) / len(theirs)
-        value = right - other
-        self._values.append(value)
-        self._shares.append((right, other))
-        above, below = self._above.observe(value), self._below.observe(-value)
+        else:
+            self._values.append(ours - theirs)
+            self._shares.append((ours, theirs))
+        low, high = _range(candidate)
+        if self.question.paired:
+            least, most = _range(baseline)
+            low, high = low - most, high - least
+        self._ends.append((low, high))
+        above, below = self._above.observe(low), self._below.observe(-high)
         if self.status is None and max(above, below) >= 1.0 / self.alpha:
             met = (above >= below) == self.question.at_least
             self.status, self.decided_at = (Status.PASS if met else Status.FAIL), len(self._values)
@@ -127,20 +132,26 @@ class Watch:
     def _bounds(self) -> tuple[float, float]:
         """The interval, on the side of the bound on which the decision fell."""
         q = self.question
-        low, high = betting.interval(
-            self._values,
-            low=q.low,
-            high=1.0,
-            population=self.population,
-            alpha=self.alpha,
-            stakes=self._stakes,
-        )
+        lows, highs = zip(*self._ends, strict=True)
+        low, high = self._interval(lows)
+        if lows != highs:
+            high = max(high, self._interval(highs)[1])
         if self.status is None:
             return min(low, q.bound - 1e-9), max(high, q.bound + 1e-9)
         is_above = (self.status is Status.PASS) == q.at_least
         if is_above:
             return max(low, q.bound + (0.0 if q.at_least else 1e-9)), max(high, q.bound)
         return min(low, q.bound), min(high, q.bound - (1e-9 if q.at_least else 0.0))
+
+    def _interval(self, values: Sequence[float]) -> tuple[float, float]:
+        return betting.interval(
+            values,
+            low=self.question.low,
+            high=1.0,
+            population=self.population,
+            alpha=self.alpha,
+            stakes=self._stakes,
+        )
 
     def _against(self) -> float:
         """Evidence against the bound being met."""
@@ -158,6 +169,18 @@ class Watch:
         if needed is None or self.population is None:
             return needed
         return min(needed, self.population)
+
+
+def _mean(given: Outcome | Sequence[Outcome]) -> float | None:
+    """Of the answers to one item that came; None if none did."""
+    scores = tally({"item": given}).scores.get("item")
+    return None if scores is None else sum(scores) / len(scores)
+
+
+def _range(given: Outcome | Sequence[Outcome]) -> tuple[float, float]:
+    """The lowest and the highest mean that the answers to one item can have had, lost ones included."""
+    low, high = (tally({"item": given}, lost_as=lost_as).scores.get("item", ()) for lost_as in (False, True))
+    return (sum(low) / len(low), sum(high) / len(high)) if low and high else (0.0, 1.0)
 
 
 def all_decided(watches: Sequence[Watch]) -> bool:

@@ -34,6 +34,8 @@ _DATA = {
     "stands",
     "origin",
     "remark",
+    "endings",
+    "ended",
 }
 """What may differ between two looks at one gate."""
 

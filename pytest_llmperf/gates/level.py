@@ -7,14 +7,24 @@ A kind of level says how it is made of the data (``LevelCase._found``); what the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 from pytest_llmperf.bounds import Incomparable
+from pytest_llmperf.gates import sensitivity
 from pytest_llmperf.gates.bound import Points, margin_of
 from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.comparable import Asked, Estimand
-from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
+from pytest_llmperf.gates.decision import (
+    MAX_LOST_SHARE,
+    Estimate,
+    invalid,
+    lost_decide,
+    status_of,
+    too_many_lost,
+    verdict_of,
+)
+from pytest_llmperf.gates.endings import Endings, with_endings
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.stats.unseen import ENOUGH, widened
@@ -41,6 +51,10 @@ class LevelCase(Case):
     method: ClassVar[str]
     candidate: ByItem = field(repr=False)
     baseline: ByItem | None = field(default=None, repr=False)
+    guess: float = 0.0
+    """The level that a model reaches which knows nothing; see ``gates.sensitivity``."""
+    endings: Mapping[str, Endings] = field(default_factory=dict, repr=False)
+    """By side, how the answers ended."""
 
     @property
     def label(self) -> str:
@@ -70,7 +84,15 @@ class LevelCase(Case):
         """How many items are unlike what most of them are: where hardly any is, the spread of the data says little."""
         raise NotImplementedError
 
+    def _shift(self, worst: bool) -> float:
+        """How much lower (``worst``) or higher the estimate would be if every lost answer had been as bad (as good)
+        as it can have been."""
+        raise NotImplementedError
+
     def _verdict(self, bound: float) -> Verdict:
+        return with_endings(self._by_items(bound), self.endings)
+
+    def _by_items(self, bound: float) -> Verdict:
         names = [
             n
             for n, one in self.candidate.items()
@@ -96,12 +118,18 @@ class LevelCase(Case):
             most=1.0,
         )
         target = bound if theirs is None else -bound
+        lost_turn = ""
+        if lost:
+            without = status_of(low, high, target, at_least=True)
+            low, high = low - self._shift(worst=True), high + self._shift(worst=False)
+            now = status_of(low, high, target, at_least=True)
+            lost_turn = lost_decide(lost, without, now, "answer")
         distance = abs(found.estimate - target)
         # A spread falls with the root of the number of items, the share that none of them shows with the number.
         power = 1.0 if unlike < ENOUGH else 2.0
         width = max(high - found.estimate, found.estimate - low)
         needed = round(len(names) * (width / distance) ** power) if distance else None
-        return verdict_of(
+        verdict = verdict_of(
             Estimate(
                 self.label, self.verdict_unit, found.estimate, low, high, len(names), "item", self.method
             ),
@@ -115,7 +143,27 @@ class LevelCase(Case):
             baseline=None if theirs is None else self._found(theirs, None).estimate,
             level_unit="" if theirs is None else "share",
             detail=f"{lost} answers were lost" if lost else "",
+            lost_turn=lost_turn,
         )
+        if theirs is None:
+            return verdict
+        return sensitivity.checked(
+            verdict, *self._baseline_level(theirs), bound, guess=self.guess, alpha=self.alpha
+        )
+
+    def _baseline_level(self, theirs: Sequence[Any]) -> tuple[float, float, float]:
+        """The baseline's own level and its two bounds."""
+        found, level = self._found(theirs, None), 1.0 - self.alpha
+        low, high = widened(
+            *found.bounds(level),
+            estimate=found.estimate,
+            unlike=self._unlike(theirs, None),
+            n=len(theirs),
+            level=level,
+            least=0.0,
+            most=1.0,
+        )
+        return found.estimate, low, high
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +172,10 @@ class Level(Estimand):
 
     metric: str
     data: ByItem = field(repr=False)
+    guess: float = field(default=0.0, kw_only=True)
+    """The level that a model reaches which knows nothing."""
+    endings: Endings = field(default_factory=dict, repr=False, kw_only=True)
+    """How the answers ended."""
 
     @property
     def label(self) -> str:
@@ -145,16 +197,28 @@ class Level(Estimand):
             base = other.base
             return self._judged(
                 other.by,
-                lambda asked: self._case(asked, base.data),
+                lambda asked: replace(
+                    self._case(asked, base.data),
+                    guess=max(self.guess, base.guess),
+                    endings=_sides(candidate=self.endings, baseline=base.endings),
+                ),
                 also=f"baseline: {base.unusable}" if base.unusable else "",
             )
-        return self._against(other, "share", lambda asked: self._case(asked, None))
+        return self._against(
+            other,
+            "share",
+            lambda asked: replace(self._case(asked, None), endings=_sides(candidate=self.endings)),
+        )
 
     def __le__(self, other: object) -> Judgement:
         raise TypeError(f"{self.metric}: high values are good, write {self.example}")
 
     def _case(self, asked: Asked, baseline: ByItem | None) -> LevelCase:
         raise NotImplementedError
+
+
+def _sides(**endings: Endings) -> Mapping[str, Endings]:
+    return {side: counts for side, counts in endings.items() if counts}
 
 
 @dataclass(frozen=True, eq=False)

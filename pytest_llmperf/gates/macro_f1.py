@@ -46,6 +46,31 @@ class MacroF1Case(LevelCase):
         right = sum(gold == said for gold, said in _said(ours))
         return min(right, len(ours) - right)
 
+    def _shift(self, worst: bool) -> float:
+        """With all lost items of one class and all answered with one, the pair of them that moves the level most."""
+        names = [
+            n for n, one in self.candidate.items() if one and (self.baseline is None or self.baseline.get(n))
+        ]
+        lost = self.size - len(names)
+        ours = _said([self.candidate[name] for name in names])
+        theirs = None if self.baseline is None else _said([self.baseline[name] for name in names])
+
+        def range_of(side: list[Said], gold: str) -> tuple[float, float]:
+            levels = [
+                macro_f1([*side, *[(gold, said)] * lost], self.classes).estimate for said in self.classes
+            ]
+            return min(levels), max(levels)
+
+        moves = []
+        for gold in self.classes:
+            low, high = range_of(ours, gold)
+            least, most = (0.0, 0.0) if theirs is None else range_of(theirs, gold)
+            moves.append((low - most, high - least))
+        here = self._found(ours, theirs).estimate
+        return max(
+            0.0, here - min(low for low, _ in moves) if worst else max(high for _, high in moves) - here
+        )
+
 
 def _said(pairs: Sequence[Any]) -> list[Said]:
     return [(str(one[0]), one[1]) for one in pairs]

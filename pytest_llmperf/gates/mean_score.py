@@ -43,6 +43,18 @@ class MeanScoreCase(LevelCase):
         values = _values(ours, theirs)
         return len(values) - max(Counter(values).values())
 
+    def _shift(self, worst: bool) -> float:
+        """A score is 0 at the worst and 1 at the best."""
+        lowest, highest = (0.0, 1.0) if worst else (1.0, 0.0)
+        sides = [(self.candidate, lowest)] + ([] if self.baseline is None else [(self.baseline, highest)])
+
+        def mean(names: Sequence[str]) -> float:
+            given = [[lost if (s := side.get(name)) is None else s for name in names] for side, lost in sides]
+            return sum(_values(given[0], given[1] if len(given) > 1 else None)) / len(names)
+
+        came = [n for n in self.candidate if all(side.get(n) is not None for side, _ in sides)]
+        return abs(mean([*self.candidate]) - mean(came))
+
 
 def _values(ours: Sequence[Any], theirs: Sequence[Any] | None) -> list[float]:
     """Of each item its score, or how much higher it is than the baseline's."""

@@ -12,9 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE, enough, invalid, status_of, too_many_lost
-from pytest_llmperf.gates.outcomes import Outcomes, Tally, tally
-from pytest_llmperf.gates.share_gates import missing
+from pytest_llmperf.gates import sensitivity
+from pytest_llmperf.gates.decision import (
+    ALPHA,
+    MAX_LOST_SHARE,
+    enough,
+    invalid,
+    lost_decide,
+    status_of,
+    too_many_lost,
+)
+from pytest_llmperf.gates.outcomes import Outcome, Outcomes, Tally, tally
+from pytest_llmperf.gates.share_gates import level_of, missing
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, beside, percent, plural, show
 from pytest_llmperf.stats import clustered, paired, paired_exact, power
@@ -29,15 +38,17 @@ def not_worse(
     margin: float,
     *,
     lower_is_better: bool = False,
+    guess: float = 0.0,
     alpha: float = ALPHA,
     max_lost_share: float = MAX_LOST_SHARE,
 ) -> Verdict:
     """Is the candidate's share at least the baseline's minus ``margin`` (a share: 0.03 for three points)?
 
     A negative margin asks for an improvement. ``lower_is_better`` turns the direction round: at most the
-    baseline's plus ``margin``. Items that only one side has, or that were lost on one side, are left out and
-    counted; more than ``max_lost_share`` of them make the gate INVALID. ``ValueError`` for a margin outside
-    −1…1.
+    baseline's plus ``margin``. Items that only one side has, or that were lost on one side, are left out of what is
+    observed; its bounds count them as the worst and the best that they can have been, and more than
+    ``max_lost_share`` of them make the gate INVALID. ``guess``: the share that a model reaches which knows nothing,
+    see :mod:`pytest_llmperf.gates.sensitivity`. ``ValueError`` for a margin outside −1…1.
     """
     if not -1.0 < margin < 1.0:
         raise ValueError(
@@ -57,10 +68,22 @@ def not_worse(
         sampled=any(len(side.scores[item]) > 1 for side in (ours, theirs) for item in common),
     )
     low, high, p_value, method = _bounds(pairs, bound, alpha, lower_is_better)
-    status = status_of(low, high, bound, at_least=not lower_is_better)
-    n_needed = enough(_n_needed(pairs, bound, alpha), pairs.n) if status is Status.INCONCLUSIVE else None
-    why = _sentence(metric, pairs, status, low, high, margin, lower_is_better, alpha, n_needed)
-    return Verdict(
+    status, lost_turn = status_of(low, high, bound, at_least=not lower_is_better), ""
+    every = len(candidate.keys() | baseline.keys())
+    if ours.lost or theirs.lost or every > pairs.n:
+        without = status
+        worst, best = (_filled(candidate, baseline, is_worst) for is_worst in (True, False))
+        low_at_worst, _, p_at_worst, _ = _bounds(worst, bound, alpha, lower_is_better)
+        _, high_at_best, p_at_best, _ = _bounds(best, bound, alpha, lower_is_better)
+        low, high = min(low, low_at_worst), max(high, high_at_best)
+        p_value = p_at_worst if lower_is_better else p_at_best
+        status = status_of(low, high, bound, at_least=not lower_is_better)
+        lost_turn = lost_decide(max(every - pairs.n, ours.lost, theirs.lost), without, status, "item")
+    n_needed = None
+    if status is Status.INCONCLUSIVE and not lost_turn:
+        n_needed = enough(_n_needed(pairs, bound, alpha), pairs.n)
+    why = _sentence(metric, pairs, status, low, high, margin, lower_is_better, alpha, n_needed) + lost_turn
+    verdict = Verdict(
         status=status,
         metric=metric,
         observed=pairs.difference,
@@ -73,10 +96,26 @@ def not_worse(
         unit="points",
         candidate=pairs.candidate,
         baseline=pairs.baseline,
-        detail=_detail(pairs, ours, theirs, len(candidate.keys() | baseline.keys())),
+        detail=_detail(pairs, ours, theirs, every),
         p_value=p_value,
         level_unit="share",
         discordance=pairs.discordance,
+    )
+    level = level_of([theirs.scores[item] for item in common], alpha)
+    return sensitivity.checked(
+        verdict, *level, margin, guess=guess, lower_is_better=lower_is_better, alpha=alpha
+    )
+
+
+def _filled(candidate: Outcomes, baseline: Outcomes, is_worst: bool) -> _Pairs:
+    """All items, with what was lost of them counted as the lowest difference that it can have been, or the highest."""
+    items = sorted(candidate.keys() | baseline.keys(), key=_natural)
+    ours = tally({item: _given(candidate, item) for item in items}, lost_as=not is_worst).scores
+    theirs = tally({item: _given(baseline, item) for item in items}, lost_as=is_worst).scores
+    return _Pairs(
+        {item: _mean(ours[item]) for item in items},
+        {item: _mean(theirs[item]) for item in items},
+        sampled=any(len(side[item]) > 1 for side in (ours, theirs) for item in items),
     )
 
 
@@ -125,6 +164,12 @@ class _Pairs:
     def squared(self) -> float:
         """Mean squared difference: the discordant share where every item has one answer a side."""
         return sum(d * d for d in self.differences) / self.n
+
+
+def _given(side: Outcomes, item: str) -> Outcome | Sequence[Outcome]:
+    """The outcomes of an item; None, which is lost, for one that this side was not asked or has no answer to."""
+    given = side.get(item)
+    return None if isinstance(given, Sequence) and not given else given
 
 
 def _trouble(

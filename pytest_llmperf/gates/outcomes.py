@@ -29,11 +29,15 @@ class Tally:
     @property
     def sampled(self) -> bool:
         """Whether some item has more than one answer."""
-        return self.answers > len(self.scores)
+        return any(len(scores) > 1 for scores in self.scores.values())
 
 
-def tally(outcomes: Outcomes) -> Tally:
-    """Count; ``NotMeasured`` when an outcome is neither True, False nor None (NaN, 0.7, "yes")."""
+def tally(outcomes: Outcomes, *, lost_as: bool | None = None) -> Tally:
+    """Count; ``NotMeasured`` when an outcome is neither True, False nor None (NaN, 0.7, "yes").
+
+    ``lost_as``: what a lost outcome counts as among the scores, for the worst and the best that they can have been;
+    None: it is left out.
+    """
     scores: dict[str, list[float]] = {}
     lost = answers = 0
     for item, given in outcomes.items():
@@ -42,6 +46,8 @@ def tally(outcomes: Outcomes) -> Tally:
         for outcome in several:
             if outcome is None:
                 lost += 1
+                if lost_as is not None:
+                    kept.append(1.0 if lost_as else 0.0)
             elif _is_bool(outcome):
                 kept.append(1.0 if outcome else 0.0)
             else:
@@ -50,7 +56,7 @@ def tally(outcomes: Outcomes) -> Tally:
                 )
         if kept:
             scores[item] = kept
-            answers += len(kept)
+            answers += len(kept) - (lost_as is not None) * sum(one is None for one in several)
     return Tally(scores, lost, answers)
 
 

@@ -18,11 +18,13 @@ from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.decision import ALPHA, invalid
 from pytest_llmperf.gates.judgement import Judgement
+from pytest_llmperf.gates.level import LevelCase
 from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase
+from pytest_llmperf.gates.sensitivity import insensitive, is_sensitive
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import about, plural, show
 from pytest_llmperf.stats import chances, hodges_lehmann, order_statistics, plan
-from pytest_llmperf.stats.binomial import z_of
+from pytest_llmperf.stats.binomial import clopper_pearson_lower, clopper_pearson_upper, z_of
 from pytest_llmperf.stats.chances import Chances
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS, t_of
 
@@ -103,6 +105,8 @@ def planned(case: Case, earlier: Verdict | None = None) -> PlannedGate:
         return _ratio(gate, case, case.bound, earlier)
     if isinstance(case, QuantileCase):
         return _quantile(gate, case, case.bound, earlier)
+    if isinstance(case, LevelCase) and (why := _insensitive(case, gate.n, case.bound, case.alpha, earlier)):
+        return replace(gate, **case.unplanned, warning=why)
     return replace(gate, **(case.unplanned or {"n": 1, "remark": _once(gate, case.bound, earlier)}))
 
 
@@ -160,6 +164,8 @@ def _margin(gate: PlannedGate, case: MarginCase, margin: float, earlier: Verdict
     )
     if n < 1:
         return replace(gate, warning="will be INVALID: no items are asked")
+    if why := _insensitive(case, n, margin, alpha, earlier):
+        return replace(gate, warning=why)
     difference, assumed = 0.0, "equal models"
     if earlier is not None and earlier.observed is not None:
         difference = -earlier.observed if case.lower_is_better else earlier.observed
@@ -184,6 +190,25 @@ def _margin(gate: PlannedGate, case: MarginCase, margin: float, earlier: Verdict
         caught=_drop_against(n, discordance, margin, alpha, WANTED),
         warning=_warning(said, difference >= -margin, needed, assumed),
     )
+
+
+def _insensitive(
+    case: MarginCase | LevelCase, n: int, margin: float, alpha: float, earlier: Verdict | None
+) -> str:
+    """Why a margin can decide nothing against the baseline (``gates.sensitivity``); empty where it may.
+
+    The baseline's level is that of the earlier run; without one, the best there is.
+    """
+    if case.baseline is None or not -1.0 < margin < 1.0:
+        return ""
+    lower_is_better = isinstance(case, MarginCase) and case.lower_is_better
+    best = 0.0 if lower_is_better else 1.0
+    level = best if earlier is None or earlier.baseline is None else min(1.0, max(0.0, earlier.baseline))
+    low = clopper_pearson_lower(level * n, float(n), 1.0 - alpha)
+    high = clopper_pearson_upper(level * n, float(n), 1.0 - alpha)
+    if is_sensitive(low, high, margin, guess=case.guess, lower_is_better=lower_is_better):
+        return ""
+    return f"will be INVALID: {insensitive(level, low, high, margin, case.guess, lower_is_better, alpha)}"
 
 
 def _alpha(case: ShareCase | MarginCase) -> float:

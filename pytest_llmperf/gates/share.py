@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_llmperf.bounds import Bound, Incomparable
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.bound import Points, margin_of
 from pytest_llmperf.gates.comparable import Asked, Estimand
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
+from pytest_llmperf.gates.endings import Endings
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.outcomes import Outcomes, tally
 
@@ -40,6 +42,8 @@ class Share(Estimand):
     Two shares without a margin raise ``TypeError``: equal models would fail half of the time.
 
     With ``growing`` the outcomes are measured by the gates, as many as each needs to decide; ``outcomes`` is empty.
+    ``guess``: the share that a model reaches which knows nothing; ``ended(n)``: how the answers to the first n items
+    ended.
     """
 
     metric: str
@@ -47,6 +51,8 @@ class Share(Estimand):
     noun: str = "item"
     growing: Growing | None = field(default=None, repr=False)
     max_lost_share: float = MAX_LOST_SHARE
+    guess: float = 0.0
+    ended: Callable[[int], Endings] | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
@@ -90,8 +96,18 @@ class Share(Estimand):
             planned=growing.planned if growing else None,
             more=(lambda n: (growing.first(n), {})) if growing else None,
             max_lost_share=self.max_lost_share,
+            **self._ending({"candidate": self}),
             **asked,
         )
+
+    def _ending(self, sides: Mapping[str, Share]) -> Any:
+        """How the answers of each side ended, or for answers that are yet to be asked what will tell it."""
+        telling = {side: share.ended for side, share in sides.items() if share.ended}
+
+        def ended(n: int) -> Mapping[str, Endings]:
+            return {side: tell(n) for side, tell in telling.items()}
+
+        return {"ended": ended} if self.growing else {"endings": ended(self.size)}
 
     def __sub__(self, margin: object) -> ShiftedShare:
         by = margin_of(margin)
@@ -125,6 +141,8 @@ class Share(Estimand):
                 planned=both[0].planned if both else None,
                 more=(lambda n: (both[0].first(n), both[1].first(n))) if both else None,
                 max_lost_share=self.max_lost_share,
+                guess=max(self.guess, other.guess),
+                **self._ending({"candidate": self, "baseline": other}),
                 **asked,
             ),
             also=f"baseline: {other.unusable}" if other.unusable else "",

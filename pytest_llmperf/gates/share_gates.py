@@ -9,10 +9,20 @@ sample, by the effective n of Korn and Graubard (``stats.clustered``).
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
+from pytest_llmperf.gates.decision import (
+    ALPHA,
+    MAX_LOST_SHARE,
+    Estimate,
+    invalid,
+    lost_decide,
+    status_of,
+    too_many_lost,
+    verdict_of,
+)
 from pytest_llmperf.gates.outcomes import Outcomes, Tally, tally
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.stats import binomial, power
@@ -96,17 +106,27 @@ def _judge(
     if trouble := missing(counted, allowed):
         return invalid(metric, trouble, bound=bound, n=len(counted.scores), unit="share")
     estimate, effective = _estimate(metric, counted, alpha, noun)
-    successes = estimate.observed * effective
     bad_tail = binomial.p_at_most if at_least else binomial.p_at_least
+    p_value, lost_turn = bad_tail(estimate.observed * effective, effective, bound), ""
+    if counted.lost:
+        without = status_of(estimate.low, estimate.high, bound, at_least=at_least)
+        worst, worst_n = _estimate(metric, tally(outcomes, lost_as=False), alpha, noun)
+        best, best_n = _estimate(metric, tally(outcomes, lost_as=True), alpha, noun)
+        kind, kind_n = (best, best_n) if at_least else (worst, worst_n)
+        p_value = bad_tail(kind.observed * kind_n, kind_n, bound)
+        estimate = replace(estimate, low=min(estimate.low, worst.low), high=max(estimate.high, best.high))
+        now = status_of(estimate.low, estimate.high, bound, at_least=at_least)
+        lost_turn = lost_decide(counted.lost, without, now, "answer")
     verdict = verdict_of(
         estimate,
         bound,
         at_least=at_least,
         bound_name=name,
         alpha=alpha,
-        p_value=bad_tail(successes, effective, bound),
+        p_value=p_value,
         n_needed=_n_needed(estimate, effective, bound, alpha),
         detail=_lost_line(counted),
+        lost_turn=lost_turn,
     )
     if verdict.status is Status.INCONCLUSIVE and bound == (1.0 if at_least else 0.0):
         extreme = "1 (always)" if at_least else "0 (never)"
@@ -117,6 +137,13 @@ def _judge(
         )
         return replace(verdict, status=Status.INVALID, why=why, n_needed=None)
     return verdict
+
+
+def level_of(scores: Collection[Sequence[float]], alpha: float) -> tuple[float, float, float]:
+    """A share over items and its two one-sided bounds; ``scores`` holds those of each item's answers."""
+    items = {str(number): several for number, several in enumerate(scores)}
+    estimate, _ = _estimate("", Tally(items, 0, sum(map(len, scores))), alpha, "item")
+    return estimate.observed, estimate.low, estimate.high
 
 
 def missing(counted: Tally, allowed: float) -> str | None:

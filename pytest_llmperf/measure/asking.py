@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,12 +73,38 @@ class Answers:
         first = next((one.answer.error for one in self.asked if one.answer.error), "no error was told")
         return f"nothing was measured, all {len(self.asked)} requests failed; the first: {first}"
 
+    def endings(self) -> dict[str, int]:
+        """How many of the answers that came were ``correct``, ``wrong``, ``cut off``, ``empty``, …"""
+        found = Counter(ending_of(one.grade) for one in self.asked if one.usable)
+        return dict(sorted(found.items()))
+
     def counts(self) -> dict[str, int]:
         """How many answers ended in each outcome."""
         counts = {outcome.value: 0 for outcome in Outcome}
         for one in self.asked:
             counts[one.grade.outcome.value] += 1
         return counts
+
+
+_ENDINGS = {
+    "length": "cut off",
+    "thinking": "still thinking at their end",
+    "filtered": "filtered",
+    "empty": "empty",
+    "unboxed": "without a final answer",
+    "refused": "refused",
+}
+
+
+def ending_of(grade: Grade) -> str:
+    """How an answer ended, in words that :mod:`pytest_llmperf.gates.endings` tells."""
+    if grade.outcome is Outcome.CORRECT:
+        return "correct"
+    if ending := _ENDINGS.get(grade.detail):
+        return ending
+    if grade.outcome is Outcome.INCOMPLETE:
+        return "cut off"
+    return "unreadable" if grade.outcome is Outcome.UNGRADED else "wrong"
 
 
 def fingerprint(bodies: Sequence[Mapping[str, Any]]) -> str:

@@ -97,7 +97,8 @@ class PlanAsker(Asker):
     def accuracy(self, served: Served, *how: str | Variant, items: int | None = None) -> Share:
         task, variant = self._asked(how)
         count = self._count(served, task, variant, items)
-        return self._planned_share(variant.named(f"{task.name} accuracy"), count, "item")
+        share = self._planned_share(variant.named(f"{task.name} accuracy"), count, "item")
+        return replace(share, guess=task.guessing)
 
     def energy(self, served: Served, *how: str | Variant) -> Scalar:
         task, variant = self._asked(how)
@@ -129,7 +130,8 @@ class PlanAsker(Asker):
         task, variant = self._asked(how)
         count = self._count(served, multiple_choice(task), variant, None)
         choices = cast(Choices, NoOutcomes(count))
-        return MacroF1(variant.named(f"{task.name} macro-F1"), choices, task.classes, judge=self.judge)
+        metric = variant.named(f"{task.name} macro-F1")
+        return MacroF1(metric, choices, task.classes, guess=task.guessing, judge=self.judge)
 
     def perplexity(self, served: Served, texts: str | None = None) -> Perplexity:
         wanted = self._measurements.likelihoods.texts(texts)

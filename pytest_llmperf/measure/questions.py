@@ -74,10 +74,12 @@ class Asker:
         ``items``: how many of them may be asked, the first of the run's order; None: what the profile asks for.
         """
         task, variant = task_and_variant(how)
-        collection = self._measurements.collection(served, self._measurements.task(task), variant)
+        asked = self._measurements.task(task)
+        collection = self._measurements.collection(served, asked, variant)
         metric = variant.named(f"{collection.task} accuracy")
         planned = self._measurements.planned(variant) if items is None else items
-        return self._share(metric, collection, planned, lambda answers: answers.correct(), "item")
+        share = self._share(metric, collection, planned, lambda answers: answers.correct(), "item")
+        return replace(share, guess=asked.guessing, ended=lambda n: collection.first(n).endings())
 
     def energy(self, served: Served, *how: str | Variant) -> Scalar:
         """Joules of the device by right answer, over the answers that are there (a hundred items at least)."""
@@ -99,7 +101,15 @@ class Asker:
             variant.named(f"{task.name} macro-F1"),
             choices(answers, self._measurements.items(task)),
         )
-        return MacroF1(metric, found, task.classes, judge=self.judge, unusable=answers.unusable)
+        return MacroF1(
+            metric,
+            found,
+            task.classes,
+            guess=task.guessing,
+            endings=answers.endings(),
+            judge=self.judge,
+            unusable=answers.unusable,
+        )
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         """How the answers to a task behave, as shares of them, and what a right one costs."""

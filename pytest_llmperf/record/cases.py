@@ -6,6 +6,7 @@ may leave out and data may not.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from pytest_llmperf.gates.measured_cases import KINDS
 from pytest_llmperf.gates.verdict import Status
 
 _NAMES = {kind: name for name, kind in KINDS.items()}
-_NOT_KEPT = {"more"}  # what asks a server for more
+_NOT_KEPT = {"more", "ended"}  # what asks a server for more
 
 
 def case_to_json(case: Case) -> dict[str, Any]:
@@ -94,6 +95,15 @@ def _numbered(groups: Iterable[Hashable]) -> list[int]:
     return [numbers.setdefault(group, len(numbers)) for group in groups]
 
 
+def _endings(sides: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    return {str(side): {str(k): int(n) for k, n in counts.items()} for side, counts in sides.items()}
+
+
+def _classes_back(given: Any) -> tuple[str, ...]:
+    """Records made until November 2026 hold the ``repr`` of the tuple."""
+    return tuple(ast.literal_eval(given) if isinstance(given, str) else given)
+
+
 _WRITERS: Mapping[str, Callable[[Any], Any]] = {
     "candidate": _outcomes,
     "baseline": _outcomes,
@@ -101,6 +111,8 @@ _WRITERS: Mapping[str, Callable[[Any], Any]] = {
     "groups": _numbered,
     "starts": lambda starts: [[_several(pair) for pair in rounds] for rounds in starts],
     "spent": _several,
+    "endings": _endings,
+    "classes": _several,
 }
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "candidate": _outcomes_back,
@@ -108,6 +120,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "samples": lambda samples: [_value(value) for value in samples],
     "groups": list,
     "spent": tuple,
+    "endings": _endings,
+    "classes": _classes_back,
     "stands": Status,
     "starts": lambda starts: [[tuple(map(_value, pair)) for pair in rounds] for rounds in starts],
 }

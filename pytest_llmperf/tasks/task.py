@@ -99,8 +99,8 @@ class Task:
     ``protocols`` are those that it can be asked by; ``few-shot`` needs ``shots``. ``max_tokens`` is the
     room that an answer needs; a row that allows less is found by the lint. ``check_gold`` raises
     :class:`ValueError` for an expected answer that the grader could never find right; the graders of this package
-    bring their own. ``classes`` are the
-    answers of a multiple choice, for its macro-F1.
+    bring their own. ``classes`` are the answers of a multiple choice, for its macro-F1. ``guess`` is the share of items
+    that guessing gets right, where it is another than one in as many as there are classes (answers of yes or no: 0.5).
     """
 
     name: str
@@ -111,6 +111,14 @@ class Task:
     check_gold: Callable[[str], object] | None = None
     shots: Callable[[Path | None, int], Sequence[Shot]] | None = None
     classes: tuple[str, ...] = ()
+    guess: float | None = None
+
+    @property
+    def guessing(self) -> float:
+        """The share of items that a model gets right which knows nothing: 0 for open answers, 1/k for k classes."""
+        if self.guess is not None:
+            return self.guess
+        return 1.0 / len(self.classes) if self.classes else 0.0
 
     @property
     def checksum(self) -> str | None:

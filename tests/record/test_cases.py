@@ -191,7 +191,7 @@ EXAMPLES: dict[str, tuple[Case, Status]] = {
     "early": (dataclasses.replace(SHARE, planned=1500), Status.PASS),
     "undecided": (dataclasses.replace(SHARE, bound=0.79), Status.INCONCLUSIVE),
     "no bound": (dataclasses.replace(SHARE, bound=None, refused="no budget for device CPU"), Status.INVALID),
-    "K samples": (dataclasses.replace(SHARE, candidate={i: (r, True, None) for i, r in RIGHT.items()},
+    "K samples": (dataclasses.replace(SHARE, candidate={i: (r, True, None) for i, r in RIGHT.items()}, bound=0.5,
                                       max_lost_share=0.5), Status.PASS),
     "margin": (MarginCase(metric="accuracy", bound=0.05, candidate=RIGHT, baseline=RIGHT, lower_is_better=False),
                Status.PASS),
