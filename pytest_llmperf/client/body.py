@@ -6,31 +6,12 @@ sending can find it.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pytest_llmperf.client.request_fields import endpoint_of, why_not
 from pytest_llmperf.errors import UsageError
-
-_BOTH = """
-    model stream stream_options frequency_penalty logit_bias max_tokens n presence_penalty seed stop
-    temperature top_p user response_format use_beam_search top_k min_p repetition_penalty length_penalty
-    stop_token_ids include_stop_str_in_output ignore_eos min_tokens skip_special_tokens
-    spaces_between_special_tokens truncate_prompt_tokens truncation_side allowed_token_ids prompt_logprobs
-    logprob_token_ids bad_words add_special_tokens structured_outputs priority request_id
-    return_tokens_as_token_ids return_token_ids cache_salt vllm_xargs repetition_detection stream_interval
-    echo logprobs watermarking
-"""
-CHAT_FIELDS = frozenset(
-    f"""{_BOTH} messages top_logprobs max_completion_tokens tools tool_choice parallel_tool_calls
-    reasoning_effort thinking_token_budget include_reasoning add_generation_prompt continue_final_message
-    documents chat_template chat_template_kwargs media_io_kwargs mm_processor_kwargs session_id
-    return_prompt_text""".split()
-)
-"""Fields of ``/v1/chat/completions``: OpenAI's, and those of vLLM 0.32's ``ChatCompletionRequest``."""
-COMPLETION_FIELDS = frozenset(f"{_BOTH} prompt suffix best_of prompt_embeds".split())
-"""Fields of ``/v1/completions``: OpenAI's, and those of vLLM 0.32's ``CompletionRequest``."""
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "temperature": (0, math.inf),
@@ -72,14 +53,11 @@ def lint(body: Mapping[str, Any], *, extra: Iterable[str] = ()) -> dict[str, Any
     ``extra`` names further fields that this server is known to read. Raises ``UsageError`` that names field,
     value and the nearest valid name.
     """
-    allowed = (CHAT_FIELDS if "messages" in body else COMPLETION_FIELDS) | frozenset(extra)
+    endpoint, known = endpoint_of(body), frozenset(extra)
     for name, value in body.items():
-        if name not in allowed:
-            near = difflib.get_close_matches(name, sorted(allowed), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+        if why := why_not(name, endpoint, known):
             raise UsageError(
-                f"request field {name!r} (value {value!r}) is not one that the server reads: "
-                f"it would be ignored without a word{hint}"
+                f"request field {name!r} (value {value!r}) is not one that the server reads: {why}"
             )
         low, high = _RANGES.get(name, (-math.inf, math.inf))
         if value is None or name not in _RANGES:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.catalog import Model
+from pytest_llmperf.client.request_fields import endpoint_of, why_not
 from pytest_llmperf.rules.messages import Ask, Message
 from pytest_llmperf.rules.render import Rendered
-from pytest_llmperf.strict_toml import nearest
 
 MATHS_TOKENS = 1024
 """Room that an answer to a maths question needs: with 300, every answer of a reasoning model is cut."""
@@ -49,10 +49,8 @@ def lint_body(body: Mapping[str, Any], model: Model, *, tokens_needed: int = MAT
     """Findings on the fields of a request body. vLLM answers 200 to a field that it does not know."""
     findings: list[Finding] = []
     for name in body:
-        if name not in KNOWN_FIELDS:
-            close = nearest(name, KNOWN_FIELDS) if name else ""
-            close = close if "did you mean" in close else ""
-            findings.append(Finding("unknown-field", f"the server would silently ignore {name!r}{close}"))
+        if why := why_not(name, endpoint_of(body)):
+            findings.append(Finding("unknown-field", f"{name!r}: {why}"))
     low, high = model.rules.temperature
     temperature = body.get("temperature", 1.0)
     if not low <= temperature <= high:
@@ -184,15 +182,3 @@ _LOOKS_BACK = re.compile(
     r"|(?:上面|上述|上一)的?(?:问题|题)",
     re.IGNORECASE,
 )
-_FIELDS = """
-    model messages prompt stream stream_options temperature top_p top_k min_p max_tokens max_completion_tokens
-    min_tokens seed stop stop_token_ids n logprobs top_logprobs prompt_logprobs echo logit_bias
-    presence_penalty frequency_penalty repetition_penalty length_penalty ignore_eos skip_special_tokens
-    spaces_between_special_tokens include_stop_str_in_output truncate_prompt_tokens add_generation_prompt
-    continue_final_message add_special_tokens chat_template chat_template_kwargs response_format
-    structured_outputs tools tool_choice parallel_tool_calls priority user request_id cache_salt
-    include_reasoning reasoning_effort return_token_ids return_tokens_as_token_ids allowed_token_ids bad_words
-    use_beam_search kv_transfer_params vllm_xargs documents logits_processors
-"""
-KNOWN_FIELDS = frozenset(_FIELDS.split())
-"""Of an OpenAI request body, and of vLLM's additions to it."""

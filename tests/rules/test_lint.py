@@ -154,8 +154,8 @@ def test_a_misspelt_field_is_found_because_the_server_would_ignore_it(thinker: M
     body = rules.ask(thinker, QUESTION).body(temprature=0.6, stream=True, xyz=1)
     says = [f.says for f in lint_body(body, thinker)]
     assert says == [
-        "the server would silently ignore 'temprature'; did you mean temperature?",
-        "the server would silently ignore 'xyz'",
+        "'temprature': it would be ignored without a word; did you mean 'temperature'?",
+        "'xyz': it would be ignored without a word",
     ]
 
 
