@@ -31,7 +31,7 @@ with a unit are strings: ``ready_timeout = "10 min"``, ``memory_needed = "4 GiB"
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -208,12 +208,13 @@ def load_catalog(path: Path) -> Catalog:
     return read_catalog(Path(path))
 
 
-def choose_profile(wanted: str | None, path: Path, *, has_cuda: bool) -> Profile:
+def choose_profile(wanted: str | None, path: Path, *, has_cuda: Callable[[], bool]) -> Profile:
     """What ``--llmperf-profile`` stands for.
 
     ``wanted`` is None (``gpu`` with a CUDA device, else ``embedded``), the name of a profile in the catalogue
     ``path``, or a file of the same shape as the catalogue: its only profile, else the one that the device
-    asks for; ``FILE#NAME`` names one of several. Raises :class:`CatalogError`.
+    asks for; ``FILE#NAME`` names one of several. ``has_cuda`` is asked only where the device decides.
+    Raises :class:`CatalogError`.
     """
     catalog = load_catalog(path)
     if wanted is not None:
@@ -225,10 +226,11 @@ def choose_profile(wanted: str | None, path: Path, *, has_cuda: bool) -> Profile
             return catalog.profile(name)
     if len(catalog.profiles) == 1:
         return next(iter(catalog.profiles.values()))
-    for_device = "gpu" if has_cuda else "embedded"
+    cuda = has_cuda()
+    for_device = "gpu" if cuda else "embedded"
     if for_device not in catalog.profiles:
         raise CatalogError(
-            f"{catalog.path.name}: no profile {for_device!r} for a machine with{'' if has_cuda else 'out'} "
+            f"{catalog.path.name}: no profile {for_device!r} for a machine with{'' if cuda else 'out'} "
             f"a CUDA device; choose one of {', '.join(catalog.profiles)} with --llmperf-profile"
         )
     return catalog.profiles[for_device]

@@ -9,6 +9,7 @@
     ├── InfrastructureError     nothing was learned about the model: never a wrong answer, never a pass
     │   ├── StartError          a server did not become ready: cause, remedy, last words
     │   ├── ServerDied          a ready server ended during a test
+    │   ├── GpuUnreadable       a GPU or its driver is there, and NVML does not answer
     │   ├── WrongServer         something answers, but it is not the server that was asked for
     │   └── RequestFailed       a single request ended in an error
     ├── NotMeasured             a gate was asked to judge data that is absent, too little or not finite
@@ -70,6 +71,17 @@ def _rebuild_start_error(cause: str, state: dict[str, str]) -> StartError:
 
 class ServerDied(InfrastructureError):
     """A server that had been ready ended before its lease was given back."""
+
+
+class GpuUnreadable(InfrastructureError):
+    """There are signs of an NVIDIA GPU or driver on this machine, and NVML does not show it.
+
+    ``cause`` is what was seen, ``remedy`` what to repair.
+    """
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        self.cause, self.remedy = cause, remedy
+        super().__init__(f"{cause}\nwhat to do: {remedy}")
 
 
 class WrongServer(InfrastructureError):

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_llmperf.answer_keeping import AnswerKeeping
 from pytest_llmperf.answer_options import AnswerOptions
-from pytest_llmperf.errors import DataError, LlmperfError, NotMeasured, UsageError
+from pytest_llmperf.errors import DataError, GpuUnreadable, LlmperfError, NotMeasured, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.run_verdict import run_verdict
@@ -55,8 +55,7 @@ def configure(config: pytest.Config) -> Run:
             from pytest_llmperf import proved_run
 
             return proved_run.configure(config, options)
-        device, name = first_device()
-        settings = resolve(options, device, name)
+        settings = resolve(options, *_device_here())
         refuse_impossible_budgets(settings)
         if (record := config.getoption("llmperf_plan")) is not None:
             from pytest_llmperf.planned_run import PlannedRun
@@ -65,6 +64,14 @@ def configure(config: pytest.Config) -> Run:
         return Run(config, settings)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _device_here() -> tuple[str | None, str, GpuUnreadable | None]:
+    """Class and name of the first GPU, None and "CPU" without one, and why it is not known whether there is one."""
+    try:
+        return *first_device(), None
+    except GpuUnreadable as error:
+        return None, "CPU", error
 
 
 def _options(config: pytest.Config) -> Options:

@@ -15,7 +15,7 @@ from pytest_llmperf.address import Address
 from pytest_llmperf.answer_options import AnswerOptions, Collecting, collecting, whole_number
 from pytest_llmperf.budgets import BudgetView, load_budgets
 from pytest_llmperf.catalog import Model, Profile, choose_profile, load_catalog
-from pytest_llmperf.errors import UsageError
+from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.serving.url import DEFAULT_KEY_VARIABLE
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 
@@ -88,13 +88,23 @@ class Settings:
         return f"llmperf: {self.profile.name} profile on {self.device_name}: {rows} {against}{says}"
 
 
-def resolve(options: Options, device: str | None, device_name: str) -> Settings:
+def resolve(
+    options: Options, device: str | None, device_name: str, gpu_trouble: GpuUnreadable | None = None
+) -> Settings:
     """The run's settings.
 
-    ``device`` is the class of the first visible CUDA device, None if there is none. Raises
-    :class:`UsageError` (one line: what is wrong, where, and the nearest valid name) for anything that does not fit.
+    ``device`` is the class of the first visible CUDA device, None if there is none; ``gpu_trouble`` is why it is not
+    known whether there is one. Raises :class:`UsageError` (one line: what is wrong, where, and the nearest valid name)
+    for anything that does not fit, also for a GPU that is needed and cannot be read.
     """
-    profile = choose_profile(options.profile, options.models_path, has_cuda=device is not None)
+
+    def has_cuda() -> bool:
+        # A GPU that fails is not the absence of one: a nightly job must not judge the small models instead.
+        if gpu_trouble is not None:
+            raise _unreadable(options, gpu_trouble)
+        return device is not None
+
+    profile = choose_profile(options.profile, options.models_path, has_cuda=has_cuda)
     urls = _base_urls(options.base_urls, default=(options.models or (profile.candidate,))[0])
     unknown = set(urls) - set(profile.models)
     for name in unknown:
@@ -124,6 +134,10 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
         case other:
             raise UsageError(f"--llmperf-inconclusive={other}: must be fail or warn")
     baseline = row(options.baseline or profile.baseline)
+    if gpu_trouble is not None and any(
+        model.gpus and model.engine != "url" for model in (*candidates, baseline)
+    ):
+        raise _unreadable(options, gpu_trouble)
     data_dir = Path(options.data_dir) if options.data_dir else None
     if data_dir is not None and not data_dir.is_dir():
         raise UsageError(f"--llmperf-data {data_dir}: no such directory")
@@ -149,6 +163,15 @@ def resolve(options: Options, device: str | None, device_name: str) -> Settings:
         looks=_looks(options.looks, options.add),
         workers=whole_number("--llmperf-workers", options.workers, low=1),
     )
+
+
+def _unreadable(options: Options, trouble: GpuUnreadable) -> UsageError:
+    """The error of a run that needs to know the GPU, with the profiles that do not."""
+    others = [p.name for p in load_catalog(options.models_path).profiles.values() if not p.needs_cuda]
+    without = (
+        f", or choose a profile that needs no GPU: --llmperf-profile {' or '.join(others)}" if others else ""
+    )
+    return UsageError(f"{trouble.cause}; {trouble.remedy}{without}")
 
 
 def _looks(given: str | None, add: str | None) -> int | None:

@@ -225,15 +225,15 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 def test_the_profile_follows_the_device_a_name_or_a_file(tmp_path: Path) -> None:
     models = SUITES / "models.toml"
-    assert choose_profile(None, models, has_cuda=True).name == "gpu"
-    assert choose_profile(None, models, has_cuda=False).name == "embedded"
-    assert choose_profile("gpu", models, has_cuda=False).name == "gpu"
+    assert choose_profile(None, models, has_cuda=lambda: True).name == "gpu"
+    assert choose_profile(None, models, has_cuda=lambda: False).name == "embedded"
+    assert choose_profile("gpu", models, has_cuda=lambda: False).name == "gpu"
     own = tmp_path / "own.toml"
     own.write_text(row("").replace("profile.p", "profile.mine"))
-    assert choose_profile(str(own), models, has_cuda=False).name == "mine"
-    assert choose_profile(f"{models}#gpu", own, has_cuda=False).name == "gpu"
+    assert choose_profile(str(own), models, has_cuda=lambda: False).name == "mine"
+    assert choose_profile(f"{models}#gpu", own, has_cuda=lambda: False).name == "gpu"
     with pytest.raises(CatalogError, match="did you mean gpu"):
-        choose_profile("gpus", models, has_cuda=True)
+        choose_profile("gpus", models, has_cuda=lambda: True)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pytest_llmperf.claims.averaging import without_answers
 from pytest_llmperf.claims.claim import ANY, Claim, Decision, Outcome, Sheet
 from pytest_llmperf.claims.measured import Evidence
 from pytest_llmperf.claims.measurement import Measurement
+from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.roofline import speed_limit
 from pytest_llmperf.report.numbers import show, show_interval
@@ -32,8 +33,11 @@ _SUITES = {
 
 
 def device_at_hand() -> str:
-    """The first GPU as NVML names it, or ``CPU``."""
-    return next((one.name for one in gpu.open_nvml().devices()), "CPU")
+    """The first GPU as NVML names it, or ``CPU``. Raises :class:`UsageError` where there is one that cannot be read."""
+    try:
+        return gpu.first_device()[1]
+    except GpuUnreadable as error:
+        raise UsageError(f"{error.cause}; {error.remedy}, or name a device: --device CPU") from None
 
 
 def decide_all(sheet: Sheet, device: str, evidence: Evidence | None = None) -> list[Decision]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_llmperf.catalog import choose_profile
 from pytest_llmperf.cli.parts import command, tell
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import GpuUnreadable, LlmperfError
 from pytest_llmperf.serving import gpu, ports, weights
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.gpu import GIB
@@ -52,12 +52,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     python = asked.engine_python or os.environ.get("LLMPERF_ENGINE_PYTHON") or sys.executable
-    devices = gpu.open_nvml().devices()
+    trouble: GpuUnreadable | None = None
+    try:
+        gpu.first_device()
+        devices = gpu.open_nvml().devices()
+    except GpuUnreadable as error:
+        devices, trouble = [], error
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
         _pytest,
         lambda: _engine(python, bool(devices)),
-        lambda: _gpu(devices),
+        lambda: _gpu(devices, trouble),
         _ports,
         _disk,
         lambda: _data(asked.models, bool(devices)),
@@ -125,12 +130,15 @@ def _engine(python: str, on_gpu: bool) -> Iterator[Finding]:
         yield Finding("engine", "ok", str(found))
 
 
-def _gpu(devices: list[gpu.Device]) -> Iterator[Finding]:
+def _gpu(devices: list[gpu.Device], trouble: GpuUnreadable | None) -> Iterator[Finding]:
     driver = gpu.driver()
+    if trouble is not None:
+        yield Finding(
+            "GPU", "bad", trouble.cause, f"{trouble.remedy}; a run without it: --llmperf-profile embedded"
+        )
+        return
     if not devices:
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") is not None and driver is not None
-        said = "CUDA_VISIBLE_DEVICES hides all of them" if hidden else "none that NVML shows"
-        yield Finding("GPU", "note", said, "the embedded profile runs without one")
+        yield Finding("GPU", "note", "none on this machine", "the embedded profile runs without one")
         return
     if driver is not None:
         yield Finding("driver", "ok", f"{driver.version}, CUDA up to {driver.cuda}")
@@ -167,7 +175,7 @@ def _data(models: Path | None, on_gpu: bool) -> Iterator[Finding]:
     if models is None:
         return
     try:
-        profile = choose_profile(None, models, has_cuda=on_gpu)
+        profile = choose_profile(None, models, has_cuda=lambda: on_gpu)
     except LlmperfError as error:
         yield Finding("catalogue", "bad", str(error))
         return

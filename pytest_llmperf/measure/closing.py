@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from pytest_llmperf.errors import InfrastructureError
+from pytest_llmperf.errors import GpuUnreadable, InfrastructureError
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving import gpu
 
@@ -41,7 +41,13 @@ def close_together(
             )
     before = None if running else _lowest(side.used_before for side, _ in ended)
     for side, pids in ended:
-        if held := gpu.wait_released(side.nvml(), pids, before):
+        try:
+            held = gpu.wait_released(side.nvml(), pids, before)
+        except GpuUnreadable as error:
+            # The other servers of the list must be asked about all the same.
+            errors.append(error)
+            continue
+        if held:
             errors.append(
                 InfrastructureError(
                     f"{side.name}: its processes have ended, and the GPU memory is not free: {held}"

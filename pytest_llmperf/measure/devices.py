@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving import gpu, processes
 from pytest_llmperf.serving.telemetry import Sampler, Telemetry
 
 COLUMNS = ("time_s", "used_bytes", "power_w", "sm_clock_mhz", "lowered", "energy_j")
+_NAMES = {
+    "used_bytes": "memory",
+    "power_w": "power",
+    "sm_clock_mhz": "clock",
+    "lowered": "reasons of lowered clocks",
+    "energy_j": "energy",
+}
 TOLD_ABOVE = 0.05
 """Share of the readings at which the clocks were lowered from which a person is told of it."""
 
@@ -42,15 +50,17 @@ class Watched:
 class Devices:
     """Samples the GPUs of servers while they are measured; without a GPU it does nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = lambda _: None) -> None:
+        """``tell`` reports something that the user of the run must know."""
         self.watched: list[Watched] = []
+        self._tell = tell
 
     @contextlib.contextmanager
     def beside(self, *sides: Served, what: str, concurrency: int | None = None) -> Iterator[None]:
         """Sample from here to the end of the block. The servers must have been started."""
         samplers = {
             f"{device.index}, {device.name}": Sampler(instrument, device.index)
-            for instrument, device in _instruments(sides)
+            for instrument, device in self._instruments(sides)
         }
         if not samplers:
             yield
@@ -65,6 +75,19 @@ class Devices:
             found = {name: sampler.telemetry for name, sampler in samplers.items() if sampler.has_ended}
             rows = tuple(dict.fromkeys(side.name for side in sides))
             self.watched.append(Watched(rows, what, concurrency, found))
+            for device, telemetry in found.items():
+                if lost := [_NAMES.get(name, name) for name in COLUMNS if name in telemetry.lost]:
+                    self._tell(
+                        f"GPU {device} stopped telling its {' and '.join(lost)} during {what} of "
+                        f"{' and '.join(rows)}: nothing is judged by them there (nvidia-smi shows how it is)"
+                    )
+
+    def _instruments(self, sides: Sequence[Served]) -> list[tuple[Any, gpu.Device]]:
+        try:
+            return _instruments(sides)
+        except GpuUnreadable as error:
+            self._tell(f"no energy and no clocks are read: {error.cause}")
+            return []
 
     def energy_between_j(self, begin_s: float, end_s: float) -> float | None:
         """Joules of the devices that were watched then; None if none was, or one does not tell."""
@@ -123,7 +146,8 @@ def _instruments(sides: Sequence[Served]) -> list[tuple[Any, gpu.Device]]:
     held = {process.device for process in nvml.processes() if process.pid in pids}
     devices = nvml.devices()
     chosen = [device for device in devices if device.index in held] or devices[:wanted]
-    return [(nvml, device) for device in chosen]
+    # Power and energy are known of a whole GPU only: beside a MIG slice, they are the neighbours' as well.
+    return [(nvml, device) for device in chosen if device.mig is None]
 
 
 def _facts(watched: Watched, device: str, telemetry: Telemetry, zero_s: float) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Measurements:
         if model.name not in self._served:
             served = Served(model, self._state_root, self.progress, self.tell)
             self._served[model.name] = served
-            self._memory[model.name] = MemoryWatch(served)
+            self._memory[model.name] = MemoryWatch(served, self.tell)
         return self._served[model.name]
 
     def row(self, name: str) -> Served:

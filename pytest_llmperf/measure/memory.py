@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving import gpu, processes
 
@@ -29,8 +31,11 @@ class MemoryWatch:
     Resident memory needs no watching: the kernel keeps each process's own peak.
     """
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, tell: Callable[[str], None] = lambda _: None) -> None:
         self._served = served
+        self._tell = tell
+        self._broken = False
+        """Whether the device stopped answering: a peak that was seen before may not be the peak."""
         self._peak: int | None = None
         self._resident = 0
         """Peak of the servers that were ended before this one."""
@@ -66,8 +71,8 @@ class MemoryWatch:
             return MemoryUse(None, "not our process")
         if self._served.model.gpus:
             self.start()
-            self._sample()
-            return MemoryUse(self._peak, "device memory")
+            self._sample_or_tell()
+            return MemoryUse(None if self._broken else self._peak, "device memory")
         now = processes.peak_rss_bytes(processes.tree(root))
         return MemoryUse(max(now, self._resident), "resident memory")
 
@@ -75,8 +80,15 @@ class MemoryWatch:
         pause_s = _PERIOD_S
         while not self._stop.wait(pause_s):
             before = time.thread_time()
-            self._sample()
+            self._sample_or_tell()
             pause_s = max(_PERIOD_S, (time.thread_time() - before) / _MOST_SHARE)
+
+    def _sample_or_tell(self) -> None:
+        try:
+            self._sample()
+        except GpuUnreadable as error:
+            self._broken = True
+            self._tell(f"{self._served.name}: its peak of device memory is not known: {error.cause}")
 
     def _sample(self) -> None:
         # Not through the server: asking for it would start a dead one again, behind the back of the test.

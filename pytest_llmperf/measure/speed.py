@@ -40,7 +40,7 @@ class Speed:
         self.loads = Loads()
         self._clock = ClockErrors()
         self.scheduled = Scheduled(run, self)
-        self.devices = Devices()
+        self.devices = Devices(run.tell)
         self._limits: dict[str, RowLimit | str] = {}
         self._measured_bandwidth: float | str | None = None
 

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.serving import gpu
 
 _GIT_WITHIN_S = 5.0
@@ -23,6 +24,11 @@ _GIT_WITHIN_S = 5.0
 def environment(root: Path) -> dict[str, Any]:
     """The record's ``environment``; ``root`` is the directory whose repository the suite is in."""
     driver = gpu.driver()
+    try:
+        devices = gpu.open_nvml().devices()
+    except GpuUnreadable:
+        # Told where a profile is chosen; a run on the CPU has no need of them.
+        devices = []
     return {
         "plugin": _version("pytest-llmperf"),
         "pytest": _version("pytest"),
@@ -30,7 +36,7 @@ def environment(root: Path) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "gpus": [{"name": one.name, "total_bytes": one.total_bytes} for one in gpu.open_nvml().devices()],
+        "gpus": [{"name": one.name, "total_bytes": one.total_bytes} for one in devices],
         "driver": driver.version if driver else None,
         "cuda": driver.cuda if driver else None,
         "git": commit_of(root),

@@ -1,7 +1,9 @@
 """NVIDIA devices: what there is, how full, and whether a server's memory came back.
 
-The only file that imports ``pynvml``, and only when a device is asked for. Without the library, the driver
-or a device, everything here answers with "no devices" and never with an error.
+The only file that imports ``pynvml``, and only when a device is asked for. A machine without NVIDIA GPU and driver
+has no devices. Where there are signs of either and NVML fails (a driver that was updated beneath a running kernel
+module, no permission, a container without the library), `GpuUnreadable` is raised: a nightly GPU job must not go on as
+if it ran on a laptop.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.telemetry import Question
 
@@ -47,6 +51,8 @@ class Device:
     total_bytes: int
     used_bytes: int
     free_bytes: int
+    mig: int | None = None
+    """Number of a MIG slice within the GPU ``index``; None for a whole GPU."""
 
     @property
     def device_class(self) -> str:
@@ -79,6 +85,10 @@ def device_class(name: str) -> str:
     >>> device_class("NVIDIA A100-SXM4-80GB")
     'A100'
     """
+    whole, mig, slice_ = name.partition(" MIG ")
+    if mig:
+        # A seventh of a GPU keeps none of the bounds of a whole one.
+        return f"{device_class(whole)} MIG {slice_}"
     for pattern, short in _CLASSES:
         if pattern.search(name):
             return short
@@ -86,21 +96,80 @@ def device_class(name: str) -> str:
 
 
 def first_device() -> tuple[str | None, str]:
-    """Class and full name of the first CUDA device that this process may use; (None, "CPU") without one."""
-    devices = open_nvml().devices()
-    return (devices[0].device_class, devices[0].name) if devices else (None, "CPU")
+    """Class and full name of the first CUDA device that this process may use; (None, "CPU") on a machine without one.
+
+    Raises `GpuUnreadable` where there is one that cannot be used or read.
+    """
+    nvml = open_nvml()
+    if devices := nvml.devices():
+        return devices[0].device_class, devices[0].name
+    if isinstance(nvml, RealNvml):
+        raise nvml.why_none()
+    return None, "CPU"
 
 
-def open_nvml() -> Nvml:
-    """NVML, or an object without devices where there is none."""
+def signs_of_a_gpu(root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> str:
+    """What shows that this machine has an NVIDIA GPU or driver, whatever NVML says; empty if nothing does."""
+    environment = os.environ if environment is None else environment
+    for pattern in ("dev/nvidia[0-9]*", "dev/nvidiactl", "dev/nvmap", "proc/driver/nvidia/version"):
+        if match := next(iter(sorted(root.glob(pattern))), None):
+            return f"{Path('/') / match.relative_to(root)} is there"
+    for vendor in sorted(root.glob("sys/bus/pci/devices/*/vendor")):
+        with contextlib.suppress(OSError):
+            # PCI class 03: display and 3D controllers; NVIDIA makes network cards and bridges as well.
+            kind = (vendor.with_name("class")).read_text(encoding="ascii").strip()
+            if vendor.read_text(encoding="ascii").strip() == "0x10de" and kind.startswith("0x03"):
+                return f"the PCI device {vendor.parent.name} is an NVIDIA GPU"
+    wanted = environment.get("CUDA_VISIBLE_DEVICES", "").strip()
+    if wanted.lower() not in ("", "-1", "none", "void", "nodevfiles"):
+        return f"CUDA_VISIBLE_DEVICES={wanted} asks for one"
+    return ""
+
+
+_REMEDIES = {
+    "LibraryNotFound": "install the driver's libnvidia-ml.so.1; start a container with the NVIDIA runtime (--gpus all)",
+    "LibRmVersionMismatch": "reboot, or reload the kernel modules: the driver was updated while the old one was loaded",
+    "DriverNotLoaded": "load the driver (modprobe nvidia); after a new kernel, build its module again",
+    "NoPermission": "let this user read and write /dev/nvidia*",
+    "InsufficientPower": "attach the power cables of the GPU",
+    "GpuIsLost": "reset the GPU or reboot: it has fallen off the bus",
+}
+_LOOK = "nvidia-smi should show the same error"
+
+
+def open_nvml(root: Path = Path("/")) -> Nvml:
+    """NVML; an object without devices on a machine that has neither an NVIDIA GPU nor a driver.
+
+    Raises `GpuUnreadable` where there is one of them, or NVML's library, and NVML cannot be opened. ``root`` is the
+    directory below which ``/dev``, ``/proc`` and ``/sys`` are looked at.
+    """
+    signs = signs_of_a_gpu(root)
     try:
         import pynvml
-
+    except ImportError as error:
+        if not signs:
+            return NoDevices()
+        raise GpuUnreadable(
+            f"{signs}, and pynvml cannot be imported ({error})", "pip install nvidia-ml-py"
+        ) from None
+    try:
         pynvml.nvmlInit()
-    except Exception:
-        # No library, no driver, no permission: for every purpose here the same.
-        return NoDevices()
+    except Exception as error:
+        if _kind(error) == "LibraryNotFound" and not signs:
+            return NoDevices()
+        there = signs or "NVIDIA's libnvidia-ml is installed"
+        raise _unreadable(there, error) from error
     return RealNvml(pynvml)
+
+
+def _kind(error: Exception) -> str:
+    """``NoPermission`` for pynvml's ``NVMLError_NoPermission``."""
+    return type(error).__name__.removeprefix("NVMLError_")
+
+
+def _unreadable(there: str, error: Exception) -> GpuUnreadable:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return GpuUnreadable(f"{there}, and NVML fails: {said}", _REMEDIES.get(_kind(error), _LOOK))
 
 
 @dataclass(frozen=True)
@@ -121,7 +190,7 @@ def driver() -> Driver | None:
         cuda = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())
         return Driver(_text(pynvml.nvmlSystemGetDriverVersion()), f"{cuda // 1000}.{cuda % 1000 // 10}")
     except Exception:
-        return None  # as for open_nvml
+        return None  # why there is none is told by whoever needs a device
 
 
 class NoDevices:
@@ -142,21 +211,71 @@ class RealNvml:
         self._environment = os.environ if environment is None else environment
 
     def devices(self) -> list[Device]:
-        every = []
-        for index in range(self._nvml.nvmlDeviceGetCount()):
-            with self._skipping():
-                every.append(self._device(index))
-        return visible(every, self._environment.get("CUDA_VISIBLE_DEVICES"))
+        """Raises `GpuUnreadable` where the driver no longer answers at all."""
+        return visible(self._every()[0], self._environment.get("CUDA_VISIBLE_DEVICES"))
+
+    def why_none(self) -> GpuUnreadable:
+        """Why `devices` is empty although there is a driver."""
+        every, trouble = self._every()
+        hidden = self._environment.get("CUDA_VISIBLE_DEVICES")
+        if every and hidden is not None:
+            names = ", ".join(f"{device.index}: {device.name}" for device in every)
+            return GpuUnreadable(
+                f"CUDA_VISIBLE_DEVICES={hidden!r} names none of the GPUs of this machine ({names})",
+                f"unset it, or name one of them, as in CUDA_VISIBLE_DEVICES={every[0].index}",
+            )
+        if trouble is not None:
+            return _unreadable("the driver shows a GPU", trouble)
+        return GpuUnreadable(
+            "the NVIDIA driver is loaded and shows no GPU", "look at nvidia-smi -L and dmesg"
+        )
 
     def processes(self) -> list[GpuProcess]:
         found = []
         for device in self.devices():
-            handle = self._nvml.nvmlDeviceGetHandleByIndex(device.index)
             with self._skipping():
-                for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+                for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle(device)):
                     used = process.usedGpuMemory
                     found.append(GpuProcess(process.pid, None if used is None else int(used), device.index))
         return found
+
+    def _every(self) -> tuple[list[Device], Exception | None]:
+        """All devices that answer, a GPU in MIG mode as its slices; and the error of one that does not."""
+        every: list[Device] = []
+        trouble: Exception | None = None
+        try:
+            count = self._nvml.nvmlDeviceGetCount()
+        except self._nvml.NVMLError as error:
+            raise _unreadable("the NVIDIA driver was there", error) from error
+        for index in range(count):
+            try:
+                handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+                slices = self._slices(handle)
+                every += [self._device(index, one, number) for number, one in slices.items()]
+                if not slices:
+                    every.append(self._device(index, handle))
+            except self._nvml.NVMLError as error:
+                # One GPU that fails must not end a run on another; with none left, it is the reason.
+                trouble = error
+        return every, trouble
+
+    def _slices(self, handle: Any) -> dict[int, Any]:
+        """Handles of the MIG slices of a GPU by their number; empty for a GPU that is not divided."""
+        slices: dict[int, Any] = {}
+        if not hasattr(self._nvml, "nvmlDeviceGetMigMode"):
+            return slices
+        with self._skipping():
+            if self._nvml.nvmlDeviceGetMigMode(handle)[0]:
+                for number in range(self._nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+                    with self._skipping():  # numbers may have gaps
+                        slices[number] = self._nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+        return slices
+
+    def _handle(self, device: Device) -> Any:
+        handle = self._nvml.nvmlDeviceGetHandleByIndex(device.index)
+        if device.mig is None:
+            return handle
+        return self._nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, device.mig)
 
     def questions(self, index: int) -> Mapping[str, Question]:
         """Of the device with NVML's number ``index``: memory, power, energy, clocks; None for what it does not tell."""
@@ -182,21 +301,33 @@ class RealNvml:
             "used_bytes": asked(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).used)),
         }
 
-    def _device(self, index: int) -> Device:
-        handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-        memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+    def _device(self, index: int, handle: Any, mig: int | None = None) -> Device:
+        total, used, free = self._memory(handle)
         return Device(
             index=index,
             name=_text(self._nvml.nvmlDeviceGetName(handle)),
             uuid=_text(self._nvml.nvmlDeviceGetUUID(handle)),
-            total_bytes=int(memory.total),
-            used_bytes=int(memory.used),
-            free_bytes=int(memory.free),
+            total_bytes=total,
+            used_bytes=used,
+            free_bytes=free,
+            mig=mig,
         )
+
+    def _memory(self, handle: Any) -> tuple[int, int, int]:
+        """Total, used and free bytes: of the device, or of the machine where both share one memory (Jetson, GB10)."""
+        try:
+            memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+        except self._nvml.NVMLError as error:
+            if _kind(error) != "NotSupported":
+                raise
+            page = os.sysconf("SC_PAGE_SIZE")
+            total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+            return total, total - free, free
+        return int(memory.total), int(memory.used), int(memory.free)
 
     @contextlib.contextmanager
     def _skipping(self) -> Iterator[None]:
-        # Jetson and MIG don't answer every question; what they leave out must not end a run.
+        # Jetson and MIG slices don't answer every question; what they leave out must not end a run.
         with contextlib.suppress(self._nvml.NVMLError):
             yield
 

@@ -65,6 +65,8 @@ class Telemetry:
     readings: tuple[Reading, ...]
     cpu_s: float
     """Processor time of the sampling thread itself."""
+    lost: frozenset[str] = frozenset()
+    """Fields of `Reading` that the device told at the beginning, and no longer at the end of the load."""
 
     @property
     def window_s(self) -> float:
@@ -77,14 +79,20 @@ class Telemetry:
 
     @property
     def peak_bytes(self) -> int | None:
+        """Highest reading; None without any, or where the readings ended before the load did."""
+        if "used_bytes" in self.lost:
+            return None
         return max((one.used_bytes for one in self.readings if one.used_bytes is not None), default=None)
 
     @property
     def energy_j(self) -> float | None:
         """Joules between the first reading and the last.
 
-        By the device's own counter; where it has none, the power integrated by trapezoids. None if it tells neither.
+        By the device's own counter; where it has none, the power integrated by trapezoids. None if it tells neither, or
+        stopped telling before the last reading: the energy of a part is not that of the load.
         """
+        if self.lost & {"energy_j", "power_w"}:
+            return None
         return self._joules[-1][1] - self._joules[0][1] if self._joules else None
 
     def energy_between_j(self, begin_s: float, end_s: float) -> float | None:
@@ -170,6 +178,7 @@ class Sampler:
         """Of each question when it was last asked."""
         self._readings: list[Reading] = []
         self._cpu_s = 0.0
+        self._lost: frozenset[str] = frozenset()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="llmperf-telemetry", daemon=True)
 
@@ -190,7 +199,9 @@ class Sampler:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._keep(self._ask(self._questions))
+        told = self._ask(self._questions)
+        self._lost = frozenset(self._questions) - frozenset(told)
+        self._keep(told)
 
     @property
     def has_ended(self) -> bool:
@@ -201,7 +212,7 @@ class Sampler:
         """What was read. Raises ``RuntimeError`` before the end."""
         if not self.has_ended:
             raise RuntimeError("the sampler still reads: ask after the `with` block")
-        return Telemetry(tuple(self._readings), self._cpu_s)
+        return Telemetry(tuple(self._readings), self._cpu_s, self._lost)
 
     def _sample(self) -> None:
         begun, before = time.perf_counter(), self._spent()

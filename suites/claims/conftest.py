@@ -16,6 +16,7 @@ from pytest_llmperf.claims.claim import Outcome
 from pytest_llmperf.claims.deciding import decide_all, device_at_hand
 from pytest_llmperf.claims.measured import Evidence
 from pytest_llmperf.claims.reading import read_claims
+from pytest_llmperf.errors import UsageError
 from pytest_llmperf.record.store import read_record
 
 
@@ -24,13 +25,21 @@ def pytest_generate_tests(metafunc):
     if "decision" in metafunc.fixturenames:
         record = metafunc.config.getoption("llmperf_claims_record", default=None)
         evidence = Evidence(read_record(Path(record)), Path(record)) if record else None
-        device = evidence.device if evidence else device_at_hand()
+        device = evidence.device if evidence else _device()
         rows = [
             pytest.param(decision, id=f"{path.stem}: {decision.name}")
             for path in sorted(Path(__file__).parent.glob("*.toml"))
             for decision in decide_all(read_claims(path), device, evidence)
         ]
         metafunc.parametrize("decision", rows)
+
+
+def _device() -> str:
+    """The device at hand; where it cannot be read, a name of which nothing is known, so that it decides nothing."""
+    try:
+        return device_at_hand()
+    except UsageError:
+        return "unreadable GPU"
 
 
 @pytest.fixture

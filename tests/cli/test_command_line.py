@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.cli import COMMANDS, main
+from pytest_llmperf.cli import COMMANDS, doctor, main
 from pytest_llmperf.record.store import write_record
 from pytest_llmperf.record.tables import ANSWERS, store_table
-from pytest_llmperf.serving import gpu, preflight
+from pytest_llmperf.serving import gpu
 from tests.record.test_comparing import answers, run
 from tests.record.test_references import RUN
 
@@ -155,7 +155,7 @@ def test_doctor_says_what_to_do_where_there_is_no_engine(
     out = capsys.readouterr().out
     assert "BAD   engine:" in out
     assert "→ give --engine-python PATH" in out
-    monkeypatch.setattr(preflight, "engine_version", lambda python: "vllm 0.32.0")
+    monkeypatch.setattr(doctor, "engine_version", lambda python: "vllm 0.32.0")
     monkeypatch.setattr(gpu, "open_nvml", gpu.NoDevices)
     main(["doctor"])
     assert "ok    engine: vllm 0.32.0" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.body import lint
-from pytest_llmperf.client.request_fields import FIELDS, why_not
+from pytest_llmperf.client.request_fields import FIELDS, Endpoint, why_not
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.rules.lint import lint_body
 
@@ -63,9 +63,10 @@ def test_the_table_is_that_of_the_vllm_that_is_installed() -> None:
     """Every field that it reads is known here, and none is called ignored that it reads, or read that it ignores."""
     chat = pytest.importorskip("vllm.entrypoints.openai.chat_completion.protocol")
     completion = pytest.importorskip("vllm.entrypoints.openai.completion.protocol")
-    for endpoint, model in (
-        ("chat", chat.ChatCompletionRequest),
-        ("completions", completion.CompletionRequest),
-    ):
+    endpoints: dict[Endpoint, Any] = {
+        "chat": chat.ChatCompletionRequest,
+        "completions": completion.CompletionRequest,
+    }
+    for endpoint, model in endpoints.items():
         ours = {name for name in FIELDS if why_not(name, endpoint) is None}
         assert ours == set(model.model_fields), endpoint

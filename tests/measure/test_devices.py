@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.metrics import Metrics
 from pytest_llmperf.load.roofline import architecture_of
@@ -31,6 +32,8 @@ class Nvml:
     def __init__(self, lowered: int = 0, named: bool = True) -> None:
         self.lowered, self.named = lowered, named
         self.asked: set[int] = set()
+        self.lost = False
+        """Whether the driver has stopped answering."""
 
     def devices(self) -> list[Device]:
         names = ("NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3")
@@ -41,7 +44,10 @@ class Nvml:
 
     def questions(self, index: int) -> dict[str, Question]:
         self.asked.add(index)
-        return {"energy_j": lambda: WATTS * time.perf_counter(), "lowered": lambda: self.lowered}
+        return {
+            "energy_j": lambda: None if self.lost else WATTS * time.perf_counter(),
+            "lowered": lambda: self.lowered,
+        }
 
 
 def served(name: str, gpus: int = 1, root_pid: int | None = None) -> Served:
@@ -150,3 +156,33 @@ QWEN_1_5B = {
     "vocab_size": 151936,
     "max_position_embeddings": 131072,
 }
+
+
+def test_a_device_that_stops_telling_its_energy_is_told_and_its_energy_is_not_a_part_of_it(
+    nvml: Nvml,
+) -> None:
+    told: list[str] = []
+    devices = Devices(told.append)
+    with devices.beside(served("distill"), what="load", concurrency=8):
+        nvml.lost = True
+    (watched,) = devices.watched
+    assert watched.energy_j is None
+    assert len(told) == 1
+    assert "stopped telling its" in told[0]
+    assert "energy" in told[0]
+    assert "load of distill" in told[0]
+
+
+def test_a_driver_that_is_gone_in_the_middle_of_a_run_is_told_once_per_load_and_breaks_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone() -> Any:
+        raise GpuUnreadable("the NVIDIA driver was there, and NVML fails: GPU is lost", "reboot")
+
+    monkeypatch.setattr(gpu, "open_nvml", gone)
+    told: list[str] = []
+    with Devices(told.append).beside(served("distill"), what="load", concurrency=8):
+        pass
+    assert told == [
+        "no energy and no clocks are read: the NVIDIA driver was there, and NVML fails: GPU is lost"
+    ]
