@@ -116,7 +116,10 @@ def test_a_wider_margin_never_makes_it_worse(outcomes: list[bool], margin: float
         not_worse("accuracy", ours, theirs, margin),
         not_worse("accuracy", ours, theirs, margin + more),
     )
-    assert ORDER[wide.status] >= ORDER[narrow.status]
+    if wide.status is Status.INVALID:  # a margin can be so wide that losing everything is within it
+        assert "can decide nothing" in wide.why
+    elif narrow.status is not Status.INVALID:
+        assert ORDER[wide.status] >= ORDER[narrow.status]
 
 
 def enumerate_items(outcomes: list[bool]) -> list[tuple[str, bool]]:
