@@ -1,33 +1,39 @@
 """Explain from its log why a server did not start, or why it died.
 
-The last line of such a log is rarely the reason: an engine that fails takes its API process with it, and
-both say so at length afterwards. So the log is read from the top: the first line that is known to be a
-cause, else the first error that isn't a mere consequence, else how the process ended.
+The cause is the error that ended the process. It is rarely the last line, because an engine that fails takes its API
+process with it and both say so at length; nor is it the first line that looks like one, because engines retry, import
+optional packages and warn. `log_events` tells the errors apart; of the chain that ended the process the innermost
+exception is looked up in `known_failures`, and shown as it stands where the table has no row for it.
 """
 
 from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import ServerDied, StartError
 from pytest_llmperf.serving.command import ServerSpec
-from pytest_llmperf.serving.known_failures import CONSEQUENCES, KNOWN, NOISE, KnownFailure
+from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN, NOISE, SIGNALS, KnownFailure
+from pytest_llmperf.serving.log_events import Event, Rank, find_events
+from pytest_llmperf.serving.log_lines import Line, read_lines
+from pytest_llmperf.serving.log_reading import read_log, tail
 
-READ_BYTES = 4 * 1024 * 1024
+__all__ = ["Explanation", "explain", "how_it_ended", "read_log", "server_died", "start_error", "tail"]
+
 LAST_WORDS = 12
 DEATH_CHARACTERS = 128 * 1024
-# "(EngineCore pid=67) ERROR 11-24 02:12:08 [core.py:15] text", each part optional.
-_PREFIX = re.compile(
-    r"^(?:\((?P<who>[\w-]+)(?: pid=\d+)?\) ?)?(?:(?P<level>[A-Z]{4,8}) \d\d-\d\d [\d:]+ \[[^\]]*\] ?)?"
+_SHOWN_CHARACTERS = 500
+# Exceptions of look-ups and imports: what is raised while one is handled says more than it.
+_LOOK_UPS = re.compile(
+    r"(?:\w+\.)*(?:KeyError|IndexError|AttributeError|StopIteration|LookupError|ImportError|ModuleNotFoundError|"
+    r"FileNotFoundError|NotImplementedError|\w*EntryNotFoundError)\b(?<!LocalEntryNotFoundError)"
 )
-_ERROR = re.compile(
-    r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\b(?::|$)"
-)
+# "Failed core proc(s): {'EngineCore_DP0': -9}", "died unexpectedly (exit code: -9)"
+_CHILD_EXIT = re.compile(r"(?:Failed core proc\(s\): \{[^}]*?: |exit ?code(?: is|[:=])? ?)(?P<code>-?\d+)")
 
 
 @dataclass(frozen=True)
@@ -35,35 +41,84 @@ class Explanation:
     """What a log comes to."""
 
     cause: str
+    """One line; empty when no error in the log can have ended the process."""
     remedy: str
     last_words: str
     """The lines around the cause, or the last ones that aren't noise."""
     known: str | None
     """Name of the row of the table, or None when nothing there fits."""
-
-
-@dataclass(frozen=True)
-class _Line:
-    text: str
-    """Without process and time."""
-    level: str
+    certain: bool = True
+    """A traceback or an announcement says that a process gave up for it; not only a line that was logged."""
+    hint: str = ""
+    """Where there is no cause: the last error in the log, which the process survived."""
+    child_exit: int | None = None
+    """Exit code of an engine process by the log; negative for a signal."""
 
 
 def explain(log: str, *, row: str = "the row") -> Explanation:
-    """The root cause in the text of a log; ``cause`` is empty when the log holds no error at all."""
-    lines = _clean(log)
+    """The root cause in the text of a log; ``cause`` is empty when the log names none."""
+    lines = [line for line in read_lines(log) if not NOISE.search(line.text)]
     text = "\n".join(line.text for line in lines)
-    known = _first_known(text, KNOWN)
-    if known is not None:
-        return _explanation(*known, row, lines, text)
-    error = _first_error(lines)
-    if error is not None:
-        cause = _with_continuation(lines, error)
-        return Explanation(cause, "read the lines before it in the log", _around(lines, error), None)
-    consequence = _first_known(text, CONSEQUENCES)
-    if consequence is not None:
-        return _explanation(*consequence, row, lines, text)
-    return Explanation("", "", _around(lines, len(lines) - 1), None)
+    child_exit = _child_exit(text)
+    events = find_events(lines)
+    for event in sorted(
+        (event for event in events if event.counts), key=lambda event: (event.rank, event.at)
+    ):
+        if (found := _of_event(event, lines, text, row, child_exit)) is not None:
+            return found
+    for number, line in enumerate(lines):
+        inside = any(event.at <= number < event.end for event in events)
+        if line.is_error and not inside and (known := _known_in(line.text, "", text, KNOWN)):
+            return _explanation(*known, row, lines, number, certain=False, child_exit=child_exit)
+    for number, line in enumerate(lines):
+        if known := _known_in(line.text, "", text, CONSEQUENCES):
+            return _explanation(*known, row, lines, number, certain=False, child_exit=child_exit)
+    survived = [event for event in events if not _is_consequence(event.messages[-1])]
+    hint = _first_lines(survived[-1].messages[-1]) if survived else ""
+    return Explanation("", "", _around(lines, len(lines) - 1), None, False, hint, child_exit)
+
+
+def _of_event(
+    event: Event, lines: list[Line], text: str, row: str, child_exit: int | None
+) -> Explanation | None:
+    """The explanation by one error; None when all of it only follows from another error."""
+    messages = [message for message in _by_weight(event) if not _is_consequence(message)]
+    for message in messages:
+        if known := _known_in(message, event.frames, text, KNOWN) or _known_in(
+            message, event.frames, text, GENERAL
+        ):
+            place = _place_of(message, event, lines)
+            return _explanation(
+                *known, row, lines, place, certain=event.rank < Rank.LINE, child_exit=child_exit
+            )
+    if not messages:
+        return None
+    cause = _first_lines(messages[0])
+    outer = _first_lines(messages[-1])
+    if event.rank is Rank.THREAD:
+        cause = f"{cause} (in a thread)"
+    elif outer != cause:
+        link = "after" if messages[0] == event.messages[-1] else "it led to"
+        cause = f"{cause} ({link}: {outer[:200]})"
+    return Explanation(
+        cause,
+        "read the lines before it in the log",
+        _around(lines, _place_of(messages[0], event, lines)),
+        None,
+        event.rank < Rank.LINE,
+        "",
+        child_exit,
+    )
+
+
+def _by_weight(event: Event) -> list[str]:
+    """The exceptions of a chain, those that say most first: inner before outer, but for failed look-ups."""
+    order: list[str] = []
+    look_ups: list[str] = []
+    for place, message in enumerate(event.messages):
+        handled = place < len(event.handled) and event.handled[place]
+        (look_ups if handled and _LOOK_UPS.match(message) else order).append(message)
+    return list(dict.fromkeys(order + look_ups))
 
 
 def start_error(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> StartError:
@@ -89,7 +144,10 @@ def server_died(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> Serv
         return ServerDied(f"the server of {spec.row} was ended and started again by another test process")
     text = _end_of_life(read_log(log, int(message.get("log_offset") or 0)))
     found = explain(text, row=spec.row)
-    cause = _OOM if _killed_for_memory(message, found) else found.cause
+    by_signal = _by_signal(message, found, spec.row)
+    cause = by_signal[0] if by_signal else found.cause
+    if _killed_for_memory(message, found):
+        cause = _OOM
     parts = [f"the server of {spec.row} died during the run ({how_it_ended(message) or 'no reason known'})"]
     if cause:
         parts[0] += f": {cause}"
@@ -119,29 +177,11 @@ def how_it_ended(message: Mapping[str, Any]) -> str:
         except ValueError:
             return f"killed by signal {number}"
     code = message.get("exit_code")
-    return "" if code is None else f"exit code {code}"
-
-
-def read_log(log: Path, offset: int = 0) -> str:
-    """The log from ``offset`` on; of a very long one, its two ends."""
-    try:
-        with log.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(offset)
-            if size - offset <= 2 * READ_BYTES:
-                data = file.read()
-            else:
-                data = file.read(READ_BYTES) + b"\n[...]\n"
-                file.seek(size - READ_BYTES)
-                data += file.read()
-    except OSError:
+    if code is None:
         return ""
-    return data.decode("utf-8", errors="replace")
-
-
-def tail(log: Path, count: int) -> str:
-    """The last lines of a file, or nothing when it can't be read."""
-    return "\n".join(read_log(log).splitlines()[-count:])
+    # A shell in between, as `engine_python` may be, reports a signal so.
+    number = _signal_number(code) if code > 128 else None
+    return f"exit code {code}" + (f", {signal.Signals(number).name}" if number else "")
 
 
 _DEATH = re.compile(
@@ -167,77 +207,114 @@ def _start_cause(
         return f"{_OOM} ({how_it_ended(message)})", _OOM_REMEDY.format(row=spec.row)
     if message.get("phase") in ("checking", "port"):
         return detail, f"see {log}"  # the server itself is well, or never was: its log has no say in this
+    by_signal = _by_signal(message, found, spec.row)
+    if by_signal is not None:
+        return by_signal
     if found.cause:
         return found.cause, found.remedy
     ending = how_it_ended(message) or "no reason known"
-    return detail or f"the engine ended ({ending}) without naming an error", f"see {log}"
+    hint = f"; the last error in its log, after which it went on: {found.hint}" if found.hint else ""
+    return detail or f"the engine ended ({ending}) without naming an error{hint}", f"see {log}"
+
+
+def _by_signal(message: Mapping[str, Any], found: Explanation, row: str) -> tuple[str, str] | None:
+    """Cause and remedy by the signal that ended a process, where no error in the log says more."""
+    if found.cause and found.certain:
+        return None
+    number, who = _signal_of(message), "the engine"
+    if number is None and found.child_exit is not None:
+        number, who = _signal_number(found.child_exit), "an engine process"
+    if number is None or number not in SIGNALS:
+        return None
+    name = signal.Signals(number).name
+    cause, remedy = SIGNALS[number]
+    return f"{who} was killed by {name}: {cause}", remedy.format(row=row)
+
+
+def _signal_of(message: Mapping[str, Any]) -> int | None:
+    number = message.get("signal")
+    if number is not None:
+        return int(number)
+    code = message.get("exit_code")
+    return None if code is None else _signal_number(int(code))
+
+
+def _signal_number(code: int) -> int | None:
+    """The signal behind an exit code: negative as Python's, or over 128 as a shell's."""
+    number = -code if code < 0 else code - 128
+    return number if number in signal.valid_signals() else None
+
+
+def _child_exit(text: str) -> int | None:
+    codes = [int(match["code"]) for match in _CHILD_EXIT.finditer(text)]
+    return next((code for code in codes if _signal_number(code)), codes[0] if codes else None)
 
 
 def _killed_for_memory(message: Mapping[str, Any], found: Explanation) -> bool:
     # The kernel's count is of the whole machine: alone it proves nothing about our process.
-    unexplained = found.known is None or any(found.known == failure.name for failure in CONSEQUENCES)
-    return bool(message.get("oom")) and (message.get("signal") == signal.SIGKILL or unexplained)
+    killed = _signal_of(message) == signal.SIGKILL or (
+        found.child_exit is not None and _signal_number(found.child_exit) == signal.SIGKILL
+    )
+    unexplained = not found.cause or any(found.known == failure.name for failure in CONSEQUENCES)
+    return bool(message.get("oom")) and (killed or unexplained)
 
 
-def _clean(log: str) -> list[_Line]:
-    lines = []
-    for raw in log.splitlines():
-        prefix = _PREFIX.match(raw)
-        assert prefix is not None  # every part of it is optional
-        text = raw[prefix.end() :].rstrip()
-        if not any(noise.search(text) for noise in NOISE):
-            lines.append(_Line(text, prefix["level"] or ""))
-    return lines
-
-
-def _first_known(text: str, table: Iterable[KnownFailure]) -> tuple[KnownFailure, re.Match[str]] | None:
-    """The row whose pattern comes first in the text: what follows is a consequence of it."""
-    found = [
-        (match.start(), place, failure, match)
+def _known_in(
+    message: str, frames: str, log: str, table: Iterable[KnownFailure]
+) -> tuple[KnownFailure, re.Match[str]] | None:
+    """The row that fits an error: by the first of its lines that any row fits, then by the table's order."""
+    fitting = [
+        (message.count("\n", 0, match.start()), place, failure, match)
         for place, failure in enumerate(table)
-        if (match := failure.pattern.search(text))
+        if (match := failure.pattern.search(message)) and failure.fits(frames, log)
     ]
-    if not found:
+    if not fitting:
         return None
-    _, _, failure, match = min(found, key=lambda item: item[:2])
+    _, _, failure, match = min(fitting, key=lambda item: item[:2])
     return failure, match
 
 
 def _explanation(
-    failure: KnownFailure, match: re.Match[str], row: str, lines: list[_Line], text: str
+    failure: KnownFailure,
+    match: re.Match[str],
+    row: str,
+    lines: list[Line],
+    place: int,
+    *,
+    certain: bool,
+    child_exit: int | None,
 ) -> Explanation:
     values = {"row": row} | {name: value or "unknown" for name, value in match.groupdict().items()}
     cause, remedy = failure.cause.format(**values), failure.remedy.format(**values)
-    place = text.count("\n", 0, match.start())
-    return Explanation(cause, remedy, _around(lines, place), failure.name)
+    return Explanation(cause, remedy, _around(lines, place), failure.name, certain, "", child_exit)
 
 
-def _first_error(lines: list[_Line]) -> int | None:
-    """The first line that ends a traceback, else the first that was logged as an error."""
-    candidates = [number for number, line in enumerate(lines) if not _is_consequence(line)]
-    for number in candidates:
-        if _ERROR.match(lines[number].text) and lines[number].level in ("", "ERROR", "CRITICAL"):
-            return number
-    for number in candidates:
-        line = lines[number]
-        if line.level in ("ERROR", "CRITICAL") and line.text and not line.text.startswith(("Traceback", " ")):
-            return number
-    return None
+def _is_consequence(message: str) -> bool:
+    first = message.split("\n", 1)[0]
+    return any(failure.pattern.search(first) for failure in CONSEQUENCES)
 
 
-def _is_consequence(line: _Line) -> bool:
-    return any(failure.pattern.search(line.text) for failure in CONSEQUENCES)
+def _place_of(message: str, event: Event, lines: Sequence[Line]) -> int:
+    """The number of the line that a message begins with."""
+    first = message.split("\n", 1)[0]
+    numbers = (number for number in range(event.at, len(lines)) if lines[number].text == first)
+    return next(numbers, event.at)
 
 
-def _with_continuation(lines: list[_Line], number: int) -> str:
+def _first_lines(message: str) -> str:
     """The error's line; with the next one where the first only announces it, as pydantic's does."""
-    text = lines[number].text
-    if (text.endswith(":") or "validation error" in text) and number + 1 < len(lines):
-        text = f"{text} {lines[number + 1].text.strip()}"
-    return text[:500]
+    first, *others = _without_empty(message.split("\n"))
+    if others and (first.endswith(":") or "validation error" in first):
+        # pydantic: the name of the field stands between the announcement and what is wrong with it.
+        first = " ".join([first, *(line.strip() for line in others[:2])])
+    return first[:_SHOWN_CHARACTERS]
 
 
-def _around(lines: list[_Line], place: int) -> str:
+def _without_empty(lines: Iterable[str]) -> Iterator[str]:
+    return (line for line in lines if line.strip())
+
+
+def _around(lines: Sequence[Line], place: int) -> str:
     begin = max(0, place - LAST_WORDS + 3)
     shown = [line.text[:300] for line in lines[begin : place + 3] if line.text.strip()]
     return "\n".join(shown)

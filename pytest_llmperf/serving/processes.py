@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
 _TCP_LISTEN = "0A"
 
 
@@ -146,9 +147,40 @@ def environment_has(pid: int, entry: str) -> bool:
 
 
 def oom_kills() -> int:
-    """Processes that the kernel has killed for want of memory since boot; 0 where it doesn't say."""
+    """A count that grows when the kernel kills for want of memory: of the machine, and of our own control groups.
+
+    A container often shows only one of the two. 0 where the kernel says neither.
+    """
+    return _machine_oom_kills() + sum(_oom_kills_in(file) for file in _memory_events())
+
+
+def _machine_oom_kills() -> int:
     try:
         lines = (PROC / "vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _memory_events() -> Iterator[Path]:
+    """The files in which the control groups of this process count, from its own up to the root that it sees."""
+    try:
+        lines = (PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        # Version 2 has one hierarchy and no controllers in this line; version 1 has a folder for memory.
+        root, file = (CGROUPS / "memory", "memory.oom_control") if controllers else (CGROUPS, "memory.events")
+        group = Path(name.lstrip("/"))
+        yield from (root / parent / file for parent in (group, *group.parents))
+
+
+def _oom_kills_in(file: Path) -> int:
+    try:
+        lines = file.read_text().splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

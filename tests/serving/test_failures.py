@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_llmperf.serving import failures
 from pytest_llmperf.serving.command import ServerSpec
-from pytest_llmperf.serving.known_failures import CONSEQUENCES, KNOWN
+from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN
 
 SPEC = ServerSpec(row="distill", served_model="distill", argv=("python", "--port", "{port}"))
 
@@ -19,23 +20,43 @@ NOISE = (HERE / "noise.log").read_text()
 # What every failed start ends with.
 END = (HERE / "end.log").read_text()
 SEEN = [
-    (entry["line"], entry["cause"])
+    (entry["line"], entry["cause"], entry.get("frames", ""))
     for entry in tomllib.loads((HERE / "seen_failures.toml").read_text())["seen"]
 ]
 
+LOGS = tomllib.loads((HERE / "start_logs.toml").read_text())["log"]
 
-@pytest.mark.parametrize(("line", "cause"), SEEN, ids=[cause[:40] for _, cause in SEEN])
-def test_a_known_cause_is_named_whatever_stands_around_it(line: str, cause: str) -> None:
-    inner = "\n".join(
-        f"(EngineCore pid=67) ERROR 11-24 02:13:45 [core.py:1107] {part}" for part in line.split("\n")
+
+@pytest.mark.parametrize(
+    ("line", "cause", "frames"),
+    SEEN,
+    ids=[f"{number} {cause[:50]}" for number, (_, cause, _) in enumerate(SEEN)],
+)
+def test_a_known_cause_is_named_whatever_stands_around_it(line: str, cause: str, frames: str) -> None:
+    raw = f"Traceback (most recent call last):\n{frames}\n{line}\n" if frames else f"{line}\n"
+    inner = "".join(
+        f"(EngineCore pid=67) ERROR 11-24 02:13:45 [core.py:1107] {part}\n" for part in raw.splitlines()
     )
-    for log in (NOISE + line + "\n" + END, NOISE + inner + "\n" + END):
+    for log in (NOISE + raw + END, NOISE + inner + END):
         found = failures.explain(log, row="distill")
         assert cause in found.cause
-        assert found.known
         assert found.remedy
         assert "{" not in found.remedy
         assert line.split("\n")[0].strip()[:60] in found.last_words
+
+
+@pytest.mark.parametrize("entry", LOGS, ids=[entry["name"] for entry in LOGS])
+def test_the_error_that_ended_the_process_is_the_cause(entry: dict[str, Any]) -> None:
+    found = failures.explain(entry["text"], row="distill")
+    if entry["cause"]:
+        assert entry["cause"] in found.cause
+    else:
+        assert not found.cause
+        assert entry["hint"] in found.hint
+    for wrong in entry.get("never", []):
+        assert wrong not in f"{found.cause} {found.remedy}"
+    if "child" in entry:
+        assert found.child_exit == entry["child"]
 
 
 def test_noise_alone_is_no_cause() -> None:
@@ -118,18 +139,68 @@ def test_only_the_log_of_the_last_start_counts(tmp_path: Path) -> None:
     assert "first" not in text
 
 
-def test_a_very_long_log_is_read_at_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "READ_BYTES", 100)
-    log = tmp_path / "server.log"
-    log.write_text("begin" + "x" * 1000 + "end")
-    text = failures.read_log(log)
-    assert text.startswith("begin")
-    assert text.endswith("end")
-    assert len(text) < 300
-
-
 def test_every_row_of_the_table_can_be_formatted() -> None:
-    for failure in (*KNOWN, *CONSEQUENCES):
+    for failure in (*KNOWN, *GENERAL, *CONSEQUENCES):
         values = dict.fromkeys(failure.pattern.groupindex, "1") | {"row": "distill"}
         assert failure.cause.format(**values)
         assert failure.remedy.format(**values)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"signal": 7}, "killed by SIGBUS: a bus error; most often the shared memory (/dev/shm)"),
+        ({"exit_code": 135}, "killed by SIGBUS"),
+        ({"signal": 4}, "instructions that this processor does not have"),
+        ({"exit_code": 132}, "killed by SIGILL"),
+        ({"exit_code": 134}, "killed by SIGABRT"),
+        ({"exit_code": 139}, "killed by SIGSEGV"),
+        (
+            {"exit_code": 137},
+            "killed by SIGKILL: the kernel's OOM killer, a limit of the container, or somebody's",
+        ),
+        ({"exit_code": 137, "oom": True}, "killed a process for want of memory (exit code 137, SIGKILL)"),
+        ({"signal": 9, "oom": True}, "killed a process for want of memory (killed by SIGKILL)"),
+        ({"signal": 15}, "killed by SIGTERM: somebody ended it"),
+        ({"exit_code": 1}, "ended (exit code 1) without naming an error"),
+    ],
+)
+def test_a_signal_is_explained_where_the_log_says_nothing(
+    tmp_path: Path, message: dict[str, Any], expected: str
+) -> None:
+    log = tmp_path / "server.log"
+    log.write_text(NOISE)
+    assert expected in failures.start_error(message, SPEC, log).cause
+
+
+@pytest.mark.parametrize(("oom", "expected"), [(True, "for want of memory"), (False, "killed by SIGKILL")])
+def test_a_worker_that_was_killed_is_told_by_what_its_parent_wrote(
+    tmp_path: Path, oom: bool, expected: str
+) -> None:
+    log = tmp_path / "server.log"
+    log.write_text(NOISE + END.replace("{}", "{'EngineCore_DP0': -9}"))
+    assert expected in failures.start_error({"exit_code": 1, "oom": oom}, SPEC, log).cause
+
+
+def test_a_survived_error_is_a_hint_and_no_cause(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text(
+        "(EngineCore pid=2) ERROR 11-24 02:13:45 [x.py:1] the first try failed, retrying 1 of 2\n"
+        "(EngineCore pid=2) INFO 11-24 02:13:46 [x.py:1] loaded\n"
+    )
+    cause = failures.start_error({"exit_code": 1}, SPEC, log).cause
+    assert (
+        "without naming an error; the last error in its log, after which it went on: the first try" in cause
+    )
+
+
+def test_an_error_in_the_log_says_more_than_a_signal_at_the_end(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text("Traceback (most recent call last):\n  File 'x'\nKeyError: 'rope_new'\n")
+    assert failures.start_error({"signal": 11}, SPEC, log).cause.endswith("KeyError: 'rope_new'")
+
+
+def test_bytes_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_bytes(b"\xff\xfe\x00\x1b[31m\nValueError: \xe9t\xe9\n" + "ValueError".encode("utf-16"))
+    assert "ValueError: \ufffdt\ufffd" in failures.start_error({"exit_code": 1}, SPEC, log).cause

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.processes import ProcessKey
@@ -91,3 +94,27 @@ def test_a_listening_socket_is_traced_to_its_process() -> None:
 
 def test_the_kernels_count_of_kills_for_memory_is_a_number() -> None:
     assert processes.oom_kills() >= 0
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "file"),
+    [
+        ("0::/job/step\n", "job/step/memory.events"),
+        ("0::/job/step\n", "job/memory.events"),
+        ("0::/\n", "memory.events"),
+        ("5:cpu:/x\n4:memory:/docker/1\n0::/\n", "memory/docker/1/memory.oom_control"),
+    ],
+)
+def test_a_kill_for_want_of_memory_in_our_control_group_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgroup: str, file: str
+) -> None:
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    monkeypatch.setattr(processes, "CGROUPS", tmp_path / "cgroup")
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text(cgroup)
+    events = tmp_path / "cgroup" / file
+    events.parent.mkdir(parents=True)
+    events.write_text("low 0\noom 3\noom_kill 2\n")
+    assert processes.oom_kills() == 2
+    (tmp_path / "vmstat").write_text("oom_kill 5\n")
+    assert processes.oom_kills() == 7

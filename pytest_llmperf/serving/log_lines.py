@@ -1,0 +1,225 @@
+"""The lines of an engine's log, without what stands around them: colours, progress bars, prefixes, JSON.
+
+An engine is several processes that write into one file, each with libraries of its own: vLLM's format, uvicorn's,
+Python's logging, glog's, Ray's, or one JSON object a line. Each line is reduced to its text, its level and the process
+that wrote it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+LINE_CHARACTERS = 4096
+
+_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_PROGRESS_BAR = re.compile(r"\d{1,3}%(?: Completed)?\s*\|.*\|?|\b\d+/\d+ \[\d\d:\d\d<|\[\d\d:\d\d<[\d:?]+,")
+_LEVEL = r"TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRITICAL|FATAL"
+_PYTHON_LOGGING = (
+    rf"\[?\d{{4}}-\d\d-\d\d[ T][\d:]{{8}}(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?"
+    rf"(?:[ :|-]+(?:[\w.]+ - )?\[?(?P<level>{_LEVEL})\]?(?=[ :|\]-]))?[ :|-]*"
+)
+_GLOG = r"\[?(?P<glog>[IWEF])\d{4,8} [\d:.]+ +(?:\d+ +)?(?P<place>[\w./<>-]+:\d+)\] ?"
+# INFO 11-30 05:00:00 [core.py:15] text; older: INFO 11-30 05:00:00 core.py:15] text
+_VLLM = (
+    rf"(?P<level>{_LEVEL})\s+\d\d-\d\d [\d:]{{8}}(?:[.,]\d+)? "
+    r"(?:\[(?P<place>[^\]]*)\]|(?P<old_place>[\w./]+:\d+)\]) ?"
+)
+_WHO = r"\((?P<who>[^()]{0,80}\bpid=\d+[^()]{0,60}|raylet[^()]*|autoscaler[^()]*|[A-Z]\w+)\) ?"
+_COMPOSE = r"[\w.-]+ +\| (?=\S| )"
+_NCCL = r"[\w.-]+:\d+:\d+ \[\d+\] (?P<nccl>NCCL (?:INFO|WARN)) "
+# By the character that a line begins with. They are tried until none fits: a line of a Ray worker carries three.
+_PREFIXES = {
+    kind: tuple(re.compile(pattern) for pattern in patterns)
+    for kind, patterns in {
+        # (EngineCore_DP0 pid=67), (Worker_TP1 pid=68), (RayWorkerWrapper pid=7, ip=10.0.0.1), (raylet), (APIServer)
+        "(": (_WHO,),
+        "[": (
+            r"\[pod/[^\]]+\] ",
+            r"\[(?P<rank>rank\d+)\]:? ?(?=\S| )",
+            # torch: [W1130 05:00:00.1 file.cpp:1] text
+            _GLOG,
+            _PYTHON_LOGGING,
+            rf"\[(?P<level>{_LEVEL})\]:? ?",
+        ),
+        "digit": (
+            # a container's runtime
+            r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP] ",
+            # 2026-11-30 05:00:00,123 - name - ERROR - text; with and without level
+            _PYTHON_LOGGING,
+            _COMPOSE,
+            _NCCL,
+        ),
+        "upper": (
+            _VLLM,
+            rf"(?P<level>{_LEVEL}) \[(?P<place>[\w./]+:\d+)\] ?",
+            # uvicorn's "ERROR:    text", logging's "ERROR:root:text"
+            rf"(?P<level>{_LEVEL}):(?:[\w.]+:(?=\S)|\s+)",
+            _GLOG,
+            # journald
+            r"[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S+ [\w.@-]+\[\d+\]: ",
+            _COMPOSE,
+            _NCCL,
+        ),
+        "lower": (_COMPOSE, _NCCL),
+    }.items()
+}
+_LEVELS = {
+    "TRACE": "DEBUG",
+    "NOTICE": "INFO",
+    "WARN": "WARNING",
+    "ERR": "ERROR",
+    "FATAL": "CRITICAL",
+    "PANIC": "CRITICAL",
+}
+_GLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
+_NCCL_LEVELS = {"NCCL INFO": "INFO", "NCCL WARN": "WARNING"}
+# A warning of Python's own: "/path/module.py:12: UserWarning: text"
+_PYTHON_WARNING = re.compile(r"\S*:\d+: \w*Warning: |\w*Warning: ")
+_JSON_TEXTS = ("message", "msg", "event", "text", "log")
+_JSON_TRACES = (
+    "exc_info",
+    "exc_text",
+    "exception",
+    "traceback",
+    "stack_trace",
+    "stacktrace",
+    "stack",
+    "error.stack_trace",
+)
+_JSON_LEVELS = ("level", "levelname", "severity", "log.level", "loglevel", "lvl")
+_JSON_PROCESSES = ("process", "pid", "processName", "process_id", "process_name", "process.pid")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a log."""
+
+    text: str
+    level: str = ""
+    """DEBUG, INFO, WARNING, ERROR, CRITICAL, or empty where the line states none."""
+    who: str = ""
+    """The process that wrote it, as it calls itself; empty where it doesn't."""
+    record: str = ""
+    """The same for all lines of one record, where its formatter repeats the prefix (as vLLM's does); else empty."""
+
+    @property
+    def is_error(self) -> bool:
+        """Its level does not say that it is less than an error."""
+        return self.level in ("", "ERROR", "CRITICAL")
+
+
+def read_lines(log: str) -> list[Line]:
+    """Every line that says something; progress bars and empty control sequences are left out."""
+    lines = []
+    in_group = False
+    for raw in re.split(r"[\r\n]", log):
+        for line in _read(raw[:LINE_CHARACTERS]):
+            text = line.text
+            if "Exception Group Traceback" in text:
+                in_group = True
+            if in_group:
+                text = _without_group_margin(text)
+            if not _PROGRESS_BAR.search(text):
+                lines.append(line if text is line.text else replace(line, text=text))
+    return lines
+
+
+def _read(raw: str) -> Iterator[Line]:
+    text = _COLOUR.sub("", raw) if "\x1b" in raw else raw
+    text = (text if text.isprintable() else _CONTROL.sub("", text)).rstrip()
+    level = who = record = ""
+    for _ in range(6):
+        if not text or text[0] == " ":
+            break
+        if text[0] == "{" and text[-1] == "}" and (parsed := _json_record(text)) is not None:
+            yield from _from_json(parsed, level, who, raw)
+            return
+        prefixes = _PREFIXES.get(_kind(text[0]), ())
+        match = next((match for prefix in prefixes if (match := prefix.match(text)) and match.end()), None)
+        if match is None:
+            break
+        groups = match.groupdict()
+        level = _level(groups) or level
+        who = groups.get("who") or groups.get("rank") or who
+        if groups.get("place") or groups.get("old_place"):
+            record = match.group()
+        text = text[match.end() :]
+    if not level and _PYTHON_WARNING.match(text):
+        level = "WARNING"
+    yield Line(text, level, who, record)
+
+
+def _kind(character: str) -> str:
+    if character.isdigit():
+        return "digit"
+    return character if character in "([" else "upper" if character.isupper() else "lower"
+
+
+def _level(groups: Mapping[str, str | None]) -> str:
+    if glog := groups.get("glog"):
+        return _GLOG_LEVELS[glog]
+    if nccl := groups.get("nccl"):
+        return _NCCL_LEVELS[nccl]
+    return normal_level(groups.get("level") or "")
+
+
+def normal_level(word: str) -> str:
+    """``WARN`` → ``WARNING`` and so on; empty for what is no level."""
+    word = word.upper()
+    word = _LEVELS.get(word, word)
+    return word if word in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else ""
+
+
+def _json_record(text: str) -> dict[str, Any] | None:
+    with contextlib.suppress(ValueError, RecursionError):
+        record = json.loads(text)
+        if isinstance(record, dict) and any(isinstance(record.get(key), str) for key in _JSON_TEXTS):
+            return record
+    return None
+
+
+def _from_json(record: Mapping[str, Any], level: str, who: str, raw: str) -> Iterator[Line]:
+    """The message and the traceback of a JSON record, a line each."""
+    named = next((str(record[key]) for key in _JSON_LEVELS if isinstance(record.get(key), str)), "")
+    level = normal_level(named) or level
+    who = next((str(record[key]) for key in _JSON_PROCESSES if record.get(key) not in (None, "")), who)
+    texts = [record[key] for key in _JSON_TEXTS if isinstance(record.get(key), str)][:1]
+    if not named and texts and "log" in record:
+        # Docker's own wrapping: the line of the program is inside.
+        for raw in texts[0].splitlines():
+            yield from _read(raw)
+        return
+    texts += [trace for key in _JSON_TRACES if (trace := _trace(record.get(key)))][:1]
+    error = record.get("error")
+    if len(texts) == 1 and error:
+        texts += [trace] if (trace := _trace(error)) else []
+    for text in texts:
+        for line in _COLOUR.sub("", text).splitlines():
+            yield Line(line.rstrip(), level, who, raw)
+
+
+def _trace(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "\n".join(part.rstrip("\n") for part in value)
+    if isinstance(value, Mapping):
+        for key in ("stack", "stack_trace", "stacktrace", "traceback"):
+            if trace := _trace(value.get(key)):
+                return trace
+        kind = value.get("type") or value.get("name") or value.get("kind") or value.get("class")
+        text = value.get("message") or value.get("value") or value.get("msg")
+        return ": ".join(str(part) for part in (kind, text) if part)
+    return ""
+
+
+def _without_group_margin(text: str) -> str:
+    """A line of an exception group without its bars; a divider becomes an empty line."""
+    bare = re.sub(r"^\s*[|+] ?", "", text)
+    return "" if re.fullmatch(r"[-+]+(?: ?\d+ -+| ?\.\.\. -+)?", bare) else bare
