@@ -162,8 +162,9 @@ class Run:
     def close(self) -> None:
         """Give back every lease; the machine is clean when this returns."""
         self._end_servers()
-        if self._owned is not None:
-            self._owned.close()
+        if self._owned is not None and (left := self._owned.close()):
+            # The report has been written: this is the last chance to say it.
+            sys.__stderr__.write(f"llmperf: NOT CLEAN: {left}\n")
 
     def _end_servers(self) -> None:
         self.complaints += self.measurements.close()

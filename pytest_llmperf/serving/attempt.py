@@ -16,6 +16,7 @@ from typing import Any
 
 from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.engine_process import EngineProcess, Exit, child_environment
+from pytest_llmperf.serving.leash import Leash
 from pytest_llmperf.serving.readiness import Door, Stopped, Unready, wait_until_ready
 from pytest_llmperf.serving.sockets import SocketDirectory
 from pytest_llmperf.serving.state import API_KEY_VARIABLE, MARK, TITLE, StateDirectory
@@ -47,6 +48,7 @@ class Attempt:
         mark: str,
         title: str,
         avoid: Collection[int],
+        leash: Leash,
     ) -> Attempt:
         """Start the engine on a port of its own; raises `ports.NoFreePort`."""
         port = ports.claim(spec["port"]) if spec["port"] else ports.reserve(avoid=avoid)
@@ -60,7 +62,7 @@ class Attempt:
         offset = _write_title(log, f"{title} on port {port.port}")
         return cls(
             spec=spec,
-            engine=EngineProcess(argv, environment, log),
+            engine=EngineProcess(argv, environment, log, leash),
             port=port,
             sockets=sockets,
             door=Door(ports.HOST, port.port, spec["served_model"], api_key),

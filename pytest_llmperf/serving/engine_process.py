@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pytest_llmperf.home import has_home, home_directory
 from pytest_llmperf.serving import processes
+from pytest_llmperf.serving.leash import Leash
 from pytest_llmperf.serving.processes import ProcessKey
 
 SHIM = Path(__file__).with_name("exec_shim.py")
@@ -55,9 +56,12 @@ class Ended:
 class EngineProcess:
     """One start of the engine, from and for the main thread (``PR_SET_PDEATHSIG`` is per thread)."""
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path, leash: Leash) -> None:
+        # Numbers above all others: no `dup2` of the list below overwrites what a later one copies.
+        ends = {end: max(leash.read_ends) + 1 + place for place, end in enumerate(leash.read_ends)}
         # -S as well as -I: the shim needs no site-packages and shall cost milliseconds.
-        command = [sys.executable, "-I", "-S", str(SHIM), str(os.getpid()), *argv]
+        shim = [sys.executable, "-I", "-S", str(SHIM)]
+        command = [*shim, str(os.getpid()), ",".join(map(str, ends.values())), *argv]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self.started = time.monotonic()
         self.pid = os.posix_spawn(
@@ -68,6 +72,7 @@ class EngineProcess:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
+                *((os.POSIX_SPAWN_DUP2, end, copy) for end, copy in ends.items()),
             ],
             # What the keeper ignores its child must not ignore.
             setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE],
@@ -75,6 +80,8 @@ class EngineProcess:
         )
         self.exit: Exit | None = None
         self.seen: set[ProcessKey] = set()
+        self._leashes: dict[int, Leash] = {}
+        """Of groups that the engine's processes have made for themselves."""
 
     def look(self) -> bool:
         """Collect what has ended; returns whether the API process runs."""
@@ -85,7 +92,11 @@ class EngineProcess:
 
     def note_family(self) -> bool:
         """Remember the processes of the tree; returns whether one is new."""
-        now = {process.key for process in processes.descendants(os.getpid()) if not process.is_over}
+        family = _children()
+        for group in {process.group for process in family} - {self.pid, os.getpgrp(), *self._leashes}:
+            self._leashes[group] = Leash.make()
+            self._leashes[group].put_on(group)
+        now = {process.key for process in family}
         new = not now <= self.seen
         self.seen |= now
         return new
@@ -108,6 +119,10 @@ class EngineProcess:
         forced = bool(_children())
         gone = kill_descendants(self.look)
         survivors = () if gone else tuple(process.pid for process in _children())
+        if gone:
+            for leash in self._leashes.values():
+                leash.take_off()
+            self._leashes.clear()
         return Ended(time.monotonic() - began, forced, survivors)
 
 

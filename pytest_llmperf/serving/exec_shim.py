@@ -1,4 +1,4 @@
-"""Become the engine, bound to the keeper: ``python -I -S exec_shim.py KEEPER_PID PROGRAM ARGUMENT…``.
+"""Become the engine, bound to the keeper: ``python -I -S exec_shim.py KEEPER_PID LEASH,ENDS PROGRAM ARGUMENT…``.
 
 Runs between the keeper's ``posix_spawn`` and the engine, because what it does must happen in the child and
 a ``preexec_fn`` is not safe in a process that has threads. Standard library only.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import sys
@@ -19,12 +20,17 @@ OOM_SCORE_ADJUSTMENT = "300"
 
 
 def main(arguments: list[str]) -> None:
-    keeper, program = int(arguments[0]), arguments[1:]
+    keeper, ends, program = int(arguments[0]), arguments[1], arguments[2:]
     os.setsid()
-    # SIGTERM, not SIGKILL: an API process that is killed leaves its engine behind.
+    for end in map(int, ends.split(",")):
+        # From here on the kernel kills this group when the keeper ends: see leash.py.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(end, fcntl.F_SETOWN, -os.getpgrp())
+        os.close(end)
+    # For a kernel without the leash. SIGTERM, not SIGKILL: an API process that is killed leaves its engine behind.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != keeper:
-        os._exit(143)  # the keeper ended before the line above took effect
+        os._exit(143)  # the keeper ended before the lines above took effect
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE_ADJUSTMENT)
     try:

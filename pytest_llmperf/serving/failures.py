@@ -142,6 +142,12 @@ def server_died(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> Serv
         )
     if message.get("replaced"):
         return ServerDied(f"the server of {spec.row} was ended and started again by another test process")
+    if detail := message.get("detail"):
+        # It was ended because it no longer worked: its log holds no cause, or one of single requests.
+        return ServerDied(
+            f"the server of {spec.row} died during the run: {detail}\n"
+            f"what to do: see the end of its log ({log}) for what it was doing"
+        )
     text = _end_of_life(read_log(log, int(message.get("log_offset") or 0)))
     found = explain(text, row=spec.row)
     by_signal = _by_signal(message, found, spec.row)

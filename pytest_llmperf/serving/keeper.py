@@ -1,19 +1,27 @@
-"""The process that owns one server: ``python -m pytest_llmperf.serving.keeper STATE_DIRECTORY < SPEC``.
+"""The process that owns one server: ``python -m pytest_llmperf.serving.keeper STATE_DIRECTORY LEASE < SPEC``.
 
-The server lives while somebody holds a *lease*: an open connection to the keeper's Unix socket. The kernel
-closes it however its holder ends: nobody has to say goodbye, and pytest needs no signal handler. When the last
-lease has gone, every descendant of the keeper is ended; a Ctrl-C or SIGTERM to the group doesn't reach it.
+The server lives while somebody holds a *lease*: an open connection to the keeper. The kernel closes it however its
+holder ends: nobody has to say goodbye, and pytest needs no signal handler. The first lease is a socket that the
+starter inherits (descriptor ``LEASE``), so that there is no moment at which the server has no holder; further ones
+come through a Unix socket. When the last lease has gone, every descendant of the keeper is ended; a Ctrl-C or SIGTERM
+to the group doesn't reach it.
+
+The keeper's own death ends the server too: its parent, the *guard*, waits for nothing else and kills what the keeper
+leaves; and the engine's process group is on a leash (``leash.py``), for the case that guard, keeper and API process
+are killed together.
 
 Messages are JSON objects, one a packet. To the holders::
 
     {"event": "progress", "phase": …, "elapsed_s": …}
     {"event": "ready", "generation": n, "server": {fields of Server}}
     {"event": "failed", "phase": …, "detail": …, "exit_code": …, "signal": …, "oom": …, "log_offset": …}
-    {"event": "died", "generation": n, "restarts_left": n, "exit_code": …, "signal": …, "oom": …, …}
+    {"event": "died", "generation": n, "restarts_left": n, "exit_code": …, "signal": …, "oom": …, "detail": …, …}
     {"event": "bye", "last": bool}
     {"event": "ended", "pids": […], "seconds": …, "forced": …, "survivors": […]}
 
-From them: ``{"do": "restart", "generation": n}``, ``{"do": "close"}``, ``{"do": "end"}``.
+From them: ``{"do": "restart", "generation": n}``, ``{"do": "close", "at_once": bool}``, ``{"do": "end"}``, and
+``{"do": "condemn", "generation": n, "detail": …}`` for a server that runs and no longer works: it is killed, and stays
+dead.
 
 Standard library only, and of this package only modules that keep to that too: a keeper must start anywhere.
 """
@@ -35,18 +43,24 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.attempt import Attempt
 from pytest_llmperf.serving.engine_process import Ended, Exit, kill_descendants
-from pytest_llmperf.serving.state import KeeperState, StateDirectory, decode, encode, write_json
+from pytest_llmperf.serving.leash import Leash
+from pytest_llmperf.serving.state import OWNER, KeeperState, StateDirectory, decode, encode, write_json
 
 PR_SET_CHILD_SUBREAPER = 36
-FIRST_LEASE_S = 15.0
 PORT_TRIES = 3
 HEARTBEAT_S = 2.0
 FAMILY_S = {"starting": 2.0, "ready": 15.0}
+LOST_GRACE_S = 1.0
+"""For an orderly end when the last holder was killed: nobody waits for it, and the machine should be clean soon."""
+GUARD_LOOK_S = 5.0
+CLOSED_DOOR_S = 3.0
+"""How long a ready server may have no listening socket: an API process that was told to end waits for its open
+requests, for minutes if their engine is gone."""
 
 
 @dataclass
@@ -70,10 +84,19 @@ class Holder:
 class Keeper:
     """One server, from the first lease to the last; in one thread, except that another asks for readiness."""
 
-    def __init__(self, directory: StateDirectory, spec: dict[str, Any], listener: socket.socket) -> None:
+    def __init__(
+        self,
+        directory: StateDirectory,
+        spec: dict[str, Any],
+        listener: socket.socket,
+        first: socket.socket,
+        leash: Leash,
+    ) -> None:
         self.directory = directory
         self.spec = spec
         self.listener = listener
+        self.first = first
+        self.leash = leash
         self.leases: list[Holder] = []
         self.farewells: list[Holder] = []
         self.selector = selectors.DefaultSelector()
@@ -88,6 +111,9 @@ class Keeper:
         self.noted = 0.0
         self.last: dict[str, Any] = {}
         self.must_end = False
+        self.grace_s = float(spec["stop_grace_s"])
+        """For the engine's orderly end, as the last holder's leave has it."""
+        self.looked_at_door = self.door_closed = 0.0
         own = processes.read(os.getpid())
         assert own is not None
         self.state = KeeperState(own.key, self.spec["row"], frozenset())
@@ -98,8 +124,13 @@ class Keeper:
         """Serve leases until there are none; then leave nothing behind."""
         self._install_wake_up()
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
-        self._begin_generation()
-        lease_deadline = time.monotonic() + FIRST_LEASE_S
+        self._take_lease(self.first)
+        for key, _ in self.selector.select(timeout=0):
+            key.data(key.fileobj)
+        if self.leases and not self.must_end:
+            # Else whoever wanted the server has gone while we waited for its predecessor's end.
+            self._begin_generation()
+        lease_deadline = 0.0
         heartbeat = time.monotonic()
         while not self.must_end:
             for key, _ in self.selector.select(timeout=self._patience_s()):
@@ -120,7 +151,7 @@ class Keeper:
         # News, SIGCHLD and the leases wake the loop at once; what is left is the clock.
         if not self.leases:
             return 0.1
-        return 0.5 if self.phase == "starting" else 5.0
+        return 0.5 if self.phase == "starting" else 1.0
 
     def _install_wake_up(self) -> None:
         reader, writer = os.pipe()
@@ -138,6 +169,9 @@ class Keeper:
             connection, _ = listener.accept()
         except OSError:
             return
+        self._take_lease(connection)
+
+    def _take_lease(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         for farewell in self.farewells:
             # Whoever said goodbye last was not the last after all.
@@ -169,6 +203,8 @@ class Keeper:
         elif message.get("do") == "close":
             self._forget(lease)
             last = not self.leases and not float(self.spec["linger_s"])
+            if last:
+                self.grace_s = 0.0 if message.get("at_once") else float(self.spec["stop_grace_s"])
             lease.send({"event": "bye", "last": last})
             if last:
                 self.farewells.append(lease)  # hears how the end went
@@ -176,10 +212,13 @@ class Keeper:
                 lease.close()
         elif message.get("do") == "end":
             self.must_end = True
+        elif message.get("do") == "condemn":
+            self._condemn(int(message.get("generation", 0)), str(message.get("detail", "")))
 
     def _drop(self, lease: Holder) -> None:
         if lease in self.leases:
             self._forget(lease)
+            self.grace_s = min(float(self.spec["stop_grace_s"]), LOST_GRACE_S)
             lease.close()
 
     def _forget(self, lease: Holder) -> None:
@@ -201,6 +240,7 @@ class Keeper:
     def _begin_generation(self) -> None:
         self.generation += 1
         self.tries = 0
+        self.door_closed = 0.0
         self.phase = "starting"
         self.deadline = time.monotonic() + float(self.spec["ready_timeout_s"])
         self._start()
@@ -215,6 +255,7 @@ class Keeper:
                 mark=self.state.mark.partition("=")[2],
                 title=f"start {self.generation}.{self.tries}",
                 avoid=self.bad_ports,
+                leash=self.leash,
             )
         except ports.NoFreePort as error:
             self._fail("port", str(error), None)
@@ -268,6 +309,8 @@ class Keeper:
         if attempt.engine.look():
             if self.phase == "starting" and time.monotonic() > self.deadline:
                 self._fail("timeout", f"still {self.step}", None)
+            elif self.phase == "ready":
+                self._look_at_door(attempt)
             return
         ended = attempt.engine.exit
         if self.phase == "ready":
@@ -279,12 +322,33 @@ class Keeper:
         else:
             self._fail(self.step, "", ended)
 
-    def _died(self, attempt: Attempt, ended: Exit | None) -> None:
-        about = attempt.ending(ended)
+    def _look_at_door(self, attempt: Attempt) -> None:
+        now = time.monotonic()
+        if now - self.looked_at_door < 1.0:
+            return
+        self.looked_at_door = now
+        if not ports.is_free(attempt.door.port):
+            self.door_closed = 0.0
+        elif not self.door_closed:
+            self.door_closed = now
+        elif now - self.door_closed > CLOSED_DOOR_S:
+            detail = (
+                "its API process no longer listens on its port, and had not ended; was it told to (SIGTERM)?"
+            )
+            self._died(attempt, None, detail)
+
+    def _died(self, attempt: Attempt, ended: Exit | None, detail: str = "") -> None:
+        about = attempt.ending(ended) | {"detail": detail}
         self._end_attempt(0.0)
         self.phase = "died"
         self.last = self._death() | about | {"pids": sorted(key.pid for key in self.state.family)}
         self._tell(self.last)
+
+    def _condemn(self, generation: int, detail: str) -> None:
+        """A holder has found that the server no longer works: end it once, for all holders, and for good."""
+        if self.phase == "ready" and generation == self.generation and self.attempt is not None:
+            self.spec["restarts"] = 0
+            self._died(self.attempt, None, detail)
 
     def _death(self) -> dict[str, Any]:
         left = max(0, int(self.spec["restarts"]) - self.generation + 1)
@@ -344,7 +408,7 @@ class Keeper:
         self.directory.address.unlink(missing_ok=True)
         self.listener.close()
         # Without a lease nobody waits for a start; an engine in the middle of one can't end in order.
-        ended = self._end_attempt(float(self.spec["stop_grace_s"]) if self.phase == "ready" else 0.0)
+        ended = self._end_attempt(self.grace_s if self.phase == "ready" else 0.0)
         message = {
             "event": "ended",
             "pids": sorted(key.pid for key in self.state.family),
@@ -366,7 +430,10 @@ def _pid_descriptor(connection: socket.socket) -> int | None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Listen, go into the background, keep. Returns in the starter when leases can be taken."""
-    directory = StateDirectory(Path((sys.argv[1:] if arguments is None else arguments)[0]).absolute())
+    given = sys.argv[1:] if arguments is None else arguments
+    directory = StateDirectory(Path(given[0]).absolute())
+    first = socket.socket(fileno=int(given[1]))
+    first.set_inheritable(False)
     # Through standard input and not a file: the row's environment may hold secrets.
     spec = json.load(sys.stdin)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -379,18 +446,66 @@ def main(arguments: list[str] | None = None) -> None:
     if os.fork():
         # The starter needn't collect us, and finds the socket ready when this call returns.
         os._exit(0)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    leash = Leash.make()
+    _become_subreaper()
+    if keeper := os.fork():
+        _guard(keeper, directory, leash, listener, first)
+    _become_subreaper()
     code = 0
     try:
-        Keeper(directory, spec, listener).run()
+        Keeper(directory, spec, listener, first, leash).run()
     except BaseException:
         code = 1
         traceback.print_exc()
         kill_descendants()
     finally:
         sys.stderr.flush()
+        _wake(os.getppid())
         # Not a normal exit: that would wait for threads that wait for a server that is gone.
         os._exit(code)
+
+
+def _become_subreaper() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _guard(
+    keeper: int, directory: StateDirectory, leash: Leash, listener: socket.socket, first: socket.socket
+) -> NoReturn:
+    """Wait for the keeper's end, and end what it leaves; the directory's lock is held until then."""
+    # Held here as well, they would look as if the keeper still answered.
+    listener.close()
+    first.close()
+    leash.only_watch()
+    watched = processes.descriptor(keeper)
+    if watched is not None:
+        while not processes.wait_for_end(watched, GUARD_LOOK_S):
+            # A stopped keeper can't see that its holders are gone; while the run lives, that is the run's to tell.
+            if (process := processes.read(keeper)) and process.is_stopped and _run_is_over(directory):
+                _wake(keeper)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(keeper, 0)
+    os._exit(0 if kill_descendants() else 1)
+
+
+def _run_is_over(directory: StateDirectory) -> bool:
+    """Whether the run that this server belongs to was killed; False where no run has locked the directory above."""
+    try:
+        descriptor = os.open(directory.path.parent / OWNER, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _wake(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGCONT)
 
 
 if __name__ == "__main__":

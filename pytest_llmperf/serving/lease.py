@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,10 @@ from pytest_llmperf.serving.state import MESSAGE_BYTES, StateDirectory, decode, 
 SILENCE_S = 60.0
 KEEPER_START_S = 60.0
 KEEPER_END_S = 10.0
+AT_ONCE_S = 1.5
+"""For an end that an interrupted run waits for: nothing is asked to end in order."""
+_SLICE_S = 0.2
+"""How soon a wait notices that it was called off."""
 _KEEPER = "import sys; sys.path.append({root!r}); from pytest_llmperf.serving.keeper import main; main()"
 
 
@@ -58,6 +63,8 @@ class Released:
     """Something outlived SIGTERM and had to be killed."""
     survivors: tuple[int, ...] = ()
     """Processes that outlived SIGKILL."""
+    complaint: str = ""
+    """What was wrong with the keeper, in words; the server has ended all the same. Empty if nothing was."""
 
 
 ProgressReader = Callable[[Progress], None]
@@ -71,6 +78,7 @@ def acquire(
     *,
     before_start: Callable[[], object] | None = None,
     retry_failed: bool = False,
+    stop: threading.Event | None = None,
 ) -> Lease:
     """A lease on the server of ``spec``; blocks until it is ready.
 
@@ -80,7 +88,8 @@ def acquire(
 
     Raises `StartError` when the server does not become ready. A start that failed is not tried again under
     the same ``state_root`` unless ``retry_failed``: every further worker and test gets the same explanation
-    at once. A server that was found dead is restarted as `Lease.restart` would.
+    at once. A server that was found dead is restarted as `Lease.restart` would. ``stop``, set by another thread, calls
+    the waiting off: `StartError`, and what was started has ended.
     """
     if not sys.platform.startswith("linux"):
         raise UsageError(
@@ -89,15 +98,15 @@ def acquire(
         )
     directory = StateDirectory(state_root / spec.key)
     directory.create()
-    with _flock(directory.lock):
+    with _flock(directory.lock, stop):
         if retry_failed:
             directory.failed.unlink(missing_ok=True)
-        connection, keeper_pid = _connect(spec, directory, before_start)
-    lease = Lease(spec, directory, connection, keeper_pid)
+        connection, keeper_pid = _connect(spec, directory, before_start, stop)
+    lease = Lease(spec, directory, connection, keeper_pid, stop)
     try:
         lease._wait_until_ready(on_progress)
     except BaseException:
-        lease.close(wait_s=0)
+        lease.close(wait_s=AT_ONCE_S, at_once=True)
         raise
     return lease
 
@@ -109,11 +118,18 @@ class Lease:
     """
 
     def __init__(
-        self, spec: ServerSpec, directory: StateDirectory, connection: socket.socket, keeper_pid: int
+        self,
+        spec: ServerSpec,
+        directory: StateDirectory,
+        connection: socket.socket,
+        keeper_pid: int,
+        stop: threading.Event | None = None,
     ) -> None:
         self.spec = spec
         self._directory = directory
         self._connection = connection
+        self._stop = stop
+        self._keeper_pid = keeper_pid
         self._keeper = processes.descriptor(keeper_pid)
         self._lock = threading.RLock()
         self._servers: dict[int, Server] = {}
@@ -170,14 +186,30 @@ class Lease:
                 self._wait_until_ready(on_progress, after=self._seen)
             return self.server
 
-    def close(self, wait_s: float = 60.0) -> Released:
-        """Give it back. The last holder waits, up to ``wait_s`` seconds, until every process has ended."""
+    @property
+    def generation(self) -> int:
+        """Number of the start that `server` last returned: above 1, the server was restarted in this run."""
+        return self._seen
+
+    def condemn(self, why: str) -> None:
+        """End a server that runs and no longer works, at once, for all its holders, and for good.
+
+        They learn it as they learn of any death, and ``why`` with it.
+        """
+        with self._lock, contextlib.suppress(OSError):
+            self._connection.send(encode({"do": "condemn", "generation": self._seen, "detail": why[:1000]}))
+
+    def close(self, wait_s: float = 60.0, *, at_once: bool = False) -> Released:
+        """Give it back. The last holder waits, up to ``wait_s`` seconds, until every process has ended.
+
+        ``at_once``: if we are the last, the server is killed and not asked to end in order.
+        """
         with self._lock:
             if not self._open:
                 return Released(last=False)
             self._open = False
             try:
-                return self._say_goodbye(wait_s)
+                return self._say_goodbye(wait_s, at_once)
             finally:
                 # Shut down, not only closed: a forked child may hold the same connection.
                 with contextlib.suppress(OSError):
@@ -202,7 +234,7 @@ class Lease:
     def _wait_until_ready(self, on_progress: ProgressReader | None, after: int = 0) -> None:
         """Until a server later than start number ``after`` is ready."""
         while not any(generation > after for generation in self._servers):
-            message = self._receive(SILENCE_S)
+            message = self._receive_unless_stopped(SILENCE_S)
             event = message.get("event")
             self._digest(message)
             if event == "progress" and on_progress is not None:
@@ -224,6 +256,14 @@ class Lease:
                     command=self.spec.command(),
                 )
         self._seen = max(self._servers)
+
+    def _receive_unless_stopped(self, wait_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + wait_s
+        while True:
+            _raise_if_stopped(self.spec, self._stop)
+            message = self._receive(min(_SLICE_S, max(0.0, deadline - time.monotonic())))
+            if message["event"] != "silence" or time.monotonic() >= deadline:
+                return message
 
     def _await_gpu_memory(self) -> None:
         """The dead server's memory may come back some time after its processes; a start would be refused it."""
@@ -277,15 +317,17 @@ class Lease:
             # Said once, when the keeper ended with something of ours unread; its last words come after.
             return self._connection.recv(MESSAGE_BYTES)
 
-    def _say_goodbye(self, wait_s: float) -> Released:
+    def _say_goodbye(self, wait_s: float, at_once: bool) -> Released:
+        complaint = ""
+        deadline = time.monotonic() + wait_s
         try:
-            self._connection.send(encode({"do": "close"}))
+            self._connection.send(encode({"do": "close", "at_once": at_once}))
         except OSError:
+            self._await_guard(deadline)
             return Released(last=False)
         last = False
-        deadline = time.monotonic() + wait_s
         while (left_s := deadline - time.monotonic()) > 0:
-            message = self._receive(left_s)
+            message = self._receive(min(left_s, 0.5))
             event = message.get("event")
             if event == "bye":
                 last = bool(message["last"])
@@ -299,10 +341,28 @@ class Lease:
                     seconds=float(message["seconds"]),
                     forced=bool(message["forced"]),
                     survivors=tuple(message["survivors"]),
+                    complaint=complaint,
                 )
-            elif event in ("end", "silence"):
+            elif event == "end":
+                # The keeper was killed; its guard ends what it had.
+                self._await_guard(deadline)
                 break
-        return Released(last=last)
+            elif event == "silence" and (process := processes.read(self._keeper_pid)) and process.is_stopped:
+                complaint = "its keeper was stopped (SIGSTOP), and had to be woken to end the server"
+                with contextlib.suppress(OSError):
+                    os.kill(self._keeper_pid, signal.SIGCONT)
+        else:
+            if wait_s:
+                complaint = f"its keeper did not end the server in {wait_s:g} s and was killed"
+                with contextlib.suppress(OSError):
+                    os.kill(self._keeper_pid, signal.SIGKILL)
+                self._await_guard(time.monotonic() + KEEPER_END_S)
+        return Released(last=last, complaint=complaint)
+
+    def _await_guard(self, deadline: float) -> None:
+        """Until what watches over a keeper that was killed has ended its server: it holds the keeper's lock."""
+        while time.monotonic() < deadline and self._directory.is_kept:
+            time.sleep(0.02)
 
     def _await_keeper(self, deadline: float) -> None:
         """Until the keeper itself has ended: then its lock and its port are free as well."""
@@ -319,7 +379,10 @@ class Lease:
 
 
 def _connect(
-    spec: ServerSpec, directory: StateDirectory, before_start: Callable[[], object] | None
+    spec: ServerSpec,
+    directory: StateDirectory,
+    before_start: Callable[[], object] | None,
+    stop: threading.Event | None,
 ) -> tuple[socket.socket, int]:
     """A connection whose keeper has greeted us, and the keeper's number; under the directory's lock.
 
@@ -339,7 +402,8 @@ def _connect(
         reap.reap_directory(directory)
         if before_start is not None:
             before_start()
-        _start_keeper(spec, directory)
+        if started := _start_keeper(spec, directory, stop):
+            return started
     last_words = failures.tail(directory.keeper_log, 20)
     raise InfrastructureError(f"no keeper could be started for {spec.row} in {directory.path}\n{last_words}")
 
@@ -351,37 +415,89 @@ def _receive_or_nothing(connection: socket.socket) -> bytes:
         return b""
 
 
-def _start_keeper(spec: ServerSpec, directory: StateDirectory) -> None:
+def _start_keeper(
+    spec: ServerSpec, directory: StateDirectory, stop: threading.Event | None
+) -> tuple[socket.socket, int] | None:
+    """The first lease and the keeper's number; None if the keeper ended before it greeted."""
     root = str(Path(__file__).resolve().parents[2])
-    with directory.keeper_log.open("ab") as log:
-        # -I: the run's PYTHON… variables and working directory are the engine's business, not the keeper's.
-        command = [sys.executable, "-I", "-c", _KEEPER.format(root=root), str(directory.path)]
-        try:
-            done = subprocess.run(
+    # The keeper has its first holder from birth: however we end from here on, it sees this connection close.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with theirs, directory.keeper_log.open("ab") as log:
+            # -I: the run's PYTHON… variables and working directory are the engine's business, not the keeper's.
+            program = _KEEPER.format(root=root)
+            command = [sys.executable, "-I", "-c", program, str(directory.path), str(theirs.fileno())]
+            starter = subprocess.Popen(
                 command,
-                input=json.dumps(spec.to_json()).encode(),
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                timeout=KEEPER_START_S,
-                check=False,
+                pass_fds=[theirs.fileno()],
             )
-        except subprocess.TimeoutExpired:
-            raise InfrastructureError(
-                f"an earlier server of {spec.row} has not ended in {KEEPER_START_S:.0f} s ({directory.path})"
-            ) from None
-    if done.returncode:
+        assert starter.stdin is not None
+        with contextlib.suppress(BrokenPipeError), starter.stdin:
+            starter.stdin.write(json.dumps(spec.to_json()).encode())
+        greeting = _await_greeting(ours, spec, directory, stop)
+    except BaseException:
+        _call_off(ours)
+        raise
+    code = starter.wait()
+    if greeting is not None:
+        return ours, greeting
+    ours.close()
+    if code:
         raise InfrastructureError(
-            f"the keeper of {spec.row} failed to start (exit code {done.returncode})\n"
+            f"the keeper of {spec.row} failed to start (exit code {code})\n"
             + failures.tail(directory.keeper_log, 20)
         )
+    return None
+
+
+def _await_greeting(
+    connection: socket.socket, spec: ServerSpec, directory: StateDirectory, stop: threading.Event | None
+) -> int | None:
+    """The number of the keeper that has greeted us; None if it ended instead."""
+    deadline = time.monotonic() + KEEPER_START_S
+    poller = select.poll()
+    poller.register(connection, select.POLLIN)
+    while not poller.poll(_SLICE_S * 1000):
+        _raise_if_stopped(spec, stop)
+        if time.monotonic() > deadline:
+            raise InfrastructureError(
+                f"an earlier server of {spec.row} has not ended in {KEEPER_START_S:.0f} s ({directory.path})"
+            )
+    greeting = decode(_receive_or_nothing(connection))
+    return int(greeting["keeper_pid"]) if greeting.get("event") == "hello" else None
+
+
+def _call_off(connection: socket.socket) -> None:
+    """Tell a keeper that may have greeted us or not that nobody wants its server, and wait until it has gone."""
+    with connection, contextlib.suppress(OSError):
+        connection.send(encode({"do": "close", "at_once": True}))
+        connection.settimeout(AT_ONCE_S)
+        while connection.recv(MESSAGE_BYTES):
+            pass
+
+
+def _raise_if_stopped(spec: ServerSpec, stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise StartError(f"{spec.row} did not start: the run was interrupted")
 
 
 @contextlib.contextmanager
-def _flock(path: Path) -> Iterator[None]:
+def _flock(path: Path, stop: threading.Event | None) -> Iterator[None]:
+    """Hold the lock; waiting for another process that has it is called off by ``stop``."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if stop is not None and stop.is_set():
+                    raise StartError(f"{path.parent.name} did not start: the run was interrupted") from None
+                time.sleep(0.05)
         yield
     finally:
         os.close(descriptor)

@@ -33,6 +33,7 @@ class Process:
 
     key: ProcessKey
     parent: int
+    group: int
     state: str
     """``R``, ``S``, ``D``, ``T`` (stopped), ``Z`` (ended, not yet collected by its parent) …"""
     name: str
@@ -46,6 +47,11 @@ class Process:
     @property
     def is_over(self) -> bool:
         return self.state in "ZX"
+
+    @property
+    def is_stopped(self) -> bool:
+        """By SIGSTOP or a debugger: it does nothing until SIGCONT."""
+        return self.state in "Tt"
 
 
 def read(pid: int) -> Process | None:
@@ -61,6 +67,7 @@ def read(pid: int) -> Process | None:
     return Process(
         key=ProcessKey(pid, int(fields[19])),
         parent=int(fields[1]),
+        group=int(fields[2]),
         state=fields[0],
         name=head.partition("(")[2],
         cpu_s=(int(fields[11]) + int(fields[12])) / ticks,

@@ -14,6 +14,7 @@ Standard library only, because the keeper imports it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -24,6 +25,8 @@ from typing import Any
 
 from pytest_llmperf.serving.processes import ProcessKey
 
+OWNER = "owner.lock"
+"""In the directory above: held by the run for its life."""
 MARK = "LLMPERF_KEEPER"
 API_KEY_VARIABLE = "VLLM_API_KEY"
 """Both engines' servers read their key from it: neither ``ps`` nor a log shows it."""
@@ -69,6 +72,21 @@ class StateDirectory:
     @property
     def failed(self) -> Path:
         return self.path / "failed.json"
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a keeper, or the guard of one that was killed, is still there."""
+        try:
+            descriptor = os.open(self.keeper_lock, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def create(self) -> None:
         """Make it, for this user only: it holds a socket through which a server can be had."""

@@ -13,12 +13,15 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 from pytest_llmperf.serving.reap import leftovers, reap
+from pytest_llmperf.serving.state import OWNER, StateDirectory
 
 PREFIX = "llmperf-"
-OWNER = "owner.lock"
+END_S = 5.0
+"""How long the end of a server may take that nobody waits for any more."""
 
 
 class StateRoot:
@@ -33,13 +36,25 @@ class StateRoot:
         self._descriptor: int | None = descriptor
         unnamed.rename(self.path / OWNER)
 
-    def close(self) -> None:
-        """Remove the directory. What uses it must have ended. Again: nothing, a run that is only planned ends twice."""
+    def close(self) -> str:
+        """End what still uses the directory, and remove it; empty, or why it was kept.
+
+        Called again after it was removed, it does nothing: a run that is only planned ends twice.
+        """
         if self._descriptor is None:
-            return
+            return ""
+        reap(self.path, end_living=True)
+        deadline = time.monotonic() + END_S
+        while kept := [
+            path.parent for path in self.path.glob("*/keeper.lock") if StateDirectory(path.parent).is_kept
+        ]:
+            if time.monotonic() > deadline:
+                return f"a server still runs in {', '.join(map(str, kept))}; the next run tries to end it"
+            time.sleep(0.02)
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._descriptor)
         self._descriptor = None
+        return ""
 
 
 def sweep() -> list[Path]:

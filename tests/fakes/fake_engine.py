@@ -42,7 +42,8 @@ How it starts and ends:
 
 A running one obeys, with the API key: ``POST /fake/die`` (SIGKILL to the API process), ``/fake/exit``
 (exit code 1 after an engine error in the log, as vLLM does when its engine dies), ``/fake/freeze`` (SIGSTOP
-to itself), ``/fake/pids`` (numbers of all three).
+to itself), ``/fake/pids`` (numbers of all three), ``/fake/close`` (no longer listens, and goes on with what
+it has, as vLLM does at SIGTERM).
 
 A token is a word with the space before it; ``max_tokens``, ``ignore_eos``, ``stream``, ``n``,
 ``stream_options.include_usage`` and ``echo`` with ``logprobs`` (each token −1.0) are honoured.
@@ -337,6 +338,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if order == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif order == "close":
+            threading.Thread(target=self.server.shutdown, daemon=True).start()
+            self.server.socket.shutdown(socket.SHUT_RDWR)  # wakes the loop, which has no reason to look
         elif order == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif order == "exit":
@@ -524,6 +528,9 @@ def main() -> None:
         end_failed()
     say("Application startup complete.")
     server.serve_forever(poll_interval=3600)
+    # Told to close: the process stays, with its open requests.
+    server.socket.close()
+    sleep_for_ever(None)
 
 
 def end_failed() -> None:

@@ -23,6 +23,7 @@ from pytest_llmperf.catalog import Model
 from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.command import ServerSpec, spec_for
 from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.state import KeeperState
 from tests.waiting import CLEAN_WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +116,23 @@ class Run:
         entry = f"FAKE_ENGINE_MARK={self.mark}"
         running = (process.pid for process in processes.table().values() if not process.is_over)
         return [pid for pid in running if processes.environment_has(pid, entry)]
+
+    @contextlib.contextmanager
+    def survivor(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A process of a killed keeper's engine that escaped its end, as one stuck in a driver would."""
+        [path] = self.path.rglob("state.json")
+        state = KeeperState.read(path)
+        assert state is not None
+        name, _, value = state.mark.partition("=")
+        with subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"],
+            env={**os.environ, name: value, "FAKE_ENGINE_MARK": self.mark},
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def keepers(self) -> list[int]:
         return [

@@ -37,26 +37,25 @@ def test_an_engine_whose_keeper_is_killed_ends_by_itself(run: Run, eventually: E
 
 
 def test_what_survives_a_killed_keeper_is_reaped_by_the_next_start(run: Run, eventually: Eventually) -> None:
-    spec = run.spec(IGNORE_TERM=1, OWN_SESSION=1, stop_grace_s=0.3)
+    spec = run.spec()
     with acquire(spec, run.state_root):
-        old = run.engines()
         kill_keeper(run, eventually)
-    assert run.engines() == old
-    with acquire(spec, run.state_root):
-        assert len(run.engines()) == 3
-        assert not set(old) & set(run.engines())
+    with run.survivor(), acquire(spec, run.state_root):
+        assert len(run.engines()) == 3, "the three of the new server, and not the survivor"
 
 
 def test_what_survives_a_killed_keeper_is_listed_and_reaped_on_request(
     run: Run, eventually: Eventually
 ) -> None:
-    with acquire(run.spec(IGNORE_TERM=1), run.state_root):
+    with acquire(run.spec(), run.state_root):
         kill_keeper(run, eventually)
-    [found] = leftovers(run.state_root)
-    assert found.row == "distill"
-    assert found.keeper_pid is None
-    assert sorted(found.pids) == sorted(run.engines())
-    assert reap(run.path) == [found]
+    with run.survivor() as survivor:
+        [found] = leftovers(run.state_root)
+        assert found.row == "distill"
+        assert found.keeper_pid is None
+        assert found.pids == (survivor.pid,)
+        assert reap(run.path) == [found]
+        assert survivor.wait(5) == -signal.SIGKILL
     assert run.is_clean(), run.left()
     assert leftovers(run.path) == []
 

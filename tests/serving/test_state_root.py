@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.serving import state_root
 from pytest_llmperf.serving.lease import acquire
 from pytest_llmperf.serving.state_root import StateRoot, sweep
 
@@ -90,15 +91,39 @@ def test_what_a_killed_run_and_its_killed_keeper_left_running_is_ended_first(
     run: Run, eventually: Callable[..., Any]
 ) -> None:
     with other_run() as (owner, root):
-        with acquire(run.spec(IGNORE_TERM=1, OWN_SESSION=1), root):
+        with acquire(run.spec(), root):
             for pid in run.keepers():
                 os.kill(pid, signal.SIGKILL)
             eventually(lambda: not run.keepers(), "the keeper's end")
-        assert run.engines()
         owner.kill()
         owner.wait(10)
-        assert sweep() == [root]
+        with run.survivor() as survivor:
+            assert sweep() == [root]
+            assert survivor.wait(5) == -signal.SIGKILL
     assert run.is_clean(), run.left()
+
+
+def test_a_directory_is_kept_with_a_complaint_while_a_server_in_it_cannot_be_ended(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = StateRoot()
+    lease = acquire(run.spec(), root.path)
+    monkeypatch.setattr(state_root, "END_S", 0.1)
+    monkeypatch.setattr(state_root, "reap", lambda path, **options: [])  # as where SIGKILL has no effect
+    assert "still runs" in root.close()
+    assert root.path.exists()
+    lease.close()
+    assert root.close() == ""
+    assert not root.path.exists()
+
+
+def test_a_server_whose_lease_was_forgotten_ends_with_its_directory(run: Run) -> None:
+    root = StateRoot()
+    lease = acquire(run.spec(), root.path)
+    assert root.close() == ""
+    assert run.engines() == []
+    assert not root.path.exists()
+    lease.close()
 
 
 def test_a_directory_whose_keeper_is_at_work_is_left_to_it(run: Run) -> None:

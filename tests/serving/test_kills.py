@@ -1,0 +1,193 @@
+"""Whatever is killed, alone or together with others, nothing of the server stays (`run` looks, ten seconds later)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmperf.errors import StartError
+from pytest_llmperf.serving import processes
+from pytest_llmperf.serving.lease import acquire
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Holder, Run
+
+Eventually = Callable[..., Any]
+SOON_S = 3.0
+"""The kernel and the guard act at once; the rest is for a machine that is busy."""
+ENGINES = pytest.mark.parametrize("engine", [{}, {"OWN_SESSION": 1}], ids=["same session", "own session"])
+
+
+def family(run: Run, holder: Holder) -> dict[str, int]:
+    """Numbers of everything that can be killed, by its part."""
+    server = holder.hear()
+    keeper = processes.read(server["keeper_pid"])
+    assert keeper is not None
+    [core] = [process.pid for process in processes.table().values() if process.parent == server["root_pid"]]
+    [worker] = [process.pid for process in processes.table().values() if process.parent == core]
+    return {
+        "holder": holder.process.pid,
+        "guard": keeper.parent,
+        "keeper": keeper.pid,
+        "API": server["root_pid"],
+        "core": core,
+        "worker": worker,
+    }
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    "victims",
+    [
+        "keeper",
+        "keeper API",
+        "holder keeper",
+        "keeper core",
+        "guard keeper",
+        "holder keeper API",
+        "guard keeper API",
+        "holder guard keeper API",
+        "holder guard keeper API core",
+    ],
+)
+def test_a_server_ends_when_its_keeper_is_killed_with_any_others(
+    run: Run, eventually: Eventually, victims: str, engine: dict[str, Any]
+) -> None:
+    pids = family(run, run.holder(run.spec(IGNORE_TERM=1, **engine)))
+    for name in victims.split():
+        os.kill(pids[name], signal.SIGKILL)
+    eventually(lambda: not run.engines() and not run.keepers(), "the end of everything", SOON_S)
+
+
+@pytest.mark.parametrize("victims", ["keeper API", "guard keeper API"])
+def test_a_stopped_engine_ends_as_well_when_its_parents_are_killed(
+    run: Run, eventually: Eventually, victims: str
+) -> None:
+    pids = family(run, run.holder(run.spec()))
+    for name in ("core", "worker", "API"):
+        os.kill(pids[name], signal.SIGSTOP)
+    for name in victims.split():
+        os.kill(pids[name], signal.SIGKILL)
+    eventually(lambda: not run.engines(), "the end of the engine", SOON_S)
+
+
+def test_a_server_whose_guard_was_killed_serves_on_and_ends_in_order(run: Run) -> None:
+    holder = run.holder(run.spec())
+    pids = family(run, holder)
+    os.kill(pids["guard"], signal.SIGKILL)
+    holder.tell("close")
+    assert holder.hear() == {"last": True, "forced": False}
+
+
+@pytest.mark.parametrize("victims", ["keeper", "guard keeper", "holder", "holder keeper"])
+def test_an_engine_in_the_middle_of_its_start_ends_with_what_started_it(
+    run: Run, eventually: Eventually, victims: str
+) -> None:
+    holder = run.holder(run.spec(START_S=60, IGNORE_TERM=1))
+    eventually(lambda: len(run.engines()) == 3, "an engine in the middle of its start")
+    [guard, keeper] = sorted(run.keepers(), key=lambda pid: pid in {p.pid for p in parents(run)})[::-1]
+    pids = {"holder": holder.process.pid, "guard": guard, "keeper": keeper}
+    for name in victims.split():
+        os.kill(pids[name], signal.SIGKILL)
+    eventually(lambda: not run.engines() and not run.keepers(), "the end of everything", SOON_S)
+
+
+def parents(run: Run) -> list[processes.Process]:
+    """Keepers that have a keeper for a child: the guards."""
+    keepers = run.keepers()
+    table = processes.table()
+    return [table[table[pid].parent] for pid in keepers if table[pid].parent in keepers]
+
+
+def test_a_holder_killed_while_the_keeper_itself_starts_leaves_nothing(
+    run: Run, eventually: Eventually
+) -> None:
+    """At no moment between its birth and its first word has a keeper no holder to lose."""
+    for delay_s in (0.0, 0.02, 0.05, 0.1, 0.2):
+        holder = run.holder(run.spec(START_S=60))
+        eventually(run.keepers, "a keeper that starts")
+        time.sleep(delay_s)  # another moment of the start each time
+        holder.kill(signal.SIGKILL)
+        eventually(lambda: not run.engines() and not run.keepers(), "the end of everything", SOON_S)
+
+
+def test_a_killed_keeper_is_noticed_by_its_holder_at_once(run: Run) -> None:
+    with acquire(run.spec(), run.state_root) as lease:
+        os.kill(lease.server.keeper_pid or 0, signal.SIGKILL)
+        began = time.monotonic()
+        assert "keeper was killed" in str(lease.died(wait_s=5.0))
+        assert time.monotonic() - began < 1.0
+    assert run.is_clean(), "the lease is given back when the guard has ended everything"
+
+
+def test_an_api_process_that_was_told_to_end_and_waits_is_a_death(run: Run, post: Callable[..., Any]) -> None:
+    """As vLLM's does for minutes, at SIGTERM with requests in flight."""
+    with acquire(run.spec(), run.state_root) as lease:
+        post(lease.server, "/fake/close")
+        death = str(lease.died(wait_s=10.0))
+        assert "no longer listens on its port" in death
+        assert run.engines() == []
+
+
+def test_a_condemned_server_is_dead_for_every_holder_and_is_not_started_again(run: Run) -> None:
+    spec = run.spec()
+    with acquire(spec, run.state_root) as one, acquire(spec, run.state_root) as two:
+        os.kill(two.server.root_pid or 0, signal.SIGSTOP)
+        one.condemn("no byte came for 60 s")
+        for lease in (one, two):
+            assert "no byte came for 60 s" in str(lease.died(wait_s=5.0))
+        assert run.engines() == []
+        with pytest.raises(Exception, match="no byte came for 60 s"):
+            two.restart()
+    assert run.starts() == 1
+
+
+def test_a_stopped_keeper_is_told_and_its_server_ends(run: Run, eventually: Eventually) -> None:
+    lease = acquire(run.spec(), run.state_root)
+    os.kill(lease.server.keeper_pid or 0, signal.SIGSTOP)
+    released = lease.close()
+    assert "its keeper was stopped (SIGSTOP)" in released.complaint
+    assert released.last
+    eventually(run.is_clean, "a clean machine", SOON_S)
+
+
+def test_a_start_that_is_called_off_has_ended_when_it_says_so(run: Run, eventually: Eventually) -> None:
+    stop = threading.Event()
+    errors: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            acquire(run.spec(START_S=60, IGNORE_TERM=1), run.state_root, stop=stop)
+        except StartError as error:
+            errors.append(error)
+            clean.append(run.is_clean())
+
+    clean: list[bool] = []
+    thread = threading.Thread(target=start)
+    thread.start()
+    eventually(lambda: len(run.engines()) == 3, "an engine in the middle of its start")
+    began = time.monotonic()
+    stop.set()
+    thread.join(10)
+    assert time.monotonic() - began < 2.0
+    assert ["the run was interrupted" in str(error) for error in errors] == [True]
+    assert clean == [True]
+
+
+def test_nothing_of_the_first_lease_is_left_to_the_engine(run: Run) -> None:
+    """A descriptor that it inherits would keep the lease, or the leash, after everybody else's end."""
+    holder = run.holder(run.spec())
+    pids = family(run, holder)
+    for part in ("API", "core", "worker"):
+        links = [str(link.readlink()) for link in (processes.PROC / str(pids[part]) / "fd").iterdir()]
+        own = json.dumps(links)
+        keepers = {str(link.readlink()) for link in (processes.PROC / str(pids["keeper"]) / "fd").iterdir()}
+        shared = {link for link in keepers & set(links) if link.startswith(("socket:", "pipe:"))}
+        assert not shared, own
