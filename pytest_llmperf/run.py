@@ -164,7 +164,7 @@ class Run:
         self._end_servers()
         if self._owned is not None and (left := self._owned.close()):
             # The report has been written: this is the last chance to say it.
-            sys.__stderr__.write(f"llmperf: NOT CLEAN: {left}\n")
+            print(f"llmperf: NOT CLEAN: {left}", file=sys.__stderr__)
 
     def _end_servers(self) -> None:
         self.complaints += self.measurements.close()

@@ -360,19 +360,15 @@ class Lease:
         return Released(last=last, complaint=complaint)
 
     def _await_guard(self, deadline: float) -> None:
-        """Until what watches over a keeper that was killed has ended its server: it holds the keeper's lock."""
+        """Until the guard has ended, and with it whatever a killed keeper left: it holds the keeper's lock."""
         while time.monotonic() < deadline and self._directory.is_kept:
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     def _await_keeper(self, deadline: float) -> None:
-        """Until the keeper itself has ended: then its lock and its port are free as well."""
+        """Until the keeper itself and its guard have ended: then its lock and its port are free as well."""
         if self._keeper is not None:
             processes.wait_for_end(self._keeper, deadline - time.monotonic())
-            return
-        # The connection ends a moment before its process.
-        while (left_s := deadline - time.monotonic()) > 0:
-            if self._receive(left_s).get("event") in ("end", "silence"):
-                return
+        self._await_guard(deadline)
 
 
 # -- starting a keeper ------------------------------------------------------------------------------
@@ -440,7 +436,7 @@ def _start_keeper(
             starter.stdin.write(json.dumps(spec.to_json()).encode())
         greeting = _await_greeting(ours, spec, directory, stop)
     except BaseException:
-        _call_off(ours)
+        _call_off(ours, directory)
         raise
     code = starter.wait()
     if greeting is not None:
@@ -471,13 +467,16 @@ def _await_greeting(
     return int(greeting["keeper_pid"]) if greeting.get("event") == "hello" else None
 
 
-def _call_off(connection: socket.socket) -> None:
+def _call_off(connection: socket.socket, directory: StateDirectory) -> None:
     """Tell a keeper that may have greeted us or not that nobody wants its server, and wait until it has gone."""
+    deadline = time.monotonic() + AT_ONCE_S
     with connection, contextlib.suppress(OSError):
         connection.send(encode({"do": "close", "at_once": True}))
         connection.settimeout(AT_ONCE_S)
         while connection.recv(MESSAGE_BYTES):
             pass
+    while time.monotonic() < deadline and directory.is_kept:
+        time.sleep(0.005)
 
 
 def _raise_if_stopped(spec: ServerSpec, stop: threading.Event | None) -> None:

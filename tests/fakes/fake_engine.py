@@ -259,6 +259,7 @@ class Handler(BaseHTTPRequestHandler):
     template: Template
     counters: Counters
     pids: dict[str, int]
+    listener: socket.socket
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
         return
@@ -340,7 +341,7 @@ class Handler(BaseHTTPRequestHandler):
             os.kill(os.getpid(), signal.SIGKILL)
         elif order == "close":
             threading.Thread(target=self.server.shutdown, daemon=True).start()
-            self.server.socket.shutdown(socket.SHUT_RDWR)  # wakes the loop, which has no reason to look
+            Handler.listener.shutdown(socket.SHUT_RDWR)  # wakes the loop, which has no reason to look
         elif order == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif order == "exit":
@@ -526,6 +527,7 @@ def main() -> None:
         sys.stdout.write(f"OSError: [Errno {error.errno}] {error.strerror}\n")
         sys.stdout.flush()
         end_failed()
+    Handler.listener = server.socket
     say("Application startup complete.")
     server.serve_forever(poll_interval=3600)
     # Told to close: the process stays, with its open requests.

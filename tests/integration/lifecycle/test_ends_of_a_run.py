@@ -101,7 +101,7 @@ def test_a_run_killed_while_its_server_starts_leaves_nothing(scenario: Scenario)
     project.suite(HALT)
     running = project.start()
     scenario.eventually(
-        lambda: len(project.alive()) >= 5, "pytest, its keeper and three processes of the engine"
+        lambda: len(project.alive()) >= 6, "pytest, keeper and guard, and three processes of the engine"
     )
     running.send(signal.SIGKILL)
     killed = time.monotonic()
@@ -213,7 +213,7 @@ def test_a_second_run_is_not_disturbed_by_the_end_of_the_first(scenario: Scenari
     scenario.told(second)
     first.send(signal.SIGKILL)
     first.wait()
-    scenario.eventually(lambda: len(project.alive()) == 5, "the end of everything that the first run had")
+    scenario.eventually(lambda: len(project.alive()) == 6, "the end of everything that the first run had")
     project.go()
     result = second.wait()
     assert result.code == 0, result.text
