@@ -108,6 +108,18 @@ class BudgetView:
         section = f"[{_section(self.profile, self.device, suite)}] {_entry(key, index)}"
         return Incomparable(self.device, section, available, self.budgets.known[suite][key].unit)
 
+    def doubts(self) -> list[str]:
+        """One line for each budget that applies here and cannot mean what it says, with what to write instead.
+
+        A gate with such a budget would be green, or red, whatever is measured. The run tells them and goes on.
+        """
+        doubts = []
+        for (profile, device, suite, key, _), bound in self.budgets.bounds.items():
+            if profile == self.profile and device in (self.device, ANY):
+                doubt = _doubt(bound, self.budgets.known[suite][key])
+                doubts += [f"{bound.origin} = {bound}: {doubt}"] if doubt else []
+        return doubts
+
 
 @dataclass(frozen=True)
 class SuiteBudget:
@@ -219,6 +231,34 @@ def _bound(table: Table, key: str, entry: str, known: Known) -> Bound:
     value = table.quantity(key, known.unit, 0.0, low=known.low, high=known.high)
     section = table.section if entry == key else table.section.rsplit(".", 1)[0]
     return Bound(value, known.unit, f"{table.file} [{section}] {entry}")
+
+
+def _doubt(bound: Bound, known: Known) -> str:
+    """Why the gate with this bound would say nothing; empty where it says something."""
+    value, unit = bound.value, known.unit
+    if known.sense == "at least":
+        if value == 0.0:
+            return "everything is at least that, so that its gate cannot fail; write what must be reached"
+        if unit == "share" and value < 0.01:
+            return f"a floor below 1 % holds almost nothing back; was {value * 100:.4g} meant, or {value * 1e4:.4g} %?"
+        if unit == "share" and value == 1.0:
+            return "no number of answers can show that all of them are right, so that its gate cannot pass"
+        return ""
+    if value == 0.0 and unit != "points":
+        return "nothing measured is as small as that, so that its gate cannot pass; write what may be reached"
+    if unit == "share" and value == 1.0:
+        return "no share is larger, so that its gate cannot fail; write what may be reached"
+    if unit == "points" and 0.0 < value < 0.001:
+        return f"a margin below 0.1 points cannot be shown; were {value * 1e4:.4g} points meant?"
+    if unit == "points" and value >= _WIDE_MARGIN:
+        return "a model that has lost half of its answers is within such a margin; write a few points"
+    if unit == "s" and value >= _LONG_S:
+        return "no request and no start is waited for so long, so that its gate cannot fail; write what may be reached"
+    return ""
+
+
+_WIDE_MARGIN = 0.5
+_LONG_S = 3600.0
 
 
 def _section(profile: str, device: str, suite: str) -> str:

@@ -136,6 +136,8 @@ class Run:
             self._owned = StateRoot()
             self.state_root = self._owned.path
         self.measurements = Measurements(settings, self.state_root, self._progress)
+        for doubt in settings.budget.doubts():
+            self.measurements.tell(doubt)
         if settings.add is not None:
             self.settings = self.measurements.add_to(settings.add)
         process = worker["workerid"] if worker else "main"

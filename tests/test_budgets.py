@@ -265,3 +265,59 @@ def test_every_known_budget_says_what_it_means() -> None:
         for known in keys.values():
             assert known.says
             assert known.low < known.high
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "doubt"),
+    [
+        (
+            "accuracy",
+            'floor = "0.76 %"',
+            "a floor below 1 % holds almost nothing back; was 0.76 meant, or 76 %?",
+        ),
+        ("accuracy", "floor = 0.0076", "was 0.76 meant, or 76 %?"),
+        ("throughput", 'goodput = "0.95 %"', "a floor below 1 %"),
+        ("rules", 'boxed = "0.9 %"', "a floor below 1 %"),
+        ("accuracy", "floor = 0", "cannot fail"),
+        ("throughput", 'saturated = "0 tok/s"', "cannot fail"),
+        ("rules", 'loops = "100 %"', "cannot fail"),
+        ("latency", 'ttft_p95 = { 8 = "10 h" }', "cannot fail"),
+        ("startup", 'ready = "90 min"', "cannot fail"),
+        ("accuracy", 'margin = "60 points"', "lost half of its answers"),
+        ("accuracy", 'margin = "0.03 points"', "were 3 points meant?"),
+        ("accuracy", 'floor = "100 %"', "cannot pass"),
+        ("rules", 'unfinished = "0 %"', "cannot pass"),
+        ("latency", 'itl_p50 = { 1 = "0 ms" }', "cannot pass"),
+        ("memory", 'peak = "0 GB"', "cannot pass"),
+    ],
+)
+def test_a_budget_that_cannot_mean_what_it_says_is_told(
+    section: str, line: str, doubt: str, tmp_path: Path
+) -> None:
+    budgets = load(tmp_path, f"[gpu.any.{section}]\n{line}\n")
+    (told,) = budgets.for_device("gpu", "H100").doubts()
+    assert told.startswith(f"budgets.toml [gpu.any.{section}] {line.split(' = ')[0]}")
+    assert doubt in told
+    assert "\n" not in told
+    assert budgets.for_device("embedded", "CPU").doubts() == [], "those of another profile are not this run's"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['floor = "1 %"', "floor = 0.76", 'margin = "3 points"', 'margin = "0 points"', "tokens_ratio = 10.0"],
+)
+def test_a_budget_that_says_something_raises_no_doubt(line: str, tmp_path: Path) -> None:
+    budgets = load(tmp_path, f"[gpu.any.accuracy]\n{line}\n")
+    assert budgets.for_device("gpu", "H100").doubts() == []
+
+
+@pytest.mark.parametrize("line", ['floor = "101 %"', 'floor = "-1 %"', 'tokens_ratio = "-1"'])
+def test_a_budget_outside_of_its_range_is_refused(line: str, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="must be at least"):
+        load(tmp_path, f"[gpu.any.accuracy]\n{line}\n")
+
+
+def test_the_shipped_budgets_raise_no_doubt() -> None:
+    budgets = load_budgets(SUITES / "budgets.toml")
+    for profile, device in (("gpu", "H100"), ("gpu", "T4"), ("embedded", "CPU")):
+        assert budgets.for_device(profile, device).doubts() == []
