@@ -44,6 +44,7 @@ Protocol = Literal["chat", "few-shot"]
 PROMPT_FINDINGS = (
     "hidden-system",
     "doubled-think",
+    "closed-think",
     "bos",
     "question-altered",
     "too-long",
@@ -94,7 +95,12 @@ class PromptRules:
     temperature: tuple[float, float] = (0.0, 2.0)
     """Lowest and highest temperature that the row is meant to be used at."""
     accepts: tuple[str, ...] = ()
-    """What may be found in its prompts, and is meant to be so (``["hidden-system"]``): it refuses no task."""
+    """What may be found in its prompts, and is meant to be so (``["hidden-system"]``): it refuses no task, and the
+    tests of the prompts themselves (``prompts.findings``) leave it out."""
+
+    def accepted(self, finding: str) -> bool:
+        """Whether a finding of that name is meant to be so."""
+        return finding in self.accepts
 
 
 @dataclass(frozen=True)

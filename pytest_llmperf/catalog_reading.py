@@ -74,6 +74,7 @@ _START_KEYS = (
 _PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")
 # One truth: what the catalogue or serving says may not be said a second time, differently, in arguments.
 _SAID_ELSEWHERE = {
+    "--config": "write the options of that file into the row, where they are checked",
     "--model": "use weights = …",
     "--revision": "use revision = …",
     "--dtype": "use dtype = …",

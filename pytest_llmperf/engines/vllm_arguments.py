@@ -7,8 +7,12 @@ behind the first ``.`` of ``--hf-overrides.rope_scaling`` is a key of a dictiona
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmperf.errors import CatalogError
 
 SHORT = {
     "-q": "--quantization",
@@ -92,6 +96,76 @@ def value_of(arguments: Sequence[str], *names: str) -> str | None:
     """The value that counts for one of ``names``; None where it is not given, or given as a switch."""
     last = option(arguments, *names)
     return None if last is None else last.value
+
+
+def table_of(arguments: Sequence[str], name: str) -> dict[str, Any]:
+    """The JSON object that counts for ``name``, written whole or by parts (``--name.key value``); empty without any.
+
+    As vLLM puts it together: the parts are one object, which stands behind everything else. Raises
+    :class:`CatalogError` for a value that is no JSON object.
+    """
+    parts: dict[str, Any] = {}
+    for option in options(arguments):
+        head, dot, keys = option.name.partition(".")
+        if dot and Option(head, None, option.words).is_called(name):
+            _put(parts, keys, option.value or "")
+    text = value_of(arguments, name)
+    if parts or text is None:
+        return parts
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CatalogError(f"{name} {text[:80]!r} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CatalogError(f"{name} {text[:80]!r} must be a JSON object, {{…}}")
+    return value
+
+
+def texts_of(arguments: Sequence[str]) -> Iterator[str]:
+    """Every text that may name a file or a model: values, the path in ``NAME=PATH``, the texts within JSON."""
+    for word in arguments:
+        name, joined, value = word.partition("=")
+        yield from _texts_in(value if joined and name.startswith("-") else word)
+
+
+def _put(table: dict[str, Any], keys: str, text: str) -> None:
+    *path, last = keys.removesuffix("+").split(".")
+    for key in path:
+        inner = table.get(key)
+        table[key] = inner if isinstance(inner, dict) else {}
+        table = table[key]
+    if keys.endswith("+"):
+        already = table.get(last)
+        table[last] = [*(already if isinstance(already, list) else []), *text.split(",")]
+        return
+    try:
+        table[last] = json.loads(text)
+    except (ValueError, RecursionError):
+        table[last] = text
+
+
+def _texts_in(value: str) -> Iterator[str]:
+    if value.lstrip()[:1] in ("{", "["):
+        try:
+            yield from _strings(json.loads(value))
+            return
+        except (ValueError, RecursionError):
+            pass
+    yield value
+    name, joined, path = value.partition("=")
+    if joined and name and path:
+        yield path
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
 
 
 def canonical(name: str) -> str:

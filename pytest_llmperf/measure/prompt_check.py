@@ -14,12 +14,12 @@ from typing import Any
 
 from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.client.tokenizing import Tokenized, text_of, tokenized
-from pytest_llmperf.errors import DataError, NotMeasured, StartError
+from pytest_llmperf.errors import DataError, NotMeasured, StartError, UsageError
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.rules import breaches, counting
 from pytest_llmperf.rules.lint import Finding
 from pytest_llmperf.rules.messages import Ask, Variant
-from pytest_llmperf.rules.render import ChatTemplate, Rendered, template_of
+from pytest_llmperf.rules.render import ChatTemplate, Rendered, template_of, tokenizer_directory
 from pytest_llmperf.serving import weights as weights_of
 
 _COUNTED = 8
@@ -31,7 +31,7 @@ _ANY = "x"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a row's weights lie, and the chat template that they came with; ``why`` there is none."""
+    """Where a row's tokenizer lies, and the chat template that is used with it; ``why`` there is none."""
 
     directory: Path | None
     template: ChatTemplate | None
@@ -55,9 +55,13 @@ class Source:
         if found.directory is None:
             return cls(None, None, f"{model.weights} is not on this machine", limit)
         try:
-            return cls(found.directory, template_of(model, found.directory), limit=limit)
-        except DataError as error:
-            return cls(found.directory, None, str(error), limit)
+            directory = tokenizer_directory(model, found.directory)
+        except UsageError as error:
+            return cls(None, None, str(error), limit)
+        try:
+            return cls(directory, template_of(model, found.directory), limit=limit)
+        except UsageError as error:
+            return cls(directory, None, str(error), limit)
 
     def rendered(self, ask: Ask) -> Rendered | None:
         """What the model reads; None where no template is known. :class:`DataError` if it refuses."""
@@ -281,7 +285,7 @@ class PromptCheck:
 
     def _refuse(self, served: Served, task: str, seen: Looked) -> None:
         for rule, one in seen.findings.items():
-            if rule in served.rules.accepts:
+            if served.rules.accepted(rule):
                 continue
             more = f" and {one['items'] - 1} more" if one["items"] > 1 else ""
             raise NotMeasured(

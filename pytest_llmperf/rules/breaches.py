@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from pytest_llmperf.catalog import Model
-from pytest_llmperf.rules.lint import Finding, doubled_thinking, lint_rendered
+from pytest_llmperf.rules.lint import Finding, lint_rendered, opened_thinking
 from pytest_llmperf.rules.messages import Ask
 from pytest_llmperf.rules.render import Rendered
 
@@ -19,6 +19,9 @@ REMEDIES: Mapping[str, str] = {
     "that does not add it (--chat-template)",
     "doubled-think": "the chat template opens the thinking by itself: take <think> out of the question, or out of one "
     "of the two",
+    "closed-think": "the chat template closes the thinking before the model begins: let it open it "
+    "(--default-chat-template-kwargs '{\"enable_thinking\": true}', where the template has such a switch), or write "
+    "thinking = false in the row's rules",
     "bos": "serve a chat template that begins with that token once (--chat-template)",
     "question-altered": "serve a chat template that passes the user's turn on as it is (--chat-template)",
     "too-long": "lower max_tokens in the row's sampling, or raise max_model_len",
@@ -33,7 +36,7 @@ def breaches(ask: Ask, rendered: Rendered, model: Model) -> list[Finding]:
     """Of one prompt, as the model reads it."""
     found = lint_rendered(rendered, ask)
     is_chat = ask.prompt is None
-    return found + doubled_thinking(rendered, ask) if is_chat and model.rules.thinking else found
+    return found + opened_thinking(rendered, ask) if is_chat and model.rules.thinking else found
 
 
 def as_chat(ask: Ask) -> Ask:

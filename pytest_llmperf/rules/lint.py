@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.request_fields import endpoint_of, why_not
+from pytest_llmperf.rules.labels import is_label
 from pytest_llmperf.rules.messages import Ask, Message
 from pytest_llmperf.rules.render import Rendered
 
@@ -34,7 +35,10 @@ class Finding:
 def lint(
     ask: Ask, rendered: Rendered | None, model: Model, *, tokens_needed: int = MATHS_TOKENS
 ) -> list[Finding]:
-    """Everything that is wrong with asking ``model`` so. ``rendered`` None: the template is not known."""
+    """Everything that is wrong with asking ``model`` so, without what its row accepts.
+
+    ``rendered`` None: the template is not known.
+    """
     findings = lint_body(ask.body(), model, tokens_needed=tokens_needed)
     if ask.prompt is None:
         findings += lint_messages(ask.messages, model)
@@ -42,7 +46,7 @@ def lint(
         findings += lint_rendered(rendered, ask)
         if ask.prompt is None and model.rules.thinking:
             findings += _thinking(rendered, ask)
-    return findings
+    return [one for one in findings if not model.rules.accepted(one.rule)]
 
 
 def lint_body(body: Mapping[str, Any], model: Model, *, tokens_needed: int = MATHS_TOKENS) -> list[Finding]:
@@ -119,47 +123,83 @@ def lint_rendered(rendered: Rendered, ask: Ask) -> list[Finding]:
 
 
 def injected_text(rendered: Rendered, messages: Sequence[Message]) -> str:
-    """Words in the rendered text that are in no message: a hidden system prompt; empty if there are none.
+    """Text that the template adds to the messages: a hidden system prompt, a date, a switch behind the question.
 
-    Special tokens, role names and single words are a template's own business; three words and more are a
-    text.
+    Empty if there is none. Special tokens, names of roles and labels of turns (``### Human:``) are a template's own
+    business; every other word is not, in whatever script.
     """
-    rest = rendered.text
-    said = [m["content"].strip() for m in messages]
+    rest = _without_tokens(rendered.text, rendered)
+    sent = [_without_tokens(m["content"].strip(), rendered) for m in messages]
     # Of an earlier reply, templates of reasoning models leave the thinking out.
-    said = [one if one in rest else one.rpartition("</think>")[2].strip() for one in said]
-    for content in sorted(said, key=len, reverse=True):
+    sent = [text if text in rest else text.rpartition(_TOKEN)[2].strip() for text in sent]
+    for content in sorted(sent, key=len, reverse=True):
         if content:
-            rest = rest.replace(content, "\0", 1)
-    rest = _SPECIAL.sub("\0", rest.replace(rendered.bos, "\0") if rendered.bos else rest)
-    for piece in rest.split("\0"):
-        words = _ROLE.sub("", piece).split()
-        if len(words) >= 3:
-            return " ".join(words)
+            rest = _without_message(rest, content)
+    for piece in re.split(f"[{_TOKEN}{_MESSAGE}]", rest):
+        lines = [line for line in piece.split("\n") if line.strip()]
+        first = piece.lstrip(" ")[:1]  # a role stands right behind the token that opens its turn
+        added = [
+            line
+            for number, line in enumerate(lines)
+            if not is_label(line, opens_turn=number == 0 and first not in ("\n", ""))
+        ]
+        if added:
+            return " ".join(" ".join(added).split())
     return ""
 
 
-def doubled_thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
-    """The reply is opened with ``<think>`` more than once: no model was trained on that."""
+_TOKEN, _MESSAGE = "\0", "\1"
+"""Stand in the rest of a prompt where a special token, or a message, was taken out."""
+
+
+def _without_tokens(text: str, rendered: Rendered) -> str:
+    for token in sorted({rendered.bos, *rendered.special}, key=len, reverse=True):
+        if len(token) > 2 and not token.isalnum():
+            text = text.replace(token, _TOKEN)
+    return _MARKUP.sub(_TOKEN, text)
+
+
+def _without_message(rest: str, content: str) -> str:
+    """A short message may stand inside of a label as well: the place where it stands alone is meant."""
+    alone = re.search(rf"(?<![^\s{_TOKEN}{_MESSAGE}]){re.escape(content)}(?![^\s{_TOKEN}{_MESSAGE}])", rest)
+    if alone is None:
+        return rest.replace(content, _MESSAGE, 1)
+    return f"{rest[: alone.start()]}{_MESSAGE}{rest[alone.end() :]}"
+
+
+def opened_thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
+    """How a template that opens the thinking may spoil it: twice, or closed before the model begins."""
+    opening = _opening(rendered, ask)
     if (count := _openings(rendered, ask)) > 1:
         return [Finding("doubled-think", f"the reply is opened with <think> {count} times, needs one")]
+    if "</think>" in opening.rpartition("<think>")[2]:
+        return [
+            Finding(
+                "closed-think",
+                "the template ends with a thinking that is over (</think>), and the row promises thinking = true",
+            )
+        ]
     return []
 
 
 def _thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
     """The reply opens with ``<think>`` once: without it some replies skip it."""
-    if _openings(rendered, ask) == 0:
+    if _openings(rendered, ask) == 0 and "</think>" not in _opening(rendered, ask):
         return [
             Finding("no-think", "the reply is not opened with <think>, some replies will skip their thinking")
         ]
-    return doubled_thinking(rendered, ask)
+    return opened_thinking(rendered, ask)
+
+
+def _opening(rendered: Rendered, ask: Ask) -> str:
+    """What stands behind the question."""
+    content = ask.user_turn.strip()
+    position = rendered.text.rfind(content)
+    return rendered.text[position + len(content) :] if position >= 0 else rendered.text[-200:]
 
 
 def _openings(rendered: Rendered, ask: Ask) -> int:
-    content = ask.user_turn.strip()
-    position = rendered.text.rfind(content)
-    opening = rendered.text[position + len(content) :] if position >= 0 else rendered.text[-200:]
-    return opening.count("<think>") + content.endswith("<think>")
+    return _opening(rendered, ask).count("<think>") + ask.user_turn.strip().endswith("<think>")
 
 
 def _asks_for_box(text: str) -> bool:
@@ -174,7 +214,10 @@ def _cut(text: str) -> str:
 _SPECIAL = re.compile(
     r"<[|｜][^<>|｜\s]{1,40}[|｜]>|</?s>|</?think>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<bos>"
 )
-_ROLE = re.compile(r"\b(?:system|user|assistant|model)\b", re.IGNORECASE)
+_MARKUP = re.compile(
+    r"<[|｜][^<>|｜\n]{1,60}[|｜]>|</?[^<>\s]{1,40}>|\[/?[A-Z][A-Z_]{1,40}\]|\[\|/?[^\[\]|\s]{1,40}\|\]|\[gMASK\]"
+)
+"""Special tokens by their look, where the tokenizer does not name them."""
 _LOOKS_BACK = re.compile(
     r"\bthe (?:question|problem|text|passage) above\b|\b(?:as|see|mentioned|described|given) above\b"
     r"|\bthe previous (?:question|problem|message|answer)\b|\bthe system (?:prompt|message)\b"

@@ -39,7 +39,8 @@ class Prompts:
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> list[Finding]:
-        """Rules that asking so would break; ``temperature`` and ``max_tokens`` stand in for the row's."""
+        """Rules that asking so would break, without what the row accepts; ``temperature`` and ``max_tokens`` stand in
+        for the row's."""
         asked = self._ask(question, variant, temperature, max_tokens)
         rendered = self.template.render_ask(asked)
         return lint(asked, rendered, self.model, tokens_needed=self.tokens_needed)
@@ -50,11 +51,23 @@ class Prompts:
         if asked.prompt is not None:
             return ""
         sent = "\n".join(m["content"] for m in asked.messages if m["role"] == "system")
-        return sent or injected_text(self.template.render(asked.messages), asked.messages)
+        return sent or self._hidden_text()
 
     def promised_system_text(self) -> str:
-        """The system message that the row's rules promise; empty if they promise that there is none."""
-        return self.model.rules.system or ""
+        """The system message that the row's rules promise; empty if they promise that there is none.
+
+        A row that accepts ``hidden-system`` promises the text that its template adds.
+        """
+        rules = self.model.rules
+        if rules.system or not rules.accepted("hidden-system"):
+            return rules.system or ""
+        return self._hidden_text()
+
+    def _hidden_text(self) -> str:
+        asked = ask(self.model, _QUESTION)
+        if asked.prompt is not None:
+            return ""
+        return injected_text(self.template.render(asked.messages), asked.messages)
 
     def _ask(self, question: str, variant: Variant, temperature: float | None, max_tokens: int | None) -> Ask:
         asked = ask(self.model, question, variant)

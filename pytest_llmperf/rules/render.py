@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmperf.catalog import Model
-from pytest_llmperf.engines.vllm_arguments import value_of
+from pytest_llmperf.engines.vllm_arguments import table_of, value_of
 from pytest_llmperf.errors import DataError
+from pytest_llmperf.rules.content_parts import wants_parts
 from pytest_llmperf.rules.messages import Ask, Message
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 _CONFIG = "tokenizer_config.json"
 _TEMPLATE = "chat_template.jinja"
+_SPECIAL_TOKENS = ("pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+RENDERED_WITHIN_S = 10.0
+"""A template that has not ended then is taken for endless; the slowest that were seen take milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Rendered:
     """The tokenizer's token for the beginning; empty if it has none."""
     adds_bos: bool = False
     """The tokenizer puts ``bos`` in front of a text by itself."""
+    special: tuple[str, ...] = ()
+    """The tokenizer's special tokens, as far as its configuration names them."""
 
     @property
     def sha256(self) -> str:
@@ -40,78 +48,203 @@ class Rendered:
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A chat template with the special tokens that it may use."""
+    """A chat template with the special tokens and the variables that it is rendered with."""
 
     source: str
     bos: str = ""
     eos: str = ""
     adds_bos: bool = False
+    origin: str = field(default="", compare=False)
+    """The file that it comes from, for messages."""
+    special: tuple[str, ...] = ()
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """Further special tokens by name (``pad_token``, …), which a template may use."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """What the server sets in every chat: ``--default-chat-template-kwargs``."""
+    content_format: str = "auto"
+    """``--chat-template-content-format``: ``string``, ``openai`` (a list of parts), or ``auto``, by the template."""
 
     def render(self, messages: Sequence[Message], **variables: Any) -> Rendered:
-        """The text up to where the reply begins. Raises :class:`DataError` if the template refuses."""
-        import jinja2
+        """The text up to where the reply begins.
 
+        Raises :class:`DataError`, one line with file and line, if the template refuses, fails or does not end.
+        """
         try:
-            text = _compiled(self.source).render(
-                messages=[dict(m) for m in messages],
-                add_generation_prompt=True,
-                bos_token=self.bos,
-                eos_token=self.eos,
-                **variables,
+            template = _compiled(self.source)
+            content = [self._content(message, template.environment) for message in messages]
+            given = {"tools": None, "documents": None, **self.tokens, **self.variables, **variables}
+            text = _within(
+                RENDERED_WITHIN_S,
+                lambda: template.render(
+                    messages=content,
+                    add_generation_prompt=True,
+                    bos_token=self.bos,
+                    eos_token=self.eos,
+                    **given,
+                ),
             )
-        except jinja2.TemplateError as error:
-            raise DataError(
-                f"chat template: {type(error).__name__}: {' '.join(str(error).split())}"
-            ) from error
-        return Rendered(text, self.bos, self.adds_bos)
+        except _Endless:
+            raise DataError(f"{self._place(None)}: does not end within {RENDERED_WITHIN_S:g} s") from None
+        except Exception as error:  # code of whoever made the weights: it may raise anything
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"{self._place(_line_of(error))}: {type(error).__name__}: {reason}") from error
+        return Rendered(text, self.bos, self.adds_bos, self.special)
 
     def render_ask(self, ask: Ask) -> Rendered:
         """What the model reads of ``ask``: a text that is to be continued has no template."""
         if ask.prompt is not None:
-            return Rendered(ask.prompt, self.bos, self.adds_bos)
+            return Rendered(ask.prompt, self.bos, self.adds_bos, self.special)
         return self.render(ask.messages)
 
+    def _content(self, message: Message, environment: jinja2.Environment) -> dict[str, Any]:
+        """A message as the server hands it to the template: its text, or a list with one part."""
+        parts = self.content_format == "openai"
+        if self.content_format == "auto":
+            parts = wants_parts(self.source, environment)
+        text = message["content"]
+        return dict(message) | ({"content": [{"type": "text", "text": text}]} if parts else {})
 
-def template_from(directory: Path, override: Path | None = None) -> ChatTemplate:
-    """The chat template of the tokenizer in ``directory``, or the one in the file ``override``.
+    def _place(self, line: int | None) -> str:
+        place = f"{self.origin}: chat template" if self.origin else "chat template"
+        return place if line is None else f"{place}, line {line}"
+
+
+class _Endless(BaseException):
+    """Raised in a thread whose template does not end; no Exception, which templates' own handlers would take."""
+
+
+def _within(limit_s: float, render: Callable[[], str]) -> str:
+    """The result of ``render``, which is ended with :class:`_Endless` if it takes longer than ``limit_s``.
+
+    By an exception set in this thread from another one: signals belong to pytest-timeout, and a process would cost
+    more than all templates of a run.
+    """
+    thread, lock = threading.get_ident(), threading.Lock()
+    state = {"over": False, "fired": False}
+
+    def fire() -> None:
+        with lock:
+            if not state["over"]:
+                state["fired"] = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_Endless))
+
+    timer = threading.Timer(limit_s, fire)
+    timer.daemon = True
+    timer.start()
+    try:
+        return render()
+    finally:
+        with lock:
+            state["over"] = True
+        timer.cancel()
+        if state["fired"]:
+            for _ in range(
+                100
+            ):  # it is delivered at one of the next instructions: here, and not behind this function
+                pass
+
+
+def _line_of(error: BaseException) -> int | None:
+    """The template's line at which it failed; jinja2 maps the frames of its compiled code to it."""
+    line: int | None = getattr(error, "lineno", None)
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename in ("<template>", "<unknown>"):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def template_from(
+    directory: Path,
+    override: Path | str | None = None,
+    *,
+    variables: Mapping[str, Any] | None = None,
+    content_format: str = "auto",
+) -> ChatTemplate:
+    """The chat template of the tokenizer in ``directory``, or ``override``: a file, or the text of a template.
 
     As ``transformers`` looks for it: ``chat_template.jinja`` first, then ``chat_template`` in
     ``tokenizer_config.json``, a text or a list of named ones of which ``default`` counts. Raises
     :class:`DataError` if there is none.
     """
     config = _read_config(directory / _CONFIG)
-    file = override or directory / _TEMPLATE
-    if override is not None or file.is_file():
+    source, origin = _source(directory, config, override)
+    return ChatTemplate(
+        source,
+        bos=_token(config, "bos_token"),
+        eos=_token(config, "eos_token"),
+        adds_bos=_adds_bos(config),
+        origin=origin,
+        special=_special(config),
+        tokens={name: token for name in _SPECIAL_TOKENS if (token := _token(config, name))},
+        variables=variables or {},
+        content_format=content_format,
+    )
+
+
+def _source(directory: Path, config: Mapping[str, Any], override: Path | str | None) -> tuple[str, str]:
+    """The template's text, and where it comes from."""
+    own = directory / _TEMPLATE
+    if (
+        override is not None
+        and not Path(override).is_file()
+        and any(sign in str(override) for sign in "{}\n")
+    ):
+        return str(
+            override
+        ), "--chat-template"  # as vLLM takes it: no file of that name, and it looks like a template
+    if override is not None or own.is_file():
+        file = own if override is None else Path(override)
         try:
-            source: Any = file.read_text("utf-8")
+            return file.read_text("utf-8"), str(file)
         except OSError as error:
             raise DataError(f"{file}: the chat template can't be read: {error.strerror}") from None
-    else:
-        source = config.get("chat_template")
-        if isinstance(source, list):
-            named = {t.get("name"): t.get("template") for t in source if isinstance(t, dict)}
-            source = named.get("default")
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise DataError(
+                f"{file}: the chat template can't be read: not UTF-8 in line {line}; save it as UTF-8"
+            ) from None
+    source = config.get("chat_template")
+    if isinstance(source, list):
+        named = {t.get("name"): t.get("template") for t in source if isinstance(t, dict)}
+        source = named.get("default")
     if not isinstance(source, str):
         raise DataError(
             f"{directory}: no chat template in {_TEMPLATE} or {_CONFIG}; the server would refuse every chat"
         )
-    return ChatTemplate(
-        source, bos=_token(config, "bos_token"), eos=_token(config, "eos_token"), adds_bos=_adds_bos(config)
-    )
+    return source, str(directory / _CONFIG)
 
 
 def template_of(model: Model, weights: Path | None = None) -> ChatTemplate:
     """The template of a row. ``weights`` is the directory of its weights where that is known already.
 
-    Files of a hub row are taken from the cache or the hub at the row's revision. ``--chat-template
-    FILE`` in the row's arguments counts as it does for the server. Raises :class:`DataError`.
+    Files of a hub row are taken from the cache or the hub at the row's revision. ``--chat-template``,
+    ``--tokenizer``, ``--default-chat-template-kwargs`` and ``--chat-template-content-format`` in the row's arguments
+    count as they do for the server. Raises :class:`DataError`, and :class:`CatalogError` for arguments that cannot be
+    read.
     """
-    return template_from(weights or _directory(model), _override(model.arguments))
+    return template_from(
+        tokenizer_directory(model, weights) or weights or _directory(model),
+        value_of(model.arguments, "--chat-template"),
+        variables=table_of(model.arguments, "--default-chat-template-kwargs"),
+        content_format=value_of(model.arguments, "--chat-template-content-format") or "auto",
+    )
 
 
-def _override(arguments: Sequence[str]) -> Path | None:
-    file = value_of(arguments, "--chat-template")
-    return None if file is None else Path(file)
+def tokenizer_directory(model: Model, weights: Path | None = None) -> Path | None:
+    """Where the row's tokenizer lies: what ``--tokenizer`` names, else the directory of its weights if it is known.
+
+    Raises :class:`DataError` for one that is not here.
+    """
+    named = value_of(model.arguments, "--tokenizer")
+    if not named:
+        return weights
+    if Path(named).is_dir():
+        return Path(named)
+    if named.startswith((".", "/", "~")):
+        raise DataError(f"--tokenizer {named}: no such directory")
+    return _from_hub(named, value_of(model.arguments, "--tokenizer-revision"))
 
 
 def _directory(model: Model) -> Path:
@@ -120,19 +253,23 @@ def _directory(model: Model) -> Path:
         return Path(__file__).parents[1] / "embedded" / "weights" / name
     if Path(model.weights).is_dir():
         return Path(model.weights)
+    return _from_hub(model.weights, model.revision)
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
     import huggingface_hub
 
     found: Path | None = None
     reason = "it holds none of them"
     for file in (_CONFIG, _TEMPLATE):
         try:
-            found = Path(huggingface_hub.hf_hub_download(model.weights, file, revision=model.revision))
+            found = Path(huggingface_hub.hf_hub_download(name, file, revision=revision))
         except (
             Exception
         ) as error:  # absent file, offline, gated, no such name: only having none at all matters
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
     if found is None:
-        raise DataError(f"{model.weights}: no {_CONFIG} or {_TEMPLATE} could be had from the hub ({reason})")
+        raise DataError(f"{name}: no {_CONFIG} or {_TEMPLATE} could be had from the hub ({reason})")
     return found.parent
 
 
@@ -154,6 +291,19 @@ def _token(config: Mapping[str, Any], name: str) -> str:
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else ""
+
+
+def _special(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The special tokens that a tokenizer's configuration names."""
+    added = config.get("added_tokens_decoder")
+    tokens = [
+        token["content"]
+        for token in (added.values() if isinstance(added, dict) else ())
+        if isinstance(token, dict) and token.get("special") and isinstance(token.get("content"), str)
+    ]
+    further = config.get("additional_special_tokens")
+    tokens += [token for token in further if isinstance(token, str)] if isinstance(further, list) else []
+    return tuple(dict.fromkeys(tokens))
 
 
 def _adds_bos(config: Mapping[str, Any]) -> bool:

@@ -26,6 +26,7 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 # VLLM_PORT makes vLLM take its internal ports from the API port upwards, into other servers' ports.
 _UNSET = ("VLLM_PORT", "VLLM_HOST_IP", API_KEY_VARIABLE)
 _NOT_FOR_ROWS = {
+    "--config": "write the options of that file into the row, where they are checked",
     "--api-key": "a key is drawn for every start, and would be seen by every user in `ps`",
     "--host": "servers listen on 127.0.0.1 only",
     "--uds": "servers listen on 127.0.0.1 only",
