@@ -25,6 +25,9 @@ _REFUSED = (401, 403, 404)
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
 """Statuses that another try may change. The rest (a prompt that is too long) is the request's own fault."""
 
+_BROKEN = (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR, Outcome.UNKNOWN_FINISH)
+"""The server or the way to it failed, and may do better the next time."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -48,6 +51,8 @@ class Answer:
     """Last sending → end, seconds; not a latency to report, the load was whatever it was."""
     reused: bool = False
     """Whether an earlier run has asked for it."""
+    status: int = 0
+    """Of HTTP; 0 if no response came."""
 
     @property
     def ok(self) -> bool:
@@ -248,14 +253,18 @@ def _answer(trace: Trace) -> Answer:
         error=trace.error,
         attempts=1,
         seconds=max(0.0, (trace.end_s or now()) - trace.sent_s),
+        status=trace.status,
     )
 
 
 def _passing(answer: Answer) -> bool:
     """Whether the failure may pass by itself."""
     if answer.outcome is Outcome.HTTP_ERROR:
-        return any(answer.error.startswith(f"HTTP {status}:") for status in _PASSING)
+        return answer.status in _PASSING
     if answer.outcome is Outcome.TIMEOUT:
         # Text was coming: a model that loops for ever would loop again, and take the time again.
         return not (answer.text or answer.reasoning)
-    return answer.outcome in (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR)
+    if answer.outcome is Outcome.EMPTY:
+        # Where tokens were counted, the model has spoken, if invisibly.
+        return not answer.completion_tokens
+    return answer.outcome in _BROKEN

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 _LENGTHS = {"content-length", "transfer-encoding"}
 """A response that has neither ends with the connection."""
+_DONE = re.compile(rb"(?:^|[\r\n])data:[ ]?\[DONE\]")
+"""JSON writes line breaks as escapes: no text that a model makes looks like that."""
+_TAIL = 24
+"""Bytes in which a ``data: [DONE]`` that was cut by reads can begin before the last one."""
+PATIENCE_S = 1.0
+"""After ``[DONE]``, so long for the end of the response, that the connection may be kept: uvicorn sends them apart."""
 
 
 class Connection(asyncio.Protocol):
@@ -41,15 +48,25 @@ class Connection(asyncio.Protocol):
         # the last one's first token waits for all their headers.
         self.on_header = self._raw_headers.__setitem__
         self._sending = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._done_at: float | None = None
+        """When ``[DONE]`` came, after which nothing belongs to the answer."""
+        self.patience_s = PATIENCE_S
+        self.held = False
+        """The server kept the response open after ``[DONE]``."""
         self.open = False
 
     async def exchange(self, request: bytes, timeout_s: float) -> Reply:
         """Send ``request`` and read its whole response. Never raises for what a server does: see
         ``Reply.ending``.
 
-        After anything but a complete response with keep-alive the connection is closed (``open`` is False).
+        After anything but a complete response with keep-alive the connection is closed (``open`` is False). A stream
+        ends at ``[DONE]``: a server that keeps the response open after it costs ``patience_s`` and the connection,
+        and no time of the answer's.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
+        self._done_at = None
         assert self._transport is not None
         assert self._reply is None, "a connection carries one request at a time"
         reply = self._reply = Reply()
@@ -66,6 +83,9 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             timer.cancel()
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
         return reply
 
     def _send(self, request: bytes) -> None:
@@ -90,6 +110,11 @@ class Connection(asyncio.Protocol):
         if rest:
             transport.write(rest)
             self._sending = transport.get_write_buffer_size() > 0
+
+    @property
+    def ended_behind_done(self) -> bool:
+        """The last response had ``[DONE]``, and its end came by itself."""
+        return self._done_at is not None and not self.held
 
     # asyncio.Protocol
 
@@ -128,7 +153,9 @@ class Connection(asyncio.Protocol):
         reply = self._reply
         if reply is not None:
             self._read_at = now()
-            if reply.headers_s is not None and exc is None and not _LENGTHS & reply.headers.keys():
+            if self._done_at is not None or (
+                reply.headers_s is not None and exc is None and not _LENGTHS & reply.headers.keys()
+            ):
                 self._finish(Ending.COMPLETE, "")
             else:
                 got = len(reply.body)
@@ -160,6 +187,23 @@ class Connection(asyncio.Protocol):
         reply.body += body
         reply.times.append(self._read_at)
         reply.ends.append(len(reply.body))
+        # Two looks at short bytes for each of a hundred thousand reads; the end may be cut in two of them.
+        if b"[DONE]" in body or len(body) < _TAIL:
+            self._look_for_done(reply, len(body))
+
+    def _look_for_done(self, reply: Reply, newest: int) -> None:
+        if self._done_at is not None or _DONE.search(reply.body[-newest - _TAIL :]) is None:
+            return
+        self._done_at = self._read_at
+        if self._loop is not None:
+            self._patience = self._loop.call_later(self.patience_s, self._stop_waiting, reply)
+
+    def _stop_waiting(self, reply: Reply) -> None:
+        """``[DONE]`` came, and no end of the response: what follows is none of ours."""
+        if self._reply is reply:
+            self.held = True
+            self._finish(Ending.COMPLETE, "")
+            self.abort()
 
     def on_message_complete(self) -> None:
         if self._reply is None:
@@ -198,7 +242,7 @@ class Connection(asyncio.Protocol):
         if reply is None or self._done is None:
             return
         reply.ending, reply.detail = ending, detail
-        reply.end_s = self._read_at if reply.received else now()
+        reply.end_s = self._done_at or (self._read_at if reply.received else now())
         if not self._done.done():
             self._done.set_result(None)
 

@@ -2,7 +2,7 @@
 
 Understands ``/v1/chat/completions`` and ``/v1/completions`` of vLLM and of servers like it. What counts as a
 token is what a reader of the answer sees: a chunk with the role, with empty text or with ``usage`` alone is
-none.
+none. When an answer is complete is said in docs/what-counts.md, and decided here, in :func:`_outcome`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmperf.client import sse
+from pytest_llmperf.client.error_objects import error_in, message_of
+from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.client.reply import Ending, Reply
+from pytest_llmperf.client.stream_template import Template, learn, text_of
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
 from pytest_llmperf.serving.http_client import redirect
 
@@ -24,8 +27,55 @@ _ENDINGS = {
     Ending.CONNECT_ERROR: Outcome.CONNECT_ERROR,
     Ending.MALFORMED: Outcome.STREAM_ERROR,
 }
-_ABORTED = ("abort", "error")
-"""Finish reasons with which vLLM says that the engine, not the model, ended the answer."""
+_REASONING = (
+    "reasoning_content", "reasoning", "reasoning_text", "thinking", "thinking_content", "thought", "thoughts",
+    "reasoning_details", "thinking_blocks",
+)  # fmt: skip
+"""Names under which servers send thinking apart from the answer. Some send it under two, for old and new clients."""
+_OTHER_FIELDS = frozenset(
+    [
+        "role",
+        "name",
+        "id",
+        "type",
+        "object",
+        "index",
+        "audio",
+        "annotations",
+        "citations",
+        "provider_specific_fields",
+        "signature",
+        "reasoning_signature",
+        "encrypted_content",
+        "status",
+        "model",
+        "created",
+        "finish_reason",
+        "stop_reason",
+        "token_id",
+        "system_fingerprint",
+        "obfuscation",
+    ]
+)
+"""Fields of a delta that hold no text of the answer."""
+_NEARLY_ALL = 0.8
+"""Where nothing was counted: as many chunks by token asked for may be an answer of the asked length, the last
+characters of which came together; with fewer it may as well have ended early."""
+_MOST_LEARNT = 8
+
+
+class Templates:
+    """Templates of chunks, learnt from one stream and used for all others of a load."""
+
+    def __init__(self) -> None:
+        self.known: list[Template] = []
+        self.learnt = 0
+
+    def learn(self, event: bytes, chunk: Mapping[str, Any]) -> None:
+        """Remember the event's form, if it is one whose text can be found without parsing."""
+        if self.learnt < _MOST_LEARNT and (template := learn(event, chunk)) is not None:
+            self.learnt += 1
+            self.known.insert(0, template)
 
 
 def trace_of(
@@ -35,10 +85,14 @@ def trace_of(
     *,
     keep_events: bool = False,
     whole: bool = False,
+    asked_tokens: int | None = None,
+    templates: Templates | None = None,
 ) -> Trace:
     """One request's trace. ``intended_s`` None: it was to be sent when it was sent (closed loop).
 
-    ``whole``: no stream was asked for, and the one JSON object is read as a stream's only event.
+    ``whole``: no stream was asked for, and the one JSON object is read as a stream's only event. ``asked_tokens``: the
+    exact length that the answer must have; None: it ends where it ends. ``templates`` are shared by the replies of a
+    load, so that few of their chunks need parsing.
     """
     reading = _Reading()
     events: tuple[str, ...] = ()
@@ -46,58 +100,125 @@ def trace_of(
         if reply.ending is Ending.COMPLETE:
             reading.take(reply.end_s, reply.text())
     elif reply.status == 200:
-        stream = sse.parse(reply.chunks())
-        for event in stream.events:
-            reading.take(event.time_s, event.data)
-        if stream.rest.strip() == "[DONE]":
-            reading.done = True
+        _read(reply, reading, templates or Templates())
         if keep_events:
-            events = tuple(event.data for event in stream.events)
+            events = tuple(event.data for event in sse.parse(reply.chunks()).events)
+    arrivals = reading.credited()
     outcome, error = _outcome(reply, reading)
+    if outcome is Outcome.OK and asked_tokens is not None and (why := _other_length(reading, asked_tokens)):
+        outcome, error = Outcome.OTHER_LENGTH, why
     return Trace(
         index=index,
         intended_s=reply.sent_s if intended_s is None else intended_s,
         sent_s=reply.sent_s,
         headers_s=reply.headers_s,
-        arrivals=tuple(reading.arrivals),
+        arrivals=arrivals,
         end_s=reply.end_s,
         outcome=outcome,
-        finish_reason=reading.finish_reason,
+        finish_reason=None if reading.finish is None else reading.finish.value,
         prompt_tokens=reading.prompt_tokens,
         completion_tokens=reading.completion_tokens,
         cached_tokens=reading.cached_tokens,
         error=error,
         events=events,
         last_token_s=reading.last_token_s,
+        status=reply.status,
+        hidden_tokens=reading.hidden_tokens(),
+        unseen_tokens=reading.unseen,
+        unread_field=reading.unread_field(),
     )
 
 
+def _read(reply: Reply, reading: _Reading, templates: Templates) -> None:
+    body, clock = bytes(reply.body), sse.Clock(reply.times, reply.ends)
+    at, known = sse.begin(body), templates.known
+    template = known[0] if known else None
+    while not reading.over:
+        if template is not None and (match := template.pattern.match(body, at)) is not None:
+            at = match.end()
+            reading.take_known(clock.at(at), match, template)
+            continue
+        template = next((one for one in known if one.pattern.match(body, at)), None)
+        if template is not None:
+            continue
+        block = sse.next_block(body, at)
+        if block is None:
+            name, data = sse.rest(body, at)
+            reading.take_rest(name, data)
+            break
+        chunk = reading.take(clock.at(block.complete), sse.text(block.data), block.name)
+        if chunk is not None:
+            templates.learn(body[at : block.after], chunk)
+            template = known[0] if known else None
+        at = block.after
+    reading.finish_known()
+
+
 def _outcome(reply: Reply, reading: _Reading) -> tuple[Outcome, str]:
+    """Whether the answer is complete: the one notion that loads, goodput, evaluations and comparisons share."""
     if reply.status not in (0, 200):
         if 300 <= reply.status < 400:
             return Outcome.HTTP_ERROR, redirect(reply.status, reply.headers.get("location"))
-        return Outcome.HTTP_ERROR, f"HTTP {reply.status}: {_message_of(reply.text())}"
+        return Outcome.HTTP_ERROR, f"HTTP {reply.status}: {message_of(reply.text())}"
     if reading.error:
         return Outcome.STREAM_ERROR, reading.error
-    if reply.status == 200 and (reading.done or reading.finish_reason is not None):
-        # Whatever the connection did after the end of the answer, the answer is whole.
-        return Outcome.OK, ""
-    if reply.ending is not Ending.COMPLETE:
-        return _ENDINGS[reply.ending], reply.detail
-    if not reading.chunks:
+    if reply.ending is not Ending.COMPLETE and not reading.done:
+        after = f"; it came after finish_reason {reading.word!r}, but before [DONE]" if reading.finish else ""
+        return _ENDINGS[reply.ending], f"{reply.detail}{after}"
+    if reply.status == 200 and not reading.chunks and not reading.done:
         kind = reply.headers.get("content-type", "no content type")
         seen = reply.text()[:200]
         return Outcome.STREAM_ERROR, f"HTTP 200, but not an event stream ({kind}): {seen!r}"
-    return Outcome.CUT, "the stream ended without a finish reason and without [DONE]"
+    if reading.finish is None:
+        end = "[DONE] came" if reading.done else "the stream ended"
+        return Outcome.CUT, f"{end} without a finish reason: the answer may be cut anywhere"
+    if reading.finish is Finish.ERROR:
+        return Outcome.STREAM_ERROR, f"the server ended the answer with finish_reason {reading.word!r}"
+    if reading.finish is Finish.UNKNOWN:
+        return Outcome.UNKNOWN_FINISH, (
+            f"the answer ended with finish_reason {reading.word!r}, which is not known to mean that it is whole"
+        )
+    if not reading.arrivals:
+        counted = reading.completion_tokens
+        said = "no count of its tokens" if counted is None else f"{counted} tokens counted"
+        return Outcome.EMPTY, (
+            f"the answer ended with finish_reason {reading.word!r} and has no visible token ({said})"
+        )
+    return Outcome.OK, ""
+
+
+def _other_length(reading: _Reading, asked: int) -> str:
+    """Why the answer is not one of ``asked`` tokens; empty if it is, or nothing speaks against it."""
+    came = reading.completion_tokens
+    if came is None:
+        counts = [one.tokens for one in reading.arrivals]
+        came = None if None in counts else sum(count or 0 for count in counts)
+    if came is None:
+        chunks = len(reading.arrivals)
+        if _NEARLY_ALL * asked <= chunks <= asked and reading.finish is not Finish.STOP:
+            return ""
+        return (
+            f"{asked} tokens were asked for; {chunks} chunks came, which the server did not count, with finish_reason "
+            f"{reading.word!r}: not comparable"
+        )
+    if came == asked:
+        return ""
+    return (
+        f"{came} of the {asked} tokens that were asked for came (finish_reason {reading.word!r}): not comparable; does "
+        "the server know ignore_eos?"
+    )
 
 
 @dataclass
 class _Reading:
     arrivals: list[Arrival] = field(default_factory=list)
-    finish_reason: str | None = None
+    finish: Finish | None = None
+    word: object = None
+    """The finish reason as the server said it."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
     last_token_s: float | None = None
     chunks: int = 0
     done: bool = False
@@ -106,76 +227,184 @@ class _Reading:
     """Tokens credited to arrivals so far."""
     uncredited: int = 0
     """Tokens of chunks without text (half a character, a stop token), counted one by one."""
+    sound: bool = True
+    """Every arrival so far was counted as it came, so that what a count adds belongs to the newest."""
+    unseen: int = 0
+    """Tokens after the first arrival that a single chunk added to the count, and that its text cannot hold."""
+    unread: dict[str, set[str]] = field(default_factory=dict)
+    """Texts of chunks of which nothing was read, by the field that holds them."""
+    last_known: tuple[Any, Template] | None = None
 
-    def take(self, time_s: float, data: str) -> None:
-        if self.error or not data.strip():
+    @property
+    def over(self) -> bool:
+        """Nothing that follows belongs to the answer."""
+        return self.done or bool(self.error)
+
+    def take_known(self, time_s: float, match: Any, template: Template) -> None:
+        """A chunk that matched a template."""
+        try:
+            content = text_of(match["text"])
+        except ValueError:
+            self.take(time_s, sse.text(match[0]).partition(":")[2].strip())
             return
-        if data.strip() == "[DONE]":
+        self.chunks += 1
+        tokens = None
+        if template.counts:
+            total = int(match["counted"])
+            tokens = self._added(time_s, total, len(content))
+            self.last_known = match, template
+        if content:
+            self._arrive(time_s, content, template.reasoning, tokens)
+
+    def finish_known(self) -> None:
+        """Read from the last match what no chunk after it has said."""
+        if self.last_known is not None and self.prompt_tokens is None:
+            self.prompt_tokens = int(self.last_known[0]["prompt"])
+
+    def take(self, time_s: float, data: str, name: str = "") -> dict[str, Any] | None:
+        """An event; returns its JSON object if it is a chunk of an answer."""
+        stripped = data.strip()
+        if not stripped:
+            if name == sse.ERROR:
+                self.error = "the stream carries an error: an event named error, without a word"
+            return None
+        if stripped == "[DONE]":
             self.done = True
-            return
+            return None
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
-            self.error = f"an event of the stream is not JSON: {data[:200]!r}"
-            return
+            if name == sse.ERROR:
+                self.error = f"the stream carries an error: {data[:300]}"
+            elif name != sse.BARE:
+                self.error = f"an event of the stream is not JSON: {data[:200]!r}"
+            return None
+        if name == sse.ERROR or (isinstance(chunk, list) and any(map(_is_error, chunk))):
+            told = chunk if isinstance(chunk, dict) else {"error": chunk}
+            self.error = f"the stream carries an error: {error_in(told) or error_in({'error': told})}"
+            return None
         if not isinstance(chunk, dict):
             self.error = f"an event of the stream is not a JSON object: {data[:200]!r}"
-            return
-        if chunk.get("error") or chunk.get("object") == "error":
-            self.error = f"the stream carries an error: {_message(chunk)}"
-            return
+            return None
+        if (told_error := error_in(chunk)) is not None:
+            self.error = f"the stream carries an error: {told_error}"
+            return None
+        if name == sse.BARE:
+            return None
         self.chunks += 1
+        self._take_chunk(time_s, chunk)
+        return chunk
+
+    def take_rest(self, name: str, data: str) -> None:
+        """What no blank line completed: no token, but possibly the end or an error."""
+        if data.strip() == "[DONE]":
+            self.done = True
+        elif name == sse.ERROR and data.strip():
+            self.take(0.0, data, name)
+        elif data.lstrip().startswith("{"):
+            try:
+                chunk = json.loads(data)
+            except (ValueError, RecursionError):
+                return
+            if _is_error(chunk):
+                self.error = f"the stream carries an error: {error_in(chunk)}"
+
+    def _take_chunk(self, time_s: float, chunk: Mapping[str, Any]) -> None:
         choice = _first_choice(chunk)
         usage = chunk.get("usage")
-        before = self.completion_tokens
+        counted: int | None = None
         if isinstance(usage, dict):
-            self._take_usage(usage)
-        if choice is not None:
-            self._take_choice(time_s, choice, isinstance(usage, dict), before)
-
-    def _take_usage(self, usage: Mapping[str, Any]) -> None:
-        self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
-        self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
-        details = usage.get("prompt_tokens_details")
-        if isinstance(details, dict):
-            self.cached_tokens = _count(details.get("cached_tokens"), self.cached_tokens)
-
-    def _take_choice(
-        self, time_s: float, choice: Mapping[str, Any], counted: bool, before: int | None
-    ) -> None:
-        reasoning, content = _texts(choice)
+            self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
+            counted = _count(usage.get("completion_tokens"), None)
+            self.cached_tokens = _detail(usage, "prompt_tokens_details", "cached_tokens", self.cached_tokens)
+            self.reasoning_tokens = _detail(
+                usage, "completion_tokens_details", "reasoning_tokens", self.reasoning_tokens
+            )
+        if choice is None:
+            if counted is not None:
+                self.completion_tokens = counted
+            return
+        reasoning, content, tool = _texts(choice)
         tokens: int | None = None
-        if counted and self.completion_tokens is not None:
-            tokens = max(0, self.completion_tokens - self.counted)
-            if self.completion_tokens > (before or 0):
-                self.last_token_s = time_s
+        if counted is not None:
+            tokens = self._added(time_s, counted, len(reasoning) + len(content) + len(tool))
         elif (own := _tokens_in(choice)) is not None:
             self.uncredited += own
             tokens = self.uncredited
             if own:
                 self.last_token_s = time_s
-        if reasoning or content:
-            self._arrive(time_s, reasoning, content, tokens)
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str):
-            self.finish_reason = reason
-            if reason in _ABORTED:
-                self.error = f"the server ended the answer with finish_reason {reason!r}"
+        if reasoning or content or tool:
+            self._take_texts(time_s, reasoning, content, tokens)
+        else:
+            self._take_unread(choice)
+        word = _finish_word(choice)
+        if (finish := meaning(word)) is not None:
+            self.finish, self.word = finish, word
 
-    def _arrive(self, time_s: float, reasoning: str, content: str, tokens: int | None) -> None:
-        if tokens is not None:
-            self.counted += tokens
-            self.uncredited = 0
-        # A vocabulary is finite: a load holds every text of a token many times, and keeps it once.
-        reasoning, content = sys.intern(reasoning), sys.intern(content)
+    def _added(self, time_s: float, total: int, characters: int) -> int | None:
+        """How many tokens a count of ``total`` adds to the newest chunk; None where they may belong to earlier ones."""
+        before = self.completion_tokens or 0
+        self.completion_tokens = total
+        if total > before:
+            self.last_token_s = time_s
+            if self.arrivals and self.sound and total - before > max(8, 2 * characters):
+                self.unseen += total - before
+        return max(0, total - self.counted) if self.sound else None
+
+    def _take_texts(self, time_s: float, reasoning: str, content: str, tokens: int | None) -> None:
         if reasoning and content:
             # One chunk over the border: which tokens were which is not said; the sum is what counts for gaps.
             first = None if tokens is None else max(tokens - 1, 0)
-            self.arrivals.append(Arrival(time_s, reasoning, True, first))
             last = None if tokens is None or first is None else tokens - first
-            self.arrivals.append(Arrival(time_s, content, False, last))
+            self._arrive(time_s, sys.intern(reasoning), True, first)
+            self._arrive(time_s, sys.intern(content), False, last)
         else:
-            self.arrivals.append(Arrival(time_s, reasoning or content, bool(reasoning), tokens))
+            # The text of a tool's call is visible, and none of the answer.
+            self._arrive(time_s, sys.intern(reasoning or content), bool(reasoning), tokens)
+
+    def _arrive(self, time_s: float, visible: str, reasoning: bool, tokens: int | None) -> None:
+        if tokens is None:
+            self.sound = False
+        else:
+            self.counted += tokens
+            self.uncredited = 0
+        self.arrivals.append(Arrival(time_s, visible, reasoning, tokens))
+
+    def _take_unread(self, choice: Mapping[str, Any]) -> None:
+        delta = choice.get("delta", choice.get("message"))
+        if not isinstance(delta, dict):
+            return
+        for name, value in delta.items():
+            if name not in _OTHER_FIELDS and value and isinstance(value, str | list | dict):
+                seen = self.unread.setdefault(name, set())
+                if len(seen) < 3:
+                    seen.add(repr(value))
+
+    def unread_field(self) -> str:
+        """A field whose texts went by unread; empty if there is none. One value that every chunk repeats is no text."""
+        return next((name for name, values in self.unread.items() if len(values) > 1), "")
+
+    def credited(self) -> tuple[Arrival, ...]:
+        """The arrivals, without their counts where those do not follow the chunks.
+
+        A count that stands still while texts come, and then makes up for it, says when nobody's token came.
+        """
+        counts = [one.tokens for one in self.arrivals]
+        if None not in counts and counts.count(0) > 1 + 0.1 * len(counts):
+            self.arrivals = [one._replace(tokens=None) for one in self.arrivals]
+        return tuple(self.arrivals)
+
+    def hidden_tokens(self) -> int:
+        """Tokens of thinking that the server counted and did not send."""
+        if not self.reasoning_tokens or not self.arrivals or any(one.reasoning for one in self.arrivals):
+            return 0
+        shown = (self.completion_tokens or 0) - self.reasoning_tokens
+        thinks = any("think>" in one.text for one in self.arrivals)
+        return 0 if thinks or len(self.arrivals) > max(1, shown) else self.reasoning_tokens
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, dict) and error_in(value) is not None
 
 
 def _first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -183,19 +412,74 @@ def _first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if not isinstance(choices, Sequence) or isinstance(choices, str):
         return None
     for choice in choices:
-        if isinstance(choice, dict) and choice.get("index", 0) == 0:
+        if isinstance(choice, dict) and choice.get("index", 0) in (0, None):
             return choice
     return None
 
 
-def _texts(choice: Mapping[str, Any]) -> tuple[str, str]:
-    """(reasoning, content) of one chunk; an empty string where there is none."""
-    delta = choice.get("delta", choice.get("message"))
+def _finish_word(choice: Mapping[str, Any]) -> object:
+    for name in ("finish_reason", "finishReason", "finish_details"):
+        if choice.get(name) is not None:
+            return choice[name]
+    return None
+
+
+def _texts(choice: Mapping[str, Any]) -> tuple[str, str, str]:
+    """(reasoning, content, a tool's call) of one chunk; an empty string where there is none."""
+    delta = choice.get("delta")
+    if delta is None:
+        delta = choice.get("message")
     if not isinstance(delta, dict):
-        return "", _string(choice.get("text"))
-    # Some servers send the same reasoning under both names, for old and new clients.
-    reasoning = _string(delta.get("reasoning_content")) or _string(delta.get("reasoning"))
-    return reasoning, _string(delta.get("content"))
+        return "", _string(choice.get("text")), ""
+    thought, content = _parts(delta.get("content"))
+    reasoning = next(
+        (read for name in _REASONING if name in delta and (read := "".join(_parts(delta[name])))), ""
+    )
+    refusal = _string(delta.get("refusal"))
+    return reasoning or thought, content or refusal, _called(delta)
+
+
+def _parts(value: object) -> tuple[str, str]:
+    """(thinking, text) of a content, which is a string or a list of parts (Mistral, Anthropic-like gateways)."""
+    if isinstance(value, str):
+        return "", value
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        return "", ""
+    thoughts, texts = [], []
+    for part in value:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            thinks = any(word in str(part.get("type", "")) for word in ("think", "reason"))
+            inner = next(
+                (
+                    part[name]
+                    for name in ("text", "thinking", "reasoning", "content", "refusal", "summary")
+                    if part.get(name)
+                ),
+                "",
+            )
+            thought, text = _parts(inner)
+            thoughts.append(thought + text if thinks else thought)
+            texts.append("" if thinks else text)
+    return "".join(thoughts), "".join(texts)
+
+
+def _called(delta: Mapping[str, Any]) -> str:
+    """The call of a tool as far as this chunk has it: name and arguments."""
+    calls = delta.get("tool_calls")
+    listed = list(calls) if isinstance(calls, list) else []
+    functions = [one.get("function") for one in listed if isinstance(one, dict)] + [
+        delta.get("function_call")
+    ]
+    return "".join(
+        _string(function.get(name))
+        for function in functions
+        if isinstance(function, dict)
+        for name in ("name", "arguments")
+    )
 
 
 def _tokens_in(choice: Mapping[str, Any]) -> int | None:
@@ -219,17 +503,6 @@ def _count(value: object, otherwise: int | None) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
 
 
-def _message(chunk: Mapping[str, Any]) -> str:
-    error = chunk.get("error")
-    fields = error if isinstance(error, dict) else chunk
-    code = fields.get("code")
-    text = error if isinstance(error, str) else fields.get("message") or json.dumps(fields)[:300]
-    return f"{text} (code {code})" if code is not None else str(text)
-
-
-def _message_of(body: str) -> str:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return body[:300] or "no body"
-    return _message(parsed) if isinstance(parsed, dict) else body[:300]
+def _detail(usage: Mapping[str, Any], group: str, name: str, otherwise: int | None) -> int | None:
+    details = usage.get(group)
+    return _count(details.get(name), otherwise) if isinstance(details, dict) else otherwise

@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from pytest_llmperf.client.connection import Connection, connect
+from pytest_llmperf.client.connection import PATIENCE_S, Connection, connect
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.reply import Ending, Reply, now
+
+_HELD_PATIENCE_S = 0.002
+_HOLDING: set[tuple[str, int]] = set()
+"""Servers of this process's loads that keep a response open after ``[DONE]``: known from one round to the next, since
+each round has a pool of its own, and waiting for such an end once more would be time taken from the server."""
 
 
 class Pool:
@@ -98,7 +103,13 @@ class Pool:
         return connection
 
     async def _exchange(self, connection: Connection, request: bytes, timeout_s: float) -> Reply:
+        server = (self.endpoint.host, self.endpoint.port)
+        connection.patience_s = _HELD_PATIENCE_S if server in _HOLDING else PATIENCE_S
         reply = await connection.exchange(request, timeout_s)
+        if connection.held:
+            _HOLDING.add(server)
+        elif connection.ended_behind_done:
+            _HOLDING.discard(server)
         if connection.open:
             self._idle.append(connection)
         return reply

@@ -5,25 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Outcome(StrEnum):
-    """How a request ended, seen from the client."""
+    """How a request ended, seen from the client. Docs: what-counts.md."""
 
     OK = "ok"
+    """A complete answer."""
     HTTP_ERROR = "http_error"
     """Status other than 200; ``error`` holds status and body."""
     STREAM_ERROR = "stream_error"
     """An error object inside the stream, or bytes that are not an event stream."""
     CUT = "cut"
-    """The connection ended before ``[DONE]`` or a finish reason."""
+    """The connection ended before ``[DONE]``, or the stream without a finish reason."""
+    UNKNOWN_FINISH = "unknown_finish"
+    """A finish reason that is not known to mean that the answer is whole."""
+    EMPTY = "empty"
+    """A finish reason, and not one visible token."""
+    OTHER_LENGTH = "other_length"
+    """Not the number of tokens that was asked for, in a load of fixed length."""
     TIMEOUT = "timeout"
     CONNECT_ERROR = "connect_error"
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One streamed chunk that carried visible text (content or reasoning)."""
+class Arrival(NamedTuple):
+    """One streamed chunk that carried something visible: content, reasoning, or a tool's call (whose text is "").
+
+    A tuple, because a load makes hundreds of thousands of them.
+    """
 
     time_s: float
     """On the same monotonic clock as ``Trace.sent_s``; the time of the socket read that completed it."""
@@ -57,10 +67,23 @@ class Trace:
     last_token_s: float | None = None
     """When the chunk came in which the server's own count of tokens last grew (it may have no text: a stop
     token); None if the server does not count in every chunk."""
+    status: int = 0
+    """Of HTTP; 0 if no response came."""
+    hidden_tokens: int = 0
+    """Tokens of thinking that are in ``completion_tokens`` and were not sent (``reasoning_tokens`` in ``usage``)."""
+    unseen_tokens: int = 0
+    """Tokens that one chunk added to the count, after the first, and that its text cannot hold."""
+    unread_field: str = ""
+    """A field of the stream that held text which is not read here; empty if there was none."""
 
     @property
     def ok(self) -> bool:
         return self.outcome is Outcome.OK
+
+    @property
+    def visible_tokens(self) -> int | None:
+        """Tokens that were sent; None if the server did not count."""
+        return None if self.completion_tokens is None else self.completion_tokens - self.hidden_tokens
 
     @property
     def text(self) -> str:

@@ -29,6 +29,8 @@ class ClientHealth:
     lag_max_s: float
     loop: str
     """``uvloop`` or ``asyncio``."""
+    late_share: float = 0.0
+    """Share of the window for which the loop was late to a timer."""
 
 
 @contextmanager
@@ -62,6 +64,16 @@ class Watch:
 
     def stop(self) -> ClientHealth:
         self._timer.cancel()
+        # Whoever is woken at the end of a standstill may get here before the timer does.
+        if (late_s := now() - self._due) > 0:
+            self._lags.append(late_s)
         cpu_s, wall_s = time.thread_time() - self._cpu_s, now() - self._began
         lags = self._lags or [0.0]
-        return ClientHealth(cpu_s, cpu_s / wall_s, quantile(lags, 0.99), max(lags), loop.loop_name())
+        return ClientHealth(
+            cpu_s,
+            cpu_s / wall_s,
+            quantile(lags, 0.99),
+            max(lags),
+            loop.loop_name(),
+            late_share=sum(lags) / wall_s,
+        )

@@ -83,4 +83,5 @@ def run_closed_loop(
         connections=measured.connections,
         workers=measured.workers,
         server_samples=measured.server,
+        prompt_problem=measured.prompt_problem,
     )

@@ -115,6 +115,7 @@ def together(workers: Sequence[ClientHealth]) -> ClientHealth:
         lag_p99_s=max(one.lag_p99_s for one in workers),
         lag_max_s=max(one.lag_max_s for one in workers),
         loop=workers[0].loop,
+        late_share=max(one.late_share for one in workers),
     )
 
 

@@ -17,6 +17,7 @@ from pytest_llmperf.load.arrivals import poisson
 from pytest_llmperf.load.metrics import tpot_s
 from pytest_llmperf.load.open_loop import run_open_loop
 from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.seen_times import seen_times
 from pytest_llmperf.load.workload import Fits, Workload
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.stats.binomial import clopper_pearson_lower, clopper_pearson_upper
@@ -43,7 +44,8 @@ class Slo:
         """Whether this request met every limit.
 
         A failed one did not, nor did one without any token if the first token has a limit; an answer of one
-        token has no time per output token, and meets that limit. Raises ``NotMeasured`` if the limit needs a
+        token has no time per output token, and meets that limit; one whose tokens all came at one instant does
+        not. Raises ``NotMeasured`` if the limit needs a
         token count that the server did not give.
         """
         if not trace.ok:
@@ -55,9 +57,17 @@ class Slo:
             )
         if self.ttft_s is not None and (trace.ttft_s is None or trace.ttft_s > self.ttft_s):
             return False
-        if self.tpot_s is not None and (tpot_s(trace) or 0.0) > self.tpot_s:
-            return False
+        if self.tpot_s is not None and (trace.visible_tokens or 0) > 1:
+            each_s = tpot_s(trace)
+            if each_s is None or each_s > self.tpot_s:
+                return False
         return self.e2el_s is None or trace.end_s - trace.intended_s <= self.e2el_s
+
+    def unseen(self, traces: Sequence[Trace]) -> str:
+        """Why its limits cannot be judged on these requests: tokens were not seen when they came. Empty if they can."""
+        limits = [name for name in ("ttft", "tpot") if getattr(self, f"{name}_s") is not None]
+        missing = seen_times([trace for trace in traces if trace.ok]).missing if limits else {}
+        return next((f"{name}: {missing[name]}" for name in limits if name in missing), "")
 
 
 @dataclass(frozen=True)
@@ -87,8 +97,10 @@ class Goodput:
 
 
 def goodput(run: Run, slo: Slo) -> Goodput:
-    """Of all requests of the run, the failed ones among them. Raises ``NotMeasured`` as :meth:`Slo.met_by`
-    does."""
+    """Of all requests of the run, the failed ones among them. Raises ``NotMeasured`` as :meth:`Slo.met_by` does, and
+    where the SLO has limits for tokens that were not seen when they came."""
+    if why := slo.unseen(run.traces):
+        raise NotMeasured(f"goodput cannot be told: {why}")
     return Goodput(sum(slo.met_by(trace) for trace in run.traces), len(run.traces), run.window_s)
 
 

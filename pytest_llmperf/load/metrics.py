@@ -9,19 +9,20 @@
 * E2EL: request written → last byte of the response.
 
 A failed request contributes to none of them; it is counted in ``errors``. What the server did not count is
-not measured: chunks are not tokens.
+not measured: chunks are not tokens. Nor is what was not seen when it came (``load.seen_times``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.run import Run, errors_by_kind
+from pytest_llmperf.load.seen_times import PER_TOKEN, ROUND_CLUMPED_ABOVE, seen_times
 from pytest_llmperf.stats.order_statistics import quantile
 
 SERIES = ("ttft", "ttfat", "itl", "tpot", "stall", "e2el", "schedule_delay")
@@ -31,7 +32,8 @@ _THINK_END = "</think>"
 
 @dataclass(frozen=True)
 class Metrics:
-    """Everything measured in one run. An empty series was not measured; ``series`` and ``value`` say why."""
+    """Everything measured in one run. What ``judged`` leaves out must not be shown or compared; ``series`` and
+    ``value`` say why."""
 
     requests: int
     succeeded: int
@@ -51,12 +53,23 @@ class Metrics:
     """Share of the ITL gaps that come from chunks of several tokens, whose time was spread over them
     evenly."""
     itl_between_chunks: bool
-    """True: the server counted tokens only at the end, and there were fewer chunks than tokens, so that the
-    gaps are between chunks. Ask for ``usage_per_chunk``."""
+    """True: the server counted tokens only at the end, and there were fewer chunks than tokens, so that gaps would be
+    between chunks, and were not measured. Ask for ``usage_per_chunk``."""
     missing: Mapping[str, str] = field(default_factory=dict)
-    """Series (or ``throughput``) that was not measured → why."""
+    """Series (or ``throughput``) that was not measured, or whose tokens were not seen when they came → why."""
     schedule_delay_s: tuple[float, ...] = ()
     """One a request; empty in a closed loop, which has no schedule."""
+    gaps: int = 0
+    """Between arrivals of one request."""
+    clumped: int = 0
+    """Of them, those in which two arrivals came together."""
+    taken_out: str = ""
+    """Why nothing of this round is judged: client or server stood still meanwhile. Empty if it counts."""
+
+    @property
+    def clumped_share(self) -> float:
+        """Share of the tokens that arrived together with the one before."""
+        return self.clumped / self.gaps if self.gaps else 0.0
 
     @property
     def error_share(self) -> float:
@@ -64,16 +77,19 @@ class Metrics:
 
     @property
     def output_throughput(self) -> float:
-        """Tokens per second over the window. Raises ``NotMeasured`` without ``usage``."""
+        """Tokens per second over the window. Raises ``NotMeasured`` without ``usage``, or for a round that is taken
+        out."""
+        if self.taken_out:
+            raise NotMeasured(f"throughput was not measured: {self.taken_out}")
         if self.output_tokens is None:
-            raise NotMeasured(self.missing["throughput"])
+            raise NotMeasured(f"throughput was not measured: {self.missing['throughput']}")
         return self.output_tokens / self.window_s
 
     @property
     def known_throughput(self) -> float | None:
-        """Like ``output_throughput``; None where tokens were not counted. Zero is a throughput: in a short slice of a
-        long run no token may have come."""
-        return None if self.output_tokens is None else self.output_throughput
+        """Like ``output_throughput``; None where that raises. Zero is a throughput: in a short slice of a long run no
+        token may have come."""
+        return None if self.output_tokens is None or self.taken_out else self.output_throughput
 
     @property
     def request_throughput(self) -> float:
@@ -87,9 +103,20 @@ class Metrics:
         """
         if name not in SERIES:
             raise ValueError(f"no series {name!r}; there are {', '.join(SERIES)}")
-        samples: tuple[float, ...] = getattr(self, f"{name}_s")
+        samples = self.judged(name)
         if not samples:
-            raise NotMeasured(self.missing.get(name, f"{name} was not measured: no request has a value"))
+            why = self.taken_out or self.missing.get(name, "no request has a value")
+            raise NotMeasured(f"{name} was not measured: {why}")
+        return samples
+
+    def judged(self, name: str) -> tuple[float, ...]:
+        """The samples of a series that may be judged; none where they were not measured.
+
+        Of a round that is taken out, the stall remains: a server that stands still is to be seen there.
+        """
+        if name in self.missing or (self.taken_out and name != "stall"):
+            return ()
+        samples: tuple[float, ...] = getattr(self, f"{name}_s")
         return samples
 
     def quantile(self, name: str, q: float) -> float:
@@ -117,7 +144,9 @@ class Metrics:
 
 def of_run(run: Run) -> Metrics:
     """The metrics of one run over its own window. Raises ``NotMeasured`` if no request succeeded."""
-    return measure(run.traces, run.window_s)
+    metrics = measure(run.traces, run.window_s)
+    # A run on a schedule has no rounds, of which one could be left out: there it is a problem of the whole.
+    return replace(metrics, taken_out=run.disturbance) if run.open_loop is None else metrics
 
 
 def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
@@ -134,54 +163,65 @@ def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
     if not window_s > 0:
         raise NotMeasured(f"the window of the run is {window_s} s; need more than 0")
     gaps = _Gaps()
-    missing: dict[str, str] = {}
+    seen = seen_times(good, ROUND_CLUMPED_ABOVE)
+    missing = dict(seen.missing)
     uncounted = sum(trace.completion_tokens is None for trace in good)
     if uncounted:
         why = (
             f"{uncounted} of {len(good)} answers carry no usage.completion_tokens, and chunks are not tokens"
         )
-        missing = {name: f"{name} was not measured: {why}" for name in ("throughput", "tpot", "itl")}
-    else:
+        missing |= dict.fromkeys(("throughput", *PER_TOKEN), why)
+    if not (uncounted or seen.uncountable):
         for trace in good:
             gaps.add(trace)
-    spoken = [trace for trace in good if trace.arrivals]
     delays = tuple(trace.schedule_delay_s for trace in good)
     if not any(delays):
-        missing["schedule_delay"] = (
-            "schedule_delay was not measured: every request was sent when it was to be"
-        )
+        missing["schedule_delay"] = "every request was sent when it was to be"
         delays = ()
+
+    def each(value: Callable[[Trace], float | None]) -> tuple[float, ...]:
+        return tuple(known for trace in good if trace.arrivals and (known := value(trace)) is not None)
+
     return Metrics(
         requests=len(traces),
         succeeded=len(good),
         errors=errors_by_kind(traces),
         window_s=window_s,
-        ttft_s=tuple(trace.arrivals[0].time_s - trace.intended_s for trace in spoken),
-        ttfat_s=tuple(value for trace in spoken if (value := ttfat_s(trace)) is not None),
+        ttft_s=each(lambda trace: trace.ttft_s),
+        ttfat_s=each(ttfat_s),
         itl_s=tuple(gaps.all),
-        tpot_s=() if uncounted else tuple(value for t in spoken if (value := tpot_s(t)) is not None),
-        stall_s=tuple(value for trace in spoken if (value := stall_s(trace)) is not None),
+        tpot_s=() if uncounted or seen.uncountable else each(tpot_s),
+        stall_s=each(stall_s),
         e2el_s=tuple(trace.end_s - trace.intended_s for trace in good),
-        output_tokens=None if uncounted else sum(trace.completion_tokens or 0 for trace in good),
+        output_tokens=_sum(trace.completion_tokens for trace in good),
         prompt_tokens=_sum(trace.prompt_tokens for trace in good),
         spread_share=gaps.spread / len(gaps.all) if gaps.all else 0.0,
-        itl_between_chunks=gaps.between_chunks,
+        itl_between_chunks=seen.between_chunks,
         missing=missing,
         schedule_delay_s=delays,
+        gaps=seen.gaps,
+        clumped=seen.clumped,
     )
 
 
 def tpot_s(trace: Trace) -> float | None:
-    """(last − first) / (completion_tokens − 1); None with fewer than two tokens, or uncounted ones.
+    """(last − first) / (tokens − 1); None with fewer than two tokens, or uncounted ones.
 
-    When the server counts in every chunk, two things are put right: tokens that came with the first one took
-    none of the time, and the last token may have no text (a stop token).
+    Three things are put right: tokens that came with the first one took none of the time; where the server counts in
+    every chunk, the last token may have no text (a stop token); tokens that were not sent are no part of it.
     """
-    if not trace.arrivals or trace.completion_tokens is None:
+    counted_as_it_came = bool(trace.arrivals) and trace.arrivals[0].tokens is not None
+    visible = trace.completion_tokens if counted_as_it_came else trace.visible_tokens
+    if not trace.arrivals or visible is None:
         return None
     first, last = trace.arrivals[0], trace.arrivals[-1]
     end_s = max(last.time_s, trace.last_token_s or 0.0)
-    tokens_after_first = trace.completion_tokens - (1 if first.tokens is None else max(1, first.tokens))
+    at_once = 0
+    for arrival in trace.arrivals:
+        if arrival.time_s > first.time_s:
+            break
+        at_once += 1 if arrival.tokens is None else arrival.tokens
+    tokens_after_first = visible - max(1, at_once)
     return (end_s - first.time_s) / tokens_after_first if tokens_after_first > 0 else None
 
 
@@ -217,7 +257,7 @@ def ttfat_s(trace: Trace) -> float | None:
 def gaps_s(trace: Trace) -> list[float]:
     """Every gap between tokens of one request; empty where the server did not count them: chunks are not tokens."""
     gaps = _Gaps()
-    if trace.completion_tokens is not None:
+    if trace.completion_tokens is not None and "itl" not in seen_times([trace]).missing:
         gaps.add(trace)
     return gaps.all
 
@@ -228,14 +268,9 @@ class _Gaps:
     def __init__(self) -> None:
         self.all: list[float] = []
         self.spread = 0
-        self.between_chunks = False
 
     def add(self, trace: Trace) -> None:
         arrivals = trace.arrivals
-        counted = all(arrival.tokens is not None for arrival in arrivals)
-        # One token may be invisible: the one that ends the text.
-        if not counted and len(arrivals) < (trace.completion_tokens or 0) - 1:
-            self.between_chunks = True
         gap_from = arrivals[0].time_s if arrivals else 0.0
         for arrival in arrivals[1:]:
             tokens = 1 if arrival.tokens is None else arrival.tokens

@@ -11,7 +11,7 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.fleet import workers_for
 from pytest_llmperf.load.metrics import Metrics, of_run
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import Run, problems_of
 from pytest_llmperf.load.workload import Fits, Workload
 from pytest_llmperf.serving.server import Server
 
@@ -53,12 +53,12 @@ class Rounds:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why these rounds must not be judged, with side and round; empty if there is nothing."""
+        """Why these rounds must not be judged, with the side; empty if there is nothing."""
         return tuple(
-            f"round {number} of {run.server.row}: {problem}"
-            for runs in (self.runs_a, self.runs_b)
-            for number, run in enumerate(runs)
-            for problem in run.problems
+            f"{side[0].server.row}: {problem}"
+            for side in (self.runs_a, self.runs_b)
+            if side
+            for problem in problems_of(side)
         )
 
 

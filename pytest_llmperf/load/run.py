@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.cache_check import CacheUse
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.server_metrics import ServerSamples
+from pytest_llmperf.load.standstill import disturbance
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.stats.order_statistics import quantile
@@ -66,6 +68,13 @@ class Run:
     """None: a closed loop."""
     server_samples: ServerSamples | None = None
     """What the server said of itself within the run; None if it tells nothing, or the run was too short."""
+    prompt_problem: str = ""
+    """The prompts were not as long as was asked for, by the server's own count; empty if they were."""
+
+    @cached_property
+    def disturbance(self) -> str:
+        """What stood still meanwhile, client or server; empty if nothing did."""
+        return disturbance(self.traces, self.client)
 
     @property
     def window_s(self) -> float:
@@ -74,6 +83,14 @@ class Run:
     @property
     def error_share(self) -> float:
         return sum(not trace.ok for trace in self.traces) / len(self.traces)
+
+    @property
+    def _warm_share(self) -> float:
+        """Share of the prompt tokens that were hits: by ``/metrics``, or by ``usage`` where that says more."""
+        by_usage = cache_check.share_by_usage(
+            (trace.cached_tokens, trace.prompt_tokens) for trace in self.traces
+        )
+        return max(by_usage, self.cache.hit_share if self.cache is not None else 0.0)
 
     @property
     def _late_allowed_s(self) -> float:
@@ -88,25 +105,25 @@ class Run:
     def problems(self) -> tuple[str, ...]:
         """Why the numbers of this run must not be judged: each makes it INVALID. Empty if there is
         nothing."""
-        failed = [trace for trace in self.traces if not trace.ok]
-        if self.error_share <= ERRORS_ABOVE:
-            return self.own_problems
-        kinds = ", ".join(f"{n} × {kind}" for kind, n in errors_by_kind(self.traces).items())
-        said = (
-            f"{len(failed)} of {len(self.traces)} requests failed ({kinds}; first: {failed[0].error}); "
-            f"at most {ERRORS_ABOVE:.0%} may"
-        )
-        return (said, *self.own_problems)
+        return problems_of([self])
 
     @property
     def own_problems(self) -> tuple[str, ...]:
         """Those that say nothing of the server: the load was not the one that was asked for. Who counts failed
         requests as misses, as goodput does, is bound by these alone."""
         found = []
-        if self.cache is not None and self.cache.warm and not self.workload.warm_cache:
+        if not self.workload.warm_cache and (share := self._warm_share) > cache_check.WARM_ABOVE:
             found.append(
-                f"warm prefix cache: {self.cache.hit_share:.1%} of the prompt tokens were hits; at most "
+                f"warm prefix cache: {share:.1%} of the prompt tokens were hits; at most "
                 f"{cache_check.WARM_ABOVE:.0%} may be, unless the workload sets warm_cache"
+            )
+        if self.prompt_problem:
+            found.append(self.prompt_problem)
+        others = [trace for trace in self.traces if trace.outcome is Outcome.OTHER_LENGTH]
+        if len(others) > ERRORS_ABOVE * len(self.traces):
+            found.append(
+                f"{len(others)} of {len(self.traces)} answers do not have the length that was asked for, and are not "
+                f"comparable; the first: {others[0].error}"
             )
         if self.client.cpu_share > BUSY_ABOVE:
             found.append(
@@ -120,7 +137,27 @@ class Run:
                 f"client-bound: the client came to its requests {self.open_loop.own_delay_p99_s * 1e3:.1f} ms late "
                 f"(p99); need at most {allowed_s * 1e3:.3g} ms (an idle core, uvloop, or a lower rate)"
             )
+        elif self.open_loop is not None and self.disturbance:
+            # One long run has no round to take out.
+            found.append(self.disturbance)
         return tuple(found)
+
+
+def problems_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Why a load of these runs must not be judged; empty if there is nothing.
+
+    Failures are counted over all of it: one in a short round is no more than one in a long load.
+    """
+    traces = [trace for run in runs for trace in run.traces]
+    failed = [trace for trace in traces if not trace.ok]
+    found = []
+    if len(failed) > ERRORS_ABOVE * len(traces):
+        kinds = ", ".join(f"{n} × {kind}" for kind, n in errors_by_kind(traces).items())
+        found.append(
+            f"{len(failed)} of {len(traces)} requests failed ({kinds}; first: {failed[0].error}); "
+            f"at most {ERRORS_ABOVE:.0%} may"
+        )
+    return (*found, *dict.fromkeys(problem for run in runs for problem in run.own_problems))
 
 
 def errors_by_kind(traces: Sequence[Trace]) -> dict[str, int]:

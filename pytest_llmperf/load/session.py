@@ -4,12 +4,13 @@ shape, open connections, and the watches beside it."""
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pytest_llmperf.client.body import path_of
 from pytest_llmperf.client.endpoint import Endpoint
-from pytest_llmperf.client.openai_stream import trace_of
+from pytest_llmperf.client.openai_stream import Templates, trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Reply
 from pytest_llmperf.client.trace import Trace
@@ -22,6 +23,11 @@ from pytest_llmperf.load.sending import Sent, in_flight
 from pytest_llmperf.load.server_metrics import Sampler, ServerSamples
 from pytest_llmperf.load.workload import Fits, Prompts, Shape, Workload, prepare, prepare_shapes
 from pytest_llmperf.serving.server import Server
+
+_EXACT_WITHIN, _ESTIMATED_WITHIN = 1.1, 2.0
+"""Factor by which the server's count of a prompt may differ from what was asked for."""
+_FEW_TOKENS = 8
+"""And so many tokens beside: a template's, or a beginning of text that ``/tokenize`` does not count."""
 
 Send = Callable[[Pool, Sequence[bytes]], Awaitable[Sequence[Sent] | Fleet]]
 """Sends all requests over the pool, in the rhythm of its load; the results are in the order of the requests. A fleet
@@ -41,6 +47,8 @@ class Measured:
     connections: int
     server: ServerSamples | None
     """What it said of itself meanwhile; None if it has no ``/metrics`` that is known, or the load was too short."""
+    prompt_problem: str = ""
+    """By how much the server's count of the prompts' tokens differs from what was asked for, if it does."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,9 @@ class Session:
             before = await cache_check.read(aside)
             await self._connect(pool, connections(warmed))
             wire = _wire(pool, prompts)
+            asked = [_fixed_length(self.workload, body) for body in prompts.bodies]
             # What the warm-up brought back is not needed any more, nor are the prompts but on the wire.
-            note = prompts.note
+            note, lengths = prompts.note, (prompts.asked, prompts.tokens is not None)
             del warmed, cold, prompts
             with no_collector():
                 watch = Watch()
@@ -96,8 +105,9 @@ class Session:
         sent = list(sending.sent if isinstance(sending, Fleet) else sending)
         del sending, wire
         own_delay_s = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in sent)
+        traces = tuple(_understood(sent, asked))
         return Measured(
-            traces=tuple(_understood(sent)),
+            traces=traces,
             own_delay_s=own_delay_s,
             client=health,
             workers=workers,
@@ -105,6 +115,7 @@ class Session:
             cache=after.since(before) if after and before else None,
             connections=opened,
             server=sampler.samples(),
+            prompt_problem=_prompt_problem(traces, *lengths),
         )
 
     async def _connect(self, pool: Pool, count: int) -> None:
@@ -145,13 +156,41 @@ class Session:
             )
 
 
-def _understood(sent: list[Sent]) -> Iterator[Trace]:
+def _understood(sent: list[Sent], asked: Sequence[int | None]) -> Iterator[Trace]:
     """The trace of each, in order; ``sent`` is empty afterwards, for bytes and traces of a long load together are many
-    megabytes."""
+    megabytes. ``asked``: the length that each answer must have."""
+    templates = Templates()
     sent.reverse()
-    for index in range(len(sent)):
+    for index, tokens in enumerate(asked):
         one = sent.pop()
-        yield trace_of(one.reply, index, one.intended_s)
+        yield trace_of(one.reply, index, one.intended_s, asked_tokens=tokens, templates=templates)
+
+
+def _fixed_length(workload: Workload, body: Mapping[str, Any]) -> int | None:
+    """Tokens that the answer to this request must have; None if it may end earlier."""
+    limit = body.get("max_tokens")
+    return limit if workload.fixed_output and isinstance(limit, int) else None
+
+
+def _prompt_problem(traces: Sequence[Trace], asked: Sequence[int], exact: bool) -> str:
+    """``exact``: the lengths were fitted with the server's own tokenizer, and not estimated."""
+    pairs = [
+        (trace.prompt_tokens, want)
+        for trace, want in zip(traces, asked, strict=True)
+        if want and trace.prompt_tokens
+    ]
+    if not pairs:
+        return ""
+    got, wanted = sum(one for one, _ in pairs), sum(one for _, one in pairs)
+    factor = _EXACT_WITHIN if exact else _ESTIMATED_WITHIN
+    slack = _FEW_TOKENS * len(pairs)
+    if wanted / factor - slack <= got <= wanted * factor + slack:
+        return ""
+    how = "by its own tokenizer" if exact else "as far as could be estimated without /tokenize"
+    return (
+        f"the server counts {got / len(pairs):.4g} tokens a prompt, {wanted / len(pairs):.4g} were asked for {how}: "
+        "something adds to the prompts or cuts them (a system prompt, another template)"
+    )
 
 
 def _wire(pool: Pool, prompts: Prompts) -> list[bytes]:

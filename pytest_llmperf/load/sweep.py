@@ -65,7 +65,9 @@ class Sweep:
     def problems(self) -> tuple[str, ...]:
         """Why the sweep must not be judged, with the level; empty if there is nothing."""
         return tuple(
-            f"{self.of} {one.level:g}: {problem}" for one in self.levels for problem in one.run.problems
+            f"{self.of} {one.level:g}: {problem}"
+            for one in self.levels
+            for problem in dict.fromkeys([*one.run.problems, *filter(None, [one.run.disturbance])])
         )
 
     def series(self, name: str) -> list[tuple[float, float]]:

@@ -23,7 +23,7 @@ def tails(rounds: Sequence[Metrics]) -> dict[str, dict[str, dict[str, float | in
     """
     found: dict[str, dict[str, dict[str, float | int | None]]] = {}
     for name in SERIES:
-        groups: list[list[float]] = [list(getattr(one, f"{name}_s")) for one in rounds]
+        groups: list[list[float]] = [list(one.judged(name)) for one in rounds]
         samples = [value for group in groups for value in group]
         if not samples:
             continue

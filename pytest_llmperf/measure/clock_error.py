@@ -79,5 +79,5 @@ class ClockError:
 
 def load_like(concurrency: int, output_tokens: int, rounds: Sequence[Metrics], workers: int = 1) -> Load:
     """What to calibrate at for these rounds: their own pace or a quicker one; the quickest where none was measured."""
-    gaps = [one.value("itl") for one in rounds if one.itl_s]
+    gaps = [quantile(one.judged("itl"), 0.5) for one in rounds if one.judged("itl")]
     return Load.like(concurrency, output_tokens, median(gaps) if gaps else 0.0, workers)

@@ -8,9 +8,11 @@ from statistics import median
 
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.estimand import Judge, Ratio, Series
+from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS
 from pytest_llmperf.load.metrics import Metrics
 from pytest_llmperf.load.rounds import Rounds
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import Run, problems_of
+from pytest_llmperf.load.seen_times import CLUMPED_ABOVE, PER_TOKEN, held_back
 from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.on_device import OnDevice
 
@@ -45,14 +47,13 @@ class Loaded:
         device: OnDevice,
     ) -> Loaded:
         """``at`` names the load in reports: its concurrency, or ``4 requests/s``."""
-        found = [clock.unusable, *(problem for run in runs for problem in run.problems)]
-        problems = "; ".join(filter(None, found))
+        problems = "; ".join(filter(None, [clock.unusable, *problems_of(runs)]))
         part = part_of(at)
         errors = sum(one.requests - one.succeeded for one in rounds)
 
         def series(name: str, metric: str) -> Series:
             # Samples of one round share what happened on the machine in it: the rounds are the groups.
-            by_round = [(value, i) for i, one in enumerate(rounds) for value in getattr(one, f"{metric}_s")]
+            by_round = [(value, i) for i, one in enumerate(rounds) for value in one.judged(metric)]
             return Series(
                 f"{name} at {at}",
                 [value for value, _ in by_round],
@@ -61,11 +62,12 @@ class Loaded:
                 group_noun=part,
                 errors=errors,
                 judge=judge,
-                unusable=problems,
+                unusable=problems or not_seen(rounds, metric),
                 client_error=lambda q: clock.of_quantile(metric, q),
             )
 
-        rates = [one.known_throughput for one in rounds]
+        # A round that is taken out is told; one whose tokens were not counted is lost.
+        rates = [one.known_throughput for one in rounds if not one.taken_out]
         # A load with a schedule sends when it is time: the client takes nothing of its throughput.
         lost = clock.share_of_cycle(at, rounds) if isinstance(at, int) else 0.0
         known = [rate for rate in rates if rate]
@@ -83,7 +85,7 @@ class Loaded:
                 "tok/s",
                 noun=part,
                 judge=judge,
-                unusable=problems,
+                unusable=problems or not_seen(rounds, "throughput"),
                 client_error=lambda _: -missed,
             ),
             schedule_delay=series("schedule delay", "schedule_delay"),
@@ -95,6 +97,24 @@ class Loaded:
 def part_of(at: int | str) -> str:
     """What a load consists of: rounds of so many in flight, or slices of one that follows a schedule."""
     return "round" if isinstance(at, int) else "slice"
+
+
+def not_seen(rounds: Sequence[Metrics], metric: str) -> str:
+    """Why a metric must not be judged: too many rounds were disturbed, or their tokens not seen when they came. Empty
+    if it may be."""
+    reasons: list[str] = []
+    for one in rounds:
+        stood_still = one.taken_out if metric != "stall" else ""
+        if why := stood_still or one.missing.get(metric, ""):
+            reasons.append(why)
+    if len(reasons) <= MAX_LOST_ROUNDS * len(rounds):
+        clumped, gaps = sum(one.clumped for one in rounds), sum(one.gaps for one in rounds)
+        if metric in (*PER_TOKEN, "stall") and clumped > CLUMPED_ABOVE * gaps:
+            return held_back(clumped, gaps, CLUMPED_ABOVE)
+        return ""
+    if len(rounds) == 1:
+        return reasons[0]
+    return f"{len(reasons)} of {len(rounds)} rounds cannot be used; the first: {reasons[0]}"
 
 
 @dataclass(frozen=True)
@@ -117,8 +137,16 @@ class Pair:
 
     @classmethod
     def of(cls, judge: Judge, concurrency: int, starts: Sequence[Rounds], clock: ClockError) -> Pair:
-        found = [clock.unusable, *(problem for rounds in starts for problem in rounds.problems)]
+        sides = (
+            [run for rounds in starts for run in rounds.runs_a],
+            [run for rounds in starts for run in rounds.runs_b],
+        )
+        candidate = [one for rounds in starts for one in rounds.a]
         baseline = [one for rounds in starts for one in rounds.b]
+        found = [
+            clock.unusable,
+            *(f"{one[0].server.row}: {why}" for one in sides for why in problems_of(one)),
+        ]
 
         def paired(name: str, metric: str) -> Paired:
             values = [
@@ -129,13 +157,19 @@ class Pair:
                 unit, share = "tok/s", clock.share_of_cycle(concurrency, baseline)
             else:
                 unit, share = "s", clock.share_of(metric, [_value(one, metric) for one in baseline])
+            # A side whose tokens were not seen is slow or quick by that alone.
+            unseen = [
+                f"{one[0].server.row}: {why}"
+                for one, rounds in zip(sides, (candidate, baseline), strict=True)
+                if (why := not_seen(rounds, metric))
+            ]
             return Paired(
                 Ratio(
                     f"{name} at {concurrency}",
                     values,
                     unit,
                     judge=judge,
-                    unusable="; ".join(filter(None, found)),
+                    unusable="; ".join(filter(None, [*found, *unseen])),
                     client_share=share,
                 )
             )

@@ -47,11 +47,14 @@ class NotedLoad:
                     "requests": one.requests,
                     "errors": dict(one.errors),
                     "window_s": one.window_s,
-                    "ttft_s": list(one.ttft_s),
-                    "tpot_s": list(one.tpot_s),
+                    "ttft_s": list(one.judged("ttft")),
+                    "tpot_s": list(one.judged("tpot")),
                     "e2el_s": list(one.e2el_s),
                     "output_tokens": one.output_tokens,
                     "client_cpu_share": run.client.cpu_share,
+                    "client_late_share": run.client.late_share,
+                    "clumped_share": one.clumped_share,
+                    "taken_out": one.taken_out or None,
                 }
                 for run, one in zip(self.runs, self.metrics, strict=True)
             ],

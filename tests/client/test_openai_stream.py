@@ -30,7 +30,7 @@ def test_role_chunks_and_empty_deltas_are_no_tokens(replied: Replied) -> None:
         replied(
             chunk({"role": "assistant", "content": ""}),
             chunk({"content": ""}),
-            chunk({"content": "hi"}),
+            chunk({"content": "hi"}, finish="stop"),
             DONE,
         )
     )
@@ -100,12 +100,15 @@ def test_cached_tokens_are_read(replied: Replied) -> None:
     assert (trace.prompt_tokens, trace.completion_tokens, trace.cached_tokens) == (9, 1, 7)
 
 
-def test_a_missing_done_is_no_error_after_a_finish_reason(replied: Replied) -> None:
-    assert trace_of(replied(chunk({"content": "a"}, finish="stop"))).outcome is Outcome.OK
+def test_a_missing_done_is_no_error_where_the_response_ends_properly_after_a_finish_reason(
+    replied: Replied,
+) -> None:
+    assert trace_of(_complete(replied(chunk({"content": "a"}, finish="stop")))).outcome is Outcome.OK
+    assert trace_of(replied(chunk({"content": "a"}, finish="stop"))).outcome is Outcome.CUT
 
 
 def test_done_without_its_blank_line_is_done(replied: Replied) -> None:
-    assert trace_of(replied(chunk({"content": "a"}), b"data: [DONE]")).outcome is Outcome.OK
+    assert trace_of(replied(chunk({"content": "a"}, finish="stop"), b"data: [DONE]")).outcome is Outcome.OK
 
 
 def test_a_stream_that_ends_early_is_cut(replied: Replied) -> None:
@@ -159,9 +162,9 @@ def test_an_http_error_shows_status_and_message(replied: Replied) -> None:
     assert "HTTP 400: too long" in trace.error
 
 
-def test_an_answer_without_any_token_is_an_answer(replied: Replied) -> None:
+def test_an_answer_without_any_visible_token_is_none(replied: Replied) -> None:
     trace = trace_of(replied(chunk({"content": ""}, finish="stop"), DONE))
-    assert trace.ok
+    assert trace.outcome is Outcome.EMPTY
     assert trace.ttft_s is None
 
 

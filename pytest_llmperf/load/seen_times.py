@@ -1,0 +1,97 @@
+"""Were the tokens of a load seen when they came? Times per token mean nothing otherwise; pure.
+
+A proxy that holds a stream back, a client that is kept from the processor, a server that counts at the end what it sent
+in few pieces, and thinking that is counted and not sent all make a server look quick: the time between two tokens that
+arrive together is zero, and tokens that were never seen divide a time that they had no part in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from pytest_llmperf.client.trace import Trace
+
+CLUMPED_ABOVE = 0.25
+"""Share of a load's tokens that may arrive together with the one before. Whatever collects two tokens or more, and then
+sends them, makes it at least a half. Real vLLM, two servers and the client on two cores that were shared with seven
+other jobs (load average 8, 2026-11-30): 10 to 21 % over a load of 32-token answers."""
+ROUND_CLUMPED_ABOVE = 0.5
+"""The same of one short round, which is lost then: 6 to 12 % of the rounds were on that machine."""
+_TOGETHER_SHARE, _TOGETHER_S = 0.1, 0.001
+"""Two arrivals come together if there is a tenth of the stream's mean gap between them, or less, and at most a
+millisecond: what was held back is let go in one read, or in reads that follow each other at once."""
+_LACKING_ABOVE = 0.05
+"""Share of the tokens that may have no chunk of their own where chunks are not counted (vLLM joins a few)."""
+PER_TOKEN = ("itl", "tpot")
+
+
+@dataclass(frozen=True)
+class SeenTimes:
+    """How the tokens of some requests arrived."""
+
+    gaps: int
+    """Between arrivals of one request."""
+    clumped: int
+    """Of them, those in which two came together."""
+    between_chunks: bool
+    """Tokens were counted at the end only, and there are fewer chunks than tokens."""
+    uncountable: bool
+    """Chunks cannot stand for tokens: there are no gaps between tokens to be had."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """By series (``itl``, ``tpot``, ``stall``, ``ttft``, ``ttfat``) why it must not be judged."""
+
+
+def seen_times(traces: Sequence[Trace], most_clumped: float = CLUMPED_ABOVE) -> SeenTimes:
+    """Of complete answers; ``most_clumped`` is the share of their tokens that may come together."""
+    gaps = clumped = 0
+    chunks = tokens = unseen = visible = 0
+    unread = ""
+    for trace in traces:
+        here, of_these = clumped_gaps(trace)
+        clumped, gaps = clumped + here, gaps + of_these
+        unread = unread or trace.unread_field
+        unseen += trace.unseen_tokens
+        count = trace.visible_tokens
+        if count is None:
+            continue
+        visible += count
+        if any(arrival.tokens is None for arrival in trace.arrivals):
+            # The token that ends the text may have none of its own.
+            chunks, tokens = chunks + len(trace.arrivals), tokens + max(1, count - 1)
+    missing: dict[str, str] = {}
+    fewer = chunks < (1 - _LACKING_ABOVE) * tokens
+    if uncountable := fewer or chunks > (1 + _LACKING_ABOVE) * tokens + len(traces):
+        why = (
+            f"{chunks} chunks came for {tokens} tokens that the server counted only at the end: gaps between chunks "
+            "are not gaps between tokens (several in a chunk, or some that were never sent); need usage in every chunk"
+        )
+        missing |= dict.fromkeys(PER_TOKEN, why)
+    if unseen > _LACKING_ABOVE * visible:
+        why = f"{unseen} of {visible} tokens were counted that nobody saw: no chunk has their text"
+        missing |= dict.fromkeys(PER_TOKEN, why)
+    if clumped > most_clumped * gaps:
+        missing |= dict.fromkeys((*PER_TOKEN, "stall"), held_back(clumped, gaps, most_clumped))
+    if unread:
+        why = f"the stream has text in a field {unread!r}, which is not read: its tokens were not seen"
+        missing |= dict.fromkeys((*PER_TOKEN, "stall", "ttft", "ttfat"), why)
+    return SeenTimes(gaps, clumped, fewer, uncountable, missing)
+
+
+def held_back(clumped: int, gaps: int, most: float) -> str:
+    """The sentence for too many tokens that came together."""
+    return (
+        f"{clumped / gaps:.0%} of the tokens came together with the one before (at most {most:.0%} may): something "
+        "between holds the stream back, or several tokens are sent at once, or the client was kept from the processor"
+    )
+
+
+def clumped_gaps(trace: Trace) -> tuple[int, int]:
+    """(gaps in which two arrivals came together, all gaps) of one request."""
+    arrivals = trace.arrivals
+    gaps = len(arrivals) - 1
+    if gaps < 1:
+        return 0, 0
+    together_s = min(_TOGETHER_S, _TOGETHER_SHARE * (arrivals[-1].time_s - arrivals[0].time_s) / gaps)
+    return sum(after.time_s - before.time_s <= together_s for before, after in pairwise(arrivals)), gaps
