@@ -392,6 +392,7 @@ class _Reading:
         counts = [one.tokens for one in self.arrivals]
         if None not in counts and counts.count(0) > 1 + 0.1 * len(counts):
             self.arrivals = [one._replace(tokens=None) for one in self.arrivals]
+            self.unseen = 0
         return tuple(self.arrivals)
 
     def hidden_tokens(self) -> int:

@@ -12,6 +12,7 @@ from pytest_llmperf.client.body import path_of
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.openai_stream import Templates, trace_of
 from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.real_clock import RealClock
 from pytest_llmperf.client.reply import Reply
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import InfrastructureError, WrongServer
@@ -72,8 +73,10 @@ class Session:
         before the clock starts.
 
         Raises ``InfrastructureError`` if the server takes no connection or the tokenizer fails,
-        ``WrongServer`` if it refuses the key or does not serve the model.
+        ``WrongServer`` if it refuses the key or does not serve the model, ``NotMeasured`` if a test replaces the
+        clock.
         """
+        clock = RealClock()
         endpoint = Endpoint.of(self.server)
         # Two pools: what prepares the load must leave the load's own connections as they are.
         async with Pool(endpoint) as aside, Pool(endpoint, timeout_s=self.timeout_s) as pool:
@@ -97,6 +100,7 @@ class Session:
                 async with Sampler(aside) as sampler:
                     sending = await send(pool, wire)
                     health = watch.stop()
+            clock.check()
             after = await cache_check.read(aside)
             opened = pool.opened
         workers: tuple[ClientHealth, ...] = ()

@@ -11,6 +11,7 @@ from pytest_llmperf.client.body import lint, path_of, streaming
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.real_clock import RealClock
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
@@ -23,7 +24,8 @@ _MAX_TOKENS = 64
 def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]) -> list[Trace]:
     """One chat request a question, all sent at once on open connections; in the order of the questions.
 
-    Raises :class:`ServerDied` if a request failed because the server is gone.
+    Raises :class:`ServerDied` if a request failed because the server is gone, :class:`NotMeasured` if a test replaces
+    the clock.
     """
     server = served.server
     bodies = [
@@ -48,6 +50,7 @@ def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]
             replies = await asyncio.gather(*(pool.send(request) for request in requests))
         return [trace_of(reply, index) for index, reply in enumerate(replies)]
 
+    clock = RealClock()
     try:
         traces = loop.run(send)
     except OSError as error:
@@ -55,6 +58,7 @@ def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]
         raise InfrastructureError(
             f"no connection to {server.base_url}: {error}; is the server alive?"
         ) from error
+    clock.check()
     if any(may_be_a_death(trace.outcome, trace.error) for trace in traces):
         raise_if_dead(served)
     return traces

@@ -41,7 +41,6 @@ BOUNDS = {
     "TTFT": (0.4 * TTFT_S, 2 * TTFT_S),
     # Four tokens a chunk that are taken for one come every 80 ms.
     "ITL": (0.6 * GAP_S, 3 * GAP_S),
-    # Eight tokens that are asked for, of which five come, would take 11 ms each.
     "TPOT": (0.7 * GAP_S, 3 * GAP_S),
     "stall": (0.6 * GAP_S, 0.5),
 }
@@ -98,7 +97,7 @@ def records(shared_project: Project) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in TRAPS if row not in ("every-second-fails", "all-fail", "warm-cache")]
+    "row", [row for row in TRAPS if row not in ("ends-early", "every-second-fails", "all-fail", "warm-cache")]
 )
 def test_what_is_judged_is_what_the_server_did(records: dict[str, dict[str, Any]], row: str) -> None:
     judged = [
@@ -115,7 +114,9 @@ def test_what_is_judged_is_what_the_server_did(records: dict[str, dict[str, Any]
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        ("every-second-fails", "3 of 6 requests failed (3 × http_error; first: HTTP 500"),
+        # A server that does not know ignore_eos is as quick as its answers are short.
+        ("ends-early", "5 of the 8 tokens that were asked for came (finish_reason 'stop'): not comparable"),
+        ("every-second-fails", "30 of 60 requests failed (30 × http_error; first: HTTP 500"),
         ("all-fail", "none of 6 requests succeeded (6 × http_error)"),
         ("warm-cache", "warm prefix cache: "),
     ],
@@ -126,9 +127,3 @@ def test_a_load_that_was_not_measured_is_invalid_whatever_its_bound(
     verdicts = records[row]["verdicts"]
     assert [one["status"] for one in verdicts] == ["INVALID"] * 2 * len(BOUNDS)
     assert all(why in one["why"] for one in verdicts), verdicts
-
-
-def test_an_answer_that_ends_early_counts_the_tokens_that_came(records: dict[str, dict[str, Any]]) -> None:
-    (early,), (whole,) = records["ends-early"]["load"], records["all-is-reasoning"]["load"]
-    assert {one["output_tokens"] for one in early["rounds"]} == {5 * CONCURRENCY}
-    assert {one["output_tokens"] for one in whole["rounds"]} == {TOKENS * CONCURRENCY}
