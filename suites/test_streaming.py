@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+CONCURRENCY = 8
 QUESTION = "A box holds 6 red and 7 blue pens. How many pens are in 3 boxes?"
 
 
@@ -57,3 +58,8 @@ def test_streams_side_by_side_overlap_in_time(candidate, stream):
     last_start = max(answer.arrivals[0].time_s for answer in answers)
     first_end = min(answer.end_s for answer in answers)
     assert last_start < first_end, "the streams came one after the other"
+
+
+def test_no_stream_stalls(candidate, load, budget):
+    # The longest wait within an answer: a p95 of all gaps does not see one freeze among a hundred tokens.
+    assert load(candidate, concurrency=CONCURRENCY).stall.p95 <= budget.streaming.stall

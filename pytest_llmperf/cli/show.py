@@ -48,7 +48,7 @@ def run(asked: argparse.Namespace) -> int:
                 one["row"],
                 f"{one['answers']:,}",
                 f"{one['requests']:,}",
-                f"{one['completion_tokens']:,}",
+                "—" if one["completion_tokens"] is None else f"{one['completion_tokens']:,}",
                 f"{one['seconds']:,.0f}",
                 "—" if one.get("joules") is None else f"{one['joules']:,.0f}",
             )

@@ -1,4 +1,4 @@
-"""Is the clock the machine's own? Tests replace clocks (freezegun, time-machine, monkeypatch), and would time nothing."""
+"""Is the clock the machine's own? Tests replace clocks (freezegun, time-machine, monkeypatch) and time nothing."""
 
 from __future__ import annotations
 

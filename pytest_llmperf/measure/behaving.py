@@ -10,7 +10,7 @@ from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.per_correct import Costs
 from pytest_llmperf.measure.asking import Answers, Asked
 from pytest_llmperf.measure.collecting import Collection
-from pytest_llmperf.measure.yields import behaviour_of, per_item
+from pytest_llmperf.measure.yields import behaviour_of, output_tokens, per_item, uncounted
 from pytest_llmperf.rules import detect
 from pytest_llmperf.rules.messages import Variant
 
@@ -64,8 +64,10 @@ def behaviours(
         count = collection.plan(planned if full else cost_items(planned))
         answers = collection.first(count)
         metric = cost_named(collection.task, variant, what)
+        came = [one for one in answers.asked if one.usable]
+        unusable = answers.unusable or (uncounted(came) if unit == "tokens" else "")
         found = costs_of(answers.asked, tokens=unit == "tokens")
-        return PerCorrect(metric, unit, found, judge=judge, unusable=answers.unusable)
+        return PerCorrect(metric, unit, found, judge=judge, unusable=unusable)
 
     return Behaviours(
         boxed=of("boxed answers", lambda b: b.boxed),
@@ -88,10 +90,12 @@ def cost_named(task: str, variant: Variant, what: str) -> str:
 
 
 def costs_of(asked: Sequence[Asked], *, tokens: bool) -> Costs:
-    """By item the tokens (or seconds) of its answers that came, and how many are right; None where none came."""
+    """By item the tokens (or seconds) of its answers that came, and how many are right; None where none came, or where
+    the tokens of one were not counted."""
 
     def cost(one: Asked) -> float:
-        return float(one.answer.completion_tokens or 0) if tokens else one.answer.seconds
+        return output_tokens(one) if tokens else one.answer.seconds
 
     found: dict[str, Sequence[float] | None] = {one.item: None for one in asked}
-    return found | per_item([one for one in asked if one.usable], cost)
+    unknown = {one.item for one in asked if tokens and one.answer.completion_tokens is None}
+    return found | per_item([one for one in asked if one.usable and one.item not in unknown], cost)

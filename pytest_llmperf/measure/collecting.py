@@ -10,7 +10,7 @@ from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.measure.asking import Answers, Asked, answer_row, fingerprint
 from pytest_llmperf.measure.looks import Part
-from pytest_llmperf.measure.yields import yields
+from pytest_llmperf.measure.yields import tokens_of, yields
 from pytest_llmperf.tasks.task import Item
 
 Ask = Callable[[Sequence[Item], int, int], tuple[Sequence[Asked], float]]
@@ -94,7 +94,7 @@ class Collection:
             "planned": self.planned,
             "reused": sum(one.answer.reused for one in self.asked),
             "outcomes": answers.counts(),
-            "completion_tokens": sum(one.answer.completion_tokens or 0 for one in self.asked),
+            "completion_tokens": tokens_of([one for one in self.asked if one.usable]),
             "seconds": round(self.seconds, 3),
             **yields(self.asked, thinking=self.thinking, temperature=self.temperature),
         }

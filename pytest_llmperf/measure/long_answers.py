@@ -46,13 +46,14 @@ class LongAnswers:
     def facts(self) -> dict[str, Any]:
         """For the record: how many were asked, of how many, and what came."""
         came = [one for one in self.answers if one.ok]
+        tokens = [one.completion_tokens for one in came]
         prompts = [one.prompt_tokens for one in came if one.prompt_tokens is not None]
         return {
             "prompts": len(self.items),
             "asked": len(self.answers),
             "errors": len(self.answers) - len(came),
             "longest_prompt": max(prompts, default=None),
-            "completion_tokens": sum(one.completion_tokens or 0 for one in came),
+            "completion_tokens": None if None in tokens else sum(count or 0 for count in tokens),
             "seconds": round(self.seconds, 3),
         }
 

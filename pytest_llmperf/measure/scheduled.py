@@ -73,7 +73,7 @@ class Scheduled:
                     on_progress=partial(self._say, f"{served.name}, {schedule.name}"),
                 )
             timed = Timed(run, slices_of(run, steady_part(run)))
-            self._speed.loads.note(served.name, run, of_run(run), purpose="open loop")
+            self._speed.note(served.name, run, of_run(run), purpose="open loop")
             return timed
 
         return self._once(
@@ -88,7 +88,7 @@ class Scheduled:
 
         def on_level(level: Level) -> None:
             self._run.progress(f"{served.name}: level {level.level:g} of {[*levels]}")
-            self._speed.loads.note(served.name, level.run, level.metrics, purpose="sweep")
+            self._speed.note(served.name, level.run, level.metrics, purpose="sweep")
 
         def measure() -> Sweep:
             self._run.memory(served)
@@ -113,7 +113,7 @@ class Scheduled:
         def on_run(run: Run) -> None:
             self._run.progress(f"{served.name}: {run.open_loop.schedule if run.open_loop else ''} is done")
             try:
-                self._speed.loads.note(served.name, run, of_run(run), purpose="max rate")
+                self._speed.note(served.name, run, of_run(run), purpose="max rate")
             except NotMeasured:
                 # All of its requests failed: that rate is too high, which is an answer.
                 if dead := death_of(served):

@@ -128,7 +128,7 @@ class Speed:
 
         def progress(one: Round) -> None:
             nonlocal done
-            self.loads.note((candidate if one.side == "a" else baseline).name, one.run, one.metrics, start)
+            self.note((candidate if one.side == "a" else baseline).name, one.run, one.metrics, start)
             done += 1
             self._run.progress(f"{what}: round {pace.said(done)}")
 
@@ -173,10 +173,19 @@ class Speed:
                         workers = max(workers, workers_for(runs[-1].client.cpu_share))
             metrics = tuple(of_run(run) for run in runs)
             for run, one in zip(runs, metrics, strict=True):
-                self.loads.note(served.name, run, one)
+                self.note(served.name, run, one)
             return tuple(runs), metrics
 
         return self._once(("alone", served.name, concurrency), measure, served)
+
+    def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
+        """Keep one more run for the record, and tell if something stood still in it."""
+        self.loads.note(row, run, metrics, start, purpose=purpose)
+        if run.disturbance:
+            # Without the figures of a starved client, which differ from round to round.
+            what = run.disturbance.split(":")[0]
+            out = "it is not judged" if run.open_loop else "such rounds are taken out"
+            self._run.tell(f"{row}, a load of {run.concurrency} at a time: {what}; {out}")
 
     def workload(self) -> Workload:
         """What the speed suites send: unique prompts, answers of fixed length, sampled alike on both sides.

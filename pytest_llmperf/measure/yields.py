@@ -31,22 +31,49 @@ def yields(asked: Sequence[Asked], *, thinking: bool, temperature: float) -> dic
     """
     came = [one for one in asked if one.usable]
     shown = [behaviour_of(one, thinking=thinking) for one in came]
-    tokens = [one.answer.completion_tokens for one in came]
-    counted = [count for count in tokens if count is not None]
+    tokens = tokens_of(came)
 
     def share(count: int) -> float | None:
         return count / len(came) if came else None
 
     incomplete = sum(one.grade.outcome is Outcome.INCOMPLETE for one in came)
     return {
-        "tokens_per_answer": sum(counted) / len(counted) if counted else None,
-        "tokens_per_correct": _per_correct(came, lambda one: float(one.answer.completion_tokens or 0)),
+        "tokens_per_answer": tokens / len(came) if tokens is not None and came else None,
+        "tokens_per_correct": None if tokens is None else _per_correct(came, output_tokens),
         "seconds_per_correct": _per_correct(came, lambda one: one.answer.seconds),
         "incomplete": share(incomplete),
         "unboxed": share(sum(not one.boxed for one in shown)),
         "loops": {f"{temperature:g}": share(sum(one.loops for one in shown))},
         "language_switches": share(sum(one.language_switch for one in shown)),
     }
+
+
+def output_tokens(one: Asked) -> float:
+    """Of an answer, as the server counted. Raises ``ValueError`` where it did not: that is no count of zero."""
+    if one.answer.completion_tokens is None:
+        raise ValueError(f"the answer to {one.item} carries no usage.completion_tokens")
+    return float(one.answer.completion_tokens)
+
+
+def tokens_of(came: Sequence[Asked]) -> int | None:
+    """Output tokens of all these answers together; None if the server did not count those of one."""
+    total = 0
+    for one in came:
+        if one.answer.completion_tokens is None:
+            return None
+        total += one.answer.completion_tokens
+    return total
+
+
+def uncounted(came: Sequence[Asked]) -> str:
+    """Why tokens of these answers must not be judged; empty if all of them were counted."""
+    missing = sum(one.answer.completion_tokens is None for one in came)
+    if not missing:
+        return ""
+    return (
+        f"{missing} of {len(came)} answers carry no usage.completion_tokens, which is no count of zero; need a server "
+        "that sends usage with every answer"
+    )
 
 
 def per_item(came: Iterable[Asked], cost: Callable[[Asked], float]) -> dict[str, tuple[float, float]]:

@@ -38,19 +38,24 @@ def costs(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     for one in facts.get("answers", ()):
         cost = row(one["row"])
         cost["answers"] += sum((one.get("outcomes") or {}).values())
-        cost["completion_tokens"] += one.get("completion_tokens") or 0
+        cost["completion_tokens"] = _sum(cost["completion_tokens"], one.get("completion_tokens"))
         cost["seconds"] += one.get("seconds") or 0.0
     for load in facts.get("load", ()):
         cost = row(load["row"])
         for one in load["rounds"]:
             cost["requests"] += one.get("requests") or 0
-            cost["completion_tokens"] += one.get("output_tokens") or 0
+            cost["completion_tokens"] = _sum(cost["completion_tokens"], one.get("output_tokens"))
             cost["seconds"] += one.get("window_s") or 0.0
     for one in facts.get("telemetry", ()):
         if (joules := _energy(one)) is not None:
             cost = row(one["row"])
             cost["joules"] = (cost["joules"] or 0.0) + joules
     return [one | {"seconds": round(one["seconds"], 3)} for one in rows.values()]
+
+
+def _sum(so_far: int | None, more: int | None) -> int | None:
+    """None as soon as one count is not known: a sum without it would look like one with it."""
+    return None if so_far is None or more is None else so_far + more
 
 
 def _energy(telemetry: Mapping[str, Any]) -> float | None:

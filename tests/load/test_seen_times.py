@@ -35,9 +35,9 @@ def due(token: int) -> float:
 def stream(
     *, every: int = 1, counted: str = "chunks", field: str = "content", hidden: int = 0, parts: bool = False
 ) -> list[Timed]:
-    """An answer of 32 tokens, 2 ms each: ``every`` so many in a chunk, ``counted`` in all ``chunks``, at the ``end``, in
-    the ``last`` chunk that has text, or with a count that stands still until then (``late``); ``hidden`` tokens are
-    counted and never sent."""
+    """An answer of 32 tokens, 2 ms each: ``every`` so many in a chunk, ``counted`` in all ``chunks``, at the ``end``,
+    in the ``last`` chunk that has text, or with a count that stands still until then (``late``); ``hidden`` tokens
+    are counted and never sent."""
     events: list[Timed] = []
     for first in range(0, TOKENS, every):
         last = first + every >= TOKENS
@@ -49,7 +49,7 @@ def stream(
         }.get(counted)
         delta = {field: [{"type": "text", "text": text}] if parts else text}
         events.append((due(first + every - 1), chunk(delta, count, "stop" if last else None)))
-    details = {"completion_tokens_details": {"reasoning_tokens": hidden}} if hidden else {}
+    details: Event = {"completion_tokens_details": {"reasoning_tokens": hidden}} if hidden else {}
     if counted == "end":
         events.append((due(TOKENS - 1), chunk(None, hidden + TOKENS, **details)))
     return events
@@ -75,7 +75,9 @@ def held(events: Sequence[Timed], size: int, spread_s: float = 0.0) -> list[Time
 
 
 def seen(events: Sequence[Timed], **asked: Any) -> Trace:
-    reply = Reply(sent_s=0.0, headers_s=0.01, status=200, received=True, ending=Ending.COMPLETE, end_s=events[-1][0])
+    reply = Reply(
+        sent_s=0.0, headers_s=0.01, status=200, received=True, ending=Ending.COMPLETE, end_s=events[-1][0]
+    )
     for time_s, event in events:
         reply.body += b"data: " + json.dumps(event).encode() + b"\n\n"
         reply.times.append(time_s)
@@ -112,7 +114,8 @@ def metrics_of(events: Sequence[Timed]) -> Metrics:
     ],
     ids=[
         "counted in every chunk", "counted at the end", "counted in the last chunk, which has text",
-        "a count that stands still", "content in parts", "thinking under another name", "hidden tokens, counted as they come",
+        "a count that stands still", "content in parts", "thinking under another name",
+        "hidden tokens, counted as they come",
         "hidden tokens, named in usage", "four in a chunk, counted", "thinking in parts", "thinking in a part",
         "thinking in details", "thinking by its name", "a tool's call",
     ],

@@ -233,7 +233,7 @@ def _answers(facts: Facts) -> Table:
                 show(right / judged if judged else None, "share"),
                 show_interval(interval, "share"),
                 *(f"{counts.get(name, 0):,}" for name in ("wrong", "incomplete", "ungraded", "infra")),
-                f"{int(number(one.get('completion_tokens')) or 0):,}",
+                "—" if (tokens := number(one.get("completion_tokens"))) is None else f"{int(tokens):,}",
             )
         )
     return Table("Answers", columns, rows, frozenset(range(3, len(columns))))
