@@ -41,6 +41,7 @@ from pytest_llmperf.strict_toml import nearest
 
 Engine = Literal["vllm", "transformers", "url"]
 Protocol = Literal["chat", "few-shot"]
+GenerationConfig = Literal["neutral", "weights"]
 PROMPT_FINDINGS = (
     "hidden-system",
     "doubled-think",
@@ -146,6 +147,9 @@ class Model:
     """Refuse to start with less free device memory; None: the share ``gpu_memory_fraction`` of it."""
     ready_timeout_s: float = 600.0
     """How long a start may take before it counts as failed."""
+    generation_config: GenerationConfig = "neutral"
+    """What the server fills in where a request says nothing (``top_k``, ``min_p``, ``repetition_penalty``, …).
+    ``neutral``: nothing, as ``--generation-config vllm``; ``weights``: what their ``generation_config.json`` says."""
     in_flight: int | None = None
     """Requests at a time while answers are collected; not given: as many as keep the server busy."""
     trust_remote_code: bool = False

@@ -14,6 +14,7 @@ from pytest_llmperf.catalog import (
     Catalog,
     Damage,
     Engine,
+    GenerationConfig,
     Model,
     Profile,
     PromptRules,
@@ -50,6 +51,7 @@ _ROW_KEYS = (
         "ready_timeout",
     ),
     *(
+        "generation_config",
         "in_flight",
         "trust_remote_code",
         "base_url",
@@ -69,6 +71,7 @@ _START_KEYS = (
     "add_arguments",
     "environment",
     "damage",
+    "generation_config",
     "memory_needed",
 )
 _PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")
@@ -185,6 +188,10 @@ def _row(name: str, table: Table, parent: Model, base: Path) -> Model:
             table.quantity("memory_needed", "bytes", None), parent.memory_needed_bytes
         ),
         ready_timeout_s=table.quantity("ready_timeout", "s", parent.ready_timeout_s, low=1.0),
+        generation_config=cast(
+            GenerationConfig,
+            table.choice("generation_config", ("neutral", "weights"), parent.generation_config),
+        ),
         in_flight=table.integer("in_flight", parent.in_flight, low=1),
         trust_remote_code=table.boolean("trust_remote_code", parent.trust_remote_code),
         base_url=_url(table, parent.base_url),

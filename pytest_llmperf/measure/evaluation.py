@@ -20,6 +20,7 @@ from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.identity import Identity, identity_of
 from pytest_llmperf.measure.marking import marked
 from pytest_llmperf.measure.prompt_check import PromptCheck
+from pytest_llmperf.measure.sampling import SamplingBook
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.sizes import Sizes
 from pytest_llmperf.report.pace import Pace
@@ -42,6 +43,7 @@ class Evaluation:
     """What is sampled while a server is asked; the text says what it is asked for."""
     log: AnswerCache | None = None
     prompts: PromptCheck = field(default_factory=PromptCheck, repr=False)
+    sampling: SamplingBook = field(default_factory=lambda: SamplingBook(lambda _: None), repr=False)
     _identities: dict[str, Identity] = field(default_factory=dict, repr=False)
     _busy: dict[str, Saturation] = field(default_factory=dict, repr=False)
 
@@ -110,6 +112,9 @@ class Evaluation:
     ) -> tuple[list[Answer], float]:
         """One answer a request, in their order, and the seconds that it took; else as :meth:`graded`."""
         self.before(served)
+        if bodies:
+            asked_for = what.removeprefix(f"{served.name}: ")
+            self.sampling.note(served.model, served.weights_directory, asked_for, bodies[0])
         began = time.monotonic()
         pace = Pace(planned or len(bodies), before)
 

@@ -27,6 +27,7 @@ from pytest_llmperf.measure.long_prompts import LongPrompts, Shortened, shortene
 from pytest_llmperf.measure.looks import Looks, comparable, reseeded
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.once import Once
+from pytest_llmperf.measure.sampling import SamplingBook
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import Speed
 from pytest_llmperf.record.added import read_added
@@ -65,10 +66,16 @@ class Measurements:
         self._long: dict[tuple[str, LongPrompts], LongAnswers] = {}
         self._once = Once()
         self._events = Events(state_root / "events.jsonl")
+        self.sampling = SamplingBook(self.tell)
         self.speed = Speed(self)
         self.likelihoods = Likelihoods(self)
         self._evaluation = Evaluation(
-            settings, self.sizes, progress, before=self.memory, beside=self.speed.devices.answering
+            settings,
+            self.sizes,
+            progress,
+            before=self.memory,
+            beside=self.speed.devices.answering,
+            sampling=self.sampling,
         )
         self.looks = Looks(settings)
 
@@ -281,6 +288,7 @@ class Measurements:
             **self.looks.facts(),
             "servers": [served.facts() for served in self._served.values() if served.started],
             "prompts": self._evaluation.prompts.facts(),
+            "sampling": self.sampling.facts(),
             "answers": [one.facts() for one in self._collections.values() if one.asked],
             **self._long_facts(),
             **self.likelihoods.facts(),

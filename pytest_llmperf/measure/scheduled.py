@@ -62,6 +62,7 @@ class Scheduled:
 
         def measure() -> Timed:
             self._run.memory(served)
+            self._speed.note_sampling(served)
             workload = self._speed.workload()
             with self._speed.devices.beside(served, what="open loop"):
                 run = run_open_loop(
@@ -92,6 +93,7 @@ class Scheduled:
 
         def measure() -> Sweep:
             self._run.memory(served)
+            self._speed.note_sampling(served)
             workload = self._speed.workload()
             workers = self._run.settings.workers or 1
             with self._speed.devices.beside(served, what="sweep"):
@@ -121,6 +123,7 @@ class Scheduled:
 
         def measure() -> MaxRate:
             self._run.memory(served)
+            self._speed.note_sampling(served)
             with self._speed.devices.beside(served, what="max rate"):
                 return max_rate_of(
                     served.server,

@@ -176,6 +176,16 @@ class Served:
             self._weights = weights_of.resolve(self.model)
         return self._weights
 
+    def weights_directory(self) -> Path | None:
+        """Where the weights lie by now: an engine may have fetched them since the run began. None if nowhere here."""
+        try:
+            found = self.weights if self.model.weights else None
+            if found is not None and found.directory is None:
+                found = weights_of.resolve(self.model)
+        except LlmperfError:
+            return None
+        return found.directory if found is not None else None
+
     def facts(self) -> dict[str, Any]:
         """What the record says of a server that was started."""
         # The one that was last used, and not the lease's: that of a start that failed has none.

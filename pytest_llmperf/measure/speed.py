@@ -121,8 +121,9 @@ class Speed:
         what = f"{candidate.name} and {baseline.name} in turn, {concurrency} at a time"
         if self._run.settings.starts > 1:
             what += f", start {start} of {self._run.settings.starts}"
-        self._run.memory(candidate)
-        self._run.memory(baseline)
+        for side in (candidate, baseline):
+            self._run.memory(side)
+            self.note_sampling(side)
         done = 0
         pace = Pace(2 * count)
 
@@ -153,6 +154,7 @@ class Speed:
 
         def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
             self._run.memory(served)
+            self.note_sampling(served)
             what, count = f"{served.name}, {concurrency} at a time", self._run.sizes.rounds
             said = self._run.settings.workers
             runs, pace, workers = [], Pace(count), said or 1
@@ -186,6 +188,12 @@ class Speed:
             what = run.disturbance.split(":")[0]
             out = "it is not judged" if run.open_loop else "such rounds are taken out"
             self._run.tell(f"{row}, a load of {run.concurrency} at a time: {what}; {out}")
+
+    def note_sampling(self, served: Served) -> None:
+        """A load is sent to ``served``: with which sampling, is kept for the record."""
+        workload = self.workload()
+        body = {"max_tokens": workload.output_tokens, **workload.sampling}
+        self._run.sampling.note(served.model, served.weights_directory, "load", body)
 
     def workload(self) -> Workload:
         """What the speed suites send: unique prompts, answers of fixed length, sampled alike on both sides.

@@ -160,12 +160,20 @@ def _vllm_argv(
         "--max-model-len": model.max_model_len,
         "--quantization": model.quantization,
         "--gpu-memory-utilization": fraction,
+        "--generation-config": _generation_config(model, row_arguments),
     }
     argv = [model.engine_python or sys.executable, "-m", *entry, *_address(model)]
     for option, value in options.items():
         if value is not None:
             argv += [option, str(value)]
     return argv
+
+
+def _generation_config(model: Model, row_arguments: tuple[str, ...]) -> str | None:
+    """None where the row names one itself. Left alone, vLLM takes its defaults of sampling from the weights."""
+    if vllm_arguments.option(row_arguments, "--generation-config") is not None:
+        return None
+    return "vllm" if model.generation_config == "neutral" else "auto"
 
 
 def _transformers_argv(model: Model, weights: Path | str, revision: str | None) -> list[str]:
@@ -177,6 +185,8 @@ def _transformers_argv(model: Model, weights: Path | str, revision: str | None) 
         "--model",
         str(weights) if revision is None else f"{weights}@{revision}",
         *_address(model),
+        "--generation-config",
+        model.generation_config,
         "--device",
         "auto" if model.gpus else "cpu",
         "--dtype",

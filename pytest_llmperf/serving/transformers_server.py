@@ -4,23 +4,38 @@
 
 Executed by the row's interpreter, which has transformers[serving] and need not have this package. Left to itself the
 server lists what lies in the hub's cache and not what it serves, takes requests for the path of its weights only, and
-asks nobody for a key. Generation is not touched.
+asks nobody for a key. With ``--generation-config neutral`` what a request leaves out is not filled in from the weights'
+``generation_config.json``, and a request with a temperature above 0 is sampled whatever that file says.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 KEY = "VLLM_API_KEY"
+NEUTRAL = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+}
+"""Settings of ``GenerationConfig`` that change nothing."""
 
 
 def main(arguments: list[str]) -> None:
     """Serve until SIGTERM."""
     model, arguments = taken("--model", arguments)
     name, arguments = taken("--served-model-name", arguments)
+    generation, arguments = taken("--generation-config", arguments)
     from transformers.cli import transformers as command  # type: ignore[import-not-found, unused-ignore]
     from transformers.cli.serving import server, utils  # type: ignore[import-not-found, unused-ignore]
 
@@ -41,10 +56,27 @@ def main(arguments: list[str]) -> None:
             )
         return resolve(handler, {**body, "model": model})
 
+    if generation == "neutral":
+        utils.BaseHandler._build_generation_config = neutral(utils.BaseHandler._build_generation_config)
     server.build_server = build_ours
     utils.BaseHandler._resolve_model = resolve_ours
     sys.argv = ["transformers", "serve", model, *arguments]
     command.main()
+
+
+def neutral(build: Callable[..., Any]) -> Callable[..., Any]:
+    """``build`` (request and weights' defaults → settings of a generation) with neutral defaults of sampling."""
+
+    def build_ours(handler: Any, body: dict[str, Any], defaults: Any, *given: Any, **named: Any) -> Any:
+        defaults = copy.deepcopy(defaults)
+        for setting, value in NEUTRAL.items():
+            setattr(defaults, setting, value)
+        built = build(handler, body, defaults, *given, **named)
+        temperature = body.get("temperature")
+        built.do_sample = temperature is None or float(temperature) > 0.0
+        return built
+
+    return build_ours
 
 
 def taken(option: str, arguments: list[str]) -> tuple[str, list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.serving.transformers_server import door, taken
+from pytest_llmperf.serving.transformers_server import door, neutral, taken
 
 
 class Response:
@@ -59,3 +59,17 @@ def test_its_own_options_are_taken_and_the_rest_is_left() -> None:
     model, rest = taken("--model", words)
     name, rest = taken("--served-model-name", rest)
     assert (model, name, rest) == ("/w", "n", ["--port", "1", "--continuous-batching"])
+
+
+@pytest.mark.parametrize(("temperature", "sampled"), [(0.0, False), (0.6, True), (None, True)])
+def test_neutral_generation_takes_nothing_from_the_weights(temperature: float | None, sampled: bool) -> None:
+    of_the_weights = types.SimpleNamespace(repetition_penalty=1.1, top_k=20, do_sample=False, eos_token_id=7)
+
+    def build(handler: Any, body: dict[str, Any], defaults: Any, use_cb: bool = False) -> Any:
+        return defaults
+
+    body = {} if temperature is None else {"temperature": temperature}
+    built = neutral(build)(None, body, of_the_weights, use_cb=True)
+    assert (built.repetition_penalty, built.top_k, built.do_sample) == (1.0, 0, sampled)
+    assert built.eos_token_id == 7, "where an answer ends is not sampling"
+    assert of_the_weights.repetition_penalty == 1.1

@@ -1,0 +1,206 @@
+"""The sampling in force on each side: what requests say, and what the server fills in where they say nothing.
+
+A server may take ``repetition_penalty``, ``top_k`` or ``min_p`` from the ``generation_config.json`` of its weights,
+each side from its own; then two models are compared that are not sampled alike.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.catalog import Model
+from pytest_llmperf.engines.vllm_arguments import table_of, value_of
+from pytest_llmperf.errors import LlmperfError
+
+PARAMETERS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "max_tokens",
+    "seed",
+    "stop",
+)
+REQUEST, ENGINE, UNKNOWN = "request", "engine default", "unknown"
+WEIGHTS = "generation_config.json of the weights"
+_NEUTRAL: Mapping[str, Any] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "max_tokens": None,
+    "seed": None,
+    "stop": None,
+}
+"""vLLM's own defaults (``ChatCompletionRequest._DEFAULT_SAMPLING_PARAMS``, 0.32); None: no limit, drawn, none."""
+_TRANSFORMERS: Mapping[str, Any] = {**_NEUTRAL, "top_k": 50}
+"""transformers' own defaults (``GenerationConfig``, 5.19) where it reads the weights' file."""
+_OF_A_FILE = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+_NOT_COMPARED = ("seed", "max_tokens", "stop")
+"""Limits and ends belong to a row's way of asking (``max_tokens``, a protocol's stops); seeds count up."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The value of one parameter and where it came from; ``value`` says nothing where that is ``unknown``."""
+
+    value: Any
+    origin: str
+
+    def __str__(self) -> str:
+        if self.origin == UNKNOWN:
+            return "unknown"
+        value = f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
+        return f"{value} ({self.origin})"
+
+
+def filled_in(model: Model, weights: Path | None) -> dict[str, Setting]:
+    """What the row's server takes for a parameter that a request leaves out.
+
+    ``weights`` is the directory of its weights, None where it is not on this machine. Everything is unknown of a
+    server that others started.
+    """
+    if model.engine == "url":
+        return dict.fromkeys(PARAMETERS, Setting(None, UNKNOWN))
+    named = value_of(model.arguments, "--generation-config")
+    source = named or ("vllm" if model.generation_config == "neutral" else "auto")
+    own = _TRANSFORMERS if model.engine == "transformers" and source == "auto" else _NEUTRAL
+    settings = {name: Setting(own[name], ENGINE) for name in PARAMETERS}
+    if source != "vllm":
+        directory = weights if source == "auto" else Path(source)
+        file = None if directory is None else _file_of(directory)
+        if file is None:
+            settings |= dict.fromkeys(_OF_A_FILE, Setting(None, UNKNOWN))
+        else:
+            origin = WEIGHTS if source == "auto" else f"--generation-config {source}"
+            settings |= _settings_in(file, origin)
+    if model.engine == "vllm":
+        try:
+            overridden = table_of(model.arguments, "--override-generation-config")
+        except LlmperfError:  # the engine refuses it, and says so
+            overridden = {}
+        settings |= _settings_in(overridden, "--override-generation-config")
+    return settings
+
+
+def in_force(body: Mapping[str, Any], default: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Every parameter of a request with this ``body``, to a server that fills in ``default``."""
+    sent = dict(body)
+    if "max_completion_tokens" in sent:
+        sent["max_tokens"] = sent["max_completion_tokens"]
+    return {
+        name: Setting(sent[name], REQUEST) if sent.get(name) is not None else default[name]
+        for name in PARAMETERS
+    }
+
+
+def differences(
+    first: Mapping[str, Setting], second: Mapping[str, Setting]
+) -> dict[str, tuple[Setting, Setting]]:
+    """Parameters whose values differ, or are not known of both sides."""
+    return {
+        name: (first[name], second[name])
+        for name in PARAMETERS
+        if name not in _NOT_COMPARED
+        and (UNKNOWN in (first[name].origin, second[name].origin) or first[name].value != second[name].value)
+    }
+
+
+class SamplingBook:
+    """What was asked with which sampling, by row; tells once where two rows are not sampled alike."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._settings: dict[tuple[str, str], dict[str, Setting]] = {}
+        self._default: dict[str, dict[str, Setting]] = {}
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+
+    def note(
+        self, model: Model, weights: Callable[[], Path | None], what: str, body: Mapping[str, Any]
+    ) -> None:
+        """``what`` was asked of a row with requests like ``body``; the first one counts."""
+        with self._lock:
+            if (what, model.name) in self._settings:
+                return
+            if model.name not in self._default:
+                self._default[model.name] = filled_in(model, weights())
+            mine = in_force(body, self._default[model.name])
+            others = {row: known for (asked, row), known in self._settings.items() if asked == what}
+            self._settings[what, model.name] = mine
+            for row, theirs in others.items():
+                self._compare(row, theirs, model.name, mine)
+
+    def _compare(
+        self, row: str, theirs: Mapping[str, Setting], other: str, mine: Mapping[str, Setting]
+    ) -> None:
+        found = differences(theirs, mine)
+        known = {
+            name: pair for name, pair in found.items() if UNKNOWN not in (pair[0].origin, pair[1].origin)
+        }
+        if known:
+            said = ", ".join(f"{name} {a} against {b}" for name, (a, b) in known.items())
+            self._say(f"{row} and {other} are not sampled alike: {said}")
+        for name, settings in ((row, theirs), (other, mine)):
+            unknown = [one for one in found if settings[one].origin == UNKNOWN]
+            if unknown:
+                self._say(
+                    f"{name}: what its server fills in for {', '.join(unknown)} is not known, so {row} and {other} may "
+                    "not be sampled alike; vLLM started with --generation-config vllm fills in nothing"
+                )
+
+    def _say(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._tell(text)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """For the record: by row and what was asked, each parameter with its origin."""
+        return [
+            {
+                "row": row,
+                "what": what,
+                "parameters": {
+                    name: {"value": one.value, "from": one.origin} for name, one in settings.items()
+                },
+            }
+            for (what, row), settings in self._settings.items()
+        ]
+
+
+def _settings_in(table: Mapping[str, Any], origin: str) -> dict[str, Setting]:
+    """The parameters that a generation config sets; what it leaves out, or null, sets nothing."""
+    settings = {name: Setting(table[name], origin) for name in _OF_A_FILE if table.get(name) is not None}
+    if table.get("max_new_tokens") is not None:
+        settings["max_tokens"] = Setting(table["max_new_tokens"], origin)
+    return settings
+
+
+def _file_of(directory: Path) -> dict[str, Any] | None:
+    """``generation_config.json`` there; empty where there is none, None where it cannot be read."""
+    try:
+        table = json.loads((directory / "generation_config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return {} if directory.is_dir() else None
+    except (OSError, ValueError):
+        return None
+    return table if isinstance(table, dict) else None
