@@ -1,4 +1,4 @@
-"""When a server counts as ready: health, our own model's name, and one real generation of every shape.
+"""When a server counts as ready: health, our own model's name, finite numbers, and one generation of every shape.
 
 ``/health`` alone is not enough: it answers before the first batch has shown that the kernels work, and a
 different server on the same port answers as well. Standard library only, because the keeper imports it.
@@ -17,11 +17,11 @@ from typing import Any
 
 from pytest_llmperf.address import Address
 from pytest_llmperf.errors import RequestFailed
+from pytest_llmperf.serving import first_answer
 from pytest_llmperf.serving.http_client import Response, clean, request
 
 POLL_S = 0.25
 REQUEST_TIMEOUT_S = 5.0
-WARM_TOKENS = 8
 MOST_NAMES = 5
 """Models that a message names: a gateway may list hundreds."""
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}", re.ASCII)
@@ -73,9 +73,11 @@ def wait_until_ready(
     served = served_models(models.json())
     if door.model not in served:
         raise Unready(f"the server serves {named(served, door.model)}, not {door.model}")
+    progress("warming up")
+    _together(lambda: _check_first_answer(door, deadline), 1, stop)
     for concurrency in warm_concurrency:
         progress(f"warming up, {concurrency} at once" if concurrency > 1 else "warming up")
-        _generate_together(door, concurrency, deadline, stop)
+        _together(lambda: _generate(door, deadline), concurrency, stop)
     try:
         return version_in(_get(door, "/version"))
     except RequestFailed:
@@ -125,11 +127,11 @@ def _poll(condition: Callable[[], bool], deadline: float, stop: threading.Event)
             raise Stopped
 
 
-def _generate_together(door: Door, concurrency: int, deadline: float, stop: threading.Event) -> None:
+def _together(work: Callable[[], object], times: int, stop: threading.Event) -> None:
     # Threads of their own, not waited for on the way out: a frozen server must not hold up its own end.
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="warm")
+    pool = ThreadPoolExecutor(times, thread_name_prefix="warm")
     try:
-        futures = [pool.submit(_generate, door, deadline) for _ in range(concurrency)]
+        futures = [pool.submit(work) for _ in range(times)]
         while not all(future.done() for future in futures):
             if stop.wait(0.02):
                 raise Stopped
@@ -139,17 +141,32 @@ def _generate_together(door: Door, concurrency: int, deadline: float, stop: thre
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _generate(door: Door, deadline: float) -> None:
-    body = {"model": door.model, "prompt": "1 2 3 4", "max_tokens": WARM_TOKENS, "temperature": 0}
+def _check_first_answer(door: Door, deadline: float) -> None:
+    """One generation with log probabilities, or without where the engine has none; raises `Unready` for NaN."""
+    response = _completion(door, first_answer.request_body(door.model, log_probabilities=True), deadline)
+    if fault := first_answer.fault_of_error(response):
+        raise Unready(fault)
+    if response.status != 200:
+        response = _generate(door, deadline)
+    if fault := first_answer.fault_of_answer(response.json()):
+        raise Unready(fault)
+
+
+def _generate(door: Door, deadline: float) -> Response:
+    response = _completion(door, first_answer.request_body(door.model, log_probabilities=False), deadline)
+    if response.status != 200:
+        raise Unready(f"the first generation failed: {response.status} {response.says}")
+    return response
+
+
+def _completion(door: Door, body: dict[str, Any], deadline: float) -> Response:
     left_s = max(1.0, deadline - time.monotonic())
     try:
-        response = _request(door, "POST", "/v1/completions", body, timeout_s=left_s)
+        return _request(door, "POST", "/v1/completions", body, timeout_s=left_s)
     except RequestFailed as error:
         if time.monotonic() >= deadline:
             raise TimeoutError from error
         raise Unready(f"the first generation failed: {error}") from error
-    if response.status != 200:
-        raise Unready(f"the first generation failed: {response.status} {response.says}")
 
 
 def _get(door: Door, path: str) -> Response:

@@ -10,7 +10,9 @@ import http.client
 import importlib.util
 import json
 import os
+import shutil
 import signal
+import struct
 import sys
 import threading
 import time
@@ -173,6 +175,27 @@ def test_a_start_that_fails_is_explained(
     assert cause in caught.value.cause
     assert time.monotonic() - began < 60.0
     assert run.is_clean(), run.left()
+
+
+def test_weights_with_one_nan_are_refused(run: Run, make: Make, tmp_path: Path) -> None:
+    planted = tmp_path / "planted"
+    shutil.copytree(weights.embedded_directory("tiny-math"), planted)
+    _plant_nan(planted / "model.safetensors", "model.norm.weight")
+    sound_arguments = ("--enforce-eager", "--max-num-seqs", "16")
+    spec = make(weights=str(planted), arguments=sound_arguments)
+    with pytest.raises(StartError, match="the weights produce NaN or infinity"):
+        acquire(spec, run.state_root)
+    assert run.is_clean(), run.left()
+
+
+def _plant_nan(file: Path, tensor: str) -> None:
+    """Make the first element of a bfloat16 tensor NaN."""
+    with file.open("r+b") as data:
+        (length,) = struct.unpack("<Q", data.read(8))
+        entry = json.loads(data.read(length))[tensor]
+        assert entry["dtype"] == "BF16"
+        data.seek(8 + length + entry["data_offsets"][0])
+        data.write(struct.pack("<H", 0x7FC0))
 
 
 def _generate_long(generate: Callable[..., str], server: Any) -> None:
