@@ -15,7 +15,7 @@ from pathlib import Path
 from pytest_llmperf.catalog import choose_profile
 from pytest_llmperf.cli.parts import command, tell
 from pytest_llmperf.errors import GpuUnreadable, LlmperfError
-from pytest_llmperf.serving import gpu, ports, weights
+from pytest_llmperf.serving import checkpoint, gpu, ports, weights
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.gpu import GIB
 
@@ -182,6 +182,7 @@ def _data(models: Path | None, on_gpu: bool) -> Iterator[Finding]:
     for name in dict.fromkeys((profile.candidate, profile.baseline)):
         try:
             found = weights.resolve(profile.model(name))
+            checkpoint.check(profile.model(name), found)
         except LlmperfError as error:
             first, *rest = str(error).splitlines()
             yield Finding(f"weights of {name}", "bad", first, " ".join(rest[:1]))

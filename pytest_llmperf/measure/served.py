@@ -12,7 +12,7 @@ from pytest_llmperf.catalog import Model, PromptRules, Sampling
 from pytest_llmperf.errors import InfrastructureError, LlmperfError, RequestFailed, ServerDied, UsageError
 from pytest_llmperf.measure.checksums import checksums
 from pytest_llmperf.record.redaction import hide
-from pytest_llmperf.serving import gpu, preflight, url
+from pytest_llmperf.serving import checkpoint, gpu, preflight, url
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import ServerSpec, spec_for
 from pytest_llmperf.serving.http_client import request, unused_proxies
@@ -228,6 +228,7 @@ class Served:
 
     def _start(self) -> None:
         weights = self.weights
+        checkpoint.check(self.model, weights)
         spec = spec_for(
             self.model, weights.source, weights_are_local=weights.is_local, revision=weights.revision
         )

@@ -6,24 +6,41 @@ its documented layout (``models--ORG--NAME/{refs,snapshots}``).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pytest_llmperf.catalog import Damage, Model
 from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.home import cache_home, expand
+from pytest_llmperf.serving.safetensors_header import HeaderError, read_header, tensor_bytes
 
 EMBEDDED = "embedded:"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 _PATTERNS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
+# What training leaves beside the weights (vLLM leaves it out as well), and adapters.
+_NO_WEIGHTS = re.compile(
+    r"(?:training_args|optimizer|scheduler|scaler|trainer_state|rng_state\w*)\.(?:bin|pt)$|adapter_(?:model|config)\."
+)
+FILE_FORMATS = (
+    None,
+    "auto",
+    "hf",
+    "safetensors",
+    "fastsafetensors",
+    "instanttensor",
+    "mistral",
+    "pt",
+    "npcache",
+)
+"""Values of vLLM's ``--load-format`` that read the weights files of the directory; None: not given."""
 _TRUE = {"1", "true", "yes", "on"}
 # Where vLLM looks, too; the smallest of those present is the model's own limit.
 _LENGTH_KEYS = (
@@ -36,7 +53,6 @@ _LENGTH_KEYS = (
 )
 # Kinds of rope scaling whose factor is contained in max_position_embeddings already.
 _ALREADY_SCALED = {"su", "longrope", "llama3", "mrope", "default", "proportional"}
-_HEADER_LIMIT = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,7 @@ def resolve(
     is not in the cache and the hub may not be asked.
     """
     environment = {**(os.environ if environment is None else environment), **model.environment}
-    needs_tensors = not is_dummy(model)
+    needs_tensors = value_of(model.arguments, "--load-format") in FILE_FORMATS
     if model.weights.startswith(EMBEDDED):
         found = _local(model, embedded_directory(model.weights.removeprefix(EMBEDDED)), needs_tensors)
     elif _is_hub_id(model.weights):
@@ -90,11 +106,6 @@ def resolve(
 def embedded_directory(name: str) -> Path:
     """Where the models that this package ships lie."""
     return Path(__file__).resolve().parents[1] / "embedded" / "weights" / name
-
-
-def is_dummy(model: Model) -> bool:
-    """Whether the row's arguments ask for random weights (``--load-format dummy``)."""
-    return value_of(model.arguments, "--load-format") == "dummy"
 
 
 def cache_directory(environment: Mapping[str, str]) -> Path:
@@ -124,17 +135,43 @@ def cached_snapshot(hub_id: str, revision: str | None, cache: Path) -> Path | No
     return snapshot if snapshot.is_dir() else None
 
 
+def weights_index(directory: Path) -> Path | None:
+    """The file that says which tensor lies in which weights file; None if the directory has none that counts.
+
+    That of PyTorch files counts only where there are no safetensors: it is often left behind.
+    """
+    found = sorted(
+        directory.glob("*.safetensors.index.json"), key=lambda path: path.name.startswith("consolidated")
+    )
+    if not found and not _glob(directory, "*.safetensors"):
+        found = sorted(directory.glob("*.bin.index.json"))
+    return found[0] if found else None
+
+
 def weight_files(directory: Path) -> tuple[list[Path], list[str]]:
     """The files that hold tensors, and the names of those that an index promises and that are absent."""
-    for index in sorted(directory.glob("*.index.json")):
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+    index = weights_index(directory)
+    places = read_json(index).get("weight_map") if index is not None else None
+    names = (
+        sorted({name for name in places.values() if isinstance(name, str)})
+        if isinstance(places, dict)
+        else []
+    )
+    if names:
         present = [directory / name for name in names if (directory / name).is_file()]
-        return present, [name for name in names if not (directory / name).is_file()]
+        missing = [name for name in names if not (directory / name).is_file()]
+        # Mistral's repositories hold everything twice; one of the two is enough.
+        consolidated = _glob(directory, "consolidated*.safetensors")
+        return (consolidated, []) if consolidated and not present else (present, missing)
     for pattern in _PATTERNS:
-        files = sorted(path for path in directory.glob(pattern) if path.is_file())
+        files = [path for path in _glob(directory, pattern) if not _NO_WEIGHTS.match(path.name)]
         if files:
             return files, []
     return [], []
+
+
+def _glob(directory: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in directory.glob(pattern) if path.is_file())
 
 
 def weights_bytes(directory: Path) -> int:
@@ -144,11 +181,11 @@ def weights_bytes(directory: Path) -> int:
 
 def max_length(config: Mapping[str, Any]) -> int | None:
     """Longest context by a ``config.json``, in tokens, rope scaling included; None when it doesn't say."""
-    config = config.get("text_config") or config
+    config = _object(config.get("text_config")) or config
     lengths = [value for key in _LENGTH_KEYS if isinstance(value := config.get(key), int) and value > 0]
     if not lengths:
         return None
-    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    scaling = _object(config.get("rope_scaling")) or _object(config.get("rope_parameters"))
     kind = scaling.get("rope_type") or scaling.get("type") or "default"
     factor = scaling.get("factor")
     if kind in _ALREADY_SCALED or not isinstance(factor, int | float):
@@ -159,12 +196,10 @@ def max_length(config: Mapping[str, Any]) -> int | None:
 
 def quantization(config: Mapping[str, Any]) -> str | None:
     """Quantisation method by ``config.json``; None for plain weights."""
-    text_config = config.get("text_config") or {}
     found = (
-        config.get("quantization_config")
-        or config.get("compression_config")
-        or text_config.get("quantization_config")
-        or {}
+        _object(config.get("quantization_config"))
+        or _object(config.get("compression_config"))
+        or _object(_object(config.get("text_config")).get("quantization_config"))
     )
     method = found.get("quant_method")
     return str(method).lower() if method else None
@@ -174,9 +209,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; empty when the file is absent, unreadable or something else."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _is_hub_id(text: str) -> bool:
@@ -186,22 +225,28 @@ def _is_hub_id(text: str) -> bool:
 
 def _local(model: Model, directory: Path, needs_tensors: bool) -> Weights:
     where = f"{model.name}: weights = {model.weights!r}"
+    try:
+        readable = not directory.is_dir() or os.access(directory, os.R_OK | os.X_OK)
+    except PermissionError:
+        readable = False
+    if not readable:
+        raise StartError(f"{where}: {directory} may not be read", remedy="correct its owner or mode")
     if not directory.is_dir():
-        raise StartError(
-            f"{where}: there is no directory {directory}",
-            remedy="correct `weights` in models.toml: a directory, a hub id (org/name) or embedded:NAME",
-        )
-    if not (directory / "config.json").is_file() and not list(directory.glob("*.gguf")):
-        raise StartError(
-            f"{where}: {directory} holds no config.json", remedy="point `weights` at a model's directory"
-        )
+        _refuse_no_directory(where, directory)
+    _look_for_configuration(model, where, directory)
     if needs_tensors:
         files, missing = weight_files(directory)
         if missing:
             raise StartError(
                 f"{where}: {len(missing)} weights files that the index names are not in {directory}, "
-                f"the first is {missing[0]}",
+                f"the first is {missing[0]}"
+                + (f", which{lost}" if (lost := _dangling(directory / missing[0])) else ""),
                 remedy="copy or fetch them again",
+            )
+        links = [path for path in directory.glob("*.safetensors") if _dangling(path)]
+        if not files and links:
+            raise StartError(
+                f"{where}: {links[0]}{_dangling(links[0])}", remedy="fetch or copy the file itself"
             )
         if not files:
             raise StartError(
@@ -210,6 +255,51 @@ def _local(model: Model, directory: Path, needs_tensors: bool) -> Weights:
                 "don't matter",
             )
     return _described(directory, directory, None)
+
+
+def _refuse_no_directory(where: str, path: Path) -> NoReturn:
+    remedy = "correct `weights` in models.toml: a directory, a hub id (org/name) or embedded:NAME"
+    if path.suffix == ".gguf" and path.exists():
+        raise StartError(
+            f"{where}: {path} is a GGUF file, a directory with config.json and safetensors is needed",
+            remedy="give such a directory; a server of llama.cpp that runs is tested with --llmperf-base-url",
+        )
+    if path.exists():
+        raise StartError(
+            f"{where}: {path} is a file, a directory is needed", remedy=f"give its directory: {path.parent}"
+        )
+    if lost := _dangling(path):
+        raise StartError(f"{where}: {path}{lost}", remedy=remedy)
+    raise StartError(f"{where}: there is no directory {path}", remedy=remedy)
+
+
+def _look_for_configuration(model: Model, where: str, directory: Path) -> None:
+    """Raises `StartError` for a directory that holds no model."""
+    if any(os.path.lexists(directory / name) for name in ("config.json", "params.json")):
+        return
+    if value_of(model.arguments, "--hf-config-path") is not None:
+        return
+    if (directory / "adapter_config.json").is_file():
+        base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
+        raise StartError(
+            f"{where}: {directory} holds a LoRA adapter, not a model",
+            remedy=f"give its base model ({base or 'see adapter_config.json'}) as weights, and the adapter in "
+            f'arguments = ["--enable-lora", "--lora-modules", "NAME={directory}"]',
+        )
+    if _glob(directory, "*.gguf"):
+        return
+    inside = next((path.parent for path in sorted(directory.glob("*/config.json"))), None)
+    raise StartError(
+        f"{where}: {directory} holds no config.json",
+        remedy=f"point `weights` at a model's directory{f', perhaps {inside}' if inside else ''}",
+    )
+
+
+def _dangling(path: Path) -> str:
+    """`` is a link to …, which is not there``, or an empty string."""
+    if not path.is_symlink() or path.exists():
+        return ""
+    return f" is a link to {path.readlink()}, which is not there"
 
 
 def _hub(model: Model, environment: Mapping[str, str], needs_tensors: bool) -> Weights:
@@ -252,24 +342,25 @@ def _damaged(source: Path, damage: Damage, cache_root: Path) -> Path:
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     target = cache_root / "damaged" / f"{source.name}-{digest}"
     target.parent.mkdir(parents=True, exist_ok=True)
-    spoil(source, target, damage.seed, damage.amount)
+    try:
+        spoil(source, target, damage.seed, damage.amount)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise StartError(
+            f"{source}: the weights can't be copied with the damage that the row asks for ({why})",
+            remedy="look at the weights files without `damage` first: they may be cut short or unreadable",
+        ) from error
     return target
 
 
 def _tensor_bytes(path: Path) -> int:
-    size = path.stat().st_size
-    if path.suffix != ".safetensors":
-        return size
+    if path.suffix == ".safetensors":
+        with contextlib.suppress(HeaderError, OSError):
+            return tensor_bytes(read_header(path))
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(size, _HEADER_LIMIT):
-                return size
-            header = json.loads(file.read(length))
-        spans = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-        return size
-    return sum(end - begin for begin, end in spans)
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _fetch(model: Model) -> str:
