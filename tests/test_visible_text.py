@@ -6,7 +6,6 @@ import pytest
 
 from pytest_llmperf.visible_text import visible
 
-
 INVISIBLE = (
     "", " \n\t\r", "\u200b\u200c\u200d\ufeff", "\x00\x01\x1b", "\ufffd\ufffd", "\u2060\u00ad", "\u202a\u202e",
     "\u3164\u2800", "\ufe0f", "\u00a0\u2003\u3000", "\U000e0041\U000e0100", "\ud800",

@@ -356,9 +356,8 @@ def scalars_and_empty_tensors(directory: Path) -> None:
 
 SOUND = (
     untied, sharded, consolidated_beside, mistral, mistral_without_shards, awq, fp8, packed_by_another_file,
-        another_family,
-    multimodal, pickled, index_left_behind, with_adapter, sentencepiece, vocabulary_and_merges, own_tokenizer_code,
-    bytes_tokenizer, links, half_built_draft, new_type_of_number, scalars_and_empty_tensors,
+    another_family, multimodal, pickled, index_left_behind, with_adapter, sentencepiece, vocabulary_and_merges,
+    own_tokenizer_code, bytes_tokenizer, links, half_built_draft, new_type_of_number, scalars_and_empty_tensors,
 )  # fmt: skip
 
 
