@@ -156,6 +156,9 @@ class Model:
     """Let the engine run code that comes with the weights."""
     base_url: str | None = None
     """For ``engine = "url"``: where the server already runs."""
+    extra_body: bool = True
+    """Whether the server takes request fields that are not OpenAI's own (``ignore_eos``, ``min_tokens``,
+    ``cache_salt``, ``continuous_usage_stats``). False: loads do without them, and cannot fix the answers' length."""
     served_name: str | None = None
     """Name under ``/v1/models``; None: the row's name."""
     api_key_env: str | None = None

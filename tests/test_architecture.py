@@ -53,6 +53,7 @@ HEAVY = {
     "sympy": {"tasks"},
     "rouge_score": {"tasks"},
     "pynvml": {"serving"},
+    "prometheus_client": {"client"},
     "scipy": {"stats"},
     "jinja2": {"rules", "report"},
     "latex2mathml": {"report"},

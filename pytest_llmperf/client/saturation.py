@@ -8,10 +8,11 @@ number of requests need not be guessed.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
+from pytest_llmperf.client import server_metrics
 from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.server_metrics import ServerMetrics
 
 LOOK_S = 0.5
 """Between two looks at ``/metrics``: a few steps of an engine, so that what was sent last has been taken in."""
@@ -24,11 +25,6 @@ QUEUE = 0.25
 BACKLOG = 1.0
 """Waiting requests for each running one that are wanted: answers of one length end in the same step, and the places of
 all of them are free at once."""
-_GAUGE = re.compile(
-    r"^vllm:(num_requests_running|num_requests_waiting|(?:gpu_|kv_)cache_usage_perc|num_preemptions(?:_total)?)"
-    r"(?:\{[^}]*\})?\s+([0-9.eE+-]+)\s*$",
-    re.MULTILINE,
-)
 
 
 @dataclass(frozen=True)
@@ -44,18 +40,13 @@ class Occupancy:
 
 def parse(metrics: str) -> Occupancy | None:
     """From the text of vLLM's ``/metrics``; None if running and waiting requests are not told."""
-    found: dict[str, list[float]] = {}
-    for name, value in _GAUGE.findall(metrics):
-        found.setdefault(name.removesuffix("_total"), []).append(float(value))
-    if not {"num_requests_running", "num_requests_waiting"} <= found.keys():
+    return _occupancy(server_metrics.parse(metrics))
+
+
+def _occupancy(told: ServerMetrics | None) -> Occupancy | None:
+    if told is None or told.running is None or told.waiting is None:
         return None
-    caches = found.get("kv_cache_usage_perc", []) + found.get("gpu_cache_usage_perc", [])
-    return Occupancy(
-        sum(found["num_requests_running"]),
-        sum(found["num_requests_waiting"]),
-        max(caches, default=0.0),
-        sum(found.get("num_preemptions", [])),
-    )
+    return Occupancy(told.running, told.waiting, told.kv_share or 0.0, told.preemptions or 0.0)
 
 
 class Saturation:
@@ -107,5 +98,4 @@ class Saturation:
 
 async def look(pool: Pool) -> Occupancy | None:
     """How busy the server is now; None if it does not tell."""
-    reply = await pool.fetch("GET", "/metrics", timeout_s=10)
-    return parse(reply.text()) if reply.status == 200 else None
+    return _occupancy(await server_metrics.read(pool))

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.errors import RequestFailed
+from pytest_llmperf.serving.http_client import first_line, parse_json
 
-_NO_SUCH_DOOR = (404, 405, 501)
+_MOST = 100_000_000
+"""Tokens of one prompt beyond which a count is nonsense."""
 
 
 async def count(pool: Pool, body: Mapping[str, Any]) -> int | None:
-    """Of a prompt or of messages, as ``/tokenize`` of vLLM takes them; None for a server that has no such door.
+    """Tokens of a prompt or of messages, as vLLM's ``/tokenize`` takes them.
 
-    Raises :class:`RequestFailed` for any other answer than a number.
+    None for a server that does not count them: it has no such door (whatever status says so), or one that means
+    something else (llama.cpp answers 200 with no tokens). Raises :class:`RequestFailed` if no answer came at all.
     """
     reply = await pool.fetch("POST", "/tokenize", body, timeout_s=60)
-    if reply.status in _NO_SUCH_DOOR:
-        return None
-    try:
-        if reply.status == 200:
-            return int(json.loads(reply.body)["count"])
-    except (ValueError, KeyError, TypeError):
-        pass
-    said = reply.detail or reply.text()[:300]
-    raise RequestFailed(f"POST /tokenize was answered with HTTP {reply.status}: {said}")
+    if reply.ending is not Ending.COMPLETE:
+        raise RequestFailed(f"{pool.endpoint.address.shown('/tokenize')}: {reply.detail}")
+    return counted(reply)
+
+
+def counted(reply: Reply) -> int | None:
+    """The count in an answer of ``/tokenize``; None if it holds none that can be true."""
+    body = parse_json(bytes(reply.body)) if reply.status == 200 else None
+    value = body.get("count") if isinstance(body, dict) else None
+    return value if type(value) is int and 0 < value <= _MOST else None
+
+
+async def why_none(pool: Pool, body: Mapping[str, Any]) -> str:
+    """What the server answers to ``/tokenize`` in place of a count, in a few words."""
+    reply = await pool.fetch("POST", "/tokenize", body, timeout_s=60)
+    if reply.status == 200:
+        return "it answers without a count of tokens"
+    return f"HTTP {reply.status}: {first_line(bytes(reply.body))[:80]}"

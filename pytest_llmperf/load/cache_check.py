@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client import server_metrics
+from pytest_llmperf.client.reply import Reply
+from pytest_llmperf.client.server_metrics import ServerMetrics
 
 WARM_ABOVE = 0.02
 """Share of prompt tokens found in the cache above which a run is not the run that was asked for. Unique
@@ -14,9 +15,6 @@ prompts have none but the chat template's own tokens, and with vLLM's ``cache_sa
 TEMPLATE_TOKENS = 24
 """Tokens that the chat template puts before a prompt (Qwen's, with its own system prompt): alike for all requests, and
 by themselves no warm cache where ``usage`` tells of hits. Of a short prompt three eighths at most."""
-_COUNTER = re.compile(
-    r"^vllm:(?:gpu_)?prefix_cache_(queries|hits)(?:_total)?(?:\{[^}]*\})?\s+([0-9.eE+-]+)", re.MULTILINE
-)
 
 
 @dataclass(frozen=True)
@@ -55,15 +53,15 @@ def share_by_usage(counts: Iterable[tuple[int | None, int | None]]) -> float:
 
 def parse(metrics: str) -> CacheUse | None:
     """From the text of vLLM's ``/metrics``, all engines together; None if it has no such counters."""
-    sums = {"queries": 0.0, "hits": 0.0}
-    seen = set()
-    for name, value in _COUNTER.findall(metrics):
-        sums[name] += float(value)
-        seen.add(name)
-    return CacheUse(**sums) if seen == {"queries", "hits"} else None
+    return _use(server_metrics.parse(metrics))
 
 
-async def read(pool: Pool) -> CacheUse | None:
-    """The counters now; None if the server has none."""
-    reply = await pool.fetch("GET", "/metrics", timeout_s=30)
-    return parse(reply.text()) if reply.status == 200 else None
+def of_reply(reply: Reply) -> CacheUse | None:
+    """From an answer of ``/metrics``; None if it has no such counters."""
+    return _use(server_metrics.parse_reply(reply))
+
+
+def _use(told: ServerMetrics | None) -> CacheUse | None:
+    if told is None or told.cache_queries is None or told.cache_hits is None:
+        return None
+    return CacheUse(told.cache_queries, told.cache_hits)

@@ -42,8 +42,8 @@ def run_closed_loop(
     shares the load among so many processes, which tell no progress.
 
     Failed requests are in ``traces`` with their outcome, not raised. Raises ``InfrastructureError`` if the
-    server takes no connection or the tokenizer fails, ``WrongServer`` if the warm-up shows that it refuses
-    key or model.
+    server takes no connection or answers no request for one token, ``WrongServer`` if it refuses key or model, and
+    ``NotMeasured`` if the whole warm-up failed. Two rounds of requests without a complete answer end the load early.
     """
     if concurrency < 1 or requests < 1:
         raise ValueError(f"concurrency is {concurrency} and requests {requests}; need at least 1 of each")

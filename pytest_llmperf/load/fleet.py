@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from pytest_llmperf.client.reply import now
@@ -95,10 +95,12 @@ def run_fleet(parts: Sequence[Shard]) -> Fleet:
         for process in processes:
             _tell(process, start_s)
         done = [_hear(process, Done) for process in processes]
-    total = sum(len(one.sent) for one in done)
-    sent: list[Sent | None] = [None] * total
+    # A worker whose requests all failed has sent fewer than it was given.
+    sent: list[Sent | None] = [None] * sum(len(part.wire) for part in parts)
     for number, one in enumerate(done):
-        sent[number :: len(done)] = one.sent
+        for each in one.sent:
+            place = number + each.index * len(done)
+            sent[place] = replace(each, index=place)
     return Fleet(
         tuple(one for one in sent if one is not None),
         together([one.client for one in done]),

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pytest_llmperf.client.capabilities import raise_if_all_failed
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.fleet import workers_for
@@ -108,6 +109,7 @@ def interleaved(
                 fits=fits[side],
                 workers=workers or 1,
             )
+            raise_if_all_failed(warmed.traces, f"the warm-up of {server.row}")
             if workers is None:
                 needed = max(needed, workers_for(warmed.client.cpu_share))
     nonces = [secrets.token_hex(8) for _ in range(rounds)]

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.client.pool import Pool
-from pytest_llmperf.client.reply import Reply, now
+from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.load.truth_clock import TruthClock
 
 OnProgress = Callable[[int, int], None]
 _LEAD_S = 0.02
 """From the clock's start to the first request: what sets up the run must not make it late."""
+
+
+_ROUNDS_WITHOUT_ANSWER = 2
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Sent:
     """None: it was to be sent when it was sent."""
     taken_s: float | None = None
     """When the client turned to it."""
+    index: int = 0
+    """Place of the request in the load."""
 
 
 async def in_flight(
@@ -35,19 +40,29 @@ async def in_flight(
     start_s: float | None = None,
 ) -> list[Sent]:
     """Send all with at most so many in flight; the workers start together (at ``start_s``, if it is given), each
-    sending its next when its last is answered."""
+    sending its next when its last is answered.
+
+    Two rounds of requests without a single complete answer end it: the rest is not sent, and the result is shorter.
+    """
     sent: list[Sent | None] = [None] * len(wire)
     waiting = iter(range(len(wire)))
     go = asyncio.Event()
-    done = 0
+    done = failed = 0
+    answered = False
 
     async def worker() -> None:
-        nonlocal done
+        nonlocal done, failed, answered
         if start_s is not None:
             await go.wait()
         for index in waiting:
-            sent[index] = Sent(await pool.send(wire[index]))
+            reply = await pool.send(wire[index])
+            sent[index] = Sent(reply, index=index)
             done += 1
+            if not answered:
+                answered = reply.status == 200 and reply.ending is Ending.COMPLETE
+                failed += not answered
+                if failed >= _ROUNDS_WITHOUT_ANSWER * concurrency and not answered:
+                    return
             if on_progress:
                 on_progress(done, len(wire))
 
@@ -81,7 +96,7 @@ async def on_schedule(
         nonlocal done
         taken_s = now()
         reply = await pool.send(wire[index])
-        sent[index] = Sent(reply, intended_s, taken_s)
+        sent[index] = Sent(reply, intended_s, taken_s, index)
         done += 1
         if on_progress:
             on_progress(done, len(wire))

@@ -7,7 +7,6 @@ time it streams no token. What the scrapes took is told with them.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
+from pytest_llmperf.client import server_metrics
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Reply, now
 
@@ -23,10 +23,6 @@ EVERY_S = 1.0
 _FIRST_S = 0.4
 """After the load's begin: late enough for its first wave to be in the server, early enough for a short round."""
 _TIMEOUT_S = 5.0
-_LINE = re.compile(r"^(vllm:[a-z_]+)(?:\{[^}]*\})?\s+(\S+)\s*$", re.MULTILINE)
-_RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
-_KV = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
-_PREEMPTIONS = ("vllm:num_preemptions_total", "vllm:num_preemptions")
 
 
 @dataclass(frozen=True)
@@ -77,21 +73,16 @@ def together(loads: Sequence[ServerSamples | None]) -> ServerSamples | None:
 
 def parse(reply: Reply) -> Sample | None:
     """One scrape; None if it is not one of vLLM's names."""
-    found: dict[str, list[float]] = {}
-    for name, value in _LINE.findall(reply.text()) if reply.status == 200 else ():
-        with suppress(ValueError):
-            found.setdefault(name, []).append(float(value))
-    if not found:
+    told = server_metrics.parse_reply(reply)
+    if told is None:
         return None
-    kv = [value for name in _KV for value in found.get(name, ())]
-    preempted = next((sum(found[name]) for name in _PREEMPTIONS if name in found), None)
     return Sample(
         time_s=reply.sent_s,
         took_s=reply.end_s - reply.sent_s,
-        running=sum(found[_RUNNING]) if _RUNNING in found else None,
-        waiting=sum(found[_WAITING]) if _WAITING in found else None,
-        kv_share=max(kv) if kv else None,
-        preemptions=preempted,
+        running=told.running,
+        waiting=told.waiting,
+        kv_share=told.kv_share,
+        preemptions=told.preemptions,
     )
 
 

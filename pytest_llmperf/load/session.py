@@ -3,26 +3,37 @@ shape, open connections, and the watches beside it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_llmperf.client import server_metrics
 from pytest_llmperf.client.body import path_of
+from pytest_llmperf.client.capabilities import find_refused, raise_if_all_failed, without
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.openai_stream import Templates, trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.real_clock import RealClock
-from pytest_llmperf.client.reply import Reply
+from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.trace import Trace
-from pytest_llmperf.errors import InfrastructureError, WrongServer
+from pytest_llmperf.errors import InfrastructureError, RequestFailed, WrongServer
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.cache_check import CacheUse
 from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
 from pytest_llmperf.load.fleet import Fleet
 from pytest_llmperf.load.sending import Sent, in_flight
 from pytest_llmperf.load.server_metrics import Sampler, ServerSamples
-from pytest_llmperf.load.workload import Fits, Prompts, Shape, Workload, prepare, prepare_shapes
+from pytest_llmperf.load.workload import (
+    Fits,
+    Prompts,
+    Shape,
+    Workload,
+    prepare,
+    prepare_shapes,
+    probe_body,
+)
+from pytest_llmperf.serving.http_client import explained, first_line, parse_json, redirect
+from pytest_llmperf.serving.readiness import named, served_models
 from pytest_llmperf.serving.server import Server
 
 _EXACT_WITHIN, _ESTIMATED_WITHIN = 1.1, 2.0
@@ -82,15 +93,15 @@ class Session:
         async with Pool(endpoint) as aside, Pool(endpoint, timeout_s=self.timeout_s) as pool:
             await self._connect(pool, min(self.concurrency, self.requests))
             await self._check(aside)
-            # Who tells its prefix-cache hits under vLLM's names understands vLLM's cache_salt.
-            salt = await cache_check.read(aside) is not None
+            salt = await self._understands(aside)
             cold = await self._prompts(aside, self.warmup, f"{self.nonce} warm-up", salt, False)
             prompts = await self._prompts(aside, self.requests, self.nonce, salt, self.request_ids)
             # Last before the load: what it runs through is warm here as well as on the server.
-            warmed = [sent.reply for sent in await in_flight(pool, _wire(pool, cold), self.concurrency)]
-            before = await cache_check.read(aside)
+            warmed = [sent.reply for sent in await in_flight(pool, self._wire(pool, cold), self.concurrency)]
+            raise_if_all_failed([trace_of(reply) for reply in warmed], f"the warm-up of {self.server.row}")
+            before_load = await server_metrics.fetch(aside, timeout_s=30)
             await self._connect(pool, connections(warmed))
-            wire = _wire(pool, prompts)
+            wire = self._wire(pool, prompts)
             asked = [_fixed_length(self.workload, body) for body in prompts.bodies]
             # What the warm-up brought back is not needed any more, nor are the prompts but on the wire.
             note, lengths = prompts.note, (prompts.asked, prompts.tokens is not None)
@@ -101,13 +112,14 @@ class Session:
                     sending = await send(pool, wire)
                     health = watch.stop()
             clock.check()
-            after = await cache_check.read(aside)
+            after_load = await server_metrics.fetch(aside, timeout_s=30)
             opened = pool.opened
         workers: tuple[ClientHealth, ...] = ()
         if isinstance(sending, Fleet):
             health, workers, opened = sending.client, sending.workers, sending.opened
         sent = list(sending.sent if isinstance(sending, Fleet) else sending)
         del sending, wire
+        before, after = cache_check.of_reply(before_load), cache_check.of_reply(after_load)
         own_delay_s = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in sent)
         traces = tuple(_understood(sent, asked))
         return Measured(
@@ -126,37 +138,76 @@ class Session:
         try:
             await pool.open(count)
         except (OSError, TimeoutError) as error:
-            why = str(error) or "timed out"
-            where = self.server.base_url
-            raise InfrastructureError(f"no connection to {where}: {why}; is the server alive?") from error
+            why = explained(error, pool.endpoint.address) if str(error) else "timed out"
+            raise InfrastructureError(
+                f"no connection to {self.server.shown}: {why}; is the server alive?"
+            ) from error
 
     async def _prompts(self, pool: Pool, count: int, nonce: str, salt: bool, ids: bool) -> Prompts:
         model = self.server.model
         if self.shapes is None:
             return await prepare(
-                pool, model, self.workload, count, nonce=nonce, salt=salt, request_ids=ids, fits=self.fits
+                pool,
+                model,
+                self.workload,
+                count,
+                nonce=nonce,
+                salt=salt,
+                request_ids=ids,
+                fits=self.fits,
+                known=self.server.capabilities,
             )
         shapes = self.shapes[:count]
         return await prepare_shapes(
-            pool, model, self.workload, shapes, nonce=nonce, salt=salt, request_ids=ids
+            pool,
+            model,
+            self.workload,
+            shapes,
+            nonce=nonce,
+            salt=salt,
+            request_ids=ids,
+            known=self.server.capabilities,
         )
+
+    async def _understands(self, pool: Pool) -> bool:
+        """Find out, once a server, which fields it refuses; whether it understands vLLM's ``cache_salt``."""
+        known = self.server.capabilities
+        told = server_metrics.told_fields(await server_metrics.fetch(pool, timeout_s=30))
+        # Who tells its prefix-cache hits under vLLM's names is vLLM, which ignores what it does not know.
+        salt = "cache_queries" in told
+        if known.refused is None and told:
+            known.refused = frozenset()
+        probe = probe_body(self.server.model, self.workload, self.nonce, salt)
+        refused = await find_refused(pool, known, probe, keep=self.workload.sampling)
+        return salt and "cache_salt" not in refused
+
+    def _wire(self, pool: Pool, prompts: Prompts) -> list[bytes]:
+        refused = self.server.capabilities.refused or frozenset()
+        bodies = [without(body, refused, keep=self.workload.sampling) for body in prompts.bodies]
+        return [pool.endpoint.request("POST", path_of(body), body) for body in bodies]
 
     async def _check(self, pool: Pool) -> None:
         """Is it the server that was asked for? One that has no list of models gets the benefit of the
         doubt."""
-        reply = await pool.fetch("GET", "/v1/models", timeout_s=30)
-        where = self.server.base_url
-        if reply.status in (401, 403):
-            raise WrongServer(f"the server at {where} refuses the API key: HTTP {reply.status}")
-        try:
-            served = (
-                [str(model["id"]) for model in json.loads(reply.body)["data"]] if reply.status == 200 else []
+        reply = await pool.fetch("GET", "/v1/models", timeout_s=10)
+        where, body = self.server.shown, bytes(reply.body)
+        if reply.ending is not Ending.COMPLETE:
+            raise RequestFailed(
+                f"{pool.endpoint.address.shown('/v1/models')}: {reply.detail}; no load was sent"
             )
-        except (ValueError, KeyError, TypeError):
-            return
+        if reply.status in (401, 403):
+            raise WrongServer(
+                f"the server at {where} refuses the API key: HTTP {reply.status}: {first_line(body)}"
+            )
+        if 300 <= reply.status < 400:
+            raise WrongServer(
+                f"the server at {where}: {redirect(reply.status, reply.headers.get('location'))}"
+            )
+        served = served_models(parse_json(body)) if reply.status == 200 else []
         if served and self.server.model not in served:
             raise WrongServer(
-                f"the server at {where} does not serve {self.server.model!r}; it serves {', '.join(served)}"
+                f"the server at {where} does not serve {self.server.model!r}; it serves "
+                f"{named(served, self.server.model)}"
             )
 
 
@@ -165,9 +216,11 @@ def _understood(sent: list[Sent], asked: Sequence[int | None]) -> Iterator[Trace
     megabytes. ``asked``: the length that each answer must have."""
     templates = Templates()
     sent.reverse()
-    for index, tokens in enumerate(asked):
+    while sent:
         one = sent.pop()
-        yield trace_of(one.reply, index, one.intended_s, asked_tokens=tokens, templates=templates)
+        yield trace_of(
+            one.reply, one.index, one.intended_s, asked_tokens=asked[one.index], templates=templates
+        )
 
 
 def _fixed_length(workload: Workload, body: Mapping[str, Any]) -> int | None:
@@ -179,9 +232,9 @@ def _fixed_length(workload: Workload, body: Mapping[str, Any]) -> int | None:
 def _prompt_problem(traces: Sequence[Trace], asked: Sequence[int], exact: bool) -> str:
     """``exact``: the lengths were fitted with the server's own tokenizer, and not estimated."""
     pairs = [
-        (trace.prompt_tokens, want)
-        for trace, want in zip(traces, asked, strict=True)
-        if want and trace.prompt_tokens
+        (trace.prompt_tokens, asked[trace.index])
+        for trace in traces
+        if asked[trace.index] and trace.prompt_tokens
     ]
     if not pairs:
         return ""
@@ -195,7 +248,3 @@ def _prompt_problem(traces: Sequence[Trace], asked: Sequence[int], exact: bool) 
         f"the server counts {got / len(pairs):.4g} tokens a prompt, {wanted / len(pairs):.4g} were asked for {how}: "
         "something adds to the prompts or cuts them (a system prompt, another template)"
     )
-
-
-def _wire(pool: Pool, prompts: Prompts) -> list[bytes]:
-    return [pool.endpoint.request("POST", path_of(body), body) for body in prompts.bodies]

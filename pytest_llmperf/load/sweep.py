@@ -109,8 +109,8 @@ def sweep(
         raise ValueError(f"levels are {list(levels)}; need at least one, and each above the one before")
     done: list[Level] = []
     for level in levels:
-        run = run_at(level)
         try:
+            run = run_at(level)
             one = Level(level, run, of_run(run))
         except NotMeasured as error:
             if not done:

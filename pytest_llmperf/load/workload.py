@@ -11,10 +11,12 @@ from typing import Any
 
 from pytest_llmperf.client import tokens
 from pytest_llmperf.client.body import lint, streaming
+from pytest_llmperf.client.capabilities import tokens_of_words, without
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.errors import RequestFailed
 from pytest_llmperf.load.given import Given
 from pytest_llmperf.load.words import WORDS
+from pytest_llmperf.serving.server import Capabilities
 
 _PREFIX_DIGITS = 12
 _ENDINGS = (" a", ".", "!", " the", "?", " I", ",")
@@ -25,6 +27,7 @@ _ATTEMPTS = 8
 _TOKENS_PER_WORD = 1.1
 """Estimate for a server without ``/tokenize``."""
 _ASK_AT_ONCE = 16
+_NO_TOKENIZE = "the server has no /tokenize"
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,10 @@ class Prompts:
     """Length that each prompt was to have; 0: that of its text."""
     given: str = ""
     """Whose prompts they are, where they were given."""
+    no_count: str = _NO_TOKENIZE
+    """Why ``tokens`` is None."""
+    by_usage: bool = False
+    """Whether the lengths are estimated by the server's own ``usage`` of other prompts."""
 
     @property
     def exact(self) -> bool:
@@ -91,7 +98,8 @@ class Prompts:
         if self.given:
             return f"prompts as given: {self.given}"
         if self.tokens is None:
-            return f"prompts are estimated at {asked} tokens: the server has no /tokenize"
+            how = " by its usage of two other prompts" if self.by_usage else ""
+            return f"prompts are estimated at {asked} tokens{how}: {self.no_count}"
         if self.exact:
             each = "" if len(set(self.asked)) <= 1 else ", as asked for each"
             return f"every prompt has exactly {asked} tokens by the server's tokenizer{each}"
@@ -118,6 +126,7 @@ async def prepare(
     salt: bool = False,
     request_ids: bool = False,
     fits: Fits | None = None,
+    known: Capabilities | None = None,
 ) -> Prompts:
     """``count`` bodies of that shape.
 
@@ -125,15 +134,18 @@ async def prepare(
     (fresh when None, for a server remembers the prompts of earlier runs). ``salt`` also sets vLLM's
     ``cache_salt``, which keeps even the chat template's own tokens from being hits. ``fits`` remembers, for this
     server and this workload, what gave the asked length, so that a further round asks the tokenizer nothing.
-    Raises ``RequestFailed`` if the tokenizer refuses.
+    ``known`` is what is known of the server; None: nothing, and nothing but its tokenizer is asked. Raises
+    ``RequestFailed`` if the server does not answer.
     """
     nonce = nonce or secrets.token_hex(8)
     if workload.given is not None:
         return _as_given(model, workload, workload.given, count, nonce, salt, request_ids)
-    maker = _Maker(pool, model, workload, nonce, {} if fits is None else fits)
+    maker = _Maker(pool, model, workload, nonce, {} if fits is None else fits, known or Capabilities())
     tokens: tuple[int, ...] | None = None
+    by_usage = None
     if not maker.knows(count) and not await maker.probe():
-        words = max(1, round((workload.input_tokens - _PREFIX_DIGITS - 3) / _TOKENS_PER_WORD))
+        by_usage = await maker.words_by_usage() if known is not None else None
+        words = by_usage or max(1, round((workload.input_tokens - _PREFIX_DIGITS - 3) / _TOKENS_PER_WORD))
         texts = [maker.text(index, words) for index in range(count)]
     else:
         gate = asyncio.Semaphore(_ASK_AT_ONCE)
@@ -144,7 +156,14 @@ async def prepare(
     bodies = [_body(model, workload, text, nonce, index, salt) for index, text in enumerate(texts)]
     if request_ids:
         bodies = [{**body, "request_id": request_id(index)} for index, body in enumerate(bodies)]
-    return Prompts(tuple(bodies), tokens, (workload.input_tokens,) * count)
+    why = (
+        f"the server has no /tokenize ({maker.known.no_tokenize})"
+        if maker.known.no_tokenize
+        else _NO_TOKENIZE
+    )
+    return Prompts(
+        tuple(bodies), tokens, (workload.input_tokens,) * count, no_count=why, by_usage=by_usage is not None
+    )
 
 
 def _as_given(
@@ -172,6 +191,7 @@ async def prepare_shapes(
     nonce: str | None = None,
     salt: bool = False,
     request_ids: bool = False,
+    known: Capabilities | None = None,
 ) -> Prompts:
     """One body for each of ``shapes``, in that order, and all else as :func:`prepare` has it."""
     nonce = nonce or secrets.token_hex(8)
@@ -182,22 +202,39 @@ async def prepare_shapes(
     tokens: list[int | None] = [None] * len(shapes)
     gate = asyncio.Semaphore(_ASK_AT_ONCE)
 
-    async def fill(shape: Shape, indices: list[int]) -> None:
+    async def fill(shape: Shape, indices: list[int]) -> Prompts:
         shaped = replace(workload, input_tokens=shape.input_tokens, output_tokens=shape.output_tokens)
         # A number of its own for every shape: prompts of two shapes would begin alike, and hit a prefix cache.
         own = f"{nonce} {shape.input_tokens} {shape.output_tokens}"
         async with gate:
-            prompts = await prepare(pool, model, shaped, len(indices), nonce=own, salt=salt)
+            prompts = await prepare(pool, model, shaped, len(indices), nonce=own, salt=salt, known=known)
         for place, index in enumerate(indices):
             bodies[index] = prompts.bodies[place]
             if request_ids:
                 bodies[index] = {**bodies[index], "request_id": request_id(index)}
             tokens[index] = None if prompts.tokens is None else prompts.tokens[place]
+        return prompts
 
-    await asyncio.gather(*(fill(shape, indices) for shape, indices in where.items()))
+    # What is found out about the server with the first shape, the others need not ask again.
+    first, *rest = where.items()
+    filled = await fill(*first)
+    await asyncio.gather(*(fill(shape, indices) for shape, indices in rest))
     counted = tuple(count for count in tokens if count is not None)
     asked = tuple(shape.input_tokens for shape in shapes)
-    return Prompts(tuple(bodies), counted if len(counted) == len(shapes) else None, asked)
+    return Prompts(
+        tuple(bodies),
+        counted if len(counted) == len(shapes) else None,
+        asked,
+        no_count=filled.no_count,
+        by_usage=filled.by_usage,
+    )
+
+
+def probe_body(model: str, workload: Workload, nonce: str, salt: bool) -> dict[str, Any]:
+    """A short request with every field that this workload's requests have."""
+    if workload.given is not None:
+        return _as_given(model, workload, workload.given, 1, nonce, salt, False).bodies[0]
+    return _body(model, workload, f"{_number(nonce, 0)} one two three", nonce, 0, salt)
 
 
 def request_id(index: int) -> str:
@@ -239,14 +276,38 @@ Fits = dict[int, tuple[str, int]]
 class _Maker:
     """Finds, for each prompt, the number of words that gives the asked length."""
 
-    def __init__(self, pool: Pool, model: str, workload: Workload, nonce: str, fits: Fits) -> None:
+    def __init__(
+        self, pool: Pool, model: str, workload: Workload, nonce: str, fits: Fits, known: Capabilities
+    ) -> None:
         self.pool, self.model, self.workload, self.nonce, self.fits = pool, model, workload, nonce, fits
+        self.known = known
         self.words = max(1, workload.input_tokens - _PREFIX_DIGITS)
         """The best guess so far: what fitted the prompt before."""
 
     async def probe(self) -> bool:
-        """Whether the server has ``/tokenize``."""
-        return await self._count("one") is not None
+        """Whether the server has ``/tokenize``, and more words have more tokens by it."""
+        if self.known.tokenize is None:
+            few = await self._count("one")
+            many = None if few is None else await self._count("one two three four five six seven eight")
+            self.known.tokenize = few is not None and many is not None and many > few
+            if not self.known.tokenize and few is not None:
+                self.known.no_tokenize = "it counts as many tokens for one word as for eight"
+            elif few is None and self.pool is not None:
+                self.known.no_tokenize = await tokens.why_none(self.pool, self._asked("one"))
+        return self.known.tokenize
+
+    async def words_by_usage(self) -> int | None:
+        """Words that give a prompt of about the asked length, by the server's ``usage``; None if it does not tell."""
+
+        def body_of(words: int) -> dict[str, Any]:
+            body = _body(self.model, self.workload, self.text(0, words), self.nonce, 0, False)
+            return without(body, self.known.refused or ())
+
+        told = await tokens_of_words(self.pool, self.known, self.workload.chat, body_of)
+        if told is None:
+            return None
+        none, each = told
+        return max(1, round((self.workload.input_tokens - none) / each))
 
     def knows(self, count: int) -> bool:
         """Whether the first ``count`` prompts were fitted before."""
@@ -320,4 +381,7 @@ class _Maker:
         return count
 
     async def _count(self, text: str) -> int | None:
-        return await tokens.count(self.pool, {"model": self.model, **_prompt(self.workload, text)})
+        return await tokens.count(self.pool, self._asked(text))
+
+    def _asked(self, text: str) -> dict[str, Any]:
+        return {"model": self.model, **_prompt(self.workload, text)}

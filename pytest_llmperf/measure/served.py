@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmperf.address import Address
 from pytest_llmperf.catalog import Model, PromptRules, Sampling
+from pytest_llmperf.client.capabilities import declare_plain
 from pytest_llmperf.errors import InfrastructureError, LlmperfError, RequestFailed, ServerDied, UsageError
 from pytest_llmperf.measure.checksums import checksums
 from pytest_llmperf.record.redaction import hide
@@ -95,6 +96,8 @@ class Served:
             raise self._failure
         try:
             self._last_server = self._alive()
+            if not self.model.extra_body:
+                declare_plain(self._last_server.capabilities)
             hide(self._last_server.api_key)
             return self._last_server
         except (InfrastructureError, UsageError) as error:

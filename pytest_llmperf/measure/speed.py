@@ -37,7 +37,7 @@ class Speed:
     def __init__(self, run: Measurements) -> None:
         self._run = run
         self._once = Once()
-        self.loads = Loads()
+        self.loads = Loads(run.tell)
         self._clock = ClockErrors()
         self.scheduled = Scheduled(run, self)
         self.devices = Devices(run.tell)
@@ -157,7 +157,9 @@ class Speed:
             self.note_sampling(served)
             what, count = f"{served.name}, {concurrency} at a time", self._run.sizes.rounds
             said = self._run.settings.workers
-            runs, pace, workers = [], Pace(count), said or 1
+            runs: list[Run] = []
+            metrics: list[Metrics] = []
+            pace, workers = Pace(count), said or 1
             with self.devices.beside(served, what="load", concurrency=concurrency):
                 for number in range(count):
                     self._run.progress(f"{what}: round {pace.said(number)}")
@@ -171,12 +173,12 @@ class Speed:
                             workers=workers,
                         )
                     )
+                    # At once, for a round without an answer ends the load: the next ones would have none either.
+                    metrics.append(of_run(runs[-1]))
+                    self.note(served.name, runs[-1], metrics[-1])
                     if said is None:
                         workers = max(workers, workers_for(runs[-1].client.cpu_share))
-            metrics = tuple(of_run(run) for run in runs)
-            for run, one in zip(runs, metrics, strict=True):
-                self.note(served.name, run, one)
-            return tuple(runs), metrics
+            return tuple(runs), tuple(metrics)
 
         return self._once(("alone", served.name, concurrency), measure, served)
 

@@ -7,9 +7,7 @@ Standard library only, because the keeper imports it; the clock has a connection
 
 from __future__ import annotations
 
-import http.client
 import io
-import ipaddress
 import json
 import os
 import re
@@ -20,13 +18,14 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from typing import Any, cast
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest_llmperf
 from pytest_llmperf.address import Address
 from pytest_llmperf.errors import RequestFailed, UsageError
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 USER_AGENT = f"pytest-llmperf/{pytest_llmperf.__version__}"
 TIMEOUT_S = 10.0
@@ -76,6 +75,8 @@ def request(
     Raises :class:`RequestFailed` (one line: URL without secrets, what happened, what to do) when there is no
     complete answer, when it is larger than ``limit_bytes``, and for a redirect.
     """
+    import http.client  # here and below: a load needs none of it, and begins 20 ms sooner
+
     shown = address.shown(path)
     deadline = time.monotonic() + timeout_s
     content = None if body is None else json.dumps(body, allow_nan=False).encode()
@@ -116,6 +117,8 @@ def redirect(status: int, location: str | None) -> str:
 
 def explained(error: BaseException, address: Address) -> str:
     """One line: what an exception of a connection means, and what to do. No secrets, no type names of Python's."""
+    import http.client
+
     text = clean(getattr(error, "strerror", None) or str(error) or type(error).__name__)
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
@@ -199,6 +202,8 @@ def retry_after_s(value: str | None, now_s: float | None = None) -> float | None
     """
     if not value:
         return None
+    from email.utils import parsedate_to_datetime
+
     value = value.strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII):
         return float(value)
@@ -223,6 +228,8 @@ def checked_key(api_key: str | None, where: str) -> str | None:
 def unused_proxies(address: Address) -> str:
     """Names of the environment's proxies that another client would use for this address, which ours does not; empty
     if there is none."""
+    from urllib.request import getproxies, proxy_bypass
+
     proxies = getproxies()
     if not any(proxies.get(scheme) for scheme in (address.scheme, "all")):
         return ""
@@ -281,6 +288,8 @@ def _connected(address: Address, deadline: float) -> socket.socket:
 
 
 def _resolved(address: Address, deadline: float) -> list[Any]:
+    import ipaddress
+
     try:
         ipaddress.ip_address(address.host.partition("%")[0])
     except ValueError:
@@ -330,8 +339,10 @@ class _Reading(io.RawIOBase):
         return self._sock.recv_into(buffer)
 
 
-def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
+def _body(response: HTTPResponse, limit: int) -> bytes:
     """The whole body. Raises what ``http.client`` raises, and ``OSError`` for one that is too large."""
+    from http.client import IncompleteRead
+
     if (response.length or 0) > limit:
         raise OSError(f"the body has {response.length:,} bytes; at most {limit:,} are read")
     data = bytearray()
@@ -341,7 +352,7 @@ def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
         if len(data) > limit:
             raise OSError(f"the body is longer than {limit:,} bytes, which is all that is read")
     if response.length:
-        raise http.client.IncompleteRead(bytes(data), response.length)
+        raise IncompleteRead(bytes(data), response.length)
     encoding = (response.getheader("Content-Encoding") or "identity").strip().lower()
     if encoding in ("gzip", "x-gzip", "deflate") and data:
         inflater = zlib.decompressobj(wbits=47)

@@ -5,6 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_llmperf.address import Address
+
+
+@dataclass
+class Capabilities:
+    """What a server turned out to understand: found out once, by whoever needs it first, and kept with the server.
+
+    None: not found out yet.
+    """
+
+    tokenize: bool | None = None
+    """Whether ``POST /tokenize`` counts tokens."""
+    no_tokenize: str = ""
+    """What it answered instead, as a few words."""
+    refused: frozenset[str] | None = None
+    """Request fields beyond OpenAI's own that it refuses, of those that we add by ourselves."""
+    tokens_of_words: dict[bool, tuple[float, float]] = field(default_factory=dict)
+    """By its own ``usage``, for chats (True) and plain prompts: tokens of a prompt without words, and of each word."""
+    notes: list[str] = field(default_factory=list)
+    """What the user must be told of it, one sentence each."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -30,3 +51,9 @@ class Server:
     keeper_pid: int | None = None
     state_dir: Path | None = None
     """Where the keeper keeps socket, log and state."""
+    capabilities: Capabilities = field(default_factory=Capabilities, compare=False, repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be shown."""
+        return Address.parse(self.base_url).shown()

@@ -43,6 +43,10 @@ def test_a_side_that_only_fails_is_not_measured_and_named() -> None:
     with (
         running(TruthOptions(ttft_ms=2, gap_ms=1)) as a,
         running(TruthOptions(http_500_share=1)) as b,
-        pytest.raises(NotMeasured, match=r"round 0 of known-truth: none of 2"),
     ):
-        interleaved(a.server, b.server, SHAPE, concurrency=1, rounds=1, requests_per_round=2)
+        with pytest.raises(
+            NotMeasured, match=r"all 1 requests of the warm-up of known-truth failed.*HTTP 500"
+        ):
+            interleaved(a.server, b.server, SHAPE, concurrency=1, rounds=1, requests_per_round=2)
+        with pytest.raises(NotMeasured, match=r"round 0 of known-truth: none of 2"):
+            interleaved(a.server, b.server, SHAPE, concurrency=1, rounds=1, requests_per_round=2, warmup=0)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_llmperf.client.reply import Reply
+from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.server_metrics import Sample, ServerSamples, parse, together
 from pytest_llmperf.load.truth_options import TruthOptions
@@ -31,7 +31,13 @@ vllm:e2e_request_latency_seconds_bucket{le="0.3"} 12
 
 
 def scraped(text: str, status: int = 200, took_s: float = 0.01) -> Reply:
-    return Reply(sent_s=1.0, end_s=1.0 + took_s, status=status, body=bytearray(text.encode()))
+    return Reply(
+        sent_s=1.0,
+        end_s=1.0 + took_s,
+        status=status,
+        body=bytearray(text.encode()),
+        ending=Ending.COMPLETE,
+    )
 
 
 def test_engines_are_added_up_and_the_fullest_cache_counts() -> None:

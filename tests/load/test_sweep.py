@@ -68,7 +68,7 @@ def test_where_everything_fails_the_sweep_ends_unless_it_is_the_first_level(trut
     known = truth(TruthOptions(ttft_ms=2, gap_ms=1))
     good = run_closed_loop(known.server, SHAPE, concurrency=1, requests=2)
     known = truth(TruthOptions(http_500_share=1))
-    bad = run_closed_loop(known.server, SHAPE, concurrency=1, requests=2)
+    bad = run_closed_loop(known.server, SHAPE, concurrency=1, requests=2, warmup=0)
 
     def failing_from(limit: float) -> Callable[[float], Run]:
         return lambda level: bad if level >= limit else good

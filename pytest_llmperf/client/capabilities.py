@@ -1,0 +1,195 @@
+"""What a server understands, found out before the first load and kept with it: which request fields it refuses, and how
+many tokens its words have where it has no ``/tokenize``.
+
+vLLM ignores a field that it does not know; others answer 400 or 422. A field that we add by ourselves is left out for
+such a server, which is told once. A field that the user has set is never left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.client.body import path_of
+from pytest_llmperf.client.openai_stream import trace_of
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.reply import Ending, Reply
+from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.errors import NotMeasured, RequestFailed
+from pytest_llmperf.serving.http_client import clean, first_line, parse_json, retry_after_s
+from pytest_llmperf.serving.server import Capabilities
+
+ADDED = ("ignore_eos", "min_tokens", "cache_salt", "request_id", "continuous_usage_stats", "stream_options")
+"""Fields that a load adds by itself, and does without where a server refuses them."""
+NOT_OPENAI = frozenset(ADDED) - {"stream_options"}
+"""Those that ``extra_body = false`` leaves out from the beginning."""
+PROBE_S = 30.0
+"""For one token to a short prompt. A server that takes longer, idle as it is, would take hours for a load."""
+_TRIES = 3
+_LONGEST_WAIT_S = 10.0
+_REFUSALS = (400, 422, 501)
+_UNKNOWN = re.compile(
+    r"unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|extra|unsupported", re.IGNORECASE
+)
+_PLAUSIBLE = (0.2, 20.0)
+"""Tokens of an English word; a server whose usage says otherwise counts something else."""
+_FEW, _MANY = 8, 72
+
+
+def without(body: Mapping[str, Any], refused: Collection[str], keep: Collection[str] = ()) -> dict[str, Any]:
+    """The body without the refused fields; those in ``keep``, which the user has set, stay."""
+    gone = {name for name in refused if name not in keep}
+    left = {name: value for name, value in body.items() if name not in gone}
+    options = left.get("stream_options")
+    if isinstance(options, dict) and "continuous_usage_stats" in gone:
+        left["stream_options"] = {k: v for k, v in options.items() if k != "continuous_usage_stats"}
+    return left
+
+
+def declare_plain(known: Capabilities) -> None:
+    """The row says ``extra_body = false``: the server takes OpenAI's own fields alone, and is not asked about it."""
+    if known.refused is None:
+        known.refused = NOT_OPENAI
+        names = ", ".join(sorted(NOT_OPENAI))
+        known.notes.append(f"extra_body = false: loads are sent without {names}{_lost(NOT_OPENAI)}")
+
+
+async def find_refused(
+    pool: Pool, known: Capabilities, body: Mapping[str, Any], keep: Collection[str] = ()
+) -> frozenset[str]:
+    """Which of the fields of ``body`` that we added the server refuses, by asking it for one token with them.
+
+    Kept in ``known``. ``keep`` are the fields that the user has set. Raises :class:`RequestFailed` if one of those is
+    refused, and if the server does not answer a request at all, or with an error.
+    """
+    if known.refused is not None:
+        return known.refused
+    body = {**body, "max_tokens": 1} | ({"min_tokens": 1} if "min_tokens" in body else {})
+    refused: frozenset[str] = frozenset()
+    said = ""
+    while True:
+        reply = await _asked(pool, without(body, refused, keep))
+        if reply.status == 200:
+            break
+        text = bytes(reply.body)
+        named = _named(text, _fields_of(body) - refused) if reply.status in _REFUSALS else frozenset()
+        if needed := sorted(name for name in named if name in keep or name not in ADDED):
+            raise RequestFailed(
+                f"{pool.endpoint.address.shown()} refuses {', '.join(needed)}, which the load is to send "
+                f"(HTTP {reply.status}: {first_line(text)}); leave it out, or choose another server"
+            )
+        if not named:
+            where = pool.endpoint.address.shown(path_of(body))
+            raise RequestFailed(
+                f"{where}: a request for one token is answered with {trace_of(reply).error}; no load was sent"
+            )
+        refused, said = refused | named, first_line(text)
+    known.refused = refused
+    if refused:
+        known.notes.append(_note(refused, said))
+    return refused
+
+
+async def tokens_of_words(
+    pool: Pool, known: Capabilities, chat: bool, body_of: Callable[[int], Mapping[str, Any]]
+) -> tuple[float, float] | None:
+    """Tokens of a prompt without words, and of each word, by ``usage`` of two requests for one token.
+
+    ``body_of`` makes the body of a prompt of so many words. None where the server's usage says nothing plausible.
+    """
+    if chat not in known.tokens_of_words:
+        counts = []
+        for words in (_FEW, _MANY):
+            trace = trace_of(await _asked(pool, {**body_of(words), "max_tokens": 1}))
+            counts.append(trace.prompt_tokens)
+        few, many = counts
+        if few is None or many is None:
+            return None
+        each = (many - few) / (_MANY - _FEW)
+        if not _PLAUSIBLE[0] <= each <= _PLAUSIBLE[1]:
+            return None
+        known.tokens_of_words[chat] = (few - each * _FEW, each)
+    return known.tokens_of_words[chat]
+
+
+def raise_if_all_failed(traces: Sequence[Trace], what: str) -> None:
+    """Raise :class:`NotMeasured` with the first error if not one of these requests was answered."""
+    if traces and not any(trace.ok for trace in traces):
+        raise NotMeasured(
+            f"all {len(traces)} requests of {what} failed, so no more were sent; the first with: "
+            f"{clean(traces[0].error, 500)}"
+        )
+
+
+async def _asked(pool: Pool, body: Mapping[str, Any]) -> Reply:
+    """The answer to one request, asked again where the server says that it is busy."""
+    request = pool.endpoint.request("POST", path_of(body), body)
+    for attempt in range(1, _TRIES + 1):
+        reply = await pool.send(request, PROBE_S)
+        if reply.ending is not Ending.COMPLETE and reply.status != 200:
+            raise RequestFailed(
+                f"{pool.endpoint.address.shown(path_of(body))}: a request for one token got no answer "
+                f"({reply.detail}); no load was sent"
+            )
+        if reply.status not in (429, 503) or attempt == _TRIES:
+            break
+        told_s = retry_after_s(reply.headers.get("retry-after"))
+        await asyncio.sleep(min(_LONGEST_WAIT_S, 1.0 if told_s is None else told_s))
+    return reply
+
+
+def _fields_of(body: Mapping[str, Any]) -> frozenset[str]:
+    options = body.get("stream_options")
+    inner = frozenset(options) if isinstance(options, dict) else frozenset()
+    return frozenset(body) | inner
+
+
+def _named(text: bytes, fields: frozenset[str]) -> frozenset[str]:
+    """Those of ``fields`` that a refusal is about; all that we added, if it speaks of unknown fields and names none."""
+    told = _places(parse_json(text))
+    if not told & fields:
+        words = text.decode("utf-8", errors="replace")
+        told = frozenset(name for name in fields if re.search(rf"\b{re.escape(name)}\b", words))
+    named = {"stream_options" if name == "include_usage" else name for name in told & fields}
+    # The field that is at fault, and not the one around it.
+    if "continuous_usage_stats" in named:
+        named.discard("stream_options")
+    if named - {"model", "messages", "prompt", "max_tokens", "stream"}:
+        return frozenset(named) - {"model", "messages", "prompt", "max_tokens", "stream"}
+    if _UNKNOWN.search(text.decode("utf-8", errors="replace")):
+        return fields & frozenset(ADDED)
+    return frozenset()
+
+
+def _places(body: Any) -> frozenset[str]:
+    """Names of fields in the places where OpenAI's (``error.param``) and FastAPI's (``detail[].loc``) refusals have
+    them."""
+    found: set[str] = set()
+    if isinstance(body, dict):
+        error = body.get("error")
+        if isinstance(error, dict) and isinstance(error.get("param"), str):
+            found |= set(re.split(r"[.\[\]]+", error["param"]))
+        details = body.get("detail")
+        for detail in details if isinstance(details, list) else ():
+            place = detail.get("loc") if isinstance(detail, dict) else None
+            found |= {part for part in place or () if isinstance(part, str)}
+    return frozenset(found)
+
+
+def _note(refused: frozenset[str], said: str) -> str:
+    names = ", ".join(sorted(refused))
+    return f"the server refuses {names} ({said}); loads are sent without{_lost(refused)}"
+
+
+def _lost(refused: frozenset[str]) -> str:
+    """What a load cannot promise without these fields."""
+    lost = []
+    if refused & {"ignore_eos", "min_tokens"}:
+        lost.append("answers may be shorter than asked for")
+    if "cache_salt" in refused:
+        lost.append("prompts are kept out of its cache by their first words alone")
+    if refused & {"continuous_usage_stats", "stream_options"}:
+        lost.append("tokens are not counted in every chunk")
+    return f": {', '.join(lost)}" if lost else ""

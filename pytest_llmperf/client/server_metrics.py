@@ -1,0 +1,108 @@
+"""What a server tells of itself under ``/metrics``, in vLLM's names: the one reader of it.
+
+Read by prometheus-client's parser. Values are a stranger's: what is not finite, negative or out of its range is as
+good as not told.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.reply import Ending, Reply
+
+_FIELDS: Mapping[str, str] = {
+    "vllm:num_requests_running": "running",
+    "vllm:num_requests_waiting": "waiting",
+    "vllm:kv_cache_usage_perc": "kv_share",
+    "vllm:gpu_cache_usage_perc": "kv_share",
+    "vllm:num_preemptions_total": "preemptions",
+    "vllm:num_preemptions": "preemptions",
+    "vllm:prefix_cache_queries_total": "cache_queries",
+    "vllm:prefix_cache_queries": "cache_queries",
+    "vllm:gpu_prefix_cache_queries_total": "cache_queries",
+    "vllm:gpu_prefix_cache_queries": "cache_queries",
+    "vllm:prefix_cache_hits_total": "cache_hits",
+    "vllm:prefix_cache_hits": "cache_hits",
+    "vllm:gpu_prefix_cache_hits_total": "cache_hits",
+    "vllm:gpu_prefix_cache_hits": "cache_hits",
+}
+_HIGHEST: Mapping[str, float] = {"kv_share": 1.0, "running": 1e7, "waiting": 1e7}
+_COUNTED_AT_MOST = 2.0**53
+"""Beyond it a float is no count any more."""
+
+
+@dataclass(frozen=True)
+class ServerMetrics:
+    """One reading, all engines of the server together; None where it does not tell, or tells nonsense."""
+
+    running: float | None = None
+    """Requests that the engines work on."""
+    waiting: float | None = None
+    kv_share: float | None = None
+    """Of the key-value cache in use, 0 to 1; of several engines the fullest one."""
+    preemptions: float | None = None
+    """Since the server's start."""
+    cache_queries: float | None = None
+    """Prompt tokens that were looked up in the prefix cache since the server's start."""
+    cache_hits: float | None = None
+
+
+def parse(text: str) -> ServerMetrics | None:
+    """From the text of ``/metrics``; None if it has none of vLLM's names that are known here."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    values: dict[str, list[float]] = {}
+    # Line by line: one that is malformed says nothing about the others, and a server has hundreds of other metrics.
+    for line in text.split("\n"):
+        if not line.startswith("vllm:"):
+            continue
+        try:
+            samples = [sample for family in text_string_to_metric_families(line) for sample in family.samples]
+        except (ValueError, IndexError, KeyError):
+            # One engine's line that cannot be read makes the sum over all engines unknown.
+            name = re.split(r"[{\s]", line, maxsplit=1)[0]
+            values.setdefault(_FIELDS.get(name, ""), []).append(math.nan)
+            continue
+        for sample in samples:
+            if field := _FIELDS.get(sample.name):
+                values.setdefault(field, []).append(float(sample.value))
+    values.pop("", None)
+    if not values:
+        return None
+    told: dict[str, float] = {}
+    for field, each in values.items():
+        highest = _HIGHEST.get(field, _COUNTED_AT_MOST)
+        if all(math.isfinite(value) and 0 <= value <= highest for value in each):
+            told[field] = max(each) if field == "kv_share" else sum(each)
+    return ServerMetrics(**told)
+
+
+def parse_reply(reply: Reply) -> ServerMetrics | None:
+    """As :func:`parse`; None for any other answer than a whole one with status 200."""
+    if reply.status != 200 or reply.ending is not Ending.COMPLETE:
+        return None
+    return parse(reply.text())
+
+
+async def fetch(pool: Pool, timeout_s: float = 10.0) -> Reply:
+    """One answer of ``/metrics``, to be parsed when there is time: the parser takes 0.1 s to import."""
+    return await pool.fetch("GET", "/metrics", timeout_s=timeout_s)
+
+
+async def read(pool: Pool, timeout_s: float = 10.0) -> ServerMetrics | None:
+    """The metrics now; None if the server does not tell any that are known."""
+    return parse_reply(await fetch(pool, timeout_s))
+
+
+def told_fields(reply: Reply) -> frozenset[str]:
+    """Which fields of :class:`ServerMetrics` an answer has any values for, by their names alone."""
+    if reply.status != 200:
+        return frozenset()
+    names = (
+        re.split(r"[{\s]", line, maxsplit=1)[0] for line in reply.text().split("\n") if line[:5] == "vllm:"
+    )
+    return frozenset(_FIELDS[name] for name in names if name in _FIELDS)
