@@ -14,15 +14,19 @@ _MOST = 100_000_000
 """Tokens of one prompt beyond which a count is nonsense."""
 
 
-async def count(pool: Pool, body: Mapping[str, Any]) -> int | None:
+async def count(pool: Pool, body: Mapping[str, Any], *, or_raise: bool = True) -> int | None:
     """Tokens of a prompt or of messages, as vLLM's ``/tokenize`` takes them.
 
     None for a server that does not count them: it has no such door (whatever status says so), or one that means
-    something else (llama.cpp answers 200 with no tokens). Raises :class:`RequestFailed` if no answer came at all.
+    something else (llama.cpp answers 200 with no tokens). Raises :class:`RequestFailed` if no answer came at all, and,
+    unless ``or_raise`` is False, if the server failed (HTTP 500), which a tokenizer that is there may do.
     """
     reply = await pool.fetch("POST", "/tokenize", body, timeout_s=60)
+    where = pool.endpoint.address.shown("/tokenize")
     if reply.ending is not Ending.COMPLETE:
-        raise RequestFailed(f"{pool.endpoint.address.shown('/tokenize')}: {reply.detail}")
+        raise RequestFailed(f"{where}: {reply.detail}")
+    if or_raise and (reply.status == 429 or (reply.status >= 500 and reply.status != 501)):
+        raise RequestFailed(f"{where} was answered with HTTP {reply.status}: {first_line(bytes(reply.body))}")
     return counted(reply)
 
 

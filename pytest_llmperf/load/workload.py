@@ -381,7 +381,8 @@ class _Maker:
         return count
 
     async def _count(self, text: str) -> int | None:
-        return await tokens.count(self.pool, self._asked(text))
+        # A gateway may answer 502 to a path that it does not know; a tokenizer that has counted must not fail.
+        return await tokens.count(self.pool, self._asked(text), or_raise=self.known.tokenize is True)
 
     def _asked(self, text: str) -> dict[str, Any]:
         return {"model": self.model, **_prompt(self.workload, text)}
