@@ -78,17 +78,13 @@ class NotedLoad:
 class Loads:
     """All loads of this process."""
 
-    def __init__(self, tell: Callable[[str], None] = lambda _: None) -> None:
-        """``tell`` is called with what the server of a load turned out not to understand."""
-        self._tell = tell
+    def __init__(self) -> None:
         self._noted: dict[tuple[str, int | str, str, int, str], NotedLoad] = {}
         self._fresh: list[tuple[NotedLoad, int]] = []
         """Rounds whose requests nobody has taken yet."""
 
     def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
         """One more round."""
-        for text in run.server.capabilities.notes:
-            self._tell(f"{row}: {text}")
         arrivals = f"{len(run.traces)} of {run.open_loop.schedule}" if run.open_loop else run.concurrency
         # Two schedules that are the same may carry other prompts.
         key = (row, arrivals, repr(run.workload), start, purpose)

@@ -37,7 +37,7 @@ class Speed:
     def __init__(self, run: Measurements) -> None:
         self._run = run
         self._once = Once()
-        self.loads = Loads(run.tell)
+        self.loads = Loads()
         self._clock = ClockErrors()
         self.scheduled = Scheduled(run, self)
         self.devices = Devices(run.tell)
@@ -183,8 +183,10 @@ class Speed:
         return self._once(("alone", served.name, concurrency), measure, served)
 
     def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
-        """Keep one more run for the record, and tell if something stood still in it."""
+        """Keep one more run for the record; tell if something stood still in it, or its server refuses something."""
         self.loads.note(row, run, metrics, start, purpose=purpose)
+        for text in run.server.capabilities.notes:
+            self._run.tell(f"{row}: {text}")
         if run.disturbance:
             # Without the figures of a starved client, which differ from round to round.
             what = run.disturbance.split(":")[0]
