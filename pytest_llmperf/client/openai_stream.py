@@ -17,7 +17,7 @@ from pytest_llmperf.client import sse
 from pytest_llmperf.client.error_objects import error_in, message_of
 from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.client.reply import Ending, Reply
-from pytest_llmperf.client.stream_template import Template, learn, text_of
+from pytest_llmperf.client.stream_template import BLANK, Template, learn, text_of
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
 from pytest_llmperf.serving.http_client import redirect
 
@@ -131,27 +131,69 @@ def trace_of(
 
 def _read(reply: Reply, reading: _Reading, templates: Templates) -> None:
     body, clock = bytes(reply.body), sse.Clock(reply.times, reply.ends)
-    at, known = sse.begin(body), templates.known
-    template = known[0] if known else None
+    at = sse.begin(body)
     while not reading.over:
-        if template is not None and (match := template.pattern.match(body, at)) is not None:
-            at = match.end()
-            reading.take_known(clock.at(at), match, template)
-            continue
-        template = next((one for one in known if one.pattern.match(body, at)), None)
-        if template is not None:
-            continue
-        block = sse.next_block(body, at)
-        if block is None:
-            name, data = sse.rest(body, at)
-            reading.take_rest(name, data)
-            break
-        chunk = reading.take(clock.at(block.complete), sse.text(block.data), block.name)
-        if chunk is not None:
-            templates.learn(body[at : block.after], chunk)
-            template = known[0] if known else None
-        at = block.after
+        for template in templates.known:
+            if (match := template.pattern.match(body, at)) is not None:
+                at = match.end()
+                reading.take_known(clock.at(at), match, template)
+                if not reading.over:
+                    at = _read_alike(
+                        body, at, clock, reading, template, body[match.start() : match.start("text")]
+                    )
+                break
+        else:
+            block = sse.next_block(body, at)
+            if block is None:
+                reading.take_rest(*sse.rest(body, at))
+                break
+            chunk = reading.take(clock.at(block.complete), sse.text(block.data), block.name)
+            if chunk is not None:
+                templates.learn(body[at : block.after], chunk)
+            at = block.after
     reading.finish_known()
+
+
+def _read_alike(
+    body: bytes, at: int, clock: sse.Clock, reading: _Reading, template: Template, beginning: bytes
+) -> int:
+    """Take the chunks from ``at`` on that begin as the one before, and whose text and tail are known; returns where the
+    first other one begins.
+
+    All that a load's hundreds of thousands of chunks need: no method is called for them.
+    """
+    texts, tails, reasoning = template.texts, template.tails, template.reasoning
+    counts, arrive, new, length = template.counts, reading.arrivals.append, tuple.__new__, len(beginning)
+    times, ends, read = clock.times, clock.ends, clock.read
+    last_total, credited, before = reading.completion_tokens or 0, reading.counted, len(reading.arrivals)
+    while body.startswith(beginning, at):
+        start = at + length
+        quote = body.find(b'"', start)
+        text = texts.get(body[start:quote])
+        end = body.find(BLANK, quote)
+        total = tails.get(body[quote:end]) if text else None
+        # A count that makes a leap, or chunks that were not counted before it, are looked at one by one.
+        if total is None or (counts and not (reading.sound and 0 <= total - credited <= 8)):
+            break
+        at = end + len(BLANK)
+        while ends[read] < at:
+            read += 1
+        time_s = times[read]
+        if counts:
+            arrive(new(Arrival, (time_s, text, reasoning, total - credited)))
+            if total > last_total:
+                reading.last_token_s = time_s
+            last_total = credited = total
+        else:
+            arrive(new(Arrival, (time_s, text, reasoning, None)))
+    clock.read = read
+    if taken := len(reading.arrivals) - before:
+        reading.chunks += taken
+        if counts:
+            reading.completion_tokens, reading.counted, reading.uncredited = last_total, credited, 0
+        else:
+            reading.sound = False
+    return at
 
 
 def _outcome(reply: Reply, reading: _Reading) -> tuple[Outcome, str]:
@@ -253,6 +295,7 @@ class _Reading:
             total = int(match["counted"])
             tokens = self._added(time_s, total, len(content))
             self.last_known = match, template
+        template.remember(match, content)
         if content:
             self._arrive(time_s, content, template.reasoning, tokens)
 

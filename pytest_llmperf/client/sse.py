@@ -53,15 +53,17 @@ class Clock:
     """When a byte of the body came; asked in the order of the bytes."""
 
     def __init__(self, times: Sequence[float], ends: Sequence[int]) -> None:
-        self._times, self._ends, self._read = times, ends, 0
+        self.times, self.ends = times, ends
+        self.read = 0
+        """The read that was asked about last."""
 
     def at(self, count: int) -> float:
         """Time of the read with which the first ``count`` bytes had come."""
-        ends, read = self._ends, self._read
+        ends, read = self.ends, self.read
         while ends[read] < count:
             read += 1
-        self._read = read
-        return self._times[read]
+        self.read = read
+        return self.times[read]
 
 
 def begin(body: bytes) -> int:

@@ -227,8 +227,8 @@ def tpot_s(trace: Trace) -> float | None:
 
 def stall_s(trace: Trace) -> float | None:
     """The longest gap between two arrivals; None with fewer than two."""
-    times = [arrival.time_s for arrival in trace.arrivals]
-    return max((after - before for before, after in pairwise(times)), default=None)
+    times = [arrival[0] for arrival in trace.arrivals]
+    return max([after - before for before, after in pairwise(times)], default=None)
 
 
 def ttfat_s(trace: Trace) -> float | None:
@@ -257,7 +257,7 @@ def ttfat_s(trace: Trace) -> float | None:
 def gaps_s(trace: Trace) -> list[float]:
     """Every gap between tokens of one request; empty where the server did not count them: chunks are not tokens."""
     gaps = _Gaps()
-    if trace.completion_tokens is not None and "itl" not in seen_times([trace]).missing:
+    if trace.completion_tokens is not None and not seen_times([trace]).uncountable:
         gaps.add(trace)
     return gaps.all
 

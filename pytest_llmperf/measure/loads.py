@@ -30,6 +30,7 @@ class NotedLoad:
 
     def facts(self) -> dict[str, Any]:
         run = self.runs[0]
+        clumped = sum(one.clumped for one in self.metrics)
         return {
             "row": self.row,
             "concurrency": run.concurrency,
@@ -60,6 +61,7 @@ class NotedLoad:
             ],
             "tails": tails(self.metrics),
             "error_kinds": error_kinds([trace for run in self.runs for trace in run.traces]),
+            "clumped_share": clumped / gaps if (gaps := sum(one.gaps for one in self.metrics)) else 0.0,
             "delivered_concurrency": fmean(run.delivered_concurrency for run in self.runs),
             "server_metrics": server.facts()
             if (server := together([run.server_samples for run in self.runs]))

@@ -34,6 +34,10 @@ class Load:
     requests: int
     errors: int
     seconds: float
+    clumped: float | None = None
+    """Share of the tokens that arrived together with the one before; None in records that do not say."""
+    taken_out: int = 0
+    """Rounds in which client or server stood still, and which are not judged."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,7 @@ def _load(fields: Mapping[str, Any]) -> Load:
     rounds = [one for one in _list(fields.get("rounds")) if isinstance(one, Mapping)]
     windows = [(number(one.get("output_tokens")), number(one.get("window_s"))) for one in rounds]
     errors = [one["errors"] for one in rounds if isinstance(one.get("errors"), Mapping)]
+    clumped = [share for one in rounds if (share := number(one.get("clumped_share"))) is not None]
     return Load(
         row=str(fields.get("row") or "—"),
         concurrency=int(number(fields.get("concurrency")) or 0),
@@ -179,4 +184,7 @@ def _load(fields: Mapping[str, Any]) -> Load:
         requests=sum(int(number(one.get("requests")) or 0) for one in rounds),
         errors=sum(int(number(count) or 0) for one in errors for count in one.values()),
         seconds=math.fsum(window for _, window in windows if window),
+        # Rounds are of one size, so that their mean is the share of the load.
+        clumped=math.fsum(clumped) / len(clumped) if clumped else None,
+        taken_out=sum(bool(one.get("taken_out")) for one in rounds),
     )

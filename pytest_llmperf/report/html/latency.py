@@ -122,14 +122,19 @@ def concurrency_section(facts: Facts) -> Section:
             *shown.get((one.row, one.concurrency), none),
             *of_first.get((one.row, one.concurrency, 0.5), none),
             *of_first.get((one.row, one.concurrency, 0.95), none),
+            show(one.clumped, "share"),
+            f"{one.taken_out:,}",
         )
         for one in loads
     ]
     columns = ("concurrency", "model", "requests", "errors", "throughput", "interval", "TTFT p50", "interval")
-    table = Table("Load", (*columns, "TTFT p95", "interval"), rows, frozenset({0, *range(2, 10)}))
+    columns = (*columns, "TTFT p95", "interval", "clumped", "rounds taken out")
+    table = Table("Load", columns, rows, frozenset({0, *range(2, len(columns))}))
     notes = [
         "Closed loop: as many requests as the concurrency are under way at any time.",
         "Each end of an interval holds with 95 %; the samples of a round count as a cluster.",
+        "Clumped: tokens that arrived together with the one before; above 25 % times per token are not judged.",
+        "Rounds are taken out in which client or server stood still.",
     ]
     return Section("concurrency", title, notes, plots, [table])
 

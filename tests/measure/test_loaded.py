@@ -1,0 +1,183 @@
+"""From the rounds of a load to gates: what may be judged, and what is said where nothing may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.gates.estimand import Judgement
+from pytest_llmperf.gates.judgement import strict
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.load.client_health import ClientHealth
+from pytest_llmperf.load.goodput import Slo
+from pytest_llmperf.load.metrics import of_run
+from pytest_llmperf.load.rounds import Rounds
+from pytest_llmperf.load.run import OpenLoop, Run
+from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.measure.clock_error import ClockError
+from pytest_llmperf.measure.loaded import Loaded, Pair
+from pytest_llmperf.measure.on_device import OnDevice
+from pytest_llmperf.measure.scheduled import good_share
+from pytest_llmperf.serving.server import Server
+
+GAP_S = 0.002
+
+
+def answer(held: int = 1, *, slower: float = 1.0, **fields: Any) -> Trace:
+    """32 tokens of 2 ms, let go ``held`` at a time."""
+    due = [0.015 + GAP_S * slower * n for n in range(32)]
+    times = [due[min(n - n % held + held, 32) - 1] for n in range(32)]
+    whole: dict[str, Any] = {
+        "index": 0,
+        "intended_s": 0.0,
+        "sent_s": 0.0,
+        "headers_s": 0.01,
+        "arrivals": tuple(Arrival(time_s, " tok", False, 1) for time_s in times),
+        "end_s": times[-1],
+        "outcome": Outcome.OK,
+        "prompt_tokens": 64,
+        "completion_tokens": 32,
+    }
+    return Trace(**{**whole, **fields})
+
+
+LOST = answer(outcome=Outcome.CUT, error="the stream ended")
+
+
+def a_run(traces: Sequence[Trace], row: str = "distill", **fields: Any) -> Run:
+    return Run(
+        server=Server(row, row, "http://127.0.0.1:1", None, None, None, None, "", "fake"),
+        workload=fields.pop("workload", Workload(64, 32)),
+        concurrency=4,
+        traces=tuple(traces),
+        start_s=0.0,
+        end_s=0.1,
+        client=fields.pop("client", ClientHealth(0.01, 0.1, 0.001, 0.002, "uvloop")),
+        prompts_note="",
+        cache=None,
+        connections=4,
+        **fields,
+    )
+
+
+def loaded(runs: Sequence[Run]) -> Loaded:
+    nothing = [None] * len(runs)
+    device = OnDevice(nothing, nothing, nothing, "not asked")
+    return Loaded.of(strict, 4, runs, [of_run(run) for run in runs], ClockError(), device)
+
+
+def verdict(judgement: Judgement) -> tuple[Status, str]:
+    return judgement.verdict.status, judgement.verdict.why
+
+
+def test_one_failure_in_a_round_of_four_is_one_in_all_requests_of_the_load() -> None:
+    rounds = [a_run([answer()] * 4) for _ in range(63)]
+    assert verdict(loaded([*rounds, a_run([answer()] * 3 + [LOST])]).ttft.p95 <= 1.0)[0] is Status.PASS
+    status, why = verdict(loaded([*rounds[:60], a_run([LOST] * 3 + [answer()])]).ttft.p95 <= 1.0)
+    assert status is Status.INVALID
+    assert "3 of 244 requests failed" in why
+
+
+@pytest.mark.parametrize("name", ["itl", "tpot", "stall"])
+def test_times_of_a_stream_that_is_held_back_are_invalid_and_the_others_stand(name: str) -> None:
+    shown = loaded([a_run([answer(16)] * 4) for _ in range(64)])
+    for judgement in (getattr(shown, name).p95 <= 1.0, getattr(shown, name).p50 >= 1e-6):
+        status, why = verdict(judgement)
+        assert status is Status.INVALID
+        assert "holds the stream back" in why
+    assert verdict(shown.e2el.p95 <= 1.0)[0] is Status.PASS
+    assert verdict(shown.ttft.p95 <= 1.0)[0] is Status.PASS
+
+
+def test_a_few_rounds_that_came_in_one_piece_are_lost_and_more_are_too_many() -> None:
+    rounds = [a_run([answer()] * 4)] * 58
+    few = loaded([*rounds, *[a_run([answer(32)] * 4)] * 6])
+    assert verdict(few.itl.p50 <= 2 * GAP_S)[0] is Status.PASS
+    assert len(few.itl.samples) == 58 * 4 * 31
+    many = loaded([*rounds[:30], *[a_run([answer(32)] * 4)] * 10])
+    assert verdict(many.itl.p50 <= 2 * GAP_S)[0] is Status.INVALID
+
+
+def test_half_of_the_answers_held_back_is_a_load_that_was_not_seen() -> None:
+    mixed = loaded([a_run([answer(16), answer(), answer(), answer(16)])] * 64)
+    status, why = verdict(mixed.itl.p50 <= 1.0)
+    assert status is Status.INVALID
+    assert "48%" in why
+
+
+def in_turn(candidate: Sequence[Run], baseline: Sequence[Run]) -> Pair:
+    a, b = ([of_run(run) for run in side] for side in (candidate, baseline))
+    return Pair.of(
+        strict, 4, [Rounds(tuple(a), tuple(b), tuple(candidate), tuple(baseline), "")], ClockError()
+    )
+
+
+@pytest.mark.parametrize("metric", ["itl", "tpot"])
+@pytest.mark.parametrize("side", ["candidate", "baseline"])
+def test_a_ratio_with_a_side_that_was_not_seen_is_invalid_and_names_it(metric: str, side: str) -> None:
+    held, seen = [a_run([answer(16, slower=2)] * 4)] * 64, [a_run([answer()] * 4, "math")] * 64
+    pair = in_turn(held, seen) if side == "candidate" else in_turn(seen, held)
+    status, why = verdict(getattr(pair, metric).ratio <= 100)
+    assert status is Status.INVALID
+    assert "distill: 64 of 64 rounds cannot be used" in why
+    assert "holds the stream back" in why
+    assert verdict(pair.e2el.ratio <= 100)[0] is Status.PASS
+
+
+def test_rounds_in_which_something_stood_still_are_taken_out_and_their_stall_is_not() -> None:
+    frozen = a_run(
+        [
+            answer(
+                arrivals=tuple(Arrival(0.1 + n * 0.002 + 15 * (n > 9), " tok", False, 1) for n in range(32)),
+                end_s=16,
+            )
+        ]
+        * 4
+    )
+    rounds = [a_run([answer()] * 4)] * 58
+    shown = loaded([*rounds, *[frozen] * 6])
+    assert len(shown.e2el.samples) == len(shown.ttft.samples) == 58 * 4
+    assert len(shown.throughput.samples) == 58
+    assert max(value for value in shown.stall.samples if value is not None) > 14
+    status, why = verdict(loaded([*rounds[:20], *[frozen] * 6]).throughput.p50 >= 1.0)
+    assert status is Status.INVALID
+    assert "the server stood still for 15" in why
+
+
+def test_a_starved_client_is_invalid_by_its_own_timers() -> None:
+    starved = ClientHealth(0.01, 0.1, 0.05, 0.06, "uvloop", late_share=0.5)
+    status, why = verdict(loaded([a_run([answer()] * 4, client=starved)] * 64).ttft.p95 <= 1.0)
+    assert status is Status.INVALID
+    assert "late for 50% of the time" in why
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"cached_tokens": 60}, "warm prefix cache"),
+        ({"cached_tokens": 32}, "warm prefix cache"),
+        ({"cached_tokens": 20}, ""),
+        ({"cached_tokens": 0}, ""),
+        ({"outcome": Outcome.OTHER_LENGTH, "error": "8 of 32"}, "do not have the length that was asked for"),
+    ],
+)
+def test_usage_tells_of_a_load_that_was_not_the_one_asked_for(fields: dict[str, Any], words: str) -> None:
+    problems = a_run([answer(**fields)] * 4).own_problems
+    assert any(words in problem for problem in problems) if words else problems == ()
+    assert not any(
+        "warm" in one for one in a_run([answer(**fields)], workload=Workload(warm_cache=True)).own_problems
+    )
+
+
+def test_goodput_on_tokens_that_were_not_seen_is_invalid() -> None:
+    run = a_run([answer(16)] * 320, open_loop=OpenLoop("poisson", 10.0, (0.0,) * 320))
+    status, why = verdict(good_share(strict, run, Slo(tpot_s=0.002), "10 requests/s") >= 0.5)
+    assert status is Status.INVALID
+    assert "holds the stream back" in why
+    assert verdict(good_share(strict, run, Slo(e2el_s=0.2), "10 requests/s") >= 0.5)[0] is Status.PASS
+    empty = replace(run, traces=(answer(outcome=Outcome.EMPTY, arrivals=(), completion_tokens=0),) * 320)
+    assert verdict(good_share(strict, empty, Slo(e2el_s=0.2), "10 requests/s") >= 0.5)[0] is Status.FAIL
