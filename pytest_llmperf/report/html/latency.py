@@ -128,8 +128,8 @@ def concurrency_section(facts: Facts) -> Section:
         for one in loads
     ]
     columns = ("concurrency", "model", "requests", "errors", "throughput", "interval", "TTFT p50", "interval")
-    columns = (*columns, "TTFT p95", "interval", "clumped", "rounds taken out")
-    table = Table("Load", columns, rows, frozenset({0, *range(2, len(columns))}))
+    named = (*columns, "TTFT p95", "interval", "clumped", "rounds taken out")
+    table = Table("Load", named, rows, frozenset({0, *range(2, len(named))}))
     notes = [
         "Closed loop: as many requests as the concurrency are under way at any time.",
         "Each end of an interval holds with 95 %; the samples of a round count as a cluster.",
