@@ -68,7 +68,7 @@ def options() -> str:
 
     recorder = _Recorder()
     plugin.pytest_addoption(recorder)  # type: ignore[arg-type]
-    model_option.pytest_addoption(recorder)  # type: ignore[arg-type]
+    model_option.register(recorder)  # type: ignore[arg-type]
     rows = [
         (
             f"`{name}{_metavar(about)}`",

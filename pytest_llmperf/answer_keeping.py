@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass
@@ -26,9 +27,8 @@ class AnswerKeeping:
     def of(
         cls, config: pytest.Config, how: Collecting, state_root: Path, process: str
     ) -> AnswerKeeping | None:
-        """None where there is no place: pytest's cache is off, and no directory was given."""
-        cache: pytest.Cache | None = getattr(config, "cache", None)
-        directory = how.log or (cache.mkdir("llmperf-answers") if cache is not None else None)
+        """None where there is no place: pytest's cache is off or not writable, and no directory was given."""
+        directory = how.log or cache_directory(config, "llmperf-answers")
         if directory is None:
             return None
         run = _run_id(state_root)
@@ -61,6 +61,25 @@ class AnswerKeeping:
                 f"{age} ago (--llmperf-fresh asks for all)"
             )
         return notes
+
+
+def cache_directory(config: pytest.Config, name: str) -> Path | None:
+    """A directory of ours in pytest's cache; None where the cache is switched off or cannot be written."""
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if cache is None:
+        return None
+    try:
+        directory = cache.mkdir(name)
+        # Made by an earlier run, it may be on a file system that is read-only by now.
+        with tempfile.TemporaryFile(dir=directory):
+            return directory
+    except OSError:
+        return None
+
+
+def cache_fails(config: pytest.Config) -> bool:
+    """Whether there is a cache that cannot be written."""
+    return getattr(config, "cache", None) is not None and cache_directory(config, "llmperf-answers") is None
 
 
 def _run_id(state_root: Path) -> str:

@@ -25,8 +25,8 @@ The file that users edit, by example::
 
 The keys of a row are the fields of :class:`Model`, :class:`Sampling`, :class:`PromptRules` and
 :class:`Damage`, and ``add_arguments``, which come after the arguments of the row that it extends. Values
-with a unit are strings: ``ready_timeout = "10 min"``, ``memory_needed = "4 GiB"``. A path that begins with
-``.`` is relative to the file.
+with a unit are strings: ``ready_timeout = "10 min"``, ``memory_needed = "4 GiB"``. Paths are relative to the file's
+directory, also those in ``arguments``.
 """
 
 from __future__ import annotations

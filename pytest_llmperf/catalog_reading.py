@@ -76,6 +76,14 @@ _START_KEYS = (
     "memory_needed",
 )
 _PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")
+_FILE_OPTIONS = (
+    "--chat-template",
+    "--tokenizer",
+    "--config",
+    "--hf-config-path",
+    "--tool-parser-plugin",
+    "--reasoning-parser-plugin",
+)
 # One truth: what the catalogue or serving says may not be said a second time, differently, in arguments.
 _SAID_ELSEWHERE = {
     "--config": "write the options of that file into the row, where they are checked",
@@ -159,7 +167,7 @@ def _row(name: str, table: Table, parent: Model, base: Path) -> Model:
     if parent.weights == "" and engine != "url":
         table.must_have("weights")
     _fits_engine(table, engine, parent)
-    arguments = _arguments(table, parent)
+    arguments = _arguments(table, parent, base)
     interpreter = table.text("engine_python", parent.engine_python)
     max_model_len = table.integer("max_model_len", parent.max_model_len, low=1)
     sampling = _sampling(table.table("sampling"), parent.sampling)
@@ -172,10 +180,10 @@ def _row(name: str, table: Table, parent: Model, base: Path) -> Model:
     return Model(
         name=name,
         profile=parent.profile,
-        weights=_path(table.text("weights", parent.weights), base),
+        weights=_weights(table.text("weights", parent.weights), base),
         engine=engine,
         revision=table.text("revision", parent.revision if "weights" not in table else None),
-        engine_python=_path(interpreter, base) if interpreter else None,
+        engine_python=_interpreter(interpreter, base) if interpreter else None,
         arguments=arguments,
         environment={**parent.environment, **_environment(table.table("environment"))},
         dtype=table.choice("dtype", DTYPES, parent.dtype),
@@ -218,7 +226,7 @@ def _fits_engine(table: Table, engine: Engine, parent: Model) -> None:
                 raise table.mistake(key, f'needs engine = "url", the engine is "{engine}"')
 
 
-def _arguments(table: Table, parent: Model) -> tuple[str, ...]:
+def _arguments(table: Table, parent: Model, base: Path) -> tuple[str, ...]:
     if "arguments" in table and "add_arguments" in table:
         raise table.mistake("add_arguments", "adds to the arguments of the extended row; give one of the two")
     for key in ("arguments", "add_arguments"):
@@ -228,7 +236,39 @@ def _arguments(table: Table, parent: Model) -> tuple[str, ...]:
                 if option.is_called(name):
                     written = words[option.words[0]].partition("=")[0]
                     raise table.mistake(key, f"{written} is not an argument of a row: {remedy}")
-    return (*table.texts("arguments", parent.arguments), *table.texts("add_arguments", ()))
+    own = table.texts("arguments", None)
+    mine = parent.arguments if own is None else _with_paths(own, base)
+    return (*mine, *_with_paths(table.texts("add_arguments", ()), base))
+
+
+def _with_paths(words: tuple[str, ...], base: Path) -> tuple[str, ...]:
+    """The arguments with their relative paths made absolute: a server is not started in the catalogue's directory.
+
+    A path begins with ``./``, ``../`` or ``~/`` (also behind ``=``, as in ``name=./adapter``), or is the value of an
+    option that takes a file, and there is one of that name beside the catalogue.
+    """
+    found = [_word(word, base) for word in words]
+    for option in vllm_arguments.options(words):
+        value = option.value
+        if value and option.name in _FILE_OPTIONS and not Path(value).is_absolute() and _exists(base / value):
+            written = words[option.words[0]].partition("=")[0]
+            path = _absolute(value, base)
+            found[option.words[-1]] = path if len(option.words) > 1 else f"{written}={path}"
+    return tuple(found)
+
+
+def _word(word: str, base: Path) -> str:
+    head, equals, value = word.rpartition("=")
+    if value.startswith(("./", "../", "~/")) and not head.startswith("{"):
+        return f"{head}{equals}{_absolute(value, base)}"
+    return word
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False  # a name that is too long is no file
 
 
 def _gpus(table: Table, parent: Model, arguments: tuple[str, ...]) -> int:
@@ -255,6 +295,8 @@ def _environment(table: Table) -> dict[str, str]:
     for key, value in table.values.items():
         if not isinstance(value, str):
             raise table.mistake(key, f'must be a string; write "{str(value).lower()}"')
+        if "\0" in key + value or "=" in key or not key:
+            raise table.mistake(key, "is no environment variable: it holds a NUL character, = or nothing")
     return dict(table.values)
 
 
@@ -317,10 +359,30 @@ def _bytes(value: float | None, parent: int | None) -> int | None:
     return parent if value is None else round(value)
 
 
-def _path(value: str, base: Path) -> str:
-    """``value`` with a leading ``./``, ``../`` or ``~`` resolved; hub ids and absolute paths as they are."""
-    if not value.startswith((".", "~")):
+def _weights(value: str, base: Path) -> str:
+    """Weights as a path where they are one, relative to the catalogue; hub ids and ``embedded:NAME`` as they are.
+
+    A directory beside the catalogue wins over a hub id of its name.
+    """
+    if value.startswith("embedded:") or not value:
         return value
+    may_be_on_the_hub = value.count("/") <= 1 and not value.startswith((".", "~", "/"))
+    return value if may_be_on_the_hub and not _is_directory(base / value) else _absolute(value, base)
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _interpreter(value: str, base: Path) -> str:
+    """An interpreter by its path, relative to the catalogue; a bare name is looked up on ``PATH``."""
+    return _absolute(value, base) if "/" in value or value.startswith(("~", ".")) else value
+
+
+def _absolute(value: str, base: Path) -> str:
     path = expand(value)
     # Not resolve(): the python of a virtual environment is a link, and means something only where it stands.
-    return str(path if path.is_absolute() else Path(os.path.abspath(base / path)))  # noqa: PTH100
+    return os.path.abspath(base / path)  # noqa: PTH100

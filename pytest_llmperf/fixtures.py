@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmperf.benchmark_bridge import llmperf_replay_clock, to_benchmark
-from pytest_llmperf.keys import RUN
+from pytest_llmperf.keys import RUN, UNSUPPORTED
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -38,7 +38,8 @@ def llmperf_run(pytestconfig: pytest.Config) -> Run:
     run = pytestconfig.stash.get(RUN, None)
     if run is None:
         pytest.fail(
-            "no catalogue of models: set llmperf_models in pytest's configuration, or give --llmperf-models PATH",
+            pytestconfig.stash.get(UNSUPPORTED, None)
+            or "no catalogue of models: set llmperf_models in pytest's configuration, or give --llmperf-models PATH",
             pytrace=False,
         )
     return run

@@ -11,3 +11,5 @@ if TYPE_CHECKING:
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """Set in ``pytest_configure`` when a catalogue is configured; absent in projects that don't use the plugin."""
+UNSUPPORTED: pytest.StashKey[str] = pytest.StashKey()
+"""Set in place of ``RUN`` on a platform on which no model can be tested: the line that says so."""

@@ -1,29 +1,62 @@
-"""The short spellings ``--model`` and ``--baseline``, in an entry point of their own.
+"""The short spellings ``--model`` and ``--baseline``, where no other plugin and no conftest.py has them.
 
-A project that has a ``--model`` of its own blocks them with ``-p no:llmperf_model`` and writes
-``--llmperf-model``; pytest has no other way to resolve two options of one name.
+They are registered last, after every plugin and every initial ``conftest.py`` has registered its own: a project that
+has a ``--model`` keeps it, whatever is installed, and writes ``--llmperf-model`` for ours.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+from collections.abc import Generator
+from typing import Any
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
+
+SHORT: dict[str, dict[str, Any]] = {
+    "--model": {
+        "dest": "llmperf_model",
+        "action": "append",
+        "metavar": "ROW",
+        "help": "short for --llmperf-model, unless the project has a --model of its own",
+    },
+    "--baseline": {
+        "dest": "llmperf_baseline",
+        "metavar": "ROW",
+        "help": "short for --llmperf-baseline, unless the project has a --baseline of its own",
+    },
+}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    _no_paths(early_config, args)
+    try:
+        return (yield)
+    finally:
+        register(parser)
+
+
+def _no_paths(config: pytest.Config, args: list[str]) -> None:
+    """Take the values of our options out of the paths in which ``conftest.py`` files are looked for.
+
+    Unregistered as yet, ``--model distill`` leaves ``distill`` to be taken for a directory with tests, which is just
+    what a directory of weights is called.
+    """
+    paths = getattr(config.known_args_namespace, "file_or_dir", None)
+    if not isinstance(paths, list):
+        return
+    for place, word in enumerate(args[:-1]):
+        if word in SHORT and args[place + 1] in paths:
+            paths.remove(args[place + 1])
+
+
+def register(parser: pytest.Parser) -> None:
+    """Add the short spellings that nobody has."""
     group = parser.getgroup("llmperf", "LLM serving gates")
-    group.addoption(
-        "--model",
-        dest="llmperf_model",
-        action="append",
-        metavar="ROW",
-        help="short for --llmperf-model (blocked by -p no:llmperf_model)",
-    )
-    group.addoption(
-        "--baseline",
-        dest="llmperf_baseline",
-        metavar="ROW",
-        help="short for --llmperf-baseline",
-    )
+    for name, attributes in SHORT.items():
+        try:
+            group.addoption(name, **attributes)
+        except (argparse.ArgumentError, ValueError):
+            continue  # another's, which came first

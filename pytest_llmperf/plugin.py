@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf import claimed, fixtures, profile_marks
-from pytest_llmperf.keys import RUN
+from pytest_llmperf.keys import RUN, UNSUPPORTED
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter  # only for the checker; pytest exports no public name
@@ -142,6 +142,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(claimed.Claimed(), "llmperf_claimed")
     config.pluginmanager.register(profile_marks.ProfileMarks(), "llmperf_profile_marks")
     if _asked_for(config):
+        from pytest_llmperf.platforms import why_unsupported
+
+        if why := why_unsupported():
+            # The rest of a project's tests run everywhere: only what asks about a model ends the run.
+            if _named_on_the_command_line(config):
+                raise pytest.UsageError(why)
+            config.stash[UNSUPPORTED] = why
+            return
         from pytest_llmperf.run import configure
 
         config.stash[RUN] = configure(config)
@@ -150,12 +158,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def _asked_for(config: pytest.Config) -> bool:
     if config.getoption("collectonly") and hasattr(config, "workerinput"):
         return False
+    return bool(config.getini("llmperf_models")) or _named_on_the_command_line(config)
+
+
+def _named_on_the_command_line(config: pytest.Config) -> bool:
     chosen = ("llmperf_models", "llmperf_model", "llmperf_baseline", "llmperf_profile", "llmperf_base_url")
     if config.getoption("llmperf_plan") is not None or config.getoption("llmperf_prove") is not None:
         return True
-    return bool(config.getini("llmperf_models")) or any(
-        config.getoption(name, default=None) for name in chosen
-    )
+    return any(config.getoption(name, default=None) for name in chosen)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -197,6 +207,10 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
+    why = session.config.stash.get(UNSUPPORTED, None)
+    # In a process of xdist such an error would be an internal one of the controller: the fixture tells it there.
+    if why and not hasattr(session.config, "workerinput") and any(map(fixtures.uses_a_model, session.items)):
+        raise pytest.UsageError(why)
     if run := session.config.stash.get(RUN, None):
         run.expect([item for item in session.items if fixtures.uses_a_model(item)])
 

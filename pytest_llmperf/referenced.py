@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.option_paths import anchored
 from pytest_llmperf.record.comparing import compare
 from pytest_llmperf.record.references import reference_for
 from pytest_llmperf.record.store import read_record
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def references_of(config: pytest.Config) -> Path:
     """Where this project's references are, whether a run is compared with them or not."""
     directory: str = config.getoption("llmperf_reference_dir") or config.getini("llmperf_references")
-    return config.rootpath / directory
+    return Path(anchored("llmperf_references", directory, config.rootpath))
 
 
 @dataclass

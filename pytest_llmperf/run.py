@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.answer_keeping import AnswerKeeping
+from pytest_llmperf.answer_keeping import AnswerKeeping, cache_directory, cache_fails
 from pytest_llmperf.answer_options import AnswerOptions
 from pytest_llmperf.errors import DataError, GpuUnreadable, LlmperfError, NotMeasured, UsageError
 from pytest_llmperf.gates.case import Case
@@ -22,6 +22,7 @@ from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.measure import Measurements
 from pytest_llmperf.measure.impossible import refuse_impossible_budgets
+from pytest_llmperf.option_paths import anchor, anchored, interpreter
 from pytest_llmperf.outlets import Outlets, note_line, put_place, put_properties
 from pytest_llmperf.record import case_files
 from pytest_llmperf.record.redaction import redact, redact_log, redact_values
@@ -50,6 +51,7 @@ def configure(config: pytest.Config) -> Run:
     # What pytest's writer writes to; its capture replaces `sys.stdout` only while tests run.
     write_all(sys.__stdout__)
     try:
+        anchor(config)
         options = _options(config)
         if config.getoption("llmperf_prove") is not None:
             from pytest_llmperf import proved_run
@@ -64,6 +66,10 @@ def configure(config: pytest.Config) -> Run:
         return Run(config, settings)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
+    except OSError as error:
+        # A directory that may not be read or written, a name that is too long, no room, no temporary directory.
+        where = f"{error.filename}: " if error.filename else ""
+        raise pytest.UsageError(f"llmperf: {where}{error.strerror or error}") from error
 
 
 def _device_here() -> tuple[str | None, str, GpuUnreadable | None]:
@@ -83,7 +89,7 @@ def _options(config: pytest.Config) -> Options:
         raise UsageError(
             "no catalogue of models: give --llmperf-models PATH, or set llmperf_models in pytest's configuration"
         )
-    models_path = Path(models) if Path(models).is_absolute() else config.rootpath / models
+    models_path = Path(anchored("llmperf_models", models, config.rootpath))
     budgets = config.getoption("llmperf_budgets")
     return Options(
         models_path=models_path,
@@ -92,7 +98,7 @@ def _options(config: pytest.Config) -> Options:
         baseline=config.getoption("llmperf_baseline"),
         profile=profile,
         base_urls=tuple(config.getoption("llmperf_base_url") or ()),
-        engine_python=config.getoption("llmperf_engine_python") or os.environ.get("LLMPERF_ENGINE_PYTHON"),
+        engine_python=config.getoption("llmperf_engine_python") or _python_of_environment(config),
         data_dir=config.getoption("llmperf_data"),
         inconclusive=config.getoption("llmperf_inconclusive"),
         record=config.getoption("llmperf_record"),
@@ -110,6 +116,11 @@ def _options(config: pytest.Config) -> Options:
         looks=config.getoption("llmperf_looks"),
         workers=config.getoption("llmperf_workers"),
     )
+
+
+def _python_of_environment(config: pytest.Config) -> str | None:
+    value = os.environ.get("LLMPERF_ENGINE_PYTHON")
+    return interpreter("LLMPERF_ENGINE_PYTHON", value, config.invocation_params.dir) if value else None
 
 
 def concurrencies_of(items: list[pytest.Item]) -> tuple[int, ...]:
@@ -175,8 +186,8 @@ class Run:
 
     def _kept_log(self, log: Path) -> Path:
         """Where a server's log can be read after the run: in pytest's cache, until the next run."""
-        cache: pytest.Cache | None = getattr(self.config, "cache", None)
-        return log if cache is None else cache.mkdir("llmperf-logs") / f"{log.parent.name}.log"
+        directory = cache_directory(self.config, "llmperf-logs")
+        return log if directory is None else directory / f"{log.parent.name}.log"
 
     def _keep_logs(self) -> None:
         logs = sorted(self.state_root.glob("*/server.log"))
@@ -199,6 +210,11 @@ class Run:
         for tasks in self.config.hook.pytest_llmperf_tasks(config=self.config):
             self.measurements.tasks |= {task.name: task for task in tasks}
         self._expected = len(items)
+        if items and self.answers is None and cache_fails(self.config):
+            self.measurements.tell(
+                "pytest's cache cannot be written: answers and server logs are not kept, and an interrupted run "
+                "begins anew (--llmperf-answers DIR keeps the answers elsewhere)"
+            )
         catalogues = (self.settings.models_path, self.settings.budgets_path)
         self.recording.expect({item.nodeid: item.path for item in items}, catalogues)
         speeds = [item for item in items if "load" in item.fixturenames]  # type: ignore[attr-defined]

@@ -5,25 +5,30 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 import tomllib
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_llmperf.errors import CatalogError
-from pytest_llmperf.units import Unit, parse_quantity
+from pytest_llmperf.units import Unit, parse_quantity, plain
 
 D = TypeVar("D")
 
 _LONGEST_SHOWN = 60
+_QUOTES = dict.fromkeys("“”„«»", '"') | dict.fromkeys("‘’", "'")
 _LARGEST = 2**63
 
 
 def read_toml(path: Path) -> Table:
     """The root table of ``path``. Raises :class:`CatalogError` if it is absent, unreadable or not TOML."""
     try:
-        values = tomllib.loads(path.read_bytes().decode("utf-8"))
+        # An editor's byte order mark is no part of the text.
+        text = path.read_bytes().decode("utf-8-sig")
+        values = tomllib.loads(text)
     except FileNotFoundError:
         raise CatalogError(f"{path}: no such file") from None
     except OSError as error:
@@ -36,8 +41,21 @@ def read_toml(path: Path) -> Table:
         ValueError,
         RecursionError,
     ) as error:  # TOMLDecodeError, an integer of 5,000 digits, 5,000 brackets
-        raise CatalogError(f"{path.name}: not valid TOML: {error}") from None
+        raise CatalogError(f"{path.name}: not valid TOML: {error}{_lookalike(text, str(error))}") from None
     return Table(path.name, "", values)
+
+
+def _lookalike(text: str, error: str) -> str:
+    """What stands in the line of an error and only looks like a character of TOML; empty if nothing does."""
+    if (place := re.search(r"at line (\d+)", error)) is None:
+        return ""
+    lines = text.splitlines()
+    line = lines[int(place[1]) - 1] if int(place[1]) <= len(lines) else ""
+    for character in line:
+        if not character.isascii() and (meant := _QUOTES.get(character, plain(character))) != character:
+            name = unicodedata.name(character, hex(ord(character)))
+            return f"; the line holds {character!r} ({name}), write {meant!r}"
+    return ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -94,7 +112,7 @@ class Table:
             return default
         if not value.strip():
             raise self.mistake(key, "is empty")
-        return str(value)
+        return self._without_nul(key, str(value))
 
     def choice(self, key: str, options: Collection[str], default: D) -> str | D:
         """One of ``options``."""
@@ -143,6 +161,7 @@ class Table:
         for entry in value:
             if not isinstance(entry, str):
                 raise self.mistake(key, f"must hold strings only; write {show(str(entry))} for {show(entry)}")
+            self._without_nul(key, entry)
         return tuple(value)
 
     def quantity(
@@ -166,6 +185,12 @@ class Table:
     def tables(self, *, but: Collection[str] = ()) -> dict[str, Table]:
         """Every value of this table, each of which must be a table, except the keys in ``but``."""
         return {key: self.table(key) for key in self.values if key not in but}
+
+    def _without_nul(self, key: str, value: str) -> str:
+        """A path, an argument and a variable end at a NUL character for the system: it must not be there."""
+        if "\0" in value:
+            raise self.mistake(key, "holds a NUL character")
+        return value
 
     def _get(self, key: str, kind: type | tuple[type, ...], wanted: str) -> Any:
         value = self.values.get(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from decimal import Decimal
 from typing import Literal
 
@@ -28,6 +29,7 @@ _SCALE: dict[Unit, dict[str, Decimal]] = {
 }
 # A bare number is only taken where it can mean one thing: 0.03 for "3 points" is also how 3 % is written.
 _BARE: frozenset[Unit] = frozenset({"share", "ratio"})
+_ALIASES = {"us": "µs"}
 _EXAMPLE: dict[Unit, str] = {
     "s": '"90 s" or "80 ms"',
     "bytes": '"3.6 GB" or "4 GiB"',
@@ -52,10 +54,10 @@ def parse_quantity(value: object, unit: Unit) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"must be a quantity; write {_EXAMPLE[unit]}")
     if isinstance(value, str):
-        match = _QUANTITY.fullmatch(value)
+        match = _QUANTITY.fullmatch(plain(value))
         if match is None:
             raise ValueError(f"is not a number with a unit; write {_EXAMPLE[unit]}")
-        number, name = match[1], match[2]
+        number, name = match[1], _ALIASES.get(match[2], match[2])
     else:
         if not math.isfinite(value):
             raise ValueError(f"must be finite; write {_EXAMPLE[unit]}")
@@ -67,6 +69,33 @@ def parse_quantity(value: object, unit: Unit) -> float:
     if name not in scales:
         raise ValueError(f"unknown unit {name!r}, needs one of {', '.join(scales)}; write {_EXAMPLE[unit]}")
     return float(Decimal(number) * scales[name])
+
+
+_MINUS = dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63", "-")
+_MICRO = {"\u03bc": "\u00b5"}
+_UNSEEN = dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad", "")
+
+
+def plain(text: str) -> str:
+    """``text`` with the characters that look like those of a quantity replaced by them.
+
+    Word processors, web pages and keyboards of other scripts write a non-breaking space, a minus sign, Greek mu for
+    micro, full-width letters or other decimal digits. Superscripts stay: 10² is not 102.
+    """
+    return "".join(map(_plain, text))
+
+
+def _plain(character: str) -> str:
+    if character.isascii():
+        return character
+    if 0xFF01 <= ord(character) <= 0xFF5E:  # full width: "．" for ".", "％" for "%"
+        return chr(ord(character) - 0xFEE0)
+    for table in (_MINUS, _MICRO, _UNSEEN):
+        if character in table:
+            return table[character]
+    if character.isdecimal():
+        return str(unicodedata.decimal(character))
+    return " " if unicodedata.category(character) == "Zs" else character
 
 
 def format_quantity(value: float, unit: Unit | str) -> str:

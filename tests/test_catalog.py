@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.catalog import Catalog, choose_profile, load_catalog
+from pytest_llmperf.catalog import Catalog, Model, choose_profile, load_catalog
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.units import format_quantity, parse_quantity
 
@@ -257,7 +258,7 @@ def test_a_quantity_is_exactly_what_was_written(text: object, unit: str, value: 
 
 
 @pytest.mark.parametrize(
-    "value", [True, None, [], "", "s", "1 s s", "1e999 s", "nan s", "１ s", float("inf"), 0.03]
+    "value", [True, None, [], "", "s", "1 s s", "1e999 s", "nan s", "10² s", "½ s", float("inf"), 0.03]
 )
 def test_what_is_no_quantity_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"write|must be"):
@@ -277,3 +278,113 @@ def test_no_text_makes_the_reader_raise_anything_but_its_own_error(text: str) ->
     except ValueError:
         return
     assert value == value
+
+
+@pytest.mark.parametrize(
+    ("written", "unit", "value"),
+    [
+        ("80\u00a0ms", "s", 0.08),
+        ("80\u202fms", "s", 0.08),
+        ("80 \u03bcs", "s", 80e-6),
+        ("80 \u00b5s", "s", 80e-6),
+        ("80 us", "s", 80e-6),
+        ("\u22123 points", "points", -0.03),
+        ("\u20113 points", "points", -0.03),
+        ("\uff18\uff10\u3000\uff4d\uff53", "s", 0.08),
+        ("\uff15\uff05", "share", 0.05),
+        ("\u0668\u0660 ms", "s", 0.08),
+        ("\ufeff80 ms\u200b", "s", 0.08),
+    ],
+)
+def test_characters_that_look_like_those_of_a_quantity_are_them(
+    written: str, unit: Any, value: float
+) -> None:
+    assert parse_quantity(written, unit) == pytest.approx(value, rel=1e-12)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_catalogue(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(
+        '[profile.p]\ncandidate = "a"\nbaseline = "a"\n[profile.p.model.a]\nweights = "o/a"\n', "utf-8-sig"
+    )
+    assert load_catalog(path).profile("p").candidate == "a"
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("temperature = \u22120.6", "MINUS SIGN"),
+        ('says =\u00a0"x"', "NO-BREAK SPACE"),
+        ("says = \u201cx\u201d", "LEFT DOUBLE QUOTATION MARK"),
+        ("n = \uff11", "FULLWIDTH DIGIT ONE"),
+    ],
+)
+def test_a_character_that_only_looks_like_toml_is_named(tmp_path: Path, line: str, hint: str) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(f"[profile.p]\n{line}\n", encoding="utf-8")
+    with pytest.raises(CatalogError, match=f"not valid TOML.*at line 2.*{hint}.*write"):
+        load_catalog(path)
+
+
+ROW = '[profile.p]\ncandidate = "a"\nbaseline = "a"\n[profile.p.model.a]\n'
+
+
+def row_of(directory: Path, text: str) -> Model:
+    (directory / "models.toml").write_text(ROW + text, encoding="utf-8")
+    return load_catalog(directory / "models.toml").profile("p").model("a")
+
+
+def test_paths_of_a_catalogue_are_relative_to_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "suites" / "org" / "local").mkdir(parents=True)
+    (tmp_path / "suites" / "chat.jinja").touch()
+    (tmp_path / "org" / "elsewhere").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "suites"
+
+    def row(weights: str) -> str:
+        return row_of(Path("suites"), f"weights = {weights!r}\n").weights
+
+    assert row("./w") == row("w/x/y/../../../w") == str(here / "w")
+    assert row("../w") == str(tmp_path / "w")
+    assert row("org/local") == str(here / "org" / "local"), "a directory wins over a hub id of its name"
+    assert row("org/elsewhere") == "org/elsewhere"
+    assert row("embedded:tiny-math") == "embedded:tiny-math"
+    found = row_of(
+        Path("suites"),
+        'weights = "o/a"\nengine_python = "venv/bin/python"\narguments = ["--chat-template", "chat.jinja", '
+        '"--lora_modules", "t=./adapter", "--tokenizer=../tok", "--served-thing", "chat.jinja"]\n',
+    )
+    assert found.engine_python == str(here / "venv" / "bin" / "python")
+    assert found.arguments == (
+        *("--chat-template", str(here / "chat.jinja"), "--lora_modules", f"t={here / 'adapter'}"),
+        *(f"--tokenizer={tmp_path / 'tok'}", "--served-thing", "chat.jinja"),
+    )
+
+
+def test_an_interpreter_by_its_name_is_looked_up_on_the_path(tmp_path: Path) -> None:
+    assert row_of(tmp_path, 'weights = "o/a"\nengine_python = "python3.12"\n').engine_python == "python3.12"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'weights = "a\\u0000b"',
+        'weights = "o/a"\narguments = ["--x\\u0000"]',
+        'weights = "o/a"\n[profile.p.model.a.environment]\nX = "\\u0000"',
+        'weights = "o/a"\n[profile.p.model.a.environment]\n"A=B" = "x"',
+    ],
+)
+def test_what_the_system_cannot_be_given_is_a_mistake_of_the_catalogue(tmp_path: Path, text: str) -> None:
+    with pytest.raises(CatalogError, match="NUL"):
+        row_of(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["--max_model_len=512", "--max-model=512", "-q", "--dt", "--gpu_memory_utilization", "--api_key=x"],
+)
+def test_what_the_catalogue_says_is_not_said_again_in_any_spelling(tmp_path: Path, argument: str) -> None:
+    with pytest.raises(CatalogError, match="is not an argument of a row"):
+        row_of(tmp_path, f'weights = "o/a"\narguments = ["{argument}", "x"]\n')

@@ -220,7 +220,12 @@ def _object(value: object) -> Mapping[str, Any]:
 
 def _is_hub_id(text: str) -> bool:
     # A directory of that name wins, as it does in vLLM and transformers.
-    return bool(_HUB_ID.match(text)) and not Path(text).is_dir()
+    if not _HUB_ID.match(text):
+        return False
+    try:
+        return not Path(text).is_dir()
+    except OSError:
+        return True  # too long for a file's name
 
 
 def _local(model: Model, directory: Path, needs_tensors: bool) -> Weights:
@@ -229,6 +234,12 @@ def _local(model: Model, directory: Path, needs_tensors: bool) -> Weights:
         readable = not directory.is_dir() or os.access(directory, os.R_OK | os.X_OK)
     except PermissionError:
         readable = False
+    except (OSError, ValueError) as error:  # a name that is too long for the file system
+        why = getattr(error, "strerror", None) or str(error)
+        raise StartError(
+            f"{where}: there is no directory {directory} ({why})",
+            remedy="correct `weights` in models.toml: a directory, a hub id (org/name) or embedded:NAME",
+        ) from None
     if not readable:
         raise StartError(f"{where}: {directory} may not be read", remedy="correct its owner or mode")
     if not directory.is_dir():

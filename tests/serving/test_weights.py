@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,3 +177,30 @@ def test_the_quantisation_is_read_wherever_it_stands() -> None:
     assert weights.quantization({"quantization_config": {"quant_method": "AWQ"}}) == "awq"
     nested = {"text_config": {"quantization_config": {"quant_method": "gptq"}}}
     assert weights.quantization(nested) == "gptq"
+
+
+def test_weights_that_are_no_directory_are_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    short = Path(tempfile.mkdtemp())
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short / "s"))
+        for path, why in (
+            (tmp_path / "file", "is a file, a directory is needed"),
+            (short / "s", "is a file, a directory is needed"),
+            (tmp_path / ("x" * 300), "File name too long"),
+            (tmp_path / "file" / "within", "there is no directory"),
+        ):
+            with pytest.raises(StartError) as raised:
+                weights.resolve(Model("m", "p", str(path)))
+            assert why in raised.value.cause
+            assert raised.value.remedy
+        (short / "s").unlink()
+    short.rmdir()
+
+
+def test_a_name_that_is_too_long_for_a_file_may_still_be_on_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="hub"):
+        weights.resolve(
+            Model("m", "p", "o/" + "x" * 300),
+            environment={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+        )
