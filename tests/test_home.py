@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pwd
+import subprocess
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -61,3 +64,18 @@ def test_a_tilde_without_a_home_is_one_line(homeless: Path) -> None:
 def test_a_home_that_is_set_wins() -> None:
     assert home.home_directory({"HOME": "/somewhere"}) == Path("/somewhere")
     assert home.cache_home({"HOME": "/somewhere", "XDG_CACHE_HOME": "/cache"}) == Path("/cache")
+
+
+def test_a_process_whose_user_id_has_no_name_finds_its_caches(tmp_path: Path) -> None:
+    homeless = ["unshare", "--user", "--map-user=54321", sys.executable]
+    code = "from pytest_llmperf.serving.weights import *; print(cache_directory({}), hub_cache({}))"
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    try:
+        subprocess.run([*homeless, "-c", ""], check=True, capture_output=True, env=environment)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this machine gives no user namespace, in which a process can have an unknown user id")
+    done = subprocess.run(
+        [*homeless, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"{tmp_path}/llmperf-home-54321/.cache") == 2

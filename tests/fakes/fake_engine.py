@@ -26,6 +26,7 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_SERVES``       name to list and serve in place of ``--served-model-name``
 ``FAKE_ENGINE_TEMPLATE``     a file with the chat template of ``/tokenize``, in place of the weights' own
 ``FAKE_ENGINE_TOKENIZE``     ``0``: there is neither ``/tokenize`` nor ``/detokenize``
+``FAKE_ENGINE_NAN``          ``1``: asked for log probabilities, it answers as vLLM does whose weights hold NaN
 ``FAKE_ENGINE_BREAK``        a path whose every request answers 500, e.g. ``/v1/completions``
 
 How it starts and ends:
@@ -369,6 +370,9 @@ class Handler(BaseHTTPRequestHandler):
             number = self.counters.requests
         if knob("DIE_AFTER") and number > int(knob("DIE_AFTER")):
             os.kill(os.getpid(), signal.SIGKILL)
+        if knob("NAN") == "1" and "logprobs" in body:
+            self.fail(400, "BadRequestError", "Out of range float values are not JSON compliant")
+            return
         reply = self.brain.reply(body, path)
         if reply.status != 200:
             self.fail(reply.status, "InternalServerError", "planted failure")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +43,30 @@ ROWS = """
     [profile.test.model.no-engine]
     extends = "base"
     engine_python = "{python}"
+    [profile.test.model.silent-python]
+    extends = "base"
+    engine_python = "./silent"
+    [profile.test.model.other-program]
+    extends = "base"
+    engine_python = "./number"
+    [profile.test.model.empty-weights]
+    extends = "base"
+    weights = "./empty-weights"
+    arguments = []
+    [profile.test.model.odd-index]
+    extends = "base"
+    weights = "./odd-index"
+    arguments = []
+    [profile.test.model.odd-config]
+    extends = "base"
+    weights = "./odd-config"
+    [profile.test.model.no-tokenizer]
+    extends = "base"
+    weights = "./no-tokenizer"
+    [profile.test.model.not-a-number]
+    extends = "base"
+    [profile.test.model.not-a-number.environment]
+    FAKE_ENGINE_NAN = "1"
     [profile.test.model.not-ready]
     extends = "base"
     ready_timeout = "1 s"
@@ -63,6 +89,13 @@ CAUSES = {
     "too-long": ["max_model_len = 4096", "2048"],
     "no-interpreter": ["/nowhere/python"],
     "no-engine": ["has no vLLM"],
+    "silent-python": ["silent", "it printed nothing"],
+    "other-program": ["number", "it printed '42' and no version"],
+    "empty-weights": ["empty-weights/model.safetensors is empty"],
+    "odd-index": ["model.safetensors.index.json is no index", "weight_map is a list"],
+    "odd-config": ["odd-config/config.json is a web page"],
+    "no-tokenizer": ["no-tokenizer holds no tokenizer"],
+    "not-a-number": ["the weights produce NaN or infinity"],
     "not-ready": ["not ready after 1 s"],
     "taken-port": ["port was taken"],
     "engine-says-no": ["did not start", "awq"],
@@ -73,8 +106,23 @@ CAUSES = {
 def started(shared_project: Project) -> Result:
     """One run over all rows."""
     shared_project.catalog(rows=ROWS.replace("{python}", _bare_python(shared_project)))
+    _spoil(shared_project.path)
     shared_project.suite(SUITE)
     return shared_project.run(*(f"--model={row}" for row in CAUSES))
+
+
+def _spoil(path: Path) -> None:
+    """Copies of the weights with a fault each, and programs that are no interpreter."""
+    for name in ("empty-weights", "odd-index", "odd-config", "no-tokenizer"):
+        shutil.copytree(path / "weights", path / name)
+    (path / "empty-weights" / "model.safetensors").write_bytes(b"")
+    (path / "odd-index" / "model.safetensors").write_bytes(b"")
+    (path / "odd-index" / "model.safetensors.index.json").write_text('{"weight_map": [1]}')
+    (path / "odd-config" / "config.json").write_text("<html>")
+    (path / "no-tokenizer" / "tokenizer.json").unlink()
+    for name, line in (("silent", "exit 0"), ("number", "echo 42")):
+        (path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (path / name).chmod(0o755)
 
 
 def _bare_python(project: Project) -> str:
@@ -104,7 +152,7 @@ def test_starts_that_fail_say_what_to_do(started: Result) -> None:
 
 def test_only_what_could_start_was_tried(started: Result, shared_project: Project) -> None:
     starts = shared_project.starts
-    assert sorted(set(starts)) == ["engine-says-no", "not-ready", "taken-port"]
+    assert sorted(set(starts)) == ["engine-says-no", "not-a-number", "not-ready", "taken-port"]
     assert starts.count("engine-says-no") == 1
 
 
