@@ -83,14 +83,12 @@ def _of_event(
 ) -> Explanation | None:
     """The explanation by one error; None when all of it only follows from another error."""
     messages = [message for message in _by_weight(event) if not _is_consequence(message)]
-    for message in messages:
-        if known := _known_in(message, event.frames, text, KNOWN) or _known_in(
-            message, event.frames, text, GENERAL
-        ):
-            place = _place_of(message, event, lines)
-            return _explanation(
-                *known, row, lines, place, certain=event.rank < Rank.LINE, child_exit=child_exit
-            )
+    for table in (KNOWN, GENERAL):
+        for message in messages:
+            if known := _known_in(message, event.frames, text, table):
+                place = _place_of(message, event, lines)
+                certain = event.rank < Rank.LINE
+                return _explanation(*known, row, lines, place, certain=certain, child_exit=child_exit)
     if not messages:
         return None
     cause = _first_lines(messages[0])
@@ -291,7 +289,7 @@ def _explanation(
     child_exit: int | None,
 ) -> Explanation:
     values = {"row": row} | {name: value or "unknown" for name, value in match.groupdict().items()}
-    cause, remedy = failure.cause.format(**values), failure.remedy.format(**values)
+    cause, remedy = (" ".join(text.format(**values).split()) for text in (failure.cause, failure.remedy))
     return Explanation(cause, remedy, _around(lines, place), failure.name, certain, "", child_exit)
 
 

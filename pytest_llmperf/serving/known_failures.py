@@ -105,13 +105,6 @@ KNOWN: tuple[KnownFailure, ...] = (
         "log in (`hf auth login`, or set HF_TOKEN) for a higher limit, or fill the cache beforehand with `hf download`",
     ),
     _known(
-        "hub token refused",
-        r"401 (?:Client Error|Unauthorized).*|Invalid (?:user )?(?:token|credentials)|Invalid username or password",
-        "the Hugging Face hub refuses the token, or wants one (HTTP 401)",
-        "set a valid HF_TOKEN or run `hf auth login`; a misspelt name of a repository looks like that too",
-        log=r"hugging ?face|hf\.co|HfHub|hf_hub|HF_TOKEN|(?i:repository)",
-    ),
-    _known(
         "hub server error",
         r"(?:HfHubHTTPError|HTTPError|HTTPStatusError)[^\n]*\b(?P<code>50[0-9]) Server Error",
         "the Hugging Face hub answered with an error of its own (HTTP {code})",
@@ -134,12 +127,6 @@ KNOWN: tuple[KnownFailure, ...] = (
         r"outgoing traffic has been disabled|OfflineModeIsEnabled|offline mode is enabled",
         "the weights are not in the local Hugging Face cache and the hub may not be asked (offline)",
         "fetch them first with `hf download`, or unset HF_HUB_OFFLINE",
-    ),
-    _known(
-        "weights absent and the hub failed",
-        r"LocalEntryNotFoundError|Cannot find an appropriate cached snapshot folder",
-        "the weights are not in the local Hugging Face cache, and asking the hub for them failed",
-        "fetch them first with `hf download`, which says why the hub can't be asked",
     ),
     _known(
         "gated repository",
@@ -169,12 +156,6 @@ KNOWN: tuple[KnownFailure, ...] = (
         r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError",
         "the certificate of the hub, or of a proxy before it, is not trusted here",
         "set REQUESTS_CA_BUNDLE and SSL_CERT_FILE to your organisation's certificates, or fetch the weights elsewhere",
-    ),
-    _known(
-        "hub unreachable",
-        r"We couldn't connect to '(?P<endpoint>[^']*)'",
-        "the Hugging Face hub ({endpoint}) can't be reached and the files are not in the local cache",
-        "fetch the weights where the network allows it (`hf download`), or give a directory as `weights`",
     ),
     _known(
         "port taken",
@@ -708,7 +689,8 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
     _known(
         "kernel build failed",
-        r"Ninja build failed|Error building extension '(?P<name>[^']*)'|ninja: build stopped",
+        r"Ninja build failed|Error building extension '(?P<name>[^']*)'|ninja: build stopped|PTXASError|"
+        r"Command '[^\n]*\b(?:gcc|g\+\+|cc|clang|nvcc|ptxas|ninja)\b[^\n]*returned non-zero exit status",
         "kernels that are compiled at the start did not compile",
         "read the compiler's lines in the log; toolkit and torch must be of one CUDA version",
     ),
@@ -774,11 +756,30 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
 )
 
-# Tried on an error that no row of `KNOWN` fits.
+# Tried on an error when no row of `KNOWN` fits any exception of its chain.
 GENERAL: tuple[KnownFailure, ...] = (
     _known(
+        "hub token refused",
+        r"401 (?:Client Error|Unauthorized).*|Invalid (?:user )?(?:token|credentials)|Invalid username or password",
+        "the Hugging Face hub refuses the token, or wants one (HTTP 401)",
+        "set a valid HF_TOKEN or run `hf auth login`; a misspelt name of a repository looks like that too",
+        log=r"hugging ?face|hf\.co|HfHub|hf_hub|HF_TOKEN|(?i:repository)",
+    ),
+    _known(
+        "weights absent and the hub failed",
+        r"LocalEntryNotFoundError|Cannot find an appropriate cached snapshot folder",
+        "the weights are not in the local Hugging Face cache, and asking the hub for them failed",
+        "fetch them first with `hf download`, which says why the hub can't be asked",
+    ),
+    _known(
+        "hub unreachable",
+        r"We couldn't connect to '(?P<endpoint>[^']*)'",
+        "the Hugging Face hub ({endpoint}) can't be reached and the files are not in the local cache",
+        "fetch the weights where the network allows it (`hf download`), or give a directory as `weights`",
+    ),
+    _known(
         "settings refused",
-        r"validation errors? for (?P<what>\w+)\s+(?P<why>[^\n]+(?:\n[^\n]+)?)",
+        r"validation errors? for (?P<what>\w+)\s+(?P<why>[^\n]+?(?:\n  [^\n]+?)?)(?: \[type=|\n\s*For further|\n?\Z)",
         "the engine refuses its settings ({what}): {why}",
         "correct `arguments` of {row} in models.toml",
     ),
@@ -841,14 +842,21 @@ CONSEQUENCES: tuple[KnownFailure, ...] = (
         r"AsyncLLM output_handler failed|Frontend process failed during engine core|EngineCore encountered a fatal|"
         r"EngineCore hit an exception|WorkerProc (?:failed to start|hit an exception)|[Ww]orker proc \S+ died|"
         r"RayWorkerProc rank=\S+ died|Engine process failed to start|Engine loop is (?:dead|not running)|"
-        r"Error executing method |Exception in worker |^Process \S+:$|^(?:Base)?ExceptionGroup: .*sub-exception|"
-        r"^(?:EOFError|BrokenPipeError|ConnectionResetError|KeyboardInterrupt|SystemExit)\b|CancelledError|"
-        r"Connection closed by peer|Connection reset by peer|failed to recv, got 0 bytes|recvValue failed|"
-        r"remote process exited or there was a network error|Traceback \(most recent call last\)|"
-        r"^ActorDiedError|RayTaskError|The actor died|Worker failed with error|^ProcessRaisedException|"
-        r"Process \S+ \(pid \d+\) died with exit code|died unexpectedly|^(?:zmq\.)?error\.ZMQError|"
-        r"destroy_process_group|^Application startup failed|[Ll]eaked \w+ objects|^exit code",
+        r"Error executing method |Exception in worker |^Process (?:EngineCore\S*|VllmWorker\S*|SpawnProcess\S*):$|"
+        r"Worker failed with error",
         "the engine's core process died; its log doesn't say why",
+        "read the whole log; a process that ends without a word was often killed for want of memory (`dmesg`)",
+    ),
+    _known(
+        "aftermath",
+        r"^(?P<what>[^\n]*(?:Connection closed by peer|Connection reset by peer|failed to recv, got 0 bytes|"
+        r"recvValue failed|remote process exited or there was a network error|The actor died|died unexpectedly|"
+        r"died with exit code|destroy_process_group|failed to be inspected|[Cc]heck the logs? for more details|"
+        r"[Ss]ee (?:the )?(?:stack trace|root cause|logs?|error|output)(?: \(?above\)?| for)|sub-exceptions?\))[^\n]*|"
+        r"Process \S+:$|(?:EOFError|BrokenPipeError|ConnectionResetError|KeyboardInterrupt|SystemExit)\b[^\n]*|"
+        r"(?:[\w.]*\.)?(?:CancelledError|ActorDiedError|RayTaskError|ProcessRaisedException|ZMQError)\b[^\n]*|"
+        r"Application startup failed[^\n]*|exit code[^\n]*)",
+        "{what} (this follows from something else, and the log names nothing else)",
         "read the whole log; a process that ends without a word was often killed for want of memory (`dmesg`)",
     ),
 )

@@ -42,13 +42,13 @@ _PROGRAM = re.compile(
 )
 # Said by a process that gives up.
 _GIVES_UP = re.compile(
-    r"(?:EngineCore|WorkerProc|Engine core|RayWorkerProc|Engine|Worker\w*)\b.{0,40}\b(?:failed to start|hit an "
-    r"exception|"
-    r"encountered a fatal error)|^Process \S+:$|Error executing method |Exception in worker \S+ while|Failed to "
-    r"start server"
+    r"(?:EngineCore|WorkerProc|Engine core|RayWorkerProc|Engine|Worker\w*)\b.{0,40}\b(?:failed to start|hit an exception"
+    r"|encountered a fatal error)|^Process \S+:$|Error executing method |Exception in worker \S+ while"
+    r"|Failed to start server"
 )
 _IGNORED = re.compile(
-    r"^Exception ignored in|^--- Logging error ---|^Error in atexit|was never retrieved$|^Exception in callback"
+    r"^Exception ignored in|^--- Logging error ---|^Error in atexit|was never retrieved$|^future: <\w+ finished"
+    r"|^Exception in callback"
 )
 _THREAD = re.compile(r"^Exception in thread ")
 _EXCUSED = re.compile(

@@ -186,7 +186,9 @@ def _json_record(text: str) -> dict[str, Any] | None:
 
 def _from_json(record: Mapping[str, Any], level: str, who: str, raw: str) -> Iterator[Line]:
     """The message and the traceback of a JSON record, a line each."""
-    named = next((str(record[key]) for key in _JSON_LEVELS if isinstance(record.get(key), str)), "")
+    if isinstance(inner := record.get("record"), dict) and "message" in inner:
+        record = inner  # loguru
+    named = next((word for key in _JSON_LEVELS if (word := _word(record.get(key)))), "")
     level = normal_level(named) or level
     who = next((str(record[key]) for key in _JSON_PROCESSES if record.get(key) not in (None, "")), who)
     texts = [record[key] for key in _JSON_TEXTS if isinstance(record.get(key), str)][:1]
@@ -202,6 +204,11 @@ def _from_json(record: Mapping[str, Any], level: str, who: str, raw: str) -> Ite
     for text in texts:
         for line in _COLOUR.sub("", text).splitlines():
             yield Line(line.rstrip(), level, who, raw)
+
+
+def _word(value: object) -> str:
+    value = value.get("name") if isinstance(value, Mapping) else value
+    return value if isinstance(value, str) else ""
 
 
 def _trace(value: object) -> str:
