@@ -65,8 +65,8 @@ KNOWN: tuple[KnownFailure, ...] = (
     _known(
         "no device: driver and library differ",
         r"Failed to infer device type|No CUDA GPUs are available|[Nn]o CUDA runtime is found|device_count\(\) == 0",
-        "the NVIDIA driver that is loaded and the NVIDIA libraries that are installed differ in version, so that "
-        "no GPU "
+        "the NVIDIA driver that is loaded and the NVIDIA libraries that "
+        "are installed differ in version, so that no GPU "
         "can be used",
         "reboot, or unload and load the kernel modules; in a container, restart it after the host's driver was updated",
         log=_VERSION_MISMATCH,
@@ -130,8 +130,8 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
     _known(
         "gated repository",
-        r"GatedRepoError|Cannot access gated repo|You are trying to access a gated repo|is restricted and you "
-        r"are not in",
+        r"GatedRepoError|Cannot access gated repo|You are trying to access "
+        r"a gated repo|is restricted and you are not in",
         "the weights lie in a gated repository of the Hugging Face hub",
         "accept its licence on the model's page, then log in with `hf auth login` or set HF_TOKEN",
     ),
@@ -144,8 +144,8 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
     _known(
         "hub name not resolved",
-        r"(?:NameResolutionError|[Nn]ame or service not known|Temporary failure in name resolution|nodename nor "
-        r"servname)"
+        r"(?:NameResolutionError|[Nn]ame or service not known|Temporary "
+        r"failure in name resolution|nodename nor servname)"
         r"(?![^\n]*localhost)",
         "a name of the network can't be resolved (no network, or no DNS), and files are not in the local cache",
         "fetch the weights where the network allows it (`hf download`), give a directory as `weights`, or set "
@@ -293,8 +293,8 @@ KNOWN: tuple[KnownFailure, ...] = (
         "tokenizer class unknown",
         r"Tokenizer class (?P<name>\w+) does not exist or is not currently imported",
         "the installed transformers has no tokenizer class {name}, which tokenizer_config.json names",
-        "upgrade transformers in the engine's environment, correct `tokenizer_class`, or set `trust_remote_code "
-        "= true` "
+        "upgrade transformers in the engine's environment, correct "
+        "`tokenizer_class`, or set `trust_remote_code = true` "
         "for {row} if the model brings that class itself",
     ),
     _known(
@@ -366,8 +366,8 @@ KNOWN: tuple[KnownFailure, ...] = (
         r"^KeyError: '(?P<name>[\w.]*(?:layers|blocks|h|transformer|model|lm_head|embed)[\w.]*\.(?:weight|bias|"
         r"weight_scale|weight_scale_inv|qweight|scales|\w*proj\w*)[\w.]*)'",
         "the weights hold a tensor that the architecture in config.json has no place for: {name}",
-        "take config.json and weights of the same repository; a newer architecture needs a newer engine, and an "
-        "adapter "
+        "take config.json and weights of the same repository; a newer "
+        "architecture needs a newer engine, and an adapter "
         "or a quantised copy its own arguments",
     ),
     _known(
@@ -390,8 +390,8 @@ KNOWN: tuple[KnownFailure, ...] = (
         r"^AssertionError(?::|$)",
         "a tensor of the weights has another shape than config.json or the tensor-parallel size allow",
         "take config.json and weights of the same repository, and a tensor-parallel size that divides its heads",
-        frames=r"assert (?:param\w*\.size\(\)|param\w*\.(?:data\.)?shape|loaded_weight\.(?:shape|size)|self\.\w+ "
-        r"% tp_size)",
+        frames=r"assert (?:param\w*\.size\(\)|param\w*\.(?:data\.)?shape|"
+        r"loaded_weight\.(?:shape|size)|self\.\w+ % tp_size)",
     ),
     _known(
         "LoRA rank too large",
@@ -481,8 +481,8 @@ KNOWN: tuple[KnownFailure, ...] = (
         "no device: no driver",
         r"Failed to infer device type|No CUDA GPUs are available",
         "no NVIDIA driver is visible to the engine, so it finds no GPU",
-        "install the driver, or in a container start it with `--gpus all`; on a machine without a GPU use the "
-        "CPU engine "
+        "install the driver, or in a container start it with `--gpus all`; "
+        "on a machine without a GPU use the CPU engine "
         "(`python -m pytest_llmperf.serving.cpu_engine`)",
         log=r"libcuda\.so(?:\.1)?: cannot open|NVML Shared Library Not Found|Found no NVIDIA driver",
     ),
@@ -506,13 +506,13 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
     _known(
         "GPU fell off",
-        r"CUDA error: (?P<what>unspecified launch failure|uncorrectable \w+ error encountered|an illegal memory "
-        r"access was "
+        r"CUDA error: (?P<what>unspecified launch failure|uncorrectable \w+ "
+        r"error encountered|an illegal memory access was "
         r"encountered|device-side assert triggered|misaligned address)|Unable to determine the device handle for GPU|"
         r"GPU is lost|fallen off the bus",
         "the GPU reported an error of its own or of a kernel: {what}",
-        "look for Xid messages (`dmesg | grep -i xid`); if there are none, try `--enforce-eager` or another "
-        "engine version",
+        "look for Xid messages (`dmesg | grep -i xid`); if there are none, "
+        "try `--enforce-eager` or another engine version",
     ),
     _known(
         "no kernels for this GPU",
@@ -523,8 +523,8 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
     _known(
         "driver older than the toolkit",
-        r"provided PTX was compiled with an unsupported toolchain|forward compatibility was attempted on non "
-        r"supported HW|"
+        r"provided PTX was compiled with an unsupported toolchain|forward "
+        r"compatibility was attempted on non supported HW|"
         r"cudaErrorUnsupportedPtxVersion",
         "the NVIDIA driver is older than the CUDA toolkit that the engine's kernels were built with",
         "update the driver, or install an engine built for an older CUDA",
@@ -533,8 +533,8 @@ KNOWN: tuple[KnownFailure, ...] = (
         "CUDA in a forked process",
         r"Cannot re-initialize CUDA in forked subprocess",
         "CUDA was initialised before the engine forked its processes",
-        "set VLLM_WORKER_MULTIPROC_METHOD=spawn in the environment of {row}, and look for a plugin that touches "
-        "the GPU",
+        "set VLLM_WORKER_MULTIPROC_METHOD=spawn in the environment of "
+        "{row}, and look for a plugin that touches the GPU",
     ),
     _known(
         "network interface not found",
@@ -551,8 +551,8 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
     _known(
         "rendezvous timed out",
-        r"(?:DistStoreError|DistNetworkError|TimeoutError): [^\n]*(?:Timed out after|timed out|client socket has "
-        r"timed out)"
+        r"(?:DistStoreError|DistNetworkError|TimeoutError): [^\n]*(?:Timed "
+        r"out after|timed out|client socket has timed out)"
         r"[^\n]*",
         "the engine's processes did not find each other in time",
         "look whether a worker ended earlier in the log, and whether a proxy or firewall is between the addresses",
@@ -595,10 +595,10 @@ KNOWN: tuple[KnownFailure, ...] = (
         "engine's extension missing",
         r"No module named 'vllm\.(?P<module>\w*C\w*)'|cannot import name '_C' from (?:partially initialized "
         r"module )?'vllm'",
-        "vLLM is there without its compiled extension: it was not built, or a folder `vllm` hides the installed "
-        "package",
-        "start outside of a checkout of vLLM (no folder `vllm` in the directory or in PYTHONPATH), or build or "
-        "reinstall it",
+        "vLLM is there without its compiled extension: it was not built, "
+        "or a folder `vllm` hides the installed package",
+        "start outside of a checkout of vLLM (no folder `vllm` in the "
+        "directory or in PYTHONPATH), or build or reinstall it",
     ),
     _known(
         "part of the engine missing",
@@ -622,8 +622,8 @@ KNOWN: tuple[KnownFailure, ...] = (
     ),
     _known(
         "torch without the operator",
-        r"operator (?P<name>(?!torchvision)\w+::\w+) does not exist|'_OpNamespace' '(?P<space>\w+)' object has "
-        r"no attribute "
+        r"operator (?P<name>(?!torchvision)\w+::\w+) does not exist|"
+        r"'_OpNamespace' '(?P<space>\w+)' object has no attribute "
         r"'(?P<attribute>\w+)'",
         "an extension of the engine is not loaded or does not match torch: the operator is missing",
         "reinstall engine and torch together in one command (`pip install --force-reinstall vllm`)",
@@ -813,8 +813,8 @@ SIGNALS: dict[int, tuple[str, str]] = {
     signal.SIGSEGV: (
         "its compiled code crashed (segmentation fault)",
         (
-            "set PYTHONFAULTHANDLER=1 in the environment of {row} to see where; try `--enforce-eager`, and reinstall "
-            "engine "
+            "set PYTHONFAULTHANDLER=1 in the environment of {row} to see "
+            "where; try `--enforce-eager`, and reinstall engine "
             "and torch together"
         ),
     ),

@@ -23,12 +23,12 @@ _FRAME = re.compile(r"\s|File \"|[│╭╰|]|[~^]+$")
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*(?:\.(?:[A-Za-z_]\w*|<locals>))*\.)?[A-Za-z_]\w*(?::|$)")
 # Outside of a traceback a line is an exception's only if the name says so.
 _NAMED_EXCEPTION = re.compile(
-    r"(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|NotFound|Panic)|\w*Error_\w+|Exception)"
-    r"\b(?::|$)"
+    r"(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|"
+    r"NotFound|Panic)|\w*Error_\w+|Exception)\b(?::|$)"
 )
 _NATIVE = re.compile(
-    r"terminate called (?:after throwing|without an active)|thread '[^']*' (?:\(\d+\) )?panicked at|Fatal Python "
-    r"error: "
+    r"terminate called (?:after throwing|without an active)|thread "
+    r"'[^']*' (?:\(\d+\) )?panicked at|Fatal Python error: "
     r"|\*\*\* SIG[A-Z]+ |\*\*\* Aborted at |Segmentation fault|Bus error|Illegal instruction|SIGILL|SIGBUS"
     r"|(?:free|malloc|realloc|corrupted|munmap_chunk|double free)[^:]{0,20}\(?.*: (?:invalid|corrupted|double)"
     r"|double free or corruption|corrupted size vs|!!!!!!! Segfault encountered"
@@ -42,8 +42,8 @@ _PROGRAM = re.compile(
 )
 # Said by a process that gives up.
 _GIVES_UP = re.compile(
-    r"(?:EngineCore|WorkerProc|Engine core|RayWorkerProc|Engine|Worker\w*)\b.{0,40}\b(?:failed to start|hit an exception"
-    r"|encountered a fatal error)|^Process \S+:$|Error executing method |Exception in worker \S+ while"
+    r"(?:EngineCore|WorkerProc|Engine core|RayWorkerProc|Engine|Worker\w*)\b.{0,40}\b(?:failed to start|"
+    r"hit an exception|encountered a fatal error)|^Process \S+:$|Error executing method |Exception in worker \S+ while"
     r"|Failed to start server"
 )
 _IGNORED = re.compile(
@@ -53,13 +53,13 @@ _IGNORED = re.compile(
 _THREAD = re.compile(r"^Exception in thread ")
 _EXCUSED = re.compile(
     r"\bretry(?:ing)?\b|\bretries left|[Aa]ttempt \d+ ?(?:/|of) ?\d+|\bfall(?:ing|s)?[ -]?back\b|\bskipp(?:ing|ed)\b"
-    r"|\bignor(?:ing|ed)\b|\boptional\b|[Ff]ailed to import from vllm\._\w*C|\bproceeding without\b|\bcontinuing "
-    r"without\b"
+    r"|\bignor(?:ing|ed)\b|\boptional\b|[Ff]ailed to import from "
+    r"vllm\._\w*C|\bproceeding without\b|\bcontinuing without\b"
     r"|[Uu]nable to register \w+ factory|\bis not installed,|\bnon-fatal\b|\bsafe to ignore\b",
 )
 _AT_THE_END = re.compile(
-    r"shut|terminat|exit|stop|clos|destroy|clean|finish|abort|dump|kill|cancel|parent process|traceback|error|"
-    r"fail|died",
+    r"shut|terminat|exit|stop|clos|destroy|clean|finish|abort|dump|kill|"
+    r"cancel|parent process|traceback|error|fail|died",
     re.IGNORECASE,
 )
 # One process's progress shows that it survived; of lines without a name several processes may be the author.
