@@ -1,0 +1,84 @@
+"""Build a golden file from records of real runs: ``python -m tests.golden.build OUT RECORD…``.
+
+Keeps a few gates of each kind and status, each with its data and with what the code at hand makes of it: the verdict,
+the plan for the next run, and what damage it catches. Run it only to add runs: an existing file is the yardstick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.gates.planning import planned
+from pytest_llmperf.gates.proof import proof_of
+from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.cases import case_from_json, case_to_json
+from pytest_llmperf.record.store import read_record
+
+KEPT_OF_A_KIND = {"quantile": 2}
+"""Gates kept of a kind, status and run: data of quantiles are large."""
+MANY = 6
+
+
+def golden_of(kept: KeptCase) -> dict[str, Any]:
+    """Return all numbers that the code at hand derives from one gate's data."""
+    case = kept.case
+    verdict = case.judge()
+    plan = planned(case, verdict)
+    proof = proof_of(case, verdict.status)
+    return {
+        "status": verdict.status.value,
+        "observed": verdict.observed,
+        "interval": verdict.interval and list(verdict.interval),
+        "bound": verdict.bound,
+        "n": verdict.n,
+        "n_needed": verdict.n_needed,
+        "p_value": verdict.p_value,
+        "candidate": verdict.candidate,
+        "baseline": verdict.baseline,
+        "plan": {
+            "n": plan.n,
+            "at_most": plan.at_most,
+            "caught_often": plan.caught_often,
+            "caught": plan.caught,
+            "chances": plan.chances and dataclasses.asdict(plan.chances),
+        },
+        "mutation": {"result": proof.result.value, "smallest": proof.smallest},
+    }
+
+
+def read_golden(path: Path) -> Iterator[tuple[str, KeptCase, dict[str, Any]]]:
+    """Yield (run, gate with its data, expected numbers)."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            entry = json.loads(line)
+            kept = KeptCase(entry["test"], entry["expected"]["status"], case_from_json(entry["case"]))
+            yield entry["run"], kept, entry["expected"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("records", type=Path, nargs="+")
+    asked = parser.parse_args()
+    with gzip.GzipFile(asked.out, "wb", mtime=0) as file:
+        for path in asked.records:
+            seen: Counter[tuple[str, str]] = Counter()
+            for kept in load_cases(path, read_record(path)):
+                fields = case_to_json(kept.case)
+                key = (fields["kind"], kept.status.value)
+                seen[key] += 1
+                if seen[key] > KEPT_OF_A_KIND.get(fields["kind"], MANY):
+                    continue
+                entry = {"run": path.stem, "test": kept.test, "case": fields, "expected": golden_of(kept)}
+                file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

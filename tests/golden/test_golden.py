@@ -1,0 +1,51 @@
+"""Gates of real runs, judged again: a change of the code that moves a number of theirs has to say so.
+
+``runs.jsonl.gz`` holds gates of runs on real vLLM with the embedded pair (a CPU, 2026-11-30, the code of 300d146):
+one in which nothing was wrong, one with damaged weights, one with a slowed engine, and a further look that joined the
+first. Beside each stands what that code made of it, with one change: the plan of a margin takes the share of items that
+were answered differently from the record, where it used to look for it in a sentence that was not always there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.record.case_files import KeptCase
+from tests.golden.build import golden_of, read_golden
+
+GOLDEN = list(read_golden(Path(__file__).with_name("runs.jsonl.gz")))
+
+
+def close(value: Any) -> Any:
+    """Accept the last bits of a float, which differ between processors and versions of SciPy."""
+    if isinstance(value, dict):
+        return {name: close(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [close(entry) for entry in value]
+    return pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        pytest.param(kept, expected, id=f"{run}-{number}-{kept.case.label}")
+        for number, (run, kept, expected) in enumerate(GOLDEN)
+    ],
+)
+def test_a_recorded_gate_is_judged_planned_and_mutated_as_ever(
+    kept: KeptCase, expected: dict[str, Any]
+) -> None:
+    assert golden_of(kept) == close(expected)
+
+
+def test_the_golden_gates_are_of_every_kind_and_of_more_than_one_status() -> None:
+    kinds = Counter(type(kept.case).__name__ for _, kept, _ in GOLDEN)
+    statuses = {Status(expected["status"]) for _, _, expected in GOLDEN}
+    assert len(kinds) >= 9, kinds
+    assert statuses >= {Status.PASS, Status.FAIL}
+    assert any(len(kept.case.spent) > 1 for _, kept, _ in GOLDEN), "no gate that joined an earlier look"
