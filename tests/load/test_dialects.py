@@ -1,368 +1,135 @@
-"""Servers that speak another dialect of the API are loaded all the same, and what that costs is said; servers that do
-not answer are given up in seconds."""
+"""Whole loads, evaluations and searches against servers that stream wrongly: none of it passes for right."""
 
 from __future__ import annotations
 
-import json
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pytest_llmperf.client import capabilities
-from pytest_llmperf.client.capabilities import NOT_OPENAI, declare_plain, without
-from pytest_llmperf.errors import InfrastructureError, NotMeasured, RequestFailed, WrongServer
-from pytest_llmperf.load.arrivals import Schedule
+from pytest_llmperf.client.answers import Retries, complete_all
+from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.load.arrivals import constant
 from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.given import Given
+from pytest_llmperf.load.goodput import Slo, goodput, max_rate, max_rate_of
+from pytest_llmperf.load.metrics import of_run
 from pytest_llmperf.load.open_loop import run_open_loop
-from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.trace_replay import Replay
-from pytest_llmperf.load.workload import Shape, Workload
-from pytest_llmperf.serving.server import Server
+from pytest_llmperf.load.workload import Workload
+from tests.fakes.dialects import DONE, HELD, Timed, due, event, speaking, token, whole
 
-TEMPLATE = 9
-"""Tokens of the fake's chat template."""
-
-
-@dataclass
-class Dialect:
-    """How a server behaves; every request's body is kept in ``bodies``."""
-
-    refuse: tuple[str, ...] = ()
-    """Request fields that are answered with ``refusal``."""
-    refusal: Callable[[str], tuple[int, Any]] = lambda name: (
-        400,
-        {"error": {"message": f"Unknown parameter: {name}"}},
-    )
-    tokenize: Callable[[dict[str, Any]], tuple[int, Any]] = lambda body: (404, {"detail": "Not Found"})
-    metrics: bytes | None = None
-    models: tuple[int, dict[str, str], Any] = (200, {}, {"data": [{"id": "m"}]})
-    tokens_per_word: float = 2.0
-    usage: bool = True
-    statuses: tuple[int, ...] = ()
-    """Of the first generations, in order; after them 200."""
-    broken: bool = False
-    """Every generation of more than one token answers 500."""
-    silent: bool = False
-    """No generation is ever answered."""
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-    server: Server = field(init=False)
-
-    @property
-    def loads(self) -> list[dict[str, Any]]:
-        """Bodies of more than one token."""
-        return [body for body in self.bodies if body["max_tokens"] > 1]
-
-
-Serve = Callable[[Dialect], Dialect]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    ends: list[Callable[[], None]] = []
-
-    def start(dialect: Dialect) -> Dialect:
-        over = threading.Event()
-        statuses = list(dialect.statuses)
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def log_message(self, *arguments: Any) -> None:
-                return
-
-            def do_GET(self) -> None:
-                dialect.paths.append(self.path)
-                if self.path == "/v1/models":
-                    self.send(*dialect.models)
-                elif self.path == "/metrics" and dialect.metrics is not None:
-                    self.send(200, {}, dialect.metrics)
-                else:
-                    self.send(404, {}, {"detail": "Not Found"})
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if self.path == "/tokenize":
-                    status, answer = dialect.tokenize(body)
-                    self.send(status, {}, answer)
-                    return
-                dialect.bodies.append(body)
-                if dialect.silent:
-                    over.wait(30)
-                    return
-                fields = {**body, **(body.get("stream_options") or {})}
-                for name in dialect.refuse:
-                    if name in fields:
-                        status, answer = dialect.refusal(name)
-                        self.send(status, {}, answer)
-                        return
-                status = statuses.pop(0) if statuses else 200
-                if dialect.broken and body["max_tokens"] > 1:
-                    status = 500
-                if status != 200:
-                    self.send(status, {"Retry-After": "0"}, {"error": {"message": f"planted {status}"}})
-                    return
-                self.generate(body)
-
-            def generate(self, body: dict[str, Any]) -> None:
-                text = body["messages"][0]["content"] if "messages" in body else body["prompt"]
-                prompt = round(TEMPLATE + dialect.tokens_per_word * len(text.split()))
-                chat = "messages" in body
-                events: list[dict[str, Any]] = []
-                for number in range(body["max_tokens"]):
-                    last = number == body["max_tokens"] - 1
-                    piece: dict[str, Any] = {"delta": {"content": " x"}} if chat else {"text": " x"}
-                    events.append(
-                        {"choices": [{"index": 0, **piece, "finish_reason": "length" if last else None}]}
-                    )
-                    if dialect.usage and "continuous_usage_stats" in body.get("stream_options", {}):
-                        events[-1]["usage"] = {"prompt_tokens": prompt, "completion_tokens": number + 1}
-                if dialect.usage and "stream_options" in body:
-                    usage = {"prompt_tokens": prompt, "completion_tokens": body["max_tokens"]}
-                    events.append({"choices": [], "usage": usage})
-                data = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
-                self.send(200, {"Content-Type": "text/event-stream"}, data.encode())
-
-            def send(self, status: int, headers: dict[str, str], answer: Any) -> None:
-                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-        class Listener(ThreadingHTTPServer):
-            daemon_threads = True
-
-        listener = Listener(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        url = f"http://127.0.0.1:{listener.server_port}"
-        dialect.server = Server("row", "m", url, None, None, None, None, "", "url")
-
-        def end() -> None:
-            over.set()
-            listener.shutdown()
-            thread.join()
-            listener.server_close()
-
-        ends.append(end)
-        return dialect
-
-    yield start
-    for end in ends:
-        end()
-
-
-def loaded(dialect: Dialect, workload: Workload | None = None, **more: Any) -> Run:
-    how = {"concurrency": 2, "requests": 4} | more
-    return run_closed_loop(dialect.server, workload or Workload(input_tokens=60, output_tokens=5), **how)
-
-
-REFUSALS: dict[str, Callable[[str], tuple[int, Any]]] = {
-    "openai": lambda name: (400, {"error": {"message": f"Unrecognized request argument supplied: {name}"}}),
-    "param": lambda name: (400, {"error": {"message": "Unknown parameter.", "param": name}}),
-    "fastapi": lambda name: (
-        422,
-        {
-            "detail": [
-                {
-                    "type": "extra_forbidden",
-                    "loc": ["body", name],
-                    "input": {"ignore_eos": 1, "min_tokens": 1},
-                }
-            ]
-        },
-    ),
-    "text": lambda name: (400, b'json: unknown field "%s"' % name.encode()),
-    "nameless": lambda name: (400, {"error": "Extra inputs are not permitted"}),
-}
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-@pytest.mark.parametrize(
-    "refuse",
-    [("ignore_eos",), ("min_tokens", "ignore_eos"), ("continuous_usage_stats",), ("stream_options",)],
-    ids=" ".join,
+Body = Mapping[str, Any]
+SHAPE = Workload(input_tokens=64, output_tokens=32)
+EMPTY = event(
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"completion_tokens": 0}}
 )
-def test_a_server_that_refuses_a_field_of_ours_is_loaded_without_it(
-    serve: Serve, refuse: tuple[str, ...], refusal: str
-) -> None:
-    dialect = serve(Dialect(refuse=refuse, refusal=REFUSALS[refusal]))
-    run = loaded(dialect)
-    assert all(trace.finish_reason == "length" for trace in run.traces)
-    assert len(dialect.loads) == 6
-    for body in dialect.loads:
-        assert not {*body, *body.get("stream_options", {})} & set(refuse)
-    (note,) = dialect.server.capabilities.notes
-    assert all(name in note for name in refuse)
 
 
-def test_what_was_found_out_is_kept_with_the_server(serve: Serve) -> None:
-    dialect = serve(Dialect(refuse=("ignore_eos", "min_tokens")))
-    loaded(dialect)
-    asked = len(dialect.bodies)
-    loaded(dialect)
-    assert len(dialect.bodies) == asked + 6
-    assert len(dialect.server.capabilities.notes) == 1
+def every_third(number: int, body: Body, *ending: bytes) -> Sequence[Timed]:
+    """A whole answer, or one that ends so after its third token."""
+    if number % 3:
+        return whole(body)
+    return [*((due(n), token(n, count=n + 1)) for n in range(3)), *((due(3), part) for part in ending)]
 
 
-def test_a_field_that_the_user_has_set_is_never_left_out(serve: Serve) -> None:
-    dialect = serve(Dialect(refuse=("top_k",)))
-    with pytest.raises(RequestFailed, match="refuses top_k, which the load is to send"):
-        loaded(dialect, Workload(sampling={"top_k": 20}))
-    dialect = serve(Dialect(refuse=("min_tokens",)))
-    with pytest.raises(RequestFailed, match="refuses min_tokens, which the load is to send"):
-        loaded(dialect, Workload(sampling={"min_tokens": 3}))
-    assert without({"min_tokens": 3, "ignore_eos": True}, NOT_OPENAI, keep=["min_tokens"]) == {
-        "min_tokens": 3
-    }
+def held_back(body: Body, size: int) -> Sequence[Timed]:
+    events = whole(body)
+    return [
+        (events[min(n - n % size + size, len(events)) - 1][0], data) for n, (_, data) in enumerate(events)
+    ]
 
 
-def test_a_row_may_say_that_the_server_takes_openais_fields_alone(serve: Serve) -> None:
-    dialect = serve(Dialect())
-    declare_plain(dialect.server.capabilities)
-    declare_plain(dialect.server.capabilities)
-    loaded(dialect)
-    for body in dialect.loads:
-        assert not set(body) & NOT_OPENAI
-        assert body["stream_options"] == {"include_usage": True}
-    (note,) = dialect.server.capabilities.notes
-    assert note.startswith("extra_body = false")
-    assert "answers may be shorter than asked for" in note
-
-
-def test_a_server_that_tells_vllms_metrics_is_not_asked_which_fields_it_takes(serve: Serve) -> None:
-    metrics = b"vllm:prefix_cache_queries_total 1\nvllm:prefix_cache_hits_total 0\n"
-    dialect = serve(
-        Dialect(metrics=metrics, tokenize=lambda body: (200, {"count": TEMPLATE + 3 * len(str(body))}))
-    )
-    loaded(dialect)
-    assert len(dialect.bodies) == 6
-    assert all("cache_salt" in body for body in dialect.bodies)
-
-
-NO_TOKENIZE: dict[str, tuple[int, Any]] = {
-    "llama.cpp": (200, {"tokens": []}),
-    "forbidden": (403, {"error": "Forbidden"}),
-    "none": (404, {"detail": "Not Found"}),
-    "method": (405, {"detail": "Method Not Allowed"}),
-    "not implemented": (501, b""),
-    "gateway": (502, b"<html><title>502 Bad Gateway</title></html>"),
-    "validation": (422, {"detail": [{"loc": ["body", "content"], "msg": "field required"}]}),
-    "html": (200, b"<!doctype html><html><body>hello</body></html>"),
-    "null": (200, b"null"),
-    "zero": (200, {"count": 0, "tokens": []}),
-    "negative": (200, {"count": -3}),
-    "text": (200, {"count": "12"}),
-    "huge": (200, {"count": 10**30}),
-    "nan": (200, b'{"count": NaN}'),
-    "always the same": (200, {"count": 7}),
+BROKEN = {
+    "an error as a field": (b'error: {"code":400,"message":"over the context"}\n\n', DONE),
+    "an event named error": (b'event: error\ndata: {"message": "engine died"}\n\n', DONE),
+    "a detail": (event({"detail": "engine died"}), DONE),
+    "code and message": (event({"code": 50001, "message": "engine died"}), DONE),
+    "no resources": (token(3, finish="insufficient_system_resource", count=4), DONE),
+    "an unknown word": (token(3, finish="banana", count=4), DONE),
+    "cut, with an empty reason": (token(3, finish="", count=4),),
+    "done without a reason": (DONE,),
+    "short": (token(3, finish="length", count=4), DONE),
 }
 
 
-@pytest.mark.parametrize("kind", NO_TOKENIZE)
-def test_a_server_that_counts_no_tokens_is_loaded_by_its_usage(serve: Serve, kind: str) -> None:
-    dialect = serve(Dialect(tokenize=lambda body: NO_TOKENIZE[kind]))
-    run = loaded(dialect)
-    assert (
-        "estimated at 60 tokens by its usage of two other prompts: the server has no /tokenize ("
-        in run.prompts_note
-    )
-    assert {trace.prompt_tokens for trace in run.traces} <= {59, 60, 61}
-    assert dialect.server.capabilities.tokenize is False
+@pytest.mark.parametrize("ending", BROKEN.values(), ids=BROKEN.keys())
+def test_a_load_of_which_every_third_answer_broke_off_is_invalid(ending: tuple[bytes, ...]) -> None:
+    with speaking(lambda number, body: every_third(number, body, *ending)) as server:
+        run = run_closed_loop(server, SHAPE, concurrency=3, requests=12, warmup=0)
+    assert any("4 of 12 requests failed" in problem for problem in run.problems), run.problems
+    assert len(of_run(run).e2el_s) == 8
 
 
-@pytest.mark.parametrize(("usage", "per_word"), [(False, 2.0), (True, 0.0), (True, 900.0)])
-def test_a_usage_that_says_nothing_leaves_an_estimate(serve: Serve, usage: bool, per_word: float) -> None:
-    run = loaded(serve(Dialect(usage=usage, tokens_per_word=per_word)))
-    assert run.prompts_note.startswith(
-        "prompts are estimated at 60 tokens: the server has no /tokenize (HTTP 404"
-    )
+@pytest.mark.parametrize("word", ["eos", "end_turn", "STOP", "completed", "FINISH_REASON_STOP"])
+def test_a_whole_answer_that_ends_in_another_word_is_measured(word: str) -> None:
+    shape = replace(SHAPE, fixed_output=False)
+    with speaking(lambda _, body: whole(body, finish=word)) as server:
+        run = run_closed_loop(server, shape, concurrency=3, requests=12, warmup=0)
+    assert run.problems == ()
+    assert {trace.finish_reason for trace in run.traces} == {"stop"}
 
 
-def test_a_trace_is_replayed_at_a_server_without_a_tokenizer(serve: Serve) -> None:
-    dialect = serve(Dialect())
-    replay = Replay(Schedule("trace", (0.0, 0.01, 0.02)), (Shape(40, 2), Shape(90, 3), Shape(40, 2)))
-    run = run_open_loop(dialect.server, Workload(), replay.schedule, shapes=replay.shapes)
-    assert [trace.prompt_tokens for trace in run.traces] == pytest.approx([40, 90, 40], abs=1)
-    assert "40 to 90 tokens by its usage" in run.prompts_note
-
-
-def test_given_prompts_are_sent_as_they_are_and_their_own_fields_stay(serve: Serve) -> None:
-    dialect = serve(Dialect(refuse=("ignore_eos", "min_tokens")))
-    given = Given("two", [{"prompt": "a b", "max_tokens": 3}, {"prompt": "c d", "max_tokens": 3}])
-    loaded(dialect, Workload(given=given), requests=2)
-    assert [body["max_tokens"] for body in dialect.loads] == [3] * 4
-
-
-@pytest.mark.parametrize("statuses", [(503,), (429, 429)])
-def test_a_server_that_is_busy_for_a_moment_is_asked_again(serve: Serve, statuses: tuple[int, ...]) -> None:
-    assert loaded(serve(Dialect(statuses=statuses))).error_share == 0
-
-
-def test_a_server_that_never_answers_is_given_up_at_the_first_token(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(capabilities, "PROBE_S", 0.2)
-    dialect = serve(Dialect(silent=True))
-    began = time.monotonic()
-    with pytest.raises(RequestFailed, match=r"a request for one token got no answer .*; no load was sent"):
-        loaded(dialect)
-    assert time.monotonic() - began < 5
-    assert len(dialect.bodies) == 1
-
-
-def test_a_load_whose_warm_up_failed_is_not_sent(serve: Serve) -> None:
-    dialect = serve(Dialect(broken=True))
-    with pytest.raises(
-        NotMeasured, match=r"all 2 requests of the warm-up of row failed.*HTTP 500: planted 500"
+def test_answers_without_a_token_meet_no_objective_and_keep_no_rate() -> None:
+    nothing = [(due(0), EMPTY), (due(0), DONE)]
+    slo = Slo(e2el_s=5.0)
+    with speaking(lambda number, body: whole(body) if number % 2 else nothing) as server:
+        run = run_open_loop(server, SHAPE, constant(200, 60), warmup=0)
+        assert goodput(run, slo).met == 30
+        assert any("30 × empty" in problem for problem in run.problems)
+    found = max_rate(lambda _: goodput(run, slo), lowest=200, highest=400, share=0.9, most_trials=2)
+    assert (found.kept_at, found.broken_at) == (None, 200)
+    with (
+        speaking(lambda _number, _body: nothing) as server,
+        pytest.raises(NotMeasured, match="no visible token"),
     ):
-        loaded(dialect, requests=256)
-    assert len(dialect.loads) == 2
+        of_run(run_closed_loop(server, SHAPE, concurrency=2, requests=4))
 
 
-def test_two_rounds_without_an_answer_end_a_load(serve: Serve) -> None:
-    dialect = serve(Dialect(broken=True))
-    run = loaded(dialect, requests=256, warmup=0)
-    assert run.error_share == 1
-    assert 4 <= len(dialect.loads) <= 5
+def test_answers_of_another_length_make_a_search_for_a_rate_impossible() -> None:
+    with (
+        speaking(lambda _, body: whole({**body, "max_tokens": 8})) as server,
+        pytest.raises(NotMeasured, match="8 of the 32 tokens"),
+    ):
+        max_rate_of(server, SHAPE, Slo(e2el_s=5.0), lowest=500, highest=1000, requests=120, most_trials=2)
 
 
-def test_one_answer_keeps_a_load_going(serve: Serve) -> None:
-    dialect = serve(Dialect(statuses=(200, 200, 200, 200, *[500] * 30)))
-    run = loaded(dialect, requests=40, warmup=0, concurrency=1)
-    assert len(run.traces) == 40
+@pytest.mark.parametrize("size", [16, 11, 2])
+def test_a_proxy_that_holds_the_stream_back_hides_times_per_token_and_no_others(size: int) -> None:
+    with speaking(lambda _, body: held_back(body, size)) as server:
+        run = run_closed_loop(server, SHAPE, concurrency=2, requests=8, warmup=0)
+    metrics = of_run(run)
+    assert run.problems == ()
+    assert metrics.value("e2el") > due(31)
+    for name in ("itl", "tpot", "stall"):
+        with pytest.raises(NotMeasured, match="holds the stream back"):
+            metrics.value(name)
+    with pytest.raises(NotMeasured, match="holds the stream back"):
+        goodput(run, Slo(tpot_s=1.0))
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_of_the_load_is_named_and_not_followed(serve: Serve, status: int) -> None:
-    other = serve(Dialect())
-    moved = serve(Dialect(models=(status, {"Location": f"{other.server.base_url}/v1/models"}, b"")))
-    with pytest.raises(WrongServer, match=f"HTTP {status} redirects to '{other.server.base_url}/v1/models'"):
-        loaded(moved)
-    assert other.paths == []
+def test_a_response_that_stays_open_behind_done_takes_none_of_the_time() -> None:
+    with speaking(lambda _, body: [*whole(body), (due(31), HELD)]) as server:
+        run = run_closed_loop(server, SHAPE, concurrency=2, requests=8)
+    assert run.problems == ()
+    assert all(
+        trace.end_s == trace.arrivals[-1].time_s or trace.end_s < trace.sent_s + 0.9 for trace in run.traces
+    )
+    # The warm-up lost its patience; four answers of 77 ms each one after the other.
+    assert run.window_s < 0.9
 
 
-@pytest.mark.parametrize(
-    ("models", "says"),
-    [
-        ((403, {}, b"error code: 1010"), "HTTP 403: error code: 1010"),
-        ((200, {}, {"data": [{"id": f"m{n}"} for n in range(400)]}), "it serves 400 models, among them"),
-    ],
-)
-def test_who_refuses_or_serves_others_is_named_shortly(
-    serve: Serve, models: tuple[int, dict[str, str], Any], says: str
-) -> None:
-    with pytest.raises(InfrastructureError) as caught:
-        loaded(serve(Dialect(models=models)))
-    assert says in str(caught.value)
-    assert len(str(caught.value)) < 400
+def test_what_usage_tells_of_the_prompts_is_looked_at() -> None:
+    with speaking(lambda _, body: whole(body, prompt_tokens_details={"cached_tokens": 60})) as server:
+        run = run_closed_loop(server, SHAPE, concurrency=2, requests=4, warmup=0)
+        assert any("warm prefix cache" in problem for problem in run.own_problems)
+    with speaking(lambda _, body: whole(body, prompt_tokens=640)) as server:
+        run = run_closed_loop(server, SHAPE, concurrency=2, requests=4, warmup=0)
+        assert any("640 tokens a prompt, 64 were asked for" in problem for problem in run.own_problems)
+
+
+def test_an_evaluation_asks_again_where_an_answer_broke_off() -> None:
+    with speaking(lambda number, body: every_third(number, body, *BROKEN["an error as a field"])) as server:
+        bodies = [{"messages": [{"role": "user", "content": f"n {n}"}], "max_tokens": 8} for n in range(9)]
+        answers = complete_all(server, bodies, concurrency=1, retries=Retries(4, 0.01, 0.02))
+    assert all(answer.ok and answer.text == " tok" * 8 for answer in answers)
+    assert {answer.attempts for answer in answers} == {1, 2}
