@@ -273,3 +273,22 @@ def test_an_evaluation_sends_again_what_was_no_answer(
         retries=Retries(attempts=3, first_wait_s=0.01, longest_wait_s=0.02),
     )
     assert (answer.ok, answer.attempts, answer.text) == (True, 2, " tok end")
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "reasoning"),
+    [
+        ({"content": [{"type": "text", "text": "4"}, {"type": "text", "text": "2"}]}, "42", ""),
+        ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, "42"]}, "42", "hm"),
+        ({"content": [{"type": "output_text", "text": "42"}], "thinking": "hm"}, "42", "hm"),
+        ({"content": "42", "reasoning_content": None, "reasoning": "hm"}, "42", "hm"),
+        ({"content": None, "refusal": "no"}, "no", ""),
+    ],
+)
+def test_contents_in_parts_are_read(replied: Replied, message: object, text: str, reasoning: str) -> None:
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    reply = replied(json.dumps({"choices": choices}).encode())
+    reply.ending = Ending.COMPLETE
+    trace = trace_of(reply, whole=True)
+    assert trace.ok
+    assert (trace.text, trace.reasoning_text) == (text, reasoning)

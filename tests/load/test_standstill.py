@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -102,3 +105,37 @@ def test_a_server_that_is_stopped_within_a_load_is_found_and_only_its_stall_rema
         with pytest.raises(NotMeasured, match="stood still"):
             metrics.value(name)
     assert metrics.value("stall_p95") > 3
+
+
+STARVED = """
+import sys
+from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.metrics import of_run
+from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.serving.server import Server
+
+server = Server("truth", "known-truth", sys.argv[1], None, None, None, None, "", "truth")
+print("ready", flush=True)
+run = run_closed_loop(server, Workload(32, 200), concurrency=4, requests=12, warmup=0)
+metrics = of_run(run)
+print(metrics.taken_out, metrics.missing.get("itl", ""), sep="|", flush=True)
+"""
+
+
+def test_a_client_that_is_stopped_for_60_of_every_100_ms_is_found_twice_over() -> None:
+    with (
+        running(TruthOptions(ttft_ms=20, gap_ms=4)) as known,
+        subprocess.Popen(
+            [sys.executable, "-c", STARVED, known.server.base_url], stdout=subprocess.PIPE, text=True
+        ) as client,
+    ):
+        assert client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
+        while client.poll() is None:
+            os.kill(client.pid, signal.SIGSTOP)
+            time.sleep(0.06)
+            os.kill(client.pid, signal.SIGCONT)
+            time.sleep(0.04)
+        taken_out, itl = client.stdout.read().strip().split("|")
+    assert "the client was kept from the processor" in taken_out
+    assert "came together with the one before" in itl
