@@ -1,22 +1,92 @@
-"""What a row really was when its server started: the content of its weights and its chat template, as checksums."""
+"""What a row really is: the content of its weights, its chat template and every file that its arguments name.
+
+A path says nothing of what lies there: an adapter may be trained anew in place, a template edited between two runs.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
 import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.catalog import Model
+from pytest_llmperf.engines.vllm_arguments import texts_of
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.rules.render import template_of
+from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.weights import weight_files
 
 READ_WHOLE_BYTES = 128 * 1024**2
 """Up to here a file is read whole, in a tenth of a second. Gigabytes would cost a start more than it measures."""
+_SAMPLE_BYTES = 4096
+_SAMPLES = 4096
+"""Blocks of a large file without a header that can be read: 16 MiB of it."""
+_TENSOR_SAMPLES = 3
+"""Blocks of each tensor of a large safetensors file: its beginning, middle and end."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+_LONGEST_PATH = 4096
+# A directory in an argument counts as content only where it holds something like a model: others are caches, or where
+# an engine writes to.
+_MARKS_OF_A_MODEL = (
+    "config.json",
+    "adapter_config.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "generation_config.json",
+    "params.json",
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a row is made of, at one moment."""
+
+    weights: str | None
+    """Digest of the weights' directory; None where it is not on this machine."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """By the text in the row's arguments or environment that names a file, directory or model: its digest."""
+    stamp: str = ""
+    """Of the files that were too large to be read whole: sizes and times of change; empty without any."""
+
+    @property
+    def key(self) -> str | None:
+        """Sixteen hexadecimal digits that are the same for rows of the same content; None where it is not known."""
+        if self.weights is None:
+            return None
+        text = json.dumps([self.weights, sorted(self.files.items())])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def changed_since(self, earlier: Content) -> list[str]:
+        """What is not what it was then, in words; empty if everything is."""
+        # What came since is no change: an engine fetches models from the hub while it starts.
+        changed = [name for name, digest in sorted(earlier.files.items()) if self.files.get(name) != digest]
+        if earlier.weights is not None and self.weights != earlier.weights:
+            changed.insert(0, "the weights")
+        return changed
+
+
+def content_of(model: Model, directory: Path | None) -> Content:
+    """What the row is made of now; ``directory`` is where its weights lie. Costs at most some tenths of a second."""
+    if model.engine == "url":
+        return Content(None)
+    stamps: list[str] = []
+    own = None if directory is None else _directory_digest(directory, stamps)
+    files: dict[str, str] = {}
+    for text in (*texts_of(model.arguments), *model.environment.values()):
+        if text not in files and (digest := _digest_of_named(text, stamps)) is not None:
+            files[text] = digest
+    stamp = hashlib.sha256("\n".join(stamps).encode()).hexdigest() if stamps else ""
+    return Content(own, files, stamp)
 
 
 def checksums(model: Model, directory: Path | None) -> dict[str, Any]:
@@ -28,8 +98,8 @@ def checksums(model: Model, directory: Path | None) -> dict[str, Any]:
         "max_model_len": model.max_model_len,
         "sampling_seed": model.sampling.seed,
     }
-    snapshot = directory is not None and directory.parent.name == "snapshots"
-    about["weights_commit"] = directory.name if directory is not None and snapshot else None
+    about["weights_commit"] = None if directory is None else _commit(directory)
+    about["files"] = dict(content_of(model, None).files)
     return about | _weights(directory) | {"template_sha256": template_sha256(model, directory)}
 
 
@@ -45,7 +115,7 @@ def template_sha256(model: Model, directory: Path | None) -> str | None:
 
 
 def _weights(directory: Path | None) -> dict[str, Any]:
-    """``weights_sha256``, and by what it is told: ``content``, or ``headers`` where the files are too large to read.
+    """``weights_sha256``, and by what it is told: ``content``, or ``samples`` where a file is too large to read.
 
     The hub's cache names each large file by the checksum of its content, which then need not be read.
     """
@@ -53,22 +123,107 @@ def _weights(directory: Path | None) -> dict[str, Any]:
     if not files:
         return {"weights_sha256": None, "weights_told_by": None}
     digest = hashlib.sha256()
-    told_by = "content"
+    stamps: list[str] = []
     for file in files:
-        if _SHA256.fullmatch(file.resolve().name):
-            of_file = file.resolve().name
-        elif file.stat().st_size <= READ_WHOLE_BYTES:
-            of_file = hashlib.sha256(file.read_bytes()).hexdigest()
-        else:
-            of_file, told_by = _of_header(file), "headers"
-        digest.update(f"{file.name}\0{of_file}\0".encode())
-    return {"weights_sha256": digest.hexdigest(), "weights_told_by": told_by}
+        digest.update(f"{file.name}\0{_file_digest(file, stamps)}\0".encode())
+    return {"weights_sha256": digest.hexdigest(), "weights_told_by": "samples" if stamps else "content"}
 
 
-def _of_header(file: Path) -> str:
-    """Names, types and shapes of all tensors, and the size: the same for a fine-tuned model of the same shape."""
+def _commit(directory: Path) -> str | None:
+    """Of a snapshot in the hub's cache. A directory of that name elsewhere may be written to at any time."""
+    in_cache = directory.parent.name == "snapshots" and _COMMIT.fullmatch(directory.name)
+    return directory.name if in_cache else None
+
+
+def _digest_of_named(text: str, stamps: list[str]) -> str | None:
+    """Of what ``text`` names: a file, a directory with a model, a model of the hub in the cache; else None."""
+    if not text or len(text) > _LONGEST_PATH or "\0" in text or "\n" in text:
+        return None
+    path = Path(text).expanduser() if text.startswith("~/") else Path(text)
+    try:
+        if path.is_file():
+            return _file_digest(path, stamps)
+        if path.is_dir():
+            return _directory_digest(path, stamps) if _holds_a_model(path) else None
+    except OSError:  # a name that is too long, a directory that may not be read
+        return None
+    if _HUB_ID.fullmatch(text):
+        snapshot = weights_of.cached_snapshot(text, None, weights_of.hub_cache(os.environ))
+        return None if snapshot is None else snapshot.name
+    return None
+
+
+def _holds_a_model(directory: Path) -> bool:
+    if any((directory / name).is_file() for name in _MARKS_OF_A_MODEL):
+        return True
+    return any(file.suffix in (".safetensors", ".gguf", ".bin", ".pt") for file in directory.iterdir())
+
+
+def _directory_digest(directory: Path, stamps: list[str]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(_files_below(directory)):
+        digest.update(
+            f"{path.relative_to(directory)}\0{_file_digest(path, stamps)}\0".encode(
+                "utf-8", "surrogateescape"
+            )
+        )
+    return digest.hexdigest()
+
+
+def _files_below(directory: Path) -> Iterator[Path]:
+    """Without hidden ones: a repository's ``.git``, the hub's ``.cache``."""
+    for path in directory.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
+        if not hidden and path.is_file():
+            yield path
+
+
+def _file_digest(file: Path, stamps: list[str]) -> str:
+    """Of the content; of a file that is too large, of samples of it, and its times of change go into ``stamps``."""
+    if _SHA256.fullmatch(file.resolve().name):
+        return file.resolve().name
+    status = file.stat()
     with file.open("rb") as data:
-        start = data.read(8)
-        length = struct.unpack("<Q", start)[0] if file.suffix == ".safetensors" and len(start) == 8 else 0
-        header = data.read(min(length, READ_WHOLE_BYTES))
-    return hashlib.sha256(header + str(file.stat().st_size).encode()).hexdigest()
+        if status.st_size <= READ_WHOLE_BYTES:
+            return hashlib.file_digest(data, "sha256").hexdigest()
+        # The time of change of the file's entry as well: that of its content can be set back, and copying keeps it.
+        stamps.append(f"{file.name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}")
+        digest = hashlib.sha256(str(status.st_size).encode())
+        for begin, length in _samples(file, status.st_size):
+            data.seek(begin)
+            digest.update(data.read(length))
+    return digest.hexdigest()
+
+
+def _samples(file: Path, size: int) -> Iterator[tuple[int, int]]:
+    """Begin and length of what is read of a large file: of every tensor something, so that training shows in each."""
+    spans = _tensor_spans(file, size)
+    if not spans:
+        step = max(_SAMPLE_BYTES, size // _SAMPLES)
+        yield from ((begin, _SAMPLE_BYTES) for begin in range(0, size, step))
+        yield max(0, size - _SAMPLE_BYTES), _SAMPLE_BYTES
+        return
+    yield 0, spans[0][0]
+    for begin, end in spans:
+        room = max(0, end - begin - _SAMPLE_BYTES)
+        for n in range(_TENSOR_SAMPLES):
+            start = begin + room * n // (_TENSOR_SAMPLES - 1)
+            yield start, min(_SAMPLE_BYTES, end - start)
+
+
+def _tensor_spans(file: Path, size: int) -> list[tuple[int, int]]:
+    """Where each tensor of a safetensors file lies, in bytes from its beginning; empty for another file."""
+    if file.suffix != ".safetensors":
+        return []
+    try:
+        with file.open("rb") as data:
+            (length,) = struct.unpack("<Q", data.read(8))
+            if length > min(size, READ_WHOLE_BYTES):
+                return []
+            header = json.loads(data.read(length))
+        offsets = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
+        first = 8 + length
+        spans = sorted((first + int(begin), min(size, first + int(end))) for begin, end in offsets)
+        return [(min(first, spans[0][0]), spans[0][1]), *spans[1:]] if spans else []
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return []

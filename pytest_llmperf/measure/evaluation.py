@@ -17,7 +17,7 @@ from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.conversations import LongItem
 from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
-from pytest_llmperf.measure.identity import Identity, identity_of
+from pytest_llmperf.measure.identity import identity_of
 from pytest_llmperf.measure.marking import marked
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.sampling import SamplingBook
@@ -44,7 +44,6 @@ class Evaluation:
     log: AnswerCache | None = None
     prompts: PromptCheck = field(default_factory=PromptCheck, repr=False)
     sampling: SamplingBook = field(default_factory=lambda: SamplingBook(lambda _: None), repr=False)
-    _identities: dict[str, Identity] = field(default_factory=dict, repr=False)
     _busy: dict[str, Saturation] = field(default_factory=dict, repr=False)
 
     def graded(
@@ -146,9 +145,8 @@ class Evaluation:
             return complete_all(
                 server, bodies, concurrency=self._saturation(served), on_progress=progress, whole=whole
             )
-        if served.name not in self._identities:
-            self._identities[served.name] = identity_of(served, self.settings.device_name)
-        identity = self._identities[served.name]
+        # Not remembered: a server that was started again may have read other files.
+        identity = identity_of(served, self.settings.device_name)
         try:
             answers = complete_with_cache(
                 server,

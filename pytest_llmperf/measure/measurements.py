@@ -16,6 +16,7 @@ from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.errors import InfrastructureError, UsageError
 from pytest_llmperf.measure import sizes
 from pytest_llmperf.measure.asking import Asked
+from pytest_llmperf.measure.checksums import content_of
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.conversations import LongItem
@@ -64,6 +65,7 @@ class Measurements:
         self._memory: dict[str, MemoryWatch] = {}
         self._collections: dict[tuple[str, str, Variant], Collection] = {}
         self._long: dict[tuple[str, LongPrompts], LongAnswers] = {}
+        self._contents: dict[str, str | None] = {}
         self._once = Once()
         self._events = Events(state_root / "events.jsonl")
         self.sampling = SamplingBook(self.tell)
@@ -114,6 +116,8 @@ class Measurements:
         """End every server of this run; returns what could not be cleaned up, one sentence each."""
         for watch in self._memory.values():
             watch.stop()
+        for served in self._served.values():
+            served.tell_changes()
         return [str(error) for error in close_together(self._served.values())]
 
     def mark_logs(self) -> None:
@@ -262,7 +266,21 @@ class Measurements:
 
     def comparable(self) -> dict[str, Any]:
         """What two runs must have in common whose data are to be put together."""
-        return comparable(self.settings, dataclasses.asdict(self.speed.workload()))
+        facts = comparable(self.settings, dataclasses.asdict(self.speed.workload()))
+        rows = (*self.settings.candidates, self.settings.baseline)
+        return facts | {"content": {row.name: self._content_key(row) for row in rows}}
+
+    def _content_key(self, model: Model) -> str | None:
+        """Of what the row is made of, as its server read it; None where that is not known."""
+        served = self.served(model)
+        if served.spec is not None:
+            self._contents[model.name] = served.content.key
+        elif model.name not in self._contents:
+            # A damaged copy is made when it is started, and follows from the weights that it is made of.
+            directory = None if model.damage is not None else served.weights_directory()
+            if directory is not None:
+                self._contents[model.name] = content_of(model, directory).key
+        return self._contents.get(model.name)
 
     def engines(self) -> dict[str, str]:
         """By row, the engine and version of the servers that were started so far."""
@@ -279,12 +297,14 @@ class Measurements:
 
     def facts(self) -> dict[str, Any]:
         """What the record says beside the verdicts: what was chosen, what ran, what was counted."""
+        common = self.comparable()
         return {
             "profile": self.settings.profile.name,
             "device": {"class": self.settings.device, "name": self.settings.device_name},
             "candidates": [model.name for model in self.settings.candidates],
             "baseline": self.settings.baseline.name,
-            "rows": self.comparable()["rows"],
+            "rows": common["rows"],
+            "content": common["content"],
             **self.looks.facts(),
             "servers": [served.facts() for served in self._served.values() if served.started],
             "prompts": self._evaluation.prompts.facts(),

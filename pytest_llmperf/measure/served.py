@@ -11,7 +11,7 @@ from pytest_llmperf.address import Address
 from pytest_llmperf.catalog import Model, PromptRules, Sampling
 from pytest_llmperf.client.capabilities import declare_plain
 from pytest_llmperf.errors import InfrastructureError, LlmperfError, RequestFailed, ServerDied, UsageError
-from pytest_llmperf.measure.checksums import checksums
+from pytest_llmperf.measure.checksums import Content, checksums, content_of
 from pytest_llmperf.record.redaction import hide
 from pytest_llmperf.serving import checkpoint, gpu, preflight, url
 from pytest_llmperf.serving import weights as weights_of
@@ -52,6 +52,7 @@ class Served:
         self._used_before: dict[int, int] = {}
         self._weights: Weights | None = None
         self._checksums: dict[str, Any] = {}
+        self._content = Content(None)
 
     def __repr__(self) -> str:
         return f"<{self.model.name} → {self.model.weights}>"
@@ -125,6 +126,8 @@ class Served:
         if self._lease.died() is not None:
             self._progress(f"{self.name}: the server died, starting it again")
             self._lease.restart(self._say)
+            self._tell_changes("the server that was started again has what is there now")
+            self._content = content_of(self.model, self.weights_directory())
         return self._lease.server
 
     @property
@@ -189,6 +192,21 @@ class Served:
             return None
         return found.directory if found is not None else None
 
+    @property
+    def content(self) -> Content:
+        """What the row was made of when its server started: weights, and the files that its arguments name."""
+        return self._content
+
+    def tell_changes(self) -> None:
+        """Tell if a file of a server that runs is not what it was when the server started."""
+        if self._lease is not None:
+            self._tell_changes("what was measured is of the files as they were when the server started")
+
+    def _tell_changes(self, consequence: str) -> None:
+        now = content_of(self.model, self.weights_directory())
+        if changed := now.changed_since(self._content):
+            self._tell(f"{self.name}: {', '.join(changed)} changed while the run was going: {consequence}")
+
     def facts(self) -> dict[str, Any]:
         """What the record says of a server that was started."""
         # The one that was last used, and not the lease's: that of a start that failed has none.
@@ -243,8 +261,16 @@ class Served:
             preflight.check(spec, self.model, weights, state_root=self._state_root)
 
         self._checksums = checksums(self.model, weights.directory)
+        self._content = content_of(self.model, weights.directory)
         self._lease = acquire(spec, self._state_root, self._say, before_start=check)
         self._ready_s.append(self._lease.server.ready_s)
+        before, self._content = self._content, content_of(self.model, self.weights_directory())
+        if changed := self._content.changed_since(before):
+            self._tell(
+                f"{self.name}: {', '.join(changed)} changed while its server started: which of the two it has read is "
+                "not known"
+            )
+            self._content = dataclasses.replace(self._content, weights=None)
 
     def nvml(self) -> gpu.Nvml:
         """The devices, as far as this row uses any."""

@@ -108,6 +108,12 @@ def _incomparable(record: Mapping[str, Any], facts: Mapping[str, Any], candidate
     for name, fingerprint in facts["rows"].items():
         if then.get(name) != fingerprint:
             return f"row {name} of the catalogue is not what it was then (weights, revision, arguments, sampling)"
+    for name, content in facts.get("content", {}).items():
+        known = (record.get("content") or {}).get(name)
+        if known is not None and content is not None and known != content:
+            return (
+                f"the files of row {name} are not what they were then (weights, or a file in its arguments)"
+            )
     for load in record.get("load", ()):
         if load["workload"] != facts["workload"]:
             return "its speed suites sent other requests"

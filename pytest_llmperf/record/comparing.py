@@ -334,4 +334,8 @@ def _differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             if other and one.get(name) != other.get(name):
                 told = "" if name.endswith("sha256") else f": {one.get(name)} → {other.get(name)}"
                 lines.append(f"{one['row']}: another {name.replace('_sha256', '')}{told}")
+        first, second = one.get("files"), other.get("files")
+        if first is not None and second is not None:
+            changed = [name for name in first if second.get(name) not in (None, first[name])]
+            lines += [f"{one['row']}: other content of {name}" for name in changed]
     return lines

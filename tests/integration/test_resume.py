@@ -104,6 +104,27 @@ def test_a_killed_run_is_gone_on_from_and_the_next_night_is_measured_anew(
     assert result.lines(f"{ITEMS} answers were not asked for anew", "earlier runs")
 
 
+def test_answers_of_an_adapter_that_was_trained_anew_in_place_are_not_gone_on_with(
+    asking: Project, eventually: Callable[..., Any]
+) -> None:
+    adapter = asking.path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    models = asking.path / "models.toml"
+    text = models.read_text()
+    header = next(line for line in text.splitlines() if line.endswith(".model.distill]"))
+    models.write_text(
+        text.replace(f"{header}\n", f'{header}\nadd_arguments = ["--lora-modules", "t={adapter}"]\n', 1)
+    )
+    killed(asking, eventually)
+    before = asked(asking)
+    (adapter / "adapter_config.json").write_text('{"r": 16}')
+    result, _ = asking.judged(*OPTIONS)
+    assert result.code == 0, result.text
+    assert not result.lines("answers were not asked for anew"), result.text
+    assert sum((asked(asking) - before).values()) == ITEMS
+
+
 def test_fresh_asks_for_everything_after_an_interruption_too(
     asking: Project, eventually: Callable[..., Any]
 ) -> None:
