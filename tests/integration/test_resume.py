@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import textwrap
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,29 +128,26 @@ def test_answers_of_an_adapter_that_was_trained_anew_in_place_are_not_gone_on_wi
 
 
 def test_a_file_that_changes_while_the_run_is_going_is_told_and_is_in_the_record(asking: Project) -> None:
-    template = asking.write("own.jinja", "{{ messages[0].content }}")
+    plugin = asking.write("own_plugin.py", "x = 1")
     models = asking.path / "models.toml"
     text = models.read_text()
     header = next(line for line in text.splitlines() if line.endswith(".model.distill]"))
     models.write_text(
-        text.replace(f"{header}\n", f'{header}\nadd_arguments = ["--chat-template", "{template}"]\n', 1)
+        text.replace(f"{header}\n", f'{header}\nadd_arguments = ["--tool-parser-plugin", "{plugin}"]\n', 1)
     )
     asking.suite(f"""
         def test_floor(candidate, accuracy):
             assert accuracy(candidate) >= 0.5
-            open({str(template)!r}, "a").write("!")
+            open({str(plugin)!r}, "a").write("!")
     """)
     asking.shrink(items=ITEMS)
     result = asking.run("--llmperf-record", "record.json")
     assert result.code == 0, result.text
-    assert result.lines("distill: ", "own.jinja changed while the run was going"), result.text
+    assert result.lines("distill: ", "own_plugin.py changed while the run was going"), result.text
     record = json.loads((asking.path / "record.json").read_text())
-    assert any("own.jinja changed" in event["text"] for event in record["events"])
+    assert any("own_plugin.py changed" in event["text"] for event in record["events"])
     (server,) = record["servers"]
-    assert list(server["files"]) == [
-        str(template),
-        *[name for name in server["files"] if name != str(template)],
-    ]
+    assert len({Path(name).name: digest for name, digest in server["files"].items()}["own_plugin.py"]) == 64
     assert record["content"]["distill"] is not None
 
 
