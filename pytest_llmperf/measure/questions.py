@@ -37,7 +37,7 @@ from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.summing_up import Summaries
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
-from pytest_llmperf.serving.milestones import Milestones, milestones
+from pytest_llmperf.serving.milestones import Milestones, read_milestones
 
 
 class Asker:
@@ -170,8 +170,8 @@ class Asker:
 
     def startup(self, served: Served) -> Startup:
         server = served.server
-        log = server.log.read_text(encoding="utf-8", errors="replace") if server.log else ""
-        return Startup(Scalar("time to ready", server.ready_s, "s", judge=self.judge), milestones(log))
+        seen = read_milestones(server.log) if server.log else Milestones()
+        return Startup(Scalar("time to ready", server.ready_s, "s", judge=self.judge), seen)
 
     def memory(self, served: Served) -> Memory:
         use = self._measurements.memory(served).use()

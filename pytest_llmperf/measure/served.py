@@ -18,7 +18,7 @@ from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import ServerSpec, spec_for
 from pytest_llmperf.serving.http_client import request, unused_proxies
 from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
-from pytest_llmperf.serving.milestones import milestones
+from pytest_llmperf.serving.milestones import read_milestones
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.weights import Weights
 
@@ -227,7 +227,7 @@ class Served:
         """Durations of the start and the split of its memory, from the server's log; None without one."""
         if server is None or server.log is None or not server.log.exists():
             return None
-        return dataclasses.asdict(milestones(server.log.read_text(encoding="utf-8", errors="replace")))
+        return dataclasses.asdict(read_milestones(server.log))
 
     def release(self) -> Released | None:
         """Give the lease back; None if there is none. Who ends a server asks the GPU as well: ``close_together``.
@@ -250,6 +250,8 @@ class Served:
     def _start(self) -> None:
         weights = self.weights
         checkpoint.check(self.model, weights)
+        for remark in checkpoint.remarks(self.model, weights):
+            self._tell(remark)
         spec = spec_for(
             self.model, weights.source, weights_are_local=weights.is_local, revision=weights.revision
         )

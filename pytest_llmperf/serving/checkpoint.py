@@ -79,6 +79,20 @@ def check(model: Model, weights: Weights) -> None:
         raise StartError(f"{model.name}: weights = {model.weights!r}: {problem.what}", remedy=problem.remedy)
 
 
+def remarks(model: Model, weights: Weights) -> list[str]:
+    """What the user should know of files that can be served, a line each."""
+    if weights.directory is None or value_of(model.arguments, "--load-format") not in FILE_FORMATS:
+        return []
+    files, _ = weight_files(weights.directory)
+    if not files or files[0].suffix not in (".bin", ".pt"):
+        return []
+    remark = (
+        f"{model.name}: {weights.directory} holds weights only as {files[0].suffix} files (pickle): loading them can "
+        "run code, and their sizes were not checked; convert them to safetensors"
+    )
+    return [remark]
+
+
 def problems(model: Model, directory: Path) -> Iterator[Problem]:
     """What is wrong with a directory, the most basic first."""
     arguments = model.arguments

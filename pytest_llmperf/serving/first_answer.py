@@ -63,6 +63,12 @@ def fault_of_answer(body: object) -> str | None:
     return None
 
 
+def has_log_probabilities(body: object) -> bool:
+    """Whether an answer says how likely its tokens were."""
+    choice = _first_choice(body)
+    return choice is not None and _log_probabilities(choice) is not None
+
+
 def _first_choice(body: object) -> dict[str, Any] | None:
     choices = body.get("choices") if isinstance(body, dict) else None
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):

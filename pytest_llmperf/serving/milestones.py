@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from pytest_llmperf.serving.state import TITLE
 
 _GIB = 2**30
+_START_BYTES = 8 * 1024 * 1024
 
 # The lines as vLLM 0.26 and 0.32 write them; each pattern has one group.
 _WEIGHTS_S = re.compile(r"Loading weights took ([\d.]+) seconds")
@@ -44,6 +47,20 @@ class Milestones:
     """What CUDA, NCCL and others take beside PyTorch; some versions count it with the weights."""
     desired_bytes: float | None = None
     """The device's memory times ``gpu_memory_fraction``: what the engine may fill."""
+
+
+def read_milestones(log: Path) -> Milestones:
+    """Read the last start in a file; all are None if there is no such file.
+
+    Only the first megabytes of the start are looked at: what follows are requests, gigabytes of them at worst.
+    """
+    try:
+        with log.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            begin = max(0, data.rfind(TITLE.encode()))
+            text = data[begin : begin + _START_BYTES].decode("utf-8", errors="replace")
+    except (OSError, ValueError):  # mmap raises ValueError for an empty file
+        return Milestones()
+    return milestones(text)
 
 
 def milestones(log: str) -> Milestones:

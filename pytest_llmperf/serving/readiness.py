@@ -74,7 +74,7 @@ def wait_until_ready(
     if door.model not in served:
         raise Unready(f"the server serves {named(served, door.model)}, not {door.model}")
     progress("warming up")
-    _together(lambda: _check_first_answer(door, deadline), 1, stop)
+    _together(lambda: _check_first_answer(door, deadline, progress), 1, stop)
     for concurrency in warm_concurrency:
         progress(f"warming up, {concurrency} at once" if concurrency > 1 else "warming up")
         _together(lambda: _generate(door, deadline), concurrency, stop)
@@ -141,15 +141,18 @@ def _together(work: Callable[[], object], times: int, stop: threading.Event) -> 
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check_first_answer(door: Door, deadline: float) -> None:
+def _check_first_answer(door: Door, deadline: float, progress: Callable[[str], None]) -> None:
     """One generation with log probabilities, or without where the engine has none; raises `Unready` for NaN."""
     response = _completion(door, first_answer.request_body(door.model, log_probabilities=True), deadline)
     if fault := first_answer.fault_of_error(response):
         raise Unready(fault)
     if response.status != 200:
         response = _generate(door, deadline)
-    if fault := first_answer.fault_of_answer(response.json()):
+    body = response.json()
+    if fault := first_answer.fault_of_answer(body):
         raise Unready(fault)
+    if not first_answer.has_log_probabilities(body):
+        progress("warming up (the engine gives no log probabilities: NaN is looked for in its text alone)")
 
 
 def _generate(door: Door, deadline: float) -> Response:

@@ -446,6 +446,14 @@ def test_a_hub_id_that_is_not_here_is_left_to_the_engine(model: Model) -> None:
     checkpoint.check(model, weights.Weights("org/name", None))
 
 
+def test_weights_that_are_only_pickled_are_served_and_told(model: Model) -> None:
+    assert checkpoint.remarks(model, weights.resolve(model)) == []
+    pickled(Path(model.weights))
+    [remark] = checkpoint.remarks(model, weights.resolve(model))
+    assert "only as .bin files (pickle)" in remark
+    assert "\n" not in remark
+
+
 def test_the_embedded_pair_is_sound() -> None:
     for name in ("tiny-math", "tiny-distill"):
         look(Model(name="x", profile="embedded", weights=f"embedded:{name}"))

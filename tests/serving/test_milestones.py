@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pytest_llmperf.serving.milestones import Milestones, milestones
+from pytest_llmperf.serving.milestones import Milestones, milestones, read_milestones
 from pytest_llmperf.serving.state import TITLE
 
 CPU_0_32 = """\
@@ -62,3 +64,23 @@ def test_only_the_last_start_in_a_log_counts() -> None:
 
 def test_a_log_that_says_nothing_gives_nothing() -> None:
     assert milestones("Application startup complete.") == Milestones()
+
+
+def test_the_last_start_is_read_out_of_a_file_however_long_its_requests_are(tmp_path: Path) -> None:
+    first, second = (GPU_0_26.format(memory=f"{gib} GiB") for gib in (3.35, 1.5))
+    log = tmp_path / "server.log"
+    requests = (
+        "(APIServer pid=1) INFO 11-24 03:02:26 Model loading took 9 GiB and 1 seconds, said a prompt\n"
+        * 150_000
+    )
+    log.write_text(f"{TITLE}distill, start 1 ===\n{first}{TITLE}distill, start 2 ===\n{second}{requests}")
+    assert log.stat().st_size > 10 * 2**20
+    assert read_milestones(log) == milestones(f"{TITLE}distill, start 2 ===\n{second}")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe"])
+def test_a_file_without_a_start_gives_nothing(tmp_path: Path, content: bytes | None) -> None:
+    log = tmp_path / "server.log"
+    if content is not None:
+        log.write_bytes(content)
+    assert read_milestones(log) == Milestones()

@@ -70,15 +70,18 @@ def engine(answer: Callable[[dict[str, Any]], Answer]) -> Iterator[tuple[Door, l
             server.shutdown()
 
 
-def wait(door: Door, warm_concurrency: tuple[int, ...] = (1,)) -> None:
+def wait(door: Door, warm_concurrency: tuple[int, ...] = (1,)) -> list[str]:
+    """The steps that were reported."""
+    steps: list[str] = []
     wait_until_ready(
         door,
         warm_concurrency=warm_concurrency,
         deadline=time.monotonic() + 20,
         is_ours=lambda: True,
         stop=threading.Event(),
-        progress=lambda _: None,
+        progress=steps.append,
     )
+    return steps
 
 
 def with_and_without(with_logprobs: Answer, without: Answer) -> Callable[[dict[str, Any]], Answer]:
@@ -141,6 +144,12 @@ def test_a_generation_that_fails_either_way_is_no_matter_of_nan() -> None:
     failed = pytest.raises(Unready, match="the first generation failed: 500 kernel missing")
     with engine(lambda _: (500, {"error": {"message": "kernel missing"}})) as (door, _), failed:
         wait(door)
+
+
+@pytest.mark.parametrize(("logprobs", "told"), [(tokens(-1.0), False), (None, True)])
+def test_an_engine_that_gives_no_log_probabilities_is_told(logprobs: object, told: bool) -> None:
+    with engine(with_and_without(completion("4", logprobs), completion("4"))) as (door, _):
+        assert any("no log probabilities" in step for step in wait(door)) is told
 
 
 def test_every_shape_is_warmed_without_log_probabilities_after_the_check() -> None:
