@@ -13,7 +13,8 @@ from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.embedded.recall import recall_conversation
 from pytest_llmperf.embedded.summary import summary_item
 from pytest_llmperf.rules.messages import Message
-from pytest_llmperf.tasks.boxes import after_thinking, last_box
+from pytest_llmperf.tasks.boxes import last_box
+from pytest_llmperf.tasks.thinking import after_thinking, never_ends
 
 SUMMARY_TOKENS = 480
 """Length of a report in the embedded pair's tokens; with the instruction that makes the 512 of the suite."""
@@ -50,7 +51,8 @@ def answer_proper(model: Model, answer: Answer) -> str:
     """The reply without its thinking; empty if the thinking never ended."""
     said = after_thinking(answer.text)
     if said is None:
-        said = "" if model.rules.thinking and not answer.reasoning else answer.text
+        thinking = model.rules.thinking and not answer.reasoning
+        said = "" if never_ends(answer.text, thinking=thinking) else answer.text
     return said.strip()
 
 

@@ -26,9 +26,9 @@ from pytest_llmperf.measure.sizes import Sizes
 from pytest_llmperf.report.pace import Pace
 from pytest_llmperf.rules.messages import Variant, as_promised, ask, asked_in
 from pytest_llmperf.settings import Settings
-from pytest_llmperf.tasks.boxes import with_thinking
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.task import Item, Task, load_shots
+from pytest_llmperf.tasks.thinking import with_thinking
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from pytest_llmperf.rules.messages import Variant, as_promised
 from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
-from pytest_llmperf.tasks.task import Item, Task, load_items
+from pytest_llmperf.tasks.task import Item, Task, load_items, remarks
 
 
 class Measurements:
@@ -184,7 +184,10 @@ class Measurements:
         """The row's graded answers to ``task``, asked as ``variant`` says: as many as have been needed so far."""
         key = (served.name, task.name, variant)
         if key not in self._collections:
-            part = self.looks.part(task, variant, self.items(task))
+            items = self.items(task)
+            for line in self._once(("remarks", task.name), lambda: remarks(task, items)):
+                self.tell(line)
+            part = self.looks.part(task, variant, items)
             what = _label(served, task, variant)
 
             def ask_more(more: Sequence[Item], before: int, planned: int) -> tuple[list[Asked], float]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pytest_llmperf.tasks.boxes import END_OF_THINKING, after_thinking, last_box
+from pytest_llmperf.tasks.boxes import last_box
+from pytest_llmperf.tasks.thinking import after_thinking, never_ends, opens_thinking, thought_of
 
 LOOP_REPEATS = 4
 LOOP_TOKENS = 32
@@ -56,23 +57,22 @@ def boxed(text: str, *, thinking: bool) -> bool:
 
 
 def thinking_skipped(text: str, *, opened: bool = True) -> bool:
-    r"""Whether there is no reasoning: nothing but whitespace before ``</think>``, or before the reply ends.
+    r"""Whether there is no reasoning: nothing but whitespace before the end of the thinking, or of the reply.
 
     The template has ``opened`` the reply with ``<think>``; a server or a model that repeats it does no harm here.
     Where it has not, a reply without either mark has never begun to think. A reply that is only ``\n\n`` has broken
     off before it began.
     """
-    if not opened and "<think>" not in text and END_OF_THINKING not in text:
+    if not opened and not opens_thinking(text) and after_thinking(text) is None:
         return True
-    thought = text.partition(END_OF_THINKING)[0]
-    return not thought.strip().removeprefix("<think>").strip()
+    return not thought_of(text)
 
 
 def unfinished(text: str, *, finish_reason: str | None, thinking: bool) -> bool:
     """Whether the reply ended for another reason than that the model ended it, or inside its thinking."""
     if finish_reason in ("length", "max_tokens", "abort", None):
         return True
-    return after_thinking(text) is None and (thinking or "<think>" in text)
+    return never_ends(text, thinking=thinking)
 
 
 @dataclass(frozen=True)

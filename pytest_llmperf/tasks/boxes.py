@@ -1,50 +1,94 @@
-r"""Finding the final answer in a reply: what follows the thinking, and the last ``\boxed{…}`` in it."""
+r"""Finding ``\boxed{…}`` in a reply: the last one, and those that stand beside it."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-END_OF_THINKING = "</think>"
+from pytest_llmperf.tasks.thinking import END_OF_THINKING, after_thinking, with_thinking
+
+__all__ = [
+    "END_OF_THINKING",
+    "FIRST_BOX",
+    "WINDOW",
+    "Box",
+    "after_thinking",
+    "boxes",
+    "boxes_together",
+    "last_box",
+    "with_thinking",
+]
+
 WINDOW = 4096
 """Characters at the end that are searched: an answer stands there, and the search stays cheap."""
 
 _MOST_BOXES = 16
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
+FIRST_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*[^\s}]")
+"""Where a box with something in it begins."""
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_BARE = re.compile(r"-?[0-9][0-9.,]*[0-9]|-?[0-9]")
+_BARE = re.compile(
+    r"-?[0-9][0-9.,]*[0-9]|-?[0-9]|\([^()\n]{1,80}\)"
+    r"|-?\\(?!boxed|fbox)[A-Za-z]+(?:\s*\{[^{}\n]*\}|\s*\[[^\[\]\n]*\]|[0-9A-Za-z]|\s[0-9])*|[A-Za-z](?![A-Za-z]|\s+[a-z])"
+)
+_BETWEEN = re.compile(
+    r"(?:[\s,;.$&]|\\[\[\]();,!. ]|\\(?:quad|qquad|text\s*\{\s*(?:and|or)\s*,?\s*\})"
+    r"|\b(?:and|or|und)\b|[和或、，]"
+    r"|[A-Za-z](?:_\{?\w\}?)?\s*=)*"
+)
+"""What may stand between the boxes of one answer: nothing that says another thing, like "wait" or "rather"."""
 
 
-def after_thinking(text: str) -> str | None:
-    """What follows the last ``</think>``; None if the thinking never ended."""
-    position = text.rfind(END_OF_THINKING)
-    return None if position < 0 else text[position + len(END_OF_THINKING) :]
+@dataclass(frozen=True)
+class Box:
+    """``content`` without its braces; ``start`` and ``end`` in the text searched. None: it was never closed."""
+
+    content: str | None
+    start: int
+    end: int
 
 
-def with_thinking(reasoning: str, content: str) -> str:
-    """The reply as the model wrote it, where a server has split it into reasoning and content."""
-    return f"{reasoning}{END_OF_THINKING}{content}" if content else reasoning
+def boxes(text: str) -> list[Box]:
+    r"""The last boxes (16 at most) with something in them, in their order.
+
+    The instruction's own empty box, and the bare name of the command, are passed over. A box that is never closed is an
+    answer that broke off.
+    """
+    found: list[Box] = []
+    for match in list(_BOX.finditer(text))[-_MOST_BOXES:]:
+        box = _box(text, match)
+        if box is not None and (not found or box.start >= found[-1].end or box.content is None):
+            found.append(box)
+        elif box is not None and found[-1].content is not None and box.end <= found[-1].end:
+            found[-1] = box  # a box in a box
+    return found
 
 
 def last_box(text: str) -> str | None:
     r"""The content of the last ``\boxed{…}`` or ``\fbox{…}`` in the last 4,096 characters, no braces.
 
-    None if there is none. The instruction's own empty box is passed over. A box that is never closed is an
-    answer that broke off: then there is none, and the box before it is not taken for what was meant.
+    None if there is none, or the last one was never closed.
     """
+    found = boxes(text[-WINDOW:])
+    return found[-1].content if found else None
+
+
+def boxes_together(text: str) -> list[str]:
+    r"""The contents of the last box and of those that stand beside it, as in ``\boxed{1}, \boxed{-2}``."""
     tail = text[-WINDOW:]
-    for match in reversed(list(_BOX.finditer(tail))[-_MOST_BOXES:]):
-        content = _content(tail, match.end())
-        if content is None:
-            return None
-        if content.strip():
-            return content.strip()
-    return None
+    together: list[Box] = []
+    for box in reversed(boxes(tail)):
+        if box.content is None or (together and not _BETWEEN.fullmatch(tail[box.end : together[-1].start])):
+            break
+        together.append(box)
+    return [box.content for box in reversed(together) if box.content is not None]
 
 
-def _content(text: str, start: int) -> str | None:
+def _box(text: str, match: re.Match[str]) -> Box | None:
+    start = match.end()
     if not text.startswith("{", start):
         bare = _BARE.match(text, start)
-        return bare[0] if bare else ""
+        return None if bare is None else Box(bare[0].strip(), match.start(), bare.end())
     depth = 0
     for brace in _BRACE.finditer(text, start):
         if brace[0] == "{":
@@ -52,5 +96,6 @@ def _content(text: str, start: int) -> str | None:
         elif brace[0] == "}":
             depth -= 1
             if depth == 0:
-                return text[start + 1 : brace.start()]
-    return None
+                content = text[start + 1 : brace.start()].strip()
+                return Box(content, match.start(), brace.end()) if content else None
+    return Box(None, match.start(), len(text))

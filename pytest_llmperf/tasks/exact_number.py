@@ -50,7 +50,10 @@ def read_number(text: str) -> Number | None:
         return None
     value, unit = _value(match), match["unit"].lower()
     words = _WORD.findall(unit)
-    if value is None or not all(map(_is_unit, words)):
+    is_attached = unit[:1].isalpha()
+    if value is None or not all(
+        _is_unit(word, is_attached=is_attached and number == 0) for number, word in enumerate(words)
+    ):
         return None
     if "-" in (match["sign"], match["inner_sign"]):
         value = -value
@@ -91,7 +94,14 @@ _SYMBOLS = (
     ("^{\\circ}", "°"),
     ("\\degree", "°"),
 )
-_EQUATION = re.compile(r"[^=,;<>!]*=([^=]*)")
+_EQUATION = re.compile(r"([^=,;<>!]*)=([^=]*)")
+# What is equal to the number: its name ("x", "Total cost", "f(2)"), or a sum without unknowns. 2x = 18 is not 18.
+_NAME = re.compile(
+    r"(?:[^\W\d_][^\W\d_ ]*(?: +[^\W\d_]+)*|\\(?!sin|cos|tan|cot|sec|csc|log|ln|sqrt|frac|exp)[A-Za-z]+"
+    r"(?: *\{? *[A-Za-z]+ *\}?)?|\|[A-Z]{2}\|)?"
+    r"(?: *_ *(?:\{[^{}]*\}|\w))?'*(?: *\([^()]*\))?"
+)
+_ARITHMETIC = re.compile(r"(?:[0-9\s+\-*/÷().,^{}%]|(?<=\s)x(?=\s+[\d(])|\\frac|\\sqrt)*")
 _LABEL = re.compile(r"[A-Za-z][A-Za-z ]{0,30}:(.*)")
 _WRAPPED = re.compile(r"\{([^{}]*)\}|\(([^()]*)\)|\[([^\[\]]*)\]")
 
@@ -108,9 +118,12 @@ def _cleaned(text: str) -> str:
                 text = text.replace(symbol, plain)
     # A dollar sign around (TeX) or before (money) the number says the same of its value.
     text = " ".join(text.replace("$", " ").split()).strip('*`"')
-    for pattern in (_LABEL, _EQUATION):
-        if match := pattern.fullmatch(text):
-            text = match[1].strip()
+    if match := _LABEL.fullmatch(text):
+        text = match[1].strip()
+    if (match := _EQUATION.fullmatch(text)) and (
+        _NAME.fullmatch(match[1].strip()) or _ARITHMETIC.fullmatch(match[1])
+    ):
+        text = match[2].strip()
     for _ in range(3):
         match = _WRAPPED.fullmatch(text)
         if match is None:
@@ -137,26 +150,26 @@ _NUMBER = re.compile(
 _WORD = re.compile(f"[{_LETTER}]+")
 _PERCENT = re.compile(r"%|\bper ?cent")
 _MULTIPLES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_LETTER_UNITS = frozenset("mgshlcfwvj")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# A letter that is no unit is a variable: 18xy is not 18.
+_UNITS = _words(
+    "m cm mm km nm dm ft in yd mi sq cu g kg mg lb lbs oz s sec secs ms min mins h hr hrs d wk wks yr yrs l ml cl dl "
+    "gal qt pt c f k w kw kwh v j kj pa kpa n hz khz mhz ghz mph kph kmh kmph rpm bpm mol cal kcal kb mb gb tb "
+    "usd eur gbp rs rmb cny jpy inr ct cts pct percent percentage deg degree degrees rad am pm "
+    "dollar dollars cent cents euro euros pound pounds rupees yuan yen feet foot inch inches yard yards mile miles "
+    "meter meters metre metres gram grams kilogram kilograms liter liters litre litres second seconds minute minutes "
+    "hour hours day days week weeks month months year years million billion trillion thousand hundred"
+)
+_SMALL_WORDS = _words("of in on at is as an by us it we he my a")
 # Words that make of a number something else: "18 or so", "5 choose", "2 pi", "7 factorial".
-_NO_UNITS = frozenset(
-    {
-        "or",
-        "and",
-        "to",
-        "mod",
-        "choose",
-        "pi",
-        "not",
-        "factorial",
-        "squared",
-        "cubed",
-        "sqrt",
-        "log",
-        "if",
-        "e",
-        "i",
-    }
+_NO_UNITS = _words(
+    "or and to mod choose pi not factorial squared cubed sqrt log if e i half halves thirds plus minus times over "
+    "divided multiplied theta alpha beta unless"
 )
 
 
@@ -188,5 +201,16 @@ def _mixed(whole: str | None, over: str, under: str) -> Fraction | None:
     return int(whole) + Fraction(numerator, denominator)
 
 
-def _is_unit(word: str) -> bool:
-    return word not in _NO_UNITS and (len(word) > 1 or not word.isascii() or word in _LETTER_UNITS)
+def _is_unit(word: str, *, is_attached: bool) -> bool:
+    """Whether a word leaves the number before it what it is; ``is_attached``: no space is between the two."""
+    if word in _NO_UNITS:
+        return False
+    if word in _UNITS or not word.isascii():
+        return True
+    if is_attached:
+        return False
+    # What is counted ("eggs", "points") is an open class; letters that make no word are variables.
+    return word in _SMALL_WORDS or (len(word) > 2 and _VOWEL.search(word) is not None)
+
+
+_VOWEL = re.compile(r"[aeiou]")

@@ -14,8 +14,9 @@ from enum import StrEnum
 from functools import lru_cache
 
 from pytest_llmperf.catalog import Protocol
-from pytest_llmperf.tasks.boxes import WINDOW, after_thinking, last_box
 from pytest_llmperf.tasks.exact_number import Number, read_number
+from pytest_llmperf.tasks.sentences import final_words
+from pytest_llmperf.tasks.thinking import after_thinking, opens_thinking
 
 
 class Outcome(StrEnum):
@@ -47,9 +48,6 @@ class Grade:
 
 _ENDED = frozenset({"stop", "eos_token", "stop_sequence", "tool_calls", "function_call"})
 _LIMITED = frozenset({"length", "max_tokens"})
-_MARK = re.compile(r"####|[Tt]he (?:final )?answer is:?")
-_SENTENCE_END = re.compile(r"\.(?=\s|$)|[!;\n]|\.?\*\*")
-_LEADING = re.compile(r"[\s:$*]*-?[\s$]*[0-9](?:[0-9,./]*[0-9])?")
 _REFUSAL_WINDOW = 400
 _REFUSAL = re.compile(
     r"\b(?:I(?:'|’)?m|I am) (?:really |very )?sorry,? (?:but )?I (?:can|am not|(?:'|’)m not|won)"
@@ -58,7 +56,6 @@ _REFUSAL = re.compile(
     r"|\bas an AI\b.{0,60}\b(?:can(?:no|'|’)t|cannot|unable|not able)|(?:我|本人)(?:无法|不能)(?:回答|提供|协助|帮助)",
     re.IGNORECASE,
 )
-_NEXT_QUESTION = re.compile(r"\n[ \t]*Question:")
 
 
 def grade(
@@ -71,12 +68,14 @@ def grade(
 ) -> Grade:
     r"""Grade a reply against ``gold``, a number.
 
-    ``text`` is the whole reply, thinking included (see :func:`~pytest_llmperf.tasks.boxes.with_thinking`), or
-    None if none came. ``thinking``: the row promises reasoning that ends in ``</think>``. The final
-    answer is the last box; after ``protocol = "few-shot"`` also ``#### N`` or ``The answer is N``,
-    whichever comes last. Raises :class:`ValueError` if ``gold`` is not a number.
+    ``text`` is the whole reply, thinking included (see :func:`~pytest_llmperf.tasks.thinking.with_thinking`), or
+    None if none came. ``thinking``: the row promises reasoning that ends. The final answer is the last box, or what a
+    sentence names that is marked as the answer (``The answer is N``, ``#### N``, ``Answer: N``) where there is no box
+    or it stands behind the last one. ``protocol`` changes nothing: the same text is worth the same however it was
+    asked for. Raises :class:`ValueError` if ``gold`` is not a number.
     """
-    answer = final_answer(text, finish_reason=finish_reason, thinking=thinking, protocol=protocol)
+    del protocol
+    answer = final_answer(text, finish_reason=finish_reason, thinking=thinking, reads=_is_number)
     if isinstance(answer, Grade):
         return answer
     number = read_number(answer)
@@ -88,18 +87,21 @@ def grade(
 
 
 def final_answer(
-    text: str | None,
-    *,
-    finish_reason: str | None,
-    thinking: bool,
-    protocol: Protocol,
-    marked: Callable[[str], str | None] | None = None,
+    text: str | None, *, finish_reason: str | None, thinking: bool, reads: Callable[[str], bool]
 ) -> str | Grade:
     """The final answer of a reply that came to its end, else the grade of one that cannot be right.
 
-    What every grader asks first. ``marked`` finds the answer in a few-shot reply, whose form is the examples' own;
-    None: a number behind ``The answer is``.
+    What every grader asks first. ``reads`` tells whether it can read an answer.
     """
+    body = answer_proper(text, finish_reason=finish_reason, thinking=thinking)
+    if isinstance(body, Grade):
+        return body
+    answer = final_words(body, reads)
+    return unanswered(body) if answer is None else answer
+
+
+def answer_proper(text: str | None, *, finish_reason: str | None, thinking: bool) -> str | Grade:
+    """What follows the thinking of a reply that came to its end, else the grade of one that cannot be right."""
     if text is None:
         return Grade(Outcome.INFRA, "no reply")
     if finish_reason in _LIMITED:
@@ -110,16 +112,16 @@ def final_answer(
         return Grade(Outcome.INFRA, "cut")
     body = after_thinking(text)
     if body is None:
-        if thinking or "<think>" in text:
+        if thinking or opens_thinking(text):
             return Grade(Outcome.INCOMPLETE, "thinking")
         body = text
-    if not body.strip():
-        return Grade(Outcome.WRONG, "empty")
-    answer = (marked or _marked_number)(own_answer(body)) if protocol == "few-shot" else last_box(body)
-    if answer is None:
-        refused = _REFUSAL.search(body[:_REFUSAL_WINDOW]) is not None
-        return Grade(Outcome.WRONG, "refused" if refused else "unboxed")
-    return answer
+    return body if body.strip() else Grade(Outcome.WRONG, "empty")
+
+
+def unanswered(body: str) -> Grade:
+    """The grade of a reply that came to its end and names no final answer."""
+    refused = _REFUSAL.search(body[:_REFUSAL_WINDOW]) is not None
+    return Grade(Outcome.WRONG, "refused" if refused else "unboxed")
 
 
 @lru_cache(maxsize=8192)
@@ -131,35 +133,5 @@ def gold_number(gold: str) -> Number:
     return number
 
 
-def own_answer(body: str) -> str:
-    """A few-shot reply as far as it answers what was asked: a base model goes on with questions of its own."""
-    stop = _NEXT_QUESTION.search(body)
-    return body[: stop.start()] if stop else body
-
-
-def after_mark(body: str) -> tuple[str | None, str]:
-    """The box that is the answer, and what follows the last ``####`` or ``The answer is``: (None, "") for neither."""
-    tail = body[-WINDOW:]
-    marks = list(_MARK.finditer(tail))
-    if not marks:
-        return last_box(tail), ""
-    rest = tail[marks[-1].end() :]
-    return last_box(rest), rest
-
-
-def _marked_number(body: str) -> str | None:
-    """The last of box, ``#### N`` and ``The answer is N``."""
-    box, rest = after_mark(body)
-    if box is not None:
-        return box
-    line = _SENTENCE_END.split(rest.lstrip(" :*\n"), maxsplit=1)[0].strip()
-    if not line or read_number(line) is not None:
-        return line or None
-    leading = _LEADING.match(line)
-    return leading[0].strip(" :$*") if leading and _ends_there(line, leading.end()) else line
-
-
-def _ends_there(line: str, end: int) -> bool:
-    """Whether the number before ``end`` is all: so in ``18 because …``, not in ``18^2`` or ``18 or 20``."""
-    rest = line[end:].lstrip()
-    return rest[:1].isalpha() and not any(map(str.isdigit, rest))
+def _is_number(text: str) -> bool:
+    return read_number(text) is not None

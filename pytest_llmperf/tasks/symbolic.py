@@ -1,23 +1,26 @@
 r"""Grading what is more than a number: ``\left( 3, \frac{\pi}{2} \right)``, ``x \in [-2, 7]``, ``p - q``.
 
-Numbers are compared exactly, as everywhere; the rest by Math-Verify, which is SymPy behind a reader of LaTeX. It runs
-in child processes, since it can hang, swallow gigabytes, and clears the alarm of pytest-timeout. It gets the content
-of the last box and nothing else: in a whole reply it takes two boxes that stand close together for one set.
+Numbers are compared exactly, as everywhere; words, bases, names and units by their text (``tasks.formulas``); the rest
+by SymPy behind Math-Verify's reader of LaTeX (``symbolic_worker`` says with which settings). It runs in child
+processes, since it can hang, swallow gigabytes, and clears the alarm of pytest-timeout.
 """
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from pytest_llmperf.catalog import Protocol
-from pytest_llmperf.tasks.exact_number import read_number
-from pytest_llmperf.tasks.grading import Grade, Outcome, after_mark, final_answer
+from pytest_llmperf.tasks import formulas
+from pytest_llmperf.tasks.boxes import boxes_together
+from pytest_llmperf.tasks.exact_number import Number, read_number
+from pytest_llmperf.tasks.grading import Grade, Outcome, answer_proper, unanswered
 from pytest_llmperf.tasks.killable import Killable
+from pytest_llmperf.tasks.sentences import final_words, own_answer
 
 _TROUBLES = frozenset({"unreadable", "time", "memory", "died", "length"})
-_LINE_END = re.compile(r"\.(?=\s|$)|\n")
-_LOOKS = re.compile(r"\\(?:left|right|displaystyle|[!,;: ])|\s+|\.$")
+_MOST_PARTS = 6
+_LONGEST = 2000
+"""Characters of an answer that is looked at by its text; a longer one goes to SymPy as it is."""
 _pool = Killable()
 
 
@@ -32,14 +35,22 @@ def grade_symbolic(
     """Grade a reply against ``gold``, any answer that can be written in LaTeX; see :func:`.grading.grade`.
 
     Costs microseconds where both are numbers, milliseconds else, and at most 2 seconds and 512 MB: then the answer is
-    ungraded. Safe in any thread. Raises :class:`UsageError` if Math-Verify cannot be imported.
+    ungraded. A gold that cannot be read is compared by its text. Safe in any thread. Raises :class:`UsageError` if
+    Math-Verify cannot be imported.
     """
-    answer = final_answer(
-        text, finish_reason=finish_reason, thinking=thinking, protocol=protocol, marked=_marked_text
-    )
-    if isinstance(answer, Grade):
-        return answer
+    del protocol
+    body = answer_proper(text, finish_reason=finish_reason, thinking=thinking)
+    if isinstance(body, Grade):
+        return body
+    answer = final_words(body, _reads)
+    if answer is None:
+        return unanswered(body)
     same = _same(gold, answer)
+    if same is not True and len(formulas.listed(formulas.cleaned(gold))) > 1:
+        together = boxes_together(own_answer(body))
+        if len(together) > 1 and together[-1] == answer:
+            answer = ", ".join(together)
+            same = _same(gold, answer)
     if isinstance(same, str):
         return Grade(Outcome.UNGRADED, same, answer)
     return Grade(Outcome.CORRECT, "", answer) if same else Grade(Outcome.WRONG, "other", answer)
@@ -47,35 +58,123 @@ def grade_symbolic(
 
 @lru_cache(maxsize=8192)
 def check_symbolic(gold: str) -> None:
-    """Raises :class:`ValueError` for an expected answer that no reply could be compared with."""
-    if read_number(gold) is not None:
-        return
-    found = _pool.ask("parse", gold)
-    if found is not True:
-        raise ValueError(f"the expected answer can't be compared ({found}): {gold[:80]!r}")
+    """Raises :class:`ValueError` for an expected answer of which nothing is left to compare by."""
+    if not formulas.plain(gold).strip("$"):
+        raise ValueError(f"the expected answer is empty: {gold[:80]!r}")
 
 
-def _same(gold: str, answer: str) -> bool | str:
+@lru_cache(maxsize=8192)
+def is_readable(gold: str) -> bool:
+    """Whether an expected answer can be read; one that can't is compared by its text alone."""
+    if _gold_number(gold) is not None or formulas.words_of(gold) or formulas.based(gold):
+        return True
+    return _pool.ask("parse", _for_sympy(gold, gold)) is True
+
+
+def _reads(text: str) -> bool:
+    """Whether a sentence gives a formula, and not prose."""
+    if read_number(text) is not None:
+        return True
+    return bool(text) and formulas.prose(formulas.without_unit(text, "")) is None
+
+
+def _same(gold: str, answer: str, depth: int = 0) -> bool | str:
+    if len(answer) > _LONGEST:
+        return _ask(gold, answer)
+    gold, answer = formulas.cleaned(gold), formulas.cleaned(answer)
+    if formulas.plain(gold) == formulas.plain(answer):
+        return True
+    bases = formulas.based(gold), formulas.based(answer)
+    if any(bases):
+        return bases[0] == bases[1]
     # A gold with a name in it wants that name: x = 1 is not y = 1.
-    expected = None if "=" in gold else read_number(gold)
-    given = read_number(answer)
+    expected, given = _gold_number(gold), read_number(answer)
     if expected is not None and given is not None:
         return given.equals(expected)
-    if _plain(gold) == _plain(answer):
-        return True
-    found = _pool.ask("equal", gold, answer)
+    words = formulas.words_of(gold), formulas.words_of(answer)
+    if words[0] is not None or words[1] is not None:
+        return _same_words(gold, answer, *words)
+    if formulas.primes(gold) != formulas.primes(answer):
+        return _same_value(gold, answer, depth) if depth == 0 else False
+    if depth < _MOST_PARTS and (by_parts := _by_sides(gold, answer, depth)) is not None:
+        return by_parts
+    if formulas.prose(formulas.without_unit(answer, gold)) and not formulas.prose(gold):
+        return "unreadable"
+    return _by_percent(gold, answer)
+
+
+def _gold_number(gold: str) -> Number | None:
+    """A gold that is one number, with a unit perhaps; a bare letter in it is a variable."""
+    if "=" in gold or formulas.has_bare_letters(gold):
+        return None
+    return read_number(gold)
+
+
+def _same_words(gold: str, answer: str, expected: str | None, given: str | None) -> bool | str:
+    if expected is None:
+        # Words for a formula: nothing says that they mean another thing.
+        return "unreadable" if given and len(given) > 1 else _ask(gold, answer)
+    if given is None:
+        given = formulas.plain(answer).strip("(){}[]")
+    expected, given = expected.replace(" ", ""), given.replace(" ", "")
+    return given == expected if _is_named(expected) else given.lower() == expected.lower()
+
+
+def _is_named(words: str) -> bool:
+    """Whether capitals stand for points: ABC is not acb."""
+    return words.isupper() and len(words) > 1
+
+
+def _same_value(gold: str, answer: str, depth: int) -> bool | str:
+    """Of two with different numbers of primes: right where only a name has them (``f'(x) = 2x`` for ``2x``)."""
+    expected, given = formulas.sides(gold), formulas.sides(answer)
+    if len(expected) == 1 and len(given) > 1 and formulas.is_name(given[0]):
+        return _same(gold, given[-1], depth + 1)
+    if len(expected) == 2 and len(given) == 1 and formulas.is_name(expected[0]):
+        return _same(expected[1], answer, depth + 1)
+    return False
+
+
+def _by_sides(gold: str, answer: str, depth: int) -> bool | str | None:
+    """Equations by their sides, lists of named values without the name; None where it takes a look at the whole."""
+    expected, given = formulas.sides(gold), formulas.sides(answer)
+    if len(expected) == 1 and 1 < len(given) <= _MOST_PARTS:
+        # 2x = 18 is not 18: what is equal to the answer is its name, or the answer in another form.
+        last = _same(gold, given[-1], depth + 1)
+        if last is not True:
+            return last
+        return all(formulas.is_name(part) or _same(given[-1], part, depth + 1) is True for part in given[:-1])
+    if len(expected) == 2 and formulas.is_name(expected[0]):
+        if len(given) == 1 and not formulas._RELATION.search(answer) and len(formulas.listed(answer)) == 1:
+            return _same(expected[1], answer, depth + 1)
+        if len(given) > 1 and formulas.plain(given[0]) == formulas.plain(expected[0]):
+            return _same(expected[1], given[-1], depth + 1)
+    lists = formulas.listed(gold), formulas.listed(answer)
+    if len(lists[0]) == len(lists[1]) > 1:
+        named = formulas.without_names(lists[0]), formulas.without_names(lists[1])
+        if named[1] is not None and (named[0] is None or named[0][0] == named[1][0]):
+            return _same(", ".join(named[0][1] if named[0] else lists[0]), ", ".join(named[1][1]), depth + 1)
+        if named[0] is not None and "=" not in answer:
+            return _same(", ".join(named[0][1]), answer, depth + 1)
+    return None
+
+
+def _by_percent(gold: str, answer: str) -> bool | str:
+    """50 % is a half, and 50 where one of the two dropped its sign."""
+    expected, given = formulas.percent_of(gold), formulas.percent_of(answer)
+    if (expected is None) == (given is None):
+        return _ask(gold if expected is None else expected, answer if given is None else given)
+    if given is not None:
+        return _ask(gold, f"\\frac{{{given}}}{{100}}")
+    found = _ask(f"\\frac{{{expected}}}{{100}}", answer)
+    return found if found is True else _ask(expected or "", answer)
+
+
+def _ask(gold: str, answer: str) -> bool | str:
+    found = _pool.ask("equal", _for_sympy(gold, answer), _for_sympy(answer, gold))
     return found if isinstance(found, bool) or found in _TROUBLES else "died"
 
 
-def _plain(text: str) -> str:
-    """``text`` without what changes how it looks and not what it says."""
-    return _LOOKS.sub("", text.strip().strip("$")).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
-
-
-def _marked_text(body: str) -> str | None:
-    """The last of box and ``The answer is X``: the rest of that sentence, without its dollar signs."""
-    box, rest = after_mark(body)
-    if box is not None:
-        return box
-    line = _LINE_END.split(rest.lstrip(" :*\n"), maxsplit=1)[0]
-    return line.strip().removeprefix("\\(").removesuffix("\\)").strip(" $*") or None
+def _for_sympy(text: str, other: str) -> str:
+    bare = formulas.without_unit(formulas.cleaned(text), other)
+    return formulas.without_primes(formulas.with_functions(bare))

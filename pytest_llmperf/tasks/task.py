@@ -10,6 +10,7 @@ import math
 import numbers
 import random
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,7 +22,7 @@ from pytest_llmperf import catalog
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.tasks.choice import check_choice, grade_choice
 from pytest_llmperf.tasks.grading import Grade, gold_number, grade
-from pytest_llmperf.tasks.symbolic import check_symbolic, grade_symbolic
+from pytest_llmperf.tasks.symbolic import check_symbolic, grade_symbolic, is_readable
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,29 @@ def load_items(
     return tuple(items[:n])
 
 
+def remarks(task: Task, items: Sequence[Item]) -> list[str]:
+    """What is worth knowing of the data before their figures are believed, a line each."""
+    lines = []
+    questions = Counter(item.prompt for item in items)
+    if repeated := len(items) - len(questions):
+        most, times = questions.most_common(1)[0]
+        lines.append(
+            f"task {task.name}: {len(items):,} items ask {len(questions):,} different questions ({repeated:,} repeat "
+            f"one; {_shown(most)} is asked {times:,} times): each counts as an item of its own, so that intervals are "
+            "narrower than the questions deserve; remove the repetitions"
+        )
+    if _plain_grader(task.grader) is grade_symbolic:
+        unread = [item for item in items if not is_readable(item.answer)]
+        if unread:
+            some = ", ".join(f"{item.id} {item.answer[:40]!r}" for item in unread[:3])
+            more = f" and {len(unread) - 3:,} more" if len(unread) > 3 else ""
+            lines.append(
+                f"task {task.name}: the expected answers of {len(unread):,} of {len(items):,} items cannot be read as "
+                f"formulas and are compared by their text: {some}{more}"
+            )
+    return lines
+
+
 def load_shots(task: Task, data_dir: Path | None = None, n: int = 8) -> tuple[Shot, ...]:
     """``n`` worked examples in their fixed order, or all there are. Raises :class:`DataError` if the task has none."""
     if task.shots is None:
@@ -201,14 +225,18 @@ def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
 
 def gold_check_of(grader: Grader) -> Callable[[str], object] | None:
     """What a grader of this package asks of an expected answer; None for a grader of somebody else's."""
-    while isinstance(grader, functools.partial):
-        grader = grader.func
     checks: dict[object, Callable[[str], object]] = {
         grade: gold_number,
         grade_symbolic: check_symbolic,
         grade_choice: check_choice,
     }
-    return checks.get(grader)
+    return checks.get(_plain_grader(grader))
+
+
+def _plain_grader(grader: Grader) -> Grader:
+    while isinstance(grader, functools.partial):
+        grader = grader.func
+    return grader
 
 
 def _check_question(prompt: Any) -> None:

@@ -83,3 +83,83 @@ def test_an_expected_answer_that_is_no_letter_is_an_error(gold: str) -> None:
 @given(st.text("ABCD answer is()*.\\boxed{}\n", max_size=60))
 def test_an_answer_is_right_for_one_letter_at_most(text: str) -> None:
     assert sum(graded(text, gold).outcome is Outcome.CORRECT for gold in "ABCD") <= 1
+
+
+MARKED = [
+    "The correct answer is C. Option A is incorrect because it is not.",
+    "**Answer: C**\n\n- Option A: no\n- Option D: no",
+    "The option I would choose is C.",
+    "\\boxed{Option C}",
+    "\\boxed{[C]}",
+    "\\boxed{(C)}",
+    "The answer is **C**.",
+    "The answer is [C].",
+    "The answer is option C.",
+    "答案是C",
+    "答案：C。",
+    "The answer is A. Actually, the answer is C.",
+    "The answer is (c).",
+    "C",
+    "(C)",
+    "C.",
+    "C. Report it",
+    "Answer: C. Report it",
+    "Answer: C\nA is wrong because B is better.",
+    "I would choose C.",
+    "I would go with option C because it fits.",
+    "Option C is correct. Option A is wrong.",
+    "C is the correct answer. A is not.",
+    "The correct option is C, not A.",
+    "The answer is C because A is wrong.",
+    "The answer is C (Report it), while option D is wrong.",
+    "The best answer is C) Report it.",
+    "\\boxed{\\text{C}}",
+    "The answer is $C$.",
+    "The answer is \\boxed{C}. Option A is incorrect.",
+    "Let me think. A is wrong. B is wrong. D is wrong. So the answer must be C.",
+    "The answer is C.\n\nQ: Next?\nA: The answer is D.",
+    "\\boxed{C}\n\nOption A is wrong. Option D: no.",
+    "Final answer: C",
+    "### Answer\nC",
+    "The most likely answer is C.",
+    "The answer would be C",
+    "Correct answer: **C) Report it**",
+    "My choice is C.",
+    "Actually, C is correct.",
+    "If the answer is A, it fails. The answer is C.",
+    "\\boxed{\\text{C: Report it}}",
+]
+MENTIONED = [
+    "\\boxed{C. difficile}",
+    "The answer is not A.",
+    "A and C are both right.",
+    "The answer is both A and C.",
+    "The answer is A/C.",
+    "\\boxed{E. coli}",
+    "The answer is A good idea.",
+    "I think it is C",
+    "The answer isn't A; it's C",
+]
+SEVERAL = [
+    "\\boxed{A, and C}",
+    "\\boxed{C and D}",
+]
+
+
+@pytest.mark.parametrize("text", MARKED)
+@pytest.mark.parametrize("protocol", ["chat", "few-shot"])
+def test_the_marked_letter_is_the_answer_and_not_the_last_one(text: str, protocol: Protocol) -> None:
+    assert graded(text, protocol=protocol) == Grade(Outcome.CORRECT, "", "C")
+
+
+@pytest.mark.parametrize("text", MENTIONED)
+@pytest.mark.parametrize("protocol", ["chat", "few-shot"])
+def test_a_letter_that_is_only_mentioned_is_no_answer(text: str, protocol: Protocol) -> None:
+    for gold in "ABCDE":
+        assert graded(text, gold, protocol).outcome in (Outcome.WRONG, Outcome.UNGRADED)
+    assert graded(text, protocol=protocol).answer not in ("A", "B", "C", "D", "E")
+
+
+@pytest.mark.parametrize("text", SEVERAL)
+def test_several_letters_in_a_box_are_ungraded(text: str) -> None:
+    assert graded(text).outcome is Outcome.UNGRADED

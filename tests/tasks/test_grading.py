@@ -160,7 +160,7 @@ def test_another_number_or_no_number_is_never_right(written: str, gold: str) -> 
         ("\\fbox{18}", Outcome.CORRECT),
         ("\\boxed{18", Outcome.WRONG),
         ("\\boxed{18} or rather \\boxed{12", Outcome.WRONG),
-        ("The answer is 18.", Outcome.WRONG),
+        ("The answer is 18.", Outcome.CORRECT),
         ("boxed{18}", Outcome.WRONG),
         ("", Outcome.WRONG),
         (" \n\n ", Outcome.WRONG),

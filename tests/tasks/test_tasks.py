@@ -26,7 +26,7 @@ from pytest_llmperf.tasks.choice import grade_choice
 from pytest_llmperf.tasks.grading import Grade, Outcome, gold_number, grade
 from pytest_llmperf.tasks.rows import read_rows
 from pytest_llmperf.tasks.symbolic import grade_symbolic
-from pytest_llmperf.tasks.task import Grader
+from pytest_llmperf.tasks.task import Grader, remarks
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 needs_data = pytest.mark.skipif(
@@ -475,3 +475,25 @@ def test_a_task_of_ones_own_replaces_a_built_in_one_and_unknown_names_get_the_ne
     assert find_task("gsm8k", [mine]) is mine
     with pytest.raises(UsageError, match=r"no task 'gsmk8'; did you mean gsm8k\?"):
         find_task("gsmk8")
+
+
+def asked_of(*pairs: tuple[str, str]) -> list[Item]:
+    return [Item(f"i{number}", prompt, answer) for number, (prompt, answer) in enumerate(pairs)]
+
+
+def test_questions_that_are_asked_again_are_told() -> None:
+    task = find_task("gsm8k")
+    assert remarks(task, asked_of(("a", "1"), ("b", "2"))) == []
+    (line,) = remarks(task, asked_of(*[("What is 2 + 2?", "4")] * 60, ("b", "2")))
+    assert (
+        "61 items ask 2 different questions (59 repeat one; 'What is 2 + 2?' (str) is asked 60 times)" in line
+    )
+    assert "remove the repetitions" in line
+
+
+def test_golds_that_cannot_be_read_as_formulas_are_told_and_do_not_refuse_the_set() -> None:
+    task = find_task("math500")
+    assert remarks(task, asked_of(("a", "x^2"), ("b", "\\text{east}"), ("c", "52_8"))) == []
+    (line,) = remarks(task, asked_of(("a", "x^2"), ("b", "x \\to 3")))
+    assert "the expected answers of 1 of 2 items cannot be read as formulas" in line
+    assert "i1 'x \\\\to 3'" in line

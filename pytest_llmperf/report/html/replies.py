@@ -12,7 +12,7 @@ from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.maths import Maths
 from pytest_llmperf.report.html.parts import Exchange, Exchanges, Said
 from pytest_llmperf.report.html.text import LONGEST, visible
-from pytest_llmperf.tasks.boxes import END_OF_THINKING
+from pytest_llmperf.tasks.thinking import after_thinking, thought_of
 
 MOST = 200
 """Changed items of one gate whose replies are shown."""
@@ -85,7 +85,7 @@ def _exchanges(facts: Facts, test: str, flips: Sequence[Flip]) -> Iterator[Excha
 
 def _said(row: str, answer: Mapping[str, Any]) -> Said:
     reply = str(answer.get("reply") or "")
-    thinking, ended, rest = reply.rpartition(END_OF_THINKING)
+    rest = after_thinking(reply)
     tokens = answer.get("completion_tokens")
     about = [str(answer.get("outcome") or ""), f"{tokens:,} tokens" if isinstance(tokens, int) else ""]
     if answer.get("finish_reason") == "length":
@@ -95,8 +95,8 @@ def _said(row: str, answer: Mapping[str, Any]) -> Said:
         outcome=str(answer.get("outcome") or ""),
         about=", ".join(part for part in about if part),
         answer=str(answer.get("answer") or "—"),
-        thinking=thinking.replace("<think>", "", 1).strip() if ended else "",
-        reply=rest.strip() if ended else reply.strip(),
+        thinking="" if rest is None else thought_of(reply),
+        reply=(reply if rest is None else rest).strip(),
     )
 
 

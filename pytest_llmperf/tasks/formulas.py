@@ -1,0 +1,311 @@
+r"""What can be told of a formula from its text: its parts, names, words, base and units. Nothing here needs SymPy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_LOOKS = re.compile(r"\\(?:left|right|displaystyle|limits|bigl|bigr|big|Big|[!,;: ])(?![A-Za-z])|\s+|~")
+_STYLES = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|boldsymbol|bm)\s*(?=\{)"
+)
+_CHARACTERS = str.maketrans(
+    {
+        **{chr(0xFF01 + i): chr(0x21 + i) for i in range(94)},
+        **dict.fromkeys("−‐‑–﹣", "-"),
+        **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000\t\r\n", " "),
+        **dict.fromkeys("\u200b\u2060\ufeff", None),
+        "’": "'",
+        "′": "'",
+        "π": "\\pi ",
+        "θ": "\\theta ",
+        "∞": "\\infty ",
+        "√": "\\sqrt ",
+        "≤": "\\le ",
+        "≥": "\\ge ",
+        "≠": "\\neq ",
+        "±": "\\pm ",
+        "×": "\\times ",
+        "·": "\\cdot ",
+        "÷": "/",
+        "∪": "\\cup ",
+        "∩": "\\cap ",
+        "∈": "\\in ",
+        "°": "^\\circ ",
+        "²": "^2",
+        "³": "^3",
+        "½": "\\frac{1}{2}",
+    }
+)
+_ARRAY = re.compile(
+    r"\\left\s*[\[(]\s*\\begin\{array\}\{[^{}]*\}(.*?)\\end\{array\}\s*\\right\s*[\])]", re.DOTALL
+)
+_WORD_RUN = re.compile(r"(?<![\\A-Za-z_])[A-Za-z]{2,}")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_FUNCTIONS = _words(
+    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp max min gcd lcm sqrt pi det mod lim inf "
+    "infinity and or in dx dy dt dz alpha beta gamma delta theta lambda sigma omega phi psi rho tau mu"
+)
+_NUMERALS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+)
+_BASES = {name: number for number, name in enumerate(_NUMERALS.split())} | {
+    "binary": 2,
+    "octal": 8,
+    "decimal": 10,
+    "hexadecimal": 16,
+    "hex": 16,
+}
+_BASED = re.compile(
+    r"\(?(?P<digits>-?[0-9][0-9A-Za-z.]*?)\)?"
+    r"(?:_\(?(?:base)?(?P<base>[0-9]{1,2}|[a-z]+)\)?|\(?(?:in)?base-?(?P<named>[0-9]{1,2}|[a-z]+)\)?)"
+)
+_PRIMES = re.compile(r"(?<=[A-Za-z)}\]])\s*(?:'+|\^\{?\s*(?:\\prime\s*)+\}?)")
+_SEPARATOR = re.compile(
+    r"\\text\{\s*,?\s*(?:and|or|und)\s*,?\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:lor|vee|land|wedge)(?![A-Za-z])|[,;]"
+)
+_EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)")
+_RELATION = re.compile(r"[<>]|\\(?:le|ge|lt|gt|leq|geq|leqslant|geqslant|neq?|in|approx)(?![A-Za-z])")
+_NAME = re.compile(
+    r"(?:[A-Za-z]|\\[A-Za-z]+|[A-Z]{2,4}|\\(?:angle|triangle|overline|widehat|vec|hat|bar)\s*\{?[A-Za-z]{1,4}\}?"
+    r"|\{[A-Za-z ]{2,40}\}"
+    r"|\|[A-Z]{2}\||[A-Za-z]{4,20})(?:_(?:\{[^{}]*\}|\w))?'*(?:\([A-Za-z0-9,]{1,9}\))?"
+)
+_NO_NAME = re.compile(
+    r"\\(?:frac|sqrt|pi|infty|sum|int|log|ln|exp|sin|cos|tan|cot|sec|csc|arc\w+|lim|max|min|det)(?![A-Za-z])"
+)
+_BARE_FUNCTION = re.compile(
+    r"(?<![\\A-Za-z])(?=arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln)"
+    r"(?:arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln)(?=[\s(^_\\\d]|[a-z]?(?![A-Za-z]))"
+)
+_REPEATING = re.compile(r"(?P<whole>-?\d*)\.(?P<fixed>\d*)\\(?:overline|bar)\s*\{?(?P<again>\d+)\}?")
+_UNIT_TAIL = re.compile(
+    r"(?P<tail>(?:\s|~|\\[,;: ])*\\(?:text(?:bf|rm|it|normal)?|mbox|math(?:rm|it))\s*"
+    r"\{(?P<words>[^{}]*)\}(?:\s*\^\s*\{?[0-9]\}?)?)\s*\.?\Z"
+)
+_BARE_UNIT_TAIL = re.compile(
+    r"(?P<tail>(?<=[\d)}\s])\s*(?P<words>(?:(?:sq|square|cubic|cu)\.?\s+)?[A-Za-z]{2,}(?:\s+(?:per|of)\s+[A-Za-z]+)*)(?:\s*\^\s*\{?[23]\}?)?)\s*\.?\Z"
+)
+_DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])|\\text\{\s*degrees?\s*\}")
+_PERCENT = re.compile(r"\s*(?:\\?%|\\text\{\s*percent\s*\}|\bpercent)\s*\Z")
+_NO_UNITS = _words("or and not if for where when with all any even odd none mod base factorial")
+UNITS = _words(
+    "cm mm km nm ft in yd mi sq kg mg lb lbs oz min hr hrs ml mph rpm usd dollars dollar cents cent euros euro units "
+    "unit feet foot inches inch yards yard miles mile meters meter metres metre grams gram liters liter seconds second "
+    "minutes minute hours hour days day weeks week months month years year degrees degree radians radian square cubic"
+)
+
+
+def cleaned(text: str) -> str:
+    """``text`` in ASCII as far as LaTeX has a name for what it says, without dollar signs around it."""
+    text = text.strip().translate(_CHARACTERS).strip()
+    for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        if text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening) + len(closing):
+            text = text[len(opening) : len(text) - len(closing)].strip()
+    text = re.sub(r"\\(?:dfrac|tfrac|cfrac)(?![A-Za-z])", r"\\frac", text)
+    text = re.sub(r"\\langle\b", "(", text)
+    text = re.sub(r"\\rangle\b", ")", text)
+    text = re.sub(r"\\bigcup(?![A-Za-z])", r"\\cup", text)
+    text = re.sub(r"\((-?\d+)\)/\((\d+)\)", r"\\frac{\1}{\2}", text)
+    text = _ARRAY.sub(r"\\begin{pmatrix}\1\\end{pmatrix}", text)
+    text = re.sub(r"(?<!\\)((?:\\\\)*)\\ ", r"\1 ", text)
+    while text.startswith("{") and _closing(text) == len(text) - 1:
+        text = text[1:-1].strip()
+    return _REPEATING.sub(_as_fraction, text).rstrip(".")
+
+
+def _closing(text: str) -> int:
+    """Where the brace that begins ``text`` is closed; -1 if nowhere."""
+    depth = 0
+    for brace in re.finditer(r"\\.|[{}]", text):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0 and brace[0] == "}":
+            return brace.start()
+    return -1
+
+
+def plain(text: str) -> str:
+    """``text`` without what changes how it looks and not what it says; letters keep their case."""
+    text = _STYLES.sub("", cleaned(text))
+    text = _LOOKS.sub("", text).replace("\\$", "").replace("{,}", ",")
+    while match := re.search(r"(?<![A-Za-z_^\]}])\{([A-Za-z]*)\}", text):
+        text = text[: match.start()] + match[1] + text[match.end() :]
+    return text.rstrip(".")
+
+
+def words_of(text: str) -> str | None:
+    """The words that an answer is (``east``, ``\\text{(C)}``, ``ABC``), in lower case; None for a formula.
+
+    A run of letters is words where it is set as text, has four letters or more, or three or more capitals: products of
+    variables are shorter.
+    """
+    text = cleaned(text)
+    if re.search(
+        r"[0-9+*/=<>^|&]|\\(?:frac|sqrt|pi|infty|pm|cup|cap|in|begin|sin|cos|tan|log|ln)(?![A-Za-z])", text
+    ):
+        return None
+    set_as_text = _STYLES.search(text) is not None
+    bare = _STYLES.sub("", text)
+    shown = re.sub(r"\\(?:angle|triangle|overline|widehat)\s*|\\[!,;: ]|[{}()\[\].\"']", " ", bare)
+    shown = " ".join(shown.split())
+    if "\\" in shown or not re.fullmatch(r"[^\W\d_](?:[^\W\d_]|[ ,'-])*", shown):
+        return None
+    runs = re.findall(r"[^\W\d_]+", shown)
+    is_wordy = set_as_text or all(
+        (len(run) > 3 and run.lower() not in _FUNCTIONS) or (len(run) > 2 and run.isupper()) for run in runs
+    )
+    geometric = re.search(r"\\(?:angle|triangle)(?![A-Za-z])", bare) is not None
+    if not (is_wordy or geometric):
+        return None
+    return shown if any(run.isupper() and len(run) > 1 for run in runs) else shown.lower()
+
+
+def prose(text: str) -> str | None:
+    """A word in ``text`` that is neither set as text nor a function: SymPy would take it for a product."""
+    bare = re.sub(r"\\(?:text\w*|mbox|math\w+|operatorname|begin|end|label)\s*\{[^{}]*\}", " ", cleaned(text))
+    runs: list[str] = _WORD_RUN.findall(_COMMAND.sub(" ", bare))
+    for run in runs:
+        if len(run) > 3 and run.lower() not in _FUNCTIONS and re.search("[aeiou]", run.lower()):
+            return run
+    return None
+
+
+def based(text: str) -> tuple[str, int] | None:
+    """Digits and base of ``52_8``, ``52_{\\text{eight}}``, ``52 \\text{ base } 8``; None for everything else."""
+    bare = re.sub(r"[{},]", "", _LOOKS.sub("", _STYLES.sub("", cleaned(text))))
+    match = _BASED.fullmatch(bare)
+    if match is None:
+        return None
+    name = match["base"] or match["named"]
+    base = int(name) if name.isdigit() else _BASES.get(name)
+    digits = match["digits"].lstrip("0") or "0"
+    return None if base is None else (digits.upper(), base)
+
+
+def primes(text: str) -> int:
+    """How many primes stand in ``f'(x)``, ``f''(x)``, ``f^{\\prime}(x)``."""
+    return sum(match[0].count("'") + match[0].count("\\prime") for match in _PRIMES.finditer(cleaned(text)))
+
+
+def without_primes(text: str) -> str:
+    return _PRIMES.sub("", text)
+
+
+def split_at(text: str, pattern: re.Pattern[str]) -> list[str]:
+    """``text`` cut where ``pattern`` matches outside all brackets and braces."""
+    depth, parts, start, position = 0, [], 0, 0
+    while position < len(text):
+        character = text[position]
+        match = pattern.match(text, position) if depth == 0 else None
+        if match is not None and match.end() > position:
+            parts.append(text[start:position])
+            start = position = match.end()
+            continue
+        if text.startswith(("\\{", "\\}"), position):
+            depth += 1 if text[position + 1] == "{" else -1
+            position += 2
+            continue
+        if character == "\\" and (command := _COMMAND.match(text, position)):
+            position = command.end()
+            continue
+        depth += (character in "([{") - (character in ")]}")
+        depth = max(0, depth)
+        position += 1
+    return [*parts, text[start:]]
+
+
+def sides(text: str) -> list[str]:
+    """What stands between the equals signs of one equation or chain; one part where there is none, or more than one
+    statement."""
+    if len(split_at(text, _SEPARATOR)) > 1 or _RELATION.search(text):
+        return [text]
+    return [part.strip() for part in split_at(text, _EQUALS)]
+
+
+def listed(text: str) -> list[str]:
+    """The members of ``1, -2``, ``x = 3 \\text{ or } x = -2``."""
+    return [part.strip() for part in split_at(text, _SEPARATOR) if part.strip()]
+
+
+def is_name(text: str) -> bool:
+    """Whether the left side of an equation only names its right side: ``x``, ``f(x)``, ``\\angle ABC``, ``Total``."""
+    bare = _LOOKS.sub("", _STYLES.sub("", cleaned(text)))
+    words = re.fullmatch(
+        r"[A-Za-z][a-z]+(?: [A-Za-z][a-z]*)*",
+        cleaned(_STYLES.sub("", text)).replace("{", "").replace("}", "").strip(),
+    )
+    return words is not None or (_NO_NAME.search(cleaned(text)) is None and _NAME.fullmatch(bare) is not None)
+
+
+def without_names(parts: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The name that all named members share, and what they are: ``x = 3``, ``x = -2`` → x and 3, -2.
+
+    None if there is no name, or more than one.
+    """
+    found, values = set(), []
+    for part in parts:
+        left, *right = [side.strip() for side in split_at(part, _EQUALS)]
+        if not right:
+            values.append(part)
+        elif len(right) == 1 and is_name(left):
+            found.add(plain(left))
+            values.append(right[0])
+        else:
+            return None
+    return (found.pop(), values) if len(found) == 1 else None
+
+
+def without_unit(text: str, other: str) -> str:
+    """``text`` without a unit at its end; a bare one is left where ``other`` has one of its letters as a variable."""
+    text = _DEGREES.sub("", text)
+    if (match := _UNIT_TAIL.search(text)) and match.start("tail") > 0:
+        words = re.findall(r"[A-Za-z]+", match["words"].lower())
+        if not set(words) & _NO_UNITS:
+            return text[: match.start("tail")].strip()
+    if (match := _BARE_UNIT_TAIL.search(text)) and match.start("tail") > 0:
+        words = re.findall(r"[a-z]+", match["words"].lower())
+        variables = set(
+            re.findall(
+                r"(?<![\\A-Za-z])[A-Za-z]", _COMMAND.sub(" ", re.sub(r"\\text\w*\{[^{}]*\}", "", other))
+            )
+        )
+        if words[-1] in UNITS and not variables:
+            return text[: match.start("tail")].strip()
+    return text
+
+
+def with_functions(text: str) -> str:
+    """``cot x`` as ``\\cot x``: three letters in a row would be a product."""
+    return _BARE_FUNCTION.sub(lambda match: f"\\{match[0]} ", text)
+
+
+def percent_of(text: str) -> str | None:
+    """``text`` without the percent sign at its end; None if it has none."""
+    match = _PERCENT.search(text)
+    return text[: match.start()].strip() if match and match.start() > 0 else None
+
+
+def has_bare_letters(text: str) -> bool:
+    """Whether a letter stands in ``text`` that is neither in a command nor set as text: a variable, in an expected
+    answer."""
+    bare = re.sub(r"\\(?:text\w*|mbox|math\w+)\s*\{[^{}]*\}", " ", text)
+    bare = re.sub(
+        r"(?<=[\d\s}])\s+(?:[A-Za-z]{2,}\s*)+\Z",
+        lambda m: "" if m[0].split()[-1].lower() in UNITS else m[0],
+        bare,
+    )
+    return re.search(r"[A-Za-z]", _COMMAND.sub(" ", bare)) is not None
+
+
+def _as_fraction(match: re.Match[str]) -> str:
+    whole, fixed, again = match["whole"] or "0", match["fixed"], match["again"]
+    sign, whole = ("-", whole[1:] or "0") if whole.startswith("-") else ("", whole)
+    under = (10 ** len(again) - 1) * 10 ** len(fixed)
+    over = int(whole + fixed + again) - int(whole + fixed)
+    return f"{sign}\\frac{{{over}}}{{{under}}}"

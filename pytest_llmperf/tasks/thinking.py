@@ -1,0 +1,81 @@
+"""Where a reply's reasoning ends, whatever tags its model writes around it."""
+
+from __future__ import annotations
+
+import re
+
+END_OF_THINKING = "</think>"
+"""What is put between reasoning and answer where a server has split them."""
+
+_WORD = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad)"
+_NAMED = rf"(?:[A-Za-z0-9]+[:_]){{0,2}}{_WORD}"
+_OPENING = re.compile(
+    rf"<{_NAMED}>"  # <think>, <thinking>, <seed:think>, <longcat_think>
+    rf"|\[{_NAMED}\]"  # [THINK]
+    rf"|<\|(?:begin_of_|start_of_|start_|begin_)?{_NAMED}\|>"  # <|begin_of_thought|>, <|START_THINKING|>
+    r"|◁think(?:ing)?▷"
+    r"|<\|channel\|?>\s*(?:analysis|commentary|thought)\b"
+    r"|<unused94>"
+    r"|\Aanalysis(?=[A-Z])",  # channels whose marks were left out
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    rf"</{_NAMED}>|\[/{_NAMED}\]|<\|(?:/|end_of_|end_){_NAMED}\|>|◁/think(?:ing)?▷"
+    r"|<\|channel\|?>\s*final\b(?:\s*<\|constrain\|>\s*\w+)?\s*(?:<\|message\|>)?"
+    r"|<channel\|>|<unused95>|(?<=[a-z.!?)\]}\s])assistantfinal",
+    re.IGNORECASE,
+)
+_OUTPUT = re.compile(r"\A\s*(?:<\|(?:begin_of_solution|START_RESPONSE)\|>|<(?:answer|response|solution)>)")
+
+
+def after_thinking(text: str) -> str | None:
+    """What follows the last end of thinking; None if none ended, or the reply ends in a thinking that began anew."""
+    position = _end_of_last(_CLOSING, text)
+    if position is None:
+        return None
+    rest = text[position:]
+    again = _OPENING.search(rest) if _may_hold_tags(rest) else None
+    if again is not None and not rest[: again.start()].rpartition("\n")[2].strip():
+        return None
+    return _OUTPUT.sub("", rest, count=1)
+
+
+def opens_thinking(text: str) -> bool:
+    """Whether a tag that begins a thinking stands in the text."""
+    return _may_hold_tags(text) and _OPENING.search(text) is not None
+
+
+def thought_of(text: str) -> str:
+    """What stands before the first end of the thinking, without the tag that begins it; all of it if none ends."""
+    end = _CLOSING.search(text) if _may_hold_tags(text) else None
+    return _OPENING.sub("", text[: end.start()] if end else text, count=1).strip()
+
+
+def never_ends(text: str, *, thinking: bool) -> bool:
+    """Whether a reply stopped inside its thinking; ``thinking``: its row promises to think."""
+    return (thinking or opens_thinking(text)) and after_thinking(text) is None
+
+
+def with_thinking(reasoning: str, content: str) -> str:
+    """The reply as the model wrote it, where a server has split it into reasoning and content."""
+    return f"{reasoning}{END_OF_THINKING}{content}" if content else reasoning
+
+
+def _end_of_last(pattern: re.Pattern[str], text: str) -> int | None:
+    if not _may_hold_tags(text):
+        return None
+    ends = [match.end() for match in pattern.finditer(text)]
+    return ends[-1] if ends else None
+
+
+_KEYS = ("think", "thought", "reason", "reflect", "scratch", "channel", "unused9", "assistantfinal")
+
+
+def _may_hold_tags(text: str) -> bool:
+    """A quick look, since most replies hold none."""
+    if text[:8].lower() == "analysis":
+        return True
+    if not any(mark in text for mark in "<[◁") and "assistantfinal" not in text:
+        return False
+    lower = text.lower()
+    return any(key in lower for key in _KEYS)
