@@ -37,6 +37,8 @@ _CHARACTERS = str.maketrans(
         "½": "\\frac{1}{2}",
     }
 )
+_MOST_BRACES = 4
+"""Pairs of braces around a whole answer that are taken off."""
 _ARRAY = re.compile(
     r"\\left\s*[\[(]\s*\\begin\{array\}\{[^{}]*\}(.*?)\\end\{array\}\s*\\right\s*[\])]", re.DOTALL
 )
@@ -115,7 +117,9 @@ def cleaned(text: str) -> str:
     text = re.sub(r"\((-?\d+)\)/\((\d+)\)", r"\\frac{\1}{\2}", text)
     text = _ARRAY.sub(r"\\begin{pmatrix}\1\\end{pmatrix}", text)
     text = re.sub(r"(?<!\\)((?:\\\\)*)\\ ", r"\1 ", text)
-    while text.startswith("{") and _closing(text) == len(text) - 1:
+    for _ in range(_MOST_BRACES):
+        if not text.startswith("{") or _closing(text) != len(text) - 1:
+            break
         text = text[1:-1].strip()
     return _REPEATING.sub(_as_fraction, text).rstrip(".")
 
