@@ -190,6 +190,10 @@ class Profile:
     """Whether its rows run on a GPU; false: they are judged by the budgets of the CPU, everywhere."""
     models: Mapping[str, Model]
     file: str = "models.toml"
+    silence_limit_s: float = 60.0
+    """How long a server may send no byte while requests wait for it; then it is taken for dead, for the whole run.
+
+    A long prompt is given more time, and so is a server whose counters of tokens move."""
 
     def model(self, name: str) -> Model:
         """The row ``name``. Raises :class:`CatalogError` that names the nearest one."""

@@ -29,7 +29,7 @@ from pytest_llmperf.strict_toml import Table, nearest, read_toml
 ENGINES = ("vllm", "transformers", "url")
 DTYPES = ("auto", "bfloat16", "float16", "half", "float32", "float")
 
-_PROFILE_KEYS = ("says", "candidate", "baseline", "task", "needs_cuda", "model")
+_PROFILE_KEYS = ("says", "candidate", "baseline", "task", "needs_cuda", "silence_limit", "model")
 _ROW_KEYS = (
     *(
         "extends",
@@ -131,6 +131,7 @@ def _profile(name: str, table: Table, base: Path) -> Profile:
         needs_cuda=table.boolean("needs_cuda", False),
         models={row: models[row] for row in rows},
         file=table.file,
+        silence_limit_s=table.quantity("silence_limit", "s", 60.0, low=1.0),
     )
 
 

@@ -174,13 +174,13 @@ class Run:
 
     def close(self) -> None:
         """Give back every lease; the machine is clean when this returns."""
-        self._end_servers()
+        self._end_servers(at_once=True)  # of an ordinary run, none is left
         if self._owned is not None and (left := self._owned.close()):
             # The report has been written: this is the last chance to say it.
             print(f"llmperf: NOT CLEAN: {left}", file=sys.__stderr__)
 
-    def _end_servers(self) -> None:
-        self.complaints += self.measurements.close()
+    def _end_servers(self, *, at_once: bool) -> None:
+        self.complaints += self.measurements.close(at_once=at_once)
         if self._owned is not None:
             self._keep_logs()
 
@@ -344,7 +344,7 @@ class Run:
         self.screen.clear()
         if not session.config.option.collectonly:
             self._keep("the last test", [])
-        self._end_servers()
+        self._end_servers(at_once=session.exitstatus == pytest.ExitCode.INTERRUPTED)
         if self.answers is not None:
             self.answers.log.close()
         if hasattr(self.config, "workerinput") or session.config.option.collectonly:

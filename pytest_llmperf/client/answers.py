@@ -229,6 +229,8 @@ class _Completion:
                 return answer
             if attempt >= self.retries.attempts or not _passing(answer):
                 return answer
+            if self.server.has_died is not None and self.server.has_died():
+                return answer
             await asyncio.sleep(self.retries.wait_s(attempt))
             attempt += 1
             reply = await pool.send(request)

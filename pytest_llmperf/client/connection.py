@@ -43,6 +43,8 @@ class Connection(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._parser: Any = None
         self._read_at = 0.0
+        self.sent = b""
+        """The request that is in flight, or was the last."""
         self._raw_headers: dict[bytes, bytes] = {}
         # Called for each header by httptools, without a frame of Python's: with hundreds of streams that begin together
         # the last one's first token waits for all their headers.
@@ -70,6 +72,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         assert self._reply is None, "a connection carries one request at a time"
         reply = self._reply = Reply()
+        self.sent = request
         done = self._done = loop.create_future()
         self._raw_headers.clear()
         self._parser = httptools.HttpResponseParser(self)
@@ -218,7 +221,17 @@ class Connection(asyncio.Protocol):
             self.abort()
         self._finish(Ending.COMPLETE, "")
 
+    @property
+    def read_s(self) -> float:
+        """When the last byte came, seconds of the client's clock; 0 if none has."""
+        return self._read_at
+
     # endings
+
+    def give_up(self, why: str) -> None:
+        """End the request that is in flight, if there is one: ``why`` no answer is to be expected."""
+        self._finish(Ending.CUT, why)
+        self.abort()
 
     def abort(self) -> None:
         """Close at once, without waiting for unsent bytes."""

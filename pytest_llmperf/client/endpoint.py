@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_llmperf.address import Address
@@ -22,10 +22,18 @@ class Endpoint:
     api_key: str | None = field(default=None, repr=False)
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
     """None: the system's trusted certificates."""
+    silence_limit_s: float | None = field(default=None, compare=False)
+    """After so long without a byte, while requests wait, the server is taken for dead; None: never."""
+    on_silence: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
+    """Called with one sentence when that has happened, in a thread of its own; it may take its time."""
 
     @classmethod
     def of(cls, server: Server, ssl_context: ssl.SSLContext | None = None) -> Endpoint:
-        return cls.from_url(server.base_url, server.api_key, ssl_context)
+        return replace(
+            cls.from_url(server.base_url, server.api_key, ssl_context),
+            silence_limit_s=server.silence_limit_s,
+            on_silence=server.on_silence,
+        )
 
     @classmethod
     def from_url(

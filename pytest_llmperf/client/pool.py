@@ -10,6 +10,7 @@ from typing import Any
 from pytest_llmperf.client.connection import PATIENCE_S, Connection, connect
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.reply import Ending, Reply, now
+from pytest_llmperf.client.silence import PROBE_S, Silence
 
 _HELD_PATIENCE_S = 0.002
 _HOLDING: set[tuple[str, int]] = set()
@@ -33,6 +34,12 @@ class Pool:
         """Connections made so far."""
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
+        self._in_flight: set[Connection] = set()
+        self._silence = None
+        if endpoint.silence_limit_s is not None:
+            self._silence = Silence(endpoint.silence_limit_s, self._in_flight, self._ask, self._declare)
+        self._dead = ""
+        """Why the server is taken for dead; empty while it is not."""
 
     async def open(self, count: int) -> None:
         """Have ``count`` idle connections, so that a load begins with requests and not with handshakes.
@@ -52,12 +59,14 @@ class Pool:
         """
         limit = self.timeout_s if timeout_s is None else timeout_s
         resent = False
+        if self._dead:
+            return Reply(sent_s=now(), end_s=now(), ending=Ending.CONNECT_ERROR, detail=self._dead)
         while self._idle:
             kept = self._idle.pop()
             if not kept.open:
                 continue
             reply = await self._exchange(kept, request, limit)
-            if reply.ending is not Ending.CUT or reply.received:
+            if reply.ending is not Ending.CUT or reply.received or self._dead:
                 return reply
             resent = True
             break
@@ -81,6 +90,8 @@ class Pool:
         return await self.send(self.endpoint.request(method, path, body), timeout_s)
 
     async def close(self) -> None:
+        if self._silence is not None:
+            self._silence.stop()
         for connection in tuple(self._all):
             connection.abort()
         self._idle.clear()
@@ -105,7 +116,15 @@ class Pool:
     async def _exchange(self, connection: Connection, request: bytes, timeout_s: float) -> Reply:
         server = (self.endpoint.host, self.endpoint.port)
         connection.patience_s = _HELD_PATIENCE_S if server in _HOLDING else PATIENCE_S
-        reply = await connection.exchange(request, timeout_s)
+        self._in_flight.add(connection)
+        if self._silence is not None:
+            self._silence.begin()
+        try:
+            reply = await connection.exchange(request, timeout_s)
+        finally:
+            self._in_flight.discard(connection)
+        if self._silence is not None:
+            self._silence.answers += 1
         if connection.held:
             _HOLDING.add(server)
         elif connection.ended_behind_done:
@@ -113,6 +132,25 @@ class Pool:
         if connection.open:
             self._idle.append(connection)
         return reply
+
+    async def _ask(self) -> Reply:
+        """The server's ``/metrics``, on a connection of its own: all others may be stuck."""
+        try:
+            connection = await connect(self.endpoint, PROBE_S)
+        except (OSError, TimeoutError) as error:
+            return Reply(sent_s=now(), end_s=now(), ending=Ending.CONNECT_ERROR, detail=str(error))
+        try:
+            return await connection.exchange(self.endpoint.request("GET", "/metrics"), PROBE_S)
+        finally:
+            connection.abort()
+
+    async def _declare(self, why: str) -> None:
+        """The server is dead: tell it, and wait for nothing of it any more."""
+        self._dead = f"the server is taken for dead: {why}"
+        if self.endpoint.on_silence is not None:
+            await asyncio.to_thread(self.endpoint.on_silence, why)
+        for connection in tuple(self._in_flight):
+            connection.give_up(self._dead)
 
     def _lost(self, connection: Connection) -> None:
         self._all.discard(connection)

@@ -3,13 +3,12 @@ answered."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Sequence
 
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.pool import Pool
-from pytest_llmperf.load.fleet import Fleet, run_fleet, shards
+from pytest_llmperf.load.fleet import Fleet, sent_by_fleet, shards
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.sending import OnProgress, Sent, in_flight
 from pytest_llmperf.load.session import Session
@@ -63,9 +62,15 @@ def run_closed_loop(
         if workers == 1:
             return await in_flight(pool, wire, concurrency, on_progress)
         parts = shards(
-            server.base_url, server.api_key, wire, workers, concurrency=concurrency, timeout_s=timeout_s
+            server.base_url,
+            server.api_key,
+            wire,
+            workers,
+            concurrency=concurrency,
+            timeout_s=timeout_s,
+            silence_limit_s=server.silence_limit_s,
         )
-        return await asyncio.to_thread(run_fleet, parts)
+        return await sent_by_fleet(parts, server.on_silence)
 
     own = min(concurrency, requests) if workers == 1 else 0
     measured = loop.run(lambda: session.measure(send, lambda _: own))

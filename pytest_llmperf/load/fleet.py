@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
+import pickle
+import queue
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -15,7 +19,7 @@ from pytest_llmperf.client.reply import now
 from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.sending import Sent
-from pytest_llmperf.load.worker import Done, Ready, Shard, read, write
+from pytest_llmperf.load.worker import Beat, Done, Ready, Shard, Silent, read, write
 
 T = TypeVar("T")
 _LEAD_S = 0.05
@@ -23,6 +27,15 @@ _LEAD_S = 0.05
 ENOUGH_BELOW = 0.6
 """Share of a core up to which one process is enough: above it waits of the client's own begin to show."""
 _AIM = 0.4
+WORKER_SILENCE_S = 30.0
+"""A worker speaks every second; on a machine that is overloaded, or when it packs a long load's results, later."""
+
+_SLICE_S = 0.2
+_WORKER = (
+    "from pytest_llmperf.serving.processes import end_with_parent; end_with_parent(); "
+    "from pytest_llmperf.load.worker import main; main()"
+)
+"""Bound to this process before anything that takes long to import: a worker may be stopped at any moment."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ def shards(
     concurrency: int,
     timeout_s: float,
     offsets_s: Sequence[float] | None = None,
+    silence_limit_s: float | None = None,
 ) -> list[Shard]:
     """Every ``workers``-th request to each, and the concurrency divided so that its sum is exact.
 
@@ -67,24 +81,42 @@ def shards(
             concurrency // count + (number < concurrency % count),
             timeout_s,
             None if offsets_s is None else tuple(offsets_s[number::count]),
+            silence_limit_s,
         )
         for number in range(count)
     ]
 
 
-def run_fleet(parts: Sequence[Shard]) -> Fleet:
+async def sent_by_fleet(parts: Sequence[Shard], on_silence: Callable[[str], None] | None = None) -> Fleet:
+    """:func:`run_fleet` beside a running loop; a cancelled call ends the workers at once."""
+    stop = threading.Event()
+    try:
+        return await asyncio.to_thread(run_fleet, parts, on_silence, stop)
+    finally:
+        stop.set()
+
+
+def run_fleet(
+    parts: Sequence[Shard],
+    on_silence: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Fleet:
     """Run every shard in a process of its own, all from one moment on; the results are in the order of the load.
 
-    Raises ``InfrastructureError`` if a worker fails, or its clock is not this process's.
+    ``on_silence`` is called with one sentence if a worker hears nothing from the server for too long; ``stop``, set by
+    another thread, ends the workers. Raises
+    ``InfrastructureError`` if a worker fails or is not heard for `WORKER_SILENCE_S`, or its clock is not this
+    process's.
     """
     born_s = now()
     with ExitStack() as stack:
         processes = [stack.enter_context(_process()) for _ in parts]
         stack.callback(_end, processes)
+        inboxes = [_Inbox(process, number, on_silence, stop) for number, process in enumerate(processes)]
         for process, part in zip(processes, parts, strict=True):
             _tell(process, part)
-        for number, process in enumerate(processes):
-            ready = _hear(process, Ready)
+        for number, inbox in enumerate(inboxes):
+            ready = inbox.hear(Ready)
             # It read the clock after it was born, and before we heard of it.
             if not born_s <= ready.clock_s <= now():
                 raise InfrastructureError(
@@ -94,7 +126,7 @@ def run_fleet(parts: Sequence[Shard]) -> Fleet:
         start_s = now() + _LEAD_S
         for process in processes:
             _tell(process, start_s)
-        done = [_hear(process, Done) for process in processes]
+        done = [inbox.hear(Done) for inbox in inboxes]
     # A worker whose requests all failed has sent fewer than it was given.
     sent: list[Sent | None] = [None] * sum(len(part.wire) for part in parts)
     for number, one in enumerate(done):
@@ -122,7 +154,7 @@ def together(workers: Sequence[ClientHealth]) -> ClientHealth:
 
 
 def _process() -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pytest_llmperf.load.worker"]
+    command = [sys.executable, "-c", _WORKER]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
@@ -138,12 +170,53 @@ def _tell(process: subprocess.Popen[bytes], value: Any) -> None:
         write(process.stdin, value)
 
 
-def _hear(process: subprocess.Popen[bytes], kind: type[T]) -> T:
-    assert process.stdout is not None
-    try:
-        value = read(process.stdout)
-    except EOFError:
-        raise InfrastructureError(f"a load worker ended with exit code {process.wait()}") from None
-    if not isinstance(value, kind):
-        raise InfrastructureError(f"a load worker failed: {value}; is the server alive?")
-    return value
+class _Inbox:
+    """What one worker says, read by a thread: a worker that stops in the middle of a word must not stop its parent."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        number: int,
+        on_silence: Callable[[str], None] | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self._stop = stop
+        self._process = process
+        self._number = number
+        self._on_silence = on_silence
+        self._values: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name=f"llmperf-worker-{number}", daemon=True).start()
+
+    def hear(self, kind: type[T]) -> T:
+        """The next value that is no beat."""
+        deadline = now() + WORKER_SILENCE_S
+        while True:
+            try:
+                value = self._values.get(timeout=_SLICE_S)
+            except queue.Empty:
+                if self._stop is not None and self._stop.is_set():
+                    raise InfrastructureError("the load was called off") from None
+                if now() > deadline:
+                    raise InfrastructureError(
+                        f"load worker {self._number} (process {self._process.pid}) has said nothing for "
+                        f"{WORKER_SILENCE_S:g} s and was ended: was it stopped, or is the machine overloaded?"
+                    ) from None
+                continue
+            deadline = now() + WORKER_SILENCE_S
+            if isinstance(value, Silent) and self._on_silence is not None:
+                self._on_silence(value.why)
+            elif isinstance(value, EOFError):
+                raise InfrastructureError(f"a load worker ended with exit code {self._process.wait()}")
+            elif isinstance(value, kind):
+                return value
+            elif not isinstance(value, Beat | Silent):
+                raise InfrastructureError(f"a load worker failed: {value}; is the server alive?")
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            while True:
+                self._values.put(read(self._process.stdout))
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            # ValueError: the pipe was closed meanwhile, by the end of the load.
+            self._values.put(error if isinstance(error, EOFError) else EOFError(str(error)))

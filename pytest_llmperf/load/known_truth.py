@@ -28,6 +28,7 @@ from pytest_llmperf.load.truth_clock import TruthClock
 from pytest_llmperf.load.truth_connection import TruthConnection
 from pytest_llmperf.load.truth_options import TruthOptions, parse
 from pytest_llmperf.load.truth_stream import Plan
+from pytest_llmperf.serving.processes import end_with_parent
 
 
 class TruthServer:
@@ -138,6 +139,9 @@ async def serve(options: TruthOptions) -> None:
 
 def main() -> None:
     options = parse()
+    if not sys.stdin.isatty():
+        # The end of standard input says the same, but not to a process that is stopped.
+        end_with_parent()
     with asyncio.Runner(loop_factory=loops.new_loop) as runner:
         runner.run(serve(options))
 

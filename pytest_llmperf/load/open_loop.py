@@ -7,7 +7,6 @@ omission" that makes an overloaded server look well.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import secrets
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Reply
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.load.arrivals import Schedule
-from pytest_llmperf.load.fleet import Fleet, run_fleet, shards
+from pytest_llmperf.load.fleet import Fleet, sent_by_fleet, shards
 from pytest_llmperf.load.run import OpenLoop, Run
 from pytest_llmperf.load.sending import OnProgress, Sent, on_schedule
 from pytest_llmperf.load.session import Session
@@ -86,8 +85,9 @@ def run_open_loop(
             concurrency=spare,
             timeout_s=timeout_s,
             offsets_s=schedule.offsets_s,
+            silence_limit_s=server.silence_limit_s,
         )
-        return await asyncio.to_thread(run_fleet, parts)
+        return await sent_by_fleet(parts, server.on_silence)
 
     measured = loop.run(lambda: session.measure(send, connections))
     traces = measured.traces

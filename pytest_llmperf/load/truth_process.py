@@ -17,9 +17,12 @@ from typing import Any
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
-from pytest_llmperf.errors import StartError
+from pytest_llmperf.errors import NotMeasured, StartError
 from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.serving.server import Server
+
+_SILENCE_LIMIT_S = 20.0
+"""Its longest wait for a token is far below; one that is stopped must not be waited for."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class KnownTruth:
         async def ask() -> dict[str, Any]:
             async with Pool(Endpoint.of(self.server), timeout_s=60) as pool:
                 reply = await pool.fetch(method, path, body)
+            if reply.status != 200:
+                raise NotMeasured(
+                    f"the known-truth server did not answer {path}: {reply.detail or reply.status}"
+                )
             value: dict[str, Any] = json.loads(reply.body)
             return value
 
@@ -99,6 +106,7 @@ def running(options: TruthOptions | None = None, *, start_timeout_s: float = 30.
                 ready_s=time.perf_counter() - started,
                 command=" ".join(command),
                 engine="known-truth",
+                silence_limit_s=_SILENCE_LIMIT_S,
             )
             yield KnownTruth(server, options)
         finally:

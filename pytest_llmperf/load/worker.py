@@ -1,4 +1,4 @@
-"""One process of a load that is shared by several: ``python -m pytest_llmperf.load.worker``.
+"""One process of a load that is shared by several; ``fleet.py`` starts it.
 
 A load worker is a plain function of its shard, :func:`run_shard`: what it is given says where to send, what, in which
 rhythm, and when to begin. Times are of CLOCK_MONOTONIC, which all processes of one Linux machine share; a worker tells
@@ -8,10 +8,12 @@ the clock when it is ready, so that its parent can see that it is the same one.
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import sys
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from pytest_llmperf.client import loop
@@ -20,6 +22,10 @@ from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import now
 from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
 from pytest_llmperf.load.sending import Sent, in_flight, on_schedule
+
+BEAT_S = 1.0
+_WRITING = threading.Lock()
+"""The loop's beats and another thread's news go through one pipe."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Shard:
     timeout_s: float
     offsets_s: tuple[float, ...] | None = field(default=None, repr=False)
     """When each is to be sent, after the begin of the whole load; None: a closed loop."""
+    silence_limit_s: float | None = None
+    """See ``Endpoint``."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,18 @@ class Ready:
     """Connections are open; the answer to it is when to begin, in seconds of the clock."""
 
     clock_s: float
+
+
+@dataclass(frozen=True)
+class Beat:
+    """The worker's loop runs: said every `BEAT_S` seconds, so that one that is stopped is not waited for."""
+
+
+@dataclass(frozen=True)
+class Silent:
+    """The server has sent this worker no byte for too long."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -53,14 +73,27 @@ class Done:
     opened: int
 
 
-def run_shard(shard: Shard, begin: Callable[[Ready], float]) -> Done:
+def run_shard(
+    shard: Shard, begin: Callable[[Ready], float], say: Callable[[Beat | Silent], None] = lambda _: None
+) -> Done:
     """Send the shard's requests from the moment on that ``begin`` returns (seconds of the clock).
 
-    Raises ``OSError`` or ``TimeoutError`` if the server takes no connection.
+    ``say`` gets the news that come before the end. Raises ``OSError`` or ``TimeoutError`` if the server takes no
+    connection.
     """
 
+    async def beat() -> None:
+        while True:
+            say(Beat())
+            await asyncio.sleep(BEAT_S)
+
     async def main() -> Done:
-        endpoint = Endpoint.from_url(shard.base_url, shard.api_key)
+        endpoint = replace(
+            Endpoint.from_url(shard.base_url, shard.api_key),
+            silence_limit_s=shard.silence_limit_s,
+            on_silence=lambda why: say(Silent(why)),
+        )
+        beating = asyncio.create_task(beat())
         async with Pool(endpoint, timeout_s=shard.timeout_s) as pool:
             await pool.open(min(shard.concurrency, len(shard.wire)))
             start_s = await asyncio.to_thread(begin, Ready(now()))
@@ -71,6 +104,7 @@ def run_shard(shard: Shard, begin: Callable[[Ready], float]) -> Done:
                 else:
                     sent = await on_schedule(pool, shard.wire, shard.offsets_s, start_s=start_s)
                 health = watch.stop()
+            beating.cancel()
             return Done(tuple(sent), health, pool.opened)
 
     return loop.run(main)
@@ -78,8 +112,9 @@ def run_shard(shard: Shard, begin: Callable[[Ready], float]) -> Done:
 
 def write(stream: IO[bytes], value: Any) -> None:
     data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(len(data).to_bytes(8, "big") + data)
-    stream.flush()
+    with _WRITING:
+        stream.write(len(data).to_bytes(8, "big") + data)
+        stream.flush()
 
 
 def read(stream: IO[bytes]) -> Any:
@@ -96,19 +131,21 @@ def main() -> None:
 
     def begin(ready: Ready) -> float:
         write(told, ready)
-        return float(read(asked))
+        start_s = float(read(asked))
+        # Nothing more comes through this pipe but its end.
+        threading.Thread(target=_end_with, args=[asked], daemon=True).start()
+        return start_s
 
     try:
-        write(told, run_shard(read(asked), begin))
-    except EOFError:
+        write(told, run_shard(read(asked), begin, lambda news: write(told, news)))
+    except (EOFError, BrokenPipeError):
         # Whoever wanted this load is gone.
-        return
+        os._exit(1)
     except Exception as error:
         write(told, f"{type(error).__name__}: {error}")
 
 
-if __name__ == "__main__":
-    # As the module by its name: what it writes must have the classes that its parent knows.
-    from pytest_llmperf.load import worker
-
-    worker.main()
+def _end_with(pipe: IO[bytes]) -> None:
+    # Not through the buffer, whose lock the end of the interpreter would wait for.
+    os.read(pipe.fileno(), 1)
+    os._exit(1)

@@ -14,20 +14,20 @@ from pytest_llmperf.serving import gpu
 
 
 def close_together(
-    sides: Iterable[Served], running: Collection[Served] = (), *, anew: bool = False
+    sides: Iterable[Served], running: Collection[Served] = (), *, anew: bool = False, at_once: bool = False
 ) -> list[InfrastructureError]:
     """Give the leases of ``sides`` back; returns what could not be cleaned up.
 
     Comes back when the processes of each server that was ended are gone and the GPU has forgotten them. ``running``
     are servers on the same devices that go on: where the driver names no processes, nobody can tell then whose memory
     is left. ``anew``: a server that another process of the run goes on using is an error too, since it can't be
-    started again.
+    started again. ``at_once``: kill them, and do not wait for the GPU; the run was interrupted.
     """
     errors: list[InfrastructureError] = []
     ended: list[tuple[Served, tuple[int, ...]]] = []
     for side in sides:
         try:
-            released = side.release()
+            released = side.release(at_once=at_once)
         except InfrastructureError as error:
             errors.append(error)
             continue
@@ -39,6 +39,8 @@ def close_together(
                     f"{side.name}: cannot be started anew, another process of this run uses its server: run without -n"
                 )
             )
+    if at_once:
+        return errors
     before = None if running else _lowest(side.used_before for side, _ in ended)
     for side, pids in ended:
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
 from pytest_llmperf.tasks.task import Item, Task, load_items, remarks
+
+_SLICE_S = 0.2
+_CALLED_OFF_S = 1.6
+"""For the end of two servers that were about to start: a start that is called off kills what there is."""
 
 
 class Measurements:
@@ -103,7 +108,9 @@ class Measurements:
     def served(self, model: Model) -> Served:
         """The one handle of a row in this run; its server is not started by this."""
         if model.name not in self._served:
-            served = Served(model, self._state_root, self.progress, self.tell)
+            served = Served(
+                model, self._state_root, self.progress, self.tell, self.settings.profile.silence_limit_s
+            )
             self._served[model.name] = served
             self._memory[model.name] = MemoryWatch(served, self.tell)
         return self._served[model.name]
@@ -112,13 +119,16 @@ class Measurements:
         """The handle of a row that was asked for before; ``KeyError`` for another."""
         return self._served[name]
 
-    def close(self) -> list[str]:
-        """End every server of this run; returns what could not be cleaned up, one sentence each."""
+    def close(self, *, at_once: bool = False) -> list[str]:
+        """End every server of this run; returns what could not be cleaned up, one sentence each.
+
+        ``at_once``: they are killed, and not asked to end in order.
+        """
         for watch in self._memory.values():
             watch.stop()
         for served in self._served.values():
             served.tell_changes()
-        return [str(error) for error in close_together(self._served.values())]
+        return [str(error) for error in close_together(self._served.values(), at_once=at_once)]
 
     def mark_logs(self) -> None:
         """Remember where every server's log ends now."""
@@ -139,13 +149,32 @@ class Measurements:
         if not self.will_need_baseline or any(side.started or side.model.gpus for side in sides):
             return
 
+        ended = {side.name: threading.Event() for side in sides}
+
         def start(side: Served) -> None:
             # What fails here is remembered by the row, and raised to whoever asks for its server.
             with contextlib.suppress(InfrastructureError, UsageError):
                 _ = side.server
+            ended[side.name].set()
 
-        with ThreadPoolExecutor(len(sides)) as pool:
-            list(pool.map(start, dict.fromkeys(sides)))
+        distinct = dict.fromkeys(sides)
+        try:
+            for side in distinct:
+                # Daemons: an interrupted run must not wait for them when the interpreter ends.
+                threading.Thread(
+                    target=start, args=[side], name=f"llmperf-start-{side.name}", daemon=True
+                ).start()
+            for side in distinct:
+                # Not one long wait: a signal that the kernel gives to another thread would be noticed at its end.
+                while not ended[side.name].wait(_SLICE_S):
+                    pass
+        except BaseException:
+            for side in distinct:
+                side.call_off()
+            deadline = time.monotonic() + _CALLED_OFF_S
+            for side in distinct:
+                ended[side.name].wait(max(0.0, deadline - time.monotonic()))
+            raise
 
     def start_anew(self, *sides: Served) -> None:
         """End the servers of a comparison, in order, and start them again."""

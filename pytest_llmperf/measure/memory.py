@@ -60,13 +60,17 @@ class MemoryWatch:
 
     def keep(self) -> None:
         """Called before the server is ended to start another: what it has used still counts."""
-        if not self._served.model.gpus:
+        if not self._served.model.gpus and not (self._served.crashes or self._served.death()):
             self._resident = self.use().peak or 0
         self._root = None
 
     def use(self) -> MemoryUse:
-        """The peak so far; the server must have been started."""
+        """The peak so far; the server must have been started.
+
+        Raises ``NotMeasured`` if it died in this run and was started again.
+        """
         root = self._served.server.root_pid
+        self._served.refuse_if_restarted("the peak of memory")
         if root is None:
             return MemoryUse(None, "not our process")
         if self._served.model.gpus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
@@ -26,7 +26,7 @@ class Once:
             raise self._failed[key]
         if key not in self._done:
             try:
-                self._done[key] = measure()
+                self._done[key] = _in_one_life(measure, served)
             except (InfrastructureError, NotMeasured) as error:
                 # Behind a refused connection, or a round without one success, may stand a dead server.
                 self._failed[key] = death_of(*served) or error
@@ -41,3 +41,20 @@ class Once:
     def remember(self, values: Mapping[Key, Any]) -> None:
         """What was measured along with something else."""
         self._done |= values
+
+
+def _in_one_life(measure: Callable[[], T], served: Sequence[Served]) -> T:
+    """What ``measure`` returns; :class:`NotMeasured` if a server died meanwhile, even where no request noticed it."""
+    # Those that died before are started again now, and not in the middle.
+    before = [one.server and one.crashes for one in served if one.started]
+    result = measure()
+    used = [one for one in served if one.started]
+    for one in used:
+        if death := one.death():
+            raise death
+    if len(before) == len(used) and before != [one.crashes for one in used]:
+        names = ", ".join(one.name for one in used)
+        raise NotMeasured(
+            f"a server died during the measurement and was started again ({names}): half of it is of another process"
+        )
+    return result

@@ -170,6 +170,7 @@ class Asker:
 
     def startup(self, served: Served) -> Startup:
         server = served.server
+        served.refuse_if_restarted("the time to ready")
         seen = read_milestones(server.log) if server.log else Milestones()
         return Startup(Scalar("time to ready", server.ready_s, "s", judge=self.judge), seen)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ from typing import Any
 from pytest_llmperf.address import Address
 from pytest_llmperf.catalog import Model, PromptRules, Sampling
 from pytest_llmperf.client.capabilities import declare_plain
-from pytest_llmperf.errors import InfrastructureError, LlmperfError, RequestFailed, ServerDied, UsageError
+from pytest_llmperf.errors import (
+    InfrastructureError,
+    LlmperfError,
+    NotMeasured,
+    RequestFailed,
+    ServerDied,
+    UsageError,
+)
 from pytest_llmperf.measure.checksums import Content, checksums, content_of
 from pytest_llmperf.record.redaction import hide
 from pytest_llmperf.serving import checkpoint, gpu, preflight, url
@@ -21,6 +29,10 @@ from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
 from pytest_llmperf.serving.milestones import read_milestones
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.weights import Weights
+
+_ACROSS = "what was measured before and after is not judged together"
+_CONDEMNED_S = 15.0
+"""For the end of a server that no longer works: SIGKILL to its processes, and the keeper's word that they are gone."""
 
 
 class Served:
@@ -36,12 +48,14 @@ class Served:
         state_root: Path,
         progress: Callable[[str], None],
         tell: Callable[[str], None] = lambda _: None,
+        silence_limit_s: float | None = None,
     ) -> None:
         self.model = model
         self._state_root = state_root
         self._progress = progress
         self._tell = tell
         """Called with what the user must read at the end of the run."""
+        self._silence_limit_s = silence_limit_s
         self._lease: Lease | None = None
         self._url_server: Server | None = None
         self._last_server: Server | None = None
@@ -50,6 +64,10 @@ class Served:
         self._ready_s: list[float | None] = []
         """Of each start that this process has seen, apart from those after a crash."""
         self._used_before: dict[int, int] = {}
+        self._earlier_crashes = 0
+        """Of servers of this row whose lease was given back."""
+        self._stop = threading.Event()
+        """Set when the run is interrupted while another thread starts the server."""
         self._weights: Weights | None = None
         self._checksums: dict[str, Any] = {}
         self._content = Content(None)
@@ -119,16 +137,58 @@ class Served:
                         f"{self.name}: {proxies} of the environment is not used: requests go straight to "
                         f"{address.shown()}, for a proxy is not the server"
                     )
-            return self._url_server
+            return self._watched(self._url_server)
         if self._lease is None:
             self._start()
         assert self._lease is not None
-        if self._lease.died() is not None:
+        if self.death() is not None:
             self._progress(f"{self.name}: the server died, starting it again")
             self._lease.restart(self._say)
             self._tell_changes("the server that was started again has what is there now")
             self._content = content_of(self.model, self.weights_directory())
-        return self._lease.server
+            self._tell(f"the server of {self.name} was started again; {_ACROSS}")
+        return self._watched(self._lease.server)
+
+    def _watched(self, server: Server) -> Server:
+        return dataclasses.replace(
+            server,
+            silence_limit_s=self._silence_limit_s,
+            on_silence=self.condemn,
+            has_died=lambda: self.death() is not None,
+        )
+
+    @property
+    def crashes(self) -> int:
+        """How often the server had died in this run, in whichever process, when it was last used."""
+        return self._earlier_crashes + (max(0, self._lease.generation - 1) if self._lease else 0)
+
+    def refuse_if_restarted(self, what: str) -> None:
+        """Raise :class:`NotMeasured` if the server is not the one that this run started first.
+
+        ``what`` is the quantity that belongs to one whole life of a server: its peak of memory, the time of its start.
+        """
+        if self.crashes:
+            raise NotMeasured(
+                f"{what} of {self.name} is not known: its server died in this run and was started again, so that what "
+                "there is to see belongs to another process; find out why it died, and run again"
+            )
+
+    def condemn(self, why: str) -> None:
+        """Take a server that runs for dead, once for the whole run: it is ended, and not started again.
+
+        Every later request for it raises :class:`ServerDied`. Safe to call from any thread.
+        """
+        if self._lease is not None:
+            self._lease.condemn(why)
+            self.death(wait_s=_CONDEMNED_S)
+        elif self._failure is None:
+            # A server that we did not start: nothing of it is ours to end.
+            self._failure = ServerDied(f"the server of {self.name} is taken for dead: {why}")
+            self._tell(str(self._failure))
+
+    def call_off(self) -> None:
+        """End a start that another thread waits for, because the run was interrupted."""
+        self._stop.set()
 
     @property
     def spec(self) -> ServerSpec | None:
@@ -141,7 +201,11 @@ class Served:
         ``wait_s``: how long to wait for such news. An API process outlives its engine by up to some seconds, and
         answers with errors meanwhile. The next access to :attr:`server` starts it again, once.
         """
-        return None if self._lease is None else self._lease.died(wait_s)
+        if self._lease is None:
+            return self._failure if isinstance(self._failure, ServerDied) else None
+        if (death := self._lease.died(wait_s)) is not None:
+            self._tell(str(death).splitlines()[0])
+        return death
 
     def is_healthy(self) -> bool:
         """Whether the server that was last used says so itself, within two seconds; True if there is none."""
@@ -219,6 +283,7 @@ class Served:
             "command": server.command if server else None,
             "ready_s": server.ready_s if server else None,
             "every_ready_s": self._ready_s,
+            "crashes": self.crashes,
             "milestones": self._milestones(server),
             **self._checksums,
         }
@@ -229,15 +294,23 @@ class Served:
             return None
         return dataclasses.asdict(read_milestones(server.log))
 
-    def release(self) -> Released | None:
+    def release(self, *, at_once: bool = False) -> Released | None:
         """Give the lease back; None if there is none. Who ends a server asks the GPU as well: ``close_together``.
 
-        Raises :class:`InfrastructureError` if a process is left.
+        ``at_once``: the run was interrupted, the server is killed and not asked to end in order. Raises
+        :class:`InfrastructureError` if a process is left, or the keeper had to be forced.
         """
         if self._lease is None:
             return None
-        released = self._lease.close()
+        if self._failure is None:
+            # One that died after the last test that used it is told as well.
+            self.death()
+        crashes = self.crashes
+        released = self._lease.close(at_once=at_once)
+        self._earlier_crashes = crashes
         self._lease = None
+        if released.complaint:
+            raise InfrastructureError(f"{self.name}: {released.complaint}")
         if released.survivors:
             raise InfrastructureError(f"{self.name}: processes {released.survivors} outlived SIGKILL")
         return released
@@ -264,7 +337,9 @@ class Served:
 
         self._checksums = checksums(self.model, weights.directory)
         self._content = content_of(self.model, weights.directory)
-        self._lease = acquire(spec, self._state_root, self._say, before_start=check)
+        self._lease = acquire(spec, self._state_root, self._say, before_start=check, stop=self._stop)
+        if self.crashes:
+            self._tell(f"the server of {self.name} was started again; {_ACROSS}")
         self._ready_s.append(self._lease.server.ready_s)
         before, self._content = self._content, content_of(self.model, self.weights_directory())
         if changed := self._content.changed_since(before):

@@ -7,13 +7,16 @@ keeper imports it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import select
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+_PR_SET_PDEATHSIG = 1
 CGROUPS = Path("/sys/fs/cgroup")
 _TCP_LISTEN = "0A"
 
@@ -119,6 +122,15 @@ def wait_for_end(process: int, timeout_s: float) -> bool:
     poller = select.poll()
     poller.register(process, select.POLLIN)
     return bool(poller.poll(max(0.0, timeout_s) * 1000))
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends, also while it is stopped.
+
+    Only for a process whose starting thread waits for its end.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def tree(root: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Server:
-    """One ready server. Plain values only: it crosses process borders as JSON."""
+    """One ready server. Plain values, but for the two last: it crosses process borders as JSON."""
 
     row: str
     """Row of the catalogue."""
@@ -52,6 +53,12 @@ class Server:
     state_dir: Path | None = None
     """Where the keeper keeps socket, log and state."""
     capabilities: Capabilities = field(default_factory=Capabilities, compare=False, repr=False)
+    silence_limit_s: float | None = field(default=None, compare=False)
+    """After so long without a byte, while requests wait, it is taken for dead; None: never."""
+    on_silence: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
+    """Who is told then; only in the process that holds the server."""
+    has_died: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
+    """Whether its end is known: then nothing is sent again. Does not block."""
 
     @property
     def shown(self) -> str:

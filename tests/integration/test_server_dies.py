@@ -93,3 +93,94 @@ def test_a_death_while_measuring_is_called_by_its_name(project: Project, questio
     assert len(told) == 2, "tests that share a measurement share its failure"
     assert [verdict["status"] for verdict in verdicts] == ["INVALID", "INVALID"]
     assert project.starts.count("distill") == 1
+
+
+def test_nothing_of_a_whole_life_is_judged_after_a_restart(project: Project) -> None:
+    """The peak of a fresh server would be far below that of the one that died: a green that was not measured."""
+    project.catalog({"distill": {"MB": 60}})
+    project.suite(
+        ORDER
+        + """
+    def test_before(candidate, memory):
+        assert memory(candidate).peak <= 1e12
+        order(candidate.server, "die")
+        assert candidate.death(wait_s=5)
+    def test_memory(candidate, memory):
+        assert memory(candidate).peak <= 1e12
+    def test_startup(candidate, startup):
+        assert startup(candidate).ready <= 1000
+    def test_answers(candidate, stream):
+        assert stream(candidate, "1 + 1?").ok
+    """
+    )
+    result, verdicts = project.judged()
+    assert result.code == 1, result.text
+    assert result.noise == []
+    assert [verdict["status"] for verdict in verdicts] == ["PASS", "INVALID", "INVALID"]
+    assert all("was started again" in verdict["why"] for verdict in verdicts[1:])
+    texts = [event["text"] for event in project.record()["events"]]
+    assert len(texts) == 2, texts
+    assert "the server of distill died during the run (killed by SIGKILL)" in texts[0]
+    assert "the server of distill was started again" in texts[1]
+    assert all(result.lines(f"llmperf: {text}") for text in texts), "what is recorded is shown"
+    assert [server["crashes"] for server in project.record()["servers"]] == [1]
+
+
+def test_a_death_after_the_last_question_is_told(project: Project) -> None:
+    project.suite(
+        ORDER
+        + """
+    def test_last(candidate):
+        order(candidate.server, "die")
+        candidate.death(wait_s=5)
+    """
+    )
+    result, _ = project.judged()
+    [event] = project.record()["events"]
+    assert event["text"].startswith("the server of distill died during the run (killed by SIGKILL)")
+    assert result.lines("llmperf: the server of distill died during the run")
+    assert project.starts == ["distill"]
+
+
+@pytest.mark.parametrize("victim", ["root_pid", "keeper_pid"])
+def test_a_killed_api_process_or_keeper_is_noticed_in_seconds(project: Project, victim: str) -> None:
+    project.catalog({"distill": {"TTFT_S": 3}})
+    project.suite(f"""
+    import os, signal, threading, time
+    def test_dies(candidate, accuracy):
+        pid = candidate.server.{victim}
+        threading.Timer(1.5, os.kill, [pid, signal.SIGKILL]).start()
+        began = time.monotonic()
+        try:
+            assert accuracy(candidate) >= 0.01
+        finally:
+            seconds = time.monotonic() - began; assert seconds < 10, seconds
+    """)
+    result, verdicts = project.judged()
+    assert result.code == 1, result.text
+    assert [verdict["status"] for verdict in verdicts] == ["INVALID"]
+    assert result.lines("the server of distill")
+
+
+def test_a_frozen_server_is_declared_dead_once_for_all_tests(project: Project) -> None:
+    catalogue = project.path / "models.toml"
+    catalogue.write_text(
+        catalogue.read_text().replace("[profile.test]\n", '[profile.test]\nsilence_limit = "2 s"\n', 1)
+    )
+    project.suite("""
+    import os, signal
+    def test_freezes(candidate, stream):
+        os.kill(candidate.server.root_pid, signal.SIGSTOP)
+        assert stream(candidate, "1 + 1?").ok
+    def test_answers(candidate, accuracy):
+        assert accuracy(candidate) >= 0.01
+    def test_load(candidate, load):
+        assert load(candidate, concurrency=2).ttft.p50 <= 1000
+    """)
+    result, verdicts = project.judged(timeout_s=45)
+    assert result.code == 1, result.text
+    assert result.noise == []
+    assert [verdict["status"] for verdict in verdicts] == ["INVALID"] * 3
+    told = result.lines("FAILED", "the server of distill died during the run: no byte came from it for")
+    assert len(told) == 3
+    assert project.starts == ["distill"]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from pytest_llmperf.errors import InfrastructureError
+from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.load import fleet as module
+from pytest_llmperf.load import truth_process
 from pytest_llmperf.load.arrivals import poisson
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.fleet import run_fleet, shards, workers_for
@@ -22,6 +27,7 @@ from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.load.truth_process import KnownTruth
 from pytest_llmperf.load.worker import Ready, Shard, read, run_shard, write
 from pytest_llmperf.load.workload import Workload, request_id
+from pytest_llmperf.serving import processes
 
 Truth = Callable[[TruthOptions], KnownTruth]
 SHAPE = Workload(input_tokens=32, output_tokens=12)
@@ -143,3 +149,86 @@ def test_what_is_written_is_read_again_and_an_end_is_an_end() -> None:
     assert read(pipe) == {"a": 1}
     with pytest.raises(EOFError):
         read(pipe)
+
+
+def _stopped_when(reads: int) -> str:
+    """A worker that stops itself after it has read so many values."""
+    return (
+        "import os, signal, sys; from pytest_llmperf.load.worker import Ready, read, write; "
+        "from pytest_llmperf.client.reply import now; "
+        f"[read(sys.stdin.buffer) or write(sys.stdout.buffer, Ready(now())) for _ in range({reads})]; "
+        "os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+
+
+@pytest.mark.parametrize("reads", [0, 1], ids=["before it is ready", "in the load"])
+def test_a_stopped_worker_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, reads: int) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def process() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", _stopped_when(reads)]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        return started[-1]
+
+    monkeypatch.setattr(module, "_process", process)
+    monkeypatch.setattr(module, "WORKER_SILENCE_S", 3.0)
+    with pytest.raises(InfrastructureError, match="has said nothing for 3 s and was ended"):
+        run_fleet(shards("http://127.0.0.1:9", None, [b"x"], 1, concurrency=1, timeout_s=1))
+    assert [one.poll() for one in started] == [-9]
+
+
+PARENT = """
+import sys, threading, time
+from pytest_llmperf.load.fleet import run_fleet, shards
+request = b"GET /v1/models HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
+parts = shards(sys.argv[1], None, [request] * 100, 2, concurrency=2, timeout_s=5, offsets_s=range(100))
+run_fleet(parts)
+"""
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_workers_end_with_their_parent_however_it_ends(
+    truth: Truth, eventually: Callable[..., Any], stopped: bool
+) -> None:
+    known = truth(TruthOptions())
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, known.server.base_url])
+    try:
+        eventually(lambda: len(children(parent)) == 2, "two workers")
+        workers = [process.key for process in children(parent)]
+        asked = itertools.count(known.truth().connections + 1)
+        # Each look is a connection as well.
+        eventually(lambda: known.truth().connections >= next(asked) + 2, "a load that runs")
+        if stopped:
+            for key in workers:
+                os.kill(key.pid, signal.SIGSTOP)
+    finally:
+        parent.kill()
+        parent.wait(10)
+    eventually(lambda: not any(map(processes.is_running, workers)), "the end of the workers", 3.0)
+
+
+def children(parent: subprocess.Popen[bytes]) -> list[processes.Process]:
+    return [process for process in processes.descendants(parent.pid) if not process.is_over]
+
+
+def test_a_load_that_is_called_off_ends_its_workers_at_once(truth: Truth) -> None:
+    known = truth(TruthOptions())
+    request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+    parts = shards(
+        known.server.base_url, None, [request] * 60, 2, concurrency=2, timeout_s=5, offsets_s=range(60)
+    )
+    stop = threading.Event()
+    threading.Timer(1.5, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(InfrastructureError, match="called off"):
+        run_fleet(parts, stop=stop)
+    assert time.monotonic() - began < 10
+
+
+def test_a_stopped_reference_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(truth_process, "_SILENCE_LIMIT_S", 1.0)
+    monkeypatch.setattr("pytest_llmperf.client.pool.PROBE_S", 0.5)
+    with truth_process.running(TruthOptions()) as known:
+        os.kill(known.server.root_pid or 0, signal.SIGSTOP)
+        with pytest.raises(NotMeasured, match="did not answer /truth"):
+            known.truth()

@@ -46,7 +46,7 @@ class Side:
         self.device.held[self.name] = 30 * GIB
         return self
 
-    def release(self) -> Released:
+    def release(self, *, at_once: bool = False) -> Released:
         self.device.held[self.name] = self.leaks
         if self.survivor:
             raise InfrastructureError(f"{self.name}: processes ({self.survivor},) outlived SIGKILL")

@@ -33,7 +33,15 @@ def test_a_driver_that_goes_in_the_middle_leaves_no_peak_and_is_told(monkeypatch
     nvml, told = Nvml(), list[str]()
     monkeypatch.setattr(gpu, "open_nvml", lambda: nvml)
     server = SimpleNamespace(root_pid=os.getpid())
-    side = cast(Served, SimpleNamespace(name="distill", model=SimpleNamespace(gpus=1), server=server))
+    side = cast(
+        Served,
+        SimpleNamespace(
+            name="distill",
+            model=SimpleNamespace(gpus=1),
+            server=server,
+            refuse_if_restarted=lambda what: None,
+        ),
+    )
     watch = MemoryWatch(side, told.append)
     assert watch.use().peak == GIB
     nvml.gone = True
