@@ -258,6 +258,7 @@ def options() -> set[str]:
 
         def addini(self, *_: Any, **__: Any) -> None: ...
 
-    for module in (plugin, model_option):
-        module.pytest_addoption(Parser())
+    parser: Any = Parser()
+    plugin.pytest_addoption(parser)
+    model_option.register(parser)
     return found
