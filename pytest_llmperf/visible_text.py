@@ -21,6 +21,16 @@ def visible(text: str) -> str:
     return "".join(character for character in text if not _is_invisible(character))
 
 
+def is_blank(text: str) -> bool:
+    """Whether `visible` leaves nothing of it; of a text that shows something only the beginning is read."""
+    return all(_is_invisible(character) for character in text)
+
+
+def is_invisible(text: str) -> bool:
+    """Whether a text has characters and a reader sees none, not even white space: what weights of NaN answer."""
+    return is_blank(text) and any(character not in " \t\r\n" for character in text)
+
+
 def _is_invisible(character: str) -> bool:
     return (
         unicodedata.category(character) in _INVISIBLE_CATEGORIES

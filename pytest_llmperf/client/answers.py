@@ -19,6 +19,7 @@ from pytest_llmperf.client.saturation import LOOK_S, Saturation, look
 from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.errors import WrongServer
 from pytest_llmperf.serving.server import Server
+from pytest_llmperf.visible_text import is_invisible
 
 _REFUSED = (401, 403, 404)
 """The key or the model is wrong: no further request can fare better."""
@@ -243,6 +244,11 @@ class _Completion:
 
 
 def _answer(trace: Trace) -> Answer:
+    outcome, error = trace.outcome, trace.error
+    if outcome is Outcome.OK and is_invisible(trace.text + trace.reasoning_text):
+        # Graded, they would be wrong on both sides, and equal.
+        outcome = Outcome.EMPTY
+        error = f"the answer has no visible character ({trace.completion_tokens} tokens): do the weights produce NaN?"
     return Answer(
         index=trace.index,
         text=trace.text,
@@ -251,8 +257,8 @@ def _answer(trace: Trace) -> Answer:
         prompt_tokens=trace.prompt_tokens,
         completion_tokens=trace.completion_tokens,
         cached_tokens=trace.cached_tokens,
-        outcome=trace.outcome,
-        error=trace.error,
+        outcome=outcome,
+        error=error,
         attempts=1,
         seconds=max(0.0, (trace.end_s or now()) - trace.sent_s),
         status=trace.status,

@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from pytest_llmperf.serving.http_client import Response
-from pytest_llmperf.visible_text import visible
+from pytest_llmperf.visible_text import is_invisible
 
 TOKENS = 8
 _NOT_JSON = re.compile(
@@ -110,7 +110,7 @@ def _fault_of_text(choice: dict[str, Any], body: object) -> str | None:
         # Token 0 of many vocabularies: the largest of numbers that are none.
         return f"{_CAUSE}, as it seems: its first answer is {text!r}, the token of number 0; {_REMEDY}"
     # Blank lines are a base model's answer.
-    if not visible(text) and not any(character.isspace() for character in text):
+    if not text or is_invisible(text):
         return f"{_CAUSE}, as it seems: none of the {TOKENS} tokens of its first answer is visible; {_REMEDY}"
     return None
 

@@ -181,3 +181,25 @@ def test_thinking_and_answer_are_kept_apart() -> None:
             known.server, [{"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}]
         )
     assert (answer.reasoning, answer.text) == (" tok tok", " tok tok tok")
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("\u0001\u200b" * 24, Outcome.EMPTY),
+        ("\ufffd" * 48, Outcome.EMPTY),
+        ("\u200b\n \u2060", Outcome.EMPTY),
+        ("\n\n", Outcome.OK),
+        ("\u200b4", Outcome.OK),
+        ("答\ufffd", Outcome.OK),
+    ],
+)
+def test_an_answer_that_nobody_can_see_is_none(
+    scripted: Callable[..., Any], text: str, outcome: Outcome
+) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length"}
+    body = json.dumps({"choices": [choice], "usage": {"completion_tokens": 48}}).encode()
+    server = scripted(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    (answer,) = complete_all(server.server, asking(1), retries=QUICK, whole=True)
+    assert (answer.outcome, answer.attempts) == (outcome, 1)
+    assert answer.text == text
