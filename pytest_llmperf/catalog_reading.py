@@ -79,11 +79,11 @@ _PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-paral
 _FILE_OPTIONS = (
     "--chat-template",
     "--tokenizer",
-    "--config",
     "--hf-config-path",
     "--tool-parser-plugin",
     "--reasoning-parser-plugin",
 )
+_JSON_OBJECTS = ("--default-chat-template-kwargs", "--override-generation-config")
 # One truth: what the catalogue or serving says may not be said a second time, differently, in arguments.
 _SAID_ELSEWHERE = {
     "--config": "write the options of that file into the row, where they are checked",
@@ -239,7 +239,14 @@ def _arguments(table: Table, parent: Model, base: Path) -> tuple[str, ...]:
                     raise table.mistake(key, f"{written} is not an argument of a row: {remedy}")
     own = table.texts("arguments", None)
     mine = parent.arguments if own is None else _with_paths(own, base)
-    return (*mine, *_with_paths(table.texts("add_arguments", ()), base))
+    arguments = (*mine, *_with_paths(table.texts("add_arguments", ()), base))
+    for name in _JSON_OBJECTS:
+        try:
+            vllm_arguments.table_of(arguments, name)
+        except CatalogError as error:
+            key = "add_arguments" if "add_arguments" in table else "arguments"
+            raise table.mistake(key, str(error)) from None
+    return arguments
 
 
 def _with_paths(words: tuple[str, ...], base: Path) -> tuple[str, ...]:

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from pytest_llmperf.catalog import choose_profile
+from pytest_llmperf.catalog import Model, choose_profile
 from pytest_llmperf.cli.parts import command, tell
 from pytest_llmperf.errors import GpuUnreadable, LlmperfError
+from pytest_llmperf.rules.breaches import REMEDIES, breaches
+from pytest_llmperf.rules.messages import ask
+from pytest_llmperf.rules.render import template_of
 from pytest_llmperf.serving import checkpoint, gpu, ports, weights
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.gpu import GIB
@@ -193,6 +196,31 @@ def _data(models: Path | None, on_gpu: bool) -> Iterator[Finding]:
             "ok" if here else "note",
             "here" if here else f"{found.source} is not here",
             "" if here else "the engine fetches them at the first start; fetch them before a timed night",
+        )
+        if found.directory is not None:
+            yield from _prompts(profile.model(name), found.directory)
+
+
+def _prompts(model: Model, directory: Path) -> Iterator[Finding]:
+    """What would refuse the row's tasks in the text that its chat template makes of a question."""
+    what = f"prompts of {model.name}"
+    if model.rules.protocol != "chat":
+        return
+    try:
+        asked = ask(model, "How many legs do 3 cats have?")
+        found = breaches(asked, template_of(model, directory).render_ask(asked), model)
+    except LlmperfError as error:
+        yield Finding(what, "bad", str(error).splitlines()[0], REMEDIES["template-refuses"])
+        return
+    refused = [one for one in found if not model.rules.accepted(one.rule)]
+    for one in refused:
+        yield Finding(
+            what, "bad", str(one), f'{REMEDIES[one.rule]}; or accepts = ["{one.rule}"] in its rules'
+        )
+    if not refused:
+        accepted = ", ".join(one.rule for one in found)
+        yield Finding(
+            what, "ok", f"as the row accepts them ({accepted})" if accepted else "nothing is added to them"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,25 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 def test_a_shell_can_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     assert "promote" in capsys.readouterr().out
+
+
+def test_doctor_reads_the_prompts_of_a_catalogue_as_a_run_will(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmperf.serving.checkpoint.check", lambda *_: None)
+    weights = tmp_path / "w"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    (weights / "model.safetensors").write_bytes(b"x")
+    template = (
+        "<|im_start|>system\nBe concise.<|im_end|>\n<|im_start|>user\n{{ messages[-1].content }}<|im_end|>\n"
+    )
+    (weights / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    models = tmp_path / "models.toml"
+    row = f'[profile.p]\ncandidate = "m"\nbaseline = "m"\n[profile.p.model.m]\nweights = "{weights}"\n'
+    models.write_text(row)
+    main(["doctor", "--models", str(models)])
+    assert "BAD   prompts of m: hidden-system: " in capsys.readouterr().out
+    models.write_text(f'{row}[profile.p.model.m.rules]\naccepts = ["hidden-system"]\n')
+    main(["doctor", "--models", str(models)])
+    assert "ok    prompts of m: as the row accepts them (hidden-system)" in capsys.readouterr().out

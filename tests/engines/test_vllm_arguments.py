@@ -113,6 +113,17 @@ def test_a_file_of_options_is_refused_because_nothing_in_it_would_be_checked(
         spec_for(Model("m", "p", "w", arguments=tuple(words)), tmp_path)
 
 
+@pytest.mark.parametrize("option", ["--default-chat-template-kwargs", "--override_generation_config"])
+def test_json_that_is_none_is_refused_with_the_catalogue(option: str, tmp_path: Path) -> None:
+    catalogue = tmp_path / "models.toml"
+    catalogue.write_text(
+        '[profile.p]\ncandidate = "m"\nbaseline = "m"\n[profile.p.model.m]\nweights = "org/name"\n'
+        f"arguments = {json.dumps([option, '{enable_thinking: false}'])}\n"
+    )
+    with pytest.raises(CatalogError, match=r"\[profile\.p\.model\.m\] arguments = .*is not JSON"):
+        load_catalog(catalogue)
+
+
 @pytest.mark.vllm
 def test_real_vllm_reads_the_same_values() -> None:
     pytest.importorskip("vllm")

@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -497,3 +498,18 @@ def test_golds_that_cannot_be_read_as_formulas_are_told_and_do_not_refuse_the_se
     (line,) = remarks(task, asked_of(("a", "x^2"), ("b", "x \\to 3")))
     assert "the expected answers of 1 of 2 items cannot be read as formulas" in line
     assert "i1 'x \\\\to 3'" in line
+
+
+def test_numbers_of_a_parquet_file_are_read_and_its_nulls_refused(tmp_path: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    source = DataFile("x.parquet", lambda row, i: Item(f"x-{i}", row["question"], row["answer"]), "cp")
+    columns: list[list[Any]] = [[18, 5], [18.0, 0.5], [Decimal("18.00"), Decimal("0.50")]]
+    for answers in columns:
+        parquet.write_table(pa.table({"question": ["1?", "2?"], "answer": answers}), tmp_path / "x.parquet")
+        items = load_items(Task("x", source), tmp_path)
+        assert {gold_number(item.answer) for item in items} == {
+            gold_number(f"{answer}") for answer in answers
+        }
+    parquet.write_table(pa.table({"question": ["1?", "2?"], "answer": [18, None]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet: row 2: .* the expected answer is missing \(null\)"):
+        load_items(Task("x", source), tmp_path)
