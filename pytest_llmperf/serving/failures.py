@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import ServerDied, StartError
+from pytest_llmperf.serving import first_answer
 from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN, NOISE, SIGNALS, KnownFailure
 from pytest_llmperf.serving.log_events import Event, Rank, find_events
@@ -34,6 +35,9 @@ _LOOK_UPS = re.compile(
 )
 # "Failed core proc(s): {'EngineCore_DP0': -9}", "died unexpectedly (exit code: -9)"
 _CHILD_EXIT = re.compile(r"(?:Failed core proc\(s\): \{[^}]*?: |exit ?code(?: is|[:=])? ?)(?P<code>-?\d+)")
+
+# "start.sh: line 3: 12 Killed  python", what a shell says of its child
+_KILLED_BY_SHELL = re.compile(r"^(?:\S+: line \d+: +\d+ )?Killed(?:$| )", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ def _of_event(
         return None
     cause = _first_lines(messages[0])
     outer = _first_lines(messages[-1])
+    if ":" not in cause and cause == outer and (source := _last_source_line(event.frames)):
+        cause = outer = f"{cause} (at: {source})"
     if event.rank is Rank.THREAD:
         cause = f"{cause} (in a thread)"
     elif outer != cause:
@@ -209,7 +215,7 @@ def _start_cause(
         return late, f"raise `ready_timeout` of {spec.row}, or see in {log} what it was doing"
     if _killed_for_memory(message, found):
         return f"{_OOM} ({how_it_ended(message)})", _OOM_REMEDY.format(row=spec.row)
-    if message.get("phase") in ("checking", "port"):
+    if message.get("phase") in ("checking", "port") or detail.startswith(first_answer.CAUSE):
         return detail, f"see {log}"  # the server itself is well, or never was: its log has no say in this
     by_signal = _by_signal(message, found, spec.row)
     if by_signal is not None:
@@ -250,6 +256,8 @@ def _signal_number(code: int) -> int | None:
 
 
 def _child_exit(text: str) -> int | None:
+    if _KILLED_BY_SHELL.search(text):
+        return -signal.SIGKILL
     codes = [int(match["code"]) for match in _CHILD_EXIT.finditer(text)]
     return next((code for code in codes if _signal_number(code)), codes[0] if codes else None)
 
@@ -312,6 +320,12 @@ def _first_lines(message: str) -> str:
         # pydantic: the name of the field stands between the announcement and what is wrong with it.
         first = " ".join([first, *(line.strip() for line in others[:2])])
     return first[:_SHOWN_CHARACTERS]
+
+
+def _last_source_line(frames: str) -> str:
+    """The line of code that raised, from a traceback; empty if it shows none."""
+    lines = [line.strip() for line in frames.split("\n") if line.strip(" ^~")]
+    return lines[-1][:200] if lines and not lines[-1].startswith("File ") else ""
 
 
 def _without_empty(lines: Iterable[str]) -> Iterator[str]:

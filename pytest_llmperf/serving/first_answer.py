@@ -23,7 +23,7 @@ _NOT_JSON = re.compile(
 )
 # vLLM writes no log probability below this one: minus infinity, which the likeliest token can't have.
 _FLOOR = -9999.0
-_CAUSE = "the weights produce NaN or infinity"
+CAUSE = "the weights produce NaN or infinity"
 _REMEDY = (
     "look at how the weights were made (a conversion, a merge, a quantisation), and try another dtype: half precision "
     "overflows where bfloat16 does not"
@@ -39,7 +39,7 @@ def request_body(model: str, *, log_probabilities: bool) -> dict[str, Any]:
 def fault_of_error(response: Response) -> str | None:
     """Why a server that refused the request with log probabilities is not to be used; None if it may just lack them."""
     if response.status >= 400 and _NOT_JSON.search(response.text[:2000]):
-        return f"{_CAUSE}: the log probabilities of its first answer can't be written ({response.says}); {_REMEDY}"
+        return f"{CAUSE}: the log probabilities of its first answer can't be written ({response.says}); {_REMEDY}"
     return None
 
 
@@ -57,7 +57,7 @@ def fault_of_answer(body: object) -> str | None:
     wrong = [number for number in numbers if not math.isfinite(number) or number <= _FLOOR]
     if wrong:
         return (
-            f"{_CAUSE}: {len(wrong)} of the {len(numbers)} log probabilities of its first answer are "
+            f"{CAUSE}: {len(wrong)} of the {len(numbers)} log probabilities of its first answer are "
             f"{_shown(wrong[0])}, all must be finite; {_REMEDY}"
         )
     return None
@@ -108,10 +108,10 @@ def _fault_of_text(choice: dict[str, Any], body: object) -> str | None:
         return None
     if text == "!" * TOKENS:
         # Token 0 of many vocabularies: the largest of numbers that are none.
-        return f"{_CAUSE}, as it seems: its first answer is {text!r}, the token of number 0; {_REMEDY}"
+        return f"{CAUSE}, as it seems: its first answer is {text!r}, the token of number 0; {_REMEDY}"
     # Blank lines are a base model's answer.
     if not text or is_invisible(text):
-        return f"{_CAUSE}, as it seems: none of the {TOKENS} tokens of its first answer is visible; {_REMEDY}"
+        return f"{CAUSE}, as it seems: none of the {TOKENS} tokens of its first answer is visible; {_REMEDY}"
     return None
 
 

@@ -24,7 +24,7 @@ _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*(?:\.(?:[A-Za-z_]\w*|<locals>))*\.)?[A-
 # Outside of a traceback a line is an exception's only if the name says so.
 _NAMED_EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|"
-    r"NotFound|Panic)|\w*Error_\w+|Exception)\b(?::|$)"
+    r"NotFound|Panic)|\w*Error_\w+|Exception|Error|Fatal)\b(?::|$)"
 )
 _NATIVE = re.compile(
     r"terminate called (?:after throwing|without an active)|thread "

@@ -79,6 +79,9 @@ _LEVELS = {
 }
 _GLOG_LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 _NCCL_LEVELS = {"NCCL INFO": "INFO", "NCCL WARN": "WARNING"}
+# time=2026-11-30T05:00:00Z level=error msg="text"
+_LOGFMT_LEVEL = re.compile(r"(?:^|\s)level=\"?(\w+)")
+_LOGFMT_TEXT = re.compile(r'(?:^|\s)(?:msg|message)=(?:"((?:[^"\\]|\\.)*)"|(\S+))')
 # A warning of Python's own: "/path/module.py:12: UserWarning: text"
 _PYTHON_WARNING = re.compile(r"\S*:\d+: \w*Warning: |\w*Warning: ")
 _JSON_TEXTS = ("message", "msg", "event", "text", "log")
@@ -152,6 +155,9 @@ def _read(raw: str) -> Iterator[Line]:
         text = text[match.end() :]
     if not level and _PYTHON_WARNING.match(text):
         level = "WARNING"
+    if "level=" in text and (stated := _LOGFMT_LEVEL.search(text)) and (message := _LOGFMT_TEXT.search(text)):
+        level, record = normal_level(stated[1]), raw
+        text = message[2] if message[1] is None else message[1].replace('\\"', '"').replace("\\n", " ")
     yield Line(text, level, who, record)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.serving import failures
+from pytest_llmperf.serving import failures, first_answer
 from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN
 
@@ -115,6 +115,20 @@ def test_a_server_of_another_model_is_the_cause_whatever_its_log_says(tmp_path: 
     log.write_text("ModuleNotFoundError: No module named 'x'\n")
     message = {"phase": "checking", "detail": "the server serves other, not distill"}
     assert failures.start_error(message, SPEC, log).cause.endswith("the server serves other, not distill")
+
+
+def test_weights_of_nan_are_the_cause_whatever_the_server_logged_of_the_answer(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text("Traceback (most recent call last):\n  File 'x'\nValueError: Out of range float values\n")
+    message = {"phase": "warming up", "detail": f"{first_answer.CAUSE}: 8 of the 8 log probabilities are NaN"}
+    assert "the weights produce NaN" in failures.start_error(message, SPEC, log).cause
+
+
+def test_a_first_generation_that_fails_is_explained_by_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text("ModuleNotFoundError: No module named 'x'\n")
+    message = {"phase": "warming up", "detail": "the first generation failed: 500 Internal Server Error"}
+    assert "module x" in failures.start_error(message, SPEC, log).cause
 
 
 def test_a_death_is_explained_by_the_end_of_its_log(tmp_path: Path) -> None:
