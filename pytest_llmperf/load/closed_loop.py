@@ -89,4 +89,5 @@ def run_closed_loop(
         workers=measured.workers,
         server_samples=measured.server,
         prompt_problem=measured.prompt_problem,
+        length_problem=measured.length_problem,
     )

@@ -63,11 +63,15 @@ class Slo:
                 return False
         return self.e2el_s is None or trace.end_s - trace.intended_s <= self.e2el_s
 
-    def unseen(self, traces: Sequence[Trace]) -> str:
-        """Why its limits cannot be judged on these requests: tokens were not seen when they came. Empty if they can."""
+    def unseen(self, run: Run) -> str:
+        """Why its limits cannot be judged on a run: tokens were not seen when they came, or answers have lengths of
+        their own. Empty if they can."""
         limits = [name for name in ("ttft", "tpot") if getattr(self, f"{name}_s") is not None]
-        missing = seen_times([trace for trace in traces if trace.ok]).missing if limits else {}
-        return next((f"{name}: {missing[name]}" for name in limits if name in missing), "")
+        missing = seen_times([trace for trace in run.traces if trace.ok]).missing if limits else {}
+        found = [f"{name}: {missing[name]}" for name in limits if name in missing]
+        if self.e2el_s is not None and run.length_problem:
+            found.append(f"e2el: {run.length_problem}")
+        return next(iter(found), "")
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Goodput:
 def goodput(run: Run, slo: Slo) -> Goodput:
     """Of all requests of the run, the failed ones among them. Raises ``NotMeasured`` as :meth:`Slo.met_by` does, and
     where the SLO has limits for tokens that were not seen when they came."""
-    if why := slo.unseen(run.traces):
+    if why := slo.unseen(run):
         raise NotMeasured(f"goodput cannot be told: {why}")
     return Goodput(sum(slo.met_by(trace) for trace in run.traces), len(run.traces), run.window_s)
 

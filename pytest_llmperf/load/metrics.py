@@ -144,9 +144,17 @@ class Metrics:
 
 def of_run(run: Run) -> Metrics:
     """The metrics of one run over its own window. Raises ``NotMeasured`` if no request succeeded."""
-    metrics = measure(run.traces, run.window_s)
+    metrics = of_part(run, run.traces, run.window_s)
     # A run on a schedule has no rounds, of which one could be left out: there it is a problem of the whole.
     return replace(metrics, taken_out=run.disturbance) if run.open_loop is None else metrics
+
+
+def of_part(run: Run, traces: Sequence[Trace], window_s: float) -> Metrics:
+    """:func:`measure` of some of a run's requests, with what is known of all of them."""
+    metrics = measure(traces, window_s)
+    if not run.length_problem:
+        return metrics
+    return replace(metrics, missing={**metrics.missing, "e2el": run.length_problem})
 
 
 def measure(traces: Sequence[Trace], window_s: float) -> Metrics:

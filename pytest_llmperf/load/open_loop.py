@@ -105,6 +105,7 @@ def run_open_loop(
         workers=measured.workers,
         server_samples=measured.server,
         prompt_problem=measured.prompt_problem,
+        length_problem=measured.length_problem,
         open_loop=OpenLoop(schedule.name, schedule.rate_per_s, measured.own_delay_s),
     )
 

@@ -70,6 +70,8 @@ class Run:
     """What the server said of itself within the run; None if it tells nothing, or the run was too short."""
     prompt_problem: str = ""
     """The prompts were not as long as was asked for, by the server's own count; empty if they were."""
+    length_problem: str = ""
+    """Why times to the last token are not comparable: answers have lengths of their own. Empty if they are."""
 
     @cached_property
     def disturbance(self) -> str:

@@ -21,6 +21,7 @@ from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.cache_check import CacheUse
 from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
 from pytest_llmperf.load.fleet import Fleet
+from pytest_llmperf.load.run import ERRORS_ABOVE
 from pytest_llmperf.load.sending import Sent, in_flight
 from pytest_llmperf.load.server_metrics import Sampler, ServerSamples
 from pytest_llmperf.load.workload import (
@@ -61,6 +62,8 @@ class Measured:
     """What it said of itself meanwhile; None if it has no ``/metrics`` that is known, or the load was too short."""
     prompt_problem: str = ""
     """By how much the server's count of the prompts' tokens differs from what was asked for, if it does."""
+    length_problem: str = ""
+    """That answers have other lengths, where the server cannot be asked for one."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Session:
             await self._connect(pool, connections(warmed))
             wire = self._wire(pool, prompts)
             asked = [_fixed_length(self.workload, body) for body in prompts.bodies]
+            # Answers of whatever length are no failures of a server that cannot be asked for one.
+            fixed = "ignore_eos" not in (self.server.capabilities.refused or ())
             # What the warm-up brought back is not needed any more, nor are the prompts but on the wire.
             note, lengths = prompts.note, (prompts.asked, prompts.tokens is not None)
             del warmed, cold, prompts
@@ -121,7 +126,7 @@ class Session:
         del sending, wire
         before, after = cache_check.of_reply(before_load), cache_check.of_reply(after_load)
         own_delay_s = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in sent)
-        traces = tuple(_understood(sent, asked))
+        traces = tuple(_understood(sent, asked if fixed else [None] * len(asked)))
         return Measured(
             traces=traces,
             own_delay_s=own_delay_s,
@@ -132,6 +137,7 @@ class Session:
             connections=opened,
             server=sampler.samples(),
             prompt_problem=_prompt_problem(traces, *lengths),
+            length_problem="" if fixed else _length_problem(traces, asked),
         )
 
     async def _connect(self, pool: Pool, count: int) -> None:
@@ -227,6 +233,18 @@ def _fixed_length(workload: Workload, body: Mapping[str, Any]) -> int | None:
     """Tokens that the answer to this request must have; None if it may end earlier."""
     limit = body.get("max_tokens")
     return limit if workload.fixed_output and isinstance(limit, int) else None
+
+
+def _length_problem(traces: Sequence[Trace], asked: Sequence[int | None]) -> str:
+    """Of a server that takes no ``ignore_eos``."""
+    pairs = [(trace.completion_tokens, asked[trace.index]) for trace in traces if trace.ok]
+    others = sum(want is not None and got != want for got, want in pairs)
+    if others <= ERRORS_ABOVE * len(pairs):
+        return ""
+    return (
+        f"{others} of {len(pairs)} answers do not have the length that was asked for, and the server takes no "
+        "ignore_eos: times to the last token are not comparable"
+    )
 
 
 def _prompt_problem(traces: Sequence[Trace], asked: Sequence[int], exact: bool) -> str:

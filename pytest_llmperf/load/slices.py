@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.load.metrics import Metrics, measure
+from pytest_llmperf.load.metrics import Metrics, of_part
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.steady import Steady, tokens_between
 
@@ -36,7 +36,7 @@ def slices_of(run: Run, part: Steady, count: int = SLICES) -> tuple[Metrics, ...
         raise NotMeasured(f"none of {len(run.traces)} requests was sent within the part that is judged")
     found: list[Metrics] = []
     for start_s, until_s, mine in _windows(traces, each, end_s, run.end_s):
-        one = measure(mine, until_s - start_s)
+        one = of_part(run, mine, until_s - start_s)
         if one.output_tokens is not None:
             came = sum(tokens_between(trace, start_s, until_s) for trace in run.traces if trace.ok)
             one = replace(one, output_tokens=round(came))

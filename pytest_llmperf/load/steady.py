@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.load.metrics import Metrics, measure
+from pytest_llmperf.load.metrics import Metrics, of_part
 from pytest_llmperf.load.run import Run
 
 METHOD = "MSER-5 on E2EL in the order of completion, to the last sending"
@@ -83,7 +83,7 @@ def steady_metrics(run: Run, part: Steady) -> Metrics:
     if not part.found:
         raise NotMeasured(f"no steady state: {part.why}")
     within = [trace for trace in run.traces if part.start_s <= trace.sent_s <= part.end_s]
-    metrics = measure(within, part.end_s - part.start_s)
+    metrics = of_part(run, within, part.end_s - part.start_s)
     if metrics.output_tokens is None:
         return metrics
     tokens = sum(tokens_between(trace, part.start_s, part.end_s) for trace in run.traces if trace.ok)

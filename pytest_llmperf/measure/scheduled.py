@@ -202,7 +202,7 @@ def good_share(judge: Judge, run: Run, slo: Slo, at: str) -> Share:
         f"slice {first // each}": [slo.met_by(trace) for trace in run.traces[first : first + each]]
         for first in range(0, len(run.traces), each)
     }
-    unusable = "; ".join(filter(None, [*run.own_problems, slo.unseen(run.traces)]))
+    unusable = "; ".join(filter(None, [*run.own_problems, slo.unseen(run)]))
     return Share(f"goodput at {at}", slices, noun="slice", judge=judge, unusable=unusable)
 
 

@@ -133,3 +133,17 @@ def test_an_evaluation_asks_again_where_an_answer_broke_off() -> None:
         answers = complete_all(server, bodies, concurrency=1, retries=Retries(4, 0.01, 0.02))
     assert all(answer.ok and answer.text == " tok" * 8 for answer in answers)
     assert {answer.attempts for answer in answers} == {1, 2}
+
+
+def test_a_server_that_cannot_be_asked_for_a_length_has_times_per_token_and_none_to_the_last() -> None:
+    with speaking(lambda number, body: whole({"max_tokens": 24 + number % 3}, finish="stop")) as server:
+        server.capabilities.refused = frozenset({"ignore_eos", "min_tokens"})
+        run = run_closed_loop(server, SHAPE, concurrency=2, requests=6)
+    metrics = of_run(run)
+    assert run.problems == ()
+    assert metrics.value("tpot") > 0
+    with pytest.raises(NotMeasured, match="takes no ignore_eos"):
+        metrics.value("e2el")
+    with pytest.raises(NotMeasured, match="takes no ignore_eos"):
+        goodput(run, Slo(e2el_s=5.0))
+    assert goodput(run, Slo(ttft_s=5.0)).met == 6
