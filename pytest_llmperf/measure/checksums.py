@@ -17,7 +17,8 @@ from typing import Any
 
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.engines.vllm_arguments import texts_of
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.home import expand
 from pytest_llmperf.rules.render import template_of
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.weights import weight_files
@@ -139,13 +140,16 @@ def _digest_of_named(text: str, stamps: list[str]) -> str | None:
     """Of what ``text`` names: a file, a directory with a model, a model of the hub in the cache; else None."""
     if not text or len(text) > _LONGEST_PATH or "\0" in text or "\n" in text:
         return None
-    path = Path(text).expanduser() if text.startswith("~/") else Path(text)
     try:
+        path = expand(text) if text.startswith("~/") else Path(text)
         if path.is_file():
             return _file_digest(path, stamps)
         if path.is_dir():
             return _directory_digest(path, stamps) if _holds_a_model(path) else None
-    except OSError:  # a name that is too long, a directory that may not be read
+    except (
+        OSError,
+        UsageError,
+    ):  # a name that is too long, a directory that may not be read, no home directory
         return None
     if _HUB_ID.fullmatch(text):
         snapshot = weights_of.cached_snapshot(text, None, weights_of.hub_cache(os.environ))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pytest_llmperf.errors import (
     NotMeasured,
     RequestFailed,
     ServerDied,
+    StartError,
     UsageError,
 )
 from pytest_llmperf.measure.checksums import Content, checksums, content_of
@@ -320,6 +322,18 @@ class Served:
         """Used memory of each device, in bytes, just before this server was started."""
         return self._used_before
 
+    @contextlib.contextmanager
+    def _readable_files(self) -> Iterator[None]:
+        """Files whose digest belongs to the record: one that can't be read makes the server one that is not known."""
+        try:
+            yield
+        except OSError as error:
+            raise StartError(
+                f"{self.name}: {error.filename or self.model.weights} can't be read ({error.strerror or error}), "
+                "and what was served would not be known",
+                remedy="correct its owner or mode, or take it out of the model's directory",
+            ) from error
+
     def _start(self) -> None:
         weights = self.weights
         checkpoint.check(self.model, weights)
@@ -335,13 +349,15 @@ class Served:
         def check() -> None:
             preflight.check(spec, self.model, weights, state_root=self._state_root)
 
-        self._checksums = checksums(self.model, weights.directory)
-        self._content = content_of(self.model, weights.directory)
+        with self._readable_files():
+            self._checksums = checksums(self.model, weights.directory)
+            self._content = content_of(self.model, weights.directory)
         self._lease = acquire(spec, self._state_root, self._say, before_start=check, stop=self._stop)
         if self.crashes:
             self._tell(f"the server of {self.name} was started again; {_ACROSS}")
         self._ready_s.append(self._lease.server.ready_s)
-        before, self._content = self._content, content_of(self.model, self.weights_directory())
+        with self._readable_files():
+            before, self._content = self._content, content_of(self.model, self.weights_directory())
         if changed := self._content.changed_since(before):
             self._tell(
                 f"{self.name}: {', '.join(changed)} changed while its server started: which of the two it has read is "

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import struct
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ import pytest
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.measure import checksums as module
 from pytest_llmperf.measure.checksums import checksums, content_of
+from pytest_llmperf.serving.weights import embedded_directory
 
 ROW = Model(name="distill", profile="test", weights="/w")
 
@@ -207,3 +212,30 @@ def test_a_blob_of_the_hubs_cache_is_known_by_its_name(tmp_path: Path) -> None:
 def test_of_weights_that_are_not_here_nothing_is_claimed() -> None:
     found = checksums(ROW, None)
     assert (found["weights_sha256"], found["template_sha256"]) == (None, None)
+
+
+def test_a_file_beside_the_weights_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(embedded_directory("tiny-math"), directory)
+    (directory / "notes.txt").write_text("x")
+    code = textwrap.dedent(f"""
+        import os
+        from pathlib import Path
+        from pytest_llmperf.catalog import Model
+        from pytest_llmperf.errors import StartError
+        from pytest_llmperf.measure.served import Served
+        if os.getuid() == 0:
+            os.setgid(65534); os.setuid(65534)
+        model = Model(name="distill", profile="x", weights={str(directory)!r}, gpus=0, max_model_len=64)
+        try:
+            Served(model, Path("/nowhere"), print).server
+        except StartError as error:
+            print(error.cause)
+    """)
+    for opened in (directory, *directory.iterdir(), *directory.parents):
+        if opened.stat().st_uid == os.getuid() and len(opened.parts) > 2:
+            opened.chmod(opened.stat().st_mode | 0o055)
+    (directory / "notes.txt").chmod(0)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"distill: {directory}/notes.txt can't be read (Permission denied)" in done.stdout
