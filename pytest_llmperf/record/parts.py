@@ -63,6 +63,9 @@ class Parts:
         if "prompts" in together:
             by_size = sorted(together["prompts"], key=lambda one: int(one["count"]))
             together["prompts"] = list({_asked(one): one for one in by_size}.values())
+        if "sampling" in together:
+            by_row = {(one["row"], one["what"]): one for one in reversed(together["sampling"])}
+            together["sampling"] = list(by_row.values())[::-1]
         return together
 
     def answers(self) -> Iterator[dict[str, Any]]:

@@ -45,6 +45,14 @@ def test_prompts_that_two_workers_looked_at_are_told_once(tmp_path: Path) -> Non
     assert sorted((one["row"], one["count"]) for one in told) == [("distill", 9), ("math", 3)]
 
 
+def test_the_sampling_of_one_row_to_one_question_is_told_once(tmp_path: Path) -> None:
+    first = {"row": "m", "what": "gsm8k", "parameters": {"seed": {"value": 0, "from": "request"}}}
+    later = {"row": "m", "what": "gsm8k", "parameters": {"seed": {"value": 3, "from": "request"}}}
+    Parts(tmp_path, "gw0").keep_facts({"sampling": [first]})
+    Parts(tmp_path, "gw1").keep_facts({"sampling": [later, first | {"what": "load"}]})
+    assert Parts(tmp_path, "main").facts() == {"sampling": [first, first | {"what": "load"}]}
+
+
 def test_the_clock_of_the_traces_begins_with_the_first_request_of_any_process(tmp_path: Path) -> None:
     for process, at in (("gw0", 1000.5), ("gw1", 1000.0)):
         shifted = {name: at + TRACE[name] for name in ("intended_s", "sent_s", "first_s", "last_s", "end_s")}
