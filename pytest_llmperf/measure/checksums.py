@@ -58,6 +58,8 @@ class Content:
     """By the text in the row's arguments or environment that names a file, directory or model: its digest."""
     stamp: str = ""
     """Of the files that were too large to be read whole: sizes and times of change; empty without any."""
+    of_weights: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Digests of the files in the weights' directory, by their names in it."""
 
     @property
     def key(self) -> str | None:
@@ -69,9 +71,9 @@ class Content:
 
     def changed_since(self, earlier: Content) -> list[str]:
         """What is not what it was then, in words; empty if everything is."""
-        # What came since is no change: an engine fetches models from the hub while it starts.
+        # What came since is no change: an engine fetches models and files from the hub while it starts.
         changed = [name for name, digest in sorted(earlier.files.items()) if self.files.get(name) != digest]
-        if earlier.weights is not None and self.weights != earlier.weights:
+        if any(self.of_weights.get(name) != digest for name, digest in earlier.of_weights.items()):
             changed.insert(0, "the weights")
         return changed
 
@@ -81,13 +83,13 @@ def content_of(model: Model, directory: Path | None) -> Content:
     if model.engine == "url":
         return Content(None)
     stamps: list[str] = []
-    own = None if directory is None else _directory_digest(directory, stamps)
+    own = {} if directory is None else _digests_below(directory, stamps)
     files: dict[str, str] = {}
     for text in (*texts_of(model.arguments), *model.environment.values()):
         if text not in files and (digest := _digest_of_named(text, stamps)) is not None:
             files[text] = digest
     stamp = hashlib.sha256("\n".join(stamps).encode()).hexdigest() if stamps else ""
-    return Content(own, files, stamp)
+    return Content(_joint(own) if own else None, files, stamp, own)
 
 
 def checksums(model: Model, directory: Path | None) -> dict[str, Any]:
@@ -164,13 +166,17 @@ def _holds_a_model(directory: Path) -> bool:
 
 
 def _directory_digest(directory: Path, stamps: list[str]) -> str:
+    return _joint(_digests_below(directory, stamps))
+
+
+def _digests_below(directory: Path, stamps: list[str]) -> dict[str, str]:
+    return {str(path.relative_to(directory)): _file_digest(path, stamps) for path in _files_below(directory)}
+
+
+def _joint(digests: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(_files_below(directory)):
-        digest.update(
-            f"{path.relative_to(directory)}\0{_file_digest(path, stamps)}\0".encode(
-                "utf-8", "surrogateescape"
-            )
-        )
+    for name, of_file in sorted(digests.items()):
+        digest.update(f"{name}\0{of_file}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

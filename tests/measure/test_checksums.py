@@ -193,6 +193,17 @@ def test_a_directory_called_snapshots_is_not_taken_for_the_hubs_cache(tmp_path: 
     assert content_of(ROW, directory).weights != before.weights
 
 
+def test_files_that_an_engine_fetches_while_it_starts_are_no_change(tmp_path: Path) -> None:
+    directory = weights(tmp_path / "w")
+    before = content_of(ROW, directory)
+    (directory / "chat_template.jinja").write_text("{{ messages }}")
+    now = content_of(ROW, directory)
+    assert now.changed_since(before) == []
+    assert now.key != before.key
+    (directory / "tokenizer_config.json").unlink()
+    assert content_of(ROW, directory).changed_since(before) == ["the weights"]
+
+
 def test_nothing_is_known_of_what_a_server_of_others_serves(tmp_path: Path) -> None:
     row = dataclasses.replace(ROW, engine="url", base_url="http://127.0.0.1:1")
     assert content_of(row, weights(tmp_path / "w")).key is None
