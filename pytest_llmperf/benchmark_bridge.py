@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmperf.errors import NotMeasured, UsageError
+from pytest_llmperf.keys import RUN
 
 if TYPE_CHECKING:
     from pytest_llmperf.gates.estimand import Series
@@ -61,6 +62,8 @@ def to_benchmark(
 
     def hand_over(series: Series) -> None:
         values = durations(series)
+        if (run := pytestconfig.stash.get(RUN, None)) is not None:
+            run.ledger.handed_over()
         if _codspeed(pytestconfig) or not benchmark.enabled:
             return
         from pytest_llmperf.stats.order_statistics import quantile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
+from typing import Literal
 
 from pytest_llmperf.units import format_quantity
 
@@ -22,6 +23,8 @@ class Bound:
     unit: str = ""
     origin: str = ""
     """Where it stands: ``budgets.toml [gpu.H100.latency] ttft_p95.8``."""
+    sense: Literal["", "at most", "at least"] = ""
+    """How a budget means it: a comparison the other way round is refused. Empty for plain numbers and for margins."""
 
     def __post_init__(self) -> None:
         if isinstance(self.value, bool) or not isinstance(self.value, Real):

@@ -21,7 +21,7 @@ number. A device that is not among :data:`DEVICES` is declared in the file's fir
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,19 @@ class BudgetView:
                 doubt = _doubt(bound, self.budgets.known[suite][key])
                 doubts += [f"{bound.origin} = {bound}: {doubt}"] if doubt else []
         return doubts
+
+    def unread(self, origins: Collection[str]) -> list[str]:
+        """The budgets in force here, as ``latency.ttft_p95.8``, whose bounds stand at none of ``origins``."""
+        mine: dict[tuple[str, str, Index], Bound] = {}
+        for device in (ANY, self.device):
+            for (profile, of, suite, key, index), bound in self.budgets.bounds.items():
+                if (profile, of) == (self.profile, device):
+                    mine[suite, key, index] = bound
+        return [
+            f"{suite}.{_entry(key, index)}"
+            for (suite, key, index), bound in mine.items()
+            if bound.origin not in origins
+        ]
 
 
 @dataclass(frozen=True)
@@ -230,7 +243,9 @@ def _claims(table: Table, known: Mapping[str, Known]) -> Iterator[tuple[str, flo
 def _bound(table: Table, key: str, entry: str, known: Known) -> Bound:
     value = table.quantity(key, known.unit, 0.0, low=known.low, high=known.high)
     section = table.section if entry == key else table.section.rsplit(".", 1)[0]
-    return Bound(value, known.unit, f"{table.file} [{section}] {entry}")
+    # A margin is added on one side and taken off on the other: it has no direction of its own.
+    sense = "" if known.unit == "points" else known.sense
+    return Bound(value, known.unit, f"{table.file} [{section}] {entry}", sense)
 
 
 def _doubt(bound: Bound, known: Known) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmperf.benchmark_bridge import llmperf_replay_clock, to_benchmark
+from pytest_llmperf.errors import UsageError
 from pytest_llmperf.keys import RUN, UNSUPPORTED
 
 if TYPE_CHECKING:
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from pytest_llmperf.run import Run
 
 __all__ = ["llmperf_replay_clock", "to_benchmark"]  # fixtures of this plugin that have a file of their own
-
-MODEL_FIXTURES = frozenset({"candidate", "baseline", "prompts"})
-
-
-def uses_a_model(item: pytest.Item) -> bool:
-    """Whether a test is about a model, so that skipping it means that something was not measured."""
-    return bool(MODEL_FIXTURES & set(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +42,16 @@ def llmperf_run(pytestconfig: pytest.Config) -> Run:
 @pytest.fixture(scope="session")
 def candidate(request: pytest.FixtureRequest, llmperf_run: Run) -> Served:
     """The model under test; its server starts at the first question. With several --model, once for each."""
-    return llmperf_run.measurements.served(llmperf_run.settings.candidate(request.param))
+    candidates = llmperf_run.settings.candidates
+    name = getattr(request, "param", None)
+    if name is None and len(candidates) > 1:
+        # pytest repeats neither a method of a unittest.TestCase nor what is asked for while a test runs.
+        raise UsageError(
+            f"this run has {len(candidates)} candidates, and this test cannot be repeated for each: take "
+            "`candidate` as an argument of a test function, or give one --model"
+        )
+    model = candidates[0] if name is None else llmperf_run.settings.candidate(name)
+    return llmperf_run.measurements.served(model)
 
 
 @pytest.fixture(scope="session")
@@ -64,11 +67,9 @@ def budget(llmperf_run: Run) -> BudgetView:
 
 
 @pytest.fixture
-def questions_of_this_test(request: pytest.FixtureRequest, llmperf_run: Run) -> Generator[questions.Asker]:
-    """The measurements, with verdicts going to this test's report."""
-    asker = llmperf_run.asker_for(request.node)
-    yield asker
-    asker.complain_about_unasserted()
+def questions_of_this_test(request: pytest.FixtureRequest, llmperf_run: Run) -> questions.Asker:
+    """The measurements, with verdicts going to the test that compares."""
+    return llmperf_run.asker_for(request.node)
 
 
 @pytest.fixture

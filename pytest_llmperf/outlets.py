@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.record.store import write_whole
 from pytest_llmperf.report.elsewhere import github, junit, markdown, openmetrics
@@ -17,25 +17,10 @@ from pytest_llmperf.report.elsewhere.told import Told
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_llmperf.runs.ledger import Ledger
     from pytest_llmperf.settings import Settings
 
-_PLACE = "llmperf_place"
-"""Name under which a report carries file and line of its verdicts: an attribute of it, so that xdist sends it."""
-
 _ANNOTATES_ALREADY = "pytest_github_actions_annotate_failures"
-
-
-def note_line(item: pytest.Item, call: pytest.CallInfo[None], known: int) -> int:
-    """The line of the suite (from 1) at which ``call`` failed; ``known`` if it did not."""
-    if call.excinfo is None:
-        return known
-    here = [entry.lineno + 1 for entry in call.excinfo.traceback if Path(entry.path) == item.path]
-    return here[-1] if here else known
-
-
-def put_place(item: pytest.Item, report: pytest.TestReport, line: int) -> None:
-    """Give the last report of a test its place: ``line``, or where the test begins if that is 0."""
-    report.__dict__[_PLACE] = (str(item.path), line or (item.location[1] or 0) + 1)
 
 
 def put_properties(report: pytest.TestReport, verdicts: list[Verdict]) -> None:
@@ -44,12 +29,12 @@ def put_properties(report: pytest.TestReport, verdicts: list[Verdict]) -> None:
 
 
 class Outlets:
-    """Collects the verdicts of a run with their places, and hands them out at its end."""
+    """Hands out what the ledger says, as unfinished before the first test and whole at the end."""
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, ledger: Ledger) -> None:
         self._config = config
         self._settings = settings
-        self._told: list[Told] = []
+        self._ledger = ledger
         self.notes: list[str] = []
         """What was written, and what could not be, for the end of the run."""
 
@@ -60,29 +45,29 @@ class Outlets:
         return [Path(directory)] if directory else []
 
     @property
-    def tests(self) -> list[str]:
-        """The test of each verdict, by node id."""
-        return [one.test for one in self._told]
+    def asked(self) -> bool:
+        """Whether a file was asked for."""
+        return any(path for _, path in self._paths())
 
-    def add(self, verdict: Verdict, report: pytest.TestReport) -> None:
-        file, line = getattr(report, _PLACE, ("", 0))
-        within = github.in_repository(Path(file), os.environ, self._config.rootpath) if file else ""
-        self._told.append(Told(verdict, report.nodeid, within, line))
+    def begin(self) -> None:
+        """Write every file as unfinished. Raises :class:`UsageError` for one that cannot be written."""
+        for name, path in self._paths():
+            if path:
+                try:
+                    write_whole(Path(path), self._unfinished(name))
+                except LlmperfError as error:
+                    raise UsageError(
+                        f"--llmperf-{name.lower()} {path} cannot be written: {error.__cause__ or error}"
+                    ) from error
 
     def write(self, finished: Mapping[str, Path]) -> bool:
         """All files; ``finished`` names those that exist already. False if one that was asked for is not there."""
-        if not self._told:
-            return True
+        self.notes.clear()
         about = self._about() | {name: str(path) for name, path in finished.items()}
-        self._to_junit(about)
-        policy = self._settings.inconclusive
-        text = markdown.summary(self._told, policy, self._title(), about)
-        asked: list[tuple[str, str | None, Callable[[], str]]] = [
-            ("Markdown", self._config.getoption("llmperf_markdown"), lambda: text),
-            ("metrics", self._config.getoption("llmperf_metrics"), self._metrics),
-        ]
-        written = [self._write(name, path, made()) for name, path, made in asked if path]
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        text = markdown.summary(self._told(), self._ledger.verdict(), self._title(), about)
+        texts = {"Markdown": text, "metrics": self._metrics()}
+        written = [self._write(name, path, texts[name]) for name, path in self._paths() if path]
+        if (summary := os.environ.get("GITHUB_STEP_SUMMARY")) and self._ledger.entries:
             self._append(Path(summary), text)
         return all(written)
 
@@ -92,10 +77,42 @@ class Outlets:
             _ANNOTATES_ALREADY
         ):
             return []
-        return github.commands(self._told, self._settings.inconclusive)
+        ledger = self._ledger
+        whole = [*ledger.problems, *([ledger.compared] if ledger.compared else [])]
+        return github.commands(self._told(), ledger.policy, whole)
+
+    def to_junit(self, finished: Mapping[str, Path]) -> None:
+        """pytest's public way is a fixture, which knows nothing of the end of a run, nor of xdist's controller."""
+        about = self._about() | {name: str(path) for name, path in finished.items()}
+        for plugin in self._config.pluginmanager.get_plugins():
+            add: Callable[[str, str], None] | None = getattr(plugin, "add_global_property", None)
+            if add is not None and (self._ledger.entries or self.asked):
+                for name, value in junit.of_run(self._told(), self._ledger.verdict(), about):
+                    add(name, value)
+
+    def _told(self) -> list[Told]:
+        """Every verdict with its place in the repository."""
+        root = self._config.rootpath
+
+        def within(file: str) -> str:
+            return github.in_repository(Path(file), os.environ, root) if file else ""
+
+        return [
+            Told(verdict, entry.test, within(entry.file), entry.place)
+            for entry, verdict in self._ledger.verdicts()
+        ]
+
+    def _paths(self) -> Iterator[tuple[str, str | None]]:
+        yield "Markdown", self._config.getoption("llmperf_markdown")
+        yield "metrics", self._config.getoption("llmperf_metrics")
+
+    def _unfinished(self, name: str) -> str:
+        if name == "Markdown":
+            return markdown.unfinished(self._title())
+        return openmetrics.unfinished(self._about())
 
     def _metrics(self) -> str:
-        return openmetrics.metrics(self._told, self._settings.inconclusive, self._about(), time.time())
+        return openmetrics.metrics(self._told(), self._ledger.verdict(), self._about(), time.time())
 
     def _title(self) -> str:
         return f"{', '.join(one.name for one in self._settings.candidates)} against {self._settings.baseline.name}"
@@ -108,15 +125,6 @@ class Outlets:
             "profile": settings.profile.name,
             "device": settings.device_name,
         }
-
-    def _to_junit(self, about: Mapping[str, str]) -> None:
-        """pytest's public way is a fixture, which knows nothing of the end of a run, nor of xdist's controller."""
-        verdicts = [one.verdict for one in self._told]
-        for plugin in self._config.pluginmanager.get_plugins():
-            add: Callable[[str, str], None] | None = getattr(plugin, "add_global_property", None)
-            if add is not None:
-                for name, value in junit.of_run(verdicts, self._settings.inconclusive, about):
-                    add(name, value)
 
     def _write(self, name: str, path: str, text: str) -> bool:
         try:

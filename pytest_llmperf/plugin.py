@@ -188,11 +188,15 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         machine_info["llmperf"] = {"device": run.settings.device_name, "profile": run.settings.profile.name}
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     run = metafunc.config.stash.get(RUN, None)
     if run is not None and "candidate" in metafunc.fixturenames:
-        names = [model.name for model in run.settings.candidates]
-        metafunc.parametrize("candidate", names, indirect=True, scope="session")
+        from pytest_llmperf.runs.asking import wants_candidates
+
+        if wants_candidates(metafunc):
+            names = [model.name for model in run.settings.candidates]
+            metafunc.parametrize("candidate", names, indirect=True, scope="session")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -201,18 +205,28 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [run.header()] if run is not None and config.getoption("dist", "no") != "no" else []
 
 
-def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     run = config.stash.get(RUN, None)
-    return [run.header()] if run is not None and any(map(fixtures.uses_a_model, items)) else []
+    return [run.header()] if run is not None and run.ledger.entries else []
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    why = session.config.stash.get(UNSUPPORTED, None)
     # In a process of xdist such an error would be an internal one of the controller: the fixture tells it there.
-    if why and not hasattr(session.config, "workerinput") and any(map(fixtures.uses_a_model, session.items)):
-        raise pytest.UsageError(why)
+    if (why := session.config.stash.get(UNSUPPORTED, None)) and not hasattr(session.config, "workerinput"):
+        from pytest_llmperf.runs.asking import asks
+
+        if any(map(asks, session.items)):
+            raise pytest.UsageError(why)
     if run := session.config.stash.get(RUN, None):
-        run.expect([item for item in session.items if fixtures.uses_a_model(item)])
+        run.expect(session.items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
+    status = yield
+    run = config.stash.get(RUN, None)
+    # The last word: whoever set the exit status before, 0 is left to a run that is green.
+    return status if run is None or status is None else run.exit_code(int(status))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -221,14 +235,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     run = item.config.stash.get(RUN, None)
-    if run is not None and fixtures.uses_a_model(item):
+    if run is not None and run.ledger.entry(item.nodeid) is not None:
         run.explain(item, call, report)
     return report
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    # Has no config: the run listens through its own plugin object (see run.Run), registered in configure.
-    del report
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_llmperf.keys import RUN
-
-MARK = "llmperf_profile"
+from pytest_llmperf.runs.asking import PROFILE_MARK
 
 
 class ProfileMarks:
@@ -24,7 +23,7 @@ class ProfileMarks:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line(
-            "markers", f"{MARK}(name, ...): only in runs of these profiles of the catalogue"
+            "markers", f"{PROFILE_MARK}(name, ...): only in runs of these profiles of the catalogue"
         )
 
     @pytest.hookimpl(trylast=True)
@@ -60,10 +59,10 @@ def _profile(config: pytest.Config) -> str:
 def _profiles(item: pytest.Item) -> tuple[str, ...]:
     """Of all its marks together; nothing for a test without one."""
     names: list[str] = []
-    for mark in item.iter_markers(MARK):
+    for mark in item.iter_markers(PROFILE_MARK):
         if not mark.args or mark.kwargs or not all(isinstance(name, str) for name in mark.args):
             raise pytest.UsageError(
-                f'{item.nodeid}: write @pytest.mark.{MARK}("gpu"), with names of profiles'
+                f'{item.nodeid}: write @pytest.mark.{PROFILE_MARK}("gpu"), with names of profiles'
             )
         names += mark.args
     return tuple(dict.fromkeys(names))
@@ -75,4 +74,6 @@ def _check(names: set[str], known: Sequence[str]) -> None:
 
     for name in sorted(names):
         if name not in known:
-            raise pytest.UsageError(f"@pytest.mark.{MARK}({name!r}): no such profile{nearest(name, known)}")
+            raise pytest.UsageError(
+                f"@pytest.mark.{PROFILE_MARK}({name!r}): no such profile{nearest(name, known)}"
+            )

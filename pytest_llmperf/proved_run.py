@@ -11,12 +11,12 @@ import pytest
 
 from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import LlmperfError, UsageError
-from pytest_llmperf.fixtures import uses_a_model
 from pytest_llmperf.gates.proof import Result, proof_of
 from pytest_llmperf.record.case_files import KeptCase, load_cases
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
 from pytest_llmperf.report.terminal import MARKUP
+from pytest_llmperf.runs.asking import asks
 from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ class ProvedRun(DryRun):
             self._progress(f"proving gate {number} of {len(kept)}: {one.case.label}")
             self.gates.append(self._proved(one))
         with_gates = {one.test for one in kept}
-        self._without = [
-            item.nodeid for item in items if uses_a_model(item) and item.nodeid not in with_gates
-        ]
+        self._without = [item.nodeid for item in items if asks(item) and item.nodeid not in with_gates]
         # A proof of nothing is not green.
         return sum(not one.proof.green for one in self.gates) or int(not self.gates)
 

@@ -13,22 +13,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.record import case_files, fingerprint, summing
 from pytest_llmperf.record.parts import Parts
 from pytest_llmperf.record.store import RecordNotWritten, write_record
 from pytest_llmperf.record.tables import ANSWERS, TRACES, store_table
 from pytest_llmperf.record.wire import verdict_to_json
-from pytest_llmperf.report.page import write_page
+from pytest_llmperf.report.page import write_page, write_unfinished
+from pytest_llmperf.runs.ledger import Ledger
 
 if TYPE_CHECKING:
-    import pytest
-
     from pytest_llmperf.measure import Measurements
-
-_TOLD = "llmperf_tells"
-"""Attribute of a report by which the controlling process knows that its test uses a model."""
 
 
 class Recording:
@@ -44,12 +39,14 @@ class Recording:
         process: str,
         root: Path,
         measurements: Measurements,
+        ledger: Ledger,
         update: Callable[[dict[str, Any]], object],
     ) -> None:
         self.path = path
         self.note = ""
         """Where it is, or why it is not, for the end of the run."""
         self._measurements = measurements
+        self._ledger = ledger
         self._root = root
         self._update = update
         self._parts = Parts(state_root / "parts", process)
@@ -58,10 +55,8 @@ class Recording:
         self._order: dict[str, int] = {}
         """Places of the tests in this run, by node id: xdist ends them in any order."""
         self._suite: dict[str, Any] = {}
-        self._begun: dict[str, dict[str, Any]] = {}
-        self._tests: dict[str, dict[str, Any]] = {}
-        """Those that have ended, by node id."""
-        self._verdicts: list[dict[str, Any]] = []
+        self._lost = ""
+        """What could not be put away, if anything: the record will not have it."""
         self._environment: dict[str, Any] | None = None
         self._id = uuid.uuid4().hex
 
@@ -80,71 +75,70 @@ class Recording:
         if self.path is None:
             return ""
         try:
+            tries = entry.tries if (entry := self._ledger.entry(test)) else 1
             for kept in asserted:
                 place = self._order.get(kept.test, len(self._order))
-                case_files.keep(self._cases / f"{self._process}.jsonl", place, kept)
+                case_files.keep(self._cases / f"{self._process}.jsonl", place, tries, kept)
             self._parts.keep_facts(self._measurements.facts() | {"suite": self._suite})
             self._parts.keep_rows(ANSWERS, self._measurements.take_answers())
             self._parts.keep_rows(TRACES, self._measurements.take_traces())
         except (OSError, RecordNotWritten) as error:
-            return f"the data of {test} were not kept for the record: {error}"
-        return ""
-
-    @staticmethod
-    def mark(report: pytest.TestReport) -> None:
-        """Say, to the process that writes the record, that the report is of a test that uses a model."""
-        report.__dict__[_TOLD] = True
+            self._lost = f"the data of {test} were not kept for the record: {error}"
+        return self._lost
 
     # In the process that writes the record
 
-    def hear(self, report: pytest.TestReport) -> None:
-        """A phase of a test has ended."""
-        if not getattr(report, _TOLD, False):
+    def begin(self) -> None:
+        """Write the record and the page as unfinished. Raises :class:`UsageError` if one cannot be written."""
+        if self.path is None:
             return
-        about = self._begun.setdefault(report.nodeid, {"test": report.nodeid, "outcome": "", "seconds": 0.0})
-        about["seconds"] = round(about["seconds"] + report.duration, 3)
-        if report.failed and report.when != "call":
-            about["outcome"] = "error"
-        elif report.when == "call" or report.skipped:
-            about["outcome"] = report.outcome
-        if report.when == "teardown":
-            self._tests[report.nodeid] = about
+        try:
+            write_record(self.path, self._record("the run has not ended: no test has"), checked=False)
+            write_unfinished(self.path.with_suffix(".html"))
+        except RecordNotWritten as error:
+            raise UsageError(f"--llmperf-record {error}") from error
 
-    def add(self, test: str, verdicts: Iterable[Verdict]) -> None:
-        """A test has ended: from now on, the record at ``path`` has it."""
-        self._verdicts += [verdict_to_json(verdict) | {"test": test} for verdict in verdicts]
-        if self.path is None or test not in self._tests:
+    def update(self) -> None:
+        """Write the record as far as the run has come, marked partial."""
+        if self.path is None:
             return
-        if self._environment is None:
-            # Those of an earlier run, of which this record does not speak. Where there is no place, writing says so.
-            with contextlib.suppress(OSError):
-                self.path.with_suffix(".html").unlink()
-        why = f"the run has not ended: {len(self._tests)} tests of {self._expected() or 'some'} have"
+        ended = len(self._ledger.entries) - self._ledger.unfinished
+        why = f"the run has not ended: {ended} tests of {self._expected() or 'some'} have"
         try:
             write_record(self.path, self._record(why), checked=False)
         except RecordNotWritten as error:
             self.note = str(error)
 
     def finish(
-        self, interrupted: str, history: Sequence[Path] = (), references: Path | None = None
+        self,
+        interrupted: str,
+        history: Sequence[Path] = (),
+        references: Path | None = None,
+        compare: Callable[[dict[str, Any]], object] | None = None,
     ) -> dict[str, Path] | None:
         """Write everything: the files that are there now by name, or None if the record could not be written.
 
         ``interrupted`` says why the run ended before its tests did; empty if it did not. ``history`` and ``references``
-        are directories of what the page compares with.
+        are directories of what the page compares with. ``compare`` is given the record when its tables are written, and
+        may change what the ledger says of the run.
         """
         assert self.path is not None
-        record = self._record("; ".join(filter(None, (interrupted, self._unended()))))
+        reasons = dict.fromkeys(filter(None, (interrupted, self._unended(), self._lost)))
+        record = self._record("; ".join(reasons), so_far=False)
         self._update(record)
         try:
             # While the files beside it are replaced one by one, no record may speak of them.
-            write_record(self.path, record | {"partial": "the run was killed while its record was written"})
+            unwritten = {"partial": "the run was killed while its record was written"}
+            write_record(self.path, record | unwritten | {"run": self._run() | {"green": False}})
             record["cases"] = case_files.store_cases(self.path, case_files.gathered(self._cases))
             record[ANSWERS.key] = store_table(self.path, ANSWERS, self._parts.answers())
             record[TRACES.key] = store_table(self.path, TRACES, self._parts.traces())
-            write_record(self.path, record)
+            if compare is not None:
+                compare(record)
+            write_record(self.path, record | {"run": self._run()})
         except RecordNotWritten as error:
             self.note = str(error)
+            self._mark_unwritten()
             return None
         partial = f" (partial: {record['partial']})" if record["partial"] else ""
         self.note = f"record: {self.path}{partial}"
@@ -160,7 +154,8 @@ class Recording:
         self.note += f", page: {page}"
         return {"page": page}
 
-    def _record(self, partial: str) -> dict[str, Any]:
+    def _record(self, partial: str, *, so_far: bool = True) -> dict[str, Any]:
+        """``so_far``: without the tests that have not ended; they may yet judge something."""
         if self._environment is None:
             self._environment = fingerprint.environment(self._root)
         facts = self._parts.facts() or self._measurements.facts()
@@ -172,8 +167,20 @@ class Recording:
             # Some happen after the last test has put its facts away.
             "events": self._measurements.events(),
             "environment": self._environment,
-            "tests": list(self._tests.values()),
-            "verdicts": self._verdicts,
+            "run": self._run() | ({"green": False} if partial else {}),
+            "tests": [
+                {
+                    "test": entry.test,
+                    "outcome": entry.outcome,
+                    "seconds": round(entry.seconds, 3),
+                    "tries": entry.tries,
+                }
+                for entry in self._ledger.entries
+            ],
+            "verdicts": [
+                verdict_to_json(verdict) | {"test": entry.test}
+                for entry, verdict in self._ledger.verdicts(so_far=so_far)
+            ],
             "metrics": summing.metrics(facts),
             "costs": summing.costs(facts),
         }
@@ -183,5 +190,26 @@ class Recording:
         return len(suite.get("tests", ()))
 
     def _unended(self) -> str:
-        missing = self._expected() - len(self._tests)
-        return f"{missing} of {self._expected()} tests were not run" if missing > 0 else ""
+        missing = self._ledger.unfinished
+        return f"{missing} of {self._expected()} tests were not run" if missing else ""
+
+    def _run(self) -> dict[str, Any]:
+        """What came of the run, as everything that reads the record is to say it."""
+        verdict, ledger = self._ledger.verdict(), self._ledger
+        return {
+            "status": verdict.status.value,
+            "green": verdict.green,
+            "green_by_itself": ledger.verdict(reference=False).green,
+            "inconclusive": ledger.policy,
+            "problems": list(ledger.problems),
+            "failures": [ledger.compared] if ledger.compared else [],
+            "checks": ledger.checks,
+            "deselected": ledger.left_out,
+        }
+
+    def _mark_unwritten(self) -> None:
+        """After the disk was full: what stands there is an earlier state of this run, and must say so."""
+        assert self.path is not None
+        with contextlib.suppress(RecordNotWritten):
+            partial = "the rest of the run's data could not be written"
+            write_record(self.path, self._record(partial), checked=False)

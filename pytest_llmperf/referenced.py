@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.option_paths import anchored
 from pytest_llmperf.record.comparing import compare
 from pytest_llmperf.record.references import reference_for
-from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers
-from pytest_llmperf.report.comparison import comparison_lines
+from pytest_llmperf.report.comparison import comparison_lines, sentence
 
 if TYPE_CHECKING:
     import pytest
@@ -32,6 +32,8 @@ class Referenced:
     gaps: str
     lines: list[str] = field(default_factory=list)
     """For the end of the run; the first names the reference."""
+    why: str = ""
+    """Why the run is red beside its reference; empty if it is not."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> Referenced | None:
@@ -44,20 +46,22 @@ class Referenced:
             )
         return cls(references_of(config), config.getoption("llmperf_reference_gaps"))
 
-    def green(self, record: Path) -> bool:
-        """Compare the record that was written at ``record``."""
+    def compare(self, path: Path, now: Mapping[str, Any]) -> None:
+        """Compare the record ``now``, whose tables lie beside ``path``."""
         try:
-            now = read_record(record)
             reference = reference_for(now, self.directory)
             if reference is None:
-                promote = f"pytest-llmperf promote {record} --to {self.directory}"
+                promote = f"pytest-llmperf promote {path} --to {self.directory}"
                 missing = f"no reference of this profile, device and these rows in {self.directory}"
                 self.lines = [f"{missing}; make one: {promote}"]
-                return self.gaps == "warn"
+                self.why = "there is no reference to compare with" if self.gaps == "fail" else ""
+                return
             before = reference.record
-            found = compare(before, now, load_answers(reference.path, before), load_answers(record, now))
+            found = compare(before, now, load_answers(reference.path, before), load_answers(path, now))
         except LlmperfError as error:
             self.lines = [f"not compared with a reference: {error}"]
-            return False
+            self.why = self.lines[0]
+            return
         self.lines = [f"compared with the reference {reference}", *comparison_lines(found)]
-        return not found.regressed and (self.gaps == "warn" or not found.gaps)
+        if found.regressed or (self.gaps == "fail" and found.gaps):
+            self.why = f"{sentence(found)}, beside the reference {reference}"

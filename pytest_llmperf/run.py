@@ -5,31 +5,30 @@ The only module beside ``plugin`` and ``fixtures`` that knows pytest.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from pytest_llmperf.answer_keeping import AnswerKeeping, cache_directory, cache_fails
 from pytest_llmperf.answer_options import AnswerOptions
-from pytest_llmperf.errors import DataError, GpuUnreadable, LlmperfError, NotMeasured, UsageError
+from pytest_llmperf.errors import GpuUnreadable, LlmperfError, NotMeasured, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
-from pytest_llmperf.gates.run_verdict import run_verdict
-from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure import Measurements
 from pytest_llmperf.measure.impossible import refuse_impossible_budgets
 from pytest_llmperf.option_paths import anchor, anchored, interpreter
-from pytest_llmperf.outlets import Outlets, note_line, put_place, put_properties
+from pytest_llmperf.outlets import Outlets, put_properties
 from pytest_llmperf.record import case_files
-from pytest_llmperf.record.redaction import redact, redact_log, redact_values
-from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
+from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.recording import Recording
 from pytest_llmperf.referenced import Referenced, references_of
 from pytest_llmperf.report.encoding import write_all
+from pytest_llmperf.runs.ledger import Ledger
+from pytest_llmperf.runs.watching import Watching
 from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device
 from pytest_llmperf.serving.state_root import StateRoot, sweep
@@ -39,11 +38,6 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
     from pytest_llmperf.measure.questions import Asker
-
-PROPERTY = "llmperf_verdict"
-"""Key of a verdict (JSON) among a report's ``user_properties``: survives xdist, lands in JUnit XML."""
-BAD_DATA = "bad data"
-"""Method of the verdict of a test whose data set cannot be asked: the run ends with exit code 4."""
 
 
 def configure(config: pytest.Config) -> Run:
@@ -63,7 +57,13 @@ def configure(config: pytest.Config) -> Run:
             from pytest_llmperf.planned_run import PlannedRun
 
             return PlannedRun(config, settings, record)
-        return Run(config, settings)
+        run = Run(config, settings)
+        try:
+            run.begin()
+        except UsageError:
+            run.close()
+            raise
+        return run
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     except OSError as error:
@@ -133,11 +133,14 @@ def concurrencies_of(items: list[pytest.Item]) -> tuple[int, ...]:
 class Run:
     """State of the session, and the hooks that need it (it is registered as a plugin of its own)."""
 
+    judges: ClassVar[bool] = True
+    """Whether tests are run, and their judgements count."""
+
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
         self.settings = settings
-        self.verdicts: list[Verdict] = []
         worker = getattr(config, "workerinput", None)
+        self._is_worker = worker is not None
         self._owned: StateRoot | None = None
         """None in a process of pytest-xdist: the directory is the controller's."""
         if worker:
@@ -146,31 +149,52 @@ class Run:
             sweep()
             self._owned = StateRoot()
             self.state_root = self._owned.path
-        self.measurements = Measurements(settings, self.state_root, self._progress)
+        process = worker["workerid"] if worker else "main"
+        self._ledgers = self.state_root / "ledgers"
+        self.ledger = Ledger(
+            settings.inconclusive, self._ledgers / f"{process}.jsonl" if self._is_worker else None
+        )
+        self._watching = Watching(self.ledger, self._test_ended)
+        self.measurements = Measurements(settings, self.state_root, self._progress, book=self.ledger)
         for doubt in settings.budget.doubts():
             self.measurements.tell(doubt)
         if settings.add is not None:
             self.settings = self.measurements.add_to(settings.add)
-        process = worker["workerid"] if worker else "main"
         self.answers = AnswerKeeping.of(config, settings.collecting, self.state_root, process)
         if self.answers is not None:
             self.measurements.keep_answers(self.answers.log)
         self.recording = Recording(
-            settings.record, self.state_root, process, config.rootpath, self.measurements, self._add_to_record
+            settings.record,
+            self.state_root,
+            process,
+            config.rootpath,
+            self.measurements,
+            self.ledger,
+            self._add_to_record,
         )
         self.referenced = Referenced.of(config)
-        self._expected = 0
+        self.finished = False
+        """Whether the session came to its end, so that the ledger has the last word on the exit code."""
         self.complaints: list[str] = []
         """What was left behind, if anything: makes the run red."""
-        self.outlets = Outlets(config, settings)
-        self._failed_at = 0
-        """Line of the suite at which the test that runs has failed; 0 if it has not."""
+        self.outlets = Outlets(config, self.settings, self.ledger)
         self.screen = Screen(config)
-        self._made: list[tuple[tuple[str, object], Judgement, case_files.KeptCase]] = []
-        """Verdicts of the test that runs, as they stand among its properties, and what they were made of."""
+        self._cases: dict[tuple[str, int], case_files.KeptCase] = {}
+        """What the verdicts of the running test were made of, by test and number."""
         config.pluginmanager.register(self, "llmperf_run")
+        if self.judges:
+            config.pluginmanager.register(self._watching, "llmperf_watching")
 
     # Life
+
+    def begin(self) -> None:
+        """Write every file that was asked for as unfinished, so that none of an earlier run is taken for this one's.
+
+        Raises :class:`UsageError` if one cannot be written.
+        """
+        if not self._is_worker and not produces_nothing(self.config):
+            self.recording.begin()
+            self.outlets.begin()
 
     def close(self) -> None:
         """Give back every lease; the machine is clean when this returns."""
@@ -205,21 +229,22 @@ class Run:
             text = text.replace(str(log), str(self._kept_log(log)))
         return text
 
-    def expect(self, items: list[pytest.Item]) -> None:
-        """Called once with the collected tests that use a model, when every conftest.py has been read."""
+    def expect(self, items: list[pytest.Item]) -> list[pytest.Item]:
+        """Called once with the collected tests, when every conftest.py has been read; those that ask about a model."""
         for tasks in self.config.hook.pytest_llmperf_tasks(config=self.config):
             self.measurements.tasks |= {task.name: task for task in tasks}
-        self._expected = len(items)
-        if items and self.answers is None and cache_fails(self.config):
+        asking = self._watching.expect(items)
+        if asking and self.answers is None and cache_fails(self.config):
             self.measurements.tell(
                 "pytest's cache cannot be written: answers and server logs are not kept, and an interrupted run "
                 "begins anew (--llmperf-answers DIR keeps the answers elsewhere)"
             )
         catalogues = (self.settings.models_path, self.settings.budgets_path)
-        self.recording.expect({item.nodeid: item.path for item in items}, catalogues)
-        speeds = [item for item in items if "load" in item.fixturenames]  # type: ignore[attr-defined]
+        self.recording.expect({item.nodeid: item.path for item in asking}, catalogues)
+        speeds = [item for item in asking if "load" in item.fixturenames]  # type: ignore[attr-defined]
         self.measurements.concurrencies = concurrencies_of(speeds)
-        self.measurements.will_need_baseline = any("baseline" in item.fixturenames for item in items)  # type: ignore[attr-defined]
+        self.measurements.will_need_baseline = any("baseline" in item.fixturenames for item in asking)  # type: ignore[attr-defined]
+        return asking
 
     def _progress(self, text: str) -> None:
         """One line that overwrites itself; silent when nobody watches."""
@@ -232,67 +257,66 @@ class Run:
     # Verdicts
 
     def asker_for(self, item: pytest.Item) -> Asker:
-        """The measurements, with verdicts going to this test's report."""
+        """The measurements, with verdicts going to the test that compares."""
         from pytest_llmperf.measure.questions import Asker
 
-        return Asker(self.measurements, self.judge_for(item), self.refuse_speed)
+        return Asker(self.measurements, self.judge_for(item), self.refuse_speed, self.ledger)
 
     def judge_for(self, item: pytest.Item) -> Judge:
-        """What an estimand hands its cases to: the verdict is kept with the test's report and judged by the policy."""
+        """What an estimand hands its cases to.
 
-        def judge(case: Case) -> Judgement:
-            nth = sum(made.asked and kept.case.label == case.label for _, made, kept in self._made)
-            case = self.measurements.looks.at(item.nodeid, case, nth, self.measurements.engines).settled()
+        A verdict belongs to the test that runs when the comparison is made, and not to the one that made the estimand.
+        """
+        del item
+        return self._judge
+
+    def _judge(self, case: Case) -> Judgement:
+        with self.ledger.asking(case.label):
+            test = self.ledger.running
+            asserted = self.ledger.entry(test)
+            nth = sum(
+                made.asserted and made.verdict.metric == case.label
+                for made in (asserted.judged if asserted else ())
+            )
+            case = self.measurements.looks.at(test, case, nth, self.measurements.engines).settled()
             verdict = case.judge()
-            entry = (PROPERTY, _as_property(verdict))
-            item.user_properties.append(entry)
-            judgement = Judgement(verdict, inconclusive=self.settings.inconclusive)
-            self._made.append((entry, judgement, case_files.KeptCase(item.nodeid, verdict.status, case)))
-            return judgement
+        test, number, on_assert = self.ledger.judged(verdict)
+        self._cases[test, number] = case_files.KeptCase(test, verdict.status, case)
+        return Judgement(verdict, self.settings.inconclusive, on_assert)
 
-        return judge
-
-    def _withdraw_unasserted(self, item: pytest.Item, report: pytest.TestReport) -> None:
-        """A verdict that nobody asserted has gated nothing: it must not stand in the table as a PASS."""
-        unasserted = [entry for entry, judgement, _ in self._made if not judgement.asked]
-        for properties in (item.user_properties, report.user_properties):
-            properties[:] = [one for one in properties if not any(one is entry for entry in unasserted)]
-        self._keep(item.nodeid, [kept for _, judgement, kept in self._made if judgement.asked])
-        self._made.clear()
+    def _test_ended(self, item: pytest.Item) -> None:
+        """After the last try of a test: its data are put away, and the record is brought up to date."""
+        entry = self.ledger.entry(item.nodeid)
+        if entry is None:
+            return
+        asserted = [
+            kept
+            for (test, number), kept in self._cases.items()
+            if test == entry.test and number < len(entry.judged) and entry.judged[number].asserted
+        ]
+        self._keep(entry.test, asserted)
+        self._cases.clear()
+        if not self._is_worker:
+            self.recording.update()
 
     def _keep(self, test: str, asserted: list[case_files.KeptCase]) -> None:
         """Put away what the record is to hold of this test; as properties it would swell every report."""
         if complaint := self.recording.keep(test, asserted):
-            self.complaints.append(complaint)
+            self.ledger.problem(complaint)
 
     def explain(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-        """Turn a failed gate or a broken server into its own words, and anything not measured into INVALID."""
-        self.recording.mark(report)
-        self._failed_at = note_line(item, call, 0 if report.when == "setup" else self._failed_at)
-        if report.when == "teardown":
-            self._withdraw_unasserted(item, report)
-        self._put_into_words(item, call, report)
-        if report.when == "teardown":
-            put_place(item, report, self._failed_at)
-            put_properties(report, _verdicts_of(report))
-
-    def _put_into_words(
-        self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
-    ) -> None:
-        if report.skipped and not hasattr(report, "wasxfail"):
-            self._not_measured(item, report, "the test was skipped, so that nothing was measured")
-        if call.excinfo is None or report.passed:
-            return
-        error = call.excinfo.value
-        if isinstance(error, GateError | LlmperfError):
-            report.longrepr = redact_log(self._as_kept(str(error)))
-        if isinstance(error, LlmperfError):
-            method = BAD_DATA if isinstance(error, DataError) else "not measured"
-            self._not_measured(item, report, redact_log(str(error)).splitlines()[0], method)
-        # A gate that the data decided says it all with its numbers; the log would only hide them.
-        judged = isinstance(error, GateError) and error.verdict.status is not Status.INVALID
-        if report.failed and not judged and (log := self.measurements.log_since_mark()):
-            report.sections.append(("llmperf server log", redact_log(log)))
+        """Put a failed gate or a broken server into its own words, and what JUnit shows beside the last report."""
+        error = call.excinfo.value if call.excinfo is not None else None
+        if error is not None and not report.passed:
+            if isinstance(error, GateError | LlmperfError):
+                report.longrepr = redact_log(self._as_kept(str(error)))
+            # A gate that the data decided says it all with its numbers; the log would only hide them.
+            judged = isinstance(error, GateError) and error.verdict.status is not Status.INVALID
+            if report.failed and not judged and (log := self.measurements.log_since_mark()):
+                report.sections.append(("llmperf server log", redact_log(log)))
+        entry = self.ledger.entry(item.nodeid)
+        if report.when == "teardown" and entry is not None:
+            put_properties(report, entry.verdicts)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -308,30 +332,17 @@ class Run:
                 "run the speed suites without -n"
             )
 
-    def _not_measured(
-        self, item: pytest.Item, report: pytest.TestReport, why: str, method: str = "not measured"
-    ) -> None:
-        verdict = Verdict(Status.INVALID, item.name, None, None, None, 0, None, method, why)
-        # On the item, so that the reports of the phases that follow carry it as well.
-        entry = (PROPERTY, _as_property(verdict))
-        item.user_properties.append(entry)
-        report.user_properties.append(entry)
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.screen.clear()
-        if hasattr(self.config, "workerinput"):
+        if self._is_worker:
             return
         if isinstance(report.longrepr, str):
             report.longrepr = self.screen.fit(report.longrepr)
-        self.recording.hear(report)
-        # Every phase's report carries all properties so far: the last phase has them all, once.
-        if report.when == "teardown":
-            verdicts = _verdicts_of(report)
-            self.verdicts += verdicts
-            for verdict in verdicts:
-                self.outlets.add(verdict, report)
-            self.recording.add(report.nodeid, verdicts)
+        if report.when == "teardown" and hasattr(report, "node"):
+            # A test of a worker of pytest-xdist has ended; what came of it stands in the worker's own file.
+            self.ledger.read(self._ledgers)
+            self.recording.update()
 
     # End
 
@@ -342,29 +353,97 @@ class Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self.screen.clear()
-        if not session.config.option.collectonly:
-            self._keep("the last test", [])
-        self._end_servers(at_once=session.exitstatus == pytest.ExitCode.INTERRUPTED)
+        self.finished = True
+        at_once = session.exitstatus == pytest.ExitCode.INTERRUPTED
+        if produces_nothing(self.config):
+            self._end_servers(at_once=at_once)
+            return
+        self._keep("the last test", [])
+        self._end_servers(at_once=at_once)
         if self.answers is not None:
             self.answers.log.close()
-        if hasattr(self.config, "workerinput") or session.config.option.collectonly:
+        if self._is_worker:
             return
+        self.ledger.read(self._ledgers)
         if self.answers is not None:
             self.answers.end(int(session.exitstatus))
-        # Also where every test passed: a suite may have caught what a gate raised.
-        green = not self.verdicts or run_verdict(self.verdicts, inconclusive=self.settings.inconclusive).green
-        if session.exitstatus == pytest.ExitCode.OK and (self.complaints or not green):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if any(verdict.method == BAD_DATA for verdict in self.verdicts):
+        self._settle(session)
+        self._write(session)
+
+    def _settle(self, session: pytest.Session) -> None:
+        """Let the exit status and the ledger say the same: whichever is red makes the other red."""
+        status = session.exitstatus
+        asked = bool(self.ledger.entries) or self.asked_for_files
+        for complaint in self.complaints:
+            self.ledger.problem(complaint)
+        if why := _interruption(session):
+            self.ledger.problem(why)
+        elif (
+            status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+            and self.ledger.verdict().green
+        ):
+            self.ledger.problem(f"pytest ends with exit code {int(status)}: see what failed above")
+        if asked and not self.ledger.verdict().green:
+            session.exitstatus = status or pytest.ExitCode.TESTS_FAILED
+        if self.ledger.bad_data:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _write(self, session: pytest.Session) -> None:
+        """Every file that was asked for, the record first: what the others say depends on whether it is there."""
+        self._tell_unread_budgets()
         finished: dict[str, Path] | None = {}
-        if self.settings.record is not None:
-            beside = self.outlets.history, references_of(self.config)
-            finished = self.recording.finish(_interruption(session), *beside)
-            if finished and self.referenced and not self.referenced.green(self.settings.record):
-                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-        if not self.outlets.write(finished or {}) or finished is None:
+        beside = self.outlets.history, references_of(self.config)
+        if (path := self.settings.record) is not None:
+
+            def compare(record: dict[str, Any]) -> None:
+                if self.referenced is not None:
+                    self.referenced.compare(path, record)
+                    self.ledger.compared = self.referenced.why
+
+            finished = self.recording.finish(_interruption(session), *beside, compare)
+            if finished is None:
+                self.ledger.problem("the record could not be written")
+        if not self.outlets.write(finished or {}):
+            self.ledger.problem("a file that was asked for could not be written")
+            if finished:
+                finished = self.recording.finish(_interruption(session), *beside)
+            self.outlets.write(finished or {})
+        self.outlets.to_junit(finished or {})
+        if self.ledger.problems or self.ledger.compared:
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+    def _tell_unread_budgets(self) -> None:
+        """Name the budgets that no gate of a complete run was compared with."""
+        cut_short = any(not entry.gates and entry.outcome != "passed" for entry in self.ledger.entries)
+        if cut_short or self.ledger.left_out or not self._covers(self.settings.budgets_path):
+            return
+        unread = self.settings.budget.unread({verdict.origin for _, verdict in self.ledger.verdicts()})
+        if unread:
+            name = self.settings.budgets_path.name
+            self.measurements.tell(
+                f"no test of this run asserts these budgets of {name}: {', '.join(unread)}"
+            )
+
+    def _covers(self, budgets: Path) -> bool:
+        """Whether pytest was asked for the whole directory of the budgets, and so for all suites that have them."""
+        here = self.config.invocation_params.dir
+        given = [(here / one).resolve() for one in self.config.args if "::" not in one]
+        home = budgets.resolve().parent
+        return any(path.is_dir() and home.is_relative_to(path) for path in given)
+
+    @property
+    def asked_for_files(self) -> bool:
+        """Whether this run is to leave a file that says what came of it."""
+        return self.settings.record is not None or self.outlets.asked
+
+    def exit_code(self, status: int) -> int:
+        """The exit code of the process, where pytest would end with ``status``: 0 only for a run that is green."""
+        if status or self._is_worker or produces_nothing(self.config):
+            return status
+        asked = bool(self.ledger.entries) or self.asked_for_files
+        if not self.finished or (asked and not self.ledger.verdict().green):
+            return int(pytest.ExitCode.TESTS_FAILED)
+        return status
 
     def _add_to_record(self, record: dict[str, Any]) -> None:
         """What others than the recording know."""
@@ -372,11 +451,10 @@ class Run:
         self.config.hook.pytest_llmperf_update_record(config=self.config, record=record)
 
     def summarise(self, reporter: TerminalReporter) -> None:
-        """The verdict table; nothing if no gate was asked for."""
-        if not self.verdicts and (not self._expected or self.config.option.collectonly):
+        """The verdict table; nothing if no model was asked about and no file asked for."""
+        if produces_nothing(self.config) or not (self.ledger.entries or self.asked_for_files):
             return
-        verdict = run_verdict(self.verdicts, inconclusive=self.settings.inconclusive)
-        self.screen.tell(reporter, self.verdicts, verdict, self.outlets.tests)
+        self.screen.tell(reporter, self.ledger)
         if note := self.measurements.looks.note:
             self.screen.say(reporter, note)
         asked, planned = self.measurements.saving()
@@ -400,6 +478,22 @@ class Run:
             reporter.write_line(command)
 
 
+def produces_nothing(config: pytest.Config) -> bool:
+    """Whether pytest was only asked to show something (tests, fixtures, markers, its help), and runs no test."""
+    shown = (
+        "collectonly",
+        "setupplan",
+        "setuponly",
+        "showfixtures",
+        "show_fixtures_per_test",
+        "markers",
+        "help",
+        "version",
+        "cacheshow",
+    )
+    return any(getattr(config.option, name, None) for name in shown)
+
+
 def _interruption(session: pytest.Session) -> str:
     """Why the session ended before its tests did; empty if it did not, or only because enough of them failed."""
     match session.exitstatus:
@@ -408,13 +502,3 @@ def _interruption(session: pytest.Session) -> str:
         case pytest.ExitCode.INTERNAL_ERROR:
             return "pytest itself failed"
     return ""
-
-
-def _verdicts_of(report: pytest.TestReport) -> list[Verdict]:
-    """What its gates said, in their order."""
-    found = (value for key, value in report.user_properties if key == PROPERTY)
-    return [verdict_from_json(json.loads(str(value))) for value in found]
-
-
-def _as_property(verdict: Verdict) -> str:
-    return json.dumps(redact_values(verdict_to_json(verdict)))

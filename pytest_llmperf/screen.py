@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.gates.run_verdict import RunVerdict
-from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.report.encoding import fitting
 from pytest_llmperf.report.live_line import LiveLine
 from pytest_llmperf.report.terminal import MARKUP, counts, first_lines, verdict_table
@@ -17,6 +14,8 @@ from pytest_llmperf.report.terminal import MARKUP, counts, first_lines, verdict_
 if TYPE_CHECKING:
     import pytest
     from _pytest.terminal import TerminalReporter
+
+    from pytest_llmperf.runs.ledger import Ledger
 
 
 class Screen:
@@ -47,11 +46,12 @@ class Screen:
     def say(self, reporter: TerminalReporter, text: str, **markup: bool) -> None:
         reporter.write_line(self.fit(f"llmperf: {text}"), **markup)
 
-    def tell(
-        self, reporter: TerminalReporter, verdicts: Sequence[Verdict], whole: RunVerdict, tests: Sequence[str]
-    ) -> None:
+    def tell(self, reporter: TerminalReporter, ledger: Ledger) -> None:
         """The table, the counts, and where to look first if the run is not green."""
         width = self._config.get_terminal_writer().fullwidth
+        told = list(ledger.verdicts())
+        verdicts, tests = [verdict for _, verdict in told], [entry.test for entry, _ in told]
+        whole = ledger.verdict()
         reporter.section("llmperf verdicts")
         table = verdict_table(verdicts, width=width, verbosity=self._config.get_verbosity(), tests=tests)
         for line in table:
@@ -59,6 +59,11 @@ class Screen:
         self.say(reporter, counts(verdicts) or "no gate was judged")
         if named := whole.culprit_names:
             self.say(reporter, f"out of bounds, not by chance (Holm's correction): {named}")
+        again = [f"{entry.test} ({entry.tries} tries)" for entry in ledger.entries if entry.tries > 1]
+        if again:
+            self.say(reporter, f"tried more than once, the last try counts: {', '.join(again)}")
+        for problem in ledger.problems:
+            self.say(reporter, f"INVALID as a whole: {problem}", red=True, bold=True)
         if not whole.green and whole.look_first:
             self.say(reporter, "look first at", bold=True)
             for text in first_lines(whole.look_first, width):

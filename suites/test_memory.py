@@ -13,3 +13,7 @@ def test_the_server_stays_within_its_memory(candidate, memory, budget):
 
 def test_the_server_needs_no_more_memory_than_the_baselines(candidate, baseline, memory, budget):
     assert memory(candidate).peak <= memory(baseline).peak * budget.memory.ratio
+
+
+def test_the_weights_are_not_much_larger_than_the_baselines(candidate, baseline, memory, budget):
+    assert memory(candidate).weights <= memory(baseline).weights * budget.memory.weights_ratio

@@ -61,6 +61,10 @@ def test_no_answer_runs_in_circles(candidate, answers, budget):
     assert answers(candidate).loops <= budget.rules.loops
 
 
+def test_answers_stay_in_the_script_of_the_question(candidate, answers, budget):
+    assert answers(candidate).language_switches <= budget.rules.language_switch
+
+
 @pytest.mark.parametrize("temperature", [0.5, 0.7])
 def test_any_recommended_temperature_does(candidate, accuracy, rules, budget, temperature):
     assert accuracy(candidate, rules.at_temperature(temperature)) >= budget.rules.temperature_floor

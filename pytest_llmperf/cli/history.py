@@ -10,6 +10,7 @@ from typing import Any
 from pytest_llmperf.cli.parts import command, tell
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.record.store import read_record
+from pytest_llmperf.record.wire import whole_run_of
 from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.numbers import show
 
@@ -55,7 +56,7 @@ def _over(records: list[dict[str, Any]], name: str) -> list[tuple[str, ...]]:
                         _commit(record),
                         show(one["value"], one["unit"]),
                         f"{ends[0]} … {ends[1]}",
-                        "partial" if record.get("partial") else "",
+                        "partial" if record.get("partial") else "" if whole_run_of(record).green else "red",
                     )
                 )
     return rows

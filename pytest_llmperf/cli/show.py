@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from pytest_llmperf.cli.parts import command, record_argument, tell
-from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.html.facts import read_facts
 from pytest_llmperf.report.numbers import show
@@ -55,7 +54,7 @@ def run(asked: argparse.Namespace) -> int:
             for one in rows
         ]
         told += ["", *aligned([head, *costs], right=range(1, 6))]
-    verdict = run_verdict(verdicts)
+    verdict = facts.whole
     tell([*told, "", f"{verdict.status.value}: {verdict.why}"])
     return 0 if verdict.green else 1
 

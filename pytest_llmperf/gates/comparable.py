@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn, TypedDict
 
 from pytest_llmperf.bounds import Bound, Incomparable
 from pytest_llmperf.gates.bound import Points, bound_of
 from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.judgement import Judge, Judgement, strict
+from pytest_llmperf.gates.judgement import Judge, Judgement, side_of, strict
 
 
 class Asked(TypedDict):
@@ -83,12 +83,38 @@ class Estimand:
         return self._judged(bound_of(other, unit, metric=self.label), case)
 
     def _judged(
-        self, bound: Bound | Points | Incomparable, case: Callable[[Asked], Case], *, also: str = ""
+        self,
+        bound: Bound | Points | Incomparable,
+        case: Callable[[Asked], Case],
+        *,
+        other: Estimand | None = None,
     ) -> Judgement:
+        """Judge ``case`` with the value of ``bound``; ``other`` is what stands in the baseline's place."""
         value = None
         if not isinstance(bound, Incomparable):
             value = bound.share if isinstance(bound, Points) else float(bound.value)
         missing = bound.why if isinstance(bound, Incomparable) else ""
-        return self.judge(
-            case({"bound": value, "origin": bound.origin, "refused": self.unusable or also or missing})
-        )
+        also = self._beside(other) if other is not None else ""
+        refused = self.unusable or also or missing
+        made = case({"bound": value, "origin": bound.origin, "refused": refused})
+        if not refused and (turned := self._turned_round(bound, made)):
+            made = replace(made, refused=turned)
+        return self.judge(made)
+
+    def _beside(self, other: Estimand) -> str:
+        """Why nothing is to be judged of this beside ``other``; empty if something is."""
+        if side_of(self.judge) == "baseline" and side_of(other.judge) == "candidate":
+            return (
+                f"the baseline stands in the candidate's place: write the candidate's {self.label} on the left of the "
+                "comparison, and the baseline's with its margin or factor on the right"
+            )
+        return f"baseline: {other.unusable}" if other.unusable else ""
+
+    def _turned_round(self, bound: Bound | Points | Incomparable, case: Case) -> str:
+        """Why a comparison goes against the sense of its budget; empty if it does not."""
+        sense = bound.sense if isinstance(bound, Bound) else ""
+        asked = "at least" if getattr(case, "at_least", True) else "at most"
+        if not sense or sense == asked:
+            return ""
+        right, name = (">=", "a floor") if sense == "at least" else ("<=", "a limit")
+        return f"the budget is {name} ({bound.origin}) and was compared the wrong way round: write {right}"

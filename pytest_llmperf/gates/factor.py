@@ -131,7 +131,7 @@ class Factor(Estimand):
             return self._judged(
                 other.factor,
                 lambda asked: self._case(asked, base._data, at_least=at_least),
-                also=f"baseline: {base.unusable}" if base.unusable else "",
+                other=base,
             )
         return self._against(other, self._unit, lambda asked: self._case(asked, None, at_least=at_least))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from pytest_llmperf.gates.case import Case
@@ -48,29 +49,47 @@ _ERRORS = {
 }
 
 
+def error_of(verdict: Verdict) -> GateError:
+    """The exception of a verdict that is not PASS."""
+    return _ERRORS[verdict.status](verdict)
+
+
+def is_green(verdict: Verdict, policy: Policy) -> bool:
+    """Whether this one verdict leaves the run green."""
+    return verdict.status is Status.PASS or (verdict.status is Status.INCONCLUSIVE and policy == "warn")
+
+
 class Judgement:
     """What a comparison of an estimand gives: a verdict that can be asserted.
 
     ``bool()`` is True for PASS, and for INCONCLUSIVE under the policy ``"warn"``; everything else raises the
     :class:`GateError` of its kind, so that ``not``, ``or`` and ``if`` cannot turn a failure into something
-    else. ``asked`` says whether that happened: a comparison that nobody asserted is one to complain about.
+    else. ``asked`` says whether that happened, and ``on_assert`` is called when it does: a comparison that was not
+    asserted has gated nothing.
     """
 
     __hash__ = object.__hash__
 
-    def __init__(self, verdict: Verdict, inconclusive: Policy = "fail") -> None:
+    def __init__(
+        self,
+        verdict: Verdict,
+        inconclusive: Policy = "fail",
+        on_assert: Callable[[], None] | None = None,
+    ) -> None:
         if inconclusive not in ("fail", "warn"):
             raise ValueError(f"the policy for INCONCLUSIVE is 'fail' or 'warn', not {inconclusive!r}")
         self.verdict = verdict
         self.inconclusive = inconclusive
         self.asked = False
+        self._on_assert = on_assert
 
     def __bool__(self) -> bool:
         self.asked = True
-        status = self.verdict.status
-        if status is Status.PASS or (status is Status.INCONCLUSIVE and self.inconclusive == "warn"):
+        if self._on_assert is not None:
+            self._on_assert()
+        if is_green(self.verdict, self.inconclusive):
             return True
-        raise _ERRORS[status](self.verdict)
+        raise error_of(self.verdict)
 
     def __eq__(self, other: object) -> bool:
         raise TypeError("a Judgement is asserted, not compared; its verdict.status can be compared")
@@ -81,6 +100,26 @@ class Judgement:
 
 Judge = Callable[[Case], Judgement]
 """Receives every case that a comparison makes; the plugin's settles and records it, and applies the run's policy."""
+
+
+Side = Literal["", "candidate", "baseline"]
+"""Which of the two models of a run something was measured of; empty where it is neither, or both."""
+
+
+@dataclass(frozen=True)
+class SidedJudge:
+    """A judge of what was measured of one side."""
+
+    judge: Judge
+    side: Side
+
+    def __call__(self, case: Case) -> Judgement:
+        return self.judge(case)
+
+
+def side_of(judge: Judge) -> Side:
+    """The side of what ``judge`` judges."""
+    return judge.side if isinstance(judge, SidedJudge) else ""
 
 
 def strict(case: Case) -> Judgement:

@@ -202,7 +202,7 @@ class Level(Estimand):
                     guess=max(self.guess, base.guess),
                     endings=_sides(candidate=self.endings, baseline=base.endings),
                 ),
-                also=f"baseline: {base.unusable}" if base.unusable else "",
+                other=base,
             )
         return self._against(
             other,

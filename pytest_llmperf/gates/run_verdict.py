@@ -23,8 +23,8 @@ LOOK_FIRST = 3
 class RunVerdict:
     """The run in one word, and where to look.
 
-    ``status``: INVALID beats FAIL beats INCONCLUSIVE beats PASS; a run without gates is INVALID. ``green`` is
-    what the exit code should say: PASS, or INCONCLUSIVE under the policy ``"warn"``. ``culprits`` are the
+    ``status``: INVALID beats FAIL beats INCONCLUSIVE beats PASS; a run that judged and checked nothing is INVALID.
+    ``green`` is what the exit code should say: PASS, or INCONCLUSIVE under the policy ``"warn"``. ``culprits`` are the
     FAILs that stand after Holm's correction over all judged gates, the clearest first; ``look_first`` at most
     three lines.
     """
@@ -43,12 +43,34 @@ class RunVerdict:
 
 
 def run_verdict(
-    verdicts: Sequence[Verdict], *, inconclusive: Policy = "fail", alpha: float = ALPHA
+    verdicts: Sequence[Verdict],
+    *,
+    inconclusive: Policy = "fail",
+    alpha: float = ALPHA,
+    problems: Sequence[str] = (),
+    failures: Sequence[str] = (),
+    checks: int = 0,
 ) -> RunVerdict:
-    """Sum up; ``ValueError`` for a policy that is neither ``"fail"`` nor ``"warn"``."""
+    """Sum up; ``ValueError`` for a policy that is neither ``"fail"`` nor ``"warn"``.
+
+    ``problems`` say why the run is INVALID whatever its gates say, ``failures`` why it is at least FAIL. ``checks``
+    is the number of tests that passed by plain assertions about a model: with them a run needs no gate to be green.
+    """
     if inconclusive not in ("fail", "warn"):
         raise ValueError(f"the policy for INCONCLUSIVE is 'fail' or 'warn', not {inconclusive!r}")
     counts = {status: sum(1 for v in verdicts if v.status is status) for status in Status}
+    if problems or failures:
+        known = (Status.INVALID,) if problems or counts[Status.INVALID] else (Status.FAIL,)
+        culprits = _culprits(verdicts, alpha)
+        first = [f"INVALID: {problem}" for problem in problems] + [f"FAIL: {why}" for why in failures]
+        first = [*dict.fromkeys([*first, *_look_first(verdicts, culprits)])]
+        why = "; ".join(
+            [*problems, *failures, plural(len(verdicts), "gate") if verdicts else "no gate was judged"]
+        )
+        return RunVerdict(known[0], False, counts, culprits, tuple(first[:LOOK_FIRST]), why)
+    if not verdicts and checks:
+        why = f"no gate was judged; {plural(checks, 'test')} checked a model by plain assertions"
+        return RunVerdict(Status.PASS, True, counts, (), (), why)
     if not verdicts:
         why = "no gate was judged, so nothing is known about the candidate"
         return RunVerdict(Status.INVALID, False, counts, (), (), why)

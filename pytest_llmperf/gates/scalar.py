@@ -85,7 +85,7 @@ class Scalar(Estimand):
                 at_least=at_least,
                 **asked,
             ),
-            also=f"baseline: {base.unusable}" if base.unusable else "",
+            other=base,
         )
 
 

@@ -145,7 +145,7 @@ class Share(Estimand):
                 **self._ending({"candidate": self, "baseline": other}),
                 **asked,
             ),
-            also=f"baseline: {other.unusable}" if other.unusable else "",
+            other=other,
         )
 
 

@@ -17,6 +17,10 @@ class Status(StrEnum):
     """Nothing can be concluded from these data however many: errors, no samples, a warm cache, NaN."""
 
 
+NOT_MEASURED = "not measured"
+"""Method of the verdict of a test that judged nothing, or failed in another way than by a gate."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The result of one gate.

@@ -17,6 +17,7 @@ from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.errors import InfrastructureError, UsageError
 from pytest_llmperf.measure import sizes
 from pytest_llmperf.measure.asking import Asked
+from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.checksums import content_of
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
@@ -56,7 +57,9 @@ class Measurements:
         state_root: Path,
         progress: Callable[[str], None],
         tasks: Iterable[Task] = BUILT_IN,
+        book: Book = UNBOOKED,
     ) -> None:
+        self.book = book
         self.settings = settings
         self.sizes = sizes.GPU if settings.profile.needs_cuda else sizes.EMBEDDED
         self.tasks = {task.name: task for task in tasks}
@@ -109,7 +112,12 @@ class Measurements:
         """The one handle of a row in this run; its server is not started by this."""
         if model.name not in self._served:
             served = Served(
-                model, self._state_root, self.progress, self.tell, self.settings.profile.silence_limit_s
+                model,
+                self._state_root,
+                self.progress,
+                self.tell,
+                self.settings.profile.silence_limit_s,
+                self.book,
             )
             self._served[model.name] = served
             self._memory[model.name] = MemoryWatch(served, self.tell)
@@ -154,7 +162,7 @@ class Measurements:
         def start(side: Served) -> None:
             # What fails here is remembered by the row, and raised to whoever asks for its server.
             with contextlib.suppress(InfrastructureError, UsageError):
-                _ = side.server
+                side.running()
             ended[side.name].set()
 
         distinct = dict.fromkeys(sides)

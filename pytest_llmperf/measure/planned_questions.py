@@ -46,6 +46,7 @@ from pytest_llmperf.measure.questions import (
     Asker,
     Memory,
     Startup,
+    refuse_swapped,
     task_and_variant,
 )
 from pytest_llmperf.measure.scheduled import Swept
@@ -187,7 +188,7 @@ class PlanAsker(Asker):
 
     def startup(self, served: Served) -> Startup:
         self._phases.add("starts", served)
-        return Startup(self._once("time to ready", "s"), cast(Milestones, Unknown()))
+        return Startup(lambda: self._once("time to ready", "s"), cast(Milestones, Unknown()))
 
     def memory(self, served: Served) -> Memory:
         self._phases.add("starts", served)
@@ -248,6 +249,7 @@ class PlanAsker(Asker):
 
         def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
             asker = self._asker
+            refuse_swapped(asker.judge_of(candidate), asker.judge_of(baseline))
             asker._rounds(baseline, concurrency)
             rounds = asker._rounds(candidate, concurrency)
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import (
     Bracketed,
     Judge,
-    Judgement,
     MacroF1,
     Perplexity,
     Scalar,
     Share,
 )
+from pytest_llmperf.gates.judgement import SidedJudge, side_of
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.share import Growing
 from pytest_llmperf.load.given import Given, read_prompts
 from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.metrics import Metrics, of_run
@@ -27,6 +27,7 @@ from pytest_llmperf.load.run import Run
 from pytest_llmperf.measure import scheduled, streaming
 from pytest_llmperf.measure.asking import Answers
 from pytest_llmperf.measure.behaving import Behaviours, behaviours
+from pytest_llmperf.measure.book import UNBOOKED, Book, booked
 from pytest_llmperf.measure.choices import choices, multiple_choice
 from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
 from pytest_llmperf.measure.energy import LEAST_ITEMS, energy_per_correct
@@ -39,35 +40,41 @@ from pytest_llmperf.measure.summing_up import Summaries
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
 from pytest_llmperf.serving.milestones import Milestones, read_milestones
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Asker:
     """All questions of one test.
 
-    ``refuse_speed`` raises if times measured now would mean nothing (several xdist workers on one machine).
+    ``judge`` receives every comparison, ``book`` notes every question and its errors. ``refuse_speed`` raises if times
+    measured now would mean nothing (several xdist workers on one machine).
     """
 
-    def __init__(self, measurements: Measurements, judge: Judge, refuse_speed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        measurements: Measurements,
+        judge: Judge,
+        refuse_speed: Callable[[], None],
+        book: Book = UNBOOKED,
+    ) -> None:
         self._measurements = measurements
-        self._judge = judge
-        self._judgements: list[Judgement] = []
+        self.judge = judge
+        self.book = book
         self.load = self.Load(self, refuse_speed)
-        self.stream = self.Stream(measurements)
+        self.stream = self.Stream(self)
 
-    def complain_about_unasserted(self) -> None:
-        """A comparison that nobody asserted is a gate that was written and never closed."""
-        for judgement in self._judgements:
-            if not judgement.asked:
-                raise NotMeasured(
-                    f"a comparison was made and not asserted: {judgement.verdict.why}; write assert before it"
-                )
-
-    def judge(self, case: Case) -> Judgement:
-        judgement = self._judge(case)
-        self._judgements.append(judgement)
-        return judgement
+    def judge_of(self, served: Served) -> Judge:
+        """The judge of what is measured of ``served``; it knows the side of a comparison that this model stands on."""
+        settings = self._measurements.settings
+        candidate = served.name in {model.name for model in settings.candidates}
+        if candidate == (served.name == settings.baseline.name):
+            return self.judge  # A model that is compared with itself is on both sides.
+        return SidedJudge(self.judge, "candidate" if candidate else "baseline")
 
     # Answers
 
+    @booked("accuracy")
     def accuracy(self, served: Served, *how: str | Variant, items: int | None = None) -> Share:
         """The share of the task's items that are right, incomplete answers counting as not right.
 
@@ -78,9 +85,11 @@ class Asker:
         collection = self._measurements.collection(served, asked, variant)
         metric = variant.named(f"{collection.task} accuracy")
         planned = self._measurements.planned(variant) if items is None else items
-        share = self._share(metric, collection, planned, lambda answers: answers.correct(), "item")
+        judge = self.judge_of(served)
+        share = self._share(judge, metric, collection, planned, lambda answers: answers.correct(), "item")
         return replace(share, guess=asked.guessing, ended=lambda n: collection.first(n).endings())
 
+    @booked("energy")
     def energy(self, served: Served, *how: str | Variant) -> Scalar:
         """Joules of the device by right answer, over the answers that are there (a hundred items at least)."""
         name, variant = task_and_variant(how)
@@ -89,8 +98,9 @@ class Asker:
         answers = collection.first(max(collection.items_asked, LEAST_ITEMS))
         energy_j = self._measurements.answering_j(served, task, variant)
         metric = variant.named(f"energy per correct {task.name} answer")
-        return energy_per_correct(self.judge, metric, answers.asked, energy_j)
+        return energy_per_correct(self.judge_of(served), metric, answers.asked, energy_j)
 
+    @booked("macro_f1")
     def macro_f1(self, served: Served, *how: str | Variant) -> MacroF1:
         """Of a multiple choice, over all items that the profile asks for; of several samples the first counts."""
         name, variant = task_and_variant(how)
@@ -107,24 +117,37 @@ class Asker:
             task.classes,
             guess=task.guessing,
             endings=answers.endings(),
-            judge=self.judge,
+            judge=self.judge_of(served),
             unusable=answers.unusable,
         )
 
+    @booked("answers")
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
         """How the answers to a task behave, as shares of them, and what a right one costs."""
         task, variant = task_and_variant(how)
         collection = self._measurements.collection(served, self._measurements.task(task), variant)
         planned = self._measurements.planned(variant)
+        judge = self.judge_of(served)
 
         def share(metric: str, outcomes: Callable[[Answers], Outcomes]) -> Share:
-            return self._share(metric, collection, planned, outcomes, "answer")
+            return self._share(judge, metric, collection, planned, outcomes, "answer")
 
         full = self._measurements.settings.full
-        return behaviours(collection, variant, planned, share, self.judge, full=full)
+        found = behaviours(collection, variant, planned, share, judge, full=full)
+        return replace(found, costs=self._booked("answers", found.costs))
+
+    def _booked(self, what: str, question: Callable[P, T]) -> Callable[P, T]:
+        """``question``, which is asked later and maybe outside of a comparison, with its errors noted then."""
+
+        def ask(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self.book.asking(what):
+                return question(*args, **kwargs)
+
+        return ask
 
     def _share(
         self,
+        judge: Judge,
         metric: str,
         collection: Collection,
         count: int,
@@ -134,53 +157,80 @@ class Asker:
         """A share over answers: measured as far as its gates need it, or whole where the run says so."""
         planned = collection.plan(count)
         early = not collection.part.again and not self._measurements.settings.full
-        growing = GrowingOutcomes(collection, planned, outcomes)
+        growing = Booked(self.book, GrowingOutcomes(collection, planned, outcomes))
         if planned and early:
-            return Share(metric, {}, noun=noun, growing=growing, judge=self.judge)
+            return Share(metric, {}, noun=noun, growing=growing, judge=judge)
         answers = collection.first(planned)
-        return Share(metric, outcomes(answers), noun=noun, judge=self.judge, unusable=answers.unusable)
+        return Share(metric, outcomes(answers), noun=noun, judge=judge, unusable=answers.unusable)
 
+    @booked("perplexity")
     def perplexity(self, served: Served, texts: str | None = None) -> Perplexity:
         """Of the model over the texts of the profile, or of that name: ``c4``, ``embedded``."""
         likelihoods = self._measurements.likelihoods
         wanted = likelihoods.texts(texts)
         documents, unusable = likelihoods.scored(served, wanted)
-        return Perplexity(f"{wanted.name} perplexity", documents, judge=self.judge, unusable=unusable)
+        return Perplexity(
+            f"{wanted.name} perplexity", documents, judge=self.judge_of(served), unusable=unusable
+        )
 
+    @booked("summaries")
     def summaries(self, served: Served, texts: str | None = None) -> Summaries:
         """Of generated reports, or of the articles ``texts`` (``cnn_dailymail``): 512 tokens with the prompt."""
         prompts = summaries_of(texts)
         replies = self._measurements.long_answers(served, prompts)
-        return Summaries.of(served.model, prompts, replies, self._long_share, self.judge)
+        judge = self.judge_of(served)
 
+        def share(metric: str, growing: GrowingLong, noun: str) -> Share:
+            return self._long_share(judge, metric, growing, noun)
+
+        found = Summaries.of(served.model, prompts, replies, share, judge)
+        return replace(
+            found,
+            facts=self._booked("summaries", found.facts),
+            scores=self._booked("summaries", found.scores),
+        )
+
+    @booked("recall")
     def recall(self, served: Served, *, tokens: int) -> Share:
         """The share of conversations of about ``tokens`` tokens whose early fact is given back at the end."""
         replies = self._measurements.long_answers(served, LongPrompts(tokens=tokens))
         return self._long_share(
-            f"recall over {tokens} tokens", recalled(served.model, replies), "conversation"
+            self.judge_of(served),
+            f"recall over {tokens} tokens",
+            recalled(served.model, replies),
+            "conversation",
         )
 
-    def _long_share(self, metric: str, growing: GrowingLong, noun: str) -> Share:
+    def _long_share(self, judge: Judge, metric: str, growing: GrowingLong, noun: str) -> Share:
         """As :meth:`_share`, of long replies."""
         if not self._measurements.settings.full:
-            return Share(metric, {}, noun=noun, growing=growing, judge=self.judge)
-        return Share(metric, growing.first(growing.planned), noun=noun, judge=self.judge)
+            booked_growing = Booked(self.book, growing)
+            return Share(metric, {}, noun=noun, growing=booked_growing, judge=judge)
+        return Share(metric, growing.first(growing.planned), noun=noun, judge=judge)
 
     # The server itself
 
+    @booked("startup", gated=False)
     def startup(self, served: Served) -> Startup:
         server = served.server
         served.refuse_if_restarted("the time to ready")
         seen = read_milestones(server.log) if server.log else Milestones()
-        return Startup(Scalar("time to ready", server.ready_s, "s", judge=self.judge), seen)
+        ready = Scalar("time to ready", server.ready_s, "s", judge=self.judge_of(served))
+        return Startup(self._booked("startup", lambda: ready), seen)
 
+    @booked("memory")
     def memory(self, served: Served) -> Memory:
         use = self._measurements.memory(served).use()
         peak = None if use.peak is None else float(use.peak)
         size = served.weights_bytes()
         return Memory(
-            Scalar(f"peak {use.kind}", peak, "bytes", judge=self.judge),
-            Scalar("size of the weights", None if size is None else float(size), "bytes", judge=self.judge),
+            Scalar(f"peak {use.kind}", peak, "bytes", judge=self.judge_of(served)),
+            Scalar(
+                "size of the weights",
+                None if size is None else float(size),
+                "bytes",
+                judge=self.judge_of(served),
+            ),
         )
 
     # Speed
@@ -190,7 +240,9 @@ class Asker:
 
         def __init__(self, asker: Asker, refuse: Callable[[], None]) -> None:
             self._asker, self._refuse = asker, refuse
+            self.book = asker.book
 
+        @booked("load")
         def __call__(self, served: Served, *, concurrency: int) -> Loaded:
             """Metrics of one model. Taken from the rounds of the comparison if this run compares anyway."""
             self._refuse()
@@ -213,8 +265,13 @@ class Asker:
             device = speed.on_device(served, concurrency, runs, metrics)
             return Loaded.of(self._asker.judge, concurrency, runs, metrics, error, device)
 
+        @booked("load")
         def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
-            """Both models in turn, in short rounds, on the same machine in the same minutes."""
+            """Both models in turn, in short rounds, on the same machine in the same minutes.
+
+            Raises :class:`NotMeasured` for the baseline in the candidate's place.
+            """
+            refuse_swapped(self._asker.judge_of(candidate), self._asker.judge_of(baseline))
             self._refuse()
             speed = self._asker._measurements.speed
             starts = speed.rounds(candidate, baseline, concurrency)
@@ -225,6 +282,7 @@ class Asker:
             runs = [run for rounds in starts for run in (*rounds.runs_a, *rounds.runs_b)]
             return Pair.of(self._asker.judge, concurrency, starts, speed.clock_error(runs, *sides))
 
+        @booked("load")
         def open_loop(
             self,
             served: Served,
@@ -247,6 +305,7 @@ class Asker:
             measured = run(served, schedule, given=self._given(served, prompts), warm_cache=warm_cache)
             return self._shown(f"{rate:g} requests/s", measured)
 
+        @booked("load")
         def replay(
             self,
             served: Served,
@@ -285,6 +344,7 @@ class Asker:
             device = measurements.speed.on_device(served, run.concurrency, [run], [of_run(run)])
             return Loaded.of(self._asker.judge, at, [run], measured.slices, clock, device)
 
+        @booked("load")
         def sweep(
             self,
             served: Served,
@@ -299,6 +359,7 @@ class Asker:
             swept = self._asker._measurements.speed.scheduled.sweep(served, concurrency, rate, seconds)
             return scheduled.Swept.of(self._asker.judge, swept)
 
+        @booked("load")
         def goodput(
             self, served: Served, *, slo: Slo, rate: float, requests: int = scheduled.REQUESTS, seed: int = 0
         ) -> Share:
@@ -308,6 +369,7 @@ class Asker:
             measured = self._asker._measurements.speed.scheduled.run(served, schedule)
             return scheduled.good_share(self._asker.judge, measured.run, slo, f"{rate:g} requests/s")
 
+        @booked("load")
         def max_rate(
             self,
             served: Served,
@@ -328,22 +390,44 @@ class Asker:
     class Stream:
         """Single streamed requests, for tests of how a stream behaves."""
 
-        def __init__(self, measurements: Measurements) -> None:
-            self._measurements = measurements
+        def __init__(self, asker: Asker) -> None:
+            self.book = asker.book
 
         def __call__(self, served: Served, question: str, **fields: Any) -> Trace:
             return self.together(served, [question], **fields)[0]
 
+        @booked("stream", gated=False)
         def together(self, served: Served, questions: Sequence[str], **fields: Any) -> list[Trace]:
             """All at the same time; ``fields`` override the row's sampling."""
             return streaming.together(served, questions, fields)
 
 
 @dataclass(frozen=True)
+class Booked:
+    """Outcomes that are measured when they are asked for, with the errors of that noted in ``book``."""
+
+    book: Book
+    growing: Growing
+
+    @property
+    def planned(self) -> int:
+        return self.growing.planned
+
+    def first(self, n: int) -> Outcomes:
+        with self.book.asking("answers"):
+            return self.growing.first(n)
+
+
+@dataclass(frozen=True)
 class Startup:
-    ready: Scalar
-    """Start of the process → ready, seconds."""
+    time_to_ready: Callable[[], Scalar] = field(repr=False)
     milestones: Milestones
+    """What the engine's log tells; a test may check it by plain assertions."""
+
+    @property
+    def ready(self) -> Scalar:
+        """Start of the process → ready, seconds."""
+        return self.time_to_ready()
 
 
 @dataclass(frozen=True)
@@ -357,6 +441,15 @@ class Memory:
 def _prompt_of(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a body asks, without how: a load has its own lengths and sampling."""
     return {name: body[name] for name in ("messages", "prompt") if name in body}
+
+
+def refuse_swapped(candidate: Judge, baseline: Judge) -> None:
+    """Raise :class:`NotMeasured` where the judges are of sides that have changed places."""
+    if (side_of(candidate), side_of(baseline)) in {("baseline", "candidate"), ("baseline", "")}:
+        raise NotMeasured(
+            "load.interleaved was given the baseline in the candidate's place, so that every ratio would be upside "
+            "down: write load.interleaved(candidate, baseline, …)"
+        )
 
 
 def task_and_variant(how: Sequence[str | Variant]) -> tuple[str | None, Variant]:

@@ -21,6 +21,7 @@ from pytest_llmperf.errors import (
     StartError,
     UsageError,
 )
+from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.checksums import Content, checksums, content_of
 from pytest_llmperf.record.redaction import hide
 from pytest_llmperf.serving import checkpoint, gpu, preflight, url
@@ -51,8 +52,10 @@ class Served:
         progress: Callable[[str], None],
         tell: Callable[[str], None] = lambda _: None,
         silence_limit_s: float | None = None,
+        book: Book = UNBOOKED,
     ) -> None:
         self.model = model
+        self._book = book
         self._state_root = state_root
         self._progress = progress
         self._tell = tell
@@ -113,6 +116,11 @@ class Served:
         Raises :class:`StartError` with cause and remedy, :class:`ServerDied` for the test during which it died
         and for all later ones when it died twice, :class:`WrongServer` for a URL that is not what was asked for.
         """
+        with self._book.asking(f"the server of {self.name}", gated=False):
+            return self.running()
+
+    def running(self) -> Server:
+        """As :attr:`server`, and an error is not noted as one of the running test: it may not need this server."""
         if self._failure is not None:
             raise self._failure
         try:

@@ -31,23 +31,34 @@ class KeptCase:
     case: Case
 
 
-def keep(file: Path, order: int, kept: KeptCase) -> None:
-    """Add ``kept`` to what this process has in ``file``; ``order`` is the place of its test in the run. ``OSError``."""
+def keep(file: Path, order: int, attempt: int, kept: KeptCase) -> None:
+    """Add ``kept`` to what this process has in ``file``. ``OSError``.
+
+    ``order`` is the place of its test in the run, ``attempt`` counts the tries of the test: only the gates of the last
+    one are gathered.
+    """
     fields = {"test": kept.test, "status": kept.status.value, "case": case_to_json(kept.case)}
     line = json.dumps(redact_values(fields), allow_nan=False)
     file.parent.mkdir(exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(f"{order} {line}\n")
+        lines.write(f"{order} {attempt} {line}\n")
 
 
 def gathered(directory: Path) -> list[str]:
     """What all processes have kept there, one JSON text each, in the order of the run."""
-    found: list[tuple[int, str]] = []
+    found: list[tuple[int, int, str]] = []
     for file in sorted(directory.glob("*.jsonl")):
         # A process that was killed while it wrote has told of no verdict either.
         *whole, _cut_off = file.read_text(encoding="utf-8").split("\n")
-        found += [(int(order), text) for order, _, text in (line.partition(" ") for line in whole)]
-    return [text for _, text in sorted(found, key=lambda one: one[0])]
+        found += [
+            (int(order), int(attempt), text)
+            for order, attempt, text in (line.split(" ", 2) for line in whole)
+        ]
+    last: dict[int, int] = {}
+    for order, attempt, _ in found:
+        last[order] = max(attempt, last.get(order, 0))
+    kept = [(order, text) for order, attempt, text in found if attempt == last[order]]
+    return [text for _, text in sorted(kept, key=lambda one: one[0])]
 
 
 def store_cases(record: Path, lines: Sequence[str]) -> dict[str, Any]:

@@ -12,11 +12,13 @@ Of everything that is compared at once, what is called worse holds up after Holm
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from pytest_llmperf.gates.verdict import NOT_MEASURED
 from pytest_llmperf.record.summing import RightAnswers
 from pytest_llmperf.stats import clustered, holm, paired
 
@@ -55,7 +57,7 @@ class Comparison:
     differs: Sequence[str] = ()
     """What is not the same in both runs and may be the cause."""
     vanished: Sequence[str] = ()
-    """Tests of the first run that the second one does not have."""
+    """Tests of the first run that the second one does not have, and gates that it does not judge: test and metric."""
     new: Sequence[str] = ()
     notes: Sequence[str] = field(default=())
 
@@ -92,10 +94,31 @@ def compare(
     return Comparison(
         _corrected(found),
         _differs(before, now),
-        [test for test in tests_before if test not in tests_now],
+        [test for test in tests_before if test not in tests_now] + _vanished_gates(before, now, tests_now),
         [test for test in tests_now if test not in tests_before],
         notes,
     )
+
+
+def _vanished_gates(before: Mapping[str, Any], now: Mapping[str, Any], tests_now: Sequence[str]) -> list[str]:
+    """Gates of the first run that the second one does not judge although it has their tests."""
+    left = Counter(_gates(now))
+    vanished = []
+    for gate in _gates(before):
+        if left[gate] > 0:
+            left[gate] -= 1
+        elif gate[0] in tests_now:
+            vanished.append(f"{gate[0]}: the gate {gate[1]}")
+    return vanished
+
+
+def _gates(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Test, metric and unit of every gate that was judged; what a test has that judged nothing is none."""
+    return [
+        (str(one.get("test")), str(one["metric"]), str(one.get("unit") or ""))
+        for one in record.get("verdicts", ())
+        if one.get("method") != NOT_MEASURED
+    ]
 
 
 def _corrected(found: list[Difference]) -> list[Difference]:

@@ -19,6 +19,7 @@ from typing import Any
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.record.store import read_record, write_record
 from pytest_llmperf.record.tables import ANSWERS
+from pytest_llmperf.record.wire import whole_run_of
 
 RECORD = "record.json"
 
@@ -54,14 +55,16 @@ def identity(record: Mapping[str, Any]) -> str:
 def promote(source: Path, directory: Path, note: str = "") -> Path:
     """Make the record at ``source`` a reference in ``directory``; where its record lies now.
 
-    One of the same key is replaced. Raises :class:`UsageError` for a record that is partial, or that has no verdict,
-    and :class:`LlmperfError` for what is no record.
+    One of the same key is replaced. Raises :class:`UsageError` for a record that is partial, has no verdict, or was not
+    green by its own word, and :class:`LlmperfError` for what is no record.
     """
     record = read_record(source)
     if record.get("partial"):
         raise UsageError(f"{source}: not promoted, the record is partial ({record['partial']})")
     if not record.get("verdicts"):
         raise UsageError(f"{source}: not promoted, the record has no verdict")
+    if (why := _why_not_green(record)) is not None:
+        raise UsageError(f"{source}: not promoted, the run was not green ({why})")
     target = directory / key_of(record) / RECORD
     promoted = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "note": note}
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +79,19 @@ def promote(source: Path, directory: Path, note: str = "") -> Path:
     kept = {key: value for key, value in record.items() if key not in ("schema", "cases", "traces_file")}
     write_record(target, kept | {"promoted": promoted})
     return target
+
+
+def _why_not_green(record: Mapping[str, Any]) -> str | None:
+    """Why the run was red by itself; a run that is red only beside the old reference may well become the new one.
+
+    None as well for a record that is older than this word of its own.
+    """
+    about = record.get("run")
+    if about is None:
+        return None
+    by_itself = {**record, "run": {**about, "failures": [], "green": about.get("green_by_itself", True)}}
+    whole = whole_run_of(by_itself)
+    return None if whole.green else whole.why
 
 
 def references(directory: Path) -> list[Reference]:

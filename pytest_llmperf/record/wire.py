@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from pytest_llmperf.gates.run_verdict import RunVerdict, run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 
 
@@ -41,3 +43,33 @@ def verdict_from_json(fields: Mapping[str, Any]) -> Verdict:
             math.inf if high is None else float(high),
         )
     return Verdict(**values)
+
+
+def whole_run(record: Mapping[str, Any], verdicts: Sequence[Verdict]) -> RunVerdict:
+    """What came of the run of ``record``, whose gates are ``verdicts``; of a partial one nothing good.
+
+    A record that is older than the key ``run`` is judged by its verdicts alone.
+    """
+    about = record.get("run") or {}
+    problems = list(about.get("problems", ()))
+    if partial := record.get("partial"):
+        problems.append(f"the run is partial: {partial}")
+    whole = run_verdict(
+        verdicts,
+        inconclusive=about.get("inconclusive", "fail"),
+        problems=problems,
+        failures=about.get("failures", ()),
+        checks=int(about.get("checks", 0)),
+    )
+    return whole if about.get("green", whole.green) == whole.green else replace(whole, green=False)
+
+
+def whole_run_of(record: Mapping[str, Any]) -> RunVerdict:
+    """The same, for those who need no more of the verdicts than their status."""
+    verdicts = [
+        Verdict(
+            Status(one["status"]), str(one["metric"]), None, None, None, 0, None, "", str(one.get("why", ""))
+        )
+        for one in record.get("verdicts", ())
+    ]
+    return whole_run(record, verdicts)

@@ -9,7 +9,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.store import write_whole
 from pytest_llmperf.report.html.claims import claims_section
@@ -36,6 +35,16 @@ def write_page(record: Path, out: Path, history: Sequence[Path] = (), references
     at ``record``, and :class:`RecordNotWritten` if ``out`` cannot be written.
     """
     write_whole(out, _html(read_facts(record, records_beside(record, *history), references)))
+
+
+def write_unfinished(out: Path) -> None:
+    """What stands at ``out`` until the run has come to its end, so that no page of an earlier run does."""
+    title = "UNFINISHED"
+    text = "This run has not come to its end: nothing of it was judged. Its record says how far it came."
+    write_whole(
+        out,
+        f"<!doctype html>\n<meta charset=utf-8>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{text}</p>\n",
+    )
 
 
 def sections(facts: Facts) -> list[Section]:
@@ -70,7 +79,7 @@ def _html(facts: Facts) -> str:
         autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(_asset("page.html.jinja")).render(
-        verdict=run_verdict(facts.verdicts),
+        verdict=facts.whole,
         sign=_SIGNS,
         facts=facts,
         sections=shown,

@@ -125,16 +125,35 @@ def test_off_github_nothing_of_this_is_said(project: Project, solver: str) -> No
     assert not [path for path in project.path.iterdir() if path.suffix in {".md", ".prom"}]
 
 
-def test_a_file_that_was_asked_for_and_cannot_be_written_makes_a_green_run_red(
+@pytest.mark.parametrize("option", ["--llmperf-metrics", "--llmperf-markdown", "--llmperf-record"])
+def test_a_file_that_cannot_be_written_is_one_line_before_anything_is_started(
+    project: Project, option: str
+) -> None:
+    (project.path / "taken").write_text("")
+    result = project.run(option, str(Path("taken") / "asked.for"))
+    assert result.code == 4
+    assert result.lines(f"ERROR: {option}", "taken"), result.text
+    assert result.noise == []
+    assert project.starts == []
+
+
+def test_a_file_that_cannot_be_written_at_the_end_makes_a_green_run_red_everywhere(
     project: Project, solver: str
 ) -> None:
     project.catalog({"distill": {"ANSWERS": solver}})
     project.suite("""
+        import pathlib, shutil
         def test_floor(candidate, accuracy, budget):
             assert accuracy(candidate) >= budget.accuracy.floor
+            shutil.rmtree("elsewhere")
+            pathlib.Path("elsewhere").write_text("")
     """)
-    (project.path / "taken").write_text("")
-    result = project.run("--llmperf-metrics", str(Path("taken") / "llmperf.prom"))
+    metrics = str(Path("elsewhere") / "llmperf.prom")
+    result = project.run(
+        "--llmperf-metrics", metrics, "--llmperf-record", "record.json", "--llmperf-markdown", "m.md"
+    )
     assert result.code == 1
-    assert result.lines("llmperf: no metrics at taken/llmperf.prom")
+    assert result.lines(f"llmperf: no metrics at {metrics}")
     assert result.noise == []
+    assert project.record()["run"]["green"] is False
+    assert "INVALID" in (project.path / "m.md").read_text().splitlines()[0]

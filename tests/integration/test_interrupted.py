@@ -95,10 +95,12 @@ from pathlib import Path
 
 import pytest_llmperf.recording as recording
 from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.runs.ledger import Ledger
 
 class Measured:
     # What a run of some seconds has measured after each of its tests, without a server.
     def __init__(self): self.asked = 0
+    def events(self): return []
     def facts(self):
         outcomes = {"correct": self.asked, "wrong": 0}
         asked = {"row": "distill", "task": "t", "variant": "v", "items": self.asked, "outcomes": outcomes}
@@ -113,23 +115,21 @@ class Measured:
         from tests.record.test_tables import TRACE
         return (TRACE | {"index": n} for n in range(20))
 
-class Report:
-    failed = skipped = False
-    outcome, when, duration = "passed", "call", 0.01
-    def __init__(self, nodeid): self.nodeid = nodeid
-
 def run(path, state):
     tests = {f"test_{n}": Path(__file__) for n in range(4)}
-    one = recording.Recording(path, state, "main", path.parent, Measured(), lambda record: None)
+    ledger = Ledger("fail")
+    one = recording.Recording(path, state, "main", path.parent, Measured(), ledger, lambda record: None)
     one.expect(tests, [])
     for test in tests:
-        report = Report(test)
-        one.mark(report)
+        ledger.enter(test, needs="accuracy")
+    for test in tests:
+        ledger.begin(test)
+        _, _, asserted = ledger.judged(Verdict(Status.PASS, "m", 1.0, None, 1.0, 1, None, "x", "y"))
+        asserted()
+        ledger.end(test)
+        ledger.leave()
         one.keep(test, [])
-        one.hear(report)
-        report.when = "teardown"
-        one.hear(report)
-        one.add(test, [Verdict(Status.PASS, "m", 1.0, None, 1.0, 1, None, "x", "y")])
+        one.update()
         print("t", flush=True)
     assert one.finish("") is not None
     print("e", flush=True)

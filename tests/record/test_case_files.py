@@ -28,7 +28,7 @@ def of_test(name: str) -> KeptCase:
 def stored(tmp_path: Path, *kept: KeptCase) -> tuple[Path, dict[str, Any]]:
     """A record's path and what it says, with ``kept`` beside it."""
     for place, one in enumerate(kept):
-        keep(tmp_path / "cases" / "main.jsonl", place, one)
+        keep(tmp_path / "cases" / "main.jsonl", place, 1, one)
     path = tmp_path / "night" / "record.json"
     return path, {"cases": store_cases(path, gathered(tmp_path / "cases"))}
 
@@ -42,13 +42,19 @@ def test_what_was_kept_is_read_back(tmp_path: Path) -> None:
 
 def test_the_order_is_that_of_the_run_whichever_process_was_first(tmp_path: Path) -> None:
     for process, place, name in (("gw1", 11, "c"), ("gw0", 2, "b"), ("gw1", 0, "a"), ("gw0", 2, "b2")):
-        keep(tmp_path / f"{process}.jsonl", place, of_test(name))
+        keep(tmp_path / f"{process}.jsonl", place, 1, of_test(name))
     assert [json.loads(text)["test"] for text in gathered(tmp_path)] == ["a", "b", "b2", "c"]
+
+
+def test_of_a_test_that_was_tried_again_the_last_try_is_kept(tmp_path: Path) -> None:
+    for process, attempt, name in (("gw0", 1, "first"), ("gw1", 2, "last"), ("gw0", 1, "first too")):
+        keep(tmp_path / f"{process}.jsonl", 0, attempt, of_test(name))
+    assert [json.loads(text)["test"] for text in gathered(tmp_path)] == ["last"]
 
 
 def test_a_line_that_a_killed_process_did_not_end_is_left_out(tmp_path: Path) -> None:
     file = tmp_path / "gw0.jsonl"
-    keep(file, 0, PEAK)
+    keep(file, 0, 1, PEAK)
     whole = file.read_text()
     file.write_text(whole + whole[: len(whole) // 2])
     assert len(gathered(tmp_path)) == 1

@@ -158,3 +158,21 @@ def test_one_of_many_that_looks_worse_by_chance_is_not_blamed() -> None:
     many = compare(record, record, rows(set(range(80))), rows(lost_five))
     assert not many.regressed
     assert "not beyond chance among 10" in of([*many.differences], "task0 ").how
+
+
+def test_a_gate_that_vanished_from_a_test_that_is_still_there_is_a_gap() -> None:
+    def record(*gates: tuple[str, str, str]) -> dict[str, Any]:
+        verdicts = [
+            {"test": test, "metric": metric, "status": "PASS", "method": how} for test, metric, how in gates
+        ]
+        return {
+            "tests": [{"test": test} for test in dict.fromkeys(test for test, *_ in gates)],
+            "verdicts": verdicts,
+        }
+
+    judged = record(("a", "accuracy", "x"), ("a", "loops", "x"), ("a", "loops", "x"), ("b", "ITL", "x"))
+    silent = record(("a", "accuracy", "x"), ("a", "loops", "x"), ("b", "b", "not measured"))
+    assert compare(judged, judged).vanished == []
+    assert compare(judged, silent).vanished == ["a: the gate loops", "b: the gate ITL"]
+    assert "a: the gate loops: in the first run, and not in the second" in compare(judged, silent).gaps
+    assert compare(silent, judged).vanished == []

@@ -113,9 +113,9 @@ class RecordedRun:
         verdicts = []
         for place, (test, case) in enumerate(self.cases):
             verdict = case.judge()
-            verdicts.append(verdict_to_json(verdict))
+            verdicts.append(verdict_to_json(verdict) | {"test": test})
             kept = case_files.KeptCase(test, verdict.status, case)
-            case_files.keep(self.directory / "kept" / "main.jsonl", place, kept)
+            case_files.keep(self.directory / "kept" / "main.jsonl", place, 1, kept)
         path = self.directory / "night.json"
         lines = case_files.gathered(self.directory / "kept")
         record = {**self.facts, "verdicts": verdicts, **changed, "cases": case_files.store_cases(path, lines)}

@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytest_llmperf.gates.judgement import Policy
+from pytest_llmperf.gates.judgement import Policy, is_green
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.report.elsewhere.told import Told, is_green
+from pytest_llmperf.report.elsewhere.told import Told
 
 _WORST_FIRST = (Status.FAIL, Status.INVALID, Status.INCONCLUSIVE)
 """GitHub shows ten errors and ten warnings of a step: what a regression has done comes first."""
 
 
-def commands(told: Sequence[Told], policy: Policy) -> list[str]:
-    """A line for each verdict that is not PASS: an error if it makes the run red, else a warning."""
+def commands(told: Sequence[Told], policy: Policy, problems: Sequence[str] = ()) -> list[str]:
+    """A line for each verdict that is not PASS: an error if it makes the run red, else a warning.
+
+    ``problems`` are of the run as a whole, and errors.
+    """
     shown = [one for status in _WORST_FIRST for one in told if one.verdict.status is status]
-    return [_command("warning" if is_green(one.verdict, policy) else "error", one) for one in shown]
+    lines = [f"::error title=llmperf::{_message(problem)}" for problem in problems]
+    lines += [_command("warning" if is_green(one.verdict, policy) else "error", one) for one in shown]
+    return lines
 
 
 def in_repository(file: Path, environment: Mapping[str, str], otherwise: Path) -> str:

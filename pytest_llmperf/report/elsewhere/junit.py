@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmperf.gates.judgement import Policy
-from pytest_llmperf.gates.run_verdict import run_verdict
-from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.run_verdict import RunVerdict
+from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.report.elsewhere.told import Told
 from pytest_llmperf.report.html.text import visible
 from pytest_llmperf.report.numbers import show, show_bound, show_interval
 
@@ -34,10 +34,16 @@ def of_gate(verdict: Verdict) -> Properties:
             yield visible(f"{verdict.metric}: {name}"), visible(value)
 
 
-def of_run(verdicts: Sequence[Verdict], policy: Policy, about: Mapping[str, Any]) -> Properties:
-    """For the whole suite: the run's verdict, and ``about`` (what was judged on what)."""
-    whole = run_verdict(verdicts, inconclusive=policy)
+def of_run(told: Sequence[Told], whole: RunVerdict, about: Mapping[str, Any]) -> Properties:
+    """For the whole suite: the run's verdict, every gate that is not PASS with its test, and ``about`` (what was judged
+    on what).
+    """
     yield "llmperf: verdict", whole.status.value
+    yield "llmperf: green", "yes" if whole.green else "no"
     yield "llmperf: gates", visible(whole.why)
+    for one in told:
+        if one.verdict.status is not Status.PASS:
+            said = f"{one.verdict.status}: {one.verdict.why}"
+            yield visible(f"llmperf: {one.test}: {one.verdict.metric}"), visible(said)
     for name, value in about.items():
         yield f"llmperf: {name}", visible(str(value))

@@ -6,8 +6,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 
-from pytest_llmperf.gates.judgement import Policy
-from pytest_llmperf.gates.run_verdict import run_verdict
+from pytest_llmperf.gates.run_verdict import RunVerdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.report.elsewhere.told import Told
 from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
@@ -22,9 +21,13 @@ _MARKS = re.compile(r"([\\`*_{}\[\]#|~!@$])")
 _COLUMNS = ("verdict", "metric", *NUMBERS, "n")
 
 
-def summary(told: Sequence[Told], policy: Policy, title: str, about: Mapping[str, str]) -> str:
+def unfinished(title: str) -> str:
+    """What stands in the place of the text until the run has come to its end."""
+    return f"## {_SIGNS[Status.INVALID]} UNFINISHED: {plain(title)}\n\nThe run has not come to its end.\n"
+
+
+def summary(told: Sequence[Told], whole: RunVerdict, title: str, about: Mapping[str, str]) -> str:
     """The whole text. ``title`` says who was compared with whom; ``about`` is a line at the end, name and value."""
-    whole = run_verdict([one.verdict for one in told], inconclusive=policy)
     parts = [f"## {_SIGNS[whole.status]} {whole.status.value}: {plain(title)}", plain(whole.why)]
     if not whole.green and whole.look_first:
         first = [f"{number}. {plain(line)}" for number, line in enumerate(whole.look_first, 1)]

@@ -9,15 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_llmperf.gates.judgement import Policy
-from pytest_llmperf.gates.run_verdict import run_verdict
+from pytest_llmperf.gates.run_verdict import RunVerdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.report.elsewhere.told import Told
 
+_GREEN = "1 if the run was green, else 0."
+_RUN = "1 for the verdict of the run, 0 for the others."
 _Sample = tuple[Mapping[str, str], float | None]
 
 
-def metrics(told: Sequence[Told], policy: Policy, about: Mapping[str, str], finished_s: float) -> str:
+def unfinished(about: Mapping[str, str]) -> str:
+    """What stands in the place of the file until the run has come to its end: a run that is not green."""
+    families: list[tuple[str, str, list[_Sample]]] = [
+        ("llmperf_run_info", "What was judged, on what.", [(about, 1.0)]),
+        ("llmperf_run_green", _GREEN, [({}, 0.0)]),
+        ("llmperf_run_verdict", _RUN, [*_of_each(Status.INVALID)]),
+    ]
+    lines = [line for family in families for line in _family(*family)]
+    return "\n".join([*lines, "# EOF"]) + "\n"
+
+
+def metrics(told: Sequence[Told], whole: RunVerdict, about: Mapping[str, str], finished_s: float) -> str:
     """The whole file. ``about`` become labels of ``llmperf_run_info``; ``finished_s`` is in seconds since the epoch.
 
     A gate is labelled by its metric and its test, and by its number (``nth``) where a test asks for the same twice.
@@ -25,13 +37,12 @@ def metrics(told: Sequence[Told], policy: Policy, about: Mapping[str, str], fini
     sample.
     """
     verdicts = [one.verdict for one in told]
-    whole = run_verdict(verdicts, inconclusive=policy)
     labelled = list(zip(_labels(told), verdicts, strict=True))
     families: list[tuple[str, str, list[_Sample]]] = [
         ("llmperf_run_info", "What was judged, on what.", [(about, 1.0)]),
         ("llmperf_run_finished_timestamp_seconds", "When the run ended.", [({}, finished_s)]),
-        ("llmperf_run_green", "1 if the run was green, else 0.", [({}, float(whole.green))]),
-        ("llmperf_run_verdict", "1 for the verdict of the run, 0 for the others.", [*_of_each(whole.status)]),
+        ("llmperf_run_green", _GREEN, [({}, float(whole.green))]),
+        ("llmperf_run_verdict", _RUN, [*_of_each(whole.status)]),
         (
             "llmperf_run_gates",
             "Gates by their verdicts.",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_llmperf.gates.judgement import Policy
-from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.gates.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -16,8 +15,3 @@ class Told:
     test: str
     file: str = ""
     line: int = 0
-
-
-def is_green(verdict: Verdict, policy: Policy) -> bool:
-    """Whether this one verdict leaves the run green."""
-    return verdict.status is Status.PASS or (verdict.status is Status.INCONCLUSIVE and policy == "warn")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.gates.run_verdict import RunVerdict
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.record.case_files import KeptCase, load_cases
 from pytest_llmperf.record.references import Reference, best_of
 from pytest_llmperf.record.references import references as all_references
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers, load_traces
-from pytest_llmperf.record.wire import verdict_from_json
+from pytest_llmperf.record.wire import verdict_from_json, whole_run
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ class Facts:
     no_reference: str = ""
     """Why the references cannot be read, where there are some."""
 
+    @cached_property
+    def whole(self) -> RunVerdict:
+        """What came of the run, by the record's own word."""
+        return whole_run(self.record, self.verdicts)
+
     @property
     def baseline(self) -> str:
         return str(self.record.get("baseline") or "")
@@ -105,14 +110,8 @@ class Facts:
         return (one for one in _list(self.record.get(key)) if isinstance(one, Mapping))
 
     def tests(self) -> list[str]:
-        """The test (node id) of each verdict, empty where that is not known."""
-        waiting: dict[tuple[str, ...], deque[str]] = {}
-        for kept in self.cases:
-            case = kept.case
-            key = (case.label, case.verdict_unit, case.origin, kept.status)
-            waiting.setdefault(key, deque()).append(kept.test)
-        of_each = (waiting.get((one.metric, one.unit, one.origin, one.status)) for one in self.verdicts)
-        return [tests.popleft() if tests else "" for tests in of_each]
+        """The test (node id) of each verdict, empty where the record does not say it."""
+        return [str(one.get("test") or "") for one in self.dicts("verdicts")]
 
 
 def read_facts(path: Path, earlier: Sequence[Path] = (), references: Path | None = None) -> Facts:

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text_format
 
+from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.report.elsewhere.openmetrics import metrics
 from pytest_llmperf.report.elsewhere.told import Told
@@ -46,8 +47,12 @@ def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
     return iter(found[0])
 
 
+def written(every: list[Told], about: dict[str, str], finished_s: float) -> str:
+    return metrics(every, run_verdict([one.verdict for one in every]), about, finished_s)
+
+
 def test_both_readers_of_prometheus_find_every_gate_with_its_numbers() -> None:
-    text = metrics(TOLD, "fail", ABOUT, 1_800_000_000.5)
+    text = written(TOLD, ABOUT, 1_800_000_000.5)
     values = {(name, labels.get("test"), labels.get("nth")): v for name, labels, v in samples(text)}
     assert values["llmperf_gate_observed", "suites/a.py::test_floor[distill]", None] == 0.79
     assert values["llmperf_gate_bound", "suites/a.py::test_floor[distill]", None] == 0.7
@@ -59,7 +64,7 @@ def test_both_readers_of_prometheus_find_every_gate_with_its_numbers() -> None:
 
 
 def test_one_verdict_of_each_gate_is_set_and_what_is_not_known_has_no_sample() -> None:
-    found = list(samples(metrics(TOLD, "fail", ABOUT, 1.0)))
+    found = list(samples(written(TOLD, ABOUT, 1.0)))
     chosen = [
         labels["verdict"] for name, labels, value in found if name == "llmperf_gate_verdict" and value == 1.0
     ]
@@ -69,18 +74,18 @@ def test_one_verdict_of_each_gate_is_set_and_what_is_not_known_has_no_sample() -
 
 
 def test_hostile_text_stays_within_its_label() -> None:
-    found = [labels for _, labels, _ in samples(metrics(TOLD, "fail", ABOUT, 1.0))]
+    found = [labels for _, labels, _ in samples(written(TOLD, ABOUT, 1.0))]
     assert {one["metric"] for one in found if "metric" in one} >= {HOSTILE.replace("\udcff", "?")}
 
 
 def test_a_green_run_is_said_to_be_green() -> None:
-    found = {name: value for name, _, value in samples(metrics(TOLD[:1], "fail", ABOUT, 1.0))}
+    found = {name: value for name, _, value in samples(written(TOLD[:1], ABOUT, 1.0))}
     assert found["llmperf_run_green"] == 1.0
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here (Debian's package prometheus)")
 def test_promtool_has_nothing_to_say_about_it() -> None:
-    text = metrics(TOLD, "fail", ABOUT, 1.0)
+    text = written(TOLD, ABOUT, 1.0)
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=30
     )

@@ -1,0 +1,201 @@
+"""Follows the tests of a session, and enters in the ledger what happens to them.
+
+Everything is seen in wrappers around pytest's phases; nothing is taken from reports, which hooks may change or drop.
+"""
+
+from __future__ import annotations
+
+import time
+import unittest
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.errors import LlmperfError, NotMeasured
+from pytest_llmperf.gates.judgement import GateError, error_of, is_green
+from pytest_llmperf.record.redaction import redact_log
+from pytest_llmperf.runs.asking import PROFILE_MARK, asked_at_run_time, asks, asks_in_source
+from pytest_llmperf.runs.ledger import Ledger, first_line
+
+
+class Watching:
+    """The hooks; ``ended`` is called with the node id of a test once its last try is over."""
+
+    def __init__(self, ledger: Ledger, ended: Callable[[pytest.Item], None]) -> None:
+        self._ledger = ledger
+        self._ended = ended
+        self._raised: list[tuple[str, BaseException]] = []
+        """Of the present try of the running test, by phase."""
+        self._began_s = 0.0
+        self._collected = 0
+        self._deselected = 0
+
+    # Collection
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        report = yield
+        if report.outcome != "passed" and asks_in_source(collector):
+            skipped = report.outcome == "skipped"
+            why = "was skipped while it was collected" if skipped else "could not be collected"
+            said = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr or "")
+            last = next(iter(said.strip().splitlines()[-1:]), "")
+            test = collector.nodeid or "the suite"
+            self._ledger.enter(test, file=str(getattr(collector, "path", "")), line=1)
+            text = redact_log(f"{test} asks about a model and {why}, so that nothing was measured: {last}")
+            self._ledger.raised(test, "collection", "skip" if skipped else "error", text)
+            self._ledger.end(test)
+        return report
+
+    def pytest_itemcollected(self) -> None:
+        self._collected += 1
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        # What is for another profile is no part of this run in the first place.
+        self._deselected += len(items)
+        others = [item for item in items if item.get_closest_marker(PROFILE_MARK) is None]
+        self._ledger.deselected(self._ledger.left_out + len(others))
+
+    def expect(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """Enter the tests of the run that ask about a model; those are returned."""
+        if (silently := self._collected - self._deselected - len(items)) > 0:
+            self._ledger.deselected(self._ledger.left_out + silently)
+        asking = []
+        for item in items:
+            if (how := asks(item)) is not None:
+                asking.append(item)
+                self._enter(item, how.needs, how.asserts)
+        return asking
+
+    def _enter(self, item: pytest.Item, needs: str = "", asserts: bool = True) -> None:
+        line = (item.location[1] or 0) + 1
+        self._ledger.enter(item.nodeid, file=str(item.path), line=line, needs=needs, asserts=asserts)
+
+    # Tests
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        try:
+            return (yield)
+        finally:
+            self._ledger.leave()
+            self._ended(item)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        # Plugins that run a test again set it up again: whatever they are, this is where a try begins.
+        self._raised = []
+        self._began_s = time.perf_counter()
+        self._ledger.begin(item.nodeid)
+        try:
+            return (yield)
+        except BaseException as error:
+            self._note(item, "setup", error)
+            raise
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        try:
+            result = yield
+        except BaseException as error:
+            self._note(item, "call", error)
+            raise
+        # unittest's runner hands its exceptions to the item instead of raising them.
+        for caught in getattr(item, "_excinfo", None) or ():
+            self._note(item, "call", caught.value)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        try:
+            result = yield
+        except BaseException as error:
+            self._note(item, "teardown", error)
+            self._end(item)
+            raise
+        self._end(item)
+        self._speak_up(item)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.failed and call.excinfo is None and not self._raised:
+            # A strict xfail that passed, subtests that failed: pytest's own reasons, which no phase has raised.
+            why = next(iter(str(report.longrepr or "").strip().splitlines()), "") or report.outcome
+            self._ledger.raised(item.nodeid, report.when or "", "error", f"pytest counts it as failed: {why}")
+        return report
+
+    def _note(self, item: pytest.Item, when: str, error: BaseException) -> None:
+        self._raised.append((when, error))
+        if self._ledger.entry(item.nodeid) is None and not self._found_at_run_time(item):
+            return
+        if isinstance(error, LlmperfError):
+            self._ledger.error(error)
+        kind, why = _kind_of(error)
+        where = "" if when == "call" or kind in ("skip", "xfail") else f" in its {when}"
+        line = _line_in(item.path, error)
+        self._ledger.raised(item.nodeid, when, kind, redact_log(why + where), line)
+
+    def _end(self, item: pytest.Item) -> None:
+        if self._ledger.entry(item.nodeid) is not None or self._found_at_run_time(item):
+            self._ledger.end(item.nodeid, time.perf_counter() - self._began_s)
+
+    def _found_at_run_time(self, item: pytest.Item) -> bool:
+        """Enter a test of which only its run has shown that it asks about a model."""
+        if not asked_at_run_time(item):
+            return False
+        self._enter(item)
+        self._ledger.begin(item.nodeid)
+        return True
+
+    def _speak_up(self, item: pytest.Item) -> None:
+        """Fail a test that came to its end as if all were well, and whose entry says otherwise."""
+        entry = self._ledger.entry(item.nodeid)
+        if entry is None or self._raised:
+            return
+        for verdict in entry.verdicts:
+            if not is_green(verdict, self._ledger.policy):
+                if verdict in entry.gates:
+                    raise error_of(verdict)
+                raise NotMeasured(verdict.why)
+
+
+def _kind_of(error: BaseException) -> tuple[str, str]:
+    """What an exception means for the ledger, and its one line."""
+    said = first_line(error)
+    if isinstance(error, GateError):
+        return "gate", error.verdict.why
+    if isinstance(error, pytest.skip.Exception | unittest.SkipTest):
+        return "skip", f"the test was skipped, so that nothing was measured: {_message(error)}"
+    if isinstance(error, pytest.xfail.Exception):
+        return (
+            "xfail",
+            f"the test was not run to its end (xfail), so that nothing was judged: {_message(error)}",
+        )
+    if isinstance(error, AssertionError):
+        return "assertion", f"an assertion failed: {_message(error) or 'it has no message'}"
+    # pytest-timeout ends a test in the same way as pytest.fail does.
+    if isinstance(error, pytest.fail.Exception) and not _message(error).startswith("Timeout"):
+        return "assertion", f"the test failed: {_message(error)}"
+    return "error", said
+
+
+def _message(error: BaseException) -> str:
+    return next(iter(str(getattr(error, "msg", None) or error).splitlines()), "")
+
+
+def _line_in(path: Path, error: BaseException) -> int:
+    """The last line of the test's own file that an exception came through; 0 if it came through none."""
+    line, traceback = 0, error.__traceback__
+    while traceback is not None:
+        if Path(traceback.tb_frame.f_code.co_filename) == path:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
