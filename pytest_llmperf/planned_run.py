@@ -72,7 +72,9 @@ class PlannedRun(DryRun):
         self.gates += gates
         if error is not None and not isinstance(error, NeedsServer):
             self._reasons.append(f"{item.nodeid}: {_reason(error)}")
-        elif error is None and (unasserted := [gate for gate, judgement in self._compared if not judgement.asked]):
+        elif error is None and (
+            unasserted := [gate for gate, judgement in self._compared if not judgement.asked]
+        ):
             why = f"a comparison was made and not asserted: {unasserted[0].label}; write assert before it"
             self._reasons.append(f"{item.nodeid}: {why}")
         elif not gates:
