@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.serving import processes
+from pytest_llmperf.serving.processes import ProcessKey
 
 TIMEOUT_S = 10.0
 _KILL_S = 2.0
@@ -98,15 +99,18 @@ def _run(python: str, question: str, timeout_s: float) -> tuple[int, str, str]:
         )
     except (OSError, ValueError) as error:
         raise EngineProbeError(getattr(error, "strerror", None) or str(error)) from None
+    family: set[ProcessKey] = set()
     try:
-        output, errors = _listen(process, timeout_s)
+        output, errors = _listen(process, timeout_s, family)
     finally:
-        _end(process)
+        _end(process, family)
     return process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
 
 
-def _listen(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, bytes]:
-    """The ends of standard output and standard error.
+def _listen(
+    process: subprocess.Popen[bytes], timeout_s: float, family: set[ProcessKey]
+) -> tuple[bytes, bytes]:
+    """The ends of standard output and standard error; ``family`` gets every descendant that was seen meanwhile.
 
     Not `Popen.communicate`, which keeps everything that an endless program prints, and waits for a child that holds
     the pipe open after the program itself has ended.
@@ -120,6 +124,8 @@ def _listen(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, 
             selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
             ended = process.poll() is not None
+            # A child in a session of its own is no descendant of ours once its parent has ended.
+            family |= {member.key for member in processes.descendants(process.pid)}
             ready = selector.select(timeout=0.05)
             if ended and not ready:
                 break
@@ -140,18 +146,18 @@ def _listen(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, 
     return kept[process.stdout], kept[process.stderr]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], family: set[ProcessKey]) -> None:
     """End the interpreter and everything it started."""
-    family = processes.descendants(process.pid)
-    watched = [
-        descriptor for member in family if (descriptor := processes.descriptor(member.pid)) is not None
-    ]
+    family |= {member.key for member in processes.descendants(process.pid)}
+    # Not a later process of the same number.
+    alive = [key for key in family if (member := processes.read(key.pid)) is not None and member.key == key]
+    watched = [descriptor for key in alive if (descriptor := processes.descriptor(key.pid)) is not None]
     with contextlib.suppress(ProcessLookupError, PermissionError):
         # The group still exists when the interpreter has ended and a child of it has not.
         os.killpg(process.pid, signal.SIGKILL)
-    for member in family:
+    for key in alive:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(member.pid, signal.SIGKILL)
+            os.kill(key.pid, signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + _KILL_S
     for descriptor in watched:

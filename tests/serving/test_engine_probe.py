@@ -73,6 +73,14 @@ def test_a_child_that_keeps_the_output_open_neither_delays_the_answer_nor_outliv
     assert not _ends_late(int(pids.read_text()))
 
 
+def test_a_child_in_a_session_of_its_own_does_not_outlive_a_parent_that_has_ended(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    python = program(tmp_path, f"setsid sleep 600 & echo $! > {pids}; sleep 0.5; exit 3")
+    with pytest.raises(EngineProbeError, match="exit code 3"):
+        engine_version(python)
+    assert not _ends_late(int(pids.read_text()))
+
+
 def test_a_program_that_prints_for_ever_is_ended(tmp_path: Path) -> None:
     with pytest.raises(EngineProbeError, match="did not answer"):
         engine_version(program(tmp_path, "exec yes"), timeout_s=1.0)
