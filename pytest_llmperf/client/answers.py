@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.body import lint, path_of, streaming
+from pytest_llmperf.client.capabilities import refused_in, remember, without
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
@@ -18,12 +19,13 @@ from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.client.saturation import LOOK_S, Saturation, look
 from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.errors import WrongServer
+from pytest_llmperf.serving.http_client import is_about_the_key, retry_after_s
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.visible_text import is_invisible
 
 _REFUSED = (401, 403, 404)
 """The key or the model is wrong: no further request can fare better."""
-_PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
+PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
 """Statuses that another try may change. The rest (a prompt that is too long) is the request's own fault."""
 
 _BROKEN = (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR, Outcome.UNKNOWN_FINISH)
@@ -69,11 +71,20 @@ class Retries:
     longest_wait_s: float = 8.0
     give_up_after: int = 3
     """So many requests in a row, times the concurrency, without one success: the rest is not sent."""
+    longest_retry_after_s: float = 60.0
+    """A server that asks for more patience (``Retry-After``) is not asked again."""
 
     def wait_s(self, attempt: int) -> float:
         """Exponential, with jitter so that a crowd doesn't come back as a crowd."""
         longest = min(self.longest_wait_s, self.first_wait_s * 2.0 ** (attempt - 1))
         return longest * random.uniform(0.5, 1.0)
+
+    def wait_after(self, reply: Reply, attempt: int) -> float | None:
+        """As :meth:`wait_s`, and at least what the answer's ``Retry-After`` says; None if that is too long."""
+        told_s = retry_after_s(reply.headers.get("retry-after"))
+        if told_s is not None and told_s > self.longest_retry_after_s:
+            return None
+        return max(self.wait_s(attempt), told_s or 0.0)
 
 
 def complete_all(
@@ -135,6 +146,9 @@ class _Completion:
         self.all_taken = asyncio.Event()
         self.done = 0
         self.failed_in_a_row = 0
+        self.answered = False
+        self.timeouts = 0
+        """Before the first answer."""
         self.last_error = ""
 
     async def all(self) -> list[Answer]:
@@ -181,11 +195,11 @@ class _Completion:
                     lost = Answer(index, "", "", None, None, None, None, Outcome.CONNECT_ERROR, error, 0, 0.0)
                     self._keep(lost)
                     continue
-                request = pool.endpoint.request("POST", path_of(self.bodies[index]), self.bodies[index])
-                reply = await pool.send(request)
+                body = self._body(index)
+                reply = await pool.send(self._request(pool, body))
                 if reading is not None:
                     await reading
-                reading = group.create_task(self._read(pool, index, request, reply))
+                reading = group.create_task(self._read(pool, index, body, reply))
                 if reply.ending is not Ending.COMPLETE or reply.status != 200:
                     # It may have to be sent again, in its own place.
                     await reading
@@ -199,14 +213,27 @@ class _Completion:
             self.all_taken.set()
         return index
 
+    def _body(self, index: int) -> dict[str, Any]:
+        """The request without what the server is known to refuse of what we add."""
+        body = self.bodies[index]
+        return without(body, self.server.capabilities.refused, keep=body.keys() - {"stream_options"})
+
+    def _request(self, pool: Pool, body: Mapping[str, Any]) -> bytes:
+        return pool.endpoint.request("POST", path_of(body), body)
+
     @property
     def _is_given_up(self) -> bool:
-        most = self.retries.give_up_after * min(self.saturation.limit, len(self.bodies))
-        return self.failed_in_a_row >= most
+        wave = min(self.saturation.limit, len(self.bodies))
+        # A server that never answers takes the whole time-out for each try: one wave of that is enough.
+        return self.failed_in_a_row >= self.retries.give_up_after * wave or (
+            self.timeouts >= wave and not self.answered
+        )
 
-    async def _read(self, pool: Pool, index: int, request: bytes, reply: Reply) -> None:
-        answer = await self._one(pool, index, request, reply)
+    async def _read(self, pool: Pool, index: int, body: Mapping[str, Any], reply: Reply) -> None:
+        answer = await self._one(pool, index, body, reply)
         self.failed_in_a_row = self.failed_in_a_row + 1 if _passing(answer) else 0
+        self.answered = self.answered or answer.ok
+        self.timeouts += answer.outcome is Outcome.TIMEOUT and not answer.text
         self.last_error = answer.error or self.last_error
         self._keep(answer)
 
@@ -218,12 +245,16 @@ class _Completion:
         if self.on_progress:
             self.on_progress(self.done, len(self.bodies))
 
-    async def _one(self, pool: Pool, index: int, request: bytes, reply: Reply) -> Answer:
+    async def _one(self, pool: Pool, index: int, body: Mapping[str, Any], reply: Reply) -> Answer:
         """The answer in ``reply``, or in that to a further sending."""
         attempt = 1
         while True:
-            if reply.status in _REFUSED:
+            if reply.status in _REFUSED or 300 <= reply.status < 400:
                 self._refused(reply.status, trace_of(reply).error)
+            if (fewer := self._without_refused(index, body, reply)) != body:
+                body = fewer
+                reply = await pool.send(self._request(pool, body))
+                continue
             answer = replace(_answer(trace_of(reply, index, whole=self.whole)), attempts=attempt)
             if self.whole and answer.outcome is Outcome.TIMEOUT:
                 # Nobody saw whether text was coming; if so, it would come, and be lost, again.
@@ -232,15 +263,36 @@ class _Completion:
                 return answer
             if self.server.has_died is not None and self.server.has_died():
                 return answer
-            await asyncio.sleep(self.retries.wait_s(attempt))
+            wait_s = self.retries.wait_after(reply, attempt)
+            if wait_s is None:
+                told = f"it asks to wait {reply.headers.get('retry-after', '')[:40]}"
+                return replace(
+                    answer, error=f"{answer.error} ({told}, at most {self._patience_s:g} s are waited)"
+                )
+            await asyncio.sleep(wait_s)
             attempt += 1
-            reply = await pool.send(request)
+            reply = await pool.send(self._request(pool, body))
+
+    @property
+    def _patience_s(self) -> float:
+        return self.retries.longest_retry_after_s
+
+    def _without_refused(self, index: int, body: Mapping[str, Any], reply: Reply) -> Mapping[str, Any]:
+        """The body to send again if ``reply`` refuses a field of it that we added by ourselves; else the same."""
+        refused = refused_in(reply, body) & {"stream_options", "continuous_usage_stats"}
+        known = self.server.capabilities
+        if new := refused - known.refused:
+            remember(known, new, reply)
+        return self._body(index) if refused else body
 
     def _refused(self, status: int, error: str) -> None:
+        where = self.server.shown
         if status == 404:
-            asked = f"model {self.server.model!r} at {self.server.base_url}"
-            raise WrongServer(f"the server does not serve {asked}: {error}")
-        raise WrongServer(f"the server at {self.server.base_url} refuses the API key: {error}")
+            raise WrongServer(f"the server does not serve model {self.server.model!r} at {where}: {error}")
+        if 300 <= status < 400:
+            raise WrongServer(f"the server at {where}: {error}")
+        what = "refuses the API key" if is_about_the_key(status, error) else "forbids the request"
+        raise WrongServer(f"the server at {where} {what}: {error}")
 
 
 def _answer(trace: Trace) -> Answer:
@@ -268,7 +320,7 @@ def _answer(trace: Trace) -> Answer:
 def _passing(answer: Answer) -> bool:
     """Whether the failure may pass by itself."""
     if answer.outcome is Outcome.HTTP_ERROR:
-        return answer.status in _PASSING
+        return answer.status in PASSING
     if answer.outcome is Outcome.TIMEOUT:
         # Text was coming: a model that loops for ever would loop again, and take the time again.
         return not (answer.text or answer.reasoning)

@@ -31,7 +31,9 @@ _TRIES = 3
 _LONGEST_WAIT_S = 10.0
 _REFUSALS = (400, 422, 501)
 _UNKNOWN = re.compile(
-    r"unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|extra|unsupported", re.IGNORECASE
+    r"(unknown|unrecogni[sz]ed|unexpected|unsupported|extra|additional)\W+(\w+\W+){0,2}?"
+    r"(field|param|arg|input|key|propert|attribute)",
+    re.IGNORECASE,
 )
 _PLAUSIBLE = (0.2, 20.0)
 """Tokens of an English word; a server whose usage says otherwise counts something else."""
@@ -50,8 +52,8 @@ def without(body: Mapping[str, Any], refused: Collection[str], keep: Collection[
 
 def declare_plain(known: Capabilities) -> None:
     """The row says ``extra_body = false``: the server takes OpenAI's own fields alone, and is not asked about it."""
-    if known.refused is None:
-        known.refused = NOT_OPENAI
+    if not known.asked:
+        known.asked, known.refused = True, NOT_OPENAI
         names = ", ".join(sorted(NOT_OPENAI))
         known.notes.append(f"extra_body = false: loads are sent without {names}{_lost(NOT_OPENAI)}")
 
@@ -64,17 +66,17 @@ async def find_refused(
     Kept in ``known``. ``keep`` are the fields that the user has set. Raises :class:`RequestFailed` if one of those is
     refused, and if the server does not answer a request at all, or with an error.
     """
-    if known.refused is not None:
+    if known.asked:
         return known.refused
     body = {**body, "max_tokens": 1} | ({"min_tokens": 1} if "min_tokens" in body else {})
-    refused: frozenset[str] = frozenset()
-    said = ""
+    found: frozenset[str] = frozenset()
+    refusal: Reply | None = None
     while True:
-        reply = await _asked(pool, without(body, refused, keep))
+        reply = await _asked(pool, without(body, known.refused | found, keep))
         if reply.status == 200:
             break
         text = bytes(reply.body)
-        named = _named(text, _fields_of(body) - refused) if reply.status in _REFUSALS else frozenset()
+        named = refused_in(reply, without(body, known.refused | found, keep))
         if needed := sorted(name for name in named if name in keep or name not in ADDED):
             raise RequestFailed(
                 f"{pool.endpoint.address.shown()} refuses {', '.join(needed)}, which the load is to send "
@@ -85,11 +87,25 @@ async def find_refused(
             raise RequestFailed(
                 f"{where}: a request for one token is answered with {trace_of(reply).error}; no load was sent"
             )
-        refused, said = refused | named, first_line(text)
-    known.refused = refused
-    if refused:
-        known.notes.append(_note(refused, said))
-    return refused
+        found, refusal = found | named, refusal or reply
+    if refusal is not None:
+        remember(known, found, refusal)
+    known.asked = True
+    return known.refused
+
+
+def refused_in(reply: Reply, body: Mapping[str, Any]) -> frozenset[str]:
+    """The fields of ``body`` that this answer refuses, by what it says; empty if it is about something else."""
+    return _named(bytes(reply.body), _fields_of(body)) if reply.status in _REFUSALS else frozenset()
+
+
+def remember(known: Capabilities, refused: frozenset[str], reply: Reply) -> None:
+    """From now on requests to this server are sent without these fields, which is told with the words of its answer."""
+    known.refused |= refused
+    names = ", ".join(sorted(refused))
+    known.notes.append(
+        f"the server refuses {names} ({first_line(bytes(reply.body))}); requests are sent without{_lost(refused)}"
+    )
 
 
 async def tokens_of_words(
@@ -176,11 +192,6 @@ def _places(body: Any) -> frozenset[str]:
             place = detail.get("loc") if isinstance(detail, dict) else None
             found |= {part for part in place or () if isinstance(part, str)}
     return frozenset(found)
-
-
-def _note(refused: frozenset[str], said: str) -> str:
-    names = ", ".join(sorted(refused))
-    return f"the server refuses {names} ({said}); loads are sent without{_lost(refused)}"
 
 
 def _lost(refused: frozenset[str]) -> str:

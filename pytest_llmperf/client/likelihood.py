@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.client import loop
+from pytest_llmperf.client.answers import PASSING, Retries
 from pytest_llmperf.client.body import lint
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.serving.server import Server
 
-_ATTEMPTS = 3
-_PASSING = (429, 500, 502, 503, 504)
+_RETRIES = Retries(attempts=3)
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,14 @@ def likelihoods(
                     "prompt_logprobs": 0,
                 }
             )
-            for attempt in range(_ATTEMPTS):
+            for attempt in range(1, _RETRIES.attempts + 1):
                 reply = await pool.fetch("POST", "/v1/completions", body)
-                if reply.ending is Ending.COMPLETE and reply.status not in _PASSING:
+                if reply.ending is Ending.COMPLETE and reply.status not in PASSING:
                     break
-                await asyncio.sleep(0.5 * 2**attempt)
+                wait_s = _RETRIES.wait_after(reply, attempt)
+                if wait_s is None or attempt == _RETRIES.attempts:
+                    break
+                await asyncio.sleep(wait_s)
             found[index] = _read(reply)
 
     async def every() -> None:

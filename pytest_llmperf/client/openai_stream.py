@@ -58,6 +58,7 @@ _OTHER_FIELDS = frozenset(
     ]
 )
 """Fields of a delta that hold no text of the answer."""
+_MOST_TOKENS = 2**31
 _NEARLY_ALL = 0.8
 """Where nothing was counted: as many chunks by token asked for may be an answer of the asked length, the last
 characters of which came together; with fewer it may as well have ended early."""
@@ -544,7 +545,8 @@ def _string(value: object) -> str:
 
 
 def _count(value: object, otherwise: int | None) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
+    """``value`` if it can be a number of tokens; a record has no room for a stranger's 10**30."""
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else otherwise
 
 
 def _detail(usage: Mapping[str, Any], group: str, name: str, otherwise: int | None) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,12 @@ from pytest_llmperf.client import loop
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Reply
+from pytest_llmperf.serving.http_client import parse_json
 from pytest_llmperf.serving.server import Server
 
 _TIMEOUT_S = 60.0
+_MOST = 2**31
+"""Numbers of tokens, and lengths in tokens, from here on are nonsense."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,19 @@ def _ask(server: Server, path: str, bodies: Sequence[Mapping[str, Any]], concurr
 def _tokens(reply: Reply) -> Tokenized | None:
     said = _read(reply)
     tokens, limit = said.get("tokens"), said.get("max_model_len")
-    if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
+    # None for an empty list: every prompt here has a token, and llama.cpp's door means another field than ours.
+    if (
+        not isinstance(tokens, list)
+        or not tokens
+        or not all(type(t) is int and 0 <= t < _MOST for t in tokens)
+    ):
         return None
-    return Tokenized(tuple(tokens), limit if type(limit) is int else None)
+    return Tokenized(tuple(tokens), limit if type(limit) is int and 0 < limit < _MOST else None)
 
 
 def _read(reply: Reply) -> Mapping[str, Any]:
     """The answer, if it is a JSON object; else nothing."""
     if reply.status != 200:
         return {}
-    try:
-        said = json.loads(reply.body)
-    except ValueError:
-        return {}
+    said = parse_json(bytes(reply.body))
     return said if isinstance(said, dict) else {}

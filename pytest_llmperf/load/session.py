@@ -33,7 +33,7 @@ from pytest_llmperf.load.workload import (
     prepare_shapes,
     probe_body,
 )
-from pytest_llmperf.serving.http_client import explained, first_line, parse_json, redirect
+from pytest_llmperf.serving.http_client import explained, first_line, is_about_the_key, parse_json, redirect
 from pytest_llmperf.serving.readiness import named, served_models
 from pytest_llmperf.serving.server import Server
 
@@ -181,14 +181,13 @@ class Session:
         told = server_metrics.told_fields(await server_metrics.fetch(pool, timeout_s=30))
         # Who tells its prefix-cache hits under vLLM's names is vLLM, which ignores what it does not know.
         salt = "cache_queries" in told
-        if known.refused is None and told:
-            known.refused = frozenset()
+        known.asked = known.asked or bool(told)
         probe = probe_body(self.server.model, self.workload, self.nonce, salt)
         refused = await find_refused(pool, known, probe, keep=self.workload.sampling)
         return salt and "cache_salt" not in refused
 
     def _wire(self, pool: Pool, prompts: Prompts) -> list[bytes]:
-        refused = self.server.capabilities.refused or frozenset()
+        refused = self.server.capabilities.refused
         bodies = [without(body, refused, keep=self.workload.sampling) for body in prompts.bodies]
         return [pool.endpoint.request("POST", path_of(body), body) for body in bodies]
 
@@ -202,9 +201,12 @@ class Session:
                 f"{pool.endpoint.address.shown('/v1/models')}: {reply.detail}; no load was sent"
             )
         if reply.status in (401, 403):
-            raise WrongServer(
-                f"the server at {where} refuses the API key: HTTP {reply.status}: {first_line(body)}"
+            what = (
+                "refuses the API key"
+                if is_about_the_key(reply.status, first_line(body))
+                else "forbids the request"
             )
+            raise WrongServer(f"the server at {where} {what}: HTTP {reply.status}: {first_line(body)}")
         if 300 <= reply.status < 400:
             raise WrongServer(
                 f"the server at {where}: {redirect(reply.status, reply.headers.get('location'))}"

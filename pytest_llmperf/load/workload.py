@@ -301,7 +301,7 @@ class _Maker:
 
         def body_of(words: int) -> dict[str, Any]:
             body = _body(self.model, self.workload, self.text(0, words), self.nonce, 0, False)
-            return without(body, self.known.refused or ())
+            return without(body, self.known.refused)
 
         told = await tokens_of_words(self.pool, self.known, self.workload.chat, body_of)
         if told is None:

@@ -123,6 +123,7 @@ class Evaluation:
 
         with self.beside(served, what):
             answers = self._asked(served, bodies, progress)
+        served.tell_capabilities()
         if any(may_be_a_death(answer.outcome, answer.error) for answer in answers):
             # Whatever the gates would make of the rest, a dead server is to be called by its name.
             try:

@@ -133,6 +133,11 @@ class Served:
             self._failure = error
             raise
 
+    def tell_capabilities(self) -> None:
+        """Report what the server turned out not to understand; the same is told once."""
+        for text in self._last_server.capabilities.notes if self._last_server else ():
+            self._tell(f"{self.name}: {text}")
+
     def refuse(self, why: LlmperfError) -> None:
         """Never start: whoever asks for the server is given this error."""
         self._failure = why

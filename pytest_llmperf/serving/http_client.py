@@ -186,6 +186,14 @@ def clean(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+_ABOUT_KEYS = re.compile(r"\bkey|token|authenticat|authoriz|credential|bearer|permission", re.IGNORECASE)
+
+
+def is_about_the_key(status: int, says: str) -> bool:
+    """Whether a refusal means the API key. HTTP 403 may as well be a firewall that dislikes something else."""
+    return status == 401 or (status == 403 and bool(_ABOUT_KEYS.search(says)))
+
+
 def parse_json(body: bytes | str) -> Any:
     """A body as JSON; None if it is none, or nested more deeply than Python reads."""
     text = body if isinstance(body, str) else body.decode("utf-8-sig", errors="replace")

@@ -20,8 +20,10 @@ class Capabilities:
     """Whether ``POST /tokenize`` counts tokens."""
     no_tokenize: str = ""
     """What it answered instead, as a few words."""
-    refused: frozenset[str] | None = None
-    """Request fields beyond OpenAI's own that it refuses, of those that we add by ourselves."""
+    refused: frozenset[str] = frozenset()
+    """Request fields that it refuses, of those that we add by ourselves; as far as that is known."""
+    asked: bool = False
+    """Whether it is known for all of them."""
     tokens_of_words: dict[bool, tuple[float, float]] = field(default_factory=dict)
     """By its own ``usage``, for chats (True) and plain prompts: tokens of a prompt without words, and of each word."""
     notes: list[str] = field(default_factory=list)

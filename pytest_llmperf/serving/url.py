@@ -15,6 +15,7 @@ from pytest_llmperf.serving.http_client import (
     USER_AGENT,
     Response,
     checked_key,
+    is_about_the_key,
     request,
     retry_after_s,
     unused_proxies,
@@ -29,7 +30,6 @@ _POLL_S = 2.0
 _LONGEST_WAIT_S = 60.0
 """A server that is ready sooner than its ``Retry-After`` said is not left waiting for longer than this."""
 _LOADING = re.compile(r"load|start|warm|initiali|not ready|cold|try again|retry", re.IGNORECASE)
-_ABOUT_KEYS = re.compile(r"api.?key|token|authenticat|authoriz|credential|bearer", re.IGNORECASE)
 _ENGINES = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
 """What engines write as ``owned_by`` under ``/v1/models``."""
 
@@ -157,7 +157,7 @@ def _accepted(model: Model, response: Response, shown: str, api_key: str | None)
     if response.status not in (401, 403):
         return
     said = f"HTTP {response.status}: {response.says}"
-    if response.status == 403 and not _ABOUT_KEYS.search(response.says):
+    if not is_about_the_key(response.status, response.says):
         raise WrongServer(
             f"{model.name}: {shown} forbids the request ({said})\n"
             f"what to do: let requests with the User-Agent {USER_AGENT} pass, or, if it is about the key, name the "
