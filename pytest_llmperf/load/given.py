@@ -6,15 +6,32 @@ from each other and from earlier runs unless the workload wants a warm cache; a 
 
 from __future__ import annotations
 
+import codecs
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.errors import DataError
+from pytest_llmperf.client.body import lint
+from pytest_llmperf.errors import DataError, UsageError
 from pytest_llmperf.load.words import WORDS
 
+_LENGTHS = ("max_tokens", "max_completion_tokens", "output_tokens")
+"""Names of the length of an answer."""
+_MOST_TOKENS = 10_000_000
+_ANNOTATIONS = ("note", "id", "custom_id", "comment", "metadata", "source")
+"""Fields that are known to be for readers of the file, and mean nothing to any server."""
+_SET_BY_THE_LOAD: Mapping[str, str] = {
+    "model": "row of the catalogue",
+    "stream": "load",
+    "stream_options": "load",
+    "n": "load",
+    "ignore_eos": "load",
+    "min_tokens": "load",
+    "cache_salt": "load",
+    "request_id": "load",
+}
 _NEED = 'need {"messages": [{"role": "user", "content": "…"}]} or {"prompt": "…"}, perhaps "max_tokens", in each line'
 
 
@@ -56,39 +73,79 @@ class Given:
 
 
 def read_prompts(path: Path) -> Given:
-    """A user's prompts, one JSON object a line. Raises ``DataError`` with file, line and what was expected."""
+    """A user's prompts, one JSON object a line: ``messages`` or ``prompt``, perhaps the length of the answer
+    (``max_tokens``, ``max_completion_tokens`` or ``output_tokens``) and other request fields, which are sent as well.
+
+    Raises :class:`DataError` with file, line and what was expected, also for a field that the load could not honour.
+    """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the prompts {path} cannot be read: {error}") from error
-    prompts = [_prompt(line, f"{path}, line {at}") for at, line in enumerate(lines, start=1) if line.strip()]
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise DataError(f"the prompts {path} cannot be read: {error.strerror}") from error
+    # Not splitlines(), which also splits at U+2028 and others inside a JSON string.
+    lines = enumerate(data.split(b"\n"), start=1)
+    prompts = [_prompt(line, f"{path}, line {at}") for at, line in lines if line.strip()]
     if not prompts:
         raise DataError(f"{path} has no prompts; {_NEED}")
     return Given(path.name, prompts)
 
 
-def _prompt(line: str, where: str) -> dict[str, Any]:
+def _prompt(line: bytes, where: str) -> dict[str, Any]:
     try:
-        fields = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where}: {line[:80]!r} is not JSON ({error}); {_NEED}") from error
+        text = line.decode("utf-8")
+        fields = json.loads(text, parse_constant=_no_constant)
+        # Half of a surrogate pair, which JSON can escape, can be sent to nobody.
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start} of the line; {_NEED}") from None
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: has half of a surrogate pair (\\ud800 to \\udfff); {_NEED}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: {text[:80]!r} is not JSON ({error}); {_NEED}") from error
     messages = fields.get("messages") if isinstance(fields, dict) else None
-    told = (
+    is_chat = (
         isinstance(messages, list)
         and bool(messages)
         and all(
-            isinstance(one, dict) and isinstance(one.get("content"), str) and "role" in one
-            for one in messages
+            isinstance(turn, dict) and isinstance(turn.get("content"), str) and "role" in turn
+            for turn in messages
         )
     )
-    if not told and not (
+    if not is_chat and not (
         isinstance(fields, dict) and isinstance(fields.get("prompt"), str) and "messages" not in fields
     ):
-        raise DataError(f"{where}: {line[:80]!r} is no prompt; {_NEED}")
-    limit = fields.get("max_tokens", 1)
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise DataError(f"{where}: max_tokens is {limit!r}; need a whole number from 1 on")
-    return {name: fields[name] for name in ("messages", "prompt", "max_tokens") if name in fields}
+        raise DataError(f"{where}: {text[:80]!r} is no prompt; {_NEED}")
+    if is_chat and "prompt" in fields:
+        raise DataError(f"{where}: has both messages and prompt; need one of them")
+    return _request_fields(fields, where)
+
+
+def _request_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What of a line goes into the request; raises :class:`DataError` for what would be dropped."""
+    lengths = {name: fields[name] for name in _LENGTHS if name in fields}
+    for name, value in lengths.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_TOKENS:
+            raise DataError(f"{where}: {name} is {value!r}; need a whole number from 1 on")
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} = {value}" for name, value in lengths.items())
+        raise DataError(f"{where}: two lengths of one answer: {said}; need one of them")
+    kept = {name: value for name, value in fields.items() if name not in {*_LENGTHS, *_ANNOTATIONS}}
+    for name in kept:
+        if name in _SET_BY_THE_LOAD:
+            raise DataError(
+                f"{where}: {name} is set by the {_SET_BY_THE_LOAD[name]}; take it out of the line"
+            )
+    try:
+        lint({"model": "", **kept})
+    except UsageError as error:
+        raise DataError(
+            f"{where}: {error}; take it out of the line, or call it {_ANNOTATIONS[0]!r}"
+        ) from None
+    return kept | ({"max_tokens": next(iter(lengths.values()))} if lengths else {})
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON's")
 
 
 def shared_prefix(words: int, own_words: int, count: int, *, prefixes: int = 1, seed: int = 0) -> Given:

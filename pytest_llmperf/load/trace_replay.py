@@ -3,8 +3,10 @@
 Read from a file of one of three forms, told apart by its first line:
 
 * ours, JSON lines: ``{"time_s": 0.25, "input_tokens": 512, "output_tokens": 64}``
-* Mooncake (Qin et al. 2025, FAST), JSON lines: ``timestamp`` in milliseconds, ``input_length``, ``output_length``.
-  Its ``hash_ids``, which say what prompts have in common, are not replayed: prompts are unique.
+* Mooncake (Qin et al. 2025, FAST) and Qwen-Bailian (Wang et al. 2025, USENIX ATC), JSON lines: ``timestamp``,
+  ``input_length``, ``output_length``. Mooncake's timestamps are milliseconds, Qwen-Bailian's are seconds: what a file
+  has is told from its fields and from the rate that either unit would mean, or must be said. Their ``hash_ids``, which
+  say what prompts have in common, are not replayed: prompts are unique.
 * Azure LLM inference traces of 2023 and 2024 (Patel et al. 2024, Splitwise; Stojkovic et al. 2025, DynamoLLM), CSV:
   ``TIMESTAMP,ContextTokens,GeneratedTokens`` with a date and time.
 """
@@ -14,12 +16,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.load.arrivals import Schedule
@@ -27,7 +30,15 @@ from pytest_llmperf.load.workload import Shape
 
 _AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _Row = tuple[float, int, int]
-"""(time in seconds, prompt tokens, answer tokens)"""
+"""(time, prompt tokens, answer tokens); the time in seconds, of Mooncake's form in the file's unit"""
+Unit = Literal["s", "ms"]
+_IN_SECONDS: Mapping[Unit, float] = {"s": 1.0, "ms": 1e-3}
+_NAMES: Mapping[Unit, str] = {"s": "seconds", "ms": "milliseconds"}
+_BAILIAN = ("chat_id", "parent_chat_id")
+"""Fields that only Qwen-Bailian's traces have."""
+_PLAUSIBLE_PER_S = (0.02, 200.0)
+"""Requests a second of a recorded service. The two units lie a factor of a thousand apart."""
+_MOST_TOKENS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class Replay:
     schedule: Schedule
     """The first request is at 0."""
     shapes: tuple[Shape, ...] = field(repr=False)
+    note: str = field(default="", compare=False)
+    """Of the recording: how many requests over which span, and in which unit its times were read."""
 
     def faster(self, factor: float) -> Replay:
         """The same requests at ``factor`` times the rate; below 1 is slower. Raises ``ValueError`` if it is not
@@ -58,29 +71,75 @@ class Replay:
         if not cut:
             return self
         name = f"{self.schedule.name}, {cut} of {len(shapes)} requests shortened"
-        return Replay(replace(self.schedule, name=name), shapes)
+        return replace(self, schedule=replace(self.schedule, name=name), shapes=shapes)
 
 
-def read_trace(path: Path, *, skip: int = 0, requests: int | None = None) -> Replay:
+def read_trace(path: Path, *, skip: int = 0, requests: int | None = None, unit: Unit | None = None) -> Replay:
     """Requests ``skip`` to ``skip + requests`` (None: to the end) of a trace file, sorted by time.
 
     The first of them is at 0. An answer or prompt of no tokens, which the public traces have, becomes one of 1:
-    no server can be asked for less. Raises ``DataError`` with file, line and what was expected.
+    no server can be asked for less. ``unit`` is that of ``timestamp``, ``"s"`` or ``"ms"``; None: told from the file.
+    Raises ``DataError`` with file, line and what was expected, and where the unit cannot be told.
     """
+    if unit is not None and unit not in _IN_SECONDS:
+        raise DataError(f"the unit of the trace {path} is {unit!r}; need 's' or 'ms'")
+    form = _Form()
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            rows = list(islice(_rows(lines, path), skip, None if requests is None else skip + requests))
+            rows = list(islice(_rows(lines, path, form), skip, None if requests is None else skip + requests))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the trace {path} cannot be read: {error}") from error
     if not rows:
         raise DataError(f"the trace {path} has no request after the first {skip}; need at least 1")
     rows.sort(key=lambda row: row[0])
-    offsets = tuple(row[0] - rows[0][0] for row in rows)
+    how = ""
+    in_seconds = 1.0
+    if form.has_unit:
+        told = unit or _unit_of(path, rows, form)
+        in_seconds = _IN_SECONDS[told]
+        how = f"; its timestamps are read as {_NAMES[told]}" + (
+            "" if unit else ' (unit="s" or "ms" says otherwise)'
+        )
+    offsets = tuple((row[0] - rows[0][0]) * in_seconds for row in rows)
     shapes = tuple(Shape(max(1, prompt), max(1, answer)) for _, prompt, answer in rows)
-    return Replay(Schedule(f"trace {path.name}, {len(rows)} requests", offsets), shapes)
+    note = f"trace {path.name}: {len(rows)} requests over {_span(offsets[-1])}{how}"
+    return Replay(Schedule(f"trace {path.name}, {len(rows)} requests", offsets), shapes, note)
 
 
-def _rows(lines: Iterable[str], path: Path) -> Iterator[_Row]:
+@dataclass
+class _Form:
+    """What was seen of a file's form while it was read."""
+
+    has_unit: bool = False
+    """Whether its times are ``timestamp``, whose unit differs from trace to trace."""
+    is_bailian: bool = False
+
+
+def _unit_of(path: Path, rows: Sequence[_Row], form: _Form) -> Unit:
+    if form.is_bailian:
+        return "s"
+    span = rows[-1][0] - rows[0][0]
+    if span == 0:
+        return "ms"
+    rates = {unit: (len(rows) - 1) / (span * each) for unit, each in _IN_SECONDS.items()}
+    low, high = _PLAUSIBLE_PER_S
+    fits = [unit for unit, rate in rates.items() if low <= rate <= high]
+    if len(fits) == 1:
+        return fits[0]
+    raise DataError(
+        f"the trace {path}: {len(rows)} requests between timestamp {rows[0][0]:g} and {rows[-1][0]:g} are "
+        f"{rates['s']:.4g} a second if these are seconds, and {rates['ms']:.4g} if they are milliseconds; say which, "
+        'with unit="s" or unit="ms"'
+    )
+
+
+def _span(span_s: float) -> str:
+    if span_s >= 7200:
+        return f"{span_s / 3600:.4g} h"
+    return f"{span_s / 60:.4g} min" if span_s >= 120 else f"{span_s:.4g} s"
+
+
+def _rows(lines: Iterable[str], path: Path, form: _Form) -> Iterator[_Row]:
     take: Callable[[str], _Row] | None = None
     for number, raw in enumerate(lines, start=1):
         line = raw.strip().removeprefix("\ufeff")
@@ -90,27 +149,31 @@ def _rows(lines: Iterable[str], path: Path) -> Iterator[_Row]:
             if tuple(next(csv.reader([line]))) == _AZURE:
                 take = _azure
                 continue
-            take = _json
+            take = partial(_json, form=form)
         try:
             row = take(line)
-            if not (math.isfinite(row[0]) and min(row[1:]) >= 0):
-                raise ValueError("a time that is not finite, or a length below 0")
-        except (ValueError, TypeError, KeyError) as error:
+            if not (math.isfinite(row[0]) and min(row[1:]) >= 0 and max(row[1:]) <= _MOST_TOKENS):
+                raise ValueError(
+                    f"a time that is not finite, a length below 0, or one above {_MOST_TOKENS:,} tokens"
+                )
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"the trace {path}, line {number}: {line[:120]!r} ({type(error).__name__}: {error}); need one of "
                 "time_s, input_tokens, output_tokens (JSON lines) · timestamp, input_length, output_length (JSON "
-                f"lines, Mooncake) · a CSV file that begins with {','.join(_AZURE)} (Azure)"
+                f"lines, Mooncake, Qwen-Bailian) · a CSV file that begins with {','.join(_AZURE)} (Azure)"
             ) from error
         yield row
 
 
-def _json(line: str) -> _Row:
+def _json(line: str, form: _Form) -> _Row:
     fields = json.loads(line)
     if not isinstance(fields, dict):
         raise TypeError("not an object")
     if "timestamp" in fields:
+        form.has_unit = True
+        form.is_bailian = form.is_bailian or any(name in fields for name in _BAILIAN)
         return (
-            _number(fields, "timestamp") / 1000,
+            _number(fields, "timestamp"),
             _count(fields, "input_length"),
             _count(fields, "output_length"),
         )

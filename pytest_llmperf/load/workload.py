@@ -255,7 +255,8 @@ def _dressed(fields: dict[str, Any], workload: Workload, limit: int, salt: str) 
     if salt:
         body["cache_salt"] = salt
     # No ``seed`` for the sampler: vLLM samples seeded requests one by one, which would slow the server down.
-    body |= workload.sampling
+    # What the prompt says of itself stands.
+    body |= {name: value for name, value in workload.sampling.items() if name not in fields}
     return lint(streaming(body, usage_per_chunk=workload.usage_per_chunk))
 
 

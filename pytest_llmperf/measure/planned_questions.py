@@ -35,6 +35,7 @@ from pytest_llmperf.load.given import Given, read_prompts
 from pytest_llmperf.load.goodput import MOST_TRIALS, Slo, least_requests
 from pytest_llmperf.load.slices import slice_size
 from pytest_llmperf.load.sweep import Sweep
+from pytest_llmperf.load.trace_replay import Unit
 from pytest_llmperf.measure import scheduled
 from pytest_llmperf.measure.behaving import Behaviours, cost_items, cost_named
 from pytest_llmperf.measure.choices import multiple_choice
@@ -293,8 +294,9 @@ class PlanAsker(Asker):
             skip: int = 0,
             requests: int | None = None,
             at_most: tuple[int, int] | None = None,
+            unit: Unit | None = None,
         ) -> Loaded:
-            schedule = scheduled.replayed(path, faster, skip, requests, at_most).schedule
+            schedule = scheduled.replayed(path, faster, skip, requests, at_most, unit).schedule
             return self._on_schedule(served, schedule.name, schedule)
 
         def _on_schedule(self, served: Served, at: str, schedule: Schedule) -> Loaded:

@@ -24,6 +24,7 @@ from pytest_llmperf.load.given import Given, read_prompts
 from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.metrics import Metrics, of_run
 from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.trace_replay import Unit
 from pytest_llmperf.measure import scheduled, streaming
 from pytest_llmperf.measure.asking import Answers
 from pytest_llmperf.measure.behaving import Behaviours, behaviours
@@ -315,11 +316,14 @@ class Asker:
             skip: int = 0,
             requests: int | None = None,
             at_most: tuple[int, int] | None = None,
+            unit: Unit | None = None,
         ) -> Loaded:
             """A recorded load again (``load.trace_replay`` says which files), ``faster`` times as fast; prompts and
-            answers cut to ``at_most`` tokens."""
+            answers cut to ``at_most`` tokens. ``unit``: of the file's timestamps, ``"s"`` or ``"ms"``, where the
+            file does not tell it."""
             self._refuse()
-            replay = scheduled.replayed(path, faster, skip, requests, at_most)
+            replay = scheduled.replayed(path, faster, skip, requests, at_most, unit)
+            self._asker._measurements.tell(replay.note)
             measured = self._asker._measurements.speed.scheduled.run(served, replay.schedule, replay.shapes)
             return self._shown(replay.schedule.name, measured)
 

@@ -19,7 +19,7 @@ from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.slices import slice_size, slices_of
 from pytest_llmperf.load.steady import steady_part
 from pytest_llmperf.load.sweep import Level, Sweep, sweep_concurrency, sweep_rate
-from pytest_llmperf.load.trace_replay import Replay, read_trace
+from pytest_llmperf.load.trace_replay import Replay, Unit, read_trace
 from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.deaths import death_of
 from pytest_llmperf.measure.once import Once
@@ -178,10 +178,15 @@ def arrivals_at(rate: float, requests: int, burstiness: float | None, seed: int)
 
 
 def replayed(
-    path: str | Path, faster: float, skip: int, requests: int | None, at_most: tuple[int, int] | None
+    path: str | Path,
+    faster: float,
+    skip: int,
+    requests: int | None,
+    at_most: tuple[int, int] | None,
+    unit: Unit | None,
 ) -> Replay:
     """A recorded load as ``load.replay`` is asked for it. Raises as ``load.trace_replay.read_trace`` does."""
-    replay = read_trace(Path(path), skip=skip, requests=requests).faster(faster)
+    replay = read_trace(Path(path), skip=skip, requests=requests, unit=unit).faster(faster)
     if at_most is not None:
         replay = replay.at_most(input_tokens=at_most[0], output_tokens=at_most[1])
     return replay

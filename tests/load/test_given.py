@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.given import Given, conversations, read_prompts, shared_prefix
 from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.load.truth_process import KnownTruth
-from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.load.workload import Workload, prepare
 
 Truth = Callable[[TruthOptions], KnownTruth]
 
@@ -54,6 +56,86 @@ def test_what_is_no_prompt_is_refused_with_its_line(tmp_path: Path, line: str) -
     path.write_text('{"prompt": "fine"}\n' + line, encoding="utf-8")
     with pytest.raises(DataError, match=r"mine.jsonl, line 2"):
         read_prompts(path)
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0c", "\x0b", "\x1c", "\r"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_no_character_within_a_text_ends_a_line_of_the_file(tmp_path: Path, mark: str, end: str) -> None:
+    path = tmp_path / "mine.jsonl"
+    line = json.dumps({"prompt": f"a{mark}b"}, ensure_ascii=False)
+    path.write_bytes(f"{line}{end}{line}{end}".encode())
+    given = read_prompts(path)
+    assert len(given) == 2
+    assert given.fields(1) == {"prompt": f"a{mark}b"}
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "output_tokens"])
+def test_the_length_of_an_answer_is_read_under_each_of_its_names(
+    tmp_path: Path, truth: Truth, name: str
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps({"prompt": "one two", name: 3, "temperature": 0.5, "stop": ["x"]}))
+    given = read_prompts(path)
+    assert given.fields(0) == {"prompt": "one two", "max_tokens": 3, "temperature": 0.5, "stop": ["x"]}
+    known = truth(TruthOptions(ttft_ms=1, gap_ms=1))
+    workload = Workload(output_tokens=9, given=given, sampling={"temperature": 0.0, "top_p": 0.9})
+    run = run_closed_loop(known.server, workload, concurrency=1, requests=2)
+    assert [trace.completion_tokens for trace in run.traces] == [3, 3]
+
+
+def test_what_a_prompt_says_of_itself_stands_above_the_loads_sampling() -> None:
+    given = Given("one", [{"prompt": "x", "temperature": 0.5}, {"prompt": "y"}])
+    workload = Workload(given=given, sampling={"temperature": 0.0, "top_p": 0.9}, unique=False)
+    bodies = asyncio.run(prepare(None, "m", workload, 2)).bodies  # type: ignore[arg-type]
+    assert [(body["temperature"], body["top_p"]) for body in bodies] == [(0.5, 0.9), (0.0, 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"model": "gpt-4"}, "model is set by the row of the catalogue"),
+        ({"stream": True}, "stream is set by the load"),
+        ({"n": 4}, "n is set by the load"),
+        ({"ignore_eos": True}, "ignore_eos is set by the load"),
+        (
+            {"max_tokens": 3, "output_tokens": 4},
+            "two lengths of one answer: max_tokens = 3, output_tokens = 4",
+        ),
+        ({"output_tokens": 0}, "output_tokens is 0"),
+        ({"output_tokens": 10**12}, "output_tokens is 1000000000000"),
+        ({"max_completion_tokens": "7"}, "max_completion_tokens is '7'"),
+        ({"temprature": 0.5}, "'temprature'"),
+        ({"temperature": -1}, "'temperature' is -1"),
+        ({"category": "code"}, "'category'"),
+        ({"messages": [{"role": "user", "content": "x"}]}, "has both messages and prompt"),
+    ],
+)
+def test_a_field_that_a_load_cannot_honour_is_refused_with_its_line(
+    tmp_path: Path, fields: dict[str, Any], says: str
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"prompt": "fine"}\n' + json.dumps({"prompt": "x", **fields}), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_prompts(path)
+    assert "mine.jsonl, line 2: " in str(caught.value)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b'{"prompt": "x", "temperature": NaN}', "NaN is no number"),
+        (b'{"prompt": "\\ud800"}', "half of a surrogate pair"),
+        (b'{"prompt": "\xff"}', "not UTF-8 at byte 12 of the line"),
+        (b"[" * 100_000, "is not JSON"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_when_the_file_is_read(tmp_path: Path, line: bytes, says: str) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(b'{"prompt": "fine"}\n' + line)
+    with pytest.raises(DataError, match="line 2: ") as caught:
+        read_prompts(path)
+    assert says in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xff\xfe"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,3 +128,76 @@ def test_a_trace_is_played_with_its_times_and_lengths(
     assert [trace.prompt_tokens for trace in run.traces] == [40, 64, 40]
     assert [trace.completion_tokens for trace in run.traces] == [3, 5, 2]
     assert [trace.intended_s - run.start_s for trace in run.traces] == pytest.approx([0, 0.05, 0.1])
+
+
+def lines_of(*times: float, **more: object) -> str:
+    rows = [{"timestamp": at, "input_length": 10, "output_length": 2, **more} for at in times]
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "span_s", "unit"),
+    [
+        (lines_of(*(0.114 + 0.25 * n for n in range(200))), 49.75, "seconds"),
+        (lines_of(*range(0, 7200, 3)), 7197, "seconds"),
+        (lines_of(*range(0, 3_600_000, 150)), 3599.85, "milliseconds"),
+        (lines_of(1_700_000_000_000, 1_700_000_003_000), 3, "milliseconds"),
+        (lines_of(1_700_000_000.5, 1_700_000_003.5), 3, "seconds"),
+        (lines_of(0, 1, 2, chat_id=7, parent_chat_id=-1, turn=1), 2, "seconds"),
+        (lines_of(0, 100_000, chat_id=7), 100_000, "seconds"),
+        (lines_of(5, 5), 0, "milliseconds"),
+    ],
+)
+def test_the_unit_of_timestamps_is_told_from_the_file_and_said(
+    tmp_path: Path, text: str, span_s: float, unit: str
+) -> None:
+    replay = read_trace(written(tmp_path, text))
+    assert replay.schedule.span_s == pytest.approx(span_s)
+    assert f"its timestamps are read as {unit}" in replay.note
+
+
+@pytest.mark.parametrize(
+    "text",
+    [lines_of(*range(0, 1000, 10)), lines_of(0, 1e9), lines_of(*(n / 1e6 for n in range(100)))],
+    ids=["both units are plausible", "neither: too slow", "neither: too fast"],
+)
+def test_a_unit_that_cannot_be_told_must_be_said(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(
+        DataError, match=r'a second if these are seconds, .*say which, with unit="s" or unit="ms"'
+    ):
+        read_trace(path)
+    seconds, milliseconds = read_trace(path, unit="s"), read_trace(path, unit="ms")
+    assert seconds.schedule.span_s == pytest.approx(1000 * milliseconds.schedule.span_s)
+    assert "say" not in seconds.note
+    with pytest.raises(DataError, match="need 's' or 'ms'"):
+        read_trace(path, unit="us")  # type: ignore[arg-type]
+
+
+def test_the_span_of_every_trace_is_said(tmp_path: Path) -> None:
+    replay = read_trace(written(tmp_path, OURS)).faster(2).at_most(input_tokens=50, output_tokens=3)
+    assert replay.note == "trace trace.txt: 3 requests over 0.1 s"
+    assert (
+        "2 requests over 3 min"
+        in read_trace(written(tmp_path, lines_of(0, 180_000, chat_id=1)), unit="ms").note
+    )
+    assert "2 requests over 2 h" in read_trace(written(tmp_path, lines_of(0, 7200, chat_id=1))).note
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"timestamp": 1e999, "input_length": 1, "output_length": 1}',
+        f'{{"timestamp": {10**400}, "input_length": 1, "output_length": 1}}',
+        f'{{"timestamp": 1, "input_length": {10**12}, "output_length": 1}}',
+        "[" * 100_000,
+    ],
+)
+def test_numbers_that_no_trace_has_are_refused_with_their_line(tmp_path: Path, row: str) -> None:
+    with pytest.raises(DataError, match="line 2: "):
+        read_trace(written(tmp_path, f"{lines_of(0)}{row}"))
+
+
+def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
+    text = lines_of(0, 1000, note="a\u2028b\x85c").encode().decode("unicode_escape")
+    assert len(read_trace(written(tmp_path, text)).shapes) == 2
