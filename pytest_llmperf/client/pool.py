@@ -11,6 +11,7 @@ from pytest_llmperf.client.connection import PATIENCE_S, Connection, connect
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.client.silence import PROBE_S, Silence
+from pytest_llmperf.serving.http_client import explained
 
 _HELD_PATIENCE_S = 0.002
 _HOLDING: set[tuple[str, int]] = set()
@@ -74,8 +75,9 @@ class Pool:
         try:
             connection = await self._connect()
         except (OSError, TimeoutError) as error:
-            where = f"{self.endpoint.host}:{self.endpoint.port}"
-            detail = f"no connection to {where}: {str(error) or f'none within {self.connect_timeout_s:g} s'}"
+            address = self.endpoint.address
+            why = explained(error, address) if str(error) else f"none within {self.connect_timeout_s:g} s"
+            detail = f"no connection to {address.netloc}: {why}"
             return Reply(
                 sent_s=started, end_s=now(), ending=Ending.CONNECT_ERROR, detail=detail, resent=resent
             )

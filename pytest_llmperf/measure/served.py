@@ -127,6 +127,9 @@ class Served:
             self._last_server = self._alive()
             if not self.model.extra_body:
                 declare_plain(self._last_server.capabilities)
+            elif self.model.engine == "vllm":
+                # It takes every field of ours, and ignores those that it does not know.
+                self._last_server.capabilities.asked = True
             hide(self._last_server.api_key)
             return self._last_server
         except (InfrastructureError, UsageError) as error:

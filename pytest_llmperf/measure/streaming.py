@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmperf.address import Address
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.body import lint, path_of, streaming
+from pytest_llmperf.client.capabilities import find_refused, without
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
@@ -16,6 +18,7 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.serving.http_client import explained
 
 # Enough to see a stream flow; a test that wants the whole answer says so.
 _MAX_TOKENS = 64
@@ -46,7 +49,9 @@ def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]
     async def send() -> list[Trace]:
         async with Pool(Endpoint.of(server)) as pool:
             await pool.open(len(bodies))
-            requests = [pool.endpoint.request("POST", path_of(body), body) for body in bodies]
+            refused = await find_refused(pool, server.capabilities, bodies[0], keep=fields)
+            sent = [without(body, refused, keep=fields) for body in bodies]
+            requests = [pool.endpoint.request("POST", path_of(body), body) for body in sent]
             replies = await asyncio.gather(*(pool.send(request) for request in requests))
         return [trace_of(reply, index) for index, reply in enumerate(replies)]
 
@@ -56,7 +61,7 @@ def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]
     except OSError as error:
         raise_if_dead(served)
         raise InfrastructureError(
-            f"no connection to {server.base_url}: {error}; is the server alive?"
+            f"no connection to {server.shown}: {explained(error, Address.parse(server.base_url))}"
         ) from error
     clock.check()
     if any(may_be_a_death(trace.outcome, trace.error) for trace in traces):

@@ -10,6 +10,7 @@ import pytest
 from pytest_llmperf.client.behaviour import openai_client
 from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.load.truth_process import running
+from tests.client.conftest import ScriptedServer
 
 
 def test_openais_client_streams_and_answers_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +39,21 @@ def test_a_failure_is_shown_at_once_and_not_tried_again() -> None:
         with openai_client(known.server) as client, pytest.raises(openai.InternalServerError):
             client.completions.create(model=known.server.model, prompt="x", max_tokens=1)
         assert len(known.truth().requests) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed_and_the_query_of_the_address_is_kept(
+    scripted: ScriptedServer, status: int
+) -> None:
+    other = scripted(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    head = (
+        f"HTTP/1.1 {status} Moved\r\nLocation: {other.server.base_url}/v1/models\r\nContent-Length: 0\r\n\r\n"
+    )
+    moved = scripted(head.encode())
+    address = f"{moved.server.base_url}/p?api-version=7&x=a%20b"
+    server = dataclasses.replace(moved.server, base_url=address, api_key="key")
+    with openai_client(server) as client, pytest.raises(openai.APIStatusError):
+        client.models.list()
+    assert other.requests == []
+    asked = moved.requests[0].split(b" ")[1].decode()
+    assert asked.replace("+", "%20") == "/p/v1/models?api-version=7&x=a%20b"
