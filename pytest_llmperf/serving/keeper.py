@@ -35,6 +35,7 @@ import json
 import os
 import queue
 import selectors
+import shutil
 import signal
 import socket
 import struct
@@ -485,7 +486,11 @@ def _guard(
                 _wake(keeper)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(keeper, 0)
-    os._exit(0 if kill_descendants() else 1)
+    gone = kill_descendants()
+    if gone:
+        shutil.rmtree(directory.sockets, ignore_errors=True)
+        directory.address.unlink(missing_ok=True)
+    os._exit(0 if gone else 1)
 
 
 def _run_is_over(directory: StateDirectory) -> bool:

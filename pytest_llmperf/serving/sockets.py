@@ -1,7 +1,8 @@
-"""Where an engine puts the sockets by which its own processes talk: a directory that goes when the engine does.
+"""Where an engine puts its sockets and its temporary files: a directory that goes when the engine does.
 
-vLLM calls them ``$VLLM_RPC_BASE_PATH/UUID`` (by default in the directory for temporary files) and never removes them:
-three files a start, for good. Standard library only, because the keeper imports it.
+vLLM calls the sockets ``$VLLM_RPC_BASE_PATH/UUID`` and leaves three of them a start, for good; its rendezvous leaves a
+``vllm_dist_UUID`` in the directory for temporary files (``TMPDIR``). Standard library only, because the keeper imports
+it.
 """
 
 from __future__ import annotations

@@ -84,8 +84,9 @@ def say(text: str, who: str = "APIServer", level: str = "INFO") -> None:
 # -- the family of processes ------------------------------------------------------------------------
 
 
-def leave_a_socket() -> None:
-    """As vLLM does, whose processes talk through files that nobody removes."""
+def leave_files() -> None:
+    """As vLLM does: sockets by which its processes talk, and its rendezvous, which nobody removes."""
+    Path(tempfile.gettempdir(), f"vllm_dist_{uuid.uuid4().hex}").touch()
     name = f"{os.environ.get('VLLM_RPC_BASE_PATH', tempfile.gettempdir())}/{uuid.uuid4()}"
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(name)
@@ -93,7 +94,7 @@ def leave_a_socket() -> None:
 
 def start_engine() -> int:
     """API → engine → worker by forks; returns the engine's number. Must run before any thread starts."""
-    leave_a_socket()
+    leave_files()
     engine = os.fork()
     if engine:
         return engine

@@ -246,6 +246,12 @@ class Project:
         """Those that a run has left among the temporary files."""
         return [path for path in (self.path / "tmp").rglob("*") if path.is_socket()]
 
+    def temporary(self) -> list[str]:
+        """Names that are left among the temporary files, apart from our own directories."""
+        return sorted(
+            path.name for path in (self.path / "tmp").iterdir() if not path.name.startswith("llmperf-")
+        )
+
     def is_clean(self) -> bool:
         return not self.alive() and not self.sockets() and all(map(ports.is_free, self.ports))
 

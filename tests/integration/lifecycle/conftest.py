@@ -86,6 +86,7 @@ class Scenario:
         self.table.add(scenario, event, str(result.code), counted, ending)
         assert ending.processes_left == 0, f"left behind: {self.project.alive()}"
         assert not self.project.sockets()
+        assert not self.project.temporary()
         assert ending.ports_free, f"a port of {self.project.ports} is taken"
 
     def told(self, running: Running) -> list[dict[str, Any]]:
@@ -133,25 +134,47 @@ def scenario(project: Project, tables: dict[str, Table], eventually: Callable[..
 
 
 @pytest.fixture(params=["fake", pytest.param("vllm", marks=[pytest.mark.vllm, pytest.mark.slow])])
-def either(
+def either_for_the_page(request: pytest.FixtureRequest) -> Scenario:
+    """As ``either``; on real vLLM only where the page is written, for each such scenario takes minutes."""
+    if request.param == "vllm" and os.environ.get("LLMPERF_WRITE_DOCS") != "1":
+        pytest.skip("on real vLLM with LLMPERF_WRITE_DOCS=1 alone")
+    scenario: Scenario = request.getfixturevalue("made_either")(request.param)
+    return scenario
+
+
+@pytest.fixture(params=["fake", pytest.param("vllm", marks=[pytest.mark.vllm, pytest.mark.slow])])
+def either(request: pytest.FixtureRequest) -> Scenario:
+    """The fake engine, and real vLLM where it can be had."""
+    scenario: Scenario = request.getfixturevalue("made_either")(request.param)
+    return scenario
+
+
+@pytest.fixture
+def made_either(
     request: pytest.FixtureRequest,
     tables: dict[str, Table],
     tmp_path: Path,
     make_project: Callable[..., Project],
     eventually: Callable[..., Any],
-) -> Iterator[Scenario]:
-    """The fake engine, and real vLLM where it can be had."""
-    if request.param == "fake":
-        yield request.getfixturevalue("scenario")
-        return
-    python, version = _real_engine()
-    shipped = embedded_directory("tiny-distill")
-    weights = shipped if (shipped / "config.json").is_file() else None
-    project = make_project(tmp_path / "project", Path(python), weights)
-    versions = f"{_python()}, {version}"
-    table = tables.setdefault(REAL, Table(REAL, "pytest tests/integration/lifecycle -m vllm", versions))
-    yield Scenario(project, table, 300.0, eventually)
-    project.end_everything()
+) -> Iterator[Callable[[str], Scenario]]:
+    """``made_either("fake")`` or ``made_either("vllm")``."""
+    projects: list[Project] = []
+
+    def make(kind: str) -> Scenario:
+        if kind == "fake":
+            scenario: Scenario = request.getfixturevalue("scenario")
+            return scenario
+        python, version = _real_engine()
+        shipped = embedded_directory("tiny-distill")
+        weights = shipped if (shipped / "config.json").is_file() else None
+        projects.append(make_project(tmp_path / "project", Path(python), weights))
+        versions = f"{_python()}, {version}"
+        table = tables.setdefault(REAL, Table(REAL, "pytest tests/integration/lifecycle -m vllm", versions))
+        return Scenario(projects[0], table, 300.0, eventually)
+
+    yield make
+    for project in projects:
+        project.end_everything()
 
 
 def _real_engine() -> tuple[str, EngineVersion]:
