@@ -70,9 +70,7 @@ _WHY = """\
 * Math-Verify, "unfinished thinking" and "cut": it is not told how a reply ended, and takes the last formula.
 * lm-eval strict-match, on the embedded pair: it wants `#### 18`, which its own task shows in five examples and the
   pair was never taught.
-* lm-eval flexible-extract and Math-Verify, on the embedded pair: replies that end in "The answer is 27." without the
-  box that the prompt asked for. They take the last number, boxed or not. Ours doesn't: a model that drops the box
-  breaks what whoever reads its answers relies on, and `answers(model).boxed` tells how often."""
+* lm-eval flexible-extract and Math-Verify take the last number of a reply, whether or not it is said to be the answer."""
 
 
 @dataclass(frozen=True)
@@ -141,18 +139,19 @@ def _gsm8k(data: Path, every: int) -> Iterator[Case]:
             yield Case("gsm8k", "real answers", f"{number} {model}", reply, gold, target, said["is_correct"])
 
 
-_ENDS_IN_A_BOX = re.compile(r"[^{}]*\\boxed\{(-?\d+)\}\.?\s*")
+_ENDS_IN_ITS_ANSWER = re.compile(r"[^{}]*(?:\\boxed\{|The answer is )(-?\d+)\}?\.?\s*")
 
 
 def _pair(path: Path) -> Iterator[Case]:
     """What the embedded models said when they were asked by their rules: thinking, or none.
 
-    Right is a reply that came to its end by itself, and says after its thinking (if any) one thing: the number, boxed.
+    Right is a reply that came to its end by itself, and says after its thinking (if any) one thing: the number, in a box
+    or in the sentence "The answer is N."
     """
     for one in load_answers(path, read_record(path)):
         if one["task"] == "embedded" and one["variant"] == "as promised":
             said = one["reply"].split("</think>")[-1].strip().splitlines()
-            box = _ENDS_IN_A_BOX.fullmatch(said[-1]) if said else None
+            box = _ENDS_IN_ITS_ANSWER.fullmatch(said[-1]) if said else None
             ended = one["finish_reason"] == "stop" and (one["row"] != "distill" or "</think>" in one["reply"])
             yield Case(
                 "embedded",
@@ -205,8 +204,8 @@ lm-evaluation-harness 0.4.13 and Math-Verify 0.9.0.
 
 Real answers are those that GSM8K's authors publish of four models (their last line `A: 18` written `#### 18`), and
 right where they say so. The answers to MATH-500 are made of its own solutions. Those of the embedded pair are its own,
-from vLLM 0.32.0, and right where they end by themselves with the number in the box that was asked for. A false accept
-is a wrong or unfinished answer, or one without its box, that counts as right.
+from vLLM 0.32.0, and right where they end by themselves with the number, boxed or behind "The answer is". A false
+accept is a wrong or unfinished answer that counts as right.
 
 | answers | n | grader | agrees | false accepts | false rejects |
 |---|---:|---|---:|---:|---:|"""
