@@ -163,7 +163,7 @@ def pairs(file: Path) -> Iterator[Case]:
         yield Case("pairs of others", grade_symbolic, boxed(row["answer"]), row["gold"], row["right"])
 
 
-PROSE = re.compile(r"boxed.*boxed|(?<![\\A-Za-z{])(?!boxed)[A-Za-z]{4,} |\\n", re.DOTALL)
+PROSE = re.compile(r"boxed.*boxed|(?<![\\A-Za-z])(?!boxed)[A-Za-z]{4,} |\\n", re.DOTALL)
 """Golds and replies that are whole texts: it is the search for the formula that they are about."""
 
 

@@ -70,7 +70,7 @@ _WHY = """\
 * Math-Verify, "unfinished thinking" and "cut": it is not told how a reply ended, and takes the last formula.
 * lm-eval strict-match, on the embedded pair: it wants `#### 18`, which its own task shows in five examples and the
   pair was never taught.
-* lm-eval flexible-extract and Math-Verify take the last number of a reply, whether or not it is said to be the answer."""
+* lm-eval flexible-extract and Math-Verify take the last number of a reply, said to be the answer or not."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ _ENDS_IN_ITS_ANSWER = re.compile(r"[^{}]*(?:\\boxed\{|The answer is )(-?\d+)\}?\
 def _pair(path: Path) -> Iterator[Case]:
     """What the embedded models said when they were asked by their rules: thinking, or none.
 
-    Right is a reply that came to its end by itself, and says after its thinking (if any) one thing: the number, in a box
-    or in the sentence "The answer is N."
+    Right is a reply that came to its end by itself, and says after its thinking (if any) one thing: the number, in a
+    box or in the sentence "The answer is N."
     """
     for one in load_answers(path, read_record(path)):
         if one["task"] == "embedded" and one["variant"] == "as promised":

@@ -42,6 +42,8 @@ _MOST_BRACES = 4
 _ARRAY = re.compile(
     r"\\left\s*[\[(]\s*\\begin\{array\}\{[^{}]*\}(.*?)\\end\{array\}\s*\\right\s*[\])]", re.DOTALL
 )
+_DELIMITED = re.compile(r"\$\$(.+?)\$\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|(?<!\\)\$([^$]+)\$", re.DOTALL)
+_APPROX = re.compile(r"\\(?:approx|simeq)(?![A-Za-z])")
 _WORD_RUN = re.compile(r"(?<![\\A-Za-z_])[A-Za-z]{2,}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 
@@ -96,6 +98,10 @@ _BARE_UNIT_TAIL = re.compile(
 )
 _DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])|\\text\{\s*degrees?\s*\}")
 _PERCENT = re.compile(r"\s*(?:\\?%|\\text\{\s*percent\s*\}|\bpercent)\s*\Z")
+_CHANGING = _words(
+    "or and not no half more less about approximately plus minus times over least most than unless if percent hundred "
+    "thousand million dozen never neither nor without except wrong incorrect isn"
+)
 _NO_UNITS = _words("or and not if for where when with all any even odd none mod base factorial")
 UNITS = _words(
     "cm mm km nm ft in yd mi sq kg mg lb lbs oz min hr hrs ml mph rpm usd dollars dollar cents cent euros euro units "
@@ -178,6 +184,22 @@ def prose(text: str) -> str | None:
         if len(run) > 3 and run.lower() not in _FUNCTIONS and re.search("[aeiou]", run.lower()):
             return run
     return None
+
+
+def only_formula(text: str) -> str | None:
+    """The one formula between dollar signs or brackets in a sentence; None where the words may change what it says."""
+    found = list(_DELIMITED.finditer(text))
+    if len(found) != 1:
+        return None
+    around = f"{text[: found[0].start()]} {text[found[0].end() :]}"
+    if set(re.findall(r"[a-z]+", around.lower())) & _CHANGING or re.search(r"\d", around):
+        return None
+    return next(group for group in found[0].groups() if group is not None)
+
+
+def approximated(text: str) -> list[str]:
+    """An exact value and, behind ``\\approx``, what it is about."""
+    return [part.strip() for part in split_at(text, _APPROX)]
 
 
 def based(text: str) -> tuple[str, int] | None:

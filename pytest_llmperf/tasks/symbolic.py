@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from pytest_llmperf.catalog import Protocol
 from pytest_llmperf.tasks import formulas
-from pytest_llmperf.tasks.boxes import boxes_together
+from pytest_llmperf.tasks.boxes import boxes_together, last_box
 from pytest_llmperf.tasks.exact_number import Number, read_number
 from pytest_llmperf.tasks.grading import Grade, Outcome, answer_proper, unanswered
 from pytest_llmperf.tasks.killable import Killable
@@ -81,7 +81,7 @@ def _reads(text: str) -> bool:
 def _same(gold: str, answer: str, depth: int = 0) -> bool | str:
     if len(answer) > _LONGEST:
         return _ask(gold, answer)
-    gold, answer = formulas.cleaned(gold), formulas.cleaned(answer)
+    gold, answer = formulas.cleaned(last_box(gold) or gold), formulas.cleaned(answer)
     if formulas.plain(gold) == formulas.plain(answer):
         return True
     bases = formulas.based(gold), formulas.based(answer)
@@ -94,12 +94,17 @@ def _same(gold: str, answer: str, depth: int = 0) -> bool | str:
     words = formulas.words_of(gold), formulas.words_of(answer)
     if words[0] is not None or words[1] is not None:
         return _same_words(gold, answer, *words)
+    exact, *approximate = formulas.approximated(answer)
+    if approximate and depth < _MOST_PARTS:
+        is_named = formulas.is_name(exact) and formulas.plain(exact) != formulas.plain(gold)
+        return _same(gold, approximate[-1] if "." in gold or is_named else exact, depth + 1)
     if formulas.primes(gold) != formulas.primes(answer):
         return _same_value(gold, answer, depth) if depth == 0 else False
     if depth < _MOST_PARTS and (by_parts := _by_sides(gold, answer, depth)) is not None:
         return by_parts
     if formulas.prose(formulas.without_unit(answer, gold)) and not formulas.prose(gold):
-        return "unreadable"
+        inner = formulas.only_formula(answer)
+        return "unreadable" if inner is None else _same(gold, inner, depth + 1)
     return _by_percent(gold, answer)
 
 
@@ -144,6 +149,8 @@ def _by_sides(gold: str, answer: str, depth: int) -> bool | str | None:
         if last is not True:
             return last
         return all(formulas.is_name(part) or _same(given[-1], part, depth + 1) is True for part in given[:-1])
+    if len(expected) > 2 and len(given) == 1:
+        return _same(expected[-1], answer, depth + 1)
     if len(expected) == 2 and formulas.is_name(expected[0]):
         if len(given) == 1 and not formulas._RELATION.search(answer) and len(formulas.listed(answer)) == 1:
             return _same(expected[1], answer, depth + 1)

@@ -128,7 +128,20 @@ SAME = [
     ("\\text{June 20}", "\\text{June 20}"),
     ("\\text{No solution}", "no solution"),
 ]
+SAME += [
+    ("\\frac{1}{3}", "x = \\frac{1}{3} \\approx 0.33"),
+    ("11", "x \\approx 11"),
+    ("0.33", "\\frac{1}{3} \\approx 0.33"),
+    ("x \\ge 5", "Therefore $x \\geq 5$ is the solution."),
+    ("\\boxed{6 \\text{ and } 8}", "6, 8"),
+    ("\\left( \\frac{3}{2}, -13 \\right)", "((3)/(2), -13)"),
+    ("{6 - 5i}", "6-5i"),
+    ("1\\leq|z|\\leq \\frac{3}{2}", "z \\in [-\\frac{3}{2}, -1] \\cup [1, \\frac{3}{2}]"),
+]
 OTHER = [
+    ("\\frac{1}{3}", "\\frac{1}{2} \\approx 0.33"),
+    ("9", "Surely not $9$ again"),
+    ("9", "$9$ and a half"),
     ("1", "\\frac{R}{r}"),
     ("k", "K"),
     ("4Rr", "4r^2"),
