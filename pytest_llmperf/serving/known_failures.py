@@ -271,6 +271,13 @@ KNOWN: tuple[KnownFailure, ...] = (
         "lower `gpu_memory_fraction` or `max_model_len` of {row}, or add `--enforce-eager` (no CUDA graphs)",
     ),
     _known(
+        "weights file without a header",
+        r"^(?:(?:\w+\.)*(?:MemoryError|JSONDecodeError|UnicodeDecodeError)|struct\.error)\b",
+        "a weights file is cut short or is not a safetensors file (its header can't be read)",
+        "fetch it again; a Git LFS pointer in place of the file looks like that too",
+        frames=r"safetensors",
+    ),
+    _known(
         "host memory exhausted",
         r"^(?:\w+\.)*MemoryError\b|DefaultCPUAllocator: (?:can't|not enough) (?:allocate )?memory|std::bad_alloc|"
         r"\[Errno 12\] Cannot allocate memory|[Cc]annot allocate memory",
