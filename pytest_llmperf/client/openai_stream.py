@@ -32,32 +32,14 @@ _REASONING = (
     "reasoning_details", "thinking_blocks",
 )  # fmt: skip
 """Names under which servers send thinking apart from the answer. Some send it under two, for old and new clients."""
-_OTHER_FIELDS = frozenset(
-    [
-        "role",
-        "name",
-        "id",
-        "type",
-        "object",
-        "index",
-        "audio",
-        "annotations",
-        "citations",
-        "provider_specific_fields",
-        "signature",
-        "reasoning_signature",
-        "encrypted_content",
-        "status",
-        "model",
-        "created",
-        "finish_reason",
-        "stop_reason",
-        "token_id",
-        "system_fingerprint",
-        "obfuscation",
-    ]
-)
-"""Fields of a delta that hold no text of the answer."""
+_OTHER_FIELDS = frozenset({
+    *_REASONING,
+    "content", "text", "refusal", "tool_calls", "function_call", "tool_call_id", "role", "name", "id", "type",
+    "object", "index", "audio", "images", "logprobs", "annotations", "citations", "provider_specific_fields",
+    "signature", "reasoning_signature", "encrypted_content", "status", "model", "created", "finish_reason",
+    "stop_reason", "token_id", "system_fingerprint", "obfuscation",
+})  # fmt: skip
+"""Fields of a delta that are read, or hold no text of the answer."""
 _MOST_TOKENS = 2**31
 _NEARLY_ALL = 0.8
 """Where nothing was counted: as many chunks by token asked for may be an answer of the asked length, the last

@@ -6,7 +6,7 @@
 * ITL: every gap between tokens of every request, one distribution; never a per-request mean.
 * TPOT: one value a request, (last token − first token) / tokens after the first arrival.
 * stall: the longest gap between two arrivals of one request.
-* E2EL: request written → last byte of the response.
+* E2EL: request written → ``[DONE]``, or the last byte of a response that has none.
 
 A failed request contributes to none of them; it is counted in ``errors``. What the server did not count is
 not measured: chunks are not tokens. Nor is what was not seen when it came (``load.seen_times``).

@@ -161,7 +161,13 @@ def test_the_first_token_is_not_known_where_text_came_that_is_not_read() -> None
     for name in ("ttft", "stall"):
         with pytest.raises(NotMeasured, match="inner_voice"):
             metrics.value(name)
-    # What every chunk repeats is no text.
+    # A call or a part that begins with nothing, and what every chunk repeats, is no text.
+    for name, begun in (
+        ("tool_calls", {"function": {"arguments": ""}}),
+        ("content", {"type": "text", "text": ""}),
+    ):
+        opening = [(0.001 * n, chunk({name: [{**begun, "id": n}]})) for n in range(1, 4)]
+        assert metrics_of([*opening, *stream()]).value("ttft") == TTFT_S
     assert metrics_of(thinking(lambda text: {"vendor": "x", "content": text})).value("ttft") == TTFT_S
 
 
