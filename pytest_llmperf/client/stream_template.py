@@ -21,6 +21,9 @@ BLANK = b"\n\n"
 _MOST_KEPT = 1 << 16
 _TOKEN = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[{}\[\]:,]')
 _STRING = rb'[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+'
+_INTEGER = rb"(?:0|[1-9]\d*+)"
+_COUNT = rb"(?:0|[1-9]\d{0,8})"
+"""A number that can be one of tokens; a larger one is looked at by the parser."""
 _COUNTS = {b'"completion_tokens"': b"counted", b'"prompt_tokens"': b"prompt"}
 _UNREAD = (
     b'"id"',
@@ -77,9 +80,9 @@ def learn(event: bytes, chunk: Mapping[str, Any]) -> Template | None:
         elif key == wanted and word.startswith(b'"'):
             hole = b'"(?P<text>%b)"' % _STRING
         elif key in _COUNTS and word.isdigit():
-            hole = rb"(?P<%b>\d+)" % _COUNTS[key]
+            hole = b"(?P<%b>%b)" % (_COUNTS[key], _COUNT)
         elif key in _UNREAD:
-            hole = b'"%b"' % _STRING if word.startswith(b'"') else rb"\d+" if word.isdigit() else b""
+            hole = b'"%b"' % _STRING if word.startswith(b'"') else _INTEGER if word.isdigit() else b""
         if hole:
             if b"(?P<" in hole and key in opened:
                 return None

@@ -75,6 +75,8 @@ def test_any_text_is_read_alike_by_template_and_by_parsing(
         wire(vllm("x", 3)).replace(b'"x"', b'["x"]'),
         wire(vllm('", "usage": {"completion_tokens": 77}, "x": "', 3)),
         wire(vllm("x", 3)).replace(b'"completion_tokens": 3', b'"completion_tokens": 3.5'),
+        wire(vllm("x", 3)).replace(b'"completion_tokens": 3', b'"completion_tokens": 03'),
+        wire(vllm("x", 3)).replace(b'"completion_tokens": 3', b'"completion_tokens": 9999999999999999999999'),
         wire(vllm("x", 3, finish="length")),
         wire(vllm("x", 40)),
         wire({**vllm("x", 3), "detail": "busy"}),
