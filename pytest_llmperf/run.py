@@ -182,7 +182,7 @@ class Run:
         self._cases: dict[tuple[str, int], case_files.KeptCase] = {}
         """What the verdicts of the running test were made of, by test and number."""
         config.pluginmanager.register(self, "llmperf_run")
-        if self.judges:
+        if self.judges and not produces_nothing(config):
             config.pluginmanager.register(self._watching, "llmperf_watching")
 
     # Life

@@ -1,0 +1,182 @@
+"""Sessions that other plugins, other runners and a project's own fixtures shape: the ledger says what came of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+GATE = """
+    def test_floor(candidate, accuracy):
+        assert accuracy(candidate) >= 0.99
+"""
+RERUNS = {
+    "pytest_rerunfailures": ("--reruns", "2"),
+    "flaky.flaky_pytest_plugin": ("--force-flaky", "--max-runs=3"),
+    "pytest_retry.retry_plugin": ("--retries", "2"),
+}
+
+
+@pytest.fixture
+def ready(project: Project, solver: str) -> Project:
+    project.catalog({"distill": {"ANSWERS": solver}})
+    project.shrink(items=40)
+    return project
+
+
+@pytest.mark.parametrize("plugin", RERUNS)
+def test_a_gate_that_is_run_again_counts_once_and_the_tries_are_told(ready: Project, plugin: str) -> None:
+    if importlib.util.find_spec(plugin.partition(".")[0]) is None:
+        pytest.skip(f"{plugin} is not installed here")
+    ready.suite(GATE)
+    result, verdicts = ready.judged("-p", plugin, *RERUNS[plugin])
+    assert result.code == 1
+    assert [(one["metric"], one["status"]) for one in verdicts] == [("embedded accuracy", "FAIL")], (
+        result.text
+    )
+    assert [one["tries"] for one in ready.record()["tests"]] == [3]
+    assert ready.record()["cases"]["count"] == 1
+    assert result.lines("tried more than once", "test_floor[distill] (3 tries)")
+
+
+def test_a_test_that_died_with_its_worker_is_invalid_in_every_file(ready: Project) -> None:
+    ready.suite("""
+        import os
+        def test_ok(candidate, accuracy):
+            assert accuracy(candidate) >= 0.5
+        def test_dies(candidate, accuracy):
+            assert accuracy(candidate) >= 0.5
+            os._exit(1)
+    """)
+    files = ("--llmperf-record", "record.json", "--llmperf-metrics", "m.prom")
+    result = ready.run_with_workers(1, *files, "--max-worker-restart=0")
+    verdicts = [(one["test"].rpartition("::")[2], one["status"]) for one in ready.record()["verdicts"]]
+    assert result.code == 1
+    assert ("test_ok[distill]", "PASS") in verdicts
+    assert ("test_dies[distill]", "INVALID") in verdicts
+    assert ready.record()["run"]["green"] is False
+    assert "llmperf_run_green 0.0" in (ready.path / "m.prom").read_text()
+
+
+def test_a_run_that_is_killed_leaves_no_green_file_of_the_night_before(ready: Project) -> None:
+    ready.suite("def test_it(candidate, halt):\n    halt(candidate)\n    assert True\n")
+    for name in ("m.prom", "m.md", "record.json", "record.html"):
+        ready.write(name, "llmperf_run_green 1.0\nPASS\n")
+    files = ("--llmperf-record", "record.json", "--llmperf-metrics", "m.prom", "--llmperf-markdown", "m.md")
+    running = ready.start(*files)
+    ready.servers(running)
+    running.send(signal.SIGKILL)
+    running.wait()
+    assert "llmperf_run_green 0.0" in (ready.path / "m.prom").read_text()
+    for name in ("m.md", "record.html"):
+        text = (ready.path / name).read_text()
+        assert "UNFINISHED" in text
+        assert "PASS" not in text
+    assert ready.record()["partial"]
+    assert ready.record()["run"]["green"] is False
+
+
+def test_a_test_case_and_a_fixture_by_name_ask_as_arguments_do(ready: Project) -> None:
+    ready.suite("""
+        import unittest
+        import pytest
+
+        @pytest.mark.usefixtures("candidate")
+        class TestOld(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def given(self, candidate, accuracy):
+                self.model, self.accuracy = candidate, accuracy
+            def test_floor(self):
+                self.assertTrue(self.accuracy(self.model) >= 0.5)
+            def test_asks_nothing(self):
+                self.assertTrue(self.model.name)
+
+        def test_by_name(request):
+            model = request.getfixturevalue("candidate")
+            assert request.getfixturevalue("accuracy")(model) >= 0.5
+        def test_by_name_and_nothing_judged(request):
+            request.getfixturevalue("accuracy")(request.getfixturevalue("candidate"))
+    """)
+    result, verdicts = ready.judged()
+    found = {one["test"].rpartition("::")[2]: one["status"] for one in verdicts}
+    assert found == {
+        "test_floor": "PASS",
+        "test_asks_nothing": "INVALID",
+        "test_by_name": "PASS",
+        "test_by_name_and_nothing_judged": "INVALID",
+    }, result.text
+    assert result.noise == []
+
+
+def test_what_only_has_the_name_of_our_fixtures_asks_about_no_model(ready: Project) -> None:
+    ready.suite("""
+        import pytest
+
+        @pytest.fixture(params=["tea", "coffee"])
+        def candidate(request):
+            return request.param
+        @pytest.fixture
+        def prompts():
+            return []
+        def test_own_candidate(candidate):
+            assert candidate in ("tea", "coffee")
+        @pytest.mark.parametrize("baseline", [1, 2])
+        def test_own_values(baseline):
+            assert baseline
+        @pytest.mark.skip
+        def test_own_prompts(prompts):
+            assert prompts
+    """)
+    result = ready.run()
+    assert result.code == 0, result.text
+    assert result.lines("4 passed, 1 skipped")
+    assert "INVALID" not in result.text
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--setup-only", "--fixtures"])
+def test_a_session_that_only_shows_something_leaves_the_files_of_the_last_run(
+    ready: Project, option: str
+) -> None:
+    ready.suite(GATE)
+    for name in ("record.json", "m.prom"):
+        ready.write(name, "of last night")
+    result = ready.run(option, "--llmperf-record", "record.json", "--llmperf-metrics", "m.prom")
+    assert result.code == 0, result.text
+    assert {(ready.path / name).read_text() for name in ("record.json", "m.prom")} == {"of last night"}
+    assert "llmperf verdicts" not in result.text
+
+
+def test_budgets_that_no_test_asserts_are_named_by_a_run_of_the_whole_suite_and_by_no_part_of_it(
+    ready: Project,
+) -> None:
+    ready.write(
+        "budgets.toml",
+        '[test.any.accuracy]\nfloor = "50 %"\nmargin = "5 points"\n[test.any.rules]\nloops = "5 %"\n',
+    )
+    ready.suite("""
+        def test_floor(candidate, accuracy, budget):
+            assert accuracy(candidate) >= budget.accuracy.floor
+        def test_other(candidate, accuracy):
+            assert accuracy(candidate) >= 0.5
+    """)
+    named = "no test of this run asserts these budgets of budgets.toml: accuracy.margin, rules.loops"
+    assert ready.run().lines(named)
+    assert not ready.run("-k", "floor").lines("no test of this run asserts")
+    assert not ready.run("test_gate.py").lines("no test of this run asserts")
+
+
+def test_interleaved_the_wrong_way_round_is_refused_before_anything_is_timed(ready: Project) -> None:
+    ready.suite("""
+        def test_it(candidate, baseline, load):
+            assert load.interleaved(baseline, candidate, concurrency=2).tpot.ratio <= 1.5
+    """)
+    result, [verdict] = ready.judged()
+    assert result.code == 1
+    assert verdict["status"] == "INVALID"
+    assert "write load.interleaved(candidate, baseline, …)" in verdict["why"]
+    assert ready.starts == []
