@@ -117,7 +117,7 @@ def test_an_unknown_task_is_named(project: Project) -> None:
 def test_a_full_disk_makes_a_green_run_red_and_keeps_the_record_of_before_it_was_full(
     project: Project,
 ) -> None:
-    project.suite("def test_nothing(candidate): pass")
+    project.suite("def test_its_name(candidate):\n    assert candidate.name")
     project.write("record.json", "old")
     # A limit on the size of files fails as a full disk does, in the middle of the writing.
     with (project.path / "conftest.py").open("a") as conftest:
@@ -131,15 +131,17 @@ def pytest_llmperf_update_record(record):
     result = project.run("--llmperf-record", "record.json")
     assert result.code == 1, result.text
     assert result.noise == []
-    assert result.lines("the record was not written to record.json", "File too large")
+    assert result.lines("the record was not written to", "record.json", "File too large")
     kept = json.loads((project.path / "record.json").read_text())
-    assert kept["partial"] == "the run has not ended: 1 tests of 1 have"
+    assert kept["partial"] == "the rest of the run's data could not be written"
+    assert kept["run"]["green"] is False
+    assert [one["outcome"] for one in kept["tests"]] == ["passed"]
     assert list(project.path.glob(".record.json*")) == []
 
 
 def test_a_record_that_has_no_place_is_told(project: Project) -> None:
-    project.suite("def test_nothing(candidate): pass")
+    project.suite("def test_its_name(candidate):\n    assert candidate.name")
     result = project.run("--llmperf-record", "models.toml/record.json")
-    assert result.code == 1, result.text
+    assert result.code == 4, result.text
     assert result.noise == []
-    assert result.lines("the record was not written to models.toml/record.json")
+    assert result.lines("ERROR: --llmperf-record", "models.toml/record.json")
