@@ -171,13 +171,38 @@ def _scope(node: ast.stmt) -> str | None:
     return None
 
 
+def _sizes() -> str:
+    from pytest_llmperf import sizes
+
+    rows = [
+        (
+            f"`{field.name}`",
+            str(getattr(sizes.EMBEDDED, field.name)),
+            str(getattr(sizes.GPU, field.name)),
+            str(sizes.LEAST[field.name]),
+            _attribute_docs(sizes.Sizes)[field.name],
+        )
+        for field in dataclasses.fields(sizes.Sizes)
+    ]
+    return _table(("key", "default", "with a GPU", "at least", "meaning"), rows)
+
+
 def models() -> str:
     from pytest_llmperf import catalog, catalog_reading
 
     text = f"# models.toml\n\n{_examples(catalog)}\n"
     text += "## A profile\n\n`[profile.NAME]`\n\n"
     text += _keys(
-        catalog_reading._PROFILE_KEYS, catalog.Profile, {"model": "The rows: `[profile.NAME.model.ROW]`."}
+        catalog_reading._PROFILE_KEYS,
+        catalog.Profile,
+        {
+            "model": "The rows: `[profile.NAME.model.ROW]`.",
+            "sizes": "How much is measured: `[profile.NAME.sizes]`, see [below](#sizes).",
+        },
+    )
+    text += (
+        "\n## sizes\n\n`[profile.NAME.sizes]`, all whole numbers. The defaults are those of a profile with "
+        f"`needs_cuda = false`, and with it.\n\n{_sizes()}"
     )
     text += "\n## A row\n\n`[profile.NAME.model.ROW]`\n\n"
     text += _keys(

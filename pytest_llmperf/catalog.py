@@ -9,6 +9,10 @@ The file that users edit, by example::
     task = "embedded"                                           # accuracy task of the suites
     needs_cuda = false
 
+    [profile.embedded.sizes]               # how much is measured; what is not given is the default
+    rounds = 30
+    prompt_tokens = 2048
+
     [profile.embedded.model.distill]
     weights = "embedded:tiny-distill"      # hub id, a directory, or a model shipped in this package
     engine = "vllm"
@@ -37,6 +41,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_llmperf.errors import CatalogError
+from pytest_llmperf.sizes import EMBEDDED, Sizes
 from pytest_llmperf.strict_toml import nearest
 
 Engine = Literal["vllm", "transformers", "url"]
@@ -194,6 +199,8 @@ class Profile:
     """How long a server may send no byte while requests wait for it; then it is taken for dead, for the whole run.
 
     A long prompt is given more time, and so is a server whose counters of tokens move."""
+    sizes: Sizes = EMBEDDED
+    """How much a run of this profile measures."""
 
     def model(self, name: str) -> Model:
         """The row ``name``. Raises :class:`CatalogError` that names the nearest one."""

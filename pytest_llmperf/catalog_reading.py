@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -24,12 +24,13 @@ from pytest_llmperf.catalog import (
 from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.errors import CatalogError, UsageError
 from pytest_llmperf.home import expand
+from pytest_llmperf.sizes import EMBEDDED, GPU, LEAST, Sizes
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
 
 ENGINES = ("vllm", "transformers", "url")
 DTYPES = ("auto", "bfloat16", "float16", "half", "float32", "float")
 
-_PROFILE_KEYS = ("says", "candidate", "baseline", "task", "needs_cuda", "silence_limit", "model")
+_PROFILE_KEYS = ("says", "candidate", "baseline", "task", "needs_cuda", "silence_limit", "sizes", "model")
 _ROW_KEYS = (
     *(
         "extends",
@@ -122,17 +123,46 @@ def _profile(name: str, table: Table, base: Path) -> Profile:
     for key in ("candidate", "baseline"):
         if table.text(key, "") not in models:
             raise table.mistake(key, f"unknown row{nearest(str(table.values[key]), models)}")
+    needs_cuda = table.boolean("needs_cuda", False)
     return Profile(
         name=name,
         says=table.text("says", ""),
         candidate=table.text("candidate", ""),
         baseline=table.text("baseline", ""),
         task=table.text("task", "gsm8k"),
-        needs_cuda=table.boolean("needs_cuda", False),
+        needs_cuda=needs_cuda,
         models={row: models[row] for row in rows},
         file=table.file,
         silence_limit_s=table.quantity("silence_limit", "s", 60.0, low=1.0),
+        sizes=_sizes(table, GPU if needs_cuda else EMBEDDED, [models[row] for row in rows]),
     )
+
+
+def _sizes(profile: Table, default: Sizes, rows: Sequence[Model]) -> Sizes:
+    table = profile.table("sizes")
+    table.only(LEAST)
+    given: dict[str, int] = {}
+    for key in table.values:
+        if key == "rounds" and type(table.values[key]) is int and table.values[key] < LEAST[key]:
+            raise table.mistake(
+                key, f"fewer than {LEAST[key]} rounds give no interval; need {LEAST[key]} or more"
+            )
+        given[key] = table.integer(key, 0, low=LEAST[key])
+    sizes = dataclasses.replace(default, **given)
+    if "in_flight" in table and "most_in_flight" not in table:
+        sizes = dataclasses.replace(sizes, most_in_flight=max(sizes.in_flight, sizes.most_in_flight))
+    if sizes.most_in_flight < sizes.in_flight:
+        raise table.mistake("most_in_flight", f"must be at least in_flight, which is {sizes.in_flight}")
+    needed = sizes.prompt_tokens + sizes.answer_tokens
+    for key in ("prompt_tokens", "answer_tokens"):
+        for row in rows if key in table else ():
+            if row.max_model_len is not None and row.max_model_len < needed:
+                raise table.mistake(
+                    key,
+                    f"a prompt of {sizes.prompt_tokens} and an answer of {sizes.answer_tokens} tokens need "
+                    f"max_model_len = {needed}, the row {row.name} has {row.max_model_len}",
+                )
+    return sizes
 
 
 def _read_row(

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "pytest_llmperf"
 # Lower number = lower room; a module imports only from its own room or from lower ones.
 LAYERS = {
     "__main__": 7, "cli": 7, "recording": 7, "referenced": 7, "configured": 7,
-    "option_paths": 7, "platforms": 0,
+    "option_paths": 7, "platforms": 0, "sizes": 0,
     "engines": 0, "errors": 0, "home": 0, "visible_text": 0, "stats": 0, "units": 0, "strict_toml": 0, "bounds": 0,
     "parquet_reading": 0,
     "address": 0, "catalog": 0, "catalog_reading": 0, "answer_options": 0, "budget_keys": 0, "budgets": 0,

@@ -13,7 +13,7 @@ from pytest_llmperf.budget_keys import KNOWN
 from pytest_llmperf.budgets import DEVICES, Budgets, Claim, load_budgets
 from pytest_llmperf.catalog import load_catalog
 from pytest_llmperf.errors import CatalogError, NotMeasured
-from pytest_llmperf.measure.sizes import EMBEDDED
+from pytest_llmperf.sizes import EMBEDDED
 from pytest_llmperf.stats import plan
 
 SUITES = Path(__file__).parents[1] / "suites"

@@ -14,10 +14,6 @@ from pytest_llmperf.measure.yields import behaviour_of, output_tokens, per_item,
 from pytest_llmperf.rules import detect
 from pytest_llmperf.rules.messages import Variant
 
-COST_ITEMS = 300
-"""Of which the cost of a right answer is measured, however many others ask for: the number is chosen beforehand, since
-a gate that stops when enough are right would choose its items by what they cost."""
-
 MakeShare = Callable[[str, Callable[[Answers], Outcomes]], Share]
 """A metric and what of the answers counts → the share, as much of it measured as its gates need."""
 
@@ -46,9 +42,10 @@ class Behaviours:
 
 
 def behaviours(
-    collection: Collection, variant: Variant, planned: int, share: MakeShare, judge: Judge, *, full: bool
+    collection: Collection, variant: Variant, planned: int, cost_items: int, share: MakeShare, judge: Judge
 ) -> Behaviours:
-    """Of the answers of ``collection``, of which up to ``planned`` items may be asked; ``full``: all of them."""
+    """Of the answers of ``collection``, of which up to ``planned`` items may be asked; costs are those of the
+    first ``cost_items``."""
     seen: dict[tuple[str, int], detect.Behaviour] = {}
 
     def examine(one: Asked) -> detect.Behaviour:
@@ -61,7 +58,7 @@ def behaviours(
         return share(variant.named(name), lambda answers: answers.share(lambda one: shown(examine(one))))
 
     def costs(what: str, unit: str) -> PerCorrect:
-        count = collection.plan(planned if full else cost_items(planned))
+        count = collection.plan(min(planned, cost_items))
         answers = collection.first(count)
         metric = cost_named(collection.task, variant, what)
         came = [one for one in answers.asked if one.usable]
@@ -77,11 +74,6 @@ def behaviours(
         language_switches=of("switched languages", lambda b: b.language_switch),
         costs=costs,
     )
-
-
-def cost_items(planned: int) -> int:
-    """Of how many items the cost is measured."""
-    return min(planned, COST_ITEMS)
 
 
 def cost_named(task: str, variant: Variant, what: str) -> str:

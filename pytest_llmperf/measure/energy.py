@@ -8,9 +8,6 @@ from pytest_llmperf.gates.estimand import Judge, Scalar
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.tasks.grading import Outcome
 
-LEAST_ITEMS = 100
-"""How many items are asked if nobody has asked for more."""
-
 
 def energy_per_correct(judge: Judge, metric: str, asked: Sequence[Asked], energy_j: float | None) -> Scalar:
     """Joules of the whole device by right answer.

@@ -22,10 +22,10 @@ from pytest_llmperf.measure.marking import marked
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.sampling import SamplingBook
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.measure.sizes import Sizes
 from pytest_llmperf.report.pace import Pace
 from pytest_llmperf.rules.messages import Variant, as_promised, ask, asked_in
 from pytest_llmperf.settings import Settings
+from pytest_llmperf.sizes import Sizes
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.task import Item, Task, load_shots
 from pytest_llmperf.tasks.thinking import with_thinking
@@ -170,6 +170,6 @@ class Evaluation:
         """How many requests to keep in flight at this server, with what was found out about it before."""
         if served.name not in self._busy:
             said = self.settings.collecting.in_flight or served.model.in_flight
-            first, most = (said, said) if said else (self.sizes.concurrency, self.sizes.most_in_flight)
+            first, most = (said, said) if said else (self.sizes.in_flight, self.sizes.most_in_flight)
             self._busy[served.name] = Saturation(first, most)
         return self._busy[served.name]

@@ -11,7 +11,6 @@ from pytest_llmperf.catalog import Model
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.row_limit import RowLimit, row_limit
-from pytest_llmperf.measure.sizes import GPU
 from pytest_llmperf.serving import weights
 from pytest_llmperf.settings import Settings
 
@@ -32,7 +31,13 @@ def refuse_impossible_budgets(settings: Settings) -> None:
         for (profile, device, suite, key, index), bound in view.budgets.bounds.items():
             if profile != view.profile or device not in (view.device, ANY):
                 continue
-            if why := _why(limit, f"{suite}.{key}", index if isinstance(index, int) else 1, bound):
+            if why := _why(
+                limit,
+                f"{suite}.{key}",
+                index if isinstance(index, int) else 1,
+                bound,
+                settings.profile.sizes.prompt_tokens,
+            ):
                 raise UsageError(
                     f"{bound.origin} = {bound}: physically impossible for {model.name}: {why}; "
                     "write what the device can do"
@@ -52,7 +57,7 @@ def _limit(model: Model, device_name: str) -> RowLimit | None:
     return limit if isinstance(limit, RowLimit) else None
 
 
-def _why(limit: RowLimit, budget: str, concurrency: int, bound: Bound) -> str | None:
+def _why(limit: RowLimit, budget: str, concurrency: int, bound: Bound, prompt_tokens: int) -> str | None:
     """The arithmetic; None if it is possible. A gap between tokens is left out: two can arrive in one piece."""
     match budget:
         case "throughput.single":
@@ -64,6 +69,6 @@ def _why(limit: RowLimit, budget: str, concurrency: int, bound: Bound) -> str | 
         case "latency.tpot_p50" | "latency.tpot_p95":
             return limit.why_impossible_time_per_token(bound.value, concurrency)
         case "latency.ttft_p50" | "latency.ttft_p95":
-            return limit.why_impossible_first_token(bound.value, GPU.input_tokens)
+            return limit.why_impossible_first_token(bound.value, prompt_tokens)
         case _:
             return None

@@ -45,8 +45,9 @@ class Loaded:
         rounds: Sequence[Metrics],
         clock: ClockError,
         device: OnDevice,
+        suffix: str = "",
     ) -> Loaded:
-        """``at`` names the load in reports: its concurrency, or ``4 requests/s``."""
+        """``at`` names the load in reports: its concurrency, or ``4 requests/s``; ``suffix`` stands behind it."""
         problems = "; ".join(filter(None, [clock.unusable, *problems_of(runs)]))
         part = part_of(at)
         errors = sum(one.requests - one.succeeded for one in rounds)
@@ -55,7 +56,7 @@ class Loaded:
             # Samples of one round share what happened on the machine in it: the rounds are the groups.
             by_round = [(value, i) for i, one in enumerate(rounds) for value in one.judged(metric)]
             return Series(
-                f"{name} at {at}",
+                f"{name} at {at}{suffix}",
                 [value for value, _ in by_round],
                 "s",
                 groups=[i for _, i in by_round],
@@ -80,7 +81,7 @@ class Loaded:
             stall=series("stall", "stall"),
             e2el=series("E2EL", "e2el"),
             throughput=Series(
-                f"throughput at {at}",
+                f"throughput at {at}{suffix}",
                 rates,
                 "tok/s",
                 noun=part,
@@ -89,8 +90,8 @@ class Loaded:
                 client_error=lambda _: -missed,
             ),
             schedule_delay=series("schedule delay", "schedule_delay"),
-            energy=device.energy(judge, at, problems),
-            roofline=device.roofline(judge, at, problems),
+            energy=device.energy(judge, f"{at}{suffix}", problems),
+            roofline=device.roofline(judge, f"{at}{suffix}", problems),
         )
 
 
@@ -136,7 +137,9 @@ class Pair:
     throughput: Paired
 
     @classmethod
-    def of(cls, judge: Judge, concurrency: int, starts: Sequence[Rounds], clock: ClockError) -> Pair:
+    def of(
+        cls, judge: Judge, concurrency: int, starts: Sequence[Rounds], clock: ClockError, suffix: str = ""
+    ) -> Pair:
         sides = (
             [run for rounds in starts for run in rounds.runs_a],
             [run for rounds in starts for run in rounds.runs_b],
@@ -165,7 +168,7 @@ class Pair:
             ]
             return Paired(
                 Ratio(
-                    f"{name} at {concurrency}",
+                    f"{name} at {concurrency}{suffix}",
                     values,
                     unit,
                     judge=judge,

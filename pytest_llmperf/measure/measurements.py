@@ -15,7 +15,6 @@ from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answer_cache import AnswerCache
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.errors import InfrastructureError, UsageError
-from pytest_llmperf.measure import sizes
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.checksums import content_of
@@ -61,7 +60,7 @@ class Measurements:
     ) -> None:
         self.book = book
         self.settings = settings
-        self.sizes = sizes.GPU if settings.profile.needs_cuda else sizes.EMBEDDED
+        self.sizes = settings.profile.sizes
         self.tasks = {task.name: task for task in tasks}
         self.will_need_baseline = False
         """Whether some test of this run compares with the baseline, so that measuring in pairs costs nothing extra."""

@@ -37,9 +37,8 @@ from pytest_llmperf.load.slices import slice_size
 from pytest_llmperf.load.sweep import Sweep
 from pytest_llmperf.load.trace_replay import Unit
 from pytest_llmperf.measure import scheduled
-from pytest_llmperf.measure.behaving import Behaviours, cost_items, cost_named
+from pytest_llmperf.measure.behaving import Behaviours, cost_named
 from pytest_llmperf.measure.choices import multiple_choice
-from pytest_llmperf.measure.energy import LEAST_ITEMS
 from pytest_llmperf.measure.loaded import Loaded, Pair, Paired, part_of
 from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
@@ -58,6 +57,7 @@ from pytest_llmperf.measure.unmeasured import Later, NoOutcomes, NoSamples, Unkn
 from pytest_llmperf.record.earlier import Phase, PhaseKind
 from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.serving.milestones import Milestones
+from pytest_llmperf.sizes import LoadShape
 from pytest_llmperf.tasks.task import Task
 
 
@@ -104,7 +104,7 @@ class PlanAsker(Asker):
 
     def energy(self, served: Served, *how: str | Variant) -> Scalar:
         task, variant = self._asked(how)
-        self._count(served, task, variant, LEAST_ITEMS)
+        self._count(served, task, variant, self._measurements.sizes.energy_items)
         return self._once(variant.named(f"energy per correct {task.name} answer"), "J")
 
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
@@ -115,7 +115,7 @@ class PlanAsker(Asker):
             return self._planned_share(variant.named(name), count, "answer")
 
         def costs(what: str, unit: str) -> PerCorrect:
-            n = count if self._measurements.settings.full else cost_items(count)
+            n = count if self._measurements.settings.full else min(count, self._measurements.sizes.cost_items)
             metric = cost_named(task.name, variant, what)
             return PerCorrect(metric, unit, cast(Costs, NoOutcomes(n)), judge=self.judge)
 
@@ -201,10 +201,11 @@ class PlanAsker(Asker):
 
     # Speed
 
-    def _rounds(self, served: Served, concurrency: int) -> int:
+    def _rounds(self, served: Served, concurrency: int, shape: LoadShape) -> int:
         starts = self._measurements.settings.starts
-        rounds = starts * rounds_of_each(self._measurements.sizes.rounds, starts)
-        self._phases.add("load", served, (concurrency,), rounds)
+        rounds = starts * rounds_of_each(shape.rounds, starts)
+        key = (concurrency, shape.prompt_tokens, shape.answer_tokens)
+        self._phases.add("load", served, key, rounds)
         return rounds
 
     class Load(Asker.Load):
@@ -212,25 +213,38 @@ class PlanAsker(Asker):
 
         _asker: PlanAsker
 
-        def __call__(self, served: Served, *, concurrency: int) -> Loaded:
+        def __call__(
+            self,
+            served: Served,
+            *,
+            concurrency: int,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
+            rounds: int | None = None,
+        ) -> Loaded:
             asker, measurements = self._asker, self._asker._measurements
-            rounds = asker._rounds(served, concurrency)
+            sizes = measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rounds=rounds)
+            count = asker._rounds(served, concurrency, shape)
             if measurements.will_need_baseline:
-                asker._rounds(measurements.served(measurements.settings.baseline), concurrency)
-            requests = measurements.sizes.requests_per_round(concurrency)
-            return self._loaded(concurrency, [number for number in range(rounds) for _ in range(requests)])
+                asker._rounds(measurements.served(measurements.settings.baseline), concurrency, shape)
+            requests = sizes.requests_per_round(concurrency)
+            groups = [number for number in range(count) for _ in range(requests)]
+            return self._loaded(concurrency, groups, shape.suffix(sizes))
 
-        def _loaded(self, at: int | str, groups: Sequence[int]) -> Loaded:
-            """``groups``: the round or slice of each request."""
+        def _loaded(self, at: int | str, groups: Sequence[int], suffix: str = "") -> Loaded:
+            """``groups``: the round or slice of each request; ``suffix`` stands behind the names of the metrics."""
             judge, part, parts = self._asker.judge, part_of(at), len(set(groups))
 
             def series(name: str) -> Series:
                 samples = NoSamples[float | None](len(groups))
-                return Series(f"{name} at {at}", samples, "s", groups=groups, group_noun=part, judge=judge)
+                return Series(
+                    f"{name} at {at}{suffix}", samples, "s", groups=groups, group_noun=part, judge=judge
+                )
 
             def by_part(name: str, unit: str, count: int, noun: str = "round") -> Series:
                 samples = NoSamples[float | None](count)
-                return Series(f"{name} at {at}", samples, unit, noun=noun, judge=judge)
+                return Series(f"{name} at {at}{suffix}", samples, unit, noun=noun, judge=judge)
 
             # What a device did is known of a load as a whole.
             runs = parts if isinstance(at, int) else 1
@@ -248,17 +262,26 @@ class PlanAsker(Asker):
                 roofline=by_part("share of the device's limit", "share", runs),
             )
 
-        def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
-            asker = self._asker
+        def interleaved(
+            self,
+            candidate: Served,
+            baseline: Served,
+            *,
+            concurrency: int,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
+            rounds: int | None = None,
+        ) -> Pair:
+            asker, sizes = self._asker, self._asker._measurements.sizes
             refuse_swapped(asker.judge_of(candidate), asker.judge_of(baseline))
-            asker._rounds(baseline, concurrency)
-            rounds = asker._rounds(candidate, concurrency)
-
-            starts = asker._measurements.settings.starts
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rounds=rounds)
+            asker._rounds(baseline, concurrency, shape)
+            count = asker._rounds(candidate, concurrency, shape)
+            name_of, starts = shape.suffix(sizes), asker._measurements.settings.starts
 
             def paired(name: str, unit: str = "s") -> Paired:
-                values = [NoSamples[tuple[float | None, float | None]](rounds // starts)] * starts
-                return Paired(Ratio(f"{name} at {concurrency}", values, unit, judge=asker.judge))
+                values = [NoSamples[tuple[float | None, float | None]](count // starts)] * starts
+                return Paired(Ratio(f"{name} at {concurrency}{name_of}", values, unit, judge=asker.judge))
 
             return Pair(
                 ttft=paired("TTFT"),
@@ -273,17 +296,21 @@ class PlanAsker(Asker):
             served: Served,
             *,
             rate: float,
-            requests: int = scheduled.REQUESTS,
+            requests: int | None = None,
             burstiness: float | None = 1.0,
             seed: int = 0,
             prompts: str | Path | Given | None = None,
             warm_cache: bool = False,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
         ) -> Loaded:
             del warm_cache
             if isinstance(prompts, str | Path) and str(prompts) not in self._asker._measurements.tasks:
                 read_prompts(Path(prompts))
-            schedule = scheduled.arrivals_at(rate, requests, burstiness, seed)
-            return self._on_schedule(served, f"{rate:g} requests/s", schedule)
+            sizes = self._asker._measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+            schedule = scheduled.arrivals_at(rate, sizes.requests_of(requests), burstiness, seed)
+            return self._on_schedule(served, f"{rate:g} requests/s{shape.suffix(sizes)}", schedule)
 
         def replay(
             self,
@@ -312,22 +339,44 @@ class PlanAsker(Asker):
             concurrency: Sequence[int] = (),
             rate: Sequence[float] = (),
             seconds: float = 30.0,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
         ) -> Swept:
             del seconds
+            sizes = self._asker._measurements.sizes
+            suffix = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens).suffix(sizes)
             scheduled.one_of(concurrency, rate)
             self._asker._phases.add("scheduled loads", served, ("sweep",))
             once, unit = self._asker._once, "in flight" if concurrency else "requests/s"
-            return Swept(cast(Sweep, Unknown()), once("knee", unit), once("highest throughput", "tok/s"))
+            return Swept(
+                cast(Sweep, Unknown()),
+                once(f"knee{suffix}", unit),
+                once(f"highest throughput{suffix}", "tok/s"),
+            )
 
         def goodput(
-            self, served: Served, *, slo: Slo, rate: float, requests: int = scheduled.REQUESTS, seed: int = 0
+            self,
+            served: Served,
+            *,
+            slo: Slo,
+            rate: float,
+            requests: int | None = None,
+            seed: int = 0,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
         ) -> Share:
             del slo
-            schedule = scheduled.arrivals_at(rate, requests, 1.0, seed)
+            sizes = self._asker._measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+            count = sizes.requests_of(requests)
+            schedule = scheduled.arrivals_at(rate, count, 1.0, seed)
             self._asker._phases.add("scheduled loads", served, ("open loop", schedule.name))
-            slices = -(-requests // slice_size(requests, least=1))
+            slices = -(-count // slice_size(count, least=1))
             return Share(
-                f"goodput at {rate:g} requests/s", NoOutcomes(slices), noun="slice", judge=self._asker.judge
+                f"goodput at {rate:g} requests/s{shape.suffix(sizes)}",
+                NoOutcomes(slices),
+                noun="slice",
+                judge=self._asker.judge,
             )
 
         def max_rate(
@@ -338,23 +387,27 @@ class PlanAsker(Asker):
             lowest: float,
             highest: float,
             share: float = 0.95,
-            requests: int = scheduled.REQUESTS,
+            requests: int | None = None,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
         ) -> Bracketed:
             del slo
             if not 0 < lowest < highest:
                 raise UsageError(f"load.max_rate from {lowest} to {highest}; need 0 < lowest < highest")
             self._asker._phases.add("scheduled loads", served, ("max rate",))
-            needed = least_requests(share)
-            few = f"{requests} requests at each rate; need at least {needed} to show that {share:g} meet the SLO"
+            sizes = self._asker._measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+            count, needed = sizes.requests_of(requests), least_requests(share)
+            few = f"{count} requests at each rate; need at least {needed} to show that {share:g} meet the SLO"
             return Bracketed(
-                scheduled.highest_rate(share),
+                scheduled.highest_rate(share) + shape.suffix(sizes),
                 None,
                 None,
                 "requests/s",
                 MOST_TRIALS,
                 0.95,
                 judge=self._asker.judge,
-                unusable=few if requests < needed else "",
+                unusable=few if count < needed else "",
             )
 
     class Stream(Asker.Stream):

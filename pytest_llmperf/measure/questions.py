@@ -31,7 +31,7 @@ from pytest_llmperf.measure.behaving import Behaviours, behaviours
 from pytest_llmperf.measure.book import UNBOOKED, Book, booked
 from pytest_llmperf.measure.choices import choices, multiple_choice
 from pytest_llmperf.measure.collecting import Collection, GrowingOutcomes
-from pytest_llmperf.measure.energy import LEAST_ITEMS, energy_per_correct
+from pytest_llmperf.measure.energy import energy_per_correct
 from pytest_llmperf.measure.loaded import Loaded, Pair
 from pytest_llmperf.measure.long_answers import GrowingLong, recalled
 from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
@@ -92,11 +92,11 @@ class Asker:
 
     @booked("energy")
     def energy(self, served: Served, *how: str | Variant) -> Scalar:
-        """Joules of the device by right answer, over the answers that are there (a hundred items at least)."""
+        """Joules of the device by right answer, over the answers that are there: at least ``energy_items`` of them."""
         name, variant = task_and_variant(how)
         task = self._measurements.task(name)
         collection = self._measurements.collection(served, task, variant)
-        answers = collection.first(max(collection.items_asked, LEAST_ITEMS))
+        answers = collection.first(max(collection.items_asked, self._measurements.sizes.energy_items))
         energy_j = self._measurements.answering_j(served, task, variant)
         metric = variant.named(f"energy per correct {task.name} answer")
         return energy_per_correct(self.judge_of(served), metric, answers.asked, energy_j)
@@ -134,7 +134,8 @@ class Asker:
             return self._share(judge, metric, collection, planned, outcomes, "answer")
 
         full = self._measurements.settings.full
-        found = behaviours(collection, variant, planned, share, judge, full=full)
+        cost_items = planned if full else self._measurements.sizes.cost_items
+        found = behaviours(collection, variant, planned, cost_items, share, judge)
         return replace(found, costs=self._booked("answers", found.costs))
 
     def _booked(self, what: str, question: Callable[P, T]) -> Callable[P, T]:
@@ -244,10 +245,22 @@ class Asker:
             self.book = asker.book
 
         @booked("load")
-        def __call__(self, served: Served, *, concurrency: int) -> Loaded:
-            """Metrics of one model. Taken from the rounds of the comparison if this run compares anyway."""
+        def __call__(
+            self,
+            served: Served,
+            *,
+            concurrency: int,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
+            rounds: int | None = None,
+        ) -> Loaded:
+            """Metrics of one model. Taken from the rounds of the comparison if this run compares anyway.
+
+            ``prompt_tokens``, ``answer_tokens``, ``rounds``: in place of the profile's sizes."""
             self._refuse()
             measurements = self._asker._measurements
+            sizes = measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rounds=rounds)
             speed = measurements.speed
             runs: Sequence[Run]
             metrics: Sequence[Metrics]
@@ -257,31 +270,45 @@ class Asker:
                 else None
             )
             if baseline is not None and served is not baseline:
-                starts = speed.rounds(served, baseline, concurrency)
-                runs = [run for rounds in starts for run in rounds.runs_a]
-                metrics = [one for rounds in starts for one in rounds.a]
+                starts = speed.rounds(served, baseline, concurrency, shape)
+                runs = [run for start in starts for run in start.runs_a]
+                metrics = [one for start in starts for one in start.a]
             else:
-                runs, metrics = speed.alone(served, concurrency)
+                runs, metrics = speed.alone(served, concurrency, shape)
             error = speed.clock_error(runs, metrics)
             device = speed.on_device(served, concurrency, runs, metrics)
-            return Loaded.of(self._asker.judge, concurrency, runs, metrics, error, device)
+            suffix = shape.suffix(sizes)
+            return Loaded.of(self._asker.judge, concurrency, runs, metrics, error, device, suffix)
 
         @booked("load")
-        def interleaved(self, candidate: Served, baseline: Served, *, concurrency: int) -> Pair:
-            """Both models in turn, in short rounds, on the same machine in the same minutes.
+        def interleaved(
+            self,
+            candidate: Served,
+            baseline: Served,
+            *,
+            concurrency: int,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
+            rounds: int | None = None,
+        ) -> Pair:
+            """Both models in turn, in short rounds, on the same machine in the same minutes; what is sent, and how many
+            rounds there are, as in ``load(…)``.
 
             Raises :class:`NotMeasured` for the baseline in the candidate's place.
             """
             refuse_swapped(self._asker.judge_of(candidate), self._asker.judge_of(baseline))
             self._refuse()
+            sizes = self._asker._measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rounds=rounds)
             speed = self._asker._measurements.speed
-            starts = speed.rounds(candidate, baseline, concurrency)
+            starts = speed.rounds(candidate, baseline, concurrency, shape)
             sides = (
-                [one for rounds in starts for one in rounds.a],
-                [one for rounds in starts for one in rounds.b],
+                [one for start in starts for one in start.a],
+                [one for start in starts for one in start.b],
             )
-            runs = [run for rounds in starts for run in (*rounds.runs_a, *rounds.runs_b)]
-            return Pair.of(self._asker.judge, concurrency, starts, speed.clock_error(runs, *sides))
+            runs = [run for start in starts for run in (*start.runs_a, *start.runs_b)]
+            error = speed.clock_error(runs, *sides)
+            return Pair.of(self._asker.judge, concurrency, starts, error, shape.suffix(sizes))
 
         @booked("load")
         def open_loop(
@@ -289,22 +316,28 @@ class Asker:
             served: Served,
             *,
             rate: float,
-            requests: int = scheduled.REQUESTS,
+            requests: int | None = None,
             burstiness: float | None = 1.0,
             seed: int = 0,
             prompts: str | Path | Given | None = None,
             warm_cache: bool = False,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
         ) -> Loaded:
             """Requests at ``rate`` a second, whether or not the ones before are answered: users who do not know of each
             other. ``burstiness`` 1 is Poisson, below 1 they come in bursts, None: evenly.
 
             ``prompts`` are a file's (JSON lines), a task's (``"gsm8k"``), or of ``load.given``; no cache knows them
-            unless ``warm_cache`` is wanted."""
+            unless ``warm_cache`` is wanted. ``requests``, ``prompt_tokens``, ``answer_tokens``: in place of the
+            profile's sizes."""
             self._refuse()
-            schedule = scheduled.arrivals_at(rate, requests, burstiness, seed)
+            sizes = self._asker._measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+            schedule = scheduled.arrivals_at(rate, sizes.requests_of(requests), burstiness, seed)
+            given = self._given(served, prompts)
             run = self._asker._measurements.speed.scheduled.run
-            measured = run(served, schedule, given=self._given(served, prompts), warm_cache=warm_cache)
-            return self._shown(f"{rate:g} requests/s", measured)
+            measured = run(served, schedule, given=given, warm_cache=warm_cache, shape=shape)
+            return self._shown(f"{rate:g} requests/s{shape.suffix(sizes)}", measured)
 
         @booked("load")
         def replay(
@@ -356,22 +389,38 @@ class Asker:
             concurrency: Sequence[int] = (),
             rate: Sequence[float] = (),
             seconds: float = 30.0,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
         ) -> scheduled.Swept:
             """One level after the other, to the knee: requests in flight (``concurrency``), or requests a second
             (``rate``, for ``seconds`` each)."""
             self._refuse()
-            swept = self._asker._measurements.speed.scheduled.sweep(served, concurrency, rate, seconds)
-            return scheduled.Swept.of(self._asker.judge, swept)
+            sizes = self._asker._measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+            sweep = self._asker._measurements.speed.scheduled.sweep
+            swept = sweep(served, concurrency, rate, seconds, shape)
+            return scheduled.Swept.of(self._asker.judge, swept, shape.suffix(sizes))
 
         @booked("load")
         def goodput(
-            self, served: Served, *, slo: Slo, rate: float, requests: int = scheduled.REQUESTS, seed: int = 0
+            self,
+            served: Served,
+            *,
+            slo: Slo,
+            rate: float,
+            requests: int | None = None,
+            seed: int = 0,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
         ) -> Share:
             """The share of the requests at ``rate`` a second (Poisson) that meet the SLO; failed ones do not."""
             self._refuse()
-            schedule = scheduled.arrivals_at(rate, requests, 1.0, seed)
-            measured = self._asker._measurements.speed.scheduled.run(served, schedule)
-            return scheduled.good_share(self._asker.judge, measured.run, slo, f"{rate:g} requests/s")
+            sizes = self._asker._measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+            schedule = scheduled.arrivals_at(rate, sizes.requests_of(requests), 1.0, seed)
+            measured = self._asker._measurements.speed.scheduled.run(served, schedule, shape=shape)
+            at = f"{rate:g} requests/s{shape.suffix(sizes)}"
+            return scheduled.good_share(self._asker.judge, measured.run, slo, at)
 
         @booked("load")
         def max_rate(
@@ -382,14 +431,18 @@ class Asker:
             lowest: float,
             highest: float,
             share: float = 0.95,
-            requests: int = scheduled.REQUESTS,
+            requests: int | None = None,
+            prompt_tokens: int | None = None,
+            answer_tokens: int | None = None,
         ) -> Bracketed:
             """The highest rate at which ``share`` of the requests meet the SLO, searched for between two rates."""
             self._refuse()
+            sizes = self._asker._measurements.sizes
+            shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
             found = self._asker._measurements.speed.scheduled.max_rate(
-                served, slo, lowest, highest, share, requests
+                served, slo, lowest, highest, share, sizes.requests_of(requests), shape
             )
-            return scheduled.bracketed(self._asker.judge, found)
+            return scheduled.bracketed(self._asker.judge, found, shape.suffix(sizes))
 
     class Stream:
         """Single streamed requests, for tests of how a stream behaves."""

@@ -24,13 +24,11 @@ from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.deaths import death_of
 from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.sizes import LoadShape
 
 if TYPE_CHECKING:
     from pytest_llmperf.measure.measurements import Measurements
     from pytest_llmperf.measure.speed import Speed
-
-REQUESTS = 300
-"""Of one open loop: thirty slices of ten, of which a p95 needs some twenty that are nearly independent."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,14 @@ class Scheduled:
         given: Given | None = None,
         *,
         warm_cache: bool = False,
+        shape: LoadShape | None = None,
     ) -> Timed:
         """One load on that schedule; ``given`` are the prompts, None: made-up ones, of the lengths in ``shapes``."""
 
         def measure() -> Timed:
             self._run.memory(served)
-            self._speed.note_sampling(served)
-            workload = self._speed.workload()
+            self._speed.note_sampling(served, shape)
+            workload = self._speed.workload(shape)
             with self._speed.devices.beside(served, what="open loop"):
                 run = run_open_loop(
                     served.server,
@@ -78,11 +77,18 @@ class Scheduled:
             return timed
 
         return self._once(
-            ("open loop", served.name, schedule, tuple(shapes or ()), given, warm_cache), measure, served
+            ("open loop", served.name, schedule, tuple(shapes or ()), given, warm_cache, self._key(shape)),
+            measure,
+            served,
         )
 
     def sweep(
-        self, served: Served, concurrency: Sequence[int], rate: Sequence[float], seconds: float
+        self,
+        served: Served,
+        concurrency: Sequence[int],
+        rate: Sequence[float],
+        seconds: float,
+        shape: LoadShape | None = None,
     ) -> Sweep:
         """Level by level to the knee. Raises :class:`UsageError` unless one of the two is given."""
         levels = one_of(concurrency, rate)
@@ -93,8 +99,8 @@ class Scheduled:
 
         def measure() -> Sweep:
             self._run.memory(served)
-            self._speed.note_sampling(served)
-            workload = self._speed.workload()
+            self._speed.note_sampling(served, shape)
+            workload = self._speed.workload(shape)
             workers = self._run.settings.workers or 1
             with self._speed.devices.beside(served, what="sweep"):
                 if concurrency:
@@ -105,10 +111,18 @@ class Scheduled:
                     served.server, workload, rate, seconds=seconds, on_level=on_level, workers=workers
                 )
 
-        return self._once(("sweep", served.name, tuple(concurrency), tuple(rate), seconds), measure, served)
+        key = ("sweep", served.name, tuple(concurrency), tuple(rate), seconds, self._key(shape))
+        return self._once(key, measure, served)
 
     def max_rate(
-        self, served: Served, slo: Slo, lowest: float, highest: float, share: float, requests: int
+        self,
+        served: Served,
+        slo: Slo,
+        lowest: float,
+        highest: float,
+        share: float,
+        requests: int,
+        shape: LoadShape | None = None,
     ) -> MaxRate:
         """The highest rate that keeps the SLO."""
 
@@ -123,11 +137,11 @@ class Scheduled:
 
         def measure() -> MaxRate:
             self._run.memory(served)
-            self._speed.note_sampling(served)
+            self._speed.note_sampling(served, shape)
             with self._speed.devices.beside(served, what="max rate"):
                 return max_rate_of(
                     served.server,
-                    self._speed.workload(),
+                    self._speed.workload(shape),
                     slo,
                     lowest=lowest,
                     highest=highest,
@@ -137,7 +151,13 @@ class Scheduled:
                     workers=self._run.settings.workers or 1,
                 )
 
-        return self._once(("max rate", served.name, slo, lowest, highest, share, requests), measure, served)
+        key = ("max rate", served.name, slo, lowest, highest, share, requests, self._key(shape))
+        return self._once(key, measure, served)
+
+    def _key(self, shape: LoadShape | None) -> tuple[int, int]:
+        """What of a shape such a load depends on: it has no rounds."""
+        shape = shape or self._run.sizes.load
+        return shape.prompt_tokens, shape.answer_tokens
 
     def _say(self, what: str, done: int, total: int) -> None:
         self._run.progress(f"{what}: {done} of {total}")
@@ -154,14 +174,21 @@ class Swept:
     """The most output tokens a second at any level."""
 
     @classmethod
-    def of(cls, judge: Judge, sweep: Sweep) -> Swept:
+    def of(cls, judge: Judge, sweep: Sweep, suffix: str = "") -> Swept:
+        """``suffix`` stands behind the names of the metrics."""
         problems = "; ".join(sweep.problems)
         rates = [rate for one in sweep.levels if (rate := one.metrics.known_throughput) is not None]
         unit = "in flight" if sweep.of == "concurrency" else "requests/s"
         return cls(
             sweep,
-            Scalar("knee", float(sweep.knee.level), unit, judge=judge, unusable=problems),
-            Scalar("highest throughput", max(rates, default=None), "tok/s", judge=judge, unusable=problems),
+            Scalar(f"knee{suffix}", float(sweep.knee.level), unit, judge=judge, unusable=problems),
+            Scalar(
+                f"highest throughput{suffix}",
+                max(rates, default=None),
+                "tok/s",
+                judge=judge,
+                unusable=problems,
+            ),
         )
 
 
@@ -211,9 +238,9 @@ def good_share(judge: Judge, run: Run, slo: Slo, at: str) -> Share:
     return Share(f"goodput at {at}", slices, noun="slice", judge=judge, unusable=unusable)
 
 
-def bracketed(judge: Judge, found: MaxRate) -> Bracketed:
+def bracketed(judge: Judge, found: MaxRate, suffix: str = "") -> Bracketed:
     return Bracketed(
-        highest_rate(found.share),
+        highest_rate(found.share) + suffix,
         found.kept_at,
         found.broken_at,
         "requests/s",

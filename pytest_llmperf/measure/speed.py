@@ -26,6 +26,7 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import Failure, over_starts
 from pytest_llmperf.report.pace import Pace
 from pytest_llmperf.serving.bandwidth import measured_bandwidth
+from pytest_llmperf.sizes import LoadShape
 
 if TYPE_CHECKING:
     from pytest_llmperf.measure.measurements import Measurements
@@ -80,31 +81,34 @@ class Speed:
         if runs[0].open_loop:
             concurrency = rounded_up(concurrency)
         workers = max(1, *(len(run.workers) for run in runs))
-        tokens = self._run.sizes.output_tokens
+        tokens = runs[0].workload.output_tokens
         loads = [load_like(concurrency, tokens, side, workers) for side in sides if side]
         load = min(loads, key=lambda one: one.gap_ms)
         self._run.progress(f"the client's own error, {concurrency} at a time")
         return self._clock.at(load)
 
-    def rounds(self, candidate: Served, baseline: Served, concurrency: int) -> tuple[Rounds, ...]:
+    def rounds(
+        self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape
+    ) -> tuple[Rounds, ...]:
         """Interleaved rounds of both sides, of each pair of their starts."""
         starts = self._run.settings.starts
+        usual = shape == self._run.sizes.load
 
-        def key(of: int) -> tuple[str, str, str, int]:
-            return ("rounds", candidate.name, baseline.name, of)
+        def key(of: int) -> tuple[str, str, str, int, LoadShape]:
+            return ("rounds", candidate.name, baseline.name, of, shape)
 
         def measure() -> tuple[Rounds, ...] | Failure:
             # Starts are dear: those that are made for one concurrency serve all that will be asked for.
             later = [
                 c
                 for c in self._run.concurrencies
-                if starts > 1 and c != concurrency and key(c) not in self._once
+                if starts > 1 and usual and c != concurrency and key(c) not in self._once
             ]
             found = over_starts(
-                lambda *how: self._interleaved(candidate, baseline, *how),
+                lambda *how: self._interleaved(candidate, baseline, shape, *how),
                 lambda: self._run.start_anew(candidate, baseline),
                 [concurrency, *later],
-                self._run.sizes.rounds,
+                shape.rounds,
                 starts,
             )
             self._once.remember({key(other): found[other] for other in later})
@@ -116,14 +120,14 @@ class Speed:
         raise outcome
 
     def _interleaved(
-        self, candidate: Served, baseline: Served, concurrency: int, count: int, start: int
+        self, candidate: Served, baseline: Served, shape: LoadShape, concurrency: int, count: int, start: int
     ) -> Rounds:
         what = f"{candidate.name} and {baseline.name} in turn, {concurrency} at a time"
         if self._run.settings.starts > 1:
             what += f", start {start} of {self._run.settings.starts}"
         for side in (candidate, baseline):
             self._run.memory(side)
-            self.note_sampling(side)
+            self.note_sampling(side, shape)
         done = 0
         pace = Pace(2 * count)
 
@@ -138,7 +142,7 @@ class Speed:
                 return interleaved(
                     candidate.server,
                     baseline.server,
-                    self.workload(),
+                    self.workload(shape),
                     concurrency=concurrency,
                     rounds=count,
                     requests_per_round=self._run.sizes.requests_per_round(concurrency),
@@ -149,13 +153,15 @@ class Speed:
             # Asked now, because the next question to a dead server starts it again.
             raise death_of(candidate, baseline) or error from None
 
-    def alone(self, served: Served, concurrency: int) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
+    def alone(
+        self, served: Served, concurrency: int, shape: LoadShape
+    ) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
         """The same rounds of one side only, for a run that compares nothing."""
 
         def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
             self._run.memory(served)
-            self.note_sampling(served)
-            what, count = f"{served.name}, {concurrency} at a time", self._run.sizes.rounds
+            self.note_sampling(served, shape)
+            what, count = f"{served.name}, {concurrency} at a time", shape.rounds
             said = self._run.settings.workers
             runs: list[Run] = []
             metrics: list[Metrics] = []
@@ -166,7 +172,7 @@ class Speed:
                     runs.append(
                         run_closed_loop(
                             served.server,
-                            self.workload(),
+                            self.workload(shape),
                             concurrency=concurrency,
                             requests=self._run.sizes.requests_per_round(concurrency),
                             warmup=concurrency if number == 0 else 0,
@@ -180,7 +186,7 @@ class Speed:
                         workers = max(workers, workers_for(runs[-1].client.cpu_share))
             return tuple(runs), tuple(metrics)
 
-        return self._once(("alone", served.name, concurrency), measure, served)
+        return self._once(("alone", served.name, concurrency, shape), measure, served)
 
     def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
         """Keep one more run for the record; tell if something stood still in it, or its server refuses something."""
@@ -193,20 +199,21 @@ class Speed:
             out = "it is not judged" if run.open_loop else "such rounds are taken out"
             self._run.tell(f"{row}, a load of {run.concurrency} at a time: {what}; {out}")
 
-    def note_sampling(self, served: Served) -> None:
+    def note_sampling(self, served: Served, shape: LoadShape | None = None) -> None:
         """A load is sent to ``served``: with which sampling, is kept for the record."""
-        workload = self.workload()
+        workload = self.workload(shape)
         body = {"max_tokens": workload.output_tokens, **workload.sampling}
         self._run.sampling.note(served.model, served.weights_directory, "load", body)
 
-    def workload(self) -> Workload:
+    def workload(self, shape: LoadShape | None = None) -> Workload:
         """What the speed suites send: unique prompts, answers of fixed length, sampled alike on both sides.
 
         Greedy, because a server otherwise takes the sampling of the model's ``generation_config.json``, and two
         models would be compared by the price of top-p.
         """
+        shape = shape or self._run.sizes.load
         return Workload(
-            input_tokens=self._run.sizes.input_tokens,
-            output_tokens=self._run.sizes.output_tokens,
+            input_tokens=shape.prompt_tokens,
+            output_tokens=shape.answer_tokens,
             sampling={"temperature": 0.0},
         )

@@ -97,8 +97,13 @@ class Earlier:
                     if (one["row"], one["task"], one["variant"]) == (phase.row, *phase.key) and one["items"]:
                         return float(one["seconds"]) / float(one["items"])
             case "load":
+                concurrency, *lengths = phase.key
                 for one in self.facts.get("load", ()):
-                    if (one["row"], one["concurrency"]) == (phase.row, *phase.key) and one["rounds"]:
+                    workload = one.get("workload") or {}
+                    recorded = [workload.get("input_tokens"), workload.get("output_tokens")]
+                    if lengths and None not in recorded and recorded != lengths:
+                        continue
+                    if (one["row"], one["concurrency"]) == (phase.row, concurrency) and one["rounds"]:
                         return fmean(float(each["window_s"]) for each in one["rounds"])
             case "scheduled loads":
                 purpose, *schedule = phase.key

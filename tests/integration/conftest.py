@@ -13,6 +13,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ CACHE = Path(tempfile.gettempdir()) / f"llmperf-tests-{os.getuid()}"
 # Other installed plugins cost a second a run and change nothing; one scenario runs with all of them.
 ONLY_OURS = ("-p", "llmperf", "-p", "llmperf_model", "-p", "no:cacheprovider")
 _MARK = "LLMPERF_TEST_MARK"
+_SIZES = "\n# written by shrink\n"
 _NOISE = re.compile(r"Traceback \(most recent call last\)|INTERNALERROR|^\S+\.py:\d+: \w+(Error|Exception)")
 
 AGAINST_ITSELF = """\
@@ -97,6 +99,8 @@ class Project:
     engine: Path = FAKE_PYTHON
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     running: list[Running] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """What a run measures, where that is not the profile's default."""
 
     # -- files
 
@@ -134,12 +138,19 @@ class Project:
         return str(self.write("answers.py", textwrap.dedent(source)))
 
     def shrink(self, **sizes: int) -> None:
-        """Measure less than a real run would: ``rounds=12``, ``items=100``."""
-        with (self.path / "conftest.py").open("a", encoding="utf-8") as conftest:
-            conftest.write(
-                "\nimport dataclasses\nfrom pytest_llmperf.measure import sizes\n"
-                f"sizes.EMBEDDED = dataclasses.replace(sizes.EMBEDDED, **{sizes!r})\n"
-            )
+        """Measure less than a real run would: ``rounds=12``, ``items=100``, in every profile of ``models.toml``."""
+        self.sizes |= sizes
+
+    def _with_sizes(self) -> None:
+        """Write the sizes into the catalogue as it is now."""
+        path = self.path / "models.toml"
+        if not self.sizes or not path.exists():
+            return
+        text = path.read_text(encoding="utf-8").split(_SIZES)[0]
+        values = "".join(f"{name} = {value}\n" for name, value in self.sizes.items())
+        for name in tomllib.loads(text)["profile"]:
+            text += f"{_SIZES}[profile.{name}.sizes]\n{values}"
+        path.write_text(text, encoding="utf-8")
 
     # -- runs
 
@@ -150,6 +161,7 @@ class Project:
         environment: Mapping[str, str] | None = None,
     ) -> Running:
         """``pytest …`` in a process group of its own."""
+        self._with_sizes()
         # Where CI is set, pytest prints every failure a second time, whole, in its summary.
         foreign = (
             "LLMPERF_",

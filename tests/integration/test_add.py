@@ -41,7 +41,7 @@ def looked_twice(shared_project: Project, solver: str) -> tuple[Project, Result,
     answers = {"ANSWERS": solver, "RIGHT_PERCENT": 90, "TTFT_S": 0.1}
     shared_project.catalog({"distill": answers, "math": answers})
     shared_project.suite(SUITE)
-    shared_project.shrink(items=150, rounds=8, output_tokens=4)
+    shared_project.shrink(items=150, rounds=8, answer_tokens=4)
     first = shared_project.run("--llmperf-record", "first.json")
     shared_project.shrink(items=900)
     second = shared_project.run("--llmperf-record", "second.json", "--llmperf-add", "first.json")

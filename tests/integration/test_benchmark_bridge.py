@@ -68,7 +68,7 @@ def exported(project: Project, name: str) -> tuple[Result, dict[str, Any]]:
 
 @pytest.mark.slow
 def test_each_series_is_one_benchmark_and_its_own_comparer_reads_it(project: Project) -> None:
-    project.shrink(rounds=4)
+    project.shrink(rounds=5)
     project.suite(SUITE)
     result, first = exported(project, "first")
     assert not result.noise
@@ -103,7 +103,7 @@ def test_each_series_is_one_benchmark_and_its_own_comparer_reads_it(project: Pro
 
 @pytest.mark.slow
 def test_where_pytest_benchmark_is_switched_off_the_load_is_measured_all_the_same(project: Project) -> None:
-    project.shrink(rounds=4)
+    project.shrink(rounds=5)
     project.suite(SUITE)
     result = project.run("--benchmark-disable", "--llmperf-record", "record.json", options=BENCHMARK)
     assert result.code == 0, result.text

@@ -32,7 +32,7 @@ Connection.data_received = late
 
 def test_a_slow_client_makes_the_run_invalid_and_not_red(project: Project) -> None:
     project.catalog({"distill": {"TTFT_S": 0.02, "TPOT_S": 0.004}})
-    project.shrink(rounds=8, output_tokens=3)
+    project.shrink(rounds=8, answer_tokens=3)
     project.suite(SUITE)
     result, (healthy,) = project.judged()
     assert healthy["status"] == "PASS", result.text

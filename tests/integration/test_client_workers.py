@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def test_a_load_is_sent_by_as_many_processes_as_are_asked_for(project: Project) -> None:
-    project.shrink(rounds=2, output_tokens=4)
+    project.shrink(rounds=5, answer_tokens=4)
     project.suite("""
         from pytest_llmperf import Slo
         def test_in_turn(candidate, baseline, load):

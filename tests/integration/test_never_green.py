@@ -36,7 +36,7 @@ def broken(shared_project: Project) -> Judged:
         row: {k: refuses if k == "ANSWERS" else v for k, v in these.items()} for row, these in KNOBS.items()
     }
     shared_project.catalog(knobs, rows=ROWS)
-    shared_project.shrink(items=60, rounds=4)
+    shared_project.shrink(items=60, rounds=5)
     shared_project.suite("""
         def test_boxed(candidate, answers):
             assert answers(candidate).loops <= 0.999

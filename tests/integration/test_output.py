@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.gates.sequential import FIRST_LOOK
-from pytest_llmperf.measure.sizes import EMBEDDED
+from pytest_llmperf.sizes import EMBEDDED
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result

@@ -78,7 +78,7 @@ def test_a_plan_starts_nothing_and_reports_no_test(project: Project) -> None:
 
 def test_what_is_planned_is_what_a_run_judges(project: Project) -> None:
     """Names, bounds and sizes of every gate: planned ones beside those of a run's verdicts."""
-    project.shrink(items=60, variant_items=30, quality_items=20, rounds=6, output_tokens=4)
+    project.shrink(items=60, variant_items=30, quality_items=20, rounds=6, answer_tokens=4)
     project.suite(EVERYTHING)
     planned = rows(project.run("--llmperf-plan"))
     _, verdicts = project.judged("--llmperf-full", "--llmperf-inconclusive", "warn", timeout_s=120.0)
@@ -165,7 +165,7 @@ def test_tests_without_a_gate_are_counted_and_those_that_break_are_named(project
 
 def test_a_record_changes_what_is_assumed_and_gives_minutes(project: Project, solver: str) -> None:
     project.catalog({"distill": {"ANSWERS": solver}, "math": {"ANSWERS": solver}})
-    project.shrink(items=200, rounds=8, output_tokens=4)
+    project.shrink(items=200, rounds=8, answer_tokens=4)
     project.suite("""
         from pytest_llmperf import points
         def test_floor(candidate, accuracy):

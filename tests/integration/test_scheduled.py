@@ -55,7 +55,7 @@ SUITE = """
 @pytest.fixture(scope="module")
 def run(shared_project: Project) -> tuple[Result, dict[str, Any]]:
     shared_project.catalog({"distill": {"TTFT_S": 0.6, "TPOT_S": 0.06}})
-    shared_project.shrink(input_tokens=24, output_tokens=6)
+    shared_project.shrink(prompt_tokens=24, answer_tokens=6)
     # A busy machine makes this client late by tenths of a second; what a late client means is tested by itself.
     with (shared_project.path / "conftest.py").open("a") as conftest:
         conftest.write("from pytest_llmperf.load import run\nrun.LATE_ABOVE_S = 60.0\n")

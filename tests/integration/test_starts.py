@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def run(shared_project: Project) -> tuple[Result, list[dict[str, Any]]]:
     """One run of two tests at two concurrencies over three starts."""
     shared_project.catalog({"distill": {"TPOT_S": 0.002}, "math": {"TPOT_S": 0.002}})
-    shared_project.shrink(rounds=LEAST_ROUNDS, output_tokens=4)
+    shared_project.shrink(rounds=LEAST_ROUNDS, answer_tokens=4)
     shared_project.suite("""
         import pytest
         CONCURRENCY = pytest.mark.parametrize("concurrency", [1, 4])
@@ -96,7 +96,7 @@ def unlucky(project: Project) -> Project:
             for row, pace in paces.items()
         }
     )
-    project.shrink(rounds=LEAST_ROUNDS, output_tokens=12)
+    project.shrink(rounds=LEAST_ROUNDS, answer_tokens=12)
     project.suite("""
         def test_compared(candidate, baseline, load):
             assert load.interleaved(candidate, baseline, concurrency=3).tpot.ratio <= 1.10
@@ -118,7 +118,7 @@ def test_a_concurrency_that_cannot_be_measured_does_not_cost_the_others_their_st
     project: Project,
 ) -> None:
     project.catalog({row: {"TPOT_S": 0.002} for row in ("distill", "math")})
-    project.shrink(rounds=LEAST_ROUNDS, output_tokens=4)
+    project.shrink(rounds=LEAST_ROUNDS, answer_tokens=4)
     # The fake engine serves any number at a time: the failure is planted into what measures.
     project.suite("""
         import pytest

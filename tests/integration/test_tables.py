@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_every_answer_and_every_timed_request_is_kept(project: Project, solver: str) -> None:
     project.catalog({"distill": {"ANSWERS": solver}})
-    project.shrink(rounds=2, items=40)
+    project.shrink(rounds=5, items=40)
     project.suite("""
         def test_floor(candidate, accuracy):
             assert accuracy(candidate) >= 0.3

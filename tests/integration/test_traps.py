@@ -73,7 +73,7 @@ def records(shared_project: Project) -> dict[str, dict[str, Any]]:
             url = stack.enter_context(running(options)).server.base_url
             rows += f'[profile.test.model.{name}]\nengine = "url"\nbase_url = "{url}"\n'
         shared_project.catalog(rows=rows)
-        shared_project.shrink(rounds=ROUNDS, output_tokens=TOKENS)
+        shared_project.shrink(rounds=ROUNDS, answer_tokens=TOKENS)
         shared_project.suite(SUITE)
         runs = [
             shared_project.start(

@@ -231,7 +231,7 @@ def _tables(name: str, keys: Mapping[str, Any]) -> str:
 def reader(project: Project, solver: str) -> Reader:
     """A reader with a machine that answers four questions of five rightly, and the page's model a bit faster."""
     project.shrink(
-        items=400, variant_items=400, quality_items=20, rounds=6, input_tokens=16, output_tokens=16
+        items=400, variant_items=400, quality_items=20, rounds=6, prompt_tokens=16, answer_tokens=16
     )
     project.write("budgets.toml", "")
     return Reader(project, solver)
