@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.home import expand
+from pytest_llmperf.home import expand, shown
 
 Reuse = Literal["nothing", "interrupted", "all"]
 """Which answers of earlier runs stand for this run's own: none, those of a run that did not come to its end, or
@@ -49,7 +49,7 @@ def collecting(options: AnswerOptions) -> Collecting:
         )
     log = expand(options.log) if options.log else None
     if log is not None and log.exists() and not log.is_dir():
-        raise UsageError(f"--llmperf-answers {log}: is no directory")
+        raise UsageError(f"--llmperf-answers {shown(log)}: is no directory")
     return Collecting(
         samples=whole_number("--llmperf-samples", options.samples, low=1),
         order_seed=whole_number("--llmperf-order", options.order, low=0) or 0,

@@ -61,3 +61,11 @@ def expand(path: str | Path) -> Path:
             f"{path}: there is no home directory to put in place of ~ (HOME is not set, or the user is unknown)\n"
             "what to do: write the whole path, or set HOME"
         ) from None
+
+
+def shown(path: str | Path) -> str:
+    """A path as its user would write it: relative to the working directory for what lies in it."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere, or the working directory is gone
+        return str(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.home import shown
 from pytest_llmperf.record.store import write_whole
 from pytest_llmperf.report.elsewhere import github, junit, markdown, openmetrics
 from pytest_llmperf.report.elsewhere.told import Told
@@ -130,9 +131,9 @@ class Outlets:
         try:
             write_whole(Path(path), text)
         except LlmperfError as error:
-            self.notes.append(f"no {name} at {path}: {error.__cause__ or error}")
+            self.notes.append(f"no {name} at {shown(path)}: {error.__cause__ or error}")
             return False
-        self.notes.append(f"{name}: {path}")
+        self.notes.append(f"{name}: {shown(path)}")
         return True
 
     def _append(self, path: Path, text: str) -> None:

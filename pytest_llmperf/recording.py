@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.home import shown
 from pytest_llmperf.record import case_files, fingerprint, summing
 from pytest_llmperf.record.parts import Parts
 from pytest_llmperf.record.store import RecordNotWritten, write_record
@@ -141,7 +142,7 @@ class Recording:
             self._mark_unwritten()
             return None
         partial = f" (partial: {record['partial']})" if record["partial"] else ""
-        self.note = f"record: {self.path}{partial}"
+        self.note = f"record: {shown(self.path)}{partial}"
         return {"record": self.path} | self._with_page(self.path, history, references)
 
     def _with_page(self, path: Path, history: Sequence[Path], references: Path | None) -> dict[str, Path]:

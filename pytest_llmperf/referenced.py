@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.home import shown
 from pytest_llmperf.option_paths import anchored
 from pytest_llmperf.record.comparing import compare
 from pytest_llmperf.record.references import reference_for
@@ -51,8 +52,8 @@ class Referenced:
         try:
             reference = reference_for(now, self.directory)
             if reference is None:
-                promote = f"pytest-llmperf promote {path} --to {self.directory}"
-                missing = f"no reference of this profile, device and these rows in {self.directory}"
+                promote = f"pytest-llmperf promote {shown(path)} --to {shown(self.directory)}"
+                missing = f"no reference of this profile, device and these rows in {shown(self.directory)}"
                 self.lines = [f"{missing}; make one: {promote}"]
                 self.why = "there is no reference to compare with" if self.gaps == "fail" else ""
                 return

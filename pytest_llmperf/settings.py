@@ -16,6 +16,7 @@ from pytest_llmperf.answer_options import AnswerOptions, Collecting, collecting,
 from pytest_llmperf.budgets import BudgetView, load_budgets
 from pytest_llmperf.catalog import Model, Profile, choose_profile, load_catalog
 from pytest_llmperf.errors import GpuUnreadable, UsageError
+from pytest_llmperf.home import shown
 from pytest_llmperf.serving.url import DEFAULT_KEY_VARIABLE
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 
@@ -140,7 +141,7 @@ def resolve(
         raise _unreadable(options, gpu_trouble)
     data_dir = Path(options.data_dir) if options.data_dir else None
     if data_dir is not None and not data_dir.is_dir():
-        raise UsageError(f"--llmperf-data {data_dir}: no such directory")
+        raise UsageError(f"--llmperf-data {shown(data_dir)}: no such directory")
     # A profile that runs on the CPU is judged by the CPU's budgets, also on a machine that has a GPU.
     on_gpu = profile.needs_cuda and device is not None
     judged_as = device if on_gpu and device is not None else "CPU"

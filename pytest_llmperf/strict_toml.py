@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_llmperf.errors import CatalogError
+from pytest_llmperf.home import shown
 from pytest_llmperf.units import Unit, parse_quantity, plain
 
 D = TypeVar("D")
@@ -30,9 +31,9 @@ def read_toml(path: Path) -> Table:
         text = path.read_bytes().decode("utf-8-sig")
         values = tomllib.loads(text)
     except FileNotFoundError:
-        raise CatalogError(f"{path}: no such file") from None
+        raise CatalogError(f"{shown(path)}: no such file") from None
     except OSError as error:
-        raise CatalogError(f"{path}: cannot be read: {error.strerror}") from None
+        raise CatalogError(f"{shown(path)}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise CatalogError(
             f"{path.name}: not UTF-8: byte {error.object[error.start]:#x} at {error.start}"

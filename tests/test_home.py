@@ -79,3 +79,10 @@ def test_a_process_whose_user_id_has_no_name_finds_its_caches(tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"{tmp_path}/llmperf-home-54321/.cache") == 2
+
+
+def test_a_path_is_shown_as_its_user_would_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert home.shown(tmp_path / "runs" / "night.json") == "runs/night.json"
+    assert home.shown("runs/night.json") == "runs/night.json"
+    assert home.shown(tmp_path.parent / "x") == str(tmp_path.parent / "x")

@@ -12,6 +12,7 @@ from typing import Any
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.spending import spending
+from pytest_llmperf.home import shown
 from pytest_llmperf.record.added import Added
 from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.settings import Settings
@@ -81,7 +82,8 @@ class Looks:
         """For the end of the report; empty for a first look."""
         if self.earlier is None:
             return ""
-        return f"look {self.earlier.look}: the data of {self.earlier.path} were added to; what was decided stands"
+        path = shown(self.earlier.path)
+        return f"look {self.earlier.look}: the data of {path} were added to; what was decided stands"
 
     def facts(self) -> dict[str, Any]:
         """For the record, so that the next look knows."""

@@ -339,6 +339,7 @@ class Measurements:
         common = self.comparable()
         return {
             "profile": self.settings.profile.name,
+            "sizes": dataclasses.asdict(self.sizes),
             "device": {"class": self.settings.device, "name": self.settings.device_name},
             "candidates": [model.name for model in self.settings.candidates],
             "baseline": self.settings.baseline.name,

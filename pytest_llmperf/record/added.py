@@ -13,6 +13,7 @@ from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.joined import joined, same_question
 from pytest_llmperf.gates.spending import spending
+from pytest_llmperf.home import shown
 from pytest_llmperf.record.case_files import KeptCase, load_cases
 from pytest_llmperf.record.store import read_record
 
@@ -51,7 +52,7 @@ class Added:
         for one in self.record.get("servers", ()):
             then, now = one.get("engine"), engines.get(one["row"])
             if then is not None and now is not None and then != now:
-                return f"{self.path} is of {one['row']} on {then}, this run is on {now}: start anew"
+                return f"{shown(self.path)} is of {one['row']} on {then}, this run is on {now}: start anew"
         return ""
 
     def asked(self, task: str, variant: str) -> int:
@@ -65,7 +66,7 @@ class Added:
             n = int(one.get("before", 0)) + int(one["items"])
             if one["data"] != described or one["items_sha256"] != sha256_of_first(n):
                 what = f"other items of {task}, or in another order ({one['data']})"
-                return f"{self.path} asked {what}: its data cannot be added to"
+                return f"{shown(self.path)} asked {what}: its data cannot be added to"
         return ""
 
     def _answers(self, task: str, variant: str) -> list[Mapping[str, Any]]:
@@ -79,7 +80,7 @@ def read_added(path: Path, facts: Mapping[str, Any], candidates: Sequence[str]) 
     Raises :class:`UsageError`, one line, if it is no record, keeps no data, was the last of the looks that were
     announced, or is not of the same device, rows and budgets' profile.
     """
-    option = f"--llmperf-add={path}"
+    option = f"--llmperf-add={shown(path)}"
     try:
         record = read_record(path)
     except LlmperfError as error:

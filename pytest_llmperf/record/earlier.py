@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.home import shown
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.wire import verdict_from_json
 
@@ -136,7 +137,7 @@ class Earlier:
 
 def read_earlier(path: Path, profile: str) -> Earlier:
     """The record at ``path``; :class:`UsageError`, one line, if there is none or it is of another profile."""
-    option = f"--llmperf-plan={path}"
+    option = f"--llmperf-plan={shown(path)}"
     if not path.is_file():
         raise UsageError(f"{option}: no such file; to plan without a record put --llmperf-plan last")
     try:

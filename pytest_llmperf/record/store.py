@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.home import shown
 from pytest_llmperf.record.redaction import redact, redact_values
 from pytest_llmperf.record.validity import first_problem
 
@@ -33,7 +34,7 @@ def write_record(path: Path, record: Mapping[str, Any], *, checked: bool = True)
         invalid = path.with_name(f"{path.name}.invalid")
         write_whole(invalid, text)
         raise RecordNotWritten(
-            f"the record was not written to {path}: {problem}; it is kept as {invalid.name}"
+            f"the record was not written to {shown(path)}: {problem}; it is kept as {invalid.name}"
         )
     write_whole(path, text, durable=checked)
 
@@ -71,7 +72,7 @@ def write_file(path: Path, write: Callable[[Path], None], needs: str = "", *, du
         temporary.replace(path)
     except OSError as error:
         raise RecordNotWritten(
-            f"the record was not written to {path}: {error.strerror or error}"
+            f"the record was not written to {shown(path)}: {error.strerror or error}"
             f"{f' ({needs})' if needs else ''}; free space there or choose another --llmperf-record"
         ) from error
     finally:
@@ -109,12 +110,12 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LlmperfError(f"{path} cannot be read: {error.strerror}") from error
+        raise LlmperfError(f"{shown(path)} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise LlmperfError(f"{path} is not a record of a run: {error}") from error
+        raise LlmperfError(f"{shown(path)} is not a record of a run: {error}") from error
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
-        raise LlmperfError(f"{path}: schema is {schema!r}, this version reads {SCHEMA!r}")
+        raise LlmperfError(f"{shown(path)}: schema is {schema!r}, this version reads {SCHEMA!r}")
     if problem := first_problem(record):
-        raise LlmperfError(f"{path} is not a record of schema {SCHEMA}: {problem}")
+        raise LlmperfError(f"{shown(path)} is not a record of schema {SCHEMA}: {problem}")
     return dict(record)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pytest_llmperf.gates.planning import OFTEN, WANTED, PlannedGate
 from pytest_llmperf.gates.wording import plural, target
+from pytest_llmperf.home import shown
 from pytest_llmperf.record.earlier import Duration, Earlier
 from pytest_llmperf.report.columns import aligned
 
@@ -48,12 +49,12 @@ def duration_lines(duration: Duration, earlier: Earlier, device: str) -> list[st
     if earlier.device != device:
         theirs = earlier.device or "no device"
         return [
-            f"minutes: unknown, {earlier.path} is of {theirs} and this is {device}: its times are not used"
+            f"minutes: unknown, {shown(earlier.path)} is of {theirs} and this is {device}: its times are not used"
         ]
     lines = []
     if duration.seconds:
         parts = ", ".join(f"{kind} {_minutes(seconds)}" for kind, seconds in duration.seconds.items())
-        lines.append(f"minutes: at most {_minutes(duration.total_s)} ({parts}), by {earlier.path}")
+        lines.append(f"minutes: at most {_minutes(duration.total_s)} ({parts}), by {shown(earlier.path)}")
     if duration.unknown:
         lines.append(f"minutes: not in that record: {', '.join(map(str, duration.unknown))}")
     return lines

@@ -38,6 +38,13 @@ class Load:
     """Share of the tokens that arrived together with the one before; None in records that do not say."""
     taken_out: int = 0
     """Rounds in which client or server stood still, and which are not judged."""
+    shape: str = ""
+    """``", 2048 → 128 tokens"`` of a load that a test asked for with lengths of its own; empty for the profile's."""
+
+    @property
+    def at(self) -> str:
+        """What stands behind the names of its metrics: ``8``, or ``8, 2048 → 128 tokens``."""
+        return f"{self.concurrency}{self.shape}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,8 @@ class Facts:
 
     @cached_property
     def load(self) -> list[Load]:
-        return [_load(one) for one in self.dicts("load")]
+        sizes = self.record.get("sizes")
+        return [_load(one, sizes if isinstance(sizes, Mapping) else {}) for one in self.dicts("load")]
 
     @cached_property
     def replies(self) -> Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]:
@@ -168,7 +176,16 @@ def _list(value: object) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else []
 
 
-def _load(fields: Mapping[str, Any]) -> Load:
+def _shape(fields: Mapping[str, Any], sizes: Mapping[str, Any]) -> str:
+    """How a load differs from the profile's; nothing in records that do not say what that was."""
+    workload = fields.get("workload")
+    workload = workload if isinstance(workload, Mapping) else {}
+    own = (workload.get("input_tokens"), workload.get("output_tokens"))
+    usual = (sizes.get("prompt_tokens"), sizes.get("answer_tokens"))
+    return "" if None in (*own, *usual) or own == usual else f", {own[0]} → {own[1]} tokens"
+
+
+def _load(fields: Mapping[str, Any], sizes: Mapping[str, Any]) -> Load:
     rounds = [one for one in _list(fields.get("rounds")) if isinstance(one, Mapping)]
     windows = [(number(one.get("output_tokens")), number(one.get("window_s"))) for one in rounds]
     errors = [one["errors"] for one in rounds if isinstance(one.get("errors"), Mapping)]
@@ -186,4 +203,5 @@ def _load(fields: Mapping[str, Any]) -> Load:
         # Rounds are of one size, so that their mean is the share of the load.
         clumped=math.fsum(clumped) / len(clumped) if clumped else None,
         taken_out=sum(bool(one.get("taken_out")) for one in rounds),
+        shape=_shape(fields, sizes),
     )

@@ -83,6 +83,8 @@ def concurrency_section(facts: Facts) -> Section:
     output = [
         (one, order_statistics.quantile(one.output, 0.5), _of_rounds(one)) for one in loads if one.output
     ]
+    # A line over concurrencies is of one kind of load: others stand in the table.
+    usual = [one for one in loads if not one.shape] or loads
     first = [
         (one, q, order_statistics.quantile(pooled, q), _ends(clustered_quantile.bounds(filled, q)))
         for one in loads
@@ -95,33 +97,32 @@ def concurrency_section(facts: Facts) -> Section:
             "Output throughput, median of the rounds",
             "Tokens per second of each model at each concurrency, with intervals. The numbers are in the table.",
             specs.against_concurrency(
-                [_point(one, at, ends, "tok/s") for one, at, ends in output], "tokens per second", facts.rows
+                [_point(one, at, ends, "tok/s") for one, at, ends in output if one in usual],
+                "tokens per second",
+                facts.rows,
             ),
         )
     ]
     for q in dict.fromkeys(q for _, q, _, _ in first):
         name = f"Time to first token, p{100 * q:.0f}"
-        points = [_point(one, at, ends, "s", 1000.0) for one, of, at, ends in first if of == q]
+        points = [
+            _point(one, at, ends, "s", 1000.0) for one, of, at, ends in first if of == q and one in usual
+        ]
         alt = f"{name} of each model at each concurrency, with intervals. The numbers are in the table."
         spec = specs.against_concurrency(points, "milliseconds, logarithmic", facts.rows, log=True)
         plots.append(Plot(name, alt, spec))
-    shown = {
-        (one.row, one.concurrency): (show(at, "tok/s"), show_interval(ends, "tok/s"))
-        for one, at, ends in output
-    }
-    of_first = {
-        (one.row, one.concurrency, q): (show(at, "s"), show_interval(ends, "s")) for one, q, at, ends in first
-    }
+    shown = {id(one): (show(at, "tok/s"), show_interval(ends, "tok/s")) for one, at, ends in output}
+    of_first = {(id(one), q): (show(at, "s"), show_interval(ends, "s")) for one, q, at, ends in first}
     none = ("—", "—")
     rows = [
         (
-            f"{one.concurrency:,}",
+            f"{one.concurrency:,}{one.shape}",
             one.row,
             f"{one.requests:,}",
             f"{one.errors:,}",
-            *shown.get((one.row, one.concurrency), none),
-            *of_first.get((one.row, one.concurrency, 0.5), none),
-            *of_first.get((one.row, one.concurrency, 0.95), none),
+            *shown.get(id(one), none),
+            *of_first.get((id(one), 0.5), none),
+            *of_first.get((id(one), 0.95), none),
             show(one.clumped, "share"),
             f"{one.taken_out:,}",
         )
@@ -144,17 +145,21 @@ def _of_load(facts: Facts) -> Iterator[_Times]:
         for one in sorted(facts.load, key=lambda load: load.concurrency):
             rounds = {"TTFT": one.ttft_s, "TPOT": one.tpot_s, "E2EL": one.e2el_s}[name]
             if pooled := [value for times in rounds for value in times]:
-                yield _Times(f"{name} at {one.concurrency}", one.row, pooled)
+                yield _Times(f"{name} at {one.at}", one.row, pooled)
 
 
 def _gaps(facts: Facts) -> Iterator[_Times]:
-    """Between tokens, of every request of a closed loop."""
+    """Between tokens, of every request of a closed loop; not where loads of several lengths had one concurrency, since
+    a request does not say to which it belongs."""
+    several = {(one.concurrency, one.row) for one in facts.load if one.shape}
     found: dict[tuple[int, str], list[float]] = {}
     for one in facts.traces:
         if one.get("kind") == "closed":
             key = (int(number(one.get("concurrency")) or 0), str(one.get("row")))
             found.setdefault(key, []).extend(one.get("itl_s") or ())
     for (concurrency, row), gaps in sorted(found.items()):
+        if (concurrency, row) in several:
+            continue
         # Hundreds of thousands: the table's type makes sure that they are floats or missing.
         if seconds := [gap for gap in gaps if gap is not None and math.isfinite(gap)]:
             yield _Times(f"ITL at {concurrency}", row, seconds)
