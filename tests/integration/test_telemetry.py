@@ -51,12 +51,7 @@ def on_a_gpu(project: Project) -> Project:
     project.catalog(rows=CATALOGUE)
     # As a plugin: the device is looked for before any conftest.py is read.
     project.write("played.py", PLAYED)
-    project.write(
-        "conftest.py",
-        (project.path / "conftest.py").read_text()
-        + "\nimport dataclasses\nfrom pytest_llmperf.measure import sizes\n"
-        "sizes.GPU = dataclasses.replace(sizes.GPU, rounds=12, input_tokens=64, output_tokens=16)\n",
-    )
+    project.shrink(rounds=12, prompt_tokens=64, answer_tokens=16)
     return project
 
 
