@@ -130,10 +130,17 @@ class Evidence:
         rounds = [
             one
             for load in self.record.get("load", ())
-            if (load["row"], load["concurrency"]) == (row, concurrency)
+            if (load["row"], load["concurrency"]) == (row, concurrency) and self._is_usual(load)
             for one in load["rounds"]
         ]
         return [None if one["errors"] else _of_round(kind, one) for one in rounds]
+
+    def _is_usual(self, load: Mapping[str, Any]) -> bool:
+        """Whether a load is of the profile's lengths: one that a test chose for itself is of another kind."""
+        sizes, workload = self.record.get("sizes") or {}, load.get("workload") or {}
+        usual = (sizes.get("prompt_tokens"), sizes.get("answer_tokens"))
+        own = (workload.get("input_tokens"), workload.get("output_tokens"))
+        return None in (*usual, *own) or own == usual
 
     def _ratio(self, kind: Kind, row: str, against: str, concurrency: int) -> Measurement | None:
         if kind in ("speed", "first token"):

@@ -101,3 +101,17 @@ def test_a_request_that_failed_fills_no_context(sheet_of: SheetOf, ok: bool) -> 
     filled = [{"row": "distill", "ok": ok, "prompt_tokens": 4000, "completion_tokens": 48}]
     why = here(sheet_of, 'kind = "context"\nmodel = "distill"\nvalue = 4096', gpu_run(contexts=filled)).why
     assert ("answered a request" in why) is ok
+
+
+def test_a_load_of_a_tests_own_lengths_is_no_evidence_for_the_profiles() -> None:
+    def load(prompt: int, tokens: int) -> dict[str, Any]:
+        rounds = [{"errors": {}, "ttft_s": [0.1], "output_tokens": tokens, "window_s": 1.0}]
+        workload = {"input_tokens": prompt, "output_tokens": 128}
+        return {"row": "distill", "concurrency": 1, "workload": workload, "rounds": rounds}
+
+    record = {
+        "sizes": {"prompt_tokens": 512, "answer_tokens": 128},
+        "load": [load(512, 100), load(4096, 9)],
+    }
+    assert Evidence(record)._rounds("speed", "distill", 1) == [100.0]
+    assert Evidence(record | {"sizes": None})._rounds("speed", "distill", 1) == [100.0, 9.0]
