@@ -358,6 +358,8 @@ class Served:
         spec = spec_for(
             self.model, weights.source, weights_are_local=weights.is_local, revision=weights.revision
         )
+        if self._silence_limit_s is not None:
+            spec = dataclasses.replace(spec, silence_limit_s=self._silence_limit_s)
         self._used_before = gpu.used_bytes(self.nvml())
 
         # Only in the process that really starts the server: in a second xdist worker, the GPU that is taken

@@ -58,6 +58,8 @@ class ServerSpec:
     engine: str = "vllm"
     gpus: int = 0
     ready_timeout_s: float = 600.0
+    silence_limit_s: float = 60.0
+    """How long the generation that belongs to being ready may take without any work of the engine's processes."""
     stop_grace_s: float = 6.0
     """SIGTERM to the API process → SIGKILL to everything, seconds; vLLM's own end takes 2 to 3."""
     port: int | None = None

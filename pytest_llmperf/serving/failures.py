@@ -213,6 +213,8 @@ def _start_cause(
         if found.cause:
             return f"{late}; its log says: {found.cause}", found.remedy
         return late, f"raise `ready_timeout` of {spec.row}, or see in {log} what it was doing"
+    if message.get("phase") == "silence":
+        return f"it is stuck: {detail}", f"see in {log} what it was doing; was one of its processes stopped?"
     if _killed_for_memory(message, found):
         return f"{_OOM} ({how_it_ended(message)})", _OOM_REMEDY.format(row=spec.row)
     if message.get("phase") in ("checking", "port") or detail.startswith(first_answer.CAUSE):

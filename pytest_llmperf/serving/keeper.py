@@ -59,6 +59,8 @@ FAMILY_S = {"starting": 2.0, "ready": 15.0}
 LOST_GRACE_S = 1.0
 """For an orderly end when the last holder was killed: nobody waits for it, and the machine should be clean soon."""
 GUARD_LOOK_S = 5.0
+IDLE_SHARE = 0.02
+"""Of a core, over all processes of an engine: more than event loops and timers take while they wait."""
 CLOSED_DOOR_S = 3.0
 """How long a ready server may have no listening socket: an API process that was told to end waits for its open
 requests, for minutes if their engine is gone."""
@@ -115,6 +117,7 @@ class Keeper:
         self.grace_s = float(spec["stop_grace_s"])
         """For the engine's orderly end, as the last holder's leave has it."""
         self.looked_at_door = self.door_closed = 0.0
+        self.looked_at_life = self.worked = self.used_s = 0.0
         own = processes.read(os.getpid())
         assert own is not None
         self.state = KeeperState(own.key, self.spec["row"], frozenset())
@@ -241,7 +244,7 @@ class Keeper:
     def _begin_generation(self) -> None:
         self.generation += 1
         self.tries = 0
-        self.door_closed = 0.0
+        self.door_closed = self.used_s = 0.0
         self.phase = "starting"
         self.deadline = time.monotonic() + float(self.spec["ready_timeout_s"])
         self._start()
@@ -310,6 +313,8 @@ class Keeper:
         if attempt.engine.look():
             if self.phase == "starting" and time.monotonic() > self.deadline:
                 self._fail("timeout", f"still {self.step}", None)
+            elif self.phase == "starting":
+                self._look_for_life(attempt)
             elif self.phase == "ready":
                 self._look_at_door(attempt)
             return
@@ -322,6 +327,25 @@ class Keeper:
             self._start()
         else:
             self._fail(self.step, "", ended)
+
+    def _look_for_life(self, attempt: Attempt) -> None:
+        """The first generation may take long, but not without a processor: an engine that uses none is stuck."""
+        now = time.monotonic()
+        if not self.step.startswith("warming up"):
+            self.worked = now
+            return
+        if now - self.looked_at_life < 1.0:
+            return
+        self.looked_at_life = now
+        used_s = processes.cpu_s(processes.tree(attempt.engine.pid))
+        if used_s - self.used_s > IDLE_SHARE * (now - self.worked):
+            self.used_s, self.worked = used_s, now
+        elif now - self.worked > float(self.spec["silence_limit_s"]):
+            self._fail(
+                "silence",
+                f"{self.step}, and none of its processes did anything for {now - self.worked:.0f} s",
+                None,
+            )
 
     def _look_at_door(self, attempt: Attempt) -> None:
         now = time.monotonic()

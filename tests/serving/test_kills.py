@@ -191,3 +191,23 @@ def test_nothing_of_the_first_lease_is_left_to_the_engine(run: Run) -> None:
         keepers = {str(link.readlink()) for link in (processes.PROC / str(pids["keeper"]) / "fd").iterdir()}
         shared = {link for link in keepers & set(links) if link.startswith(("socket:", "pipe:"))}
         assert not shared, own
+
+
+def test_an_engine_that_freezes_at_its_first_generation_is_not_waited_for(run: Run) -> None:
+    answers = run.path / "answers.py"
+    answers.write_text("import os, signal\ndef answer(request): os.kill(os.getpid(), signal.SIGSTOP)\n")
+    with pytest.raises(
+        StartError, match=r"it is stuck: warming up.*none of its processes did anything for 2 s"
+    ):
+        acquire(run.spec(ANSWERS=answers, silence_limit_s=2.0), run.state_root)
+    assert run.is_clean(), run.left()
+
+
+def test_a_slow_first_generation_that_works_is_waited_for(run: Run) -> None:
+    answers = run.path / "answers.py"
+    answers.write_text(
+        "import time\ndef answer(request):\n"
+        "    began = time.monotonic()\n    while time.monotonic() < began + 4: pass\n    return 'done'\n"
+    )
+    with acquire(run.spec(ANSWERS=answers, silence_limit_s=2.0), run.state_root) as lease:
+        assert lease.died() is None
