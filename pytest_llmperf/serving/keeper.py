@@ -118,6 +118,7 @@ class Keeper:
         """For the engine's orderly end, as the last holder's leave has it."""
         self.looked_at_door = self.door_closed = 0.0
         self.looked_at_life = self.worked = self.used_s = 0.0
+        self.stopped_since = 0.0
         own = processes.read(os.getpid())
         assert own is not None
         self.state = KeeperState(own.key, self.spec["row"], frozenset())
@@ -315,8 +316,10 @@ class Keeper:
                 self._fail("timeout", f"still {self.step}", None)
             elif self.phase == "starting":
                 self._look_for_life(attempt)
-            elif self.phase == "ready":
+            elif self.phase == "ready" and time.monotonic() - self.looked_at_door >= 1.0:
+                self.looked_at_door = time.monotonic()
                 self._look_at_door(attempt)
+                self._look_for_stopped(attempt)
             return
         ended = attempt.engine.exit
         if self.phase == "ready":
@@ -349,9 +352,6 @@ class Keeper:
 
     def _look_at_door(self, attempt: Attempt) -> None:
         now = time.monotonic()
-        if now - self.looked_at_door < 1.0:
-            return
-        self.looked_at_door = now
         if not ports.is_free(attempt.door.port):
             self.door_closed = 0.0
         elif not self.door_closed:
@@ -362,6 +362,21 @@ class Keeper:
             )
             self._died(attempt, None, detail)
 
+    def _look_for_stopped(self, attempt: Attempt) -> None:
+        """What is stopped answers nobody; whoever asks it would wait, each for itself and to its own end."""
+        family = [processes.read(key.pid) for key in attempt.engine.seen]
+        stopped = [process for process in family if process is not None and process.state == "T"]
+        now = time.monotonic()
+        if not stopped or self.phase != "ready":
+            self.stopped_since = 0.0
+        elif not self.stopped_since:
+            self.stopped_since = now
+        elif now - self.stopped_since > float(self.spec["silence_limit_s"]):
+            named = f"its process {stopped[0].pid} ({stopped[0].name})"
+            self._condemn(
+                self.generation, f"{named} was stopped (SIGSTOP) for {now - self.stopped_since:.0f} s"
+            )
+
     def _died(self, attempt: Attempt, ended: Exit | None, detail: str = "") -> None:
         about = attempt.ending(ended) | {"detail": detail}
         self._end_attempt(0.0)
@@ -370,7 +385,7 @@ class Keeper:
         self._tell(self.last)
 
     def _condemn(self, generation: int, detail: str) -> None:
-        """A holder has found that the server no longer works: end it once, for all holders, and for good."""
+        """The server no longer works, as a holder has found or the keeper sees: end it once, for all, and for good."""
         if self.phase == "ready" and generation == self.generation and self.attempt is not None:
             self.spec["restarts"] = 0
             self._died(self.attempt, None, detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.errors import StartError
+from pytest_llmperf.errors import ServerDied, StartError
 from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.lease import acquire
 
@@ -211,3 +212,27 @@ def test_a_slow_first_generation_that_works_is_waited_for(run: Run) -> None:
     )
     with acquire(run.spec(ANSWERS=answers, silence_limit_s=2.0), run.state_root) as lease:
         assert lease.died() is None
+
+
+@pytest.mark.parametrize("part", ["API", "core"])
+def test_a_server_with_a_stopped_process_is_dead_after_the_limit_whoever_asks(run: Run, part: str) -> None:
+    with acquire(run.spec(silence_limit_s=1.5), run.state_root) as lease:
+        api = lease.server.root_pid or 0
+        pid = api if part == "API" else next(p.pid for p in processes.descendants(api) if p.parent == api)
+        os.kill(pid, signal.SIGSTOP)
+        assert re.search(
+            rf"its process {pid} .* was stopped \(SIGSTOP\) for [23] s", str(lease.died(wait_s=10.0))
+        )
+        with pytest.raises(ServerDied):
+            lease.restart()
+    assert run.starts() == 1
+
+
+def test_a_server_that_was_stopped_for_a_moment_lives(run: Run, generate: Callable[..., str]) -> None:
+    with acquire(run.spec(silence_limit_s=3.0), run.state_root) as lease:
+        for _ in range(2):
+            os.kill(lease.server.root_pid or 0, signal.SIGSTOP)
+            assert lease.died(wait_s=2.0) is None
+            os.kill(lease.server.root_pid or 0, signal.SIGCONT)
+            assert lease.died(wait_s=1.5) is None
+        assert generate(lease.server)
