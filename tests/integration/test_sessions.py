@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.cli import main
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
@@ -180,3 +182,24 @@ def test_interleaved_the_wrong_way_round_is_refused_before_anything_is_timed(rea
     assert verdict["status"] == "INVALID"
     assert "write load.interleaved(candidate, baseline, …)" in verdict["why"]
     assert ready.starts == []
+
+
+def test_a_run_whose_data_could_not_be_put_away_is_partial_and_red_and_not_promoted(ready: Project) -> None:
+    ready.suite("""
+        import shutil
+        def test_ok(candidate, accuracy):
+            assert accuracy(candidate) >= 0.5
+        def test_fills_the_disk(candidate, llmperf_run):
+            parts = llmperf_run.state_root / "parts"
+            shutil.rmtree(parts)
+            parts.write_text("")
+            assert candidate.name
+    """)
+    result = ready.run("--llmperf-record", "record.json", "--llmperf-metrics", "m.prom")
+    record = ready.record()
+    assert result.code == 1
+    assert result.noise == []
+    assert "were not kept for the record" in record["partial"]
+    assert record["run"]["green"] is False
+    assert "llmperf_run_green 0.0" in (ready.path / "m.prom").read_text()
+    assert main(["promote", str(ready.path / "record.json"), "--to", str(ready.path / "references")]) == 4
