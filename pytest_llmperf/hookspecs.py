@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
     from pytest_llmperf.tasks.task import Task
 
+PROFILE_MARK = "llmperf_profile"
+"""Marks a test that only means something in runs of certain profiles (``profile_marks``)."""
+
 
 def pytest_llmperf_tasks(config: pytest.Config) -> list[Task]:
     """Return tasks of your own; suites then ask for them by name, as in ``accuracy(candidate, "mine")``.

@@ -210,6 +210,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     return [run.header()] if run is not None and run.ledger.entries else []
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     # In a process of xdist such an error would be an internal one of the controller: the fixture tells it there.
     if (why := session.config.stash.get(UNSUPPORTED, None)) and not hasattr(session.config, "workerinput"):

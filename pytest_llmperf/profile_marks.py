@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from pytest_llmperf.hookspecs import PROFILE_MARK
 from pytest_llmperf.keys import RUN
-from pytest_llmperf.runs.asking import PROFILE_MARK
 
 
 class ProfileMarks:

@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-PROFILE_MARK = "llmperf_profile"
-"""Marks a test that only means something in runs of certain profiles (``profile_marks``)."""
 MODELS = frozenset({"candidate", "baseline", "prompts"})
 """Fixtures that are a model, or are about one."""
 GATED = frozenset(
