@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.home import shown
+from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.store import write_whole
+from pytest_llmperf.record.wire import verdict_to_json
 from pytest_llmperf.report.elsewhere import github, junit, markdown, openmetrics
 from pytest_llmperf.report.elsewhere.told import Told
 
@@ -25,8 +28,10 @@ _ANNOTATES_ALREADY = "pytest_github_actions_annotate_failures"
 
 
 def put_properties(report: pytest.TestReport, verdicts: list[Verdict]) -> None:
-    """Add what a JUnit report is to show of ``verdicts``."""
-    report.user_properties += [entry for verdict in verdicts for entry in junit.of_gate(verdict)]
+    """Add what a JUnit report is to show of ``verdicts``: each whole, as JSON, and in words. Nothing reads it back."""
+    for verdict in verdicts:
+        whole = json.dumps(redact_values(verdict_to_json(verdict)))
+        report.user_properties += [("llmperf_verdict", whole), *junit.of_gate(verdict)]
 
 
 class Outlets:

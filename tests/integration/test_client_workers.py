@@ -35,7 +35,7 @@ def test_a_load_is_sent_by_as_many_processes_as_are_asked_for(project: Project) 
 
 
 def test_a_number_of_processes_that_is_none_is_refused_before_anything_starts(project: Project) -> None:
-    project.suite("def test_nothing(candidate): pass")
+    project.suite("def test_nothing(candidate): assert candidate.name")
     for given in ("0", "two"):
         result = project.run(f"--llmperf-workers={given}")
         assert result.code == 4, result.text

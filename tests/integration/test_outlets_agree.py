@@ -6,7 +6,6 @@ Each row is one session of pytest in this process, against servers that are alre
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -21,7 +20,6 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.cli import main
-from pytest_llmperf.measure import sizes
 from pytest_llmperf.serving import ports
 from tests.integration.conftest import FAKE_PYTHON
 from tests.waiting import eventually
@@ -221,6 +219,10 @@ candidate = "ok"
 baseline = "ok"
 task = "embedded"
 needs_cuda = false
+
+[profile.test.sizes]
+items = 40
+
 """
 
 
@@ -298,7 +300,6 @@ def said(project: Path, code: int, output: str) -> dict[str, tuple[str, bool]]:
 
 def run_all(directory: Path) -> None:
     """Every row, one session after the other, in this process; ``code`` and ``output`` are left beside its files."""
-    sizes.EMBEDDED = dataclasses.replace(sizes.EMBEDDED, items=40)
     models = (directory / "models.toml").read_text()
     for number, row in enumerate(ROWS.values()):
         project = directory / str(number)

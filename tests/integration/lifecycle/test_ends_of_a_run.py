@@ -118,7 +118,7 @@ def test_the_directory_of_a_killed_run_goes_with_the_next_run(scenario: Scenario
     running.send(signal.SIGKILL)
     running.wait()
     scenario.eventually(lambda: not project.alive(), "the end of everything that the run had")
-    project.suite("def test_none(candidate): pass")
+    project.suite("def test_none(candidate): assert candidate.name")
     assert project.run().code == 0
     assert not left.parent.exists()
     assert not list(project.path.glob("tmp/llmperf-*/owner.lock"))
