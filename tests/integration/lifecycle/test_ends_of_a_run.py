@@ -85,9 +85,10 @@ def test_a_run_interrupted_while_it_waits_for_a_frozen_server_leaves_nothing(sce
 
 def test_a_frozen_server_ends_with_its_run(scenario: Scenario) -> None:
     project = scenario.project
-    project.suite("""
+    project.suite(f"""
         import os, signal
-        def test_freezes(candidate):
+        def test_freezes(candidate, stream):
+            {ASK}
             os.kill(candidate.server.root_pid, signal.SIGSTOP)
     """)
     result = project.run()
@@ -118,7 +119,7 @@ def test_the_directory_of_a_killed_run_goes_with_the_next_run(scenario: Scenario
     running.send(signal.SIGKILL)
     running.wait()
     scenario.eventually(lambda: not project.alive(), "the end of everything that the run had")
-    project.suite("def test_none(candidate): assert candidate.name")
+    project.suite(f"def test_asks(candidate, stream): {ASK}")
     assert project.run().code == 0
     assert not left.parent.exists()
     assert not list(project.path.glob("tmp/llmperf-*/owner.lock"))

@@ -254,7 +254,8 @@ def test_a_stopped_keeper_makes_the_run_red_and_its_server_ends(either_for_the_p
     project = scenario.project
     project.suite("""
         import os, signal
-        def test_stops(candidate):
+        def test_stops(candidate, stream):
+            assert stream(candidate, "1 + 1?").ok
             os.kill(candidate.server.keeper_pid, signal.SIGSTOP)
     """)
     result = project.run(timeout_s=scenario.run_within_s)
