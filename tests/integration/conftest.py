@@ -259,10 +259,9 @@ class Project:
         return [path for path in (self.path / "tmp").rglob("*") if path.is_socket()]
 
     def temporary(self) -> list[str]:
-        """Names that are left among the temporary files, apart from our own directories."""
-        return sorted(
-            path.name for path in (self.path / "tmp").iterdir() if not path.name.startswith("llmperf-")
-        )
+        """Names that are left among the temporary files, apart from our own directories and pytest's."""
+        known = ("llmperf-", "pytest-of-")
+        return sorted(path.name for path in (self.path / "tmp").iterdir() if not path.name.startswith(known))
 
     def is_clean(self) -> bool:
         return not self.alive() and not self.sockets() and all(map(ports.is_free, self.ports))
