@@ -34,7 +34,9 @@ from benchmarks.gpu_claims import (
     start,
     starts_alone,
 )
+from benchmarks.quantised_models import LEAN
 from pytest_llmperf.catalog import Model, load_catalog
+from pytest_llmperf.claims.record import Machine
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.served import Served
@@ -54,7 +56,7 @@ def on_cpu(model: Model) -> Model:
 
 def together(script: Script, models: dict[str, Model], state: Path, *, context: bool) -> None:
     """Both plain models up at once, asked in turn; then the context of each is filled."""
-    sides = [Served(models[f"{row}-lean"], state / "together", lambda _: None) for row in ABBA[:2]]
+    sides = [Served(models[f"{row}{LEAN}"], state / "together", lambda _: None) for row in ABBA[:2]]
     try:
         if all(start(script, side, alone=False) for side in sides):
             speed(script, *sides, rounds=ROUNDS, requests=1)
@@ -77,10 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     script = Script(given.out, given.minutes, WORKLOAD)
-    script.record["machine"] = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-    }
+    script.runs_on(Machine(processor=platform.processor() or platform.machine(), cores=os.cpu_count()))
     with tempfile.TemporaryDirectory(prefix="llmperf-") as directory:
         state = Path(directory)
         quantised_models.write(state / "models")
@@ -88,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models = {name: on_cpu(model) for name, model in rows.items()}
         together(script, models, state, context=not given.no_context)
         refused_start(script, models["distill"])
-        name_when_unnamed(script, models["distill-lean"], state)
+        name_when_unnamed(script, models[f"distill{LEAN}"], state)
         plan = missing_starts(script)
         starts_alone(script, models, [*plan[:2], "distill-int8", *plan[2:]], state)
     script.say("done")

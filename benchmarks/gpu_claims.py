@@ -35,8 +35,22 @@ from pathlib import Path
 
 from benchmarks import quantised_models
 from benchmarks.claims_script import Script
+from benchmarks.quantised_models import LEAN
 from benchmarks.served_id import served_ids
 from pytest_llmperf.catalog import Model, load_catalog
+from pytest_llmperf.claims.claim import Build
+from pytest_llmperf.claims.record import (
+    DEVICE_MEMORY,
+    FilledContext,
+    LoadOf,
+    LoadRound,
+    MemoryPeak,
+    RefusedStart,
+    Requests,
+    ServedIds,
+    Start,
+    has_random_weights,
+)
 from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.load.closed_loop import run_closed_loop
@@ -61,6 +75,11 @@ ENOUGH = 5
 """Starts alone of each model: fewer give a median no bounds."""
 
 
+def build_of(name: str) -> Build:
+    """The build that a row of ``quantised_models``, or its lean twin, serves."""
+    return quantised_models.BUILDS[name.removesuffix(LEAN)]
+
+
 def start(script: Script, served: Served, *, alone: bool) -> bool:
     """Start and note it; False, noted as well, if it does not start."""
     try:
@@ -69,17 +88,20 @@ def start(script: Script, served: Served, *, alone: bool) -> bool:
         script.failed(served.name, error)
         return False
     log = server.log.read_text(encoding="utf-8", errors="replace") if server.log else ""
+    build = build_of(served.name)
     script.add(
-        "servers",
-        row=served.name.removesuffix("-lean"),
-        weights=served.model.weights,
-        revision=None,
-        engine=server.engine,
-        command=server.command,
-        ready_s=server.ready_s,
-        alone=alone,
-        lean=served.name.endswith("-lean"),
-        milestones=dataclasses.asdict(milestones(log)),
+        Start(
+            row=build.row,
+            build=build,
+            weights=served.model.weights,
+            engine=server.engine,
+            command=server.command,
+            ready_s=server.ready_s,
+            alone=alone,
+            lean=served.name.endswith(LEAN),
+            random_weights=has_random_weights(served.model.arguments),
+            milestones=milestones(log),
+        )
     )
     return True
 
@@ -98,36 +120,43 @@ def fill_context(script: Script, served: Served) -> None:
         "temperature": 0.0,
     }
     [answer] = complete_all(server, [body], concurrency=1)
+    build = build_of(served.name)
     script.add(
-        "contexts",
-        row=served.name.removesuffix("-lean"),
-        ok=answer.ok,
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
-        error=answer.error or None,
+        FilledContext(
+            row=build.row,
+            build=build,
+            ok=answer.ok,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            error=answer.error or None,
+        )
     )
 
 
 def noted(script: Script, row: str, runs: Sequence[Run], metrics: Sequence[Metrics]) -> None:
+    build = build_of(row)
+    rounds = [
+        LoadRound(
+            requests=one.requests,
+            errors=dict(one.errors),
+            window_s=one.window_s,
+            ttft_s=tuple(one.ttft_s),
+            tpot_s=tuple(one.tpot_s),
+            e2el_s=tuple(one.e2el_s),
+            output_tokens=one.output_tokens,
+            client_cpu_share=run.client.cpu_share,
+        )
+        for run, one in zip(runs, metrics, strict=True)
+    ]
     script.add(
-        "load",
-        row=row.removesuffix("-lean"),
-        concurrency=1,
-        workload=dataclasses.asdict(script.workload),
-        rounds=[
-            {
-                "requests": one.requests,
-                "errors": dict(one.errors),
-                "window_s": one.window_s,
-                "ttft_s": list(one.ttft_s),
-                "tpot_s": list(one.tpot_s),
-                "e2el_s": list(one.e2el_s),
-                "output_tokens": one.output_tokens,
-                "client_cpu_share": run.client.cpu_share,
-            }
-            for run, one in zip(runs, metrics, strict=True)
-        ],
-        problems=[problem for run in runs for problem in run.problems],
+        LoadOf(
+            row=build.row,
+            build=build,
+            concurrency=1,
+            workload=Requests.of(script.workload),
+            rounds=tuple(rounds),
+            problems=tuple(problem for run in runs for problem in run.problems),
+        )
     )
 
 
@@ -151,26 +180,31 @@ def refused_start(script: Script, model: Model) -> None:
         output.seek(0)
         text = output.read().decode("utf-8", "replace")
     said = [line.strip() for line in text.splitlines() if re.search(r"Error|Cannot find", line)]
+    build = build_of(model.name)
     script.add(
-        "refused_starts",
-        row="distill",
-        asked="awq",
-        exit_code=code,
-        started=code is None,
-        said=next((line for line in said if "Cannot find" in line), said[-1] if said else text[-300:])[-400:],
+        RefusedStart(
+            row=build.row,
+            build=build,
+            asked="awq",
+            exit_code=code,
+            started=code is None,
+            said=next((line for line in said if "Cannot find" in line), said[-1] if said else text[-300:])[
+                -400:
+            ],
+        )
     )
 
 
 def name_when_unnamed(script: Script, model: Model, state: Path) -> None:
     """What a server calls its model that was started on the published id and given no name."""
-    hub_id = PUBLISHED[model.name.removesuffix("-lean")]
+    build = build_of(model.name)
+    hub_id = PUBLISHED[build.row]
     try:
         engine, ids = served_ids(model, hub_id, Path(model.weights), state)
     except LlmperfError as error:
         script.failed(model.name, error)
         return
-    row = model.name.removesuffix("-lean")
-    script.add("served_ids", row=row, started_on=hub_id, engine=engine, ids=ids)
+    script.add(ServedIds(row=build.row, build=build, started_on=hub_id, engine=engine, ids=tuple(ids)))
 
 
 @contextlib.contextmanager
@@ -255,7 +289,7 @@ def lean(script: Script, model: Model, state: Path) -> float:
     began = time.monotonic()
     before = script.used_bytes()
     served = Served(model, state, lambda _: None)
-    peak, kind = None, "device memory"
+    peak, kind = None, DEVICE_MEMORY
     try:
         with watched(script) as seen:
             up = start(script, served, alone=True)
@@ -267,9 +301,10 @@ def lean(script: Script, model: Model, state: Path) -> float:
             use = MemoryWatch(served).use()
             peak, kind = use.peak, use.kind
         if peak is not None:
-            row = model.name.removesuffix("-lean")
-            cache = script.record["servers"][-1]["milestones"]["kv_cache_tokens"] if up else None
-            script.add("memory", row=row, kind=kind, peak_bytes=peak, cache_tokens=cache or CONTEXT)
+            build = build_of(model.name)
+            log = script.record.servers[-1].milestones if up else None
+            cache = (log.kv_cache_tokens if log else None) or CONTEXT
+            script.add(MemoryPeak(row=build.row, build=build, kind=kind, peak_bytes=peak, cache_tokens=cache))
     finally:
         for error in close_together([served]):
             script.say(f"NOT CLEAN: {error}")
@@ -284,7 +319,7 @@ def starts_alone(script: Script, models: dict[str, Model], plan: Sequence[str], 
         if script.left_s < longest * 1.1:
             script.say(f"time is up: {len(plan) - number} of {len(plan)} starts were not made")
             break
-        longest = max(longest, lean(script, models[f"{row}-lean"], state / f"alone-{number}"))
+        longest = max(longest, lean(script, models[f"{row}{LEAN}"], state / f"alone-{number}"))
 
 
 def missing_starts(script: Script) -> list[str]:
@@ -325,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             starts_alone(script, models, missing_starts(script), state)
         else:
             side_by_side(script, models, rows, state)
-            name_when_unnamed(script, models["distill-lean"], state)
+            name_when_unnamed(script, models[f"distill{LEAN}"], state)
             starts_alone(script, models, [*ABBA[:2], *quantised, *ABBA[2:], *ABBA, *ABBA], state)
     script.say("done")
     return 0

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import dummy_models
+from pytest_llmperf.claims.claim import Build
 
 INT8_GROUP: dict[str, Any] = {
     "targets": ["Linear"],
@@ -57,6 +58,16 @@ QUANTISED: dict[str, dict[str, Any]] = {
     },
 }
 """By the name that claims give a format; what AutoAWQ, llm-compressor and vLLM's own FP8 write into config.json."""
+BUILDS = {
+    build.row: build
+    for build in [
+        *(Build(name) for name in dummy_models.MODELS),
+        *(Build("distill", name) for name in QUANTISED),
+    ]
+}
+"""By the name of the row."""
+LEAN = "-lean"
+"""Ends the name of a row's twin."""
 TINY: dict[str, Any] = {
     "hidden_size": 256,
     "intermediate_size": 512,
@@ -84,26 +95,25 @@ def write(out: Path, *, tiny: bool = False) -> list[str]:
     is what it takes to serve the model at all.
     """
     dummy_models.write(out)
-    quantised = {f"distill-{name}": config for name, config in QUANTISED.items()}
     catalogue = dummy_models.CATALOGUE
-    for name in [*dummy_models.MODELS, *quantised]:
-        base = name.partition("-")[0]
+    for name, build in BUILDS.items():
+        base = build.model
         config = json.loads((out / base / "config.json").read_text()) | (TINY if tiny else {})
         directory = out / name
         directory.mkdir(exist_ok=True)
-        if name in quantised:
-            config["quantization_config"] = quantised[name]
+        if build.stored is not None:
+            config["quantization_config"] = QUANTISED[build.stored]
             for file in ("tokenizer.json", "tokenizer_config.json"):
                 (directory / file).write_bytes((out / base / file).read_bytes())
-        dtype = "float16" if name.endswith("awq") and not tiny else "bfloat16"
+        dtype = "float16" if build.stored == "awq" and not tiny else "bfloat16"
         (directory / "config.json").write_text(json.dumps(config | {"torch_dtype": dtype}, indent=1))
         per_token = 2 * 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * _head(config)
         catalogue += _row(name, name, dtype, 4 * 2**30, tiny=tiny, lean=False)
-        catalogue += _row(f"{name}-lean", name, dtype, per_token * 4352, tiny=tiny, lean=True)
+        catalogue += _row(f"{name}{LEAN}", name, dtype, per_token * 4352, tiny=tiny, lean=True)
     if tiny:
         catalogue = catalogue.replace("needs_cuda = true", "needs_cuda = false")
     (out / "models.toml").write_text(catalogue)
-    return [*dummy_models.MODELS, *quantised]
+    return list(BUILDS)
 
 
 def _head(config: dict[str, Any]) -> int:

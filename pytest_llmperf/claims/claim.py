@@ -76,6 +76,19 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class Build:
+    """A model as it is stored: ``stored`` names the format of its weights, None for the published ones."""
+
+    model: str
+    stored: str | None = None
+
+    @property
+    def row(self) -> str:
+        """The name that the build's row has in ``models.toml``: ``distill``, ``distill-int8``."""
+        return self.model if self.stored is None else f"{self.model}-{self.stored}"
+
+
+@dataclass(frozen=True)
 class Claim:
     """One figure or rule in our own words.
 
@@ -110,6 +123,11 @@ class Claim:
     """What it takes to test it where neither arithmetic nor a record does."""
     note: str = ""
     """What else is known, in half a sentence."""
+
+    @property
+    def build(self) -> Build:
+        """The build that the claim is about."""
+        return Build(self.model.name, None if self.stored.bits is None else self.stored.name)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from pytest_llmperf.claims.arithmetic import decide_by_arithmetic, why_impossible
 from pytest_llmperf.claims.averaging import without_answers
-from pytest_llmperf.claims.claim import ANY, Claim, Decision, Outcome, Sheet
+from pytest_llmperf.claims.claim import ANY, Build, Claim, Decision, Outcome, Sheet
 from pytest_llmperf.claims.measured import Evidence
 from pytest_llmperf.claims.measurement import Measurement
 from pytest_llmperf.errors import GpuUnreadable, UsageError
@@ -140,7 +140,7 @@ def _missing(claim: Claim, device: str, evidence: Evidence | None) -> str:
     if kind == "accuracy":
         whose = f"{claim.model.weights} and {claim.against.weights}" if claim.against else claim.model.weights
         what = f"answers of {whose} to {claim.key}"
-        if evidence is not None and evidence.answers_are_noise(claim.model.name):
+        if evidence is not None and evidence.answers_are_noise(Build(claim.model.name)):
             return f"{what}: the record's weights are random numbers"
         return f"{what} ({claim.variant}), and so its weights: a record of {suite}"
     if claim.kind == "speed" and (limits := limits_of(device)) is not None:

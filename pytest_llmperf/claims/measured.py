@@ -6,145 +6,158 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from pytest_llmperf.claims.averaging import of_answers
-from pytest_llmperf.claims.claim import Claim, Kind
+from pytest_llmperf.claims.claim import Build, Claim, Kind
 from pytest_llmperf.claims.measurement import Measurement
+from pytest_llmperf.claims.record import (
+    DEVICE_MEMORY,
+    ClaimsRecord,
+    LoadOf,
+    LoadRound,
+    as_json,
+    read_claims_record,
+)
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.record.summing import RightAnswers
 from pytest_llmperf.record.tables import load_answers
 from pytest_llmperf.stats import hodges_lehmann, order_statistics
 
+_PEAK_MEMORY = f"peak {DEVICE_MEMORY} ratio"
+"""The metric of a run's gate on memory; a run's record has the peaks nowhere else."""
+
 
 @dataclass(frozen=True)
 class Evidence:
-    """A record, read for claims. ``path``: the file that it was read from, beside which its answers lie."""
+    """A record, read for claims. ``path``: the file that it was read from, beside which its answers lie.
+
+    Raises :class:`UsageError` where :func:`~pytest_llmperf.claims.record.read_claims_record` does.
+    """
 
     record: Mapping[str, Any]
     path: Path | None = None
 
+    def __post_init__(self) -> None:
+        # A mistake in the file is told before anything is decided by it.
+        _ = self.facts
+
+    @cached_property
+    def facts(self) -> ClaimsRecord:
+        """What the record holds that a claim can be judged by."""
+        return read_claims_record(self.record, self.path)
+
     @property
     def device(self) -> str:
         """As NVML names it; ``CPU`` without a GPU."""
-        return str(self.record.get("device", {}).get("name", "")) or "CPU"
+        return self.facts.device.name or "CPU"
 
     def must_be_of(self, profile: str) -> None:
         """:class:`UsageError` for a record that is about other models than the claims."""
-        if (theirs := self.record.get("profile")) != profile:
+        if (theirs := self.facts.profile) != profile:
             raise UsageError(
                 f"the record is of the profile {theirs}, the claims are about the models of the profile {profile}; "
                 f"record a run with --llmperf-profile={profile}"
             )
 
-    def answers_are_noise(self, row: str) -> bool:
+    def answers_are_noise(self, build: Build) -> bool:
         """The server's weights were random numbers, so that only its speed and memory mean something."""
-        return any(
-            server["row"] == row and "--load-format dummy" in str(server.get("command", "")).replace("=", " ")
-            for server in self.record.get("servers", ())
-        )
+        return any(start.is_noise for start in self.facts.starts_of(build))
 
     def beside(self, claim: Claim) -> str:
         """What the record saw of something that arithmetic has decided already; empty if nothing."""
+        plain = Build(claim.model.name)
+        on = f"on {self.device}"
         if claim.kind == "context":
             filled = [
-                int(one["prompt_tokens"]) + int(one["completion_tokens"])
-                for one in self.record.get("contexts", ())
-                if one["row"] == claim.model.name and one["ok"]
+                (request.prompt_tokens or 0) + (request.completion_tokens or 0)
+                for request in self.facts.contexts
+                if request.is_of(plain) and request.ok
             ]
             if filled:
-                engine = self._engine(claim.model.name)
-                return f"{engine} on {self.device} answered a request of {max(filled):,} tokens together"
+                return f"{self._engine(plain)} {on} answered a request of {max(filled):,} tokens together"
         if claim.kind == "starts":
-            for one in self.record.get("refused_starts", ()):
-                if (one["row"], one["asked"]) == (claim.model.name, claim.written) and not one["started"]:
-                    said = re.sub(r"^\(\w+ pid=\d+\)\s*", "", one["said"]).partition(" [type=")[0]
-                    return f"{self._engine(claim.model.name)} on {self.device} ended with: {said[:160]}"
+            for refusal in self.facts.refused_starts:
+                if refusal.is_of(plain) and refusal.asked == claim.written and not refusal.started:
+                    words = re.sub(r"^\(\w+ pid=\d+\)\s*", "", refusal.said).partition(" [type=")[0]
+                    return f"{self._engine(plain)} {on} ended with: {words[:160]}"
         if claim.kind == "served id":
-            for one in self.record.get("served_ids", ()):
-                if one["row"] == claim.model.name and one["started_on"] == claim.model.weights:
-                    return f"{one['engine']} on {self.device}, started so, names it {', '.join(one['ids'])}"
-        if claim.kind == "size":
-            row = claim.model.name if claim.stored.bits is None else f"{claim.model.name}-{claim.stored.name}"
-            if (loaded := self._loaded_bytes(row)) is not None:
-                return f"loaded on {self.device} it takes {loaded / 1e9:.2f} GB"
+            for names in self.facts.served_ids:
+                if names.is_of(plain) and names.started_on == claim.model.weights:
+                    return f"{names.engine} {on}, started so, names it {', '.join(names.ids)}"
+        if claim.kind == "size" and (loaded := self._loaded_bytes(claim.build)) is not None:
+            return f"loaded {on} it takes {loaded / 1e9:.2f} GB"
         return ""
 
-    def _engine(self, row: str) -> str:
-        engines = [one.get("engine") for one in self.record.get("servers", ()) if one["row"] == row]
-        return str(next(filter(None, engines), "the engine"))
+    def _engine(self, build: Build) -> str:
+        return next((start.engine for start in self.facts.starts_of(build) if start.engine), "the engine")
 
     def of(self, claim: Claim) -> Measurement | None:
         """What was measured of the claim's quantity; None if the record has nothing of it."""
-        # A quantised build is a row of its own: distill-int8.
-        row = claim.model.name if claim.stored.bits is None else f"{claim.model.name}-{claim.stored.name}"
+        build = claim.build
         if claim.kind == "ratio":
             assert claim.of is not None
             assert claim.against is not None
+            against = Build(claim.against.name)
             if claim.of == "accuracy":
-                return self._retention(claim, row, claim.against.name)
-            return self._ratio(claim.of, row, claim.against.name, claim.concurrency)
+                return self._retention(claim, build, against)
+            return self._ratio(claim.of, build, against, claim.concurrency)
         if claim.kind == "averaging":
-            noise = self.answers_are_noise(row)
-            return (
-                None
-                if noise or self.path is None
-                else of_answers(claim, load_answers(self.path, self.record))
-            )
+            if self.path is None or self.answers_are_noise(build):
+                return None
+            return of_answers(claim, load_answers(self.path, self.record))
         if claim.kind == "accuracy":
-            return None if self.answers_are_noise(row) else self._accuracy(row, claim.key, claim.variant)
+            return None if self.answers_are_noise(build) else self._accuracy(build, claim.key, claim.variant)
         if claim.kind == "gate":
-            return None if self.answers_are_noise(row) else self._verdict(claim.key, claim.unit)
-        return self._level(claim.kind, row, claim.concurrency)
+            return None if self.answers_are_noise(build) else self._verdict(claim.key, claim.unit)
+        return self._level(claim.kind, build, claim.concurrency)
 
-    def _level(self, kind: Kind, row: str, concurrency: int) -> Measurement | None:
+    def _level(self, kind: Kind, build: Build, concurrency: int) -> Measurement | None:
         if kind in ("speed", "first token"):
-            values = [value for value in self._rounds(kind, row, concurrency) if value is not None]
+            values = [value for value in self._rounds(kind, build, concurrency) if value is not None]
             return _median(values, f"{len(values)} rounds") if values else None
         if kind == "cold start":
-            return self._cold_start(row)
+            return self._cold_start(build)
         if kind == "peak memory":
-            return self._memory(row) or self._memory_by_parts(row)
+            return self._memory(build) or self._memory_by_parts(build)
         return None
 
-    def _cold_start(self, row: str) -> Measurement | None:
+    def _cold_start(self, build: Build) -> Measurement | None:
         """Of each start that had the machine for itself: what is started beside others shares cores with them."""
-        mine = [one for one in self.record.get("servers", ()) if one["row"] == row and one.get("alone", True)]
-        starts = [
-            float(seconds)
-            for one in mine
-            for seconds in one.get("every_ready_s") or [one.get("ready_s")]
-            if seconds is not None
-        ]
-        what = f"{len(starts)} start{'s' * (len(starts) > 1)}"
-        if any(one.get("lean") for one in mine):
+        alone = [start for start in self.facts.starts_of(build) if start.alone]
+        seconds = [each for start in alone for each in start.seconds_to_ready]
+        what = f"{len(seconds)} start{'s' * (len(seconds) > 1)}"
+        if any(start.lean for start in alone):
             what += " without compilation and graphs"
-        if self.answers_are_noise(row):
+        if self.answers_are_noise(build):
             what += ", no weights to read"
-        return _median(starts, what) if starts else None
+        return _median(seconds, what) if seconds else None
 
-    def _rounds(self, kind: Kind, row: str, concurrency: int) -> list[float | None]:
+    def _rounds(self, kind: Kind, build: Build, concurrency: int) -> list[float | None]:
         """For each round tokens per second, or the median time to first token; None for one with errors."""
         rounds = [
-            one
-            for load in self.record.get("load", ())
-            if (load["row"], load["concurrency"]) == (row, concurrency) and self._is_usual(load)
-            for one in load["rounds"]
+            each
+            for load in self.facts.load
+            if load.is_of(build) and load.concurrency == concurrency and self._is_usual(load)
+            for each in load.rounds
         ]
-        return [None if one["errors"] else _of_round(kind, one) for one in rounds]
+        return [None if each.errors else _of_round(kind, each) for each in rounds]
 
-    def _is_usual(self, load: Mapping[str, Any]) -> bool:
+    def _is_usual(self, load: LoadOf) -> bool:
         """Whether a load is of the profile's lengths: one that a test chose for itself is of another kind."""
-        sizes, workload = self.record.get("sizes") or {}, load.get("workload") or {}
-        usual = (sizes.get("prompt_tokens"), sizes.get("answer_tokens"))
-        own = (workload.get("input_tokens"), workload.get("output_tokens"))
+        sizes, requests = self.facts.sizes, load.workload
+        if sizes is None or requests is None:
+            return True
+        usual = (sizes.prompt_tokens, sizes.answer_tokens)
+        own = (requests.input_tokens, requests.output_tokens)
         return None in (*usual, *own) or own == usual
 
-    def _ratio(self, kind: Kind, row: str, against: str, concurrency: int) -> Measurement | None:
+    def _ratio(self, kind: Kind, build: Build, against: Build, concurrency: int) -> Measurement | None:
         if kind in ("speed", "first token"):
-            ours, theirs = (self._rounds(kind, name, concurrency) for name in (row, against))
+            ours, theirs = (self._rounds(kind, side, concurrency) for side in (build, against))
             if len(ours) != len(theirs):
                 return None
             logs = [
@@ -164,91 +177,79 @@ class Evidence:
                 f"{len(logs)} interleaved rounds",
                 least,
             )
-        quotient = _quotient(self._level(kind, row, concurrency), self._level(kind, against, concurrency))
+        quotient = _quotient(self._level(kind, build, concurrency), self._level(kind, against, concurrency))
         return quotient and replace(quotient, what=f"{quotient.n} start{'s' * (quotient.n > 1)} of each")
 
-    def _retention(self, claim: Claim, row: str, against: str) -> Measurement | None:
+    def _retention(self, claim: Claim, build: Build, against: Build) -> Measurement | None:
         """The share of the other's accuracy that is left, each asked as its row promises."""
-        if self.answers_are_noise(row) or self.answers_are_noise(against):
+        if self.answers_are_noise(build) or self.answers_are_noise(against):
             return None
-        ours, theirs = (self._accuracy(name, claim.key, claim.variant) for name in (row, against))
+        ours, theirs = (self._accuracy(side, claim.key, claim.variant) for side in (build, against))
         quotient = _quotient(ours, theirs)
         if quotient is None or ours is None or theirs is None:
             return None
         return replace(quotient, what=f"{100 * ours.value:.1f} % against {100 * theirs.value:.1f} %")
 
-    def _memory(self, row: str) -> Measurement | None:
+    def _memory(self, build: Build) -> Measurement | None:
         """The device's peak, which one start shows as well as ten: the engine takes what it is told to take."""
-        least = [one for one in self.record.get("memory", ()) if one["row"] == row]
-        if least:
-            peaks = [float(one["peak_bytes"]) for one in least]
-            told = (
-                f"{len(peaks)} start{'s' * (len(peaks) > 1)}, cache for {least[0]['cache_tokens']:,} tokens"
-            )
-            if (kind := least[0].get("kind", "device memory")) != "device memory":
-                told += f", {kind}"
-            return Measurement(max(peaks), min(peaks), max(peaks), len(peaks), told)
-        for verdict in self.record.get("verdicts", ()):
-            if verdict["metric"] != "peak device memory ratio":
+        if least := [peak for peak in self.facts.memory if peak.is_of(build)]:
+            peaks = [peak.peak_bytes for peak in least]
+            starts = f"{len(peaks)} start{'s' * (len(peaks) > 1)}"
+            kind = "" if least[0].kind == DEVICE_MEMORY else f", {least[0].kind}"
+            what = f"{starts}, cache for {least[0].cache_tokens:,} tokens{kind}"
+            return Measurement(max(peaks), min(peaks), max(peaks), len(peaks), what)
+        for verdict in self.facts.verdicts:
+            if verdict.metric != _PEAK_MEMORY:
                 continue
             of_side = {
-                self._candidate: verdict["candidate"],
-                self.record.get("baseline"): verdict["baseline"],
+                self.facts.only_candidate: verdict.candidate,
+                self.facts.baseline: verdict.baseline,
             }
-            if (value := of_side.get(row)) is not None:
-                return Measurement(float(value), float(value), float(value), 1, "one start")
+            if (value := of_side.get(build.row)) is not None:
+                return Measurement(value, value, value, 1, "one start")
         return None
 
-    def _memory_by_parts(self, row: str) -> Measurement | None:
+    def _memory_by_parts(self, build: Build) -> Measurement | None:
         """Of a quantised build: its weights as they were loaded, and what the plain build takes beside its own."""
-        plain = row.partition("-")[0]
-        whole = None if plain == row else self._memory(plain)
-        ours, theirs = self._loaded_bytes(row), self._loaded_bytes(plain)
+        plain = Build(build.model)
+        whole = None if plain == build else self._memory(plain)
+        ours, theirs = self._loaded_bytes(build), self._loaded_bytes(plain)
         if whole is None or ours is None or theirs is None:
             return None
         beside = whole.value - theirs
-        told = (
+        what = (
             f"{ours / 1e9:.2f} GB of weights as they were loaded, and the {beside / 1e9:.2f} GB that the plain "
             f"build took beside its {theirs / 1e9:.2f} GB: {whole.what}"
         )
-        return Measurement(ours + beside, ours + beside, ours + beside, whole.n, told)
+        return Measurement(ours + beside, ours + beside, ours + beside, whole.n, what)
 
-    def _loaded_bytes(self, row: str) -> float | None:
+    def _loaded_bytes(self, build: Build) -> float | None:
         """What the engine's log says that the weights take, of the start that took most."""
-        loaded = [
-            float(one["milestones"]["model_bytes"])
-            for one in self.record.get("servers", ())
-            if one["row"] == row and one.get("milestones", {}).get("model_bytes")
-        ]
-        return max(loaded, default=None)
+        logs = [start.milestones for start in self.facts.starts_of(build) if start.milestones is not None]
+        return max((log.model_bytes for log in logs if log.model_bytes), default=None)
 
-    @property
-    def _candidate(self) -> str | None:
-        names = self.record.get("candidates", ())
-        return names[0] if len(names) == 1 else None
-
-    def _accuracy(self, row: str, task: str, variant: str) -> Measurement | None:
-        for one in self.record.get("answers", ()):
-            if (one["row"], one["task"], one["variant"]) != (row, task, variant):
+    def _accuracy(self, build: Build, task: str, variant: str) -> Measurement | None:
+        for counts in self.facts.answers:
+            if not counts.is_of(build) or (counts.task, counts.variant) != (task, variant):
                 continue
-            found = RightAnswers.of(one)
-            if found is None:
+            right = RightAnswers.of(as_json(counts))
+            if right is None:
                 return None
             what = (
-                f"{found.right:,} of {found.answers:,} items"
-                if found.items == found.answers
-                else f"{found.right:,} of {found.answers:,} answers to {found.items:,} items"
+                f"{right.right:,} of {right.answers:,} items"
+                if right.items == right.answers
+                else f"{right.right:,} of {right.answers:,} answers to {right.items:,} items"
             )
-            return Measurement(found.share, *found.interval(), found.items, what)
+            return Measurement(right.share, *right.interval(), right.items, what)
         return None
 
     def _verdict(self, metric: str, unit: str) -> Measurement | None:
         if not metric:
             return None
-        for one in self.record.get("verdicts", ()):
-            if (one["metric"], one["unit"]) == (metric, unit) and one["observed"] is not None:
-                low, high = one["interval"] or (None, None)
-                return Measurement(float(one["observed"]), low, high, one["n"], f"n = {one['n']:,}")
+        for verdict in self.facts.verdicts:
+            if (verdict.metric, verdict.unit) == (metric, unit) and verdict.observed is not None:
+                low, high = verdict.interval or (None, None)
+                return Measurement(verdict.observed, low, high, verdict.n, f"n = {verdict.n:,}")
         return None
 
 
@@ -262,10 +263,10 @@ def _quotient(ours: Measurement | None, theirs: Measurement | None) -> Measureme
     return Measurement(ours.value / theirs.value, low, high, n, "", max(ours.least_n, theirs.least_n))
 
 
-def _of_round(kind: Kind, one: Mapping[str, Any]) -> float | None:
+def _of_round(kind: Kind, each: LoadRound) -> float | None:
     if kind == "first token":
-        return median(one["ttft_s"]) if one["ttft_s"] else None
-    return one["output_tokens"] / one["window_s"] if one["output_tokens"] and one["window_s"] else None
+        return median(each.ttft_s) if each.ttft_s else None
+    return each.output_tokens / each.window_s if each.output_tokens and each.window_s else None
 
 
 def _median(values: Sequence[float], what: str) -> Measurement:

@@ -13,6 +13,8 @@ import pytest
 from benchmarks import cpu_claims, gpu_claims, quantised_models
 from benchmarks.claims_script import Script
 from pytest_llmperf.catalog import load_catalog
+from pytest_llmperf.claims.claim import Build
+from pytest_llmperf.claims.record import Device, Start
 from pytest_llmperf.stats import order_statistics
 
 
@@ -34,24 +36,42 @@ def test_no_start_is_begun_when_the_time_is_up(script: Script, capsys: pytest.Ca
     assert "time is up: 10 of 10 starts were not made" in capsys.readouterr().out
 
 
+def started(row: str, *, alone: bool = True, ready_s: float = 1.0) -> Start:
+    return Start(row=row, build=gpu_claims.build_of(row), alone=alone, ready_s=ready_s)
+
+
 def test_an_earlier_record_is_gone_on_with_and_its_starts_count(script: Script, tmp_path: Path) -> None:
-    for row, alone in (("distill", False), ("distill", True), ("math", True), ("distill", True)):
-        script.add("servers", row=row, alone=alone, ready_s=1.0)
+    for row, alone in (("distill", False), ("distill", True), ("math", True), ("distill-int8", True)):
+        script.add(started(row, alone=alone))
     again = Script(tmp_path / "again", 0.0, gpu_claims.TINY_WORKLOAD, tmp_path / "claims-record.json")
-    assert Counter(gpu_claims.missing_starts(again)) == {"distill": 3, "math": 4}
+    assert Counter(gpu_claims.missing_starts(again)) == {"distill": 4, "math": 4}
     (tmp_path / "again").mkdir()
-    again.add("servers", row="math", alone=True, ready_s=2.0)
+    again.add(started("math", ready_s=2.0))
     kept = json.loads((tmp_path / "again" / "claims-record.json").read_text())["servers"]
     assert [one["ready_s"] for one in kept] == [1.0, 1.0, 1.0, 1.0, 2.0]
 
 
 def test_starts_on_another_device_are_not_joined(script: Script, tmp_path: Path) -> None:
-    script.record["device"] = {"class": "H100", "name": "NVIDIA H100 80GB HBM3"}
-    script.add("servers", row="distill", alone=True, ready_s=1.0)
+    h100 = Device(device_class="H100", name="NVIDIA H100 80GB HBM3")
+    script.record = dataclasses.replace(script.record, device=h100)
+    script.add(started("distill"))
     with pytest.raises(
         SystemExit, match=r"the record is of NVIDIA H100 80GB HBM3, this is .* not one sample"
     ):
         Script(tmp_path, 0.0, gpu_claims.TINY_WORKLOAD, tmp_path / "claims-record.json")
+
+
+@pytest.mark.parametrize(
+    ("row", "build"),
+    [
+        ("distill", Build("distill")),
+        ("math-lean", Build("math")),
+        ("distill-awq", Build("distill", "awq")),
+        ("distill-int8-lean", Build("distill", "int8")),
+    ],
+)
+def test_a_row_and_its_lean_twin_are_one_build(row: str, build: Build) -> None:
+    assert gpu_claims.build_of(row) == build
 
 
 def test_a_row_on_a_cpu_is_the_same_model_and_asks_for_no_gpu(tmp_path: Path) -> None:
@@ -79,6 +99,6 @@ def test_a_server_started_on_an_id_of_the_hub_calls_its_model_by_all_of_it(
     quantised_models.write(tmp_path, tiny=True)
     model = load_catalog(tmp_path / "models.toml").profile("gpu").models["distill-lean"]
     gpu_claims.name_when_unnamed(script, dataclasses.replace(model, ready_timeout_s=240.0), tmp_path)
-    assert script.record["failed"] == []
-    (found,) = script.record["served_ids"]
-    assert found["ids"] == ["deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"]
+    assert script.record.failed == ()
+    (names,) = script.record.served_ids
+    assert names.ids == ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",)
