@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
 
 from pytest_llmperf.errors import UsageError
 
@@ -40,24 +40,25 @@ class Address:
             has_user = "@" in parts.netloc
             host, port = parts.hostname or "", parts.port
         except ValueError as error:
-            shown = re.sub(r"//[^/@]*@", "//…@", url)
-            raise UsageError(f"{where} {shown!r} is not a URL: {error}; {_NEED}") from None
+            raise UsageError(
+                f"{where} {_masked(url)!r} is not a URL: {_masked(str(error))}; {_NEED}"
+            ) from None
         if has_user:
             raise UsageError(
                 f"{where} of host {host!r} holds a user name or a password: take it out, and name the environment "
                 "variable that holds the key as api_key_env in models.toml"
             )
         if parts.scheme not in ("http", "https"):
-            raise UsageError(f"{where} {url!r} must begin with http:// or https://; {_NEED}")
+            raise UsageError(f"{where} {_masked(url)!r} must begin with http:// or https://; {_NEED}")
         if not host:
-            raise UsageError(f"{where} {url!r} names no host; {_NEED}")
+            raise UsageError(f"{where} {_masked(url)!r} names no host; {_NEED}")
         if parts.fragment:
-            raise UsageError(f"{where} {url!r} has a fragment ({'#' + parts.fragment}); {_NEED}")
+            raise UsageError(f"{where} {_masked(url)!r} has a fragment (what follows the #); {_NEED}")
         if port == 0:
-            raise UsageError(f"{where} {url!r} has port 0; need 1 to 65535")
-        for part in (parts.path, parts.query):
+            raise UsageError(f"{where} {_masked(url)!r} has port 0; need 1 to 65535")
+        for name, part in (("path", parts.path), ("query", parts.query)):
             if quote(part, safe="/?:@!$&'()*+,;=-._~%[]|") != part:
-                raise UsageError(f"{where} {url!r}: {part!r} must be percent-encoded ASCII")
+                raise UsageError(f"{where} {_masked(url)!r}: its {name} must be percent-encoded ASCII")
         return cls(
             parts.scheme,
             _ascii_host(host, url, where),
@@ -76,6 +77,13 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values of the query that must not be shown, as they are written and decoded."""
+        written = (pair.partition("=") for pair in self.query.split("&"))
+        values = [value for name, _, value in written if unquote_plus(name) not in _SHOWN_VALUES]
+        return tuple(dict.fromkeys(form for value in values for form in (value, unquote_plus(value)) if form))
+
     def __str__(self) -> str:
         """The base URL, query included: what :meth:`parse` reads back."""
         return f"{self.scheme}://{self.netloc}{self.path}" + (f"?{self.query}" if self.query else "")
@@ -91,6 +99,12 @@ class Address:
         return f"{self.scheme}://{self.netloc}{self.path}{path}" + (f"?{query}" if query else "")
 
 
+def _masked(url: str) -> str:
+    """A URL that could not be read, without what may be a user's name, a password or a key."""
+    url = re.sub(r"[^/\s]*@", "…@", url)
+    return re.sub(r"([?&#][^=&#\s]*=)[^&#\s]*", r"\1…", url)
+
+
 def _ascii_host(host: str, url: str, where: str) -> str:
     if host.isascii() and re.fullmatch(r"[A-Za-z0-9._~-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._~-]+)?", host):
         return host
@@ -99,4 +113,4 @@ def _ascii_host(host: str, url: str, where: str) -> str:
             return host.encode("idna").decode("ascii")
     except UnicodeError:
         pass
-    raise UsageError(f"{where} {url!r}: {host!r} is no name of a host; {_NEED}")
+    raise UsageError(f"{where} {_masked(url)!r}: {host!r} is not a valid host name; {_NEED}")

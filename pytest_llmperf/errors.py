@@ -26,6 +26,12 @@ class LlmperfError(Exception):
     """Base of everything this package raises on purpose."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that is not blank; the name of its class if it has no text."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
 class UsageError(LlmperfError):
     """The command line, a catalogue or the data does not allow the run to begin."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_llmperf.catalog import Model, choose_profile
 from pytest_llmperf.cli.parts import command, tell
-from pytest_llmperf.errors import GpuUnreadable, LlmperfError
+from pytest_llmperf.errors import GpuUnreadable, LlmperfError, first_line
 from pytest_llmperf.rules.breaches import REMEDIES, breaches
 from pytest_llmperf.rules.messages import ask
 from pytest_llmperf.rules.render import template_of
@@ -210,7 +210,7 @@ def _prompts(model: Model, directory: Path) -> Iterator[Finding]:
         asked = ask(model, "How many legs do 3 cats have?")
         found = breaches(asked, template_of(model, directory).render_ask(asked), model)
     except LlmperfError as error:
-        yield Finding(what, "bad", str(error).splitlines()[0], REMEDIES["template-refuses"])
+        yield Finding(what, "bad", first_line(error), REMEDIES["template-refuses"])
         return
     refused = [one for one in found if not model.rules.accepted(one.rule)]
     for one in refused:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.cli.parts import command, tell
-from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.errors import LlmperfError, UsageError, first_line
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.wire import whole_run_of
 from pytest_llmperf.report.columns import aligned
@@ -82,5 +82,5 @@ def _read(paths: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
             try:
                 found.append(read_record(file))
             except LlmperfError as error:
-                skipped.append(str(error).splitlines()[0])
+                skipped.append(first_line(error))
     return sorted(found, key=lambda record: str(record.get("written", ""))), skipped

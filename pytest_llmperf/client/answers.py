@@ -1,4 +1,4 @@
-"""Many requests at a bounded concurrency, each to one answer: for accuracy and rules, not for the clock."""
+"""Send many requests with bounded concurrency and collect one answer each: for accuracy and rules, not for timing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.body import lint, path_of, streaming
-from pytest_llmperf.client.capabilities import refused_in, remember, without
+from pytest_llmperf.client.capabilities import RENAMED, refused_in, remember, without
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
@@ -25,8 +25,9 @@ from pytest_llmperf.visible_text import is_invisible
 
 _REFUSED = (401, 403, 404)
 """The key or the model is wrong: no further request can fare better."""
-PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
-"""Statuses that another try may change. The rest (a prompt that is too long) is the request's own fault."""
+PASSING = (408, 409, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527, 529, 530)
+"""Statuses that another try may change, those of Cloudflare (520 to 530), nginx (499) and Anthropic (529) included. The
+rest (a prompt that is too long) is the request's own fault."""
 
 _BROKEN = (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR, Outcome.UNKNOWN_FINISH)
 """The server or the way to it failed, and may do better the next time."""
@@ -34,8 +35,7 @@ _BROKEN = (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR, Outcome.UNK
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one request. Judge an answer only if ``ok``; anything else says nothing about the
-    model."""
+    """The result of one request. Judge an answer only if ``ok``; anything else says nothing about the model."""
 
     index: int
     """Position of the request in the list that was given."""
@@ -279,7 +279,7 @@ class _Completion:
 
     def _without_refused(self, index: int, body: Mapping[str, Any], reply: Reply) -> Mapping[str, Any]:
         """The body to send again if ``reply`` refuses a field of it that we added by ourselves; else the same."""
-        refused = refused_in(reply, body) & {"stream_options", "continuous_usage_stats"}
+        refused = refused_in(reply, body) & {"stream_options", "continuous_usage_stats", *RENAMED}
         known = self.server.capabilities
         if new := refused - known.refused:
             remember(known, new, reply)

@@ -1,5 +1,5 @@
-"""What a server understands, found out before the first load and kept with it: which request fields it refuses, and how
-many tokens its words have where it has no ``/tokenize``.
+"""What a server understands, found out before the first load and kept with the server: which request fields it refuses,
+and how many tokens its words have if it has no ``/tokenize``.
 
 vLLM ignores a field that it does not know; others answer 400 or 422. A field that we add by ourselves is left out for
 such a server, which is told once. A field that the user has set is never left out.
@@ -16,24 +16,36 @@ from pytest_llmperf.client.body import path_of
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply
-from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.errors import NotMeasured, RequestFailed
 from pytest_llmperf.serving.http_client import clean, first_line, parse_json, retry_after_s
 from pytest_llmperf.serving.server import Capabilities
 
 ADDED = ("ignore_eos", "min_tokens", "cache_salt", "request_id", "continuous_usage_stats", "stream_options")
-"""Fields that a load adds by itself, and does without where a server refuses them."""
+"""Fields that a load adds by itself, and leaves out for a server that refuses them."""
+RENAMED: Mapping[str, str] = {"max_tokens": "max_completion_tokens"}
+"""Fields of chats that some servers (OpenAI's reasoning models) take under another name alone."""
 NOT_OPENAI = frozenset(ADDED) - {"stream_options"}
 """Those that ``extra_body = false`` leaves out from the beginning."""
 PROBE_S = 30.0
 """For one token to a short prompt. A server that takes longer, idle as it is, would take hours for a load."""
 _TRIES = 3
+_SHORT_BYTES = 65536
 _LONGEST_WAIT_S = 10.0
 _REFUSALS = (400, 422, 501)
+_ONCE_MORE = (429, 502, 503, 504, 529)
 _UNKNOWN = re.compile(
     r"(unknown|unrecogni[sz]ed|unexpected|unsupported|extra|additional)\W+(\w+\W+){0,2}?"
-    r"(field|param|arg|input|key|propert|attribute)",
+    r"(field|param|arg|input|key|propert|attribute|name\b)",
     re.IGNORECASE,
+)
+_DATA = re.compile(rb"^(?:data|error):[ ]?([^\r\n]+)", re.MULTILINE)
+_OTHER_NAME = re.compile(
+    r"support|deprecat|unknown|unrecogni|permitted|allowed|instead|replac|renamed", re.IGNORECASE
+)
+_TOO_MUCH = re.compile(r"too (large|long|big|high|many)|exceed|at most|context", re.IGNORECASE)
+_TOO_LITTLE = re.compile(
+    r"max_(completion_|output_)?tokens|max_new_tokens|output limit|minimum|at least|higher", re.IGNORECASE
 )
 _PLAUSIBLE = (0.2, 20.0)
 """Tokens of an English word; a server whose usage says otherwise counts something else."""
@@ -41,8 +53,15 @@ _FEW, _MANY = 8, 72
 
 
 def without(body: Mapping[str, Any], refused: Collection[str], keep: Collection[str] = ()) -> dict[str, Any]:
-    """The body without the refused fields; those in ``keep``, which the user has set, stay."""
-    gone = {name for name in refused if name not in keep}
+    """The body without the refused fields; those in ``keep``, which the user has set, stay.
+
+    A field of a chat in :data:`RENAMED` is sent under its other name instead.
+    """
+    if "messages" in body and (renamed := {name for name in RENAMED if name in refused and name in body}):
+        body = {name: value for name, value in body.items() if name not in renamed} | {
+            RENAMED[name]: body[name] for name in renamed
+        }
+    gone = {name for name in refused if name not in keep and name not in RENAMED}
     left = {name: value for name, value in body.items() if name not in gone}
     options = left.get("stream_options")
     if isinstance(options, dict) and "continuous_usage_stats" in gone:
@@ -51,9 +70,9 @@ def without(body: Mapping[str, Any], refused: Collection[str], keep: Collection[
 
 
 def declare_plain(known: Capabilities) -> None:
-    """The row says ``extra_body = false``: the server takes OpenAI's own fields alone, and is not asked about it."""
-    if not known.asked:
-        known.asked, known.refused = True, NOT_OPENAI
+    """The row says ``extra_body = false``: the server takes OpenAI's own fields alone, and no others are tried."""
+    if not known.refused >= NOT_OPENAI:
+        known.refused |= NOT_OPENAI
         names = ", ".join(sorted(NOT_OPENAI))
         known.notes.append(f"extra_body = false: loads are sent without {names}{_lost(NOT_OPENAI)}")
 
@@ -68,26 +87,32 @@ async def find_refused(
     """
     if known.asked:
         return known.refused
-    body = {**body, "max_tokens": 1} | ({"min_tokens": 1} if "min_tokens" in body else {})
+    whole, body = body, _for_one_token(body)
     found: frozenset[str] = frozenset()
     refusal: Reply | None = None
     while True:
         reply = await _asked(pool, without(body, known.refused | found, keep))
-        if reply.status == 200:
-            break
-        text = bytes(reply.body)
         named = refused_in(reply, without(body, known.refused | found, keep))
-        if needed := sorted(name for name in named if name in keep or name not in ADDED):
+        if reply.status == 200 and not named:
+            break
+        if needed := sorted(named - RENAMED.keys() - (frozenset(ADDED) - frozenset(keep))):
             raise RequestFailed(
                 f"{pool.endpoint.address.shown()} refuses {', '.join(needed)}, which the load is to send "
-                f"(HTTP {reply.status}: {first_line(text)}); leave it out, or choose another server"
+                f"(HTTP {reply.status}: {_words(reply)}); leave it out, or choose another server"
             )
+        if not named and body is not whole and _TOO_LITTLE.search(reply.text()):
+            # Some servers take no limit below 16, and reasoning models fail when one token is not enough to think.
+            body = whole
+            continue
         if not named:
             where = pool.endpoint.address.shown(path_of(body))
             raise RequestFailed(
                 f"{where}: a request for one token is answered with {trace_of(reply).error}; no load was sent"
             )
-        found, refusal = found | named, refusal or reply
+        if renamed := named & RENAMED.keys():
+            remember(known, renamed, reply)
+        if others := named - RENAMED.keys():
+            found, refusal = found | others, refusal or reply
     if refusal is not None:
         remember(known, found, refusal)
     known.asked = True
@@ -95,17 +120,44 @@ async def find_refused(
 
 
 def refused_in(reply: Reply, body: Mapping[str, Any]) -> frozenset[str]:
-    """The fields of ``body`` that this answer refuses, by what it says; empty if it is about something else."""
-    return _named(bytes(reply.body), _fields_of(body)) if reply.status in _REFUSALS else frozenset()
+    """The fields of ``body`` that this answer refuses, by its own words; empty if it is about something else."""
+    text = _refusal(reply)
+    return _named(text, _fields_of(body)) if text else frozenset()
+
+
+def _refusal(reply: Reply) -> bytes:
+    """The words in which a reply may refuse a field; empty if it is no refusal."""
+    if reply.status in _REFUSALS:
+        return bytes(reply.body)
+    if reply.status == 500 and _UNKNOWN.search(reply.text()):
+        # Python's "unexpected keyword argument": the field was passed on unread.
+        return bytes(reply.body)
+    if reply.status == 200 and len(reply.body) < _SHORT_BYTES:
+        # Gateways begin the stream first, and put the server's refusal into it.
+        trace = trace_of(reply)
+        if trace.outcome is Outcome.STREAM_ERROR and not trace.arrivals:
+            event = _DATA.search(reply.body)
+            return bytes(event[1]) if event else trace.error.encode()
+    return b""
+
+
+def _words(reply: Reply) -> str:
+    """The server's own words of a refusal, as one line."""
+    return clean(trace_of(reply).error) if reply.status == 200 else first_line(bytes(reply.body))
 
 
 def remember(known: Capabilities, refused: frozenset[str], reply: Reply) -> None:
-    """From now on requests to this server are sent without these fields, which is told with the words of its answer."""
+    """Send no more requests with these fields to this server, and tell the user so, with the server's own words."""
     known.refused |= refused
-    names = ", ".join(sorted(refused))
-    known.notes.append(
-        f"the server refuses {names} ({first_line(bytes(reply.body))}); requests are sent without{_lost(refused)}"
-    )
+    if left_out := refused - RENAMED.keys():
+        names = ", ".join(sorted(left_out))
+        known.notes.append(
+            f"the server refuses {names} ({_words(reply)}); requests are sent without{_lost(left_out)}"
+        )
+    known.notes += [
+        f"the server refuses {name} ({_words(reply)}); chats are sent with {RENAMED[name]}"
+        for name in sorted(refused & RENAMED.keys())
+    ]
 
 
 async def tokens_of_words(
@@ -118,7 +170,8 @@ async def tokens_of_words(
     if chat not in known.tokens_of_words:
         counts = []
         for words in (_FEW, _MANY):
-            trace = trace_of(await _asked(pool, {**body_of(words), "max_tokens": 1}))
+            body = without(_for_one_token(body_of(words)), known.refused)
+            trace = trace_of(await _asked(pool, body))
             counts.append(trace.prompt_tokens)
         few, many = counts
         if few is None or many is None:
@@ -149,11 +202,15 @@ async def _asked(pool: Pool, body: Mapping[str, Any]) -> Reply:
                 f"{pool.endpoint.address.shown(path_of(body))}: a request for one token got no answer "
                 f"({reply.detail}); no load was sent"
             )
-        if reply.status not in (429, 503) or attempt == _TRIES:
+        if reply.status not in _ONCE_MORE or attempt == _TRIES:
             break
         told_s = retry_after_s(reply.headers.get("retry-after"))
         await asyncio.sleep(min(_LONGEST_WAIT_S, 1.0 if told_s is None else told_s))
     return reply
+
+
+def _for_one_token(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {**body, "max_tokens": 1} | ({"min_tokens": 1} if "min_tokens" in body else {})
 
 
 def _fields_of(body: Mapping[str, Any]) -> frozenset[str]:
@@ -165,16 +222,27 @@ def _fields_of(body: Mapping[str, Any]) -> frozenset[str]:
 def _named(text: bytes, fields: frozenset[str]) -> frozenset[str]:
     """Those of ``fields`` that a refusal is about; all that we added, if it speaks of unknown fields and names none."""
     told = _places(parse_json(text))
+    words = text.decode("utf-8", errors="replace")
+    renamed = frozenset(
+        name
+        for name, other in RENAMED.items()
+        if {"messages", name} <= fields
+        and re.search(rf"\b{name}\b", words)
+        and re.search(rf"\b{other}\b", words)
+        and _OTHER_NAME.search(words)
+        and not _TOO_MUCH.search(words)
+    )
+    if renamed:
+        return renamed
     if not told & fields:
-        words = text.decode("utf-8", errors="replace")
         told = frozenset(name for name in fields if re.search(rf"\b{re.escape(name)}\b", words))
     named = {"stream_options" if name == "include_usage" else name for name in told & fields}
     # The field that is at fault, and not the one around it.
     if "continuous_usage_stats" in named:
         named.discard("stream_options")
-    if named - {"model", "messages", "prompt", "max_tokens", "stream"}:
-        return frozenset(named) - {"model", "messages", "prompt", "max_tokens", "stream"}
-    if _UNKNOWN.search(text.decode("utf-8", errors="replace")):
+    if named := named - {"model", "messages", "prompt", "max_tokens", "max_completion_tokens", "stream"}:
+        return frozenset(named)
+    if _UNKNOWN.search(words):
         return fields & frozenset(ADDED)
     return frozenset()
 

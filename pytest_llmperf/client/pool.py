@@ -42,6 +42,11 @@ class Pool:
         self._dead = ""
         """Why the server is taken for dead; empty while it is not."""
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether the server was silent for too long: no request is sent any more."""
+        return bool(self._dead)
+
     async def open(self, count: int) -> None:
         """Have ``count`` idle connections, so that a load begins with requests and not with handshakes.
 

@@ -23,7 +23,10 @@ PREFILL_BYTES_PER_S = 2000.0
 WHOLE_S = 600.0
 """For an answer that comes in one piece from a server without counters, where nothing can be seen before its end."""
 _LOOK_S = 1.0
-_TOKENS = re.compile(r"^[\w:]*token[\w:]*(?:\{[^\n]*\})? ([0-9.eE+]+)", re.MULTILINE)
+_TOKENS = re.compile(
+    r"^[\w:]*token[\w:]*(?:\{[^\n]*\})?[ \t]+([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)(?=\s|\Z)", re.MULTILINE
+)
+"""A counter whose name has to do with tokens, in Prometheus' text form; not NaN, infinity or a negative gauge."""
 
 
 class Sign(Enum):

@@ -21,7 +21,7 @@ _LENGTHS = ("max_tokens", "max_completion_tokens", "output_tokens")
 """Names of the length of an answer."""
 _MOST_TOKENS = 10_000_000
 _ANNOTATIONS = ("note", "id", "custom_id", "comment", "metadata", "source")
-"""Fields that are known to be for readers of the file, and mean nothing to any server."""
+"""Fields meant for people who read the file; they are not sent."""
 _SET_BY_THE_LOAD: Mapping[str, str] = {
     "model": "row of the catalogue",
     "stream": "load",
@@ -67,14 +67,30 @@ class Given:
         if mark and "prompt" in fields:
             fields["prompt"] = f"{mark} {fields['prompt']}"
         elif mark:
-            first, *rest = fields["messages"]
-            fields["messages"] = [{**first, "content": f"{mark} {first['content']}"}, *rest]
+            fields["messages"] = _marked(fields["messages"], mark)
         return fields
+
+
+def _marked(messages: Sequence[Mapping[str, Any]], mark: str) -> list[Mapping[str, Any]]:
+    """The messages with ``mark`` before their first text, in whichever message it is."""
+    marked = list(messages)
+    for place, message in enumerate(marked):
+        content = message.get("content")
+        if isinstance(content, str):
+            marked[place] = {**message, "content": f"{mark} {content}"}
+            break
+        if isinstance(content, list):
+            first, *rest = content
+            marked[place] = {**message, "content": [{**first, "text": f"{mark} {first['text']}"}, *rest]}
+            break
+    return marked
 
 
 def read_prompts(path: Path) -> Given:
     """A user's prompts, one JSON object a line: ``messages`` or ``prompt``, perhaps the length of the answer
     (``max_tokens``, ``max_completion_tokens`` or ``output_tokens``) and other request fields, which are sent as well.
+    The content of a message is a text or a list of text parts, and is sent as it is; other parts (images, sound) are
+    refused, because their tokens can't be kept out of a cache by a mark.
 
     Raises :class:`DataError` with file, line and what was expected, also for a field that the load could not honour.
     """
@@ -84,6 +100,8 @@ def read_prompts(path: Path) -> Given:
         raise DataError(f"the prompts {path} cannot be read: {error.strerror}") from error
     # Not splitlines(), which also splits at U+2028 and others inside a JSON string.
     lines = enumerate(data.split(b"\n"), start=1)
+    if data.lstrip()[:1] == b"[":
+        raise DataError(f"{path} is a JSON array; need JSON lines, one prompt a line: {_NEED}")
     prompts = [_prompt(line, f"{path}, line {at}") for at, line in lines if line.strip()]
     if not prompts:
         raise DataError(f"{path} has no prompts; {_NEED}")
@@ -93,24 +111,24 @@ def read_prompts(path: Path) -> Given:
 def _prompt(line: bytes, where: str) -> dict[str, Any]:
     try:
         text = line.decode("utf-8")
-        fields = json.loads(text, parse_constant=_no_constant)
-        # Half of a surrogate pair, which JSON can escape, can be sent to nobody.
-        json.dumps(fields, ensure_ascii=False).encode()
+        fields = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_each_once)
+        # An unpaired surrogate, which JSON can escape, and infinity (1e999) can't be sent.
+        json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 at byte {error.start} of the line; {_NEED}") from None
     except UnicodeEncodeError:
-        raise DataError(f"{where}: has half of a surrogate pair (\\ud800 to \\udfff); {_NEED}") from None
+        raise DataError(f"{where}: has an unpaired surrogate (\\ud800 to \\udfff); {_NEED}") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: {text[:80]!r} is not JSON ({error}); {_NEED}") from error
+        raise DataError(f"{where}: {text[:80]!r} can't be read as JSON ({error}); {_NEED}") from error
     messages = fields.get("messages") if isinstance(fields, dict) else None
     is_chat = (
         isinstance(messages, list)
         and bool(messages)
-        and all(
-            isinstance(turn, dict) and isinstance(turn.get("content"), str) and "role" in turn
-            for turn in messages
-        )
+        and all(isinstance(turn, dict) and isinstance(turn.get("role"), str) for turn in messages)
     )
+    for turn in messages if is_chat and isinstance(messages, list) else ():
+        if fault := _fault_of_content(turn):
+            raise DataError(f"{where}: {fault}; {_NEED}")
     if not is_chat and not (
         isinstance(fields, dict) and isinstance(fields.get("prompt"), str) and "messages" not in fields
     ):
@@ -144,8 +162,35 @@ def _request_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
     return kept | ({"max_tokens": next(iter(lengths.values()))} if lengths else {})
 
 
+def _fault_of_content(message: Mapping[str, Any]) -> str:
+    """Why the content of a message can't be sent; empty if it can."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return ""
+    if content is None:
+        called = message.get("tool_calls") or message.get("function_call")
+        return "" if called else f"a message of {message['role']!r} has no content"
+    if not isinstance(content, list) or not content:
+        return f"the content of a message is {str(content)[:40]!r}, neither a text nor a list of text parts"
+    for part in content:
+        kind = part.get("type", "text") if isinstance(part, dict) else None
+        if kind != "text" or not isinstance(part.get("text"), str):
+            what = f"of type {kind!r}" if kind != "text" and isinstance(kind, str) else f"{str(part)[:40]!r}"
+            return f"a message has a part {what}; only text parts can be sent"
+    return ""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is given twice")
+    return fields
+
+
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON's")
+    raise ValueError(f"JSON has no number {name}")
 
 
 def shared_prefix(words: int, own_words: int, count: int, *, prefixes: int = 1, seed: int = 0) -> Given:

@@ -39,6 +39,7 @@ from pytest_llmperf.serving.server import Server
 
 _EXACT_WITHIN, _ESTIMATED_WITHIN = 1.1, 2.0
 """Factor by which the server's count of a prompt may differ from what was asked for."""
+_METRICS_S = 30.0
 _FEW_TOKENS = 8
 """And so many tokens beside: a template's, or a beginning of text that ``/tokenize`` does not count."""
 
@@ -102,7 +103,7 @@ class Session:
             # Last before the load: what it runs through is warm here as well as on the server.
             warmed = [sent.reply for sent in await in_flight(pool, self._wire(pool, cold), self.concurrency)]
             raise_if_all_failed([trace_of(reply) for reply in warmed], f"the warm-up of {self.server.row}")
-            before_load = await server_metrics.fetch(aside, timeout_s=30)
+            before_load = await self._metrics(aside)
             await self._connect(pool, connections(warmed))
             wire = self._wire(pool, prompts)
             asked = [_fixed_length(self.workload, body) for body in prompts.bodies]
@@ -117,7 +118,7 @@ class Session:
                     sending = await send(pool, wire)
                     health = watch.stop()
             clock.check()
-            after_load = await server_metrics.fetch(aside, timeout_s=30)
+            after_load = await self._metrics(aside)
             opened = pool.opened
         workers: tuple[ClientHealth, ...] = ()
         if isinstance(sending, Fleet):
@@ -176,15 +177,29 @@ class Session:
         )
 
     async def _understands(self, pool: Pool) -> bool:
-        """Find out, once a server, which fields it refuses; whether it understands vLLM's ``cache_salt``."""
+        """Find out, once for each server, which fields it refuses; returns whether it understands ``cache_salt``."""
         known = self.server.capabilities
-        told = server_metrics.told_fields(await server_metrics.fetch(pool, timeout_s=30))
-        # Who tells its prefix-cache hits under vLLM's names is vLLM, which ignores what it does not know.
+        reply = await self._metrics(pool)
+        if known.metrics is None:
+            known.metrics = reply.ending is not Ending.TIMEOUT
+            if not known.metrics:
+                known.notes.append(
+                    f"/metrics was not answered within {_METRICS_S:g} s and is not asked again: the state of the "
+                    "server and of its prefix cache is unknown"
+                )
+        told = server_metrics.told_fields(reply)
+        # A server with prefix-cache counters under vLLM's names is vLLM, which ignores unknown fields.
         salt = "cache_queries" in told
         known.asked = known.asked or bool(told)
         probe = probe_body(self.server.model, self.workload, self.nonce, salt)
         refused = await find_refused(pool, known, probe, keep=self.workload.sampling)
         return salt and "cache_salt" not in refused
+
+    async def _metrics(self, pool: Pool) -> Reply:
+        """The answer of ``/metrics``; an empty one from a server that has left it unanswered before."""
+        if self.server.capabilities.metrics is False:
+            return Reply()
+        return await server_metrics.fetch(pool, timeout_s=_METRICS_S)
 
     def _wire(self, pool: Pool, prompts: Prompts) -> list[bytes]:
         refused = self.server.capabilities.refused
@@ -192,8 +207,7 @@ class Session:
         return [pool.endpoint.request("POST", path_of(body), body) for body in bodies]
 
     async def _check(self, pool: Pool) -> None:
-        """Is it the server that was asked for? One that has no list of models gets the benefit of the
-        doubt."""
+        """Raise if it is not the server that was asked for. One without a list of models is taken at its word."""
         reply = await pool.fetch("GET", "/v1/models", timeout_s=10)
         where, body = self.server.shown, bytes(reply.body)
         if reply.ending is not Ending.COMPLETE:

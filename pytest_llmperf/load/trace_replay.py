@@ -81,11 +81,15 @@ def read_trace(path: Path, *, skip: int = 0, requests: int | None = None, unit: 
     no server can be asked for less. ``unit`` is that of ``timestamp``, ``"s"`` or ``"ms"``; None: told from the file.
     Raises ``DataError`` with file, line and what was expected, and where the unit cannot be told.
     """
+    if skip < 0 or (requests is not None and requests < 1):
+        raise DataError(
+            f"skip is {skip} and requests is {requests}; need skip from 0 on, and at least 1 request or None for all"
+        )
     if unit is not None and unit not in _IN_SECONDS:
         raise DataError(f"the unit of the trace {path} is {unit!r}; need 's' or 'ms'")
     form = _Form()
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
+        with Path(path).open(encoding="utf-8", newline="") as lines:
             rows = list(islice(_rows(lines, path, form), skip, None if requests is None else skip + requests))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the trace {path} cannot be read: {error}") from error
@@ -102,6 +106,8 @@ def read_trace(path: Path, *, skip: int = 0, requests: int | None = None, unit: 
         )
     offsets = tuple((row[0] - rows[0][0]) * in_seconds for row in rows)
     shapes = tuple(Shape(max(1, prompt), max(1, answer)) for _, prompt, answer in rows)
+    if form.has_hashes:
+        how += "; its hash_ids are not replayed: no two prompts have a common beginning"
     note = f"trace {path.name}: {len(rows)} requests over {_span(offsets[-1])}{how}"
     return Replay(Schedule(f"trace {path.name}, {len(rows)} requests", offsets), shapes, note)
 
@@ -113,6 +119,9 @@ class _Form:
     has_unit: bool = False
     """Whether its times are ``timestamp``, whose unit differs from trace to trace."""
     is_bailian: bool = False
+    has_hashes: bool = False
+    kind: str = ""
+    """Name of the field with the time in its first row."""
 
 
 def _unit_of(path: Path, rows: Sequence[_Row], form: _Form) -> Unit:
@@ -146,7 +155,7 @@ def _rows(lines: Iterable[str], path: Path, form: _Form) -> Iterator[_Row]:
         if not line:
             continue
         if take is None:
-            if tuple(next(csv.reader([line]))) == _AZURE:
+            if tuple(name.strip() for name in _cells(line)) == _AZURE:
                 take = _azure
                 continue
             take = partial(_json, form=form)
@@ -156,7 +165,7 @@ def _rows(lines: Iterable[str], path: Path, form: _Form) -> Iterator[_Row]:
                 raise ValueError(
                     f"a time that is not finite, a length below 0, or one above {_MOST_TOKENS:,} tokens"
                 )
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error) as error:
             raise DataError(
                 f"the trace {path}, line {number}: {line[:120]!r} ({type(error).__name__}: {error}); need one of "
                 "time_s, input_tokens, output_tokens (JSON lines) · timestamp, input_length, output_length (JSON "
@@ -169,7 +178,12 @@ def _json(line: str, form: _Form) -> _Row:
     fields = json.loads(line)
     if not isinstance(fields, dict):
         raise TypeError("not an object")
-    if "timestamp" in fields:
+    kind = "timestamp" if "timestamp" in fields else "time_s"
+    form.kind = form.kind or kind
+    if kind != form.kind or {"timestamp", "time_s"} <= fields.keys():
+        raise ValueError("both time_s and timestamp in one file, whose units differ")
+    form.has_hashes = form.has_hashes or bool(fields.get("hash_ids"))
+    if kind == "timestamp":
         form.has_unit = True
         form.is_bailian = form.is_bailian or any(name in fields for name in _BAILIAN)
         return (
@@ -189,13 +203,29 @@ def _number(fields: Mapping[str, Any], name: str) -> float:
 
 def _count(fields: Mapping[str, Any], name: str) -> int:
     value = fields[name]
-    if isinstance(value, bool) or not isinstance(value, int):
+    # pandas writes 512.0 for a column that has gaps.
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not is_whole:
         raise TypeError(f"{name} is {value!r}, not a whole number")
-    return value
+    return int(value)
 
 
 def _azure(line: str) -> _Row:
-    when, prompt, answer = next(csv.reader([line]))
+    when, prompt, answer = _cells(line)
     time = datetime.fromisoformat(when)
     # Those of 2023 name no zone, those of 2024 name UTC; only differences matter.
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp(), int(prompt), int(answer)
+    at_s = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return at_s, _whole(prompt), _whole(answer)
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line of CSV; no cells for one that isn't CSV."""
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []
+
+
+def _whole(cell: str) -> int:
+    """A whole number, also as 512.0. Raises ``ValueError``."""
+    return int(cell.strip().removesuffix(".0"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, first_line
 from pytest_llmperf.load.calibrated import Calibration, Load, calibrated
 from pytest_llmperf.load.calibration import ClientError
 from pytest_llmperf.load.metrics import Metrics
@@ -28,7 +28,7 @@ class ClockErrors:
             try:
                 self._made[load] = calibrated(load)
             except LlmperfError as error:
-                self._made[load] = str(error).splitlines()[0]
+                self._made[load] = first_line(error)
         made = self._made[load]
         return ClockError(why=made) if isinstance(made, str) else ClockError(made.error)
 

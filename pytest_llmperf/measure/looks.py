@@ -22,6 +22,9 @@ SEEDS_APART = 100_000
 """Between two looks, so that no look repeats the seeds of another's samples."""
 _OF_THE_MACHINE = {"base_url", "api_key_env", "ready_timeout_s", "engine_python"}
 """Fields of a row that say where and how it is reached, and not what answers."""
+_NEW = {"extra_body"}
+"""Keys that are younger than the first records: at their default, the row is served as it was without them, and its
+fingerprint stays."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,11 @@ def reseeded(settings: Settings, look: int) -> Settings:
 
 def row_fingerprint(row: Model) -> str:
     """Sixteen hexadecimal digits that differ when a row is served, or sampled, in another way; seeds aside."""
-    fields = {f.name: getattr(row, f.name) for f in dataclasses.fields(row) if f.name not in _OF_THE_MACHINE}
+    fields = {
+        f.name: getattr(row, f.name)
+        for f in dataclasses.fields(row)
+        if f.name not in _OF_THE_MACHINE and not (f.name in _NEW and getattr(row, f.name) == f.default)
+    }
     fields["sampling"] = dataclasses.replace(row.sampling, seed=0)
     text = json.dumps(fields, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_llmperf.errors import InfrastructureError
+from pytest_llmperf.errors import InfrastructureError, first_line
 from pytest_llmperf.gates.estimand import Judge, Series
 from pytest_llmperf.load.device_limits import limits_of, measured_limits
 from pytest_llmperf.load.metrics import Metrics
@@ -95,5 +95,5 @@ def limit_of(served: Served, device_name: str, bandwidth: Callable[[Served], flo
     try:
         directory = served.weights.directory
     except InfrastructureError as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
     return row_limit(served.model, directory, limits)

@@ -20,6 +20,7 @@ from pytest_llmperf.errors import (
     ServerDied,
     StartError,
     UsageError,
+    first_line,
 )
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.checksums import Content, checksums, content_of
@@ -123,6 +124,10 @@ class Served:
         """As :attr:`server`, and an error is not noted as one of the running test: it may not need this server."""
         if self._failure is not None:
             raise self._failure
+        if self.model.engine == "url":
+            # Before the first request: servers repeat keys and addresses in their refusals.
+            for secret in url.secrets_of(self.model):
+                hide(secret)
         try:
             self._last_server = self._alive()
             if not self.model.extra_body:
@@ -222,7 +227,7 @@ class Served:
         if self._lease is None:
             return self._failure if isinstance(self._failure, ServerDied) else None
         if (death := self._lease.died(wait_s)) is not None:
-            self._tell(str(death).splitlines()[0])
+            self._tell(first_line(death))
         return death
 
     def is_healthy(self) -> bool:

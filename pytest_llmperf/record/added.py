@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest_llmperf
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.joined import joined, same_question
@@ -108,7 +109,10 @@ def _incomparable(record: Mapping[str, Any], facts: Mapping[str, Any], candidate
         return "it does not say how its rows were served"
     for name, fingerprint in facts["rows"].items():
         if then.get(name) != fingerprint:
-            return f"row {name} of the catalogue is not what it was then (weights, revision, arguments, sampling)"
+            return (
+                f"row {name} of the catalogue is not what it was then (weights, revision, arguments, sampling)"
+                f"{_written_by(record)}"
+            )
     for name, content in facts.get("content", {}).items():
         known = (record.get("content") or {}).get(name)
         if known is not None and content is not None and known != content:
@@ -119,6 +123,15 @@ def _incomparable(record: Mapping[str, Any], facts: Mapping[str, Any], candidate
         if load["workload"] != facts["workload"]:
             return "its speed suites sent other requests"
     return ""
+
+
+def _written_by(record: Mapping[str, Any]) -> str:
+    """That another version of the plugin wrote the record, if so: its rows may have had other keys."""
+    environment = record.get("environment")
+    version = environment.get("plugin") if isinstance(environment, Mapping) else None
+    if version in (None, pytest_llmperf.__version__):
+        return ""
+    return f", or the record is of another version of pytest-llmperf ({version})"
 
 
 def _short(value: Any) -> str:

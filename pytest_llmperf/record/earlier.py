@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.errors import LlmperfError, UsageError, first_line
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.home import shown
@@ -144,7 +144,7 @@ def read_earlier(path: Path, profile: str) -> Earlier:
         record = read_record(path)
         verdicts = [verdict_from_json(one) for one in record.get("verdicts", ())]
     except (LlmperfError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{option}: not the record of a run ({str(error).splitlines()[0]})") from error
+        raise UsageError(f"{option}: not the record of a run ({first_line(error)})") from error
     if (theirs := record.get("profile")) != profile:
         raise UsageError(f"{option}: the record is of the profile {theirs}, this run is of {profile}")
     return Earlier(path, str(record.get("device", {}).get("name", "")), verdicts, record)

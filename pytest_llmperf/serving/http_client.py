@@ -1,4 +1,4 @@
-"""Every request of ours that is not timed: attaching, readiness, health, ``/v1/models``, ``/version``.
+"""All requests that are not timed: attaching, readiness, health, ``/v1/models``, ``/version``.
 
 Redirects are never followed, because a key must only reach the host that it was given for. Proxies of the environment
 are never used, because a proxy is not the server. Whatever goes wrong is one :class:`RequestFailed` of one line.
@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,6 +44,8 @@ class Response:
     body: bytes = field(repr=False)
     url: str
     """As it may be shown."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What was sent and must not be shown: servers repeat keys and addresses in their errors."""
 
     @property
     def text(self) -> str:
@@ -51,13 +53,16 @@ class Response:
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> Any:
-        """The body as JSON; None if it is not (which JSON's ``null`` is not told from)."""
+        """The body as JSON; None if it isn't JSON, and for JSON's own ``null``."""
         return parse_json(self.body)
 
     @property
     def says(self) -> str:
-        """The error message of the body, or its first line, at most 200 characters; ``no body`` if it is empty."""
-        return first_line(self.body)
+        """The error message of the body, or its first line, at most 200 characters; ``no body`` if it is empty.
+
+        The key and the secrets of the address are hidden in it.
+        """
+        return without_secrets(first_line(self.body), self.secrets)
 
 
 def request(
@@ -80,6 +85,7 @@ def request(
     shown = address.shown(path)
     deadline = time.monotonic() + timeout_s
     content = None if body is None else json.dumps(body, allow_nan=False).encode()
+    secrets = (*address.secrets, *((api_key,) if api_key else ()))
     sock: socket.socket | None = None
     try:
         sock = _connected(address, deadline)
@@ -87,6 +93,10 @@ def request(
         sock.sendall(_request_bytes(method, address, path, content, api_key))
         response = http.client.HTTPResponse(cast(socket.socket, _Reading(sock, deadline)), method=method)
         response.begin()
+        while 100 < response.status < 200 and response.status != 101:
+            # An interim response (103 Early Hints); http.client skips 100 alone.
+            response.headers = response.msg = None  # type: ignore[assignment]
+            response.begin()
         data = _body(response, limit_bytes)
     except TimeoutError:
         raise RequestFailed(
@@ -96,23 +106,37 @@ def request(
         if isinstance(error, ConnectionRefusedError):
             text = f"nothing answers at {address.shown()} ({error.strerror}); start the server, or correct the address"
             raise RequestFailed(text) from None
-        raise RequestFailed(f"{shown}: {explained(error, address)}") from None
+        raise RequestFailed(f"{shown}: {without_secrets(explained(error, address), secrets)}") from None
     finally:
         if sock is not None:
             sock.close()
     headers = {name.lower(): value for name, value in response.getheaders()}
     if 300 <= response.status < 400 and response.status != 304:
-        raise RequestFailed(f"{shown}: {redirect(response.status, headers.get('location'))}")
-    return Response(response.status, headers, data, shown)
+        where = redirect(response.status, headers.get("location"), secrets)
+        raise RequestFailed(f"{shown}: {where}")
+    return Response(response.status, headers, data, shown, secrets)
 
 
-def redirect(status: int, location: str | None) -> str:
-    """What to say of an answer that sends us elsewhere."""
-    where = repr(clean(location)) if location else "nowhere (it has no Location)"
-    return (
-        f"HTTP {status} redirects to {where}; redirects are not followed, for the key is meant for this host alone: "
-        "if that is the server, give its address as base_url"
+def redirect(status: int, location: str | None, secrets: Sequence[str] = ()) -> str:
+    """The message for an answer that redirects, with ``secrets`` hidden in its target."""
+    where = (
+        repr(without_secrets(clean(location), secrets))
+        if location
+        else "nowhere (there is no Location header)"
     )
+    return (
+        f"HTTP {status} redirects to {where}; redirects are not followed, because the key is meant for this host "
+        "alone: if that is the server, give its address as base_url"
+    )
+
+
+def without_secrets(text: str, secrets: Sequence[str]) -> str:
+    """``text`` with each of ``secrets`` replaced by ``…``; values shorter than 4 characters are left, because they
+    are found everywhere."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= 4:
+            text = text.replace(secret, "…")
+    return text
 
 
 def explained(error: BaseException, address: Address) -> str:
@@ -179,8 +203,8 @@ def first_line(body: bytes | str) -> str:
 
 
 def clean(text: str, limit: int = 200) -> str:
-    """``text`` of a stranger as one line that may stand in a message or a record: no control characters, no halves of
-    surrogate pairs, at most ``limit`` characters."""
+    """Text from a server as one line that is safe in a message or a record: no control characters, no unpaired
+    surrogates, at most ``limit`` characters."""
     text = text[: 4 * limit].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
@@ -195,7 +219,7 @@ def is_about_the_key(status: int, says: str) -> bool:
 
 
 def parse_json(body: bytes | str) -> Any:
-    """A body as JSON; None if it is none, or nested more deeply than Python reads."""
+    """A body as JSON; None if it isn't JSON, or is nested more deeply than Python can read."""
     text = body if isinstance(body, str) else body.decode("utf-8-sig", errors="replace")
     try:
         return json.loads(text)

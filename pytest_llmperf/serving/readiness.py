@@ -85,11 +85,18 @@ def wait_until_ready(
 
 
 def served_models(body: Any) -> list[str]:
-    """Names in the body of ``/v1/models``; empty when it isn't one."""
-    rows = body.get("data") if isinstance(body, dict) else None
-    if not isinstance(rows, list):
-        return []
-    return [str(row["id"]) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str | int)]
+    """Names in the body of ``/v1/models``; empty if it isn't a list of models."""
+    names = (row.get("id", row.get("name")) for row in model_rows(body))
+    return [str(name) for name in names if isinstance(name, str | int)]
+
+
+def model_rows(body: Any) -> list[dict[str, Any]]:
+    """The models in the body of ``/v1/models``: OpenAI's ``{"data": […]}``, a bare list (Together), or
+    ``{"models": […]}``."""
+    rows = body
+    if isinstance(body, dict):
+        rows = body["data"] if isinstance(body.get("data"), list) else body.get("models")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def named(served: Sequence[str], wanted: str) -> str:

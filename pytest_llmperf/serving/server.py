@@ -11,23 +11,25 @@ from pytest_llmperf.address import Address
 
 @dataclass
 class Capabilities:
-    """What a server turned out to understand: found out once, by whoever needs it first, and kept with the server.
+    """What a server turned out to understand: found out once, when it is first needed, and kept with the server.
 
-    None: not found out yet.
+    None: not yet known.
     """
 
     tokenize: bool | None = None
     """Whether ``POST /tokenize`` counts tokens."""
     no_tokenize: str = ""
     """What it answered instead, as a few words."""
+    metrics: bool | None = None
+    """False: ``GET /metrics`` was left without an answer, and is not asked again."""
     refused: frozenset[str] = frozenset()
     """Request fields that it refuses, of those that we add by ourselves; as far as that is known."""
     asked: bool = False
-    """Whether it is known for all of them."""
+    """Whether ``refused`` is complete."""
     tokens_of_words: dict[bool, tuple[float, float]] = field(default_factory=dict)
     """By its own ``usage``, for chats (True) and plain prompts: tokens of a prompt without words, and of each word."""
     notes: list[str] = field(default_factory=list)
-    """What the user must be told of it, one sentence each."""
+    """What the user must be told about it, one sentence each."""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from pytest_llmperf.serving.http_client import (
     retry_after_s,
     unused_proxies,
 )
-from pytest_llmperf.serving.readiness import named, served_models, version_in
-from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.readiness import model_rows, named, served_models, version_in
+from pytest_llmperf.serving.server import Capabilities, Server
 
 DEFAULT_KEY_VARIABLE = "LLMPERF_API_KEY"
 """Read for a server given by ``--llmperf-base-url``. Not set means that the server wants no key."""
@@ -29,6 +29,10 @@ _POLL_S = 2.0
 """Between two questions to a server that is loading and does not say when to ask again."""
 _LONGEST_WAIT_S = 60.0
 """A server that is ready sooner than its ``Retry-After`` said is not left waiting for longer than this."""
+_NO_LIST = (404, 405, 501)
+"""What a server answers that has no ``/v1/models``: a gateway may pass on the generating paths alone."""
+_FIRST_ANSWER_S = 60.0
+_FEW_TOKENS = 16
 _LOADING = re.compile(r"load|start|warm|initiali|not ready|cold|try again|retry", re.IGNORECASE)
 _ENGINES = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
 """What engines write as ``owned_by`` under ``/v1/models``."""
@@ -45,7 +49,8 @@ def attach(
 
     Waits up to the row's ``ready_timeout`` while it says that it is loading (HTTP 503, or 429), and calls ``progress``
     with that. Raises :class:`UsageError` for an address or a key that isn't given, :class:`StartError` when nothing
-    answers, and :class:`WrongServer` when the key is refused or another model is served. Nothing is generated.
+    answers, and :class:`WrongServer` when the key is refused or another model is served. Nothing is generated, except
+    by a server without ``/v1/models``, which must answer one short request.
     """
     address = parsed(base_url or model.base_url, model.name)
     api_key = _api_key(model, os.environ if environment is None else environment)
@@ -54,7 +59,14 @@ def attach(
     _accepted(model, models, shown, api_key)
     body = models.json()
     served = served_models(body)
-    if models.status != 200 or not served:
+    capabilities = Capabilities()
+    if models.status in _NO_LIST and _generates(model, address, api_key):
+        served = [model.served]
+        capabilities.notes.append(
+            f"the server has no /v1/models (HTTP {models.status}), so that the model it serves is known only from "
+            f"its answer to a request for {model.served!r}"
+        )
+    elif models.status != 200 or not served:
         more = "" if models.status == 200 else f" ({models.says})"
         raise WrongServer(
             f"{model.name}: {shown} is no OpenAI-compatible server: /v1/models answers HTTP {models.status}{more}"
@@ -75,7 +87,19 @@ def attach(
         ready_s=None,
         command=f"(already running at {shown})",
         engine=_engine(body, model.served, address, api_key),
+        capabilities=capabilities,
     )
+
+
+def secrets_of(model: Model, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The row's key and the secret values in its address, as far as they are given: what must never be shown."""
+    environment = os.environ if environment is None else environment
+    key = (environment.get(model.api_key_env or "") or "").strip()
+    try:
+        hidden = Address.parse(model.base_url or "").secrets
+    except UsageError:
+        hidden = ()
+    return (*hidden, key) if key else hidden
 
 
 def parsed(url: str | None, row: str) -> Address:
@@ -106,7 +130,9 @@ def _when_loaded(
         if response.status == 200:
             # llama.cpp lists its model while it loads it.
             health = _get_or_none(address, "/health")
-            response = health if health is not None and _is_loading(health) else response
+            # Not its 429: whoever limits the rate of /health without a key says nothing about the model.
+            is_loading = health is not None and health.status == 503 and _is_loading(health)
+            response = health if health is not None and is_loading else response
         if not _is_loading(response):
             return response
         told_s = retry_after_s(response.headers.get("retry-after"))
@@ -152,6 +178,26 @@ def _get_or_none(address: Address, path: str, api_key: str | None = None) -> Res
         return None
 
 
+def _generates(model: Model, address: Address, api_key: str | None) -> bool:
+    """Whether a server without a list of models answers a short request for this one."""
+    asked = {"model": model.served, "max_tokens": _FEW_TOKENS}
+    for path, prompt in (
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),
+        ("/v1/completions", {"prompt": "Hello"}),
+    ):
+        try:
+            response = request(
+                "POST", address, path, {**asked, **prompt}, api_key=api_key, timeout_s=_FIRST_ANSWER_S
+            )
+        except RequestFailed:
+            return False
+        _accepted(model, response, address.shown(), api_key)
+        body = response.json() if response.status == 200 else None
+        if isinstance(body, dict) and isinstance(body.get("choices"), list) and body["choices"]:
+            return True
+    return False
+
+
 def _accepted(model: Model, response: Response, shown: str, api_key: str | None) -> None:
     """Raise :class:`WrongServer` if the request was refused: for its key, or by something that stands in front."""
     if response.status not in (401, 403):
@@ -178,8 +224,7 @@ def _engine(body: Any, served: str, address: Address, api_key: str | None) -> st
 
     A version alone says nothing: many servers have a ``/version``.
     """
-    rows = body.get("data") if isinstance(body, dict) else None
-    owners = [row.get("owned_by") for row in rows or [] if isinstance(row, dict) and row.get("id") == served]
+    owners = [row.get("owned_by") for row in model_rows(body) if row.get("id") == served]
     owner = next((name for name in owners if isinstance(name, str)), "")
     engine = _ENGINES.get(owner.casefold())
     version = _get_or_none(address, "/version", api_key)

@@ -178,3 +178,24 @@ def test_a_closed_pool_leaves_no_task_and_no_timer(scripted: Serve) -> None:
 
     assert not loop.run(main)
     assert threading.active_count() < 50
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("vllm:generation_tokens_total 5", "5"),
+        ('vllm:generation_tokens_total{model="a b",x="1"} 1.5e+09', "1.5e+09"),
+        ("vllm:time_per_output_token_seconds_sum 9.5e-05", "9.5e-05"),
+        ("llamacpp:prompt_tokens_total 3 1700000000000", "3"),
+        ("sglang:gen_tokens\t7", "7"),
+        ("vllm:generation_tokens_total NaN", None),
+        ("vllm:generation_tokens_total +Inf", None),
+        ("vllm:generation_tokens_total -1", None),
+        ("vllm:generation_tokens_total 1e", None),
+        ("vllm:generation_tokens_total 1.2.3", None),
+        ("# HELP vllm:generation_tokens_total 3", None),
+    ],
+)
+def test_counters_of_tokens_are_read_as_prometheus_writes_them(line: str, value: str | None) -> None:
+    assert module._TOKENS.findall(f"x 1\n{line}\ny 2\n") == ([] if value is None else [value])
+    assert value is None or float(value) >= 0

@@ -124,10 +124,13 @@ def test_a_field_that_a_load_cannot_honour_is_refused_with_its_line(
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (b'{"prompt": "x", "temperature": NaN}', "NaN is no number"),
-        (b'{"prompt": "\\ud800"}', "half of a surrogate pair"),
+        (b'{"prompt": "x", "temperature": NaN}', "JSON has no number NaN"),
+        (b'{"prompt": "\\ud800"}', "an unpaired surrogate"),
         (b'{"prompt": "\xff"}', "not UTF-8 at byte 12 of the line"),
-        (b"[" * 100_000, "is not JSON"),
+        (b"[" * 100_000, "can't be read as JSON"),
+        (b'{"prompt": "x", "temperature": 1e999}', "can't be read as JSON"),
+        (b'{"prompt": "x", "prompt": "y"}', "'prompt' is given twice"),
+        (b'{"messages": [{"role": "user", "content": "x", "content": "y"}]}', "'content' is given twice"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_when_the_file_is_read(tmp_path: Path, line: bytes, says: str) -> None:
@@ -203,3 +206,64 @@ def test_a_prompts_own_limit_is_its_answers_length(truth: Truth) -> None:
     given = Given("two", [{"prompt": "a", "max_tokens": 3}, {"prompt": "b"}])
     run = run_closed_loop(known.server, Workload(output_tokens=6, given=given), concurrency=1, requests=2)
     assert [trace.completion_tokens for trace in run.traces] == [3, 6]
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
+
+
+@pytest.mark.parametrize(
+    ("messages", "marked"),
+    [
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
+            [{"role": "user", "content": [{"type": "text", "text": "07 a"}, {"type": "text", "text": "b"}]}],
+        ),
+        (
+            [{"role": "system", "content": [{"text": "a"}]}, {"role": "user", "content": "b"}],
+            [{"role": "system", "content": [{"text": "07 a"}]}, {"role": "user", "content": "b"}],
+        ),
+        ([CALL, {"role": "tool", "content": "b"}], [CALL, {"role": "tool", "content": "07 b"}]),
+    ],
+)
+def test_text_parts_are_sent_as_they_are_and_marked_at_their_first_text(
+    tmp_path: Path, messages: list[Any], marked: list[Any]
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps({"messages": messages}), encoding="utf-8")
+    given = read_prompts(path)
+    assert given.fields(0) == {"messages": messages}
+    assert given.fields(0, "07") == {"messages": marked}
+    assert given.fields(0) == {"messages": messages}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ([{"type": "text", "text": "what is it?"}, IMAGE], "a part of type 'image_url'; only text parts"),
+        ([{"type": "input_audio", "input_audio": {}}], "a part of type 'input_audio'"),
+        ([{"type": "text"}], "a part \"{'type': 'text'}\""),
+        (["bare"], "a part 'bare'"),
+        ([{"type": "text", "text": 3}], "only text parts can be sent"),
+        ([], "neither a text nor a list"),
+        ({"text": "x"}, "neither a text nor a list"),
+        (None, "a message of 'user' has no content"),
+    ],
+)
+def test_other_parts_of_a_message_are_refused_with_their_line(
+    tmp_path: Path, content: Any, says: str
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    lines = [{"prompt": "fine"}, {"messages": [{"role": "user", "content": content}]}]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"mine\.jsonl, line 2: ") as caught:
+        read_prompts(path)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_array_is_named_as_such(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "sharegpt.json"
+    path.write_text(json.dumps([{"conversations": [{"from": "human", "value": "x"}]}], indent=indent))
+    with pytest.raises(DataError, match="is a JSON array; need JSON lines"):
+        read_prompts(path)

@@ -8,19 +8,20 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from pytest_llmperf.client import capabilities
+from pytest_llmperf.client import capabilities, tokens
 from pytest_llmperf.client.answers import Answer, Retries, complete_all
 from pytest_llmperf.client.capabilities import NOT_OPENAI, declare_plain, without
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.tokenizing import Tokenized, tokenized
 from pytest_llmperf.errors import InfrastructureError, NotMeasured, RequestFailed, WrongServer
+from pytest_llmperf.load import session
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.given import Given
@@ -57,6 +58,12 @@ class Dialect:
     """Every generation of more than one token answers 500."""
     silent: bool = False
     """No generation is ever answered."""
+    hangs: tuple[str, ...] = ()
+    """Paths that are never answered."""
+    least_tokens: int = 1
+    """Smallest ``max_tokens`` that is taken."""
+    in_stream: bool = False
+    """Refusals come with status 200, as the stream's only event."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     server: Server = field(init=False)
@@ -64,7 +71,11 @@ class Dialect:
     @property
     def loads(self) -> list[dict[str, Any]]:
         """Bodies of more than one token."""
-        return [body for body in self.bodies if body["max_tokens"] > 1]
+        return [body for body in self.bodies if limit_of(body) > 1]
+
+
+def limit_of(body: dict[str, Any]) -> int:
+    return int(body["max_completion_tokens"] if "max_completion_tokens" in body else body["max_tokens"])
 
 
 Serve = Callable[[Dialect], Dialect]
@@ -87,6 +98,9 @@ def serve() -> Iterator[Serve]:
 
             def do_GET(self) -> None:
                 dialect.paths.append(self.path)
+                if self.path in dialect.hangs:
+                    over.wait(30)
+                    return
                 if self.path == "/v1/models":
                     self.send(*dialect.models)
                 elif self.path == "/metrics" and dialect.metrics is not None:
@@ -96,6 +110,9 @@ def serve() -> Iterator[Serve]:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path in dialect.hangs:
+                    over.wait(30)
+                    return
                 if self.path == "/tokenize":
                     status, answer = dialect.tokenize(body)
                     self.send(status, {}, answer)
@@ -108,10 +125,18 @@ def serve() -> Iterator[Serve]:
                 for name in dialect.refuse:
                     if name in fields:
                         status, answer = dialect.refusal(name)
+                        if dialect.in_stream:
+                            status, answer = 200, b"data: %s\n\n" % json.dumps(answer).encode()
                         self.send(status, {}, answer)
                         return
+                if limit_of(body) < dialect.least_tokens:
+                    text = (
+                        f"Invalid 'max_tokens': below the minimum value, expected >= {dialect.least_tokens}"
+                    )
+                    self.send(400, {}, {"error": {"message": text, "param": "max_tokens"}})
+                    return
                 status = statuses.pop(0) if statuses else 200
-                if dialect.broken and body["max_tokens"] > 1:
+                if dialect.broken and limit_of(body) > 1:
                     status = 500
                 if status != 200:
                     headers = {"Retry-After": dialect.retry_after, "Location": dialect.location}
@@ -124,8 +149,8 @@ def serve() -> Iterator[Serve]:
                 prompt = round(TEMPLATE + dialect.tokens_per_word * len(text.split()))
                 chat = "messages" in body
                 events: list[dict[str, Any]] = []
-                for number in range(body["max_tokens"]):
-                    last = number == body["max_tokens"] - 1
+                for number in range(limit_of(body)):
+                    last = number == limit_of(body) - 1
                     piece: dict[str, Any] = {"delta": {"content": " x"}} if chat else {"text": " x"}
                     events.append(
                         {"choices": [{"index": 0, **piece, "finish_reason": "length" if last else None}]}
@@ -133,7 +158,7 @@ def serve() -> Iterator[Serve]:
                     if dialect.usage and "continuous_usage_stats" in body.get("stream_options", {}):
                         events[-1]["usage"] = {"prompt_tokens": prompt, "completion_tokens": number + 1}
                 if dialect.usage and "stream_options" in body:
-                    usage = {"prompt_tokens": prompt, "completion_tokens": body["max_tokens"]}
+                    usage = {"prompt_tokens": prompt, "completion_tokens": limit_of(body)}
                     events.append({"choices": [], "usage": usage})
                 data = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
                 self.send(200, {"Content-Type": "text/event-stream"}, data.encode())
@@ -477,3 +502,149 @@ def test_who_refuses_or_serves_others_is_named_shortly(
         loaded(serve(Dialect(models=models)))
     assert says in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+OTHER_NAME: dict[str, tuple[int, Any]] = {
+    "openai": (
+        400,
+        {
+            "error": {
+                "message": "Unsupported parameter: 'max_tokens' is not supported with this model. "
+                "Use 'max_completion_tokens' instead.",
+                "param": "max_tokens",
+                "code": "unsupported_parameter",
+            }
+        },
+    ),
+    "azure": (
+        400,
+        {"error": {"message": "max_tokens is deprecated; write max_completion_tokens", "param": None}},
+    ),
+    "litellm": (
+        400,
+        {"error": {"message": "litellm.BadRequestError: max_tokens unknown, see max_completion_tokens"}},
+    ),
+    "fastapi": (
+        422,
+        {"detail": [{"loc": ["body", "max_tokens"], "msg": "replaced by max_completion_tokens"}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("in_stream", [False, True])
+@pytest.mark.parametrize("refusal", OTHER_NAME)
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_limit_that_is_taken_under_another_name_is_sent_under_it(
+    serve: Serve, refusal: str, plain: bool, in_stream: bool
+) -> None:
+    dialect = serve(
+        Dialect(refuse=("max_tokens",), refusal=lambda name: OTHER_NAME[refusal], in_stream=in_stream)
+    )
+    if plain:
+        declare_plain(dialect.server.capabilities)
+    run = loaded(dialect)
+    assert run.error_share == 0
+    assert [limit_of(body) for body in dialect.loads] == [5] * 6
+    assert sum("max_tokens" in body for body in dialect.bodies) == 1
+    notes = dialect.server.capabilities.notes
+    assert sum("chats are sent with max_completion_tokens" in note for note in notes) == 1
+    dialect.bodies.clear()
+    assert all(answer.ok for answer in asked(dialect))
+    assert not any("max_tokens" in body for body in dialect.bodies)
+
+
+def test_an_evaluation_learns_the_other_name_of_the_limit(serve: Serve) -> None:
+    dialect = serve(Dialect(refuse=("max_tokens",), refusal=lambda name: OTHER_NAME["openai"]))
+    answers = asked(dialect, 9)
+    assert all(answer.ok and answer.attempts == 1 for answer in answers)
+    assert sum("max_tokens" in body for body in dialect.bodies) <= 2
+    (note,) = dialect.server.capabilities.notes
+    assert "refuses max_tokens" in note
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context length is 4096",
+        "max_tokens is too large: 9. This model supports at most 4 max_completion_tokens",
+        "max_tokens and max_completion_tokens exceed what is allowed",
+    ],
+)
+def test_a_limit_that_is_too_high_is_no_refusal_of_its_name(serve: Serve, message: str) -> None:
+    dialect = serve(
+        Dialect(refuse=("messages",), refusal=lambda name: (400, {"error": {"message": message}}))
+    )
+    assert not any(answer.ok for answer in asked(dialect, 2))
+    assert dialect.server.capabilities.notes == []
+    assert dialect.server.capabilities.refused == frozenset()
+
+
+@pytest.mark.parametrize("least", [2, 5])
+def test_a_server_that_takes_no_limit_of_one_token_is_loaded(serve: Serve, least: int) -> None:
+    run = loaded(serve(Dialect(least_tokens=least)))
+    assert run.error_share == 0
+
+
+@pytest.mark.parametrize("refuse", [("ignore_eos",), ("min_tokens", "ignore_eos")], ids=" ".join)
+def test_a_refusal_within_the_stream_is_learnt_from(serve: Serve, refuse: tuple[str, ...]) -> None:
+    dialect = serve(Dialect(refuse=refuse, in_stream=True, refusal=lambda name: REFUSALS["openai"](name)))
+    assert loaded(dialect).error_share == 0
+    (note,) = dialect.server.capabilities.notes
+    assert all(name in note for name in refuse)
+
+
+def test_a_keyword_that_pythons_server_did_not_expect_is_left_out(serve: Serve) -> None:
+    def refusal(name: str) -> tuple[int, Any]:
+        return 500, {"error": {"message": f"create() got an unexpected keyword argument '{name}'"}}
+
+    dialect = serve(Dialect(refuse=("ignore_eos", "min_tokens"), refusal=refusal))
+    assert loaded(dialect).error_share == 0
+    assert dialect.server.capabilities.refused == {"ignore_eos", "min_tokens"}
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/tokenize"])
+def test_a_path_that_is_never_answered_is_waited_for_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(session, "_METRICS_S", 0.3)
+    monkeypatch.setattr(tokens, "FIRST_S", 0.3)
+    dialect = serve(Dialect(hangs=(path,)))
+    began = time.monotonic()
+    assert loaded(dialect).error_share == 0
+    assert loaded(dialect).error_share == 0
+    assert time.monotonic() - began < 5
+    assert dialect.paths.count("/metrics") <= 8
+    if path == "/metrics":
+        # One question before the load, and the one within it that ends with the load.
+        (note,) = dialect.server.capabilities.notes
+        assert "/metrics was not answered within 0.3 s" in note
+    else:
+        assert "no complete response within 0.3 s" in dialect.server.capabilities.no_tokenize
+
+
+VLLM = b"vllm:prefix_cache_queries_total 1\nvllm:prefix_cache_hits_total 0\nvllm:generation_tokens_total 7\n"
+
+
+@pytest.mark.parametrize("way", ["load", "evaluation"])
+def test_a_server_that_hangs_at_its_first_generation_is_dead_within_the_limit(serve: Serve, way: str) -> None:
+    declared: list[str] = []
+    dialect = serve(
+        Dialect(
+            metrics=VLLM + b"vllm:time_per_output_token_seconds_sum 9.5e-05\nvllm:x_tokens NaN\n",
+            silent=True,
+            tokenize=lambda body: (200, {"count": TEMPLATE + 3 * len(str(body))}),
+        )
+    )
+    dialect.server = replace(dialect.server, silence_limit_s=0.8, on_silence=declared.append)
+    began = time.monotonic()
+    if way == "load":
+        with pytest.raises(
+            NotMeasured, match=r"all 2 requests of the warm-up .* taken for dead: no byte came"
+        ):
+            loaded(dialect, requests=64)
+    else:
+        assert all("taken for dead" in answer.error for answer in asked(dialect, 12, retries=Retries(1)))
+    assert time.monotonic() - began < 6
+    (why,) = declared
+    assert "counters of tokens stand still" in why
+    assert len(dialect.bodies) == 2

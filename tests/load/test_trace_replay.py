@@ -201,3 +201,55 @@ def test_numbers_that_no_trace_has_are_refused_with_their_line(tmp_path: Path, r
 def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
     text = lines_of(0, 1000, note="a\u2028b\x85c").encode().decode("unicode_escape")
     assert len(read_trace(written(tmp_path, text)).shapes) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"' + "x" * 200_000,
+        "\x00\x00",
+        "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type",
+        '[{"timestamp": 1, "input_length": 2, "output_length": 3}]',
+    ],
+    ids=["a field beyond csv's limit", "NUL", "BurstGPT", "an array"],
+)
+def test_a_first_line_of_no_known_form_is_one_error(tmp_path: Path, line: str) -> None:
+    with pytest.raises(DataError, match="line 1: ") as caught:
+        read_trace(written(tmp_path, line))
+    assert len(str(caught.value)) < 700
+
+
+def test_a_later_line_beyond_the_limit_of_csv_is_refused_with_its_number(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 4: "):
+        read_trace(written(tmp_path, AZURE_2024 + '\n"' + "x" * 200_000))
+
+
+def test_two_units_in_one_file_are_refused(tmp_path: Path) -> None:
+    ours = '{"time_s": 1.0, "input_tokens": 4, "output_tokens": 3}\n'
+    for text, line in (
+        (ours + MOONCAKE, 2),
+        (MOONCAKE + ours, 3),
+        (ours + ours.replace("}", ', "timestamp": 3}'), 2),
+    ):
+        with pytest.raises(DataError, match=f"line {line}: .*whose units differ"):
+            read_trace(written(tmp_path, text))
+
+
+def test_whole_numbers_written_as_floats_are_counts(tmp_path: Path) -> None:
+    azure = read_trace(written(tmp_path, AZURE_2024.replace("100,10", "100.0,10.0")))
+    mooncake = read_trace(written(tmp_path, MOONCAKE.replace("6758", "6758.0")))
+    assert azure.shapes == (Shape(100, 10), Shape(200, 20))
+    assert mooncake.shapes[0] == Shape(6758, 500)
+    with pytest.raises(DataError, match="line 1: "):
+        read_trace(written(tmp_path, MOONCAKE.replace("6758", "6758.5")))
+
+
+@pytest.mark.parametrize(("skip", "requests"), [(-1, None), (0, 0), (0, -3)])
+def test_a_part_that_cannot_be_is_refused(tmp_path: Path, skip: int, requests: int | None) -> None:
+    with pytest.raises(DataError, match="need skip from 0 on, and at least 1 request"):
+        read_trace(written(tmp_path, OURS), skip=skip, requests=requests)
+
+
+def test_hashes_that_are_not_replayed_are_named(tmp_path: Path) -> None:
+    assert "hash_ids are not replayed" in read_trace(written(tmp_path, MOONCAKE)).note
+    assert "hash_ids" not in read_trace(written(tmp_path, OURS)).note

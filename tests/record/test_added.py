@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import cast
+
 import pytest
 
+import pytest_llmperf
+from pytest_llmperf.catalog import Model
+from pytest_llmperf.measure.looks import row_fingerprint
 from pytest_llmperf.record import added, comparing
 
 
@@ -37,3 +43,39 @@ def test_a_comparison_names_the_files_whose_content_is_another() -> None:
 
     assert comparing._differs(record("a"), record("b")) == ["m: other content of ./adapter"]
     assert comparing._differs({"servers": [{"row": "m"}]}, record("b")) == []
+
+
+def as_before(row: Model) -> Model:
+    """The row as a version without the key ``extra_body`` had it."""
+    fields = [f for f in dataclasses.fields(row) if f.name != "extra_body"]
+    older = dataclasses.make_dataclass(
+        "Model", [(f.name, f.type, dataclasses.field(default=None)) for f in fields], frozen=True
+    )
+    return cast(Model, older(**{f.name: getattr(row, f.name) for f in fields}))
+
+
+def test_a_row_of_a_version_without_a_key_is_the_same_row_while_the_key_has_its_default() -> None:
+    row = Model(name="m", profile="p", weights="org/m")
+    assert row_fingerprint(row) == row_fingerprint(as_before(row))
+    assert row_fingerprint(dataclasses.replace(row, extra_body=False)) != row_fingerprint(row)
+    assert row_fingerprint(dataclasses.replace(row, dtype="float16")) != row_fingerprint(row)
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"plugin": "0.0.3"}, "or the record is of another version of pytest-llmperf (0.0.3)"),
+        ({"plugin": pytest_llmperf.__version__}, "sampling)"),
+        ({}, "sampling)"),
+        (None, "sampling)"),
+    ],
+)
+def test_a_row_that_cannot_be_joined_names_the_version_that_recorded_it(
+    environment: object, says: str
+) -> None:
+    record = {"profile": "p", "candidates": ["m"], "rows": {"m": "then"}, "environment": environment}
+    facts = {"profile": "p", "device": {}, "baseline": "m", "rows": {"m": "now"}, "workload": {}}
+    trouble = added._incomparable(record, facts, ["m"])
+    assert trouble.startswith("row m of the catalogue is not what it was then")
+    assert trouble.endswith(says)
+    assert "\n" not in trouble

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.address import Address
-from pytest_llmperf.errors import RequestFailed, UsageError
+from pytest_llmperf.errors import LlmperfError, RequestFailed, StartError, UsageError
+from pytest_llmperf.errors import first_line as first_line_of
 from pytest_llmperf.serving.http_client import (
     USER_AGENT,
     checked_key,
@@ -244,11 +245,19 @@ def test_tls_and_plain_are_told_apart(start: Start, self_signed: ssl.SSLContext)
         ("http://me:hidden@h", "holds a user name or a password"),
         ("http://hidden@h:80a", "is not a URL"),
         ("http://h#x", "has a fragment"),
+        ("me:hidden@h:80", "must begin with http:// or https://"),
+        ("http:/me:hidden@h/", "names no host"),
+        ("http://h/?key=hidden#x", "has a fragment"),
+        ("http://h:0/?key=hidden", "has port 0"),
+        ("http://h/?key=hidden ä", "its query must be percent-encoded"),
+        ("ftp://h/?a=1&key=hidden", "must begin with http:// or https://"),
+        ("http://h:80a/?key=hidden", "is not a URL"),
+        ("http://h#access_token=hidden", "has a fragment"),
         ("http://h/a b", "must be percent-encoded"),
         ("http://h/ä", "must be percent-encoded"),
-        ("http://a b/", "is no name of a host"),
-        ("http://h\\evil", "is no name of a host"),
-        ("http://" + "ä" * 300, "is no name of a host"),
+        ("http://a b/", "is not a valid host name"),
+        ("http://h\\evil", "is not a valid host name"),
+        ("http://" + "ä" * 300, "is not a valid host name"),
     ],
 )
 def test_what_is_no_base_url_is_one_line_without_secrets(url: str, says: str) -> None:
@@ -380,3 +389,42 @@ def test_the_keepers_modules_have_no_second_http_client() -> None:
         )
     }
     assert users == {"serving/http_client.py"}
+
+
+@pytest.mark.parametrize(
+    "interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"]
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_interim_responses_are_skipped(start: Start, interim: bytes, times: int) -> None:
+    fake = start(interim * times + JSON + b"Content-Length: 8\r\n\r\n" + b'{"a": 1}')
+    response = request("GET", fake.address, "/v1/models")
+    assert (response.status, response.json()) == (200, {"a": 1})
+
+
+ECHOES = {
+    "a body": JSON.replace(b"200 OK", b"401 X") + b'\r\n{"error": {"message": "Incorrect API key: %s"}}',
+    "a page": b"HTTP/1.1 404 X\r\n\r\n<pre>Cannot GET /v1/models?sig=%s</pre>",
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES.keys())
+def test_a_secret_that_the_server_repeats_is_not_shown(start: Start, echo: bytes) -> None:
+    fake = start(echo % b"tops%2Bcret")
+    address = Address.parse(f"{fake.address}?sig=tops%2Bcret")
+    assert "tops" not in request("GET", address, "/v1/models").says
+    fake = start(echo % b"the-key-itself")
+    assert "the-key" not in request("GET", fake.address, "/v1/models", api_key="the-key-itself").says
+
+
+@pytest.mark.parametrize("secret", ["tops%2Bcret", "tops+cret"])
+def test_a_secret_in_the_target_of_a_redirect_is_not_shown(start: Start, secret: str) -> None:
+    fake = start(f"HTTP/1.1 308 X\r\nLocation: https://h/v1/models?sig={secret}\r\n\r\n".encode())
+    text = failure(Address.parse(f"{fake.address}?sig=tops%2Bcret"))
+    assert "redirects to 'https://h/v1/models?sig=…'" in text
+
+
+@pytest.mark.parametrize("error", [LlmperfError(), LlmperfError("\n"), StartError(""), StartError("\n \nx")])
+def test_an_error_without_a_text_has_a_first_line(error: LlmperfError) -> None:
+    line = first_line_of(error)
+    assert line in (type(error).__name__, "x")
+    assert line.strip()

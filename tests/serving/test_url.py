@@ -193,6 +193,80 @@ def test_a_server_that_lists_its_model_while_it_loads_it_is_waited_for() -> None
     assert "Loading model" in told[0]
 
 
+def test_a_rate_limit_on_health_is_not_waited_for() -> None:
+    limited: Answer = (429, {"Retry-After": "60"}, {"error": "rate limit"})
+    with telling({"/v1/models": [models("distill")], "/health": [limited]}) as (url, asked):
+        assert attach(replace(ROW, ready_timeout_s=0.2), url).model == "distill"
+    assert asked.count("/v1/models") == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [{"id": "distill", "owned_by": "vllm"}],
+        {"models": [{"name": "distill"}]},
+        {"models": [{"name": "x"}], "data": [{"id": "distill"}]},
+        {"object": "list", "data": [{"id": "other"}, {"id": "distill"}], "has_more": False},
+    ],
+    ids=["a bare list", "models by name", "llama.cpp's two lists", "a page"],
+)
+def test_lists_of_models_in_other_forms_are_read(body: Any) -> None:
+    with telling({"/v1/models": [(200, {}, body)]}) as (url, _):
+        assert attach(ROW, url).model == "distill"
+
+
+@contextmanager
+def generating(status: int, chat: tuple[int, Any], plain: tuple[int, Any]) -> Iterator[str]:
+    """A server that answers ``status`` to every GET, and has the two doors that generate."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send(status, {"detail": "Not Found"})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send(*(chat if "chat" in self.path else plain))
+
+        def send(self, status: int, body: Any) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+ANSWERED = (200, {"choices": [{"message": {"content": "Hi"}}]})
+NONE = (404, {"detail": "Not Found"})
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize(("chat", "plain"), [(ANSWERED, NONE), (NONE, ANSWERED)])
+def test_a_server_without_a_list_of_models_is_known_by_its_answer(status: int, chat: Any, plain: Any) -> None:
+    with generating(status, chat, plain) as url:
+        server = attach(ROW, url)
+    assert server.model == "distill"
+    (note,) = server.capabilities.notes
+    assert f"has no /v1/models (HTTP {status})" in note
+
+
+@pytest.mark.parametrize(
+    "chat", [NONE, (200, {"hello": "world"}), (200, {"choices": []}), (400, {"error": "no such model"})]
+)
+def test_a_server_without_a_list_of_models_that_does_not_answer_is_refused(chat: Any) -> None:
+    with generating(404, chat, NONE) as url:
+        assert "is no OpenAI-compatible server" in refusal(WrongServer, lambda: attach(ROW, url))
+
+
 def test_a_server_that_loads_for_ever_is_given_up_at_the_rows_limit() -> None:
     with telling({"/v1/models": [LOADING]}) as (url, _):
         text = refusal(StartError, lambda: attach(replace(ROW, ready_timeout_s=0.2), url))
