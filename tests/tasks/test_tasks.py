@@ -97,7 +97,7 @@ def test_a_file_of_any_kind_gives_the_same_rows(name: str, tmp_path: Path) -> No
     else:
         array = name.startswith("test.json.") or name.endswith(".json")
         text = json.dumps(written) if array else "\n".join(map(json.dumps, written))
-        file.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+        file.write_bytes(gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode())
     assert read_rows(file, sha256=None, fetch="cp") == written
 
 
@@ -154,7 +154,7 @@ ROW = '{"question": "1 + 1?", "answer": "2"}'
             "is a JSON array, not one object a line: give it a name that ends in .json",
         ),
         ("x.jsonl", f"[\n{ROW}\n]".encode(), "is a JSON array"),
-        ("x.jsonl.gz", gzip.compress(f"[{ROW}]".encode()), "is a JSON array"),
+        ("x.jsonl.gz", gzip.compress(f"[{ROW}]".encode(), mtime=0), "is a JSON array"),
         ("x.jsonl", b'["1 + 1?", "2"]\n["2 + 2?", "4"]', "is lines of JSON arrays without names"),
         (
             "x.jsonl",
@@ -168,13 +168,13 @@ ROW = '{"question": "1 + 1?", "answer": "2"}'
         ),
         ("x.jsonl", b"{'question': '1 + 1?', 'answer': None}\n", "is in Python's notation"),
         ("x.jsonl", b"- question: 1 + 1?\n  answer: 2\n", "is YAML"),
-        ("x.jsonl", gzip.compress(ROW.encode()), "is gzip: give it a name that ends in .gz"),
+        ("x.jsonl", gzip.compress(ROW.encode(), mtime=0), "is gzip: give it a name that ends in .gz"),
         ("x.jsonl", b"PK\x03\x04" + bytes(40), "is a zip archive"),
         ("x.jsonl", b"BZh91AY", "compressed with bzip2"),
         ("x.jsonl", b"\x28\xb5\x2f\xfd\x00", "compressed with zstd"),
         ("x.jsonl", b"PAR1\x15\x04", "is Parquet: give it a name that ends in .parquet"),
         ("x.jsonl", b"ARROW1\0\0", "is an Arrow file"),
-        ("x.parquet", gzip.compress(ROW.encode()), "is gzip"),
+        ("x.parquet", gzip.compress(ROW.encode(), mtime=0), "is gzip"),
         ("x.jsonl", b"SQLite format 3\x00" + bytes(80), "is an SQLite database"),
         ("x.jsonl", b"\x80\x04\x95\x10", "is a Python pickle"),
         ("x.jsonl", ROW.encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
@@ -214,7 +214,7 @@ def test_a_directory_in_place_of_a_file_is_called_one(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_passed_over(name: str, tmp_path: Path) -> None:
     text = f"[{ROW}]" if name == "x.json" else f"{ROW}\n{ROW}"
     data = b"\xef\xbb\xbf" + text.encode()
-    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    (tmp_path / name).write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
     assert read_rows(tmp_path / name, sha256=None, fetch="cp")[0] == {"question": "1 + 1?", "answer": "2"}
 
 
