@@ -97,7 +97,7 @@ class Recording:
             write_record(self.path, self._record("the run has not ended: no test has"), checked=False)
             write_unfinished(self.path.with_suffix(".html"))
         except RecordNotWritten as error:
-            raise UsageError(f"--llmperf-record {error}") from error
+            raise UsageError(f"--llmperf-record: {error}") from error
 
     def update(self) -> None:
         """Write the record as far as the run has come, marked partial."""

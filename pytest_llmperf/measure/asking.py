@@ -28,6 +28,8 @@ class Asked:
     """The whole reply, thinking included."""
     sample: int = 0
     """Which of the item's answers, counted from 0."""
+    begins_inside: bool | None = None
+    """Whether the prompt ends inside a thinking (True) or after one (False); None: it does not say."""
 
     @property
     def seed(self) -> int | None:

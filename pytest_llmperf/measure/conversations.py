@@ -47,11 +47,15 @@ def recalls(model: Model, count: int, tokens: int) -> list[LongItem]:
     return [_recall(model, seed, tokens) for seed in range(count)]
 
 
-def answer_proper(model: Model, answer: Answer) -> str:
-    """The reply without its thinking; empty if the thinking never ended."""
+def answer_proper(model: Model, answer: Answer, begins_inside: bool | None = None) -> str:
+    """The reply without its thinking; empty if the thinking never ended.
+
+    ``begins_inside``: the prompt ends inside a thinking or after one; None: as the row promises.
+    """
     said = after_thinking(answer.text)
     if said is None:
-        thinking = model.rules.thinking and not answer.reasoning
+        inside = model.rules.thinking if begins_inside is None else begins_inside
+        thinking = inside and not answer.reasoning
         said = "" if never_ends(answer.text, thinking=thinking) else answer.text
     return said.strip()
 

@@ -68,7 +68,9 @@ class Evaluation:
         order = [(item, sample) for item in items for sample in range(samples)]
         asks = [ask(model, item.prompt, variant, shots=shots, sample=n) for item, n in order]
         self.before(served)
-        self.prompts.look(served, task.name, variant, asks, [item.id for item, _ in order])
+        begins_inside = self.prompts.look(served, task.name, variant, asks, [item.id for item, _ in order])
+        # A template may open a thinking that the row does not promise, or close one that it does.
+        thinking = model.rules.thinking if begins_inside is None else begins_inside
         bodies = [one.body() for one in asks]
         answers, seconds = self.answers(served, bodies, what, before * samples, planned * samples)
 
@@ -80,21 +82,24 @@ class Evaluation:
                     reply,
                     item.answer,
                     finish_reason=answer.finish_reason,
-                    thinking=model.rules.thinking,
+                    thinking=thinking,
                     protocol=model.rules.protocol,
                 )
                 if answer.ok
                 else Grade(Outcome.INFRA, answer.outcome.value)
             )
-            return Asked(item.id, body, answer, grade, reply, sample)
+            return Asked(item.id, body, answer, grade, reply, sample, begins_inside)
 
         return marked(graded, list(zip(order, bodies, answers, strict=True))), seconds
 
-    def look(self, served: Served, task: str, items: Sequence[LongItem]) -> None:
-        """Look at prompts that are bodies already; raises as :meth:`graded`."""
+    def look(self, served: Served, task: str, items: Sequence[LongItem]) -> bool | None:
+        """Check prompts that are bodies already. Returns whether the replies begin inside a thinking, None if unknown.
+
+        Raises as :meth:`graded`.
+        """
         self.before(served)
         asks = [asked_in(item.body, served.model) for item in items]
-        self.prompts.look(served, task, as_promised, asks, [item.id for item in items])
+        return self.prompts.look(served, task, as_promised, asks, [item.id for item in items])
 
     def samples(self, model: Model, variant: Variant) -> int:
         """Answers to each item: one at temperature 0, where all of them are the same but for rounding."""

@@ -28,6 +28,8 @@ class LongAnswers:
     answers: list[Answer] = field(default_factory=list, repr=False)
     failure: InfrastructureError | NotMeasured | None = None
     seconds: float = 0.0
+    begins_inside: bool | None = None
+    """Whether the prompts end inside a thinking (True) or after one (False); None: they do not say."""
 
     def first(self, count: int) -> list[tuple[LongItem, Answer]]:
         """The first ``count`` prompts (all, if there are fewer) with their replies; missing ones are asked now."""
@@ -82,16 +84,23 @@ class GrowingLong:
 
 def facts_kept(model: Model, replies: LongAnswers) -> GrowingLong:
     """Of each reply, which of the facts that matter it holds."""
-    return GrowingLong(replies, lambda item, answer: [*item.facts(answer_proper(model, answer))])
+    return GrowingLong(
+        replies, lambda item, answer: [*item.facts(answer_proper(model, answer, replies.begins_inside))]
+    )
 
 
 def recalled(model: Model, replies: LongAnswers) -> GrowingLong:
     """Whether a reply holds everything that it was asked for."""
-    return GrowingLong(replies, lambda item, answer: all(item.facts(answer_proper(model, answer))))
+    return GrowingLong(
+        replies, lambda item, answer: all(item.facts(answer_proper(model, answer, replies.begins_inside)))
+    )
 
 
 def unfinished(model: Model, replies: LongAnswers) -> GrowingLong:
     """Whether a reply was cut, or never came to its answer."""
     return GrowingLong(
-        replies, lambda _, answer: answer.finish_reason != "stop" or not answer_proper(model, answer)
+        replies,
+        lambda _, answer: (
+            answer.finish_reason != "stop" or not answer_proper(model, answer, replies.begins_inside)
+        ),
     )

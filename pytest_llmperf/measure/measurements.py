@@ -275,10 +275,10 @@ class Measurements:
 
             def ask(more: Sequence[LongItem], before: int) -> tuple[list[Answer], float]:
                 bodies = [item.body for item in more]
-                self._evaluation.look(served, prompts.what, more)
+                replies.begins_inside = self._evaluation.look(served, prompts.what, more)
                 return self._evaluation.answers(served, bodies, what, before, len(items))
 
-            self._long[key] = LongAnswers(items, ask)
+            self._long[key] = replies = LongAnswers(items, ask)
         return self._long[key]
 
     def _shorten(self, articles: Articles, count: int) -> Shortened:

@@ -17,10 +17,12 @@ from pytest_llmperf.client.tokenizing import Tokenized, text_of, tokenized
 from pytest_llmperf.errors import DataError, NotMeasured, StartError, UsageError
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.rules import breaches, counting
-from pytest_llmperf.rules.lint import Finding
+from pytest_llmperf.rules.breaches import as_chat
+from pytest_llmperf.rules.lint import Finding, opening_of
 from pytest_llmperf.rules.messages import Ask, Variant
 from pytest_llmperf.rules.render import ChatTemplate, Rendered, template_of, tokenizer_directory
 from pytest_llmperf.serving import weights as weights_of
+from pytest_llmperf.tasks.thinking import begins_inside
 
 _COUNTED = 8
 """So many of the longest prompts are counted in tokens; of the others, those that may be too long by these."""
@@ -87,15 +89,18 @@ class Looked:
     example: str | None = None
     example_item: str | None = None
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    begins_inside: bool | None = None
+    """Whether the first prompt ends inside a thinking (True) or after one (False); None if it has no tag of one."""
     longest: int = 0
     """Characters of the longest prompt that was counted."""
     to_a_character: float = 0.0
     """Most tokens to a character so far."""
     digest: Any = field(default_factory=hashlib.sha256, repr=False)
 
-    def take(self, item: str, text: str, by: str) -> None:
+    def take(self, item: str, ask: Ask, text: str, by: str) -> None:
         if self.count == 0:
             self.example, self.example_item, self.rendered_by = text, item, by
+            self.begins_inside = begins_inside(opening_of(text, ask)) if as_chat(ask).prompt is None else None
         self.count += 1
         raw = text.encode("utf-8", "surrogatepass")
         self.digest.update(len(raw).to_bytes(8, "big") + raw)
@@ -135,8 +140,10 @@ class PromptCheck:
 
     def look(
         self, served: Served, task: str, variant: Variant, asks: Sequence[Ask], items: Sequence[str]
-    ) -> None:
-        """Raise :class:`NotMeasured` if any of these prompts is not what is meant; its row may accept that.
+    ) -> bool | None:
+        """Check these prompts before they are sent, and return whether the replies begin inside a thinking.
+
+        None if the prompts do not say. Raises :class:`NotMeasured` for a finding that the row does not accept.
 
         ``items`` names the prompts; one that is asked several times is looked at once.
         """
@@ -153,6 +160,7 @@ class PromptCheck:
             self._ask_the_server(served, source, seen, *prompts[0])
         self._measure(served, source, seen, prompts, texts)
         self._refuse(served, variant.named(task), seen)
+        return seen.begins_inside
 
     def facts(self) -> list[dict[str, Any]]:
         """For the record."""
@@ -160,7 +168,7 @@ class PromptCheck:
 
     def _text(self, served: Served, source: Source, seen: Looked, item: str, ask: Ask) -> str | None:
         """The prompt as the model will read it, looked at; None where no template is known."""
-        chat = breaches.as_chat(ask)
+        chat = as_chat(ask)
         try:
             rendered = source.rendered(chat)
         except DataError as error:
@@ -171,12 +179,12 @@ class PromptCheck:
             return None
         seen.found(item, breaches.breaches(chat, rendered, served.model))
         text = rendered.text if ask.prompt is None else ask.prompt
-        seen.take(item, text, "template" if chat.prompt is None else "protocol")
+        seen.take(item, ask, text, "template" if chat.prompt is None else "protocol")
         return text
 
     def _ask_the_server(self, served: Served, source: Source, seen: Looked, item: str, ask: Ask) -> None:
         """What the server makes of the first chat, and which token it puts before a text by itself."""
-        chat = breaches.as_chat(ask)
+        chat = as_chat(ask)
         if chat.prompt is not None or "template-refuses" in seen.findings:
             return
         rendered = source.rendered(chat)
@@ -197,7 +205,7 @@ class PromptCheck:
         if rendered is None:
             if (text := text_of(server, theirs.tokens)) is not None:
                 seen.found(item, breaches.breaches(chat, Rendered(text), served.model))
-                seen.take(item, text, "server")
+                seen.take(item, ask, text, "server")
         elif ours is not None:
             seen.same = ours.tokens == theirs.tokens
             if not seen.same:

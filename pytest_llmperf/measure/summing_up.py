@@ -79,6 +79,10 @@ def rouge_scores(model: Model, replies: LongAnswers) -> Scores:
     every.first(every.planned)
 
     def score(item: LongItem, answer: Answer) -> float | None:
-        return rouge_l(answer_proper(model, answer), item.reference) if answer.ok else None
+        return (
+            rouge_l(answer_proper(model, answer, replies.begins_inside), item.reference)
+            if answer.ok
+            else None
+        )
 
     return {item.id: score(item, answer) for item, answer in replies.first(every.planned)}

@@ -19,7 +19,10 @@ def behaviour_of(one: Asked, *, thinking: bool) -> detect.Behaviour:
         finish_reason=one.answer.finish_reason,
         thinking=thinking,
         asked=last_turn(one.body) or prompt,
-        opened=not prompt or prompt.rstrip().endswith("<think>"),
+        begins_inside=one.begins_inside,
+        opened=(not prompt or prompt.rstrip().endswith("<think>"))
+        if one.begins_inside is None
+        else one.begins_inside,
     )
 
 

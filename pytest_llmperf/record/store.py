@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -72,12 +73,23 @@ def write_file(path: Path, write: Callable[[Path], None], needs: str = "", *, du
         temporary.replace(path)
     except OSError as error:
         raise RecordNotWritten(
-            f"the record was not written to {shown(path)}: {error.strerror or error}"
-            f"{f' ({needs})' if needs else ''}; free space there or choose another --llmperf-record"
+            f"the record was not written to {shown(path)}: {_reason(error, path, needs)}"
         ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _reason(error: OSError, path: Path, needs: str) -> str:
+    """Why ``path`` could not be written and what to do; ``needs`` is how much space the file takes."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        in_the_way = next((parent for parent in path.parents if parent.exists()), path.parent)
+        return f"{shown(in_the_way)} is a file, not a directory; choose another --llmperf-record"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        size = f" ({needs})" if needs else ""
+        return f"{reason}{size}; free space there or choose another --llmperf-record"
+    return f"{reason}; choose another --llmperf-record"
 
 
 def clean(text: str) -> str:

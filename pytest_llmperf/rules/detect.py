@@ -32,19 +32,28 @@ class Behaviour:
 
 
 def examine(
-    text: str, *, finish_reason: str | None, thinking: bool, asked: str = "", opened: bool = True
+    text: str,
+    *,
+    finish_reason: str | None,
+    thinking: bool,
+    asked: str = "",
+    opened: bool = True,
+    begins_inside: bool | None = None,
 ) -> Behaviour:
     """All of it for one answer.
 
-    ``asked``: the user turn with instruction; empty: any language will do. ``opened``: the prompt ends in ``<think>``.
+    ``thinking``: the row promises to think. ``asked``: the user turn with instruction; empty: any language will do.
+    ``opened``: the prompt ends in ``<think>``. ``begins_inside``: the prompt ends inside a thinking or after one,
+    whatever the row promises; None if the prompt does not say.
     """
+    inside = thinking if begins_inside is None else begins_inside
     return Behaviour(
-        boxed=boxed(text, thinking=thinking),
+        boxed=boxed(text, thinking=inside),
         thinking_skipped=thinking and thinking_skipped(text, opened=opened),
-        unfinished=unfinished(text, finish_reason=finish_reason, thinking=thinking),
+        unfinished=unfinished(text, finish_reason=finish_reason, thinking=inside),
         loops=find_loop(text) is not None,
         language_switch=bool(asked) and language_switch(asked, text) is not None,
-        empty=not (after_thinking(text) or ("" if thinking else text)).strip(),
+        empty=not (after_thinking(text) or ("" if inside else text)).strip(),
     )
 
 

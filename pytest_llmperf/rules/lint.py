@@ -135,13 +135,19 @@ def injected_text(rendered: Rendered, messages: Sequence[Message]) -> str:
     for content in sorted(sent, key=len, reverse=True):
         if content:
             rest = _without_message(rest, content)
-    for piece in re.split(f"[{_TOKEN}{_MESSAGE}]", rest):
+    pieces = re.split(f"([{_TOKEN}{_MESSAGE}])", rest)
+    last_message = max((n for n, piece in enumerate(pieces) if piece == _MESSAGE), default=len(pieces))
+    for place, piece in enumerate(pieces[::2]):
         lines = [line for line in piece.split("\n") if line.strip()]
         first = piece.lstrip(" ")[:1]  # a role stands right behind the token that opens its turn
         added = [
             line
             for number, line in enumerate(lines)
-            if not is_label(line, opens_turn=number == 0 and first not in ("\n", ""))
+            if not is_label(
+                line,
+                opens_turn=number == 0 and first not in ("\n", ""),
+                ends_prompt=2 * place > last_message,
+            )
         ]
         if added:
             return " ".join(" ".join(added).split())
@@ -169,7 +175,7 @@ def _without_message(rest: str, content: str) -> str:
 
 def opened_thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
     """How a template that opens the thinking may spoil it: twice, or closed before the model begins."""
-    opening = _opening(rendered, ask)
+    opening = opening_of(rendered.text, ask)
     if (count := _openings(rendered, ask)) > 1:
         return [Finding("doubled-think", f"the reply is opened with <think> {count} times, needs one")]
     if "</think>" in opening.rpartition("<think>")[2]:
@@ -184,22 +190,22 @@ def opened_thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
 
 def _thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
     """The reply opens with ``<think>`` once: without it some replies skip it."""
-    if _openings(rendered, ask) == 0 and "</think>" not in _opening(rendered, ask):
+    if _openings(rendered, ask) == 0 and "</think>" not in opening_of(rendered.text, ask):
         return [
             Finding("no-think", "the reply is not opened with <think>, some replies will skip their thinking")
         ]
     return opened_thinking(rendered, ask)
 
 
-def _opening(rendered: Rendered, ask: Ask) -> str:
-    """What stands behind the question."""
+def opening_of(text: str, ask: Ask) -> str:
+    """The end of the prompt ``text``, after the user's last turn; its last 200 characters if that turn is not in it."""
     content = ask.user_turn.strip()
-    position = rendered.text.rfind(content)
-    return rendered.text[position + len(content) :] if position >= 0 else rendered.text[-200:]
+    position = text.rfind(content)
+    return text[position + len(content) :] if position >= 0 else text[-200:]
 
 
 def _openings(rendered: Rendered, ask: Ask) -> int:
-    return _opening(rendered, ask).count("<think>") + ask.user_turn.strip().endswith("<think>")
+    return opening_of(rendered.text, ask).count("<think>") + ask.user_turn.strip().endswith("<think>")
 
 
 def _asks_for_box(text: str) -> bool:
@@ -216,6 +222,7 @@ _SPECIAL = re.compile(
 )
 _MARKUP = re.compile(
     r"<[|｜][^<>|｜\n]{1,60}[|｜]>|</?[^<>\s]{1,40}>|\[/?[A-Z][A-Z_]{1,40}\]|\[\|/?[^\[\]|\s]{1,40}\|\]|\[gMASK\]"
+    r"|\]~!?b[\[\]]|\[e~\["  # MiniMax
 )
 """Special tokens by their look, where the tokenizer does not name them."""
 _LOOKS_BACK = re.compile(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CONFIG = "tokenizer_config.json"
 _TEMPLATE = "chat_template.jinja"
+_PROCESSOR = "chat_template.json"
 _SPECIAL_TOKENS = ("pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 RENDERED_WITHIN_S = 10.0
 """A template that has not ended then is taken for endless; the slowest that were seen take milliseconds."""
@@ -183,8 +184,8 @@ def template_from(
 ) -> ChatTemplate:
     """The chat template of the tokenizer in ``directory``, or ``override``: a file, or the text of a template.
 
-    As ``transformers`` looks for it: ``chat_template.jinja`` first, then ``chat_template`` in
-    ``tokenizer_config.json``, a text or a list of named ones of which ``default`` counts. Raises
+    Looks in the same order as vLLM: ``chat_template.jinja``, then ``chat_template`` in ``chat_template.json`` (a
+    processor's) and in ``tokenizer_config.json``, where a list of named templates counts by its ``default``. Raises
     :class:`DataError` if there is none.
     """
     config = _read_config(directory / _CONFIG)
@@ -224,6 +225,11 @@ def _source(directory: Path, config: Mapping[str, Any], override: Path | str | N
             raise DataError(
                 f"{file}: the chat template can't be read: not UTF-8 in line {line}; save it as UTF-8"
             ) from None
+    # Of a multimodal model: vLLM takes the template of the processor before the tokenizer's.
+    processor = directory / _PROCESSOR
+    source = _read_config(processor).get("chat_template")
+    if isinstance(source, str):
+        return source, str(processor)
     source = config.get("chat_template")
     if isinstance(source, list):
         named = {t.get("name"): t.get("template") for t in source if isinstance(t, dict)}
@@ -360,8 +366,17 @@ def _generation_tag() -> type:
     return Generation
 
 
-def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """The filter ``tojson`` with the arguments of transformers' own."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _refuse(message: str) -> NoReturn:

@@ -1,7 +1,7 @@
-"""Recognising a file that is something else than its name promises, by its first bytes.
+"""Recognises by its first bytes a file that is not what its name says.
 
-Downloads go wrong in few ways, and a JSON parser describes none of them: the pointer of a large file in place of the
-file, the hub's page about a file, a spreadsheet's export, an archive.
+Downloads fail in a few typical ways that a JSON parser cannot explain: a Git LFS pointer instead of the file, an HTML
+page about the file, a CSV export, an archive.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import json
 import re
 
 _LOOKED_AT = 1 << 16
-"""Bytes; every kind below is recognised within them."""
+"""Bytes at the beginning of a file that are looked at."""
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "Parquet: give it a name that ends in .parquet"),
-    (b"ARROW1", "an Arrow file: write it as Parquet or JSON lines"),
-    (b"\xff\xff\xff\xff", "an Arrow stream: write it as Parquet or JSON lines"),
+    (b"ARROW1", "an Arrow file: convert it to Parquet or JSON lines"),
+    (b"\xff\xff\xff\xff", "an Arrow stream: convert it to Parquet or JSON lines"),
     (b"\x1f\x8b", "gzip: give it a name that ends in .gz (.jsonl.gz, .json.gz)"),
-    (b"PK\x03\x04", "a zip archive (.xlsx and .npz are that as well): unpack it, or export it as JSON lines"),
+    (b"PK\x03\x04", "a zip archive (so are .xlsx and .npz): unpack it, or export it as JSON lines"),
     (b"PK\x05\x06", "an empty zip archive"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd: unpack it with zstd -d"),
     (b"BZh", "compressed with bzip2: unpack it with bunzip2"),
@@ -41,11 +41,12 @@ _ANNEX_POINTER = re.compile(rb"\s*(?:\.\./)*(?:/annex/objects/|\.git/annex/objec
 _MARKUP = re.compile(rb"\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _ARRAY_OF_OBJECTS = re.compile(rb"\[\s*\{")
 _PYTHON_DICT = re.compile(rb"\s*\{\s*'[^'\n]*'\s*:")
+_CONFLICT = re.compile(rb"<{7} .*\n")
 _YAML = re.compile(rb"\s*(?:---\s*\n|- [A-Za-z_]+:\s)")
 
 
 def kind_of(data: bytes) -> str | None:
-    """What ``data`` is and what to do with it, behind "is …"; None where it may well be JSON, or is unknown."""
+    """What ``data`` is and how to fix it, to follow "is …" in a message; None if it may be JSON or is unknown."""
     head = data[:_LOOKED_AT]
     for mark, name in _ENCODINGS:
         if head.startswith(mark):
@@ -58,9 +59,15 @@ def kind_of(data: bytes) -> str | None:
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05" and len(head) > 1:
         return "a Python pickle: export it as JSON lines"
     if b"\0" in head:
+        if not head.rstrip(b"\0"):
+            return "nothing but NUL bytes, as an interrupted download or copy leaves them"
+        # Letters of UTF-16 text have a NUL byte in one half of each pair only.
         halves = head[: len(head) // 2 * 2]
-        if halves and max(halves[::2].count(0), halves[1::2].count(0)) > len(halves) // 4:
+        even, odd = halves[::2].count(0), halves[1::2].count(0)
+        if max(even, odd) > len(halves) // 4 and 4 * min(even, odd) <= max(even, odd):
             return "UTF-16 text: save it as UTF-8"
+        if b"\0" not in head.rstrip(b"\0"):
+            return "filled up with NUL bytes, as an interrupted download or copy leaves them"
         return "a binary file, not text: export it as JSON lines"
     text = head.removeprefix(codecs.BOM_UTF8)
     if _LFS_POINTER.match(text):
@@ -75,7 +82,7 @@ def kind_of(data: bytes) -> str | None:
 
 
 def shape_of(data: bytes) -> str | None:
-    """What text that is not JSON lines is, and what to do with it, behind "is …"; None where it looks like them."""
+    """What text that is not JSON lines is and how to fix it, to follow "is …"; None if it looks like JSON lines."""
     text = data.removeprefix(codecs.BOM_UTF8).lstrip()
     first = text[:1]
     if _ARRAY_OF_OBJECTS.match(text):
@@ -88,11 +95,17 @@ def shape_of(data: bytes) -> str | None:
         return _one_object(text)
     if _YAML.match(text[:_LOOKED_AT]):
         return "YAML: write one JSON object a line"
+    if first == b"\x1e":
+        return "a JSON text sequence (RFC 7464): remove the separators U+001E, one object a line"
+    if _CONFLICT.match(text):
+        return "in the middle of a git merge: resolve the conflict"
+    if b'{"' in text.split(b"\n", 1)[0]:
+        return None
     return _table(text[:_LOOKED_AT])
 
 
 def _arrays(text: bytes) -> str | None:
-    """Rows as arrays, as some tools write a table."""
+    """For text that begins with ``[``: rows without field names, as some tools write a table."""
     try:
         row = json.loads(text.split(b"\n", 1)[0])
     except (ValueError, RecursionError):
@@ -101,7 +114,7 @@ def _arrays(text: bytes) -> str | None:
 
 
 def _one_object(text: bytes) -> str | None:
-    """Whether it is a single object over several lines, and where its rows may be."""
+    """For text that begins with ``{``: one object or several that are not on lines of their own."""
     first_line = text.split(b"\n", 1)[0]
     try:
         json.loads(first_line)
@@ -124,17 +137,26 @@ def _several_objects(text: bytes) -> str | None:
     except (ValueError, RecursionError):
         return None
     rest = decoded[end:].lstrip()
-    return "JSON objects over several lines each: write one object a line" if rest[:1] in ("{", ",") else None
+    if rest[:1] not in ("{", ","):
+        return None
+    if "\n" in decoded[:end]:
+        return "JSON objects over several lines each: write one object a line"
+    if rest[:1] == ",":
+        return "JSON objects with commas between them: remove the commas, one object a line"
+    return "several JSON objects on one line: write one object a line"
 
 
 def _table(text: bytes) -> str | None:
-    """Separated values: the same separator at least once in each of the first lines."""
+    """A table as text, if each of the first lines has the same separator."""
     lines = [line for line in text.split(b"\n")[:3] if line.strip()]
+    if len(lines) < 2:  # a sentence, such as a server's error message in place of the file
+        return None
     for separator, name in (
         (b"\t", "TSV (tab-separated)"),
         (b",", "CSV (comma-separated)"),
         (b";", "CSV (with ;)"),
+        (b"|", "CSV (with |)"),
     ):
-        if lines and all(separator in line for line in lines):
+        if all(separator in line for line in lines):
             return f"{name}: write one JSON object a line, or Parquet (pandas: read_csv and to_parquet)"
     return None

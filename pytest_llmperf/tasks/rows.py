@@ -1,4 +1,4 @@
-"""Rows of a file: JSON lines, a JSON array, Parquet, compressed or not; what is wrong with it in one line."""
+"""Reads the rows of a file: JSON lines, a JSON array or Parquet, with or without gzip. Errors fit on one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import codecs
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +18,16 @@ from pytest_llmperf.tasks.file_kinds import kind_of, shape_of
 
 Row = Mapping[str, Any]
 
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_SHOWN = 40
+"""Characters of a damaged row that a message shows."""
+
 
 def read_rows(file: Path, *, sha256: str | None, fetch: str) -> list[Row]:
-    """All rows, by the file's name. Raises :class:`DataError`: file, row, reason, ``fetch`` where that helps.
+    """All rows of ``file``, read as its name says: ``.parquet``, ``.json``, else JSON lines; with ``.gz``, unpacked.
 
-    A byte order mark before UTF-8 text is passed over.
+    Skips byte order marks in UTF-8 text. Raises :class:`DataError` with the file, the row and the reason; if another
+    copy of the file would help, also with the command ``fetch``.
     """
     data = _read(file, sha256, fetch)
     name = file.name.lower()
@@ -50,7 +56,7 @@ def read_rows(file: Path, *, sha256: str | None, fetch: str) -> list[Row]:
 
 
 def _refuse_other_kinds(file: Path, data: bytes, fetch: str) -> None:
-    """Raise :class:`DataError` for bytes that are known to be something else than rows."""
+    """Raise :class:`DataError` if ``data`` is recognised as something that cannot hold rows."""
     if (kind := kind_of(data)) is not None:
         raise DataError(f"{file}: is {kind}; fetch it with: {fetch}")
 
@@ -79,7 +85,9 @@ def _read(file: Path, sha256: str | None, fetch: str) -> bytes:
 def _lines(file: Path, data: bytes) -> list[Row]:
     rows: list[Row] = []
     # Not splitlines(), which also splits at U+2028 inside a JSON string.
-    for number, line in enumerate(data.split(b"\n"), start=1):
+    for number, line in enumerate(_LINE_END.split(data), start=1):
+        # A mark stands in the middle where files with marks were put together.
+        line = line.removeprefix(codecs.BOM_UTF8)
         if not line.strip():
             continue
         try:
@@ -87,9 +95,15 @@ def _lines(file: Path, data: bytes) -> list[Row]:
         except UnicodeDecodeError as error:
             raise DataError(f"{file}: row {number}: not UTF-8 at byte {error.start} of the row") from None
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{file}: row {number}: not JSON: {error}") from None
+            raise DataError(f"{file}: row {number}: not JSON: {error}; {_beginning(line)}") from None
         rows.append(_object(file, number, row))
     return rows
+
+
+def _beginning(line: bytes) -> str:
+    """The first characters of a row, which tell an error message of a download from a damaged row."""
+    text = line.decode("utf-8").strip()
+    return f"the row is {text!r}" if len(text) <= _SHOWN else f"the row begins with {text[:_SHOWN]!r}"
 
 
 def _array_rows(file: Path, data: bytes) -> list[Row]:
@@ -119,6 +133,10 @@ def _parquet_rows(file: Path, data: bytes, fetch: str) -> list[Row]:
     except (OSError, ValueError) as error:  # pyarrow's own errors are among them
         if not data.startswith(b"PAR1"):
             _refuse_other_kinds(file, data, fetch)
+            if data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"["):
+                raise DataError(
+                    f"{file}: is JSON, not Parquet: give it a name that ends in .jsonl (one object a line) or .json"
+                ) from None
         raise DataError(f"{file}: not Parquet: {' '.join(str(error).split())[:160]}") from None
     if not rows:
         raise DataError(f"{file}: has no rows")

@@ -199,7 +199,15 @@ def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
     seen: set[str] = set()
     own_check = gold_check_of(task.grader)
     check_gold = task.check_gold or own_check
+    if not isinstance(items, Iterable):
+        raise DataError(
+            f"task {task.name}: its source gave {type(items).__name__}, needs a sequence of Items"
+        )
     for position, item in enumerate(items, start=1):
+        if not isinstance(item, Item):
+            raise DataError(
+                f"task {task.name}: item {position}: its source gave {type(item).__name__}, needs an Item"
+            )
         place = f"{item.place}: " if item.place else ""
         where = f"task {task.name}: {place}item {position} ({item.id!r})"
         try:
@@ -242,18 +250,23 @@ def _plain_grader(grader: Grader) -> Grader:
 def _check_question(prompt: Any) -> None:
     if not isinstance(prompt, str):
         raise ValueError(f"the question is {_shown(prompt)}, needs a text")
-    if not prompt.strip():
-        raise ValueError("the question is empty")
     try:
         prompt.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(f"the question holds half of a surrogate pair at character {error.start}") from None
+    if _is_blank(prompt):
+        raise ValueError("the question is empty")
+
+
+def _is_blank(text: str) -> bool:
+    """True if nothing in the text can be seen: white space, zero-width characters, control characters."""
+    return not any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _text_of(value: Any, what: str) -> str:
     """A text as it is, a number as the text that says exactly it. Raises :class:`ValueError` for everything else."""
     if isinstance(value, str):
-        if not value.strip():
+        if _is_blank(value):
             raise ValueError(f"the {what} is empty")
         return value
     if isinstance(value, bool) or not isinstance(value, (numbers.Real, Decimal)):

@@ -45,6 +45,17 @@ def opens_thinking(text: str) -> bool:
     return _may_hold_tags(text) and _OPENING.search(text) is not None
 
 
+def begins_inside(opening: str) -> bool | None:
+    """True if a reply behind ``opening``, the end of its prompt, begins inside a thinking; False if one has just ended.
+
+    None if ``opening`` holds no tag of a thinking.
+    """
+    opened, closed = _end_of_last(_OPENING, opening), _end_of_last(_CLOSING, opening)
+    if opened is None and closed is None:
+        return None
+    return (opened or 0) > (closed or 0)
+
+
 def thought_of(text: str) -> str:
     """What stands before the first end of the thinking, without the tag that begins it; all of it if none ends."""
     end = _CLOSING.search(text) if _may_hold_tags(text) else None

@@ -131,7 +131,9 @@ def pytest_llmperf_update_record(record):
     result = project.run("--llmperf-record", "record.json")
     assert result.code == 1, result.text
     assert result.noise == []
-    assert result.lines("the record was not written to", "record.json", "File too large")
+    assert result.lines(
+        "the record was not written to record.json: File too large", "bytes needed", "free space"
+    )
     kept = json.loads((project.path / "record.json").read_text())
     assert kept["partial"] == "the rest of the run's data could not be written"
     assert kept["run"]["green"] is False
@@ -139,9 +141,13 @@ def pytest_llmperf_update_record(record):
     assert list(project.path.glob(".record.json*")) == []
 
 
-def test_a_record_that_has_no_place_is_told(project: Project) -> None:
+def test_a_record_that_has_no_place_ends_the_run_before_a_server_starts(project: Project) -> None:
     project.suite("def test_its_name(candidate):\n    assert candidate.name")
     result = project.run("--llmperf-record", "models.toml/record.json")
     assert result.code == 4, result.text
     assert result.noise == []
-    assert result.lines("ERROR: --llmperf-record", "models.toml/record.json")
+    assert result.lines(
+        "--llmperf-record: the record was not written to models.toml/record.json: models.toml is a file, not a "
+        "directory; choose another --llmperf-record"
+    )
+    assert project.starts == []

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from pytest_llmperf import rules
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.catalog import Model, PromptRules
+from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.client.trace import Outcome as Ending
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.yields import behaviour_of
 from pytest_llmperf.rules import counting
+from pytest_llmperf.tasks.grading import Outcome
+from pytest_llmperf.tasks.task import Item, Task
 
 TOKENS = 12
 """Of every text, by the tokenizer of the weights."""
@@ -71,11 +79,10 @@ def counting_server(
         row = Model(
             name="m",
             profile="p",
-            weights="embedded:tiny-math",
             engine="url",
             base_url=f"http://127.0.0.1:{server.server_port}",
             max_model_len=2048,
-            **keys,  # type: ignore[arg-type]
+            **{"weights": "embedded:tiny-math"} | keys,  # type: ignore[arg-type]
         )
         return Served(row, tmp_path, lambda _: None), asked
 
@@ -85,11 +92,62 @@ def counting_server(
         server.server_close()
 
 
+@dataclass(frozen=True)
+class Replying(Evaluation):
+    """An evaluation whose server gives the same reply to everything."""
+
+    reply: str = ""
+
+    def answers(
+        self, served: Served, bodies: Sequence[Mapping[str, Any]], *more: object
+    ) -> tuple[list[Answer], float]:
+        ok = Answer(0, self.reply, "", "stop", TOKENS, 1, None, Ending.OK, "", 1, 1.0)
+        return [ok for _ in bodies], 1.0
+
+
+def ignore(*_: object) -> None: ...
+
+
 def look(served: Served) -> PromptCheck:
     check = PromptCheck()
     asks = [rules.ask(served.model, f"How many legs do {n} cats have?") for n in (2, 3)]
     check.look(served, "cats", rules.as_promised, asks, ["two", "three"])
     return check
+
+
+@pytest.mark.parametrize(
+    ("opening", "row", "reply", "outcome"),
+    [
+        ("<think>\\n", False, "So \\boxed{12}.", Outcome.INCOMPLETE),
+        ("<think>\\n", False, "So.\n</think>\n\\boxed{12}", Outcome.CORRECT),
+        ("<think>\\n\\n</think>\\n\\n", True, "\\boxed{12}", Outcome.CORRECT),
+        ("", False, "\\boxed{12}", Outcome.CORRECT),
+        ("", True, "\\boxed{12}", Outcome.INCOMPLETE),
+    ],
+    ids=["opened and never ended", "opened and ended", "closed and accepted", "silent", "silent, promised"],
+)
+def test_a_reply_is_read_from_where_its_prompt_ends_whatever_the_row_promises(
+    opening: str,
+    row: bool,
+    reply: str,
+    outcome: Outcome,
+    counting_server: Callable[..., tuple[Served, list[int]]],
+    tmp_path: Path,
+) -> None:
+    source = f"<|user|>{{{{ messages[-1].content }}}}<|assistant|>{{{{ '{opening}' }}}}"
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "tokenizer_config.json").write_text(json.dumps({"chat_template": source}))
+    (weights / "config.json").write_text("{}")
+    (weights / "pytorch_model.bin").write_bytes(bytes(8))
+    promises = PromptRules(thinking=row, accepts=("closed-think",))
+    served, _ = counting_server(TOKENS, weights=str(weights), rules=promises)
+    task = Task("cats", source=cast(Any, None))
+    items = [Item("three", "How many legs do 3 cats have?", "12")]
+    evaluation = Replying(cast(Any, None), cast(Any, None), ignore, ignore, cast(Any, ignore), reply=reply)
+    ((asked,), _) = evaluation.graded(served, task, rules.as_promised, items, "", 0, 1)
+    assert asked.grade.outcome is outcome
+    assert behaviour_of(asked, thinking=row).boxed is (outcome is Outcome.CORRECT)
 
 
 def test_as_many_tokens_as_ours_is_the_same_template(

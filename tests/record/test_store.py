@@ -41,8 +41,11 @@ def test_a_full_disk_is_one_clear_line_and_leaves_the_old_record(tmp_path: Path)
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordNotWritten, match="file"):
-        write_record(tmp_path / "file" / "record.json", {})
+    for path in (tmp_path / "file" / "record.json", tmp_path / "file" / "deep" / "record.json"):
+        with pytest.raises(RecordNotWritten) as caught:
+            write_record(path, {})
+        assert f"to {path}: {tmp_path / 'file'} is a file, not a directory" in str(caught.value)
+        assert "space" not in str(caught.value)
 
 
 def test_not_a_number_never_enters_a_record(tmp_path: Path) -> None:

@@ -60,6 +60,19 @@ def added(source: str, model: Model, question: str = QUESTION, **more: Any) -> s
         ("<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n{{ messages[-1].content }} [/INST]", "Be brief."),
         ("SYSTEM: Be brief. USER: {{ messages[-1].content }} ASSISTANT:", "SYSTEM: Be brief. USER:"),
         ("Help the user: {{ messages[-1].content }}\nAssistant:", "Help the user:"),
+        (
+            "<|im_start|>user\nSolve: {{ messages[-1].content }}<|im_end|>\n<|im_start|>assistant\n",
+            "Solve:",
+        ),
+        (
+            "<|im_start|>user\n简答：{{ messages[-1].content }}<|im_end|>\n<|im_start|>assistant\n请简洁：",
+            "请简洁：",
+        ),
+        (
+            "### Brief Response\n{{ messages[-1].content }}\n\n### Assistant\n",
+            "### Brief Response",
+        ),
+        ("Source: Wikipedia\n{{ messages[-1].content }}\nAnswer:", "Source: Wikipedia"),
         ("Answer briefly: {{ messages[-1].content }}\nA:", "Answer briefly:"),
         (
             LLAMA_3.format("system", "Cutting Knowledge Date: December 2023")
@@ -103,6 +116,16 @@ LABELS_ONLY = [
     "<|start|>user<|message|>{{ messages[-1].content }}<|end|><|start|>assistant<|channel|>final<|message|>",
     "<|im_start|>narrator\n{{ messages[-1].content }}<|im_end|>",
     "<｜User｜>{{ messages[-1].content }}<｜Assistant｜><think>\n\n</think>\n\n",
+    "<s>Source: user\n\n {{ messages[-1].content }} <step> Source: assistant\nDestination: user\n\n ",
+    "### System Prompt\n\n### User Message\n{{ messages[-1].content }}\n\n### Assistant Response\n",
+    "### User Input:\n{{ messages[-1].content }}\n\n### Model Response:\n",
+    "User: {{ messages[-1].content }}\n\nFalcon:",
+    "]~!b[]~b]user\n{{ messages[-1].content }}[e~[\n]~b]ai\n<think>\n",
+    "[Round 0] USER:{{ messages[-1].content }} ASSISTANT:",
+    "### Câu hỏi: {{ messages[-1].content }}\n### Trả lời: ",
+    "### Instrução:\n{{ messages[-1].content }}\n\n### Resposta:\n",
+    "Benutzer: {{ messages[-1].content }}\nAssistent:",
+    "<bos><|turn>user\n{{ messages[-1].content }}<turn|>\n<|turn>model\n<|channel>thought\n<channel|>",
 ]
 
 
@@ -125,9 +148,9 @@ def test_a_question_that_looks_like_a_label_is_still_the_question(
 
 
 def test_special_tokens_that_only_the_tokenizer_knows_are_no_text(plain: Model) -> None:
-    source = "]~!b[]~b]user\n{{ messages[-1].content }}[e~[\n]~b]ai\n"
+    source = "@@begin@@%%of%%user\n{{ messages[-1].content }}@@end@@\n%%of%%ai\n"
     assert added(source, plain) != ""
-    assert added(source, plain, special=("]~!b[", "]~b]", "[e~[")) == ""
+    assert added(source, plain, special=("@@begin@@", "%%of%%", "@@end@@")) == ""
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,30 @@ def test_a_template_may_break_out_of_loops_mark_generations_and_write_json() -> 
 
 
 @pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("", '{"b": 1, "a": ["é"]}'),
+        ("ensure_ascii=true", '{"b": 1, "a": ["\\u00e9"]}'),
+        ("separators=(',', ':')", '{"b":1,"a":["é"]}'),
+        ("sort_keys=true", '{"a": ["é"], "b": 1}'),
+        ("indent=1, separators=(',', ':'), sort_keys=true", '{\n "a":[\n  "é"\n ],\n "b":1\n}'),
+    ],
+)
+def test_json_is_written_with_every_argument_that_transformers_takes(arguments: str, text: str) -> None:
+    source = f"{{{{ {{'b': 1, 'a': ['é']}} | tojson({arguments}) }}}}"
+    assert ChatTemplate(source).render([user("x")]).text == text
+
+
+def test_the_template_of_a_processor_comes_before_the_tokenizers(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "tokenizer"}))
+    assert template_from(tmp_path).source == "tokenizer"
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "processor"}))
+    assert template_from(tmp_path).source == "processor"
+    (tmp_path / "chat_template.jinja").write_text("file")
+    assert template_from(tmp_path).source == "file"
+
+
+@pytest.mark.parametrize(
     ("source", "expected"),
     [
         ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),

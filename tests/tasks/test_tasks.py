@@ -167,6 +167,15 @@ ROW = '{"question": "1 + 1?", "answer": "2"}'
             "is JSON objects over several lines each",
         ),
         ("x.jsonl", b"{'question': '1 + 1?', 'answer': None}\n", "is in Python's notation"),
+        ("x.jsonl", f"{ROW},\n{ROW},\n".encode(), "is JSON objects with commas between them"),
+        ("x.jsonl", f"{ROW}{ROW}".encode(), "is several JSON objects on one line"),
+        ("x.jsonl", f"\x1e{ROW}\n\x1e{ROW}\n".encode(), "is a JSON text sequence"),
+        ("x.jsonl", b"<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> x\n", "is in the middle of a git merge"),
+        ("x.jsonl", b"question|answer\n1 + 1?|2\n", "is CSV (with |)"),
+        ("x.jsonl", f"{ROW}\n".encode() + bytes(4096), "is filled up with NUL bytes"),
+        ("x.jsonl", bytes(4096), "is nothing but NUL bytes"),
+        ("x.jsonl", '{"question": "一加一等于几？"}'.encode("utf-16-le"), "is UTF-16 text"),
+        ("x.parquet", f"{ROW}\n".encode(), "is JSON, not Parquet: give it a name that ends in .jsonl"),
         ("x.jsonl", b"- question: 1 + 1?\n  answer: 2\n", "is YAML"),
         ("x.jsonl", gzip.compress(ROW.encode(), mtime=0), "is gzip: give it a name that ends in .gz"),
         ("x.jsonl", b"PK\x03\x04" + bytes(40), "is a zip archive"),
@@ -216,6 +225,60 @@ def test_a_byte_order_mark_is_passed_over(name: str, tmp_path: Path) -> None:
     data = b"\xef\xbb\xbf" + text.encode()
     (tmp_path / name).write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
     assert read_rows(tmp_path / name, sha256=None, fetch="cp")[0] == {"question": "1 + 1?", "answer": "2"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [f"{ROW}\r{ROW}\r", f"{ROW}\r\n{ROW}\r\n", f"{ROW}\n\ufeff{ROW}\n", f"\ufeff{ROW}\r\n\r\n\ufeff{ROW}"],
+    ids=["old Mac", "Windows", "two files with marks put together", "both"],
+)
+def test_rows_are_read_whatever_ends_their_lines(data: str, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(data.encode())
+    assert read_rows(tmp_path / "x.jsonl", sha256=None, fetch="cp") == [json.loads(ROW)] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Entry not found", "the row is 'Entry not found'"),
+        ("404: Not Found", "the row is '404: Not Found'"),
+        ('{"question": None}', "the row is '{\"question\": None}'"),
+        (
+            "Access to this data set is restricted; log in first",
+            "the row begins with 'Access to this data set",
+        ),
+    ],
+)
+def test_a_row_that_is_not_json_is_shown(text: str, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(text)
+    with pytest.raises(DataError, match="row 1: not JSON") as caught:
+        read_rows(tmp_path / "x.jsonl", sha256=None, fetch="cp")
+    assert shown in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("items", "reason"),
+    [
+        (None, "its source gave NoneType, needs a sequence of Items"),
+        ([{"id": "a"}], "item 1: its source gave dict, needs an Item"),
+        ([Item("a", "\u200b", "18")], "the question is empty"),
+        ([Item("a", "\ufeff \x00", "18")], "the question is empty"),
+        ([Item("a", "1 + 1?", "\u200b")], "the expected answer is empty"),
+        ([Item("\u2060", "1 + 1?", "2")], "the id is empty"),
+    ],
+)
+def test_what_is_no_item_is_refused_before_it_is_asked(items: Any, reason: str) -> None:
+    class Own:
+        def items(self, data_dir: Path | None) -> Any:
+            return items
+
+        sha256 = None
+
+        def describe(self) -> str:
+            return "own"
+
+    with pytest.raises(DataError, match=reason):
+        load_items(Task(name="mine", source=Own()))
 
 
 def test_prose_within_json_lines_is_still_told_by_its_row(tmp_path: Path) -> None:
