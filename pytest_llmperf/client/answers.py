@@ -13,7 +13,7 @@ from pytest_llmperf.client import loop
 from pytest_llmperf.client.body import lint, path_of, streaming
 from pytest_llmperf.client.capabilities import RENAMED, refused_in, remember, without
 from pytest_llmperf.client.endpoint import Endpoint
-from pytest_llmperf.client.openai_stream import trace_of
+from pytest_llmperf.client.openai_stream import INVISIBLE, trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.client.saturation import LOOK_S, Saturation, look
@@ -300,7 +300,7 @@ def _answer(trace: Trace) -> Answer:
     if outcome is Outcome.OK and is_invisible(trace.text + trace.reasoning_text):
         # Graded, they would be wrong on both sides, and equal.
         outcome = Outcome.EMPTY
-        error = f"the answer has no visible character ({trace.completion_tokens} tokens): do the weights produce NaN?"
+        error = INVISIBLE.format(trace.completion_tokens)
     return Answer(
         index=trace.index,
         text=trace.text,

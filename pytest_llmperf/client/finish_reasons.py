@@ -60,7 +60,7 @@ def meaning(value: object) -> Finish | None:
     """
     if isinstance(value, dict):
         value = value.get("type", value.get("reason"))
-    if value is None:
+    if value is None or value is False:
         return None
     if not isinstance(value, str):
         return Finish.UNKNOWN

@@ -8,6 +8,7 @@ none. When an answer is complete is said in docs/what-counts.md, and decided her
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from pytest_llmperf.client import sse
 from pytest_llmperf.client.error_objects import error_in, message_of
 from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.client.reply import Ending, Reply
-from pytest_llmperf.client.stream_template import BLANK, Template, learn, text_of
+from pytest_llmperf.client.stream_template import Template, learn, text_of
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
 from pytest_llmperf.serving.http_client import redirect
+from pytest_llmperf.visible_text import is_invisible
 
 _ENDINGS = {
     Ending.CUT: Outcome.CUT,
@@ -40,11 +42,22 @@ _OTHER_FIELDS = frozenset({
     "stop_reason", "token_id", "system_fingerprint", "obfuscation",
 })  # fmt: skip
 """Fields of a delta that are read, or hold no text of the answer."""
+_OTHER_NAMES = re.compile(r"reason(?:ing)?(?!.*(?:id|token|effort|signature))|think|thought", re.IGNORECASE)
+"""Fields beside the delta that may hold thinking; ``finish_reason`` and its like are left out by name."""
+_NO_TEXT = re.compile(r"(?:finish|stop|matched|end|done|native|block|filter|cancel).*reason", re.IGNORECASE)
+_DONE = frozenset({"[done]"})
+_KEEP_ALIVE = frozenset({"ping", "pong", "keepalive", "heartbeat", "processing", "null", "[]"})
+"""Data of events that only keep a connection open."""
+_ASIDE = frozenset(
+    {"ping", "keepalive", "heartbeat", "done", "end", "complete", "completed", "close", "finish", "open"}
+)
+"""Names of events whose data, where they are not JSON, say nothing of the answer."""
 _MOST_TOKENS = 2**31
 _NEARLY_ALL = 0.8
 """Where nothing was counted: as many chunks by token asked for may be an answer of the asked length, the last
 characters of which came together; with fewer it may as well have ended early."""
 _MOST_LEARNT = 8
+INVISIBLE = "the answer has no visible character ({} tokens): do the weights produce NaN?"
 
 
 class Templates:
@@ -116,11 +129,12 @@ def _read(reply: Reply, reading: _Reading, templates: Templates) -> None:
     body, clock = bytes(reply.body), sse.Clock(reply.times, reply.ends)
     at = sse.begin(body)
     while not reading.over:
-        for template in templates.known:
+        # Templates know the first choice only.
+        for template in templates.known if reading.index in (None, 0) else ():
             if (match := template.pattern.match(body, at)) is not None:
                 at = match.end()
-                reading.take_known(clock.at(at), match, template)
-                if not reading.over:
+                reading.take_known(clock.at(at - template.late), match, template)
+                if not reading.over and match["text"]:
                     at = _read_alike(
                         body, at, clock, reading, template, body[match.start() : match.start("text")]
                     )
@@ -134,7 +148,7 @@ def _read(reply: Reply, reading: _Reading, templates: Templates) -> None:
             if chunk is not None:
                 templates.learn(body[at : block.after], chunk)
             at = block.after
-    reading.finish_known()
+    reading.finish_known(body)
 
 
 def _read_alike(
@@ -147,19 +161,21 @@ def _read_alike(
     """
     texts, tails, reasoning = template.texts, template.tails, template.reasoning
     counts, arrive, new, length = template.counts, reading.arrivals.append, tuple.__new__, len(beginning)
+    blank, late, known = template.blank, template.late, reading.known
     times, ends, read = clock.times, clock.ends, clock.read
     last_total, credited, before = reading.completion_tokens or 0, reading.counted, len(reading.arrivals)
     while body.startswith(beginning, at):
         start = at + length
         quote = body.find(b'"', start)
         text = texts.get(body[start:quote])
-        end = body.find(BLANK, quote)
-        total = tails.get(body[quote:end]) if text else None
+        end = body.find(blank, quote) if text else -1
+        # A stream that is cut has no blank line any more.
+        total = tails.get(body[quote:end]) if end >= 0 else None
         # A count that makes a leap, or chunks that were not counted before it, are looked at one by one.
         if total is None or (counts and not (reading.sound and 0 <= total - credited <= 8)):
             break
-        at = end + len(BLANK)
-        while ends[read] < at:
+        known, at = (at, end), end + len(blank)
+        while ends[read] < at - late:
             read += 1
         time_s = times[read]
         if counts:
@@ -174,6 +190,7 @@ def _read_alike(
         reading.chunks += taken
         if counts:
             reading.completion_tokens, reading.counted, reading.uncredited = last_total, credited, 0
+            reading.known = known
         else:
             reading.sound = False
     return at
@@ -209,6 +226,8 @@ def _outcome(reply: Reply, reading: _Reading) -> tuple[Outcome, str]:
         return Outcome.EMPTY, (
             f"the answer ended with finish_reason {reading.word!r} and has no visible token ({said})"
         )
+    if len(reading.arrivals) > 1 and reading.is_invisible():
+        return Outcome.EMPTY, INVISIBLE.format(reading.completion_tokens)
     return Outcome.OK, ""
 
 
@@ -217,7 +236,7 @@ def _other_length(reading: _Reading, asked: int) -> str:
     came = reading.completion_tokens
     if came is None:
         counts = [one.tokens for one in reading.arrivals]
-        came = None if None in counts else sum(count or 0 for count in counts)
+        came = None if None in counts else sum(count or 0 for count in counts) + reading.uncredited
     if came is None:
         chunks = len(reading.arrivals)
         if _NEARLY_ALL * asked <= chunks <= asked and reading.finish is not Finish.STOP:
@@ -258,7 +277,10 @@ class _Reading:
     """Tokens after the first arrival that a single chunk added to the count, and that its text cannot hold."""
     unread: dict[str, set[str]] = field(default_factory=dict)
     """Texts of chunks of which nothing was read, by the field that holds them."""
-    last_known: tuple[Any, Template] | None = None
+    known: tuple[int, int] | None = None
+    """Where in the body the newest chunk with counts stands, if it was read by its template."""
+    index: object = None
+    """Of the choice that is the answer, the first one; None until one came."""
 
     @property
     def over(self) -> bool:
@@ -277,15 +299,19 @@ class _Reading:
         if template.counts:
             total = int(match["counted"])
             tokens = self._added(time_s, total, len(content))
-            self.last_known = match, template
+            self.known = match.start(), match.end()
+        self.index = 0
         template.remember(match, content)
         if content:
             self._arrive(time_s, content, template.reasoning, tokens)
 
-    def finish_known(self) -> None:
-        """Read from the last match what no chunk after it has said."""
-        if self.last_known is not None and self.prompt_tokens is None:
-            self.prompt_tokens = int(self.last_known[0]["prompt"])
+    def finish_known(self, body: bytes) -> None:
+        """Read from the last match what else it counts, if no chunk after it has."""
+        if self.known is not None:
+            event = sse.next_block(body[slice(*self.known)] + b"\n\n", 0)
+            usage = json.loads(sse.text(event.data)).get("usage") if event is not None else None
+            if isinstance(usage, dict):
+                self._take_details(usage)
 
     def take(self, time_s: float, data: str, name: str = "") -> dict[str, Any] | None:
         """An event; returns its JSON object if it is a chunk of an answer."""
@@ -294,15 +320,17 @@ class _Reading:
             if name == sse.ERROR:
                 self.error = "the stream carries an error: an event named error, without a word"
             return None
-        if stripped == "[DONE]":
+        if name != sse.ERROR and _is_done(stripped):
             self.done = True
+            return None
+        if name != sse.ERROR and _plain(stripped) in _KEEP_ALIVE:
             return None
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
             if name == sse.ERROR:
                 self.error = f"the stream carries an error: {data[:300]}"
-            elif name != sse.BARE:
+            elif name != sse.BARE and _plain(name) not in _ASIDE:
                 self.error = f"an event of the stream is not JSON: {data[:200]!r}"
             return None
         if name == sse.ERROR or (isinstance(chunk, list) and any(map(_is_error, chunk))):
@@ -323,7 +351,7 @@ class _Reading:
 
     def take_rest(self, name: str, data: str) -> None:
         """What no blank line completed: no token, but possibly the end or an error."""
-        if data.strip() == "[DONE]":
+        if name != sse.ERROR and _is_done(data.strip()):
             self.done = True
         elif name == sse.ERROR and data.strip():
             self.take(0.0, data, name)
@@ -336,19 +364,17 @@ class _Reading:
                 self.error = f"the stream carries an error: {error_in(chunk)}"
 
     def _take_chunk(self, time_s: float, chunk: Mapping[str, Any]) -> None:
-        choice = _first_choice(chunk)
+        choice = self._own_choice(chunk)
         usage = chunk.get("usage")
         counted: int | None = None
         if isinstance(usage, dict):
-            self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
+            self.known = None
+            self._take_details(usage)
             counted = _count(usage.get("completion_tokens"), None)
-            self.cached_tokens = _detail(usage, "prompt_tokens_details", "cached_tokens", self.cached_tokens)
-            self.reasoning_tokens = _detail(
-                usage, "completion_tokens_details", "reasoning_tokens", self.reasoning_tokens
-            )
         if choice is None:
             if counted is not None:
-                self.completion_tokens = counted
+                self._take_last_count(counted)
+            self._take_unread(chunk, beside=True)
             return
         reasoning, content, tool = _texts(choice)
         tokens: int | None = None
@@ -362,10 +388,42 @@ class _Reading:
         if reasoning or content or tool:
             self._take_texts(time_s, reasoning, content, tokens)
         else:
-            self._take_unread(choice)
+            delta = choice.get("delta", choice.get("message"))
+            self._take_unread(delta if isinstance(delta, dict) else {})
+            self._take_unread(choice, beside=True)
+            self._take_unread(chunk, beside=True)
         word = _finish_word(choice)
-        if (finish := meaning(word)) is not None:
+        # A gateway may close with its own "stop" what the server has given up.
+        if (finish := meaning(word)) is not None and self.finish is not Finish.ERROR:
             self.finish, self.word = finish, word
+
+    def _own_choice(self, chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The choice that is the answer: where several are streamed, the one that began first, or the first of one
+        chunk."""
+        choices = chunk.get("choices")
+        if not isinstance(choices, Sequence) or isinstance(choices, str):
+            return None
+        by_index: dict[object, Mapping[str, Any]] = {}
+        for choice in choices:
+            if isinstance(choice, dict):
+                by_index.setdefault(_index_of(choice), choice)
+        if by_index and self.index is None:
+            self.index = 0 if 0 in by_index else next(iter(by_index))
+        return by_index.get(self.index)
+
+    def _take_details(self, usage: Mapping[str, Any]) -> None:
+        self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
+        self.cached_tokens = _detail(usage, "prompt_tokens_details", "cached_tokens", self.cached_tokens)
+        self.reasoning_tokens = _detail(
+            usage, "completion_tokens_details", "reasoning_tokens", self.reasoning_tokens
+        )
+
+    def _take_last_count(self, total: int) -> None:
+        """A count without a choice. After counts in every chunk it may add a stop token, and no more."""
+        before = max(self.completion_tokens or 0, self.counted + self.uncredited)
+        if self.arrivals and self.sound and not 0 <= total - before <= 1:
+            self.unseen += abs(total - before)
+        self.completion_tokens = total
 
     def _added(self, time_s: float, total: int, characters: int) -> int | None:
         """How many tokens a count of ``total`` adds to the newest chunk; None where they may belong to earlier ones."""
@@ -375,6 +433,8 @@ class _Reading:
             self.last_token_s = time_s
             if self.arrivals and self.sound and total - before > max(8, 2 * characters):
                 self.unseen += total - before
+        elif total < before and self.sound:
+            self.unseen += before - total
         return max(0, total - self.counted) if self.sound else None
 
     def _take_texts(self, time_s: float, reasoning: str, content: str, tokens: int | None) -> None:
@@ -396,15 +456,23 @@ class _Reading:
             self.uncredited = 0
         self.arrivals.append(Arrival(time_s, visible, reasoning, tokens))
 
-    def _take_unread(self, choice: Mapping[str, Any]) -> None:
-        delta = choice.get("delta", choice.get("message"))
-        if not isinstance(delta, dict):
-            return
-        for name, value in delta.items():
-            if name not in _OTHER_FIELDS and value and isinstance(value, str | list | dict):
+    def _take_unread(self, fields: Mapping[str, Any], *, beside: bool = False) -> None:
+        """Look for text that is not read, in a delta or ``beside`` it, where only the names of thinking are suspect."""
+        for name, value in fields.items():
+            if beside:
+                if not isinstance(value, str) or not _OTHER_NAMES.search(name) or _NO_TEXT.search(name):
+                    continue
+            elif name in _OTHER_FIELDS:
+                continue
+            if value and isinstance(value, str | list | dict):
                 seen = self.unread.setdefault(name, set())
                 if len(seen) < 3:
                     seen.add(repr(value))
+
+    def is_invisible(self) -> bool:
+        """Does a reader see none of its characters? The calls of tools are no text, and are left alone."""
+        texts = [one.text for one in self.arrivals]
+        return "" not in texts and is_invisible("".join(texts))
 
     def unread_field(self) -> str:
         """A field whose texts went by unread; empty if there is none. One value that every chunk repeats is no text."""
@@ -434,14 +502,20 @@ def _is_error(value: object) -> bool:
     return isinstance(value, dict) and error_in(value) is not None
 
 
-def _first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    choices = chunk.get("choices")
-    if not isinstance(choices, Sequence) or isinstance(choices, str):
-        return None
-    for choice in choices:
-        if isinstance(choice, dict) and choice.get("index", 0) in (0, None):
-            return choice
-    return None
+def _plain(word: str) -> str:
+    return word.strip(": ").replace("-", "").replace("_", "").lower()
+
+
+def _is_done(data: str) -> bool:
+    """``[DONE]``, perhaps in quotes, in other case, or twice in one event."""
+    return len(data) < 64 and all(line.strip('" ').lower() in _DONE for line in data.splitlines() or [""])
+
+
+def _index_of(choice: Mapping[str, Any]) -> object:
+    index = choice.get("index")
+    if isinstance(index, str) and index.isdecimal():
+        return int(index)
+    return index if isinstance(index, int | float) else 0
 
 
 def _finish_word(choice: Mapping[str, Any]) -> object:
@@ -462,8 +536,9 @@ def _texts(choice: Mapping[str, Any]) -> tuple[str, str, str]:
     reasoning = next(
         (read for name in _REASONING if name in delta and (read := "".join(_parts(delta[name])))), ""
     )
-    refusal = _string(delta.get("refusal"))
-    return reasoning or thought, content or refusal, _called(delta)
+    audio = delta.get("audio")
+    spoken = _string(audio.get("transcript")) if isinstance(audio, dict) else ""
+    return reasoning or thought, content or _string(delta.get("refusal")) or spoken, _called(delta)
 
 
 def _parts(value: object) -> tuple[str, str]:
@@ -497,15 +572,16 @@ def _parts(value: object) -> tuple[str, str]:
 def _called(delta: Mapping[str, Any]) -> str:
     """The call of a tool as far as this chunk has it: name and arguments."""
     calls = delta.get("tool_calls")
+    if isinstance(calls, dict):
+        calls = list(calls.values())
     listed = list(calls) if isinstance(calls, list) else []
-    functions = [one.get("function") for one in listed if isinstance(one, dict)] + [
-        delta.get("function_call")
-    ]
+    functions = [one.get("function") or one.get("custom") for one in listed if isinstance(one, dict)]
     return "".join(
-        _string(function.get(name))
-        for function in functions
+        value if isinstance(value, str) else json.dumps(value)
+        for function in (*functions, delta.get("function_call"))
         if isinstance(function, dict)
-        for name in ("name", "arguments")
+        for name in ("name", "arguments", "input")
+        if (value := function.get(name))
     )
 
 
@@ -528,6 +604,9 @@ def _string(value: object) -> str:
 
 def _count(value: object, otherwise: int | None) -> int | None:
     """``value`` if it can be a number of tokens; a record has no room for a stranger's 10**30."""
+    if isinstance(value, float) and value.is_integer():
+        # Some languages have no other numbers.
+        value = int(value)
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else otherwise
 
 

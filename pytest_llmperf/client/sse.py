@@ -16,6 +16,8 @@ from dataclasses import dataclass
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
 _BOM = b"\xef\xbb\xbf"
 ERROR = "error"
+_ERROR_NAMES = re.compile(r"error|exception|^err$|^fail|^abort|^fault", re.IGNORECASE)
+"""Names of events that tell of a failure, whatever their data look like."""
 BARE = "bare"
 """Name of an event that is a line of JSON without a field's name."""
 
@@ -137,7 +139,8 @@ def _take(line: bytes, data: list[bytes], name: str) -> str:
     if field == b"data":
         data.append(value if colon else b"")
     elif field == b"event":
-        return text(value).strip().lower()
+        named = text(value).strip().lower()
+        return ERROR if _ERROR_NAMES.search(named) else named
     elif field == b"error":
         data.append(value)
         return ERROR

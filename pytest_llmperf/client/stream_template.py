@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 V = TypeVar("V")
 TEXTS = ("content", "text", "reasoning_content", "reasoning")
 """Fields whose text a template can have open."""
-BLANK = b"\n\n"
+_BLANKS = (b"\n\n", b"\r\n\r\n")
 _MOST_KEPT = 1 << 16
 _TOKEN = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[{}\[\]:,]')
 _STRING = rb'[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+'
@@ -43,29 +43,37 @@ class Template:
     pattern: re.Pattern[bytes]
     reasoning: bool
     counts: bool
+    blank: bytes
+    """The line ends that complete the event."""
     texts: dict[bytes, str] = field(default_factory=dict, repr=False)
     """Texts of chunks that matched, by how JSON writes them; none that is written with a backslash."""
     tails: dict[bytes, int] = field(default_factory=dict, repr=False)
     """What followed the text of chunks that matched, up to the blank line → the count in it (0 without ``counts``)."""
+
+    @property
+    def late(self) -> int:
+        """Bytes at its end that need not have come for the event to be complete: the first of CRLF ends a line."""
+        return int(self.blank.endswith(b"\r\n"))
 
     def remember(self, match: re.Match[bytes], text: str) -> None:
         """Know its text and its end again by their bytes."""
         raw, end = match["text"], match.end("text")
         if b"\\" not in raw:
             _keep(self.texts, raw, text)
-        tail = match[0][end - match.start() :].removesuffix(BLANK)
-        if BLANK not in tail:
+        tail = match[0][end - match.start() :].removesuffix(self.blank)
+        if self.blank not in tail:
             _keep(self.tails, tail, int(match["counted"]) if self.counts else 0)
 
 
 def learn(event: bytes, chunk: Mapping[str, Any]) -> Template | None:
     """The template of an event (``data: {…}`` and the blank line) that was parsed to ``chunk``.
 
-    None where its text stands in none of the usual places, or a name occurs twice, so that one could be taken for
-    the other.
+    None where its text or its counts stand in none of the usual places, or a name occurs twice, so that one could be
+    taken for the other.
     """
     name = _text_field(chunk)
-    if name is None:
+    blank = next((end for end in _BLANKS if event.endswith(end)), None)
+    if name is None or blank is None:
         return None
     wanted = b'"%b"' % name.encode()
     pattern: list[bytes] = []
@@ -92,19 +100,32 @@ def learn(event: bytes, chunk: Mapping[str, Any]) -> Template | None:
         before = word
     counts = opened & _COUNTS.keys()
     names = [name for name in (wanted, *_COUNTS) if event.count(name) != (name in opened)]
-    if wanted not in opened or names or (counts and len(counts) < len(_COUNTS)):
+    if wanted not in opened or names or len(counts) != (len(_COUNTS) if _has_counts(chunk) else 0):
+        return None
+    if not counts and chunk.get("usage"):
         return None
     pattern.append(re.escape(event[last:]))
-    return Template(re.compile(b"".join(pattern)), name.startswith("reasoning"), bool(counts))
+    return Template(re.compile(b"".join(pattern)), name.startswith("reasoning"), bool(counts), blank)
+
+
+def _has_counts(chunk: Mapping[str, Any]) -> bool:
+    """Are the counts where the parser reads them? Gateways repeat them under names of their own."""
+    usage = chunk.get("usage")
+    return isinstance(usage, dict) and {"prompt_tokens", "completion_tokens"} <= usage.keys()
 
 
 def _text_field(chunk: Mapping[str, Any]) -> str | None:
-    """The one field of the only choice that has text."""
+    """The one field that has text, of the only choice, which is the first of its answer."""
     choices = chunk.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
         return None
     choice = choices[0]
-    if choice.get("finish_reason") not in (None, "") or choice.get("logprobs") or choice.get("token_ids"):
+    if choice.get("finish_reason") not in (None, "") or choice.get("logprobs"):
+        return None
+    index = choice.get("index", 0)
+    if isinstance(choice.get("token_ids"), list) or not (
+        index is None or (type(index) is int and index == 0)
+    ):
         return None
     within = choice.get("delta", choice if isinstance(choice.get("text"), str) else None)
     if not isinstance(within, dict):

@@ -16,6 +16,9 @@ TEMPLATE_TOKENS = 24
 """Tokens that the chat template puts before a prompt (Qwen's, with its own system prompt): alike for all requests, and
 by themselves no warm cache where ``usage`` tells of hits. Of a short prompt three eighths at most."""
 
+_OPENING_TOKENS = 2
+"""Of a bare prompt: one that begins every text, perhaps another before a language."""
+
 
 @dataclass(frozen=True)
 class CacheUse:
@@ -40,14 +43,16 @@ class CacheUse:
         return CacheUse(self.queries - before.queries, self.hits - before.hits)
 
 
-def share_by_usage(counts: Iterable[tuple[int | None, int | None]]) -> float:
+def share_by_usage(counts: Iterable[tuple[int | None, int | None]], *, template: bool = True) -> float:
     """Share of the prompt tokens that were hits by ``usage``, from (cached, all) tokens of each request, beyond what
-    the chat template explains; 0 where it tells nothing."""
+    the chat template explains; 0 where it tells nothing. Without a ``template``, all prompts have their opening token
+    alone in common."""
+    common = TEMPLATE_TOKENS if template else _OPENING_TOKENS
     hits = total = 0.0
     for cached, prompt in counts:
         if prompt:
             total += prompt
-            hits += max(0.0, (cached or 0) - min(TEMPLATE_TOKENS, 0.375 * prompt))
+            hits += max(0.0, (cached or 0) - min(common, 0.375 * prompt))
     return hits / total if total else 0.0
 
 

@@ -90,7 +90,8 @@ class Run:
     def _warm_share(self) -> float:
         """Share of the prompt tokens that were hits: by ``/metrics``, or by ``usage`` where that says more."""
         by_usage = cache_check.share_by_usage(
-            (trace.cached_tokens, trace.prompt_tokens) for trace in self.traces
+            ((trace.cached_tokens, trace.prompt_tokens) for trace in self.traces),
+            template=self.workload.chat or self.workload.given is not None,
         )
         return max(by_usage, self.cache.hit_share if self.cache is not None else 0.0)
 

@@ -69,7 +69,10 @@ def seen_times(traces: Sequence[Trace], most_clumped: float = CLUMPED_ABOVE) -> 
         )
         missing |= dict.fromkeys(PER_TOKEN, why)
     if unseen > _LACKING_ABOVE * visible:
-        why = f"{unseen} of {visible} tokens were counted that nobody saw: no chunk has their text"
+        why = (
+            f"{unseen} of {visible} tokens were counted that nobody saw: no chunk has their text, or the count went "
+            "back"
+        )
         missing |= dict.fromkeys(PER_TOKEN, why)
     if clumped > most_clumped * gaps:
         missing |= dict.fromkeys((*PER_TOKEN, "stall"), held_back(clumped, gaps, most_clumped))

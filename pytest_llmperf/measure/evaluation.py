@@ -11,6 +11,7 @@ from typing import Any
 from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache
 from pytest_llmperf.client.answers import Answer, complete_all
+from pytest_llmperf.client.real_clock import RealClock
 from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
@@ -114,11 +115,15 @@ class Evaluation:
         before: int = 0,
         planned: int | None = None,
     ) -> tuple[list[Answer], float]:
-        """One answer a request, in their order, and the seconds that it took; else as :meth:`graded`."""
+        """One answer a request, in their order, and the seconds that it took; else as :meth:`graded`.
+
+        Raises ``NotMeasured`` if a test replaces the clock: seconds and timeouts would be of its making.
+        """
         self.before(served)
         if bodies:
             asked_for = what.removeprefix(f"{served.name}: ")
             self.sampling.note(served.model, served.weights_directory, asked_for, bodies[0])
+        clock = RealClock()
         began = time.monotonic()
         pace = Pace(planned or len(bodies), before)
 
@@ -128,6 +133,7 @@ class Evaluation:
 
         with self.beside(served, what):
             answers = self._asked(served, bodies, progress)
+        clock.check()
         served.tell_capabilities()
         if any(may_be_a_death(answer.outcome, answer.error) for answer in answers):
             # Whatever the gates would make of the rest, a dead server is to be called by its name.

@@ -16,6 +16,9 @@ from pytest_llmperf.load.seen_times import CLUMPED_ABOVE, PER_TOKEN, held_back
 from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.on_device import OnDevice
 
+_CHUNKED_APART = 1.5
+"""Factor between the tokens a chunk of two sides from which on their gaps are no longer the same thing."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -118,6 +121,26 @@ def not_seen(rounds: Sequence[Metrics], metric: str) -> str:
     return f"{len(reasons)} of {len(rounds)} rounds cannot be used; the first: {reasons[0]}"
 
 
+def chunked_apart(candidate: Sequence[Metrics], baseline: Sequence[Metrics]) -> str:
+    """Why the gaps of two sides are not comparable: one sends more tokens in a chunk than the other. Empty if they are.
+
+    The time of a chunk is spread over its tokens, which hides how long a reader waited for it.
+    """
+    of_candidate, of_baseline = tokens_per_chunk(candidate), tokens_per_chunk(baseline)
+    if max(of_candidate, of_baseline) <= _CHUNKED_APART * min(of_candidate, of_baseline):
+        return ""
+    return (
+        f"the candidate sends {of_candidate:.3g} tokens a chunk, the baseline {of_baseline:.3g}: gaps between chunks "
+        "are not gaps between tokens, and are compared with their like only; compare TPOT"
+    )
+
+
+def tokens_per_chunk(rounds: Sequence[Metrics]) -> float:
+    """Tokens by chunk after the first of each answer; 1 where there are none."""
+    gaps = sum(one.gaps for one in rounds)
+    return sum(len(one.itl_s) for one in rounds) / gaps if gaps else 1.0
+
+
 @dataclass(frozen=True)
 class Paired:
     """One metric of both models."""
@@ -166,6 +189,8 @@ class Pair:
                 for one, rounds in zip(sides, (candidate, baseline), strict=True)
                 if (why := not_seen(rounds, metric))
             ]
+            if metric == "itl" and not unseen:
+                unseen = [chunked_apart(candidate, baseline)]
             return Paired(
                 Ratio(
                     f"{name} at {concurrency}{suffix}",

@@ -79,6 +79,28 @@ WHOLE = [TOKEN, last("stop"), DONE]
         # a null error, and a message that is no error
         ([event({"error": None, "choices": [{"index": 0, "delta": {"content": "a"}}]}), last("stop"), DONE], "stop"),
         ([TOKEN, last("stop"), event({"choices": [], "message": "", "usage": {"completion_tokens": 2}}), DONE], "stop"),
+        ([event({"choices": [{"delta": {"content": "a"}}], "code": 0, "message": "Success"}), *WHOLE], "stop"),
+        ([event({"choices": [{"delta": {"content": "a"}}], "error": {"code": 0, "message": ""}}), *WHOLE], "stop"),
+        ([*WHOLE[:2], event({"code": 200, "message": "ok"}), DONE], "stop"),
+        ([*WHOLE[:2], event({"base_resp": {"status_code": 0, "status_msg": "success"}}), DONE], "stop"),
+        # what keeps a connection open
+        ([b": OPENROUTER PROCESSING\n\n", event({"type": "ping"}, "ping"), b"data: null\n\n", *WHOLE], "stop"),
+        ([b"event: ping\ndata: 2026-01-01 00:00:00\n\n", b"data: ping\n\n", b"data: {}\n\n", *WHOLE], "stop"),
+        # [DONE] as some write it
+        ([*WHOLE[:2], b'data: "[DONE]"\n\n'], "stop"),
+        ([*WHOLE[:2], b"data:[done]\r\n\r\n"], "stop"),
+        ([*WHOLE[:2], b"data: [DONE]\ndata: [DONE]\n\n"], "stop"),
+        ([*WHOLE[:2], b"event: done\ndata: finished\n\n", DONE], "stop"),
+        # a reason that says nothing yet, and other calls of tools than functions of text
+        ([event({"choices": [{"delta": {"content": "a"}, "finish_reason": False}]}), *WHOLE], "stop"),
+        ([end_only("tool_calls", tool_calls=[{"custom": {"name": "f", "input": "x"}}]), DONE], "tool_calls"),
+        ([end_only("tool_calls", tool_calls=[{"function": {"arguments": {"a": 1}}}]), DONE], "tool_calls"),
+        ([end_only("stop", audio={"transcript": "spoken"}), DONE], "stop"),
+        # choices that are counted from one
+        ([part.replace(b'"index": 0', b'"index": 1') for part in WHOLE], "stop"),
+        # an invisible token among visible ones, and a single one, which may be half a character
+        ([last(None, "\u200b"), *WHOLE], "stop"),
+        ([last("length", "\ufffd"), DONE], "length"),
     ],
 )  # fmt: skip
 def test_a_whole_answer_is_whole_in_every_dialect(replied: Replied, stream: list[bytes], finish: str) -> None:
@@ -120,6 +142,26 @@ CHOICE_ERROR = {
         ([TOKEN, b'{"error": {"message": "engine died"}}\n', DONE], BROKEN, DIED),
         ([TOKEN, last("stop"), event({"error": DIED}), DONE], BROKEN, DIED),
         ([TOKEN, last("stop"), b'data: {"error": {"message": "engine died"}}'], BROKEN, DIED),
+        ([TOKEN, event({"id": "c-1", "model": "m", "code": 500, "message": DIED}), DONE], BROKEN, DIED),
+        ([TOKEN, event({"id": "c-1", "choices": [], "code": 500, "message": DIED}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"id": "c-1", "choices": None, "message": DIED}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"choices": [{"delta": {}}], "code": 10013, "message": DIED}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"choices": [{"delta": {"error": {"message": DIED}}}]}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"base_resp": {"status_code": 1008, "status_msg": DIED}}), *WHOLE], BROKEN, "1008"),
+        ([TOKEN, event({"modelStreamErrorException": {"message": DIED}}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"type": "response.failed", "response": {"error": DIED}}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"status": "error", "reason": DIED}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"title": DIED, "status": 500}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"success": False, "Message": DIED}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"fault": {"faultstring": DIED}}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"errmsg": DIED, "errcode": 7}), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"m": DIED}, "internal_error"), *WHOLE], BROKEN, DIED),
+        ([TOKEN, event({"m": DIED}, "modelStreamErrorException"), *WHOLE], BROKEN, DIED),
+        ([TOKEN, b"event: failure\ndata: engine died\n\n", *WHOLE], BROKEN, DIED),
+        ([TOKEN, b"event: error\ndata: [DONE]\n\n", *WHOLE], BROKEN, "DONE"),
+        # a gateway that closes what the server has given up
+        ([TOKEN, last("error"), end_only("stop"), DONE], BROKEN, "'error'"),
+        ([TOKEN, last("abort"), end_only("length"), DONE], BROKEN, "'abort'"),
         # finish reasons of a server that gave up, and of no known meaning
         ([TOKEN, last("insufficient_system_resource"), DONE], BROKEN, "insufficient_system_resource"),
         ([TOKEN, last("abort"), DONE], BROKEN, "abort"),
@@ -134,6 +176,7 @@ CHOICE_ERROR = {
         # no text
         ([end_only("stop"), event({"choices": [], "usage": {"completion_tokens": 0}}), DONE], "empty", "no visible"),
         ([last("stop", ""), DONE], "empty", "no visible"),
+        ([last(None, "\u200b"), last(None, "\ufffd"), last("length", "\u2060"), DONE], "empty", "NaN"),
         ([last("length", ""), event({"choices": [], "usage": {"completion_tokens": 48}}), DONE], "empty", "48 tokens"),
     ],
 )  # fmt: skip

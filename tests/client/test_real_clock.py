@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.client import connection, reply
+from pytest_llmperf.client import connection, real_clock, reply
 from pytest_llmperf.client.real_clock import RealClock
 from pytest_llmperf.errors import NotMeasured
 
@@ -58,3 +58,13 @@ def test_a_clock_that_goes_at_another_pace_than_the_systems_is_found(
             clock.check()
     else:
         clock.check()
+
+
+def test_a_clock_that_is_replaced_beneath_python_is_found_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As time-machine does: the function is still a built-in one, and says something else."""
+    assert real_clock._ALIKE
+    monkeypatch.setattr(time, "monotonic", time.time)
+    with pytest.raises(NotMeasured, match="read the same clock"):
+        RealClock()

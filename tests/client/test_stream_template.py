@@ -118,3 +118,103 @@ def test_a_template_of_one_stream_reads_the_next_with_its_own_counts(replied: Re
 )  # fmt: skip
 def test_nothing_is_learnt_where_one_field_could_be_taken_for_another(chunk: dict[str, Any]) -> None:
     assert learn(wire(chunk), chunk) is None
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def plain(text: str, index: int = 0) -> bytes:
+    return wire({"choices": [{"index": index, "delta": {"content": text}, "finish_reason": None}]})
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("cut", range(12))
+def test_a_stream_of_like_chunks_that_is_cut_anywhere_ends(
+    replied: Replied, line_end: bytes, cut: int
+) -> None:
+    chunk = plain("x").replace(b"\n", line_end)
+    reply = replied(*[chunk] * 4, chunk[:cut])
+    reply.ending = Ending.CUT
+    assert len(trace_of(reply).arrivals) == 4
+
+
+def test_a_second_choice_is_never_taken_for_the_answer(replied: Replied) -> None:
+    both_choices = [plain(f"{text}{index}", index) for text in "abcdef" for index in (0, 1)]
+    ends = [wire({"choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]}) for index in (1, 0)]
+    assert both(replied(*both_choices, *ends, DONE)).text == "a0b0c0d0e0f0"
+    only = [part.replace(b'"index": 0', b'"index": 1') for part in (*map(plain, "abc"), ends[1])]
+    assert both(replied(*only, DONE)).text == "abc", "some gateways count from one"
+    # Templates that were learnt from another stream know nothing of this one's choice.
+    shared = Templates()
+    trace_of(replied(*map(plain, "abc"), ends[1], DONE), templates=shared)
+    reversed_order = [plain(f"{text}{index}", index) for text in "abc" for index in (1, 0)]
+    assert trace_of(replied(*reversed_order, *ends, DONE), templates=shared).text == "a1b1c1"
+
+
+def test_what_only_the_usage_of_known_chunks_tells_is_read_in_every_stream(replied: Replied) -> None:
+    shared = Templates()
+    for _ in range(3):
+        chunks = [vllm(text, number) for number, text in enumerate("abcdefgh", 1)]
+        for chunk in chunks:
+            chunk["usage"]["prompt_tokens_details"] = {"cached_tokens": 60}
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        trace = trace_of(replied(*map(wire, chunks), wire(end), DONE), templates=shared)
+        assert (trace.cached_tokens, trace.prompt_tokens, trace.completion_tokens) == (60, 9, 8)
+    assert shared.learnt == 1
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [{"delta": {"content": "a"}}], "x_groq": {"usage": {"prompt_tokens": 1, "completion_tokens": 2}}},
+        {"choices": [{"delta": {"content": "a"}}], "usage": {"prompt_tokens_details": {"cached_tokens": 9}}},
+        {"choices": [{"index": 1, "delta": {"content": "a"}}]},
+        {"choices": [{"index": 0, "delta": {"content": "a"}, "token_ids": []}]},
+    ],
+)  # fmt: skip
+def test_nothing_is_learnt_from_what_only_parsing_understands(chunk: dict[str, Any]) -> None:
+    assert learn(wire(chunk), chunk) is None
+
+
+PARTS = st.one_of(
+    st.builds(
+        lambda text, field, index, count, end: wire(
+            {
+                "choices": [{"index": index, "delta": {field: text}, "finish_reason": None}],
+                **({} if count is None else {"usage": {"prompt_tokens": 9, "completion_tokens": count}}),
+            }
+        ).replace(b"\n", end),
+        st.sampled_from(["a", "b", "", "\u00e4", '"', "\\", "[DONE]", "data: x", "\u2028"]),
+        st.sampled_from(["content", "content", "content", "reasoning", "mind"]),
+        st.sampled_from([0, 0, 0, 1]),
+        st.one_of(st.none(), st.integers(0, 40)),
+        st.sampled_from([b"\n", b"\n", b"\r\n"]),
+    ),
+    st.sampled_from([
+        b"\n", b": ping\n\n", b"data: \n\n", b"event: ping\n", b"\r\n", b"id: 1\n", b'{"error": "x"}\n',
+        wire({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 5}}),
+        wire({"choices": [{"index": 0, "delta": {"role": "assistant"}}]}),
+        wire({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+    ]),
+)  # fmt: skip
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.lists(PARTS, max_size=20), min_size=1, max_size=3), st.integers(0, 60), st.integers(1, 200)
+)
+def test_streams_of_every_kind_of_chunk_in_any_order_are_read_as_by_parsing(
+    replied: Replied, streams: list[list[bytes]], lost: int, read: int
+) -> None:
+    shared = Templates()
+    for parts in streams:
+        # Twice, so that what was learnt in it is met again from its beginning.
+        for body in [b"".join([*parts, *parts, DONE])] * 2:
+            kept = body[: max(1, len(body) - lost)]
+            reply = replied(*(kept[at : at + read] for at in range(0, len(kept), read)))
+            reply.ending = Ending.CUT
+            by_template, by_parsing = (
+                trace_of(reply, templates=shared),
+                trace_of(reply, templates=parsed_only()),
+            )
+            assert by_template == by_parsing

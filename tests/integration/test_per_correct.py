@@ -56,3 +56,28 @@ def test_a_plan_and_a_proof_know_it(project: Project, solver: str) -> None:
     proved = project.run("--llmperf-prove=record.json")
     assert proved.code == 0, proved.text
     assert proved.lines("tokens per correct embedded answer ratio"), proved.text
+
+
+FROZEN = """
+    import time
+    import pytest
+
+    @pytest.mark.parametrize("name", ["monotonic", "perf_counter"])
+    def test_seconds(candidate, answers, monkeypatch, name):
+        monkeypatch.setattr(time, name, lambda: 1.0)
+        assert answers(candidate).seconds_per_correct <= 60.0
+
+    def test_accuracy(candidate, accuracy, monkeypatch):
+        monkeypatch.setattr(time, "monotonic", lambda: 1.0)
+        assert accuracy(candidate) >= 0.5
+"""
+
+
+def test_nothing_is_evaluated_under_a_clock_that_a_test_replaces(project: Project, solver: str) -> None:
+    prepare(project, solver)
+    project.suite(FROZEN)
+    result, verdicts = project.judged()
+    assert [one["status"] for one in verdicts] == ["INVALID"] * 3, result.text
+    assert result.code == 1
+    assert result.lines("is not the machine's clock"), result.text
+    assert not result.noise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pytest_llmperf.load.cache_check import CacheUse, parse
+from pytest_llmperf.load.cache_check import CacheUse, parse, share_by_usage
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.truth_options import TruthOptions
@@ -66,3 +66,11 @@ def test_hits_that_nobody_can_explain_make_the_run_invalid_too(truth: Truth) -> 
         truth, Workload(input_tokens=32, output_tokens=4), TruthOptions(ttft_ms=2, gap_ms=1, warm_share=0.3)
     )
     assert any("warm prefix cache" in problem for problem in run.problems)
+
+
+def test_hits_that_a_template_explains_are_its_own_and_a_bare_prompt_has_none() -> None:
+    assert share_by_usage([(16, 64)] * 4) == 0.0
+    assert share_by_usage([(60, 64)] * 4) > 0.5
+    assert share_by_usage([(16, 64)] * 4, template=False) > 0.2
+    assert share_by_usage([(1, 32)] * 4, template=False) == 0.0
+    assert share_by_usage([(None, 64), (16, None)]) == 0.0

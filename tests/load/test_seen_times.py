@@ -15,6 +15,7 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.metrics import Metrics, measure
 from pytest_llmperf.load.seen_times import clumped_gaps, seen_times
+from pytest_llmperf.measure.loaded import chunked_apart
 
 TOKENS, TTFT_S, GAP_S = 32, 0.015, 0.002
 Event = dict[str, Any]
@@ -139,12 +140,16 @@ def test_whatever_can_be_seen_gives_the_true_times(events: list[Timed]) -> None:
         (stream(every=4, counted="end"), "32 chunks came for 124 tokens"),
         (stream(every=4, counted="last"), "32 chunks came for 124 tokens"),
         (thinking(lambda text: {"role": "assistant"}), "64 chunks came for 124 tokens"),
+        ([*stream(), (due(31), chunk(None, 500))], "1872 of 2000 tokens were counted that nobody saw"),
+        ([*stream(), (due(31), chunk(None, 8))], "the count went back"),
+        ([*stream()[:-1], (due(31), chunk({"content": " tok"}, 9, "stop"))], "the count went back"),
         (thinking(lambda text: {"inner_voice": text}), "'inner_voice'"),
         (thinking(lambda text: {"inner_voice": text}, "chunks"), "'inner_voice'"),
     ],
     ids=[
         "a proxy holds 4 kB", "three pieces", "one piece", "bursts", "held, counted at the end", "three at a time",
         "four in a chunk, not counted", "four in a chunk, counted in the last", "thinking that is not sent",
+        "a count at the end that nobody saw", "a count that is taken back", "a count that is taken back in a chunk",
         "an unknown field", "an unknown field, counted",
     ],
 )  # fmt: skip
@@ -161,6 +166,11 @@ def test_the_first_token_is_not_known_where_text_came_that_is_not_read() -> None
     for name in ("ttft", "stall"):
         with pytest.raises(NotMeasured, match="inner_voice"):
             metrics.value(name)
+    beside = thinking(lambda text: {"role": text})
+    for number, (_, event) in enumerate(beside[:16]):
+        event["choices"][0]["reasoning"] = f"t{number}"
+    with pytest.raises(NotMeasured, match="'reasoning'"):
+        metrics_of(beside).value("ttft")
     # A call or a part that begins with nothing, and what every chunk repeats, is no text.
     for name, begun in (
         ("tool_calls", {"function": {"arguments": ""}}),
@@ -212,6 +222,25 @@ def test_tokens_that_came_with_the_first_took_none_of_the_time() -> None:
 
 def test_an_answer_in_one_piece_does_not_meet_a_time_per_token() -> None:
     assert not Slo(tpot_s=10.0).met_by(seen(held(stream(), 32)))
+
+
+@pytest.mark.parametrize(
+    ("of_candidate", "of_baseline", "words"),
+    [
+        (4, 1, "the candidate sends 4 tokens a chunk, the baseline 1"),
+        (1, 2, "the baseline 2"),
+        (1, 1, ""),
+        (4, 4, ""),
+    ],
+)
+def test_gaps_between_chunks_are_compared_with_their_like_only(
+    of_candidate: int, of_baseline: int, words: str
+) -> None:
+    candidate, baseline = ([metrics_of(stream(every=size))] * 3 for size in (of_candidate, of_baseline))
+    why = chunked_apart(candidate, baseline)
+    assert words in why
+    assert bool(why) is bool(words)
+    assert [one.value("tpot") for one in (*candidate, *baseline)] == [pytest.approx(GAP_S)] * 6
 
 
 def test_a_missing_count_is_no_count_of_zero() -> None:
