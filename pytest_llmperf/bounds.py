@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from numbers import Real
 from typing import Literal
@@ -37,6 +38,17 @@ class Bound:
 
     def _where(self) -> str:
         return f" ({self.origin})" if self.origin else ""
+
+
+def origin_of(file: str, section: str, entry: str) -> str:
+    """The origin of a budget: ``budgets.toml [gpu.H100.latency] ttft_p95.8``."""
+    return f"{file} [{section}] {entry}"
+
+
+def suite_of(origin: str) -> str:
+    """The suite, ``latency``, of a budget with this :func:`origin_of`; empty for a bound that is no budget."""
+    budget = re.search(r" \[[^\[\]]*\.([^.\[\]]+)\] [^\[\]]+$", origin)
+    return "" if budget is None else budget[1]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.bounds import Bound, Incomparable, origin_of
 from pytest_llmperf.budget_keys import KNOWN, Known
 from pytest_llmperf.errors import CatalogError, NotMeasured
 from pytest_llmperf.strict_toml import Table, nearest, read_toml
@@ -245,7 +245,7 @@ def _bound(table: Table, key: str, entry: str, known: Known) -> Bound:
     section = table.section if entry == key else table.section.rsplit(".", 1)[0]
     # A margin is added on one side and taken off on the other: it has no direction of its own.
     sense = "" if known.unit == "points" else known.sense
-    return Bound(value, known.unit, f"{table.file} [{section}] {entry}", sense)
+    return Bound(value, known.unit, origin_of(table.file, section, entry), sense)
 
 
 def _doubt(bound: Bound, known: Known) -> str:

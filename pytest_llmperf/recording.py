@@ -175,6 +175,7 @@ class Recording:
                     "outcome": entry.outcome,
                     "seconds": round(entry.seconds, 3),
                     "tries": entry.tries,
+                    "candidate": entry.candidate or None,
                 }
                 for entry in self._ledger.entries
             ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.bounds import Bound, Incomparable, suite_of
 from pytest_llmperf.budget_keys import KNOWN
 from pytest_llmperf.budgets import DEVICES, Budgets, Claim, load_budgets
 from pytest_llmperf.catalog import load_catalog
@@ -39,20 +39,34 @@ def load(tmp_path: Path, text: str) -> Budgets:
 
 def test_a_budget_is_read_with_its_unit_and_where_it_stands(tmp_path: Path) -> None:
     budget = load(tmp_path, SOME).for_device("gpu", "H100")
-    assert budget.latency.ttft_p95[8] == Bound(0.12, "s", "budgets.toml [gpu.H100.latency] ttft_p95.8")
+    assert budget.latency.ttft_p95[8] == Bound(
+        0.12, "s", "budgets.toml [gpu.H100.latency] ttft_p95.8", "at most"
+    )
     assert budget["latency"]["tpot_ratio"] == Bound(
-        1.05, "ratio", "budgets.toml [gpu.any.latency] tpot_ratio"
+        1.05, "ratio", "budgets.toml [gpu.any.latency] tpot_ratio", "at most"
     )
     assert budget.accuracy.margin == Bound(0.03, "points", "budgets.toml [gpu.any.accuracy] margin")
+
+
+def test_the_suite_of_a_budget_is_known_by_its_origin(tmp_path: Path) -> None:
+    for address, bound in load(tmp_path, SOME).bounds.items():
+        assert suite_of(bound.origin) == address[2]
+
+
+@pytest.mark.parametrize(
+    "origin", ["", "written here", "a [b.rules]", "x.rules] y", "[gpu.any.rules] of the notes [1]"]
+)
+def test_what_is_no_budget_is_of_no_suite(origin: str) -> None:
+    assert suite_of(origin) == ""
 
 
 def test_the_devices_own_number_comes_before_the_one_for_any(tmp_path: Path) -> None:
     budget = load(tmp_path, SOME + '[gpu.H100.accuracy]\nmargin = "1 points"\n').for_device("gpu", "H100")
     assert budget.accuracy.margin.value == 0.01
     assert dict(budget.latency.ttft_p95) == {
-        64: Bound(9.0, "s", "budgets.toml [gpu.any.latency] ttft_p95.64"),
-        1: Bound(0.08, "s", "budgets.toml [gpu.H100.latency] ttft_p95.1"),
-        8: Bound(0.12, "s", "budgets.toml [gpu.H100.latency] ttft_p95.8"),
+        64: Bound(9.0, "s", "budgets.toml [gpu.any.latency] ttft_p95.64", "at most"),
+        1: Bound(0.08, "s", "budgets.toml [gpu.H100.latency] ttft_p95.1", "at most"),
+        8: Bound(0.12, "s", "budgets.toml [gpu.H100.latency] ttft_p95.8", "at most"),
     }
 
 

@@ -74,6 +74,12 @@ def is_ours(item: pytest.Item, name: str) -> bool:
     return _reaches(known.get(name, ()), name)
 
 
+def candidate_of(item: pytest.Item) -> str:
+    """The row for which ``item`` is repeated: the parameter of our ``candidate``; empty without one."""
+    name = getattr(getattr(item, "callspec", None), "params", {}).get("candidate")
+    return name if isinstance(name, str) and is_ours(item, "candidate") else ""
+
+
 def wants_candidates(metafunc: pytest.Metafunc) -> bool:
     """Whether a test is to be repeated for each candidate: it gets ours, and has not said which itself."""
     known: Mapping[str, Sequence[Any]] = getattr(metafunc, "_arg2fixturedefs", None) or {}

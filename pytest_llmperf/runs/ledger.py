@@ -63,6 +63,8 @@ class Entry:
     """The fixture or question that obliges the test to assert a gate; empty for one that checks by plain assertions."""
     asserts: bool = True
     """Whether the source of the test has an assertion at all."""
+    candidate: str = ""
+    """The row that the test is repeated for; empty where it is not repeated for each candidate."""
     tries: int = 0
     ended: bool = False
     failed_at: int = 0
@@ -171,10 +173,17 @@ class Ledger:
     # What happens
 
     def enter(
-        self, test: str, *, file: str = "", line: int = 0, needs: str = "", asserts: bool = True
+        self,
+        test: str,
+        *,
+        file: str = "",
+        line: int = 0,
+        needs: str = "",
+        asserts: bool = True,
+        candidate: str = "",
     ) -> None:
-        """Note a test that asks about a model."""
-        self._book("enter", test, file=file, line=line, needs=needs, asserts=asserts)
+        """Note a test that asks about a model, about ``candidate`` where it is repeated for each."""
+        self._book("enter", test, file=file, line=line, needs=needs, asserts=asserts, candidate=candidate)
 
     def begin(self, test: str) -> None:
         """Begin a try of ``test``, in this thread; what an earlier try came to is void."""
@@ -321,7 +330,7 @@ class Ledger:
         with self._lock:
             test = self.running or OUTSIDE
             if test not in self._entries:
-                self._book("enter", test, file="", line=0, needs="", asserts=True)
+                self._book("enter", test, file="", line=0, needs="", asserts=True, candidate="")
                 self._book("begin", test)
                 if test == OUTSIDE:
                     self._book("end", test, seconds=0.0)
@@ -365,11 +374,12 @@ class Ledger:
             case "enter":
                 known = self._entries.get(test)
                 if known is None:
-                    about = {name: event[name] for name in ("file", "line", "needs", "asserts")}
+                    about = {name: event[name] for name in ("file", "line", "needs", "asserts", "candidate")}
                     self._entries[test] = Entry(test, **about)
                 elif event["file"]:
                     known.file, known.line, known.asserts = event["file"], event["line"], event["asserts"]
                     known.needs = known.needs or event["needs"]
+                    known.candidate = known.candidate or event["candidate"]
                 return
         entry = self._entries[test]
         match event["do"]:

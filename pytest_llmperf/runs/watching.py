@@ -17,7 +17,7 @@ from pytest_llmperf.errors import LlmperfError, NotMeasured
 from pytest_llmperf.gates.judgement import GateError, error_of, is_green
 from pytest_llmperf.hookspecs import PROFILE_MARK
 from pytest_llmperf.record.redaction import redact_log
-from pytest_llmperf.runs.asking import asked_at_run_time, asks, asks_in_source
+from pytest_llmperf.runs.asking import asked_at_run_time, asks, asks_in_source, candidate_of
 from pytest_llmperf.runs.ledger import Ledger, first_line
 
 
@@ -74,7 +74,14 @@ class Watching:
 
     def _enter(self, item: pytest.Item, needs: str = "", asserts: bool = True) -> None:
         line = (item.location[1] or 0) + 1
-        self._ledger.enter(item.nodeid, file=str(item.path), line=line, needs=needs, asserts=asserts)
+        self._ledger.enter(
+            item.nodeid,
+            file=str(item.path),
+            line=line,
+            needs=needs,
+            asserts=asserts,
+            candidate=candidate_of(item),
+        )
 
     # Tests
 

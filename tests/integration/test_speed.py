@@ -40,6 +40,14 @@ def test_a_candidate_that_is_a_third_slower_fails_and_is_named(run: Judged) -> N
     assert slow["baseline"] < slow["candidate"]
 
 
+def test_the_record_says_for_which_candidate_a_test_was_repeated(
+    run: Judged, shared_project: Project
+) -> None:
+    assert run
+    tests = {one["test"].rpartition("[")[2]: one["candidate"] for one in shared_project.record()["tests"]}
+    assert tests == {"slow]": "slow", "twin]": "twin"}
+
+
 def test_an_equally_fast_candidate_passes(run: Judged) -> None:
     result, verdicts = run
     assert result.lines("1 failed, 1 passed"), result.text

@@ -96,3 +96,31 @@ def test_without_the_table_it_says_why(run: RecordedRun) -> None:
     page = run.page_of(record)
     assert "The text of the answers is not known: night.answers.parquet" in page.text
     assert str(record.parent) not in page.html
+
+
+def of_the_second(run: RecordedRun, test: str) -> None:
+    """The gate on the margin was asked by ``test``, in a run of two candidates."""
+    _, margin = run.cases[1]
+    run.cases[1] = (test, margin)
+    run.facts["candidates"] = ["w4", "distill"]
+    run.keep_answers(reply)
+
+
+@pytest.mark.parametrize("test", ["t.py::test_a", "t.py::test_a[w4]", "t.py::test_a[w4-distill-0]"])
+def test_the_replies_are_those_of_the_candidate_for_which_the_test_was_repeated(
+    run: RecordedRun, test: str
+) -> None:
+    of_the_second(run, test)
+    tests = [{"test": test, "outcome": "passed", "candidate": "distill"}]
+    assert len(shown(run.page_of(run.write(tests=tests)))) == 9
+
+
+def test_an_older_record_names_the_candidate_in_the_tests_id(run: RecordedRun) -> None:
+    of_the_second(run, "t.py::test_a[distill-8]")
+    tests = [{"test": "t.py::test_a[distill-8]", "outcome": "passed"}]
+    assert len(shown(run.page_of(run.write(tests=tests)))) == 9
+
+
+def test_no_replies_are_shown_where_no_candidate_is_known(run: RecordedRun) -> None:
+    of_the_second(run, "t.py::test_a")
+    assert shown(run.page_of(run.write(tests=[{"test": "t.py::test_a", "outcome": "passed"}]))) == []

@@ -106,12 +106,21 @@ class Facts:
         return found
 
     def side(self, test: str) -> str:
-        """The candidate that a test was about: the only one, or the one among its parameters (``[distill-8]``)."""
+        """The candidate that a test was about: the only one, or the one that it was repeated for."""
         if len(self.candidates) == 1:
             return self.candidates[0]
+        if row := self._repeated_for.get(test):
+            return row
+        # Records before 2026-12 name it in the test's id alone, among the parameters: [distill-8].
         longest_first = sorted(self.candidates, key=len, reverse=True)
         named = (row for row in longest_first if re.search(rf"[\[-]{re.escape(row)}[\]-]", test))
         return next(named, "model not known")
+
+    @cached_property
+    def _repeated_for(self) -> Mapping[str, str]:
+        """By test (node id), the candidate that it was repeated for; those of which the record says it."""
+        tests = self.dicts("tests")
+        return {str(test.get("test")): str(test["candidate"]) for test in tests if test.get("candidate")}
 
     def dicts(self, key: str) -> Iterator[Mapping[str, Any]]:
         """The objects of a list in the record; none where it has no such list."""

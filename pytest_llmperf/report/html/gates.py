@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from itertools import count
 
+from pytest_llmperf.bounds import suite_of
 from pytest_llmperf.gates.answer_cases import MarginCase
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.record.case_files import KeptCase
@@ -36,7 +36,6 @@ _AXES = {
 
 _DOMAINS = {"share": (0.0, 1.0)}
 _SPANS_DECADES = {"s", "tok/s", "bytes", "J/tok", "J"}
-_RULE = re.compile(r"\.rules\]")
 
 
 def gates_section(facts: Facts) -> Section:
@@ -115,7 +114,7 @@ def rules_section(facts: Facts) -> Section:
 
 def is_rule(verdict: Verdict) -> bool:
     """Whether the bound is one of the prompt rules (a table of that name in the budgets)."""
-    return bool(_RULE.search(verdict.origin)) and verdict.unit in {"share", "points"}
+    return suite_of(verdict.origin) == "rules" and verdict.unit in {"share", "points"}
 
 
 def interval_plots(verdicts: Sequence[Verdict]) -> list[Plot]:
