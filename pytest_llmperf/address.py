@@ -57,7 +57,7 @@ class Address:
         if port == 0:
             raise UsageError(f"{where} {_masked(url)!r} has port 0; need 1 to 65535")
         for name, part in (("path", parts.path), ("query", parts.query)):
-            if quote(part, safe="/?:@!$&'()*+,;=-._~%[]|") != part:
+            if quote(part, safe="/?:@!$&'()*+,;=-._~%[]|", errors="replace") != part:
                 raise UsageError(f"{where} {_masked(url)!r}: its {name} must be percent-encoded ASCII")
         return cls(
             parts.scheme,

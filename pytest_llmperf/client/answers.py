@@ -19,7 +19,7 @@ from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.client.saturation import LOOK_S, Saturation, look
 from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.errors import WrongServer
-from pytest_llmperf.serving.http_client import is_about_the_key, retry_after_s
+from pytest_llmperf.serving.http_client import is_about_the_key, retry_after_s, without_secrets
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.visible_text import is_invisible
 
@@ -250,7 +250,8 @@ class _Completion:
         attempt = 1
         while True:
             if reply.status in _REFUSED or 300 <= reply.status < 400:
-                self._refused(reply.status, trace_of(reply).error)
+                error = without_secrets(trace_of(reply).error, pool.endpoint.secrets)
+                self._refused(reply.status, error)
             if (fewer := self._without_refused(index, body, reply)) != body:
                 body = fewer
                 reply = await pool.send(self._request(pool, body))

@@ -132,7 +132,7 @@ def _refusal(reply: Reply) -> bytes:
     if reply.status == 500 and _UNKNOWN.search(reply.text()):
         # Python's "unexpected keyword argument": the field was passed on unread.
         return bytes(reply.body)
-    if reply.status == 200 and len(reply.body) < _SHORT_BYTES:
+    if reply.status == 200 and len(reply.body) < _SHORT_BYTES and b'"choices"' not in reply.body:
         # Gateways begin the stream first, and put the server's refusal into it.
         trace = trace_of(reply)
         if trace.outcome is Outcome.STREAM_ERROR and not trace.arrivals:
@@ -258,7 +258,7 @@ def _places(body: Any) -> frozenset[str]:
         details = body.get("detail")
         for detail in details if isinstance(details, list) else ():
             place = detail.get("loc") if isinstance(detail, dict) else None
-            found |= {part for part in place or () if isinstance(part, str)}
+            found |= {part for part in place if isinstance(part, str)} if isinstance(place, list) else set()
     return frozenset(found)
 
 

@@ -47,6 +47,11 @@ class Endpoint:
         return cls(Address.parse(base_url), checked_key(api_key, "the API key"), ssl_context)
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What every request carries and no message may show: servers repeat it in their errors."""
+        return (*self.address.secrets, *((self.api_key,) if self.api_key else ()))
+
+    @property
     def host(self) -> str:
         return self.address.host
 

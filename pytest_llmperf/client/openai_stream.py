@@ -209,6 +209,11 @@ def _outcome(reply: Reply, reading: _Reading) -> tuple[Outcome, str]:
         return _ENDINGS[reply.ending], f"{reply.detail}{after}"
     if reply.status == 200 and not reading.chunks and not reading.done:
         kind = reply.headers.get("content-type", "no content type")
+        if (encoding := reply.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+            return Outcome.STREAM_ERROR, (
+                f"the stream is compressed (Content-Encoding: {encoding[:40]}), which was not asked for: a compressed "
+                "stream comes in the compressor's rhythm; switch compression off in the gateway"
+            )
         seen = reply.text()[:200]
         return Outcome.STREAM_ERROR, f"HTTP 200, but not an event stream ({kind}): {seen!r}"
     if reading.finish is None:

@@ -1,7 +1,7 @@
-"""What a server tells of itself under ``/metrics``, in vLLM's names: the one reader of it.
+"""Read the metrics that a server publishes under ``/metrics``, by vLLM's names.
 
-Read by prometheus-client's parser. Values are a stranger's: what is not finite, negative or out of its range is as
-good as not told.
+Parsed with prometheus-client. Values come from outside: a value that is not finite, negative or out of range counts as
+missing.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _FIELDS: Mapping[str, str] = {
 }
 _HIGHEST: Mapping[str, float] = {"kv_share": 1.0, "running": 1e7, "waiting": 1e7}
 _COUNTED_AT_MOST = 2.0**53
-"""Beyond it a float is no count any more."""
+"""Above this a float can't hold every whole number."""
 
 
 @dataclass(frozen=True)
 class ServerMetrics:
-    """One reading, all engines of the server together; None where it does not tell, or tells nonsense."""
+    """One reading, summed over the server's engines; None where a value is missing or impossible."""
 
     running: float | None = None
     """Requests that the engines work on."""
@@ -52,7 +52,7 @@ class ServerMetrics:
 
 
 def parse(text: str) -> ServerMetrics | None:
-    """From the text of ``/metrics``; None if it has none of vLLM's names that are known here."""
+    """Parse the text of ``/metrics``; None if it has none of vLLM's metrics that are used here."""
     from prometheus_client.parser import text_string_to_metric_families
 
     values: dict[str, list[float]] = {}
@@ -89,17 +89,17 @@ def parse_reply(reply: Reply) -> ServerMetrics | None:
 
 
 async def fetch(pool: Pool, timeout_s: float = 10.0) -> Reply:
-    """One answer of ``/metrics``, to be parsed when there is time: the parser takes 0.1 s to import."""
+    """Fetch ``/metrics`` without parsing it: the parser takes 0.1 s to import, which must not happen during a load."""
     return await pool.fetch("GET", "/metrics", timeout_s=timeout_s)
 
 
 async def read(pool: Pool, timeout_s: float = 10.0) -> ServerMetrics | None:
-    """The metrics now; None if the server does not tell any that are known."""
+    """The metrics now; None if the server publishes none that are known."""
     return parse_reply(await fetch(pool, timeout_s))
 
 
 def told_fields(reply: Reply) -> frozenset[str]:
-    """Which fields of :class:`ServerMetrics` an answer has any values for, by their names alone."""
+    """The fields of :class:`ServerMetrics` that an answer has values for, judged by their names alone."""
     if reply.status != 200:
         return frozenset()
     names = (

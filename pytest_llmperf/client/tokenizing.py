@@ -1,4 +1,4 @@
-"""A server's own tokenizer, where it has doors to it (vLLM's ``/tokenize`` and ``/detokenize``)."""
+"""A server's own tokenizer, through vLLM's ``/tokenize`` and ``/detokenize``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pytest_llmperf.serving.server import Server
 
 _TIMEOUT_S = 60.0
 _MOST = 2**31
-"""Numbers of tokens, and lengths in tokens, from here on are nonsense."""
+"""Token numbers and lengths from here on are impossible."""
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """A prompt as the server's tokens; ``limit`` is the longest prompt and answer together, if it says so."""
+    """A prompt as the server's tokens; ``limit`` is the longest prompt and answer together, None if not stated."""
 
     tokens: tuple[int, ...]
     limit: int | None
@@ -30,7 +30,7 @@ class Tokenized:
 def tokenized(
     server: Server, prompts: Sequence[Mapping[str, Any]], *, concurrency: int = 16
 ) -> list[Tokenized | None]:
-    """One a prompt, in their order; None where the server does not say.
+    """The tokens of each prompt, in order; None where the server gives none.
 
     A prompt is ``{"messages": […]}``, through the server's chat template, or ``{"prompt": text}``, with the tokenizer's
     own first token unless ``add_special_tokens`` is False. Nothing is generated.
@@ -40,7 +40,7 @@ def tokenized(
 
 
 def text_of(server: Server, tokens: Sequence[int]) -> str | None:
-    """The text that these tokens stand for, special ones included; None where the server does not say."""
+    """The text of these tokens, special tokens included; None if the server gives none."""
     (reply,) = _ask(server, "/detokenize", [{"model": server.model, "tokens": list(tokens)}], 1)
     text = _read(reply).get("prompt")
     return text if isinstance(text, str) else None
@@ -67,7 +67,7 @@ def _ask(server: Server, path: str, bodies: Sequence[Mapping[str, Any]], concurr
 def _tokens(reply: Reply) -> Tokenized | None:
     said = _read(reply)
     tokens, limit = said.get("tokens"), said.get("max_model_len")
-    # None for an empty list: every prompt here has a token, and llama.cpp's door means another field than ours.
+    # None for an empty list: every prompt here has a token, and llama.cpp reads the prompt from another field.
     if (
         not isinstance(tokens, list)
         or not tokens
@@ -78,7 +78,7 @@ def _tokens(reply: Reply) -> Tokenized | None:
 
 
 def _read(reply: Reply) -> Mapping[str, Any]:
-    """The answer, if it is a JSON object; else nothing."""
+    """The answer if it is a JSON object, else an empty one."""
     if reply.status != 200:
         return {}
     said = parse_json(bytes(reply.body))

@@ -18,7 +18,7 @@ from pytest_llmperf.errors import DataError, UsageError
 from pytest_llmperf.load.words import WORDS
 
 _LENGTHS = ("max_tokens", "max_completion_tokens", "output_tokens")
-"""Names of the length of an answer."""
+"""Names under which files state the length of an answer."""
 _MOST_TOKENS = 10_000_000
 _ANNOTATIONS = ("note", "id", "custom_id", "comment", "metadata", "source")
 """Fields meant for people who read the file; they are not sent."""
@@ -62,7 +62,7 @@ class Given:
         return hash((self.name, len(self)))
 
     def fields(self, index: int, mark: str = "") -> dict[str, Any]:
-        """What a body says of prompt ``index``; ``mark`` is put before its first words, to tell it from its like."""
+        """The request fields of prompt ``index``; ``mark`` is put before its first words, which makes it unique."""
         fields = dict(self._prompts[index % len(self)])
         if mark and "prompt" in fields:
             fields["prompt"] = f"{mark} {fields['prompt']}"
@@ -139,7 +139,7 @@ def _prompt(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _request_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """What of a line goes into the request; raises :class:`DataError` for what would be dropped."""
+    """The fields of a line that are sent; raises :class:`DataError` for a field that would be dropped."""
     lengths = {name: fields[name] for name in _LENGTHS if name in fields}
     for name, value in lengths.items():
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_TOKENS:

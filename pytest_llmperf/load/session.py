@@ -1,5 +1,5 @@
-"""What surrounds the sending of every load, whatever its arrivals: the right server, prompts that fit, a warm
-shape, open connections, and the watches beside it."""
+"""Everything around the sending of a load: check the server, fit the prompts, warm up, open connections, and watch
+client and server meanwhile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,14 @@ from pytest_llmperf.load.workload import (
     prepare_shapes,
     probe_body,
 )
-from pytest_llmperf.serving.http_client import explained, first_line, is_about_the_key, parse_json, redirect
+from pytest_llmperf.serving.http_client import (
+    explained,
+    first_line,
+    is_about_the_key,
+    parse_json,
+    redirect,
+    without_secrets,
+)
 from pytest_llmperf.serving.readiness import named, served_models
 from pytest_llmperf.serving.server import Server
 
@@ -60,11 +67,11 @@ class Measured:
     cache: CacheUse | None
     connections: int
     server: ServerSamples | None
-    """What it said of itself meanwhile; None if it has no ``/metrics`` that is known, or the load was too short."""
+    """Its ``/metrics`` during the load; None if it has none that are known, or the load was too short."""
     prompt_problem: str = ""
     """By how much the server's count of the prompts' tokens differs from what was asked for, if it does."""
     length_problem: str = ""
-    """That answers have other lengths, where the server cannot be asked for one."""
+    """Says that answers have other lengths than asked for, if the server takes no ``ignore_eos``."""
 
 
 @dataclass(frozen=True)
@@ -214,16 +221,14 @@ class Session:
             raise RequestFailed(
                 f"{pool.endpoint.address.shown('/v1/models')}: {reply.detail}; no load was sent"
             )
+        secrets = pool.endpoint.secrets
+        text = without_secrets(first_line(body), secrets)
         if reply.status in (401, 403):
-            what = (
-                "refuses the API key"
-                if is_about_the_key(reply.status, first_line(body))
-                else "forbids the request"
-            )
-            raise WrongServer(f"the server at {where} {what}: HTTP {reply.status}: {first_line(body)}")
+            what = "refuses the API key" if is_about_the_key(reply.status, text) else "forbids the request"
+            raise WrongServer(f"the server at {where} {what}: HTTP {reply.status}: {text}")
         if 300 <= reply.status < 400:
             raise WrongServer(
-                f"the server at {where}: {redirect(reply.status, reply.headers.get('location'))}"
+                f"the server at {where}: {redirect(reply.status, reply.headers.get('location'), secrets)}"
             )
         served = served_models(parse_json(body)) if reply.status == 200 else []
         if served and self.server.model not in served:
@@ -252,7 +257,7 @@ def _fixed_length(workload: Workload, body: Mapping[str, Any]) -> int | None:
 
 
 def _length_problem(traces: Sequence[Trace], asked: Sequence[int | None]) -> str:
-    """Of a server that takes no ``ignore_eos``."""
+    """Why lengths of answers are not comparable on a server without ``ignore_eos``; empty if they are."""
     pairs = [(trace.completion_tokens, asked[trace.index]) for trace in traces if trace.ok]
     others = sum(want is not None and got != want for got, want in pairs)
     if others <= ERRORS_ABOVE * len(pairs):

@@ -43,14 +43,14 @@ _MOST_TOKENS = 10_000_000
 
 @dataclass(frozen=True)
 class Replay:
-    """What :func:`run_open_loop` needs to play a trace: ``run_open_loop(server, workload, replay.schedule,
+    """A recorded load for :func:`run_open_loop`: ``run_open_loop(server, workload, replay.schedule,
     shapes=replay.shapes)``."""
 
     schedule: Schedule
     """The first request is at 0."""
     shapes: tuple[Shape, ...] = field(repr=False)
     note: str = field(default="", compare=False)
-    """Of the recording: how many requests over which span, and in which unit its times were read."""
+    """Describes the recording: number of requests, span, and the unit in which its times were read."""
 
     def faster(self, factor: float) -> Replay:
         """The same requests at ``factor`` times the rate; below 1 is slower. Raises ``ValueError`` if it is not
@@ -114,7 +114,7 @@ def read_trace(path: Path, *, skip: int = 0, requests: int | None = None, unit: 
 
 @dataclass
 class _Form:
-    """What was seen of a file's form while it was read."""
+    """What is known of a file's format while it is read."""
 
     has_unit: bool = False
     """Whether its times are ``timestamp``, whose unit differs from trace to trace."""

@@ -40,7 +40,7 @@ _CONDEMNED_S = 15.0
 
 
 class Served:
-    """What a suite calls ``candidate`` or ``baseline``.
+    """The object that a suite knows as ``candidate`` or ``baseline``.
 
     ``repr`` names the row. Every access to :attr:`server` returns a living server or raises an
     :class:`InfrastructureError`; a failed start is remembered, so that fifty tests do not try it fifty times.
@@ -60,7 +60,7 @@ class Served:
         self._state_root = state_root
         self._progress = progress
         self._tell = tell
-        """Called with what the user must read at the end of the run."""
+        """Called with each sentence to be shown at the end of the run."""
         self._silence_limit_s = silence_limit_s
         self._lease: Lease | None = None
         self._url_server: Server | None = None
@@ -142,12 +142,12 @@ class Served:
             raise
 
     def tell_capabilities(self) -> None:
-        """Report what the server turned out not to understand; the same is told once."""
+        """Report what the server does not understand; each sentence is shown once."""
         for text in self._last_server.capabilities.notes if self._last_server else ():
             self._tell(f"{self.name}: {text}")
 
     def refuse(self, why: LlmperfError) -> None:
-        """Never start: whoever asks for the server is given this error."""
+        """Never start the server: every request for it raises this error."""
         self._failure = why
 
     def _alive(self) -> Server:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 USER_AGENT = f"pytest-llmperf/{pytest_llmperf.__version__}"
 TIMEOUT_S = 10.0
 BODY_LIMIT = 16 * 1024 * 1024
-"""Bytes of a body that are read at most: a list of a thousand models takes less than one MiB."""
+"""Largest body that is read, bytes: a list of a thousand models takes less than one MiB."""
 _PIECE = 65536
 
 
@@ -140,7 +140,7 @@ def without_secrets(text: str, secrets: Sequence[str]) -> str:
 
 
 def explained(error: BaseException, address: Address) -> str:
-    """One line: what an exception of a connection means, and what to do. No secrets, no type names of Python's."""
+    """One line that explains a connection error and says what to do, without secrets or Python's type names."""
     import http.client
 
     text = clean(getattr(error, "strerror", None) or str(error) or type(error).__name__)
@@ -214,7 +214,7 @@ _ABOUT_KEYS = re.compile(r"\bkey|token|authenticat|authoriz|credential|bearer|pe
 
 
 def is_about_the_key(status: int, says: str) -> bool:
-    """Whether a refusal means the API key. HTTP 403 may as well be a firewall that dislikes something else."""
+    """True if a refusal is about the API key. HTTP 403 may also come from a firewall that objects to something else."""
     return status == 401 or (status == 403 and bool(_ABOUT_KEYS.search(says)))
 
 
@@ -247,8 +247,8 @@ def retry_after_s(value: str | None, now_s: float | None = None) -> float | None
 
 
 def checked_key(api_key: str | None, where: str) -> str | None:
-    """The key as a header carries it, without the line end that a file leaves. Raises :class:`UsageError` for one that
-    no header can carry; the key is not shown."""
+    """The key as it goes into the header, without the line end that a file leaves. Raises :class:`UsageError`, which
+    does not show the key, if it has characters that no header can carry."""
     key = (api_key or "").strip()
     if not all(" " < char <= "~" for char in key):
         raise UsageError(
@@ -258,8 +258,8 @@ def checked_key(api_key: str | None, where: str) -> str | None:
 
 
 def unused_proxies(address: Address) -> str:
-    """Names of the environment's proxies that another client would use for this address, which ours does not; empty
-    if there is none."""
+    """Environment variables with proxies that other clients would use for this address and ours does not; empty if
+    there are none."""
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
@@ -328,7 +328,7 @@ def _resolved(address: Address, deadline: float) -> list[Any]:
         pass
     else:
         return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    # A resolver can't be called off: it is waited for, and left behind.
+    # A name lookup can't be cancelled: it gets a thread of its own, which is abandoned at the deadline.
     found: list[Any] = []
 
     def resolve() -> None:

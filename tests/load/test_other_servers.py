@@ -52,6 +52,8 @@ class Dialect:
     usage: bool = True
     retry_after: str = "0"
     location: str = "/"
+    says: str = ""
+    """In the refusals of ``statuses``."""
     statuses: tuple[int, ...] = ()
     """Of the first generations, in order; after them 200."""
     broken: bool = False
@@ -140,7 +142,7 @@ def serve() -> Iterator[Serve]:
                     status = 500
                 if status != 200:
                     headers = {"Retry-After": dialect.retry_after, "Location": dialect.location}
-                    self.send(status, headers, {"error": {"message": f"planted {status}"}})
+                    self.send(status, headers, {"error": {"message": dialect.says or f"planted {status}"}})
                     return
                 self.generate(body)
 
@@ -648,3 +650,58 @@ def test_a_server_that_hangs_at_its_first_generation_is_dead_within_the_limit(se
     (why,) = declared
     assert "counters of tokens stand still" in why
     assert len(dialect.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        [{"loc": 1}],
+        [{"loc": None}, 3, []],
+        [[0], "model", {"loc": {"body": "ignore_eos"}}],
+        {"loc": ["body", "x"]},
+    ],
+)
+def test_a_refusal_of_no_known_form_is_about_no_field(serve: Serve, details: Any) -> None:
+    dialect = serve(Dialect(refuse=("messages",), refusal=lambda name: (422, {"detail": details})))
+    assert all("HTTP 422" in answer.error for answer in asked(dialect, 2))
+    assert dialect.server.capabilities.refused == frozenset()
+
+
+KEY = "a-key-without-a-known-look"
+
+
+@pytest.mark.parametrize(
+    ("way", "status"),
+    [(way, status) for way in ("load", "evaluation") for status in (302, 401, 403)] + [("evaluation", 404)],
+)
+def test_a_key_that_the_server_repeats_is_in_no_error(serve: Serve, status: int, way: str) -> None:
+    answer = {"error": {"message": f"Bad key {KEY}"}}
+    location = f"/login?key={KEY}"
+    dialect = serve(
+        Dialect(models=(status, {"Location": location}, answer))
+        if way == "load"
+        else Dialect(statuses=(status,) * 9, location=location, says=f"Bad key {KEY}")
+    )
+    dialect.server = replace(dialect.server, api_key=KEY)
+    with pytest.raises(WrongServer) as caught:
+        loaded(dialect) if way == "load" else asked(dialect, 3)
+    assert KEY not in str(caught.value)
+    assert str(status) in str(caught.value)
+
+
+def test_a_compressed_stream_is_named_as_such() -> None:
+    reply = Reply(status=200, ending=Ending.COMPLETE, body=bytearray(b"\x1f\x8b\x08data"))
+    reply.head = {b"Content-Encoding": b"gzip"}
+    reply.times.append(1.0)
+    reply.ends.append(len(reply.body))
+    trace = trace_of(reply)
+    assert not trace.ok
+    assert "compressed (Content-Encoding: gzip)" in trace.error
+
+
+@pytest.mark.parametrize("status", [499, 520, 524, 529])
+def test_a_gateways_own_statuses_are_asked_again(serve: Serve, status: int) -> None:
+    dialect = serve(Dialect(statuses=(status,)))
+    (answer,) = asked(dialect, 1, retries=Retries(first_wait_s=0.001))
+    assert answer.ok
+    assert answer.attempts == 2

@@ -255,6 +255,7 @@ def test_tls_and_plain_are_told_apart(start: Start, self_signed: ssl.SSLContext)
         ("http://h#access_token=hidden", "has a fragment"),
         ("http://h/a b", "must be percent-encoded"),
         ("http://h/ä", "must be percent-encoded"),
+        ("http://h/\udc80", "must be percent-encoded"),
         ("http://a b/", "is not a valid host name"),
         ("http://h\\evil", "is not a valid host name"),
         ("http://" + "ä" * 300, "is not a valid host name"),
