@@ -1,8 +1,8 @@
 """Reading the ``arguments`` of a catalogue entry the way vLLM's own parser reads them.
 
 vLLM takes ``--max-model-len 512``, ``--max_model_len=512`` and any beginning that is unique (``--max-model 512``);
-short options take ``-tp 2`` and ``-tp=2``. The last occurrence wins. Only the name is normalised: what stands
-behind the first ``.`` of ``--hf-overrides.rope_scaling`` is a key of a dictionary and keeps its underscores.
+short options take ``-tp 2`` and ``-tp=2``. The last occurrence wins. Only the name is normalised: the text
+after the first ``.`` of ``--hf-overrides.rope_scaling`` is a key of a dictionary and keeps its underscores.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def value_of(arguments: Sequence[str], *names: str) -> str | None:
 def table_of(arguments: Sequence[str], name: str) -> dict[str, Any]:
     """The JSON object that counts for ``name``, written whole or by parts (``--name.key value``); empty without any.
 
-    As vLLM puts it together: the parts are one object, which stands behind everything else. Raises
-    :class:`CatalogError` for a value that is no JSON object.
+    Combined as vLLM does it: the parts form one object, which overrides a value written whole. Raises
+    :class:`CatalogError` for a value that is not a JSON object.
     """
     parts: dict[str, Any] = {}
     for option in options(arguments):

@@ -1,6 +1,6 @@
-"""What a row really is: the content of its weights, its chat template and every file that its arguments name.
+"""Checksums of everything a row is made of: its weights, its chat template and every file named in its arguments.
 
-A path says nothing of what lies there: an adapter may be trained anew in place, a template edited between two runs.
+A path does not identify content: an adapter may be retrained in place, a template edited between two runs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MARKS_OF_A_MODEL = (
 
 @dataclass(frozen=True)
 class Content:
-    """What a row is made of, at one moment."""
+    """Digests of the files that a row consists of, at one moment."""
 
     weights: str | None
     """Digest of the weights' directory; None where it is not on this machine."""
@@ -70,7 +70,7 @@ class Content:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def changed_since(self, earlier: Content) -> list[str]:
-        """What is not what it was then, in words; empty if everything is."""
+        """Names of what has changed since ``earlier``; empty if nothing has."""
         # What came since is no change: an engine fetches models and files from the hub while it starts.
         changed = [name for name, digest in sorted(earlier.files.items()) if self.files.get(name) != digest]
         if any(self.of_weights.get(name) != digest for name, digest in earlier.of_weights.items()):
@@ -79,7 +79,7 @@ class Content:
 
 
 def content_of(model: Model, directory: Path | None) -> Content:
-    """What the row is made of now; ``directory`` is where its weights lie. Costs at most some tenths of a second."""
+    """Digests of the row's current files; ``directory`` holds its weights. Takes a few tenths of a second at most."""
     if model.engine == "url":
         return Content(None)
     stamps: list[str] = []
@@ -93,7 +93,7 @@ def content_of(model: Model, directory: Path | None) -> Content:
 
 
 def checksums(model: Model, directory: Path | None) -> dict[str, Any]:
-    """For the record; ``directory`` is where the weights lie, None where the engine has still to fetch them."""
+    """For the record; ``directory`` holds the weights, None if the engine has yet to download them."""
     about: dict[str, Any] = {
         "arguments": list(model.arguments),
         "dtype": model.dtype,
@@ -107,7 +107,7 @@ def checksums(model: Model, directory: Path | None) -> dict[str, Any]:
 
 
 def template_sha256(model: Model, directory: Path | None) -> str | None:
-    """Of the chat template that the server uses; None if there is none to be read here."""
+    """Checksum of the chat template that the server uses; None if it cannot be read here."""
     if directory is None:
         return None
     try:
@@ -118,7 +118,7 @@ def template_sha256(model: Model, directory: Path | None) -> str | None:
 
 
 def _weights(directory: Path | None) -> dict[str, Any]:
-    """``weights_sha256``, and by what it is told: ``content``, or ``samples`` where a file is too large to read.
+    """``weights_sha256`` and how it was computed: from ``content``, or from ``samples`` of files too large to read.
 
     The hub's cache names each large file by the checksum of its content, which then need not be read.
     """
@@ -133,13 +133,13 @@ def _weights(directory: Path | None) -> dict[str, Any]:
 
 
 def _commit(directory: Path) -> str | None:
-    """Of a snapshot in the hub's cache. A directory of that name elsewhere may be written to at any time."""
+    """The commit of a snapshot in the hub's cache. A directory of that name elsewhere may change at any time."""
     in_cache = directory.parent.name == "snapshots" and _COMMIT.fullmatch(directory.name)
     return directory.name if in_cache else None
 
 
 def _digest_of_named(text: str, stamps: list[str]) -> str | None:
-    """Of what ``text`` names: a file, a directory with a model, a model of the hub in the cache; else None."""
+    """Digest of the file, model directory or cached hub model that ``text`` names; None if it names nothing."""
     if not text or len(text) > _LONGEST_PATH or "\0" in text or "\n" in text:
         return None
     try:
@@ -189,7 +189,7 @@ def _files_below(directory: Path) -> Iterator[Path]:
 
 
 def _file_digest(file: Path, stamps: list[str]) -> str:
-    """Of the content; of a file that is too large, of samples of it, and its times of change go into ``stamps``."""
+    """Digest of the content; for a large file of samples, and its modification times are added to ``stamps``."""
     if _SHA256.fullmatch(file.resolve().name):
         return file.resolve().name
     status = file.stat()

@@ -1,7 +1,7 @@
-"""The sampling in force on each side: what requests say, and what the server fills in where they say nothing.
+"""The sampling parameters in force on each side: those in the request, and the server's defaults for the others.
 
-A server may take ``repetition_penalty``, ``top_k`` or ``min_p`` from the ``generation_config.json`` of its weights,
-each side from its own; then two models are compared that are not sampled alike.
+A server may take ``repetition_penalty``, ``top_k`` or ``min_p`` from the ``generation_config.json`` of its weights.
+Two models whose files differ are then not sampled alike.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _NOT_COMPARED = ("seed", "max_tokens", "stop")
 
 @dataclass(frozen=True)
 class Setting:
-    """The value of one parameter and where it came from; ``value`` says nothing where that is ``unknown``."""
+    """The value of one parameter and its origin; ``value`` has no meaning if the origin is ``unknown``."""
 
     value: Any
     origin: str
@@ -74,10 +74,10 @@ class Setting:
 
 
 def filled_in(model: Model, weights: Path | None) -> dict[str, Setting]:
-    """What the row's server takes for a parameter that a request leaves out.
+    """The values that the row's server uses for parameters that a request leaves out.
 
-    ``weights`` is the directory of its weights, None where it is not on this machine. Everything is unknown of a
-    server that others started.
+    ``weights`` is the directory of its weights, None if it is not on this machine. All values are unknown for a server
+    that the run did not start.
     """
     if model.engine == "url":
         return dict.fromkeys(PARAMETERS, Setting(None, UNKNOWN))
@@ -116,7 +116,7 @@ def in_force(body: Mapping[str, Any], default: Mapping[str, Setting]) -> dict[st
 def differences(
     first: Mapping[str, Setting], second: Mapping[str, Setting]
 ) -> dict[str, tuple[Setting, Setting]]:
-    """Parameters whose values differ, or are not known of both sides."""
+    """Parameters whose values differ, or are unknown on one side."""
     return {
         name: (first[name], second[name])
         for name in PARAMETERS
@@ -126,7 +126,7 @@ def differences(
 
 
 class SamplingBook:
-    """What was asked with which sampling, by row; tells once where two rows are not sampled alike."""
+    """What was asked with which sampling, by row; reports once if two rows are not sampled alike."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
@@ -164,8 +164,8 @@ class SamplingBook:
             unknown = [one for one in found if settings[one].origin == UNKNOWN]
             if unknown:
                 self._say(
-                    f"{name}: what its server fills in for {', '.join(unknown)} is not known, so {row} and {other} may "
-                    "not be sampled alike; vLLM started with --generation-config vllm fills in nothing"
+                    f"{name}: its server's default for {', '.join(unknown)} is not known, so {row} and {other} may "
+                    "not be sampled alike; start vLLM with --generation-config vllm for neutral defaults"
                 )
 
     def _say(self, text: str) -> None:

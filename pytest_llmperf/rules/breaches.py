@@ -1,7 +1,7 @@
-"""What makes a prompt another one than was meant, and what to do about it: a task is not asked with such prompts.
+"""Findings for which a task is not run, because the model would read something other than the suite intends.
 
-Fewer than :mod:`~pytest_llmperf.rules.lint` finds: a suite may well ask hotter than a row wants, or without the
-instruction, to see what comes of it. Nobody means a system prompt that hides in a template.
+These are fewer than :mod:`~pytest_llmperf.rules.lint` reports: a suite may use a higher temperature than a row allows,
+or drop the instruction, to measure the effect. A system prompt hidden in a template is never intended.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ REMEDIES: Mapping[str, str] = {
     "--chat-template in the row's arguments)",
     "template-refuses": "ask in a way that the template has a place for, or serve another one (--chat-template)",
 }
-"""By rule, what to do."""
+"""What to do about a finding, by its rule."""
 
 
 def breaches(ask: Ask, rendered: Rendered, model: Model) -> list[Finding]:
-    """Of one prompt, as the model reads it."""
+    """Findings for one prompt as the model reads it."""
     found = lint_rendered(rendered, ask)
     is_chat = ask.prompt is None
     return found + opened_thinking(rendered, ask) if is_chat and model.rules.thinking else found
 
 
 def as_chat(ask: Ask) -> Ask:
-    """The chat behind a prompt that was rendered here; any other ask as it is."""
+    """The chat that a prompt was rendered from; any other ask unchanged."""
     return dataclasses.replace(ask, messages=ask.chat, prompt=None, chat=()) if ask.chat else ask
 
 
 def too_long(tokens: int, ask: Ask, limit: int) -> list[Finding]:
-    """A prompt that leaves less room for its answer than it is to have: it is refused, cut, or its answer is."""
+    """A finding if prompt and ``max_tokens`` exceed the server's ``limit``: it would refuse or truncate."""
     room = limit - ask.sampling.max_tokens
     if tokens <= room:
         return []
@@ -57,7 +57,7 @@ def too_long(tokens: int, ask: Ask, limit: int) -> list[Finding]:
 
 
 def token_at_the_beginning(tokens: tuple[int, ...], own: int, text: str) -> list[Finding]:
-    """A chat that does not begin with the token ``own``, which the tokenizer puts before every text, or twice."""
+    """A finding unless a chat begins exactly once with ``own``, the token that the tokenizer puts before a text."""
     times = next((place for place, token in enumerate(tokens) if token != own), len(tokens))
     if times == 1:
         return []
@@ -70,8 +70,10 @@ def token_at_the_beginning(tokens: tuple[int, ...], own: int, text: str) -> list
 
 
 def other_text(ours: str, theirs: str | None, our_tokens: int, their_tokens: int) -> list[Finding]:
-    """Of a chat that the server makes other tokens of than of the weights' template; ``theirs`` None: its text is not
-    known."""
+    """The finding for a chat whose tokens on the server differ from those of the weights' template.
+
+    ``theirs`` is the server's text, None if it is not known.
+    """
     if theirs is None or theirs == ours:
         seen = f"the server makes {their_tokens} tokens of the chat"
         says = f"{seen}, and {our_tokens} of the text that the chat template of the weights gives"

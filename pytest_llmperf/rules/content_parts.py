@@ -1,6 +1,6 @@
-"""Whether a chat template wants a message's content as a list of parts or as a text, decided as vLLM 0.32 decides it.
+"""Decides like vLLM 0.32 if a chat template takes the content of a message as a list of parts or as a text.
 
-A template that loops over ``message.content`` is given ``[{"type": "text", "text": …}]``, any other one the text
+A template that loops over ``message.content`` gets ``[{"type": "text", "text": …}]``, any other the plain text
 (``_detect_content_format`` in ``vllm/renderers/hf.py``).
 """
 

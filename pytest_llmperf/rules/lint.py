@@ -1,7 +1,7 @@
-r"""Breaches of a row's prompt rules, found in what is about to be sent, before the first request.
+r"""Checks prompts against the rules of their row before the first request.
 
-``lint(ask, rendered, model)`` returns findings, none for a clean prompt. Each has a rule's name and one
-sentence with what was seen and what is needed.
+``lint(ask, rendered, model)`` returns the findings, an empty list for a clean prompt. Each has the name of a rule and
+a sentence with the value seen and the value needed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Finding:
 def lint(
     ask: Ask, rendered: Rendered | None, model: Model, *, tokens_needed: int = MATHS_TOKENS
 ) -> list[Finding]:
-    """Everything that is wrong with asking ``model`` so, without what its row accepts.
+    """All findings for asking ``model`` like this, except those that its row accepts.
 
-    ``rendered`` None: the template is not known.
+    ``rendered`` is None if the template is not known.
     """
     findings = lint_body(ask.body(), model, tokens_needed=tokens_needed)
     if ask.prompt is None:
@@ -105,7 +105,7 @@ def lint_rendered(rendered: Rendered, ask: Ask) -> list[Finding]:
     if ask.user_turn.strip() not in text:
         findings.append(Finding("question-altered", "the template does not pass the user turn on as it is"))
     elif ask.prompt is None and (hidden := injected_text(rendered, ask.messages)):
-        findings.append(Finding("hidden-system", f"the template adds what nobody sent: {_cut(hidden)}"))
+        findings.append(Finding("hidden-system", f"the template adds text that was not sent: {_cut(hidden)}"))
     # A chat is sent as rendered; before a text that is to be continued the tokenizer puts its own first
     # token.
     first = int(bool(bos) and text.startswith(bos)) + int(
@@ -123,14 +123,14 @@ def lint_rendered(rendered: Rendered, ask: Ask) -> list[Finding]:
 
 
 def injected_text(rendered: Rendered, messages: Sequence[Message]) -> str:
-    """Text that the template adds to the messages: a hidden system prompt, a date, a switch behind the question.
+    """Text that the template adds to the messages: a hidden system prompt, a date, a switch after the question.
 
-    Empty if there is none. Special tokens, names of roles and labels of turns (``### Human:``) are a template's own
-    business; every other word is not, in whatever script.
+    Empty if there is none. Special tokens, role names and turn labels (``### Human:``) do not count; every other word
+    does, in any script.
     """
     rest = _without_tokens(rendered.text, rendered)
     sent = [_without_tokens(m["content"].strip(), rendered) for m in messages]
-    # Of an earlier reply, templates of reasoning models leave the thinking out.
+    # Templates of reasoning models drop the thinking of earlier replies.
     sent = [text if text in rest else text.rpartition(_TOKEN)[2].strip() for text in sent]
     for content in sorted(sent, key=len, reverse=True):
         if content:
@@ -155,7 +155,7 @@ def injected_text(rendered: Rendered, messages: Sequence[Message]) -> str:
 
 
 _TOKEN, _MESSAGE = "\0", "\1"
-"""Stand in the rest of a prompt where a special token, or a message, was taken out."""
+"""Placeholders for special tokens and messages that were removed from a prompt."""
 
 
 def _without_tokens(text: str, rendered: Rendered) -> str:
@@ -166,7 +166,7 @@ def _without_tokens(text: str, rendered: Rendered) -> str:
 
 
 def _without_message(rest: str, content: str) -> str:
-    """A short message may stand inside of a label as well: the place where it stands alone is meant."""
+    """``rest`` with ``content`` replaced, where possible an occurrence that stands alone and not inside a label."""
     alone = re.search(rf"(?<![^\s{_TOKEN}{_MESSAGE}]){re.escape(content)}(?![^\s{_TOKEN}{_MESSAGE}])", rest)
     if alone is None:
         return rest.replace(content, _MESSAGE, 1)
@@ -174,7 +174,7 @@ def _without_message(rest: str, content: str) -> str:
 
 
 def opened_thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
-    """How a template that opens the thinking may spoil it: twice, or closed before the model begins."""
+    """Findings for a reply that the template opens with ``<think>`` twice, or with a thinking that has ended."""
     opening = opening_of(rendered.text, ask)
     if (count := _openings(rendered, ask)) > 1:
         return [Finding("doubled-think", f"the reply is opened with <think> {count} times, needs one")]
@@ -182,7 +182,7 @@ def opened_thinking(rendered: Rendered, ask: Ask) -> list[Finding]:
         return [
             Finding(
                 "closed-think",
-                "the template ends with a thinking that is over (</think>), and the row promises thinking = true",
+                "the template ends the thinking itself (</think>), and the row says thinking = true",
             )
         ]
     return []
@@ -224,7 +224,7 @@ _MARKUP = re.compile(
     r"<[|｜][^<>|｜\n]{1,60}[|｜]>|</?[^<>\s]{1,40}>|\[/?[A-Z][A-Z_]{1,40}\]|\[\|/?[^\[\]|\s]{1,40}\|\]|\[gMASK\]"
     r"|\]~!?b[\[\]]|\[e~\["  # MiniMax
 )
-"""Special tokens by their look, where the tokenizer does not name them."""
+"""Special tokens recognised by their form, for tokenizers whose configuration does not list them."""
 _LOOKS_BACK = re.compile(
     r"\bthe (?:question|problem|text|passage) above\b|\b(?:as|see|mentioned|described|given) above\b"
     r"|\bthe previous (?:question|problem|message|answer)\b|\bthe system (?:prompt|message)\b"

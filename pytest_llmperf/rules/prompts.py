@@ -1,4 +1,4 @@
-"""What a row's prompts look like, for suites that judge them without asking the model."""
+"""The prompts of a row, for suites that check them without a request to the model."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ OPENS = PLAIN + "<think>\n"
 BEGINS = "{{ bos_token }} " + PLAIN
 FAULTS = {
     # what is planted: the row's keys, the template, the rest of the tokenizer's configuration; words of the reason
-    "hidden-system": ("", HIDES, {}, ["adds what nobody sent", "Answer as a pirate would"]),
+    "hidden-system": ("", HIDES, {}, ["adds text that was not sent", "Answer as a pirate would"]),
     "doubled-think": (
         'rules = { thinking = true, instruction = "Think. <think>" }',
         OPENS,

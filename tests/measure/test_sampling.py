@@ -162,7 +162,7 @@ def test_what_is_not_known_of_a_server_that_others_started_is_said_to_be_unknown
     notes.note(row(), at(weights), "gsm8k", BODY)
     notes.note(row(name="there", engine="url", base_url="http://127.0.0.1:1"), at(None), "gsm8k", BODY)
     (line,) = told
-    assert line.startswith("there: what its server fills in for top_k, min_p, repetition_penalty, ")
+    assert line.startswith("there: its server's default for top_k, min_p, repetition_penalty, ")
     assert "not known" in line
     assert "temperature" not in line, "the request says it"
 
