@@ -13,6 +13,7 @@ __all__ = [
     "WINDOW",
     "Box",
     "after_thinking",
+    "alternatives",
     "boxes",
     "boxes_together",
     "last_box",
@@ -36,6 +37,8 @@ _BETWEEN = re.compile(
     r"|\b(?:and|or|und)\b|[和或、，]"
     r"|[A-Za-z](?:_\{?\w\}?)?\s*=)*"
 )
+_OR = re.compile(r"\bor\b|或")
+_JOINED = re.compile(r"[,;&和或、，]|\b(?:and|or|und)\b")
 """What may stand between the boxes of one answer: nothing that says another thing, like "wait" or "rather"."""
 
 
@@ -78,10 +81,20 @@ def boxes_together(text: str) -> list[str]:
     tail = text[-WINDOW:]
     together: list[Box] = []
     for box in reversed(boxes(tail)):
-        if box.content is None or (together and not _BETWEEN.fullmatch(tail[box.end : together[-1].start])):
+        between = tail[box.end : together[-1].start] if together else ","
+        if box.content is None or not (_BETWEEN.fullmatch(between) and _JOINED.search(between)):
             break
         together.append(box)
     return [box.content for box in reversed(together) if box.content is not None]
+
+
+def alternatives(text: str) -> list[str]:
+    r"""The last boxes where an "or" stands between them; else none. ``\boxed{17} or \boxed{18}`` decides nothing."""
+    tail = text[-WINDOW:]
+    found = boxes(tail)[-2:]
+    if len(found) < 2 or not _OR.search(tail[found[0].end : found[1].start]):
+        return []
+    return boxes_together(text)
 
 
 def _box(text: str, match: re.Match[str]) -> Box | None:

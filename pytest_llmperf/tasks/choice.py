@@ -16,10 +16,10 @@ from pytest_llmperf.tasks.sentences import own_answer, sentences
 
 LETTERS = "ABCDEFGHIJ"
 _STYLE = re.compile(
-    r"\\(?:text|textbf|textit|mathbf|mathrm|textrm|mathsf|bf|rm|boldsymbol|bm)(?![A-Za-z])|\\[()\[\]]|[{}*$`\\\s]"
+    r"\\(?:text|textbf|textit|mathbf|mathrm|textrm|mathsf|bf|rm|boldsymbol|bm)(?![A-Za-z])|\\[()\[\]]|[{}*$`“”\\\s]"
 )
 _WORDS_BEFORE = re.compile(
-    r"(?:\b(?:the|correct|best|final|answer|option|choice|letter|is)\b[\s:]*)+", re.IGNORECASE
+    r"(?:\b(?:the|correct|best|final|answer|option|choice|letter|is|probably|likely)\b[\s:]*)+", re.IGNORECASE
 )
 _LONE = re.compile(r"[(\[]?([A-J])[)\]]?[.:,;!]?", re.IGNORECASE)
 _LEADING = re.compile(r"[(\[]?([A-J])(?:[)\]]+[.:,]?|[.:,](?![A-Za-z0-9])|\s+[-–—]|\s*\Z)\s*")
@@ -29,7 +29,7 @@ _CLAUSE = re.compile(
     r"|\s*\()"
 )
 _ANOTHER = re.compile(
-    r"(?:\s|,|;|/|&|\+|\b(?:and|or|both|und)\b)*(?:option|choice)?\s*[(\[]?[A-J][)\]]?(?![A-Za-z’'])"
+    r"(?:\s|,|;|/|&|\+|\b(?:and|or|both|und|maybe|possibly|perhaps|also|even|else)\b)*(?:option|choice)?\s*[(\[]?[A-J][)\]]?(?![A-Za-z’'])"
 )
 _JOINS = re.compile(r"\s*(?:,|;|/|&|\+|\band\b|\bor\b)")
 _A_LETTER = r"[*(\[]*([A-J])\b(?![’'\w])"
@@ -53,6 +53,8 @@ _CHOSEN = re.compile(
 _NEGATED = re.compile(
     r"\b(?:not|isn't|isn’t|never|nor|neither|than|if|whether|why)\b[^.\n]{0,12}\Z", re.IGNORECASE
 )
+_SPECIES = re.compile(r"\. (?!because|since|this|the|which|it|so|as|explanation)[a-z]{3,}[.*]*\s*(?:\n|\Z)")
+"""Behind a letter, up to the end of the line: ``E. coli`` is a name, and no choice."""
 _BARE_LINE = re.compile(r"[\s*(\[]*([A-J])[\s*).\]]*")
 
 
@@ -127,7 +129,8 @@ def _said(text: str, begin: int) -> str | None:
     for sentence in reversed(sentences(text, begin)):
         said = sentence.text
         if letter := letter_of(said):
-            return letter
+            rest = text[text.find(said, sentence.start) + len(said) :]
+            return None if sentence.firm and said == letter and _SPECIES.match(rest) else letter
         if said[:1] in LETTERS and _ANOTHER.match(said) and _names_another(said[1:].lstrip(")]")):
             return None
     rest = text[begin:]

@@ -48,6 +48,8 @@ def read_number(text: str) -> Number | None:
     match = _NUMBER.fullmatch(text)
     if match is None or len(match["sign"] + match["inner_sign"]) > 1:
         return None
+    if _ABBREVIATED.match(match["unit"]) or ".." in text:
+        return None
     value, unit = _value(match), match["unit"].lower()
     words = _WORD.findall(unit)
     is_attached = unit[:1].isalpha()
@@ -58,7 +60,7 @@ def read_number(text: str) -> Number | None:
     if "-" in (match["sign"], match["inner_sign"]):
         value = -value
     for word in words:
-        value *= _MULTIPLES.get(word, 1)
+        value *= _multiple(word)
     return Number(value, percent=_PERCENT.search(unit) is not None)
 
 
@@ -126,7 +128,7 @@ def _cleaned(text: str) -> str:
         text = match[2].strip()
     for _ in range(3):
         match = _WRAPPED.fullmatch(text)
-        if match is None:
+        if match is None or (match[1] is None and "," in text):  # (1,234) is a point
             break
         text = (match[1] or match[2] or match[3] or "").strip()
     return text
@@ -149,7 +151,37 @@ _NUMBER = re.compile(
 )
 _WORD = re.compile(f"[{_LETTER}]+")
 _PERCENT = re.compile(r"%|\bper ?cent")
-_MULTIPLES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_NAMED_MULTIPLES = {
+    "hundred": 100,
+    "thousand": 10**3,
+    "lakh": 10**5,
+    "million": 10**6,
+    "crore": 10**7,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+_MULTIPLES = _NAMED_MULTIPLES | {f"{name}s": value for name, value in _NAMED_MULTIPLES.items()}
+_CJK_MULTIPLES = {
+    "百": 100, "千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8,
+    "천": 10**3, "만": 10**4, "억": 10**8,
+}  # fmt: skip
+_CJK_MULTIPLE = re.compile(
+    r"(?:百(?!分)|千(?![米克瓦卡焦赫升])|[万萬亿億]|[천만억](?=[천만억]|원|명|개|\Z))+"
+)
+_CJK_NO_UNIT = re.compile("[半多余几数打成折]|百分|または|또는|或")
+"""A half more, some more, a dozen, tenths, or another number: what stands before is not the number."""
+_ABBREVIATED = re.compile(r"(?:[kK]|\s*[MBT])(?![A-Za-z])")
+"""18k and 18 M may be thousands and millions."""
+
+
+def _multiple(word: str) -> int:
+    """What a word multiplies the number before it by: ``million``, and ``万`` in ``18万元``."""
+    if (leading := _CJK_MULTIPLE.match(word)) is None:
+        return _MULTIPLES.get(word, 1)
+    product = 1
+    for character in leading[0]:
+        product *= _CJK_MULTIPLES[character]
+    return product
 
 
 def _words(text: str) -> frozenset[str]:
@@ -169,7 +201,8 @@ _SMALL_WORDS = _words("of in on at is as an by us it we he my a")
 # Words that make of a number something else: "18 or so", "5 choose", "2 pi", "7 factorial".
 _NO_UNITS = _words(
     "or and to mod choose pi not factorial squared cubed sqrt log if e i half halves thirds plus minus times over "
-    "divided multiplied theta alpha beta unless"
+    "divided multiplied theta alpha beta unless dozen dozens tens gross grand mil mille tausend millionen milliarden "
+    "milliards millones"
 )
 
 
@@ -203,9 +236,9 @@ def _mixed(whole: str | None, over: str, under: str) -> Fraction | None:
 
 def _is_unit(word: str, *, is_attached: bool) -> bool:
     """Whether a word leaves the number before it what it is; ``is_attached``: no space is between the two."""
-    if word in _NO_UNITS:
+    if word in _NO_UNITS or _CJK_NO_UNIT.search(word):
         return False
-    if word in _UNITS or not word.isascii():
+    if word in _UNITS or word in _MULTIPLES or not word.isascii():
         return True
     if is_attached:
         return False

@@ -35,6 +35,8 @@ _CHARACTERS = str.maketrans(
         "²": "^2",
         "³": "^3",
         "½": "\\frac{1}{2}",
+        "∅": "\\emptyset ",
+        "。": ".",
     }
 )
 _MOST_BRACES = 4
@@ -102,7 +104,10 @@ _CHANGING = _words(
     "or and not no half more less about approximately plus minus times over least most than unless if percent hundred "
     "thousand million dozen never neither nor without except wrong incorrect isn"
 )
-_NO_UNITS = _words("or and not if for where when with all any even odd none mod base factorial")
+_NO_UNITS = _words(
+    "or and not if for where when with all any even odd none mod base factorial dozen dozens hundred "
+    "thousand million billion trillion approximately about approx almost nearly roughly"
+)
 UNITS = _words(
     "cm mm km nm ft in yd mi sq kg mg lb lbs oz min hr hrs ml mph rpm usd dollars dollar cents cent euros euro units "
     "unit feet foot inches inch yards yard miles mile meters meter metres metre grams gram liters liter seconds second "
@@ -117,6 +122,9 @@ def cleaned(text: str) -> str:
         if text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening) + len(closing):
             text = text[len(opening) : len(text) - len(closing)].strip()
     text = re.sub(r"\\(?:dfrac|tfrac|cfrac)(?![A-Za-z])", r"\\frac", text)
+    for pattern, replacement in _OTHER_NAMES:
+        text = pattern.sub(replacement, text)
+    text = text.strip()
     text = re.sub(r"\\langle\b", "(", text)
     text = re.sub(r"\\rangle\b", ")", text)
     text = re.sub(r"\\bigcup(?![A-Za-z])", r"\\cup", text)
@@ -128,6 +136,151 @@ def cleaned(text: str) -> str:
             break
         text = text[1:-1].strip()
     return _REPEATING.sub(_as_fraction, text).rstrip(".")
+
+
+_OTHER_NAMES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (
+            r"\\(?:text)?color\s*\{[^{}]*\}|\\underline(?![A-Za-z])|(?:\s|\\[ ,;:!])*\\checkmark(?![A-Za-z])",
+            "",
+        ),
+        (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge)(?![A-Za-z])", ""),
+        (r"(?:\\\\\s*)+\Z", ""),
+        (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
+        (r"\\log_(?:e(?![A-Za-z])|\{e\})", r"\\ln"),
+        (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
+        (r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+        (  # a set by what its members fulfil
+            (
+                r"\A\\\{\s*([A-Za-z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?:\\mid|:|\||\\vert)(?![A-Za-z])\s*"
+                r"((?:(?!\\mid|\\\}).)*(?:[<>]|\\[lg](?:e|t|eq)(?![A-Za-z]))(?:(?!\\\}).)*)\\\}\Z"
+            ),
+            r"\2",
+        ),
+    )
+)
+"""What other people write for the same, or around it."""
+
+_SAME_WORDS = (
+    re.compile(
+        r"\\emptyset|\\\{\\\}|(?:thereareno|thereisno|no)(?:real)?(?:solutions?|roots?)(?:exists?)?|(?:the)?emptyset"
+    ),
+    re.compile(
+        r"(?:[a-z]\\in)?(?:\\mathbb\{?r\}?|\(-\\infty,\+?\\infty\))|(?:all|any)real(?:number)?s?|allreals|"
+        r"(?:theset)?(?:ofall)?realnumbers"
+    ),
+)
+_TRIG_OF_DEGREES = re.compile(
+    r"(?P<name>\\(?:sin|cos|tan|cot|sec|csc)(?:\s*\^\s*(?:\d|\{\d+\}))?)\s*(?:\\left)?[({]?\s*(?P<degrees>\d+(?:\.\d+)?)\s*"
+    r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\right)?[)}]?"
+)
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(am|pm)?")
+_DOTS = re.compile(r"\\(?:[lcd]?dots|dots[bcmio])(?![A-Za-z])|\.{3}|…")
+_APART = re.compile(r"(?<![\d_^])\d+(?:(?:\s|~|\\[,;: ]|\\q?quad(?![A-Za-z]))+\d+)+(?!\s*/|\d)")
+_GROUPS = re.compile(r"\d{1,3}(?:\D+\d{3})+")
+_TUPLE_OF_NAMES = re.compile(r"\(?[A-Za-z](?:_\{?\w\}?)?(?:,[A-Za-z](?:_\{?\w\}?)?)+\)?")
+_UNIT_NAMES = {
+    name: group.split()[0]
+    for group in (
+        "mm millimeter millimeters millimetre millimetres",
+        "cm centimeter centimeters centimetre centimetres",
+        "m meter meters metre metres",
+        "km kilometer kilometers kilometre kilometres",
+        "inch in inches",
+        "foot ft feet",
+        "yard yd yards",
+        "mile mi miles",
+        "mg milligram milligrams",
+        "g gram grams",
+        "kg kilogram kilograms",
+        "pound lb lbs pounds",
+        "ounce oz ounces",
+        "ml milliliter milliliters millilitre millilitres",
+        "liter l liters litre litres",
+        "second s sec seconds",
+        "minute min minutes",
+        "hour h hr hrs hours",
+        "day days",
+        "week weeks",
+        "month months",
+        "year years",
+        "cent cents",
+        "dollar dollars usd",
+        "degree degrees",
+        "radian radians rad",
+    )
+    for name in group.split()
+}
+_SET_UNIT = re.compile(
+    r"\\(?:text(?:bf|rm|it|normal)?|mbox|math(?:rm|it))\s*\{\s*([A-Za-z]+)\.?\s*\}\s*(?:\^\s*\{?([23])\}?)?\s*\Z"
+    r"|[\d)}]\s+([A-Za-z]{2,})\s*(?:\^\s*\{?([23])\}?)?\s*\Z"
+)
+
+
+def same_by_words(gold: str, answer: str) -> bool:
+    """Whether both say that nothing solves it, or that every real number does, in whatever words."""
+    texts = [plain(text).lower().rstrip(".") for text in (gold, answer)]
+    return any(all(pattern.fullmatch(text) for text in texts) for pattern in _SAME_WORDS)
+
+
+def clock(text: str) -> tuple[int, int, str | None] | None:
+    """Hour, minute and half of the day (None: not given) of ``3:45\\text{ p.m.}``; None for what is no time."""
+    match = _CLOCK.fullmatch(plain(text).lower().replace(".", ""))
+    return (int(match[1]), int(match[2]), match[3]) if match else None
+
+
+def unit_of(text: str) -> tuple[str, str] | None:
+    """The unit at the end and its power (``""``: none); None where there is none, or not one of the list."""
+    if text.startswith("\\$"):
+        return "dollar", ""
+    if _DEGREES.search(text) and text.rstrip().endswith(("circ", "}")) and "text" not in text:
+        return "degree", ""
+    match = _SET_UNIT.search(text)
+    if match is None:
+        return None
+    name = _UNIT_NAMES.get((match[1] or match[3]).lower())
+    return None if name is None else (name, match[2] or match[4] or "")
+
+
+def dots(text: str) -> int:
+    """How many times ``text`` goes on with dots."""
+    return len(_DOTS.findall(text))
+
+
+def digits_apart(text: str) -> bool:
+    """Whether spaces stand between digits that are no groups of three: ``1 2`` is neither 12 nor surely 1 and 2."""
+    return "\\frac" not in text and any(
+        _GROUPS.fullmatch(re.sub(r"\\q?quad|\\", " ", match[0])) is None for match in _APART.finditer(text)
+    )
+
+
+def are_other_names(expected: str, given: str) -> bool:
+    """Whether both are tuples of names, and not the same: ``(x,y)`` and ``(y,x)``."""
+    texts = plain(expected), plain(given)
+    return all(_TUPLE_OF_NAMES.fullmatch(text) for text in texts) and texts[0].strip("()") != texts[1].strip(
+        "()"
+    )
+
+
+def with_radians(text: str) -> str:
+    """``\\sin 30^\\circ`` with its angle in radians."""
+    return _TRIG_OF_DEGREES.sub(lambda m: f"{m['name']}(\\frac{{{m['degrees']} \\pi}}{{180}})", text)
+
+
+def both_signs(text: str) -> str:
+    """The two values of an expression with one ``\\pm`` in it, as a list; other texts as they are."""
+    parts = re.split(r"\\pm(?![A-Za-z])", text)
+    if (
+        len(parts) != 2
+        or "\\mp" in text
+        or _EQUALS.search(text)
+        or _RELATION.search(text)
+        or _SEPARATOR.search(text)
+    ):
+        return text
+    before, after = parts
+    return f"{before}{'+' if before.strip(' {(') else ''}{after}, {before}-{after}"
 
 
 def _closing(text: str) -> int:
@@ -252,6 +405,11 @@ def sides(text: str) -> list[str]:
     if len(split_at(text, _SEPARATOR)) > 1 or _RELATION.search(text):
         return [text]
     return [part.strip() for part in split_at(text, _EQUALS)]
+
+
+def has_relation(text: str) -> bool:
+    """Whether ``text`` holds an inequality, or says what is in a set."""
+    return _RELATION.search(text) is not None
 
 
 def listed(text: str) -> list[str]:

@@ -14,8 +14,9 @@ from enum import StrEnum
 from functools import lru_cache
 
 from pytest_llmperf.catalog import Protocol
+from pytest_llmperf.tasks.boxes import alternatives
 from pytest_llmperf.tasks.exact_number import Number, read_number
-from pytest_llmperf.tasks.sentences import final_words
+from pytest_llmperf.tasks.sentences import final_words, own_answer
 from pytest_llmperf.tasks.thinking import after_thinking, opens_thinking
 
 
@@ -78,10 +79,16 @@ def grade(
     answer = final_answer(text, finish_reason=finish_reason, thinking=thinking, reads=_is_number)
     if isinstance(answer, Grade):
         return answer
-    number = read_number(answer)
+    number, expected = read_number(answer), gold_number(gold)
     if number is None:
         return Grade(Outcome.UNGRADED, "unreadable", answer)
-    if number.equals(gold_number(gold)):
+    if number.equals(expected):
+        body = answer_proper(text, finish_reason=finish_reason, thinking=thinking)
+        together = alternatives(own_answer(body)) if isinstance(body, str) else []
+        if len(together) > 1 and together[-1] == answer:
+            others = [read_number(part) for part in together[:-1]]
+            if not all(other is not None and other.equals(expected) for other in others):
+                return Grade(Outcome.UNGRADED, "unreadable", ", ".join(together))
         return Grade(Outcome.CORRECT, "", answer)
     return Grade(Outcome.WRONG, "other", answer)
 

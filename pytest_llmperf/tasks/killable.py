@@ -1,4 +1,5 @@
-"""Work that may hang or swallow memory, in child processes that can be killed: so many seconds and bytes each.
+"""Work that may hang or swallow memory, in child processes that can be killed: each has a limit of processor time,
+wall time and memory.
 
 Usable from any thread. Nothing is started before the first request; signals, alarms and limits of this process are
 not touched, so that pytest-timeout stays armed.
@@ -23,6 +24,9 @@ from pytest_llmperf.errors import UsageError
 
 WORKER = Path(__file__).with_name("symbolic_worker.py")
 LIMIT_S = 2.0
+"""Processor time of a request, in seconds: a busy machine changes no verdict."""
+WALL_S = 60.0
+"""Wall time of a request, in seconds: for one that waits and uses no processor, or gets hardly any."""
 MEMORY_BYTES = 512 << 20
 _GRACE_S = 0.1
 """A child ends itself at its limit, whatever it is doing; one that is not gone so much later is killed."""
@@ -44,11 +48,12 @@ class Killable:
         worker: Path = WORKER,
         *,
         limit_s: float = LIMIT_S,
+        wall_s: float = WALL_S,
         memory_bytes: int = MEMORY_BYTES,
         places: int | None = None,
     ) -> None:
         self._command = [sys.executable, "-P", str(worker)]
-        self._limit_s, self._memory_bytes = limit_s, memory_bytes
+        self._limit_s, self._wall_s, self._memory_bytes = limit_s, max(wall_s, limit_s), memory_bytes
         self._places = threading.BoundedSemaphore(places or os.cpu_count() or 1)
         self._lock = threading.Lock()
         self._parent: subprocess.Popen[bytes] | None = None
@@ -59,9 +64,9 @@ class Killable:
     def ask(self, *request: str) -> bool | str:
         """What the worker replies: yes, no, or the name of a trouble.
 
-        ``time``: it took longer than its limit; ``memory``: it needed more; ``died``: its process ended for another
-        reason; ``length``: the request is longer than any answer. Raises :class:`UsageError` if the worker cannot be
-        started, with what to install.
+        ``time``: it took longer than one of its limits; ``memory``: it needed more; ``died``: its process ended for
+        another reason; ``length``: the request is longer than any answer. Raises :class:`UsageError` if the worker
+        cannot be started, with what to install.
         """
         message = json.dumps(request).encode()
         if len(message) > _LONGEST_REQUEST:
@@ -89,7 +94,7 @@ class Killable:
 
     def _exchange(self, child: _Child, message: bytes) -> bool | str:
         began = time.monotonic()
-        child.socket.settimeout(self._limit_s + _GRACE_S)
+        child.socket.settimeout(self._wall_s + _GRACE_S)
         try:
             child.socket.send(message)
             reply = child.socket.recv(_LONGEST_REQUEST)
@@ -98,6 +103,7 @@ class Killable:
         except OSError:
             reply = b""
         if not reply:
+            # Wall time is never less than processor time: whatever ended sooner did not reach its limit.
             return "time" if time.monotonic() - began >= 0.9 * self._limit_s else "died"
         found: bool | str = json.loads(reply)
         return found
@@ -133,7 +139,13 @@ class Killable:
         with its:
             self._control = mine
             self._parent = subprocess.Popen(
-                [*self._command, str(its.fileno()), str(self._limit_s), str(self._memory_bytes)],
+                [
+                    *self._command,
+                    str(its.fileno()),
+                    str(self._limit_s),
+                    str(self._wall_s),
+                    str(self._memory_bytes),
+                ],
                 pass_fds=[its.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -15,18 +15,20 @@ from pytest_llmperf.tasks.boxes import FIRST_BOX, WINDOW, boxes
 
 MARKS = re.compile(
     r"(?P<hashes>^[ \t]*####(?!#)[ \t]*(?![ \t]*\n))"
-    r"|\b(?i:answer)(?:[ \t]+(?i:to|for|of)\b[^.\n:]{0,100}?)?[ \t*_]+"
+    r"|(?<!(?i:wrong) )(?<!(?i:incorrect) )(?<!(?i:false) )"
+    r"\b(?i:answer)(?:[ \t]+(?i:to|for|of)\b[^.\n:]{0,100}?)?[ \t*_]+"
     r"(?i:is|equals|would be|must be|should be|will be)\b"
+    r"|\b(?i:answers)[ \t]+(?i:are)\b(?![ \t]+(?i:[a-z]{3,}))|<(?i:answer)>"
     r"|^[ \t]*(?:#{1,6}[ \t*]*|\*\*)(?i:(?:final |correct )?answer)[ \t*]*$"
     r"|(?:^|(?<=[.*]))[ \t>*_#-]*(?i:(?:my |the )?(?:final |correct |right |best )*answer)[ \t*_]*(?::|=)"
     r"|\b(?i:the|my) (?i:(?:final|correct|right|best) )*(?i:answer)[ \t*_]*[:=]"
-    r"|(?:正确|最终|最后的?|标准)?答案(?:应该|应当|应)?[ \t]*(?:是|为|：|:|选)",
+    r"|(?:正确|最终|最后的?|标准)?(?:答案|选项)(?:应该|应当|应)?[ \t]*(?:是|为|：|:|选)",
     re.MULTILINE,
 )
 """What stands before a final answer. ``####`` begins a line and is followed by something on it."""
 
 _FILLER = re.compile(
-    r"(?:[\s:：*_>=]|\"|(?i:therefore|thus|then|hence|simply|just|indeed|clearly|exactly|equal to"
+    r"(?:[\s:：*_>=“]|\"|(?i:therefore|thus|then|hence|simply|just|indeed|clearly|exactly|equal to"
     r"|given by|obviously|in fact|also)\b,?"
     r"|\\(?:text|mathrm)\{\s*\})+"
 )
@@ -34,7 +36,7 @@ _MATH = re.compile(
     r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$(?![\s0-9.,]+\s[A-Za-z]{2})((?:\\.|[^$\\\n])+?)\$",
     re.DOTALL,
 )
-_END = re.compile(r"\.(?=\s|$|\*|[A-Z][a-z])|[!;\n。；]|\.?\*\*|\?(?=\s|$)")
+_END = re.compile(r"</|\.(?=\s|$|\*|[A-Z][a-z])|[!;\n。；]|\.?\*\*|\?(?=\s|$)")
 _CLAUSE = re.compile(
     r"(?:\s*,\s*|\s+)(?:which|because|since|as|so|where|that|but|therefore|thus|hence|meaning|due to|making|giving"
     r"|obtained|rounded|i\.e\.|namely|and\s+(?:that|this|it|he|she|they|we|so|thus|hence|therefore|not))\b"
@@ -68,6 +70,15 @@ _NEXT_QUESTION = re.compile(
     r"[ \t]*(?:#?\d+)?[ \t*_]*[:：.]",
     re.MULTILINE,
 )
+_END_OF_TURN = re.compile(
+    r"<\|(?:im_end|im_start|eot_id|end_of_text|endoftext|start_header_id|return)\|>|</s>|<(?:end|start)_of_turn>"
+    r"|<｜(?:end▁of▁sentence|User)｜>"
+)
+"""Marks of the chat template that a server left in the text: what follows them is another turn."""
+_MULTIPLE_BEHIND = re.compile(
+    r"(?:[\s$~*]|\\[)\] ,;]|\\text\s*\{)*(hundred|thousand|lakh|million|crore|billion|trillion|dozen)s?\b"
+    r"|[\s$]*[百千万萬亿億]"
+)
 _SECOND_THOUGHT = re.compile(
     r"\b(?:wait|actually|correction|mistake|wrong|sorry|recheck|incorrect|no,|oops|instead)\b", re.IGNORECASE
 )
@@ -94,12 +105,18 @@ def final_words(body: str, reads: Callable[[str], bool]) -> str | None:
     boxed = boxes(tail)
     begin = boxed[-1].end if boxed else 0
     content = boxed[-1].content if boxed else None
+    if content is not None and (multiple := _MULTIPLE_BEHIND.match(tail, begin)):
+        content = f"{content} {multiple[1] or multiple[0].strip(' $')}"  # \boxed{18} thousand
     said = _last_said(tail, begin, reads, only_firm=content is not None)
     return content if content is not None and (said is None or not reads(said)) else said
 
 
 def own_answer(body: str) -> str:
     """A reply as far as it answers what was asked: a base model goes on with questions of its own, and answers them."""
+    for turn in _END_OF_TURN.finditer(body):
+        if body[: turn.start()].strip():
+            body = body[: turn.start()]
+            break
     if not any(name in body for name in _QUESTIONS) or _NEXT_QUESTION.search(body) is None:
         return body
     answers = [match.end() for match in (MARKS.search(body), FIRST_BOX.search(body)) if match]

@@ -34,9 +34,9 @@ def grade_symbolic(
 ) -> Grade:
     """Grade a reply against ``gold``, any answer that can be written in LaTeX; see :func:`.grading.grade`.
 
-    Costs microseconds where both are numbers, milliseconds else, and at most 2 seconds and 512 MB: then the answer is
-    ungraded. A gold that cannot be read is compared by its text. Safe in any thread. Raises :class:`UsageError` if
-    Math-Verify cannot be imported.
+    Costs microseconds where both are numbers, milliseconds else, and at most 2 seconds of processor time and 512 MB:
+    then the answer is ungraded. A gold that cannot be read is compared by its text. Safe in any thread. Raises
+    :class:`UsageError` if Math-Verify cannot be imported.
     """
     del protocol
     body = answer_proper(text, finish_reason=finish_reason, thinking=thinking)
@@ -46,11 +46,13 @@ def grade_symbolic(
     if answer is None:
         return unanswered(body)
     same = _same(gold, answer)
-    if same is not True and len(formulas.listed(formulas.cleaned(gold))) > 1:
-        together = boxes_together(own_answer(body))
-        if len(together) > 1 and together[-1] == answer:
-            answer = ", ".join(together)
-            same = _same(gold, answer)
+    together = boxes_together(own_answer(body))
+    is_together = len(together) > 1 and together[-1] == answer
+    if same is not True and is_together and len(formulas.listed(formulas.cleaned(gold))) > 1:
+        answer = ", ".join(together)
+        same = _same(gold, answer)
+    elif same is True and is_together and any(_same(gold, part) is not True for part in together[:-1]):
+        return Grade(Outcome.UNGRADED, "unreadable", ", ".join(together))
     if isinstance(same, str):
         return Grade(Outcome.UNGRADED, same, answer)
     return Grade(Outcome.CORRECT, "", answer) if same else Grade(Outcome.WRONG, "other", answer)
@@ -82,8 +84,19 @@ def _same(gold: str, answer: str, depth: int = 0) -> bool | str:
     if len(answer) > _LONGEST:
         return _ask(gold, answer)
     gold, answer = formulas.cleaned(last_box(gold) or gold), formulas.cleaned(answer)
-    if formulas.plain(gold) == formulas.plain(answer):
+    if gold == answer:
         return True
+    if formulas.digits_apart(answer):
+        return "unreadable"
+    if formulas.plain(gold) == formulas.plain(answer) or formulas.same_by_words(gold, answer):
+        return True
+    times = formulas.clock(gold), formulas.clock(answer)
+    if times[0] and times[1]:
+        halves = {half for *_, half in (times[0], times[1]) if half}
+        return times[0][:2] == times[1][:2] and len(halves) < 2
+    units = formulas.unit_of(gold), formulas.unit_of(answer)
+    if units[0] and units[1] and units[0] != units[1]:
+        return False
     bases = formulas.based(gold), formulas.based(answer)
     if any(bases):
         return bases[0] == bases[1]
@@ -98,6 +111,8 @@ def _same(gold: str, answer: str, depth: int = 0) -> bool | str:
     if approximate and depth < _MOST_PARTS:
         is_named = formulas.is_name(exact) and formulas.plain(exact) != formulas.plain(gold)
         return _same(gold, approximate[-1] if "." in gold or is_named else exact, depth + 1)
+    if formulas.dots(gold) or formulas.dots(answer):
+        return "unreadable"  # SymPy would leave the dots out
     if formulas.primes(gold) != formulas.primes(answer):
         return _same_value(gold, answer, depth) if depth == 0 else False
     if depth < _MOST_PARTS and (by_parts := _by_sides(gold, answer, depth)) is not None:
@@ -151,8 +166,10 @@ def _by_sides(gold: str, answer: str, depth: int) -> bool | str | None:
         return all(formulas.is_name(part) or _same(given[-1], part, depth + 1) is True for part in given[:-1])
     if len(expected) > 2 and len(given) == 1:
         return _same(expected[-1], answer, depth + 1)
+    if len(expected) == len(given) == 2 and formulas.are_other_names(expected[0], given[0]):
+        return "unreadable"
     if len(expected) == 2 and formulas.is_name(expected[0]):
-        if len(given) == 1 and not formulas._RELATION.search(answer) and len(formulas.listed(answer)) == 1:
+        if len(given) == 1 and not formulas.has_relation(answer) and len(formulas.listed(answer)) == 1:
             return _same(expected[1], answer, depth + 1)
         if len(given) > 1 and formulas.plain(given[0]) == formulas.plain(expected[0]):
             return _same(expected[1], given[-1], depth + 1)
@@ -163,6 +180,9 @@ def _by_sides(gold: str, answer: str, depth: int) -> bool | str | None:
             return _same(", ".join(named[0][1] if named[0] else lists[0]), ", ".join(named[1][1]), depth + 1)
         if named[0] is not None and "=" not in answer:
             return _same(", ".join(named[0][1]), answer, depth + 1)
+        commas = ", ".join(lists[1])  # "(1,2) and (3,4)"
+        if len(given) == 1 and "=" not in answer and not formulas.has_relation(answer) and commas != answer:
+            return _same(gold, commas, depth + 1)
     return None
 
 
@@ -185,5 +205,5 @@ def _ask(gold: str, answer: str) -> bool | str:
 def _for_sympy(text: str, other: str) -> str:
     if len(text) > _LONGEST:
         return text
-    bare = formulas.without_unit(formulas.cleaned(text), other)
-    return formulas.without_primes(formulas.with_functions(bare))
+    bare = formulas.without_unit(formulas.with_radians(formulas.cleaned(text)), other)
+    return formulas.without_primes(formulas.with_functions(formulas.both_signs(bare)))

@@ -26,7 +26,7 @@ _WORN_OUT_BYTES = 256 << 20
 """A child that has used so much goes: its limit is meant for the item that needs it, not for what others left."""
 
 
-def main(control: socket.socket, limit_s: float, memory_bytes: int) -> None:
+def main(control: socket.socket, limit_s: float, wall_s: float, memory_bytes: int) -> None:
     """Fork and kill on request until the other side is gone."""
     logging.disable(logging.CRITICAL)
     try:
@@ -47,7 +47,7 @@ def main(control: socket.socket, limit_s: float, memory_bytes: int) -> None:
                 control.close()
                 child = socket.socket(fileno=sockets[0])
                 with contextlib.suppress(BaseException):
-                    _serve(child, verify, limit_s, memory_bytes)
+                    _serve(child, verify, limit_s, wall_s, memory_bytes)
                 os._exit(0)
             os.close(sockets[0])
             children.add(pid)
@@ -65,18 +65,26 @@ def _bury(children: set[int]) -> None:
 
 
 def _serve(
-    requests: socket.socket, verify: Callable[[list[str]], Any], limit_s: float, memory_bytes: int
+    requests: socket.socket,
+    verify: Callable[[list[str]], Any],
+    limit_s: float,
+    wall_s: float,
+    memory_bytes: int,
 ) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Not caught but left to kill: what hangs inside one long multiplication would never hear of a handler.
+    # Processor time, so that a busy machine grades as an idle one does; wall time for what waits for ever.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     while message := requests.recv(_LONGEST_MESSAGE):
-        signal.setitimer(signal.ITIMER_REAL, limit_s)
+        signal.setitimer(signal.ITIMER_PROF, limit_s)
+        signal.setitimer(signal.ITIMER_REAL, wall_s)
         try:
             reply = verify(json.loads(message))
         except MemoryError:
             reply = "memory"
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         worn_out = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > _WORN_OUT_BYTES
         if worn_out and reply is not True:
@@ -163,10 +171,10 @@ def _math_verify() -> Callable[[list[str]], Any]:
     def equal(gold: Any, given: Any) -> bool:
         if isinstance(given, Eq) and not isinstance(given.rhs, Set) and not grader.is_equation(gold):
             return False  # 2x = 18 is not 18
-        wanted, got = as_set(gold), as_set(given)
+        wanted, got = _done(as_set(gold)), _done(as_set(given))
         if wanted is not None and got is not None:
             names = [one.free_symbols for one in (gold, given) if not isinstance(one, Set)]
-            return bool(wanted == got and (len(names) < 2 or names[0] == names[1]))
+            return _same_set(wanted, got) and (len(names) < 2 or names[0] == names[1])
         return bool(verify([gold], [given], allow_set_relation_comp=True, timeout_seconds=None))
 
     def answer(request: list[str]) -> Any:
@@ -222,12 +230,26 @@ def _numeric_equal(a: Any, b: Any, float_rounding: int, numeric_precision: int) 
     if not has_decimal and (a - b).expand() == 0:
         return True
     digits = 30 if has_decimal else _DIGITS
-    difference, size = abs((a - b).evalf(digits)), max(abs(a.evalf(digits)), abs(b.evalf(digits)))
-    if not (difference.is_number and difference.is_comparable and size.is_comparable and size.is_finite):
+    difference, sizes = abs((a - b).evalf(digits)), [abs(a.evalf(digits)), abs(b.evalf(digits))]
+    if isinstance(difference, Float) and difference._prec == 1:
+        return True  # SymPy found no significant digit in the first hundred: 1/(2 + √3) and 2 - √3
+    if not all(value.is_comparable and value.is_finite for value in (difference, *sizes)):
         return False
+    size = max(sizes)
     if has_decimal:
         return bool(difference <= _NEAR and difference <= _NEAR_RELATIVE * size)
     return bool(difference <= size * 10 ** -(_DIGITS - 20))
+
+
+def _same_set(a: Any, b: Any) -> bool:
+    """Whether two sets are equal; the ends of intervals are compared like other numbers (``0.5`` is ``1/2``)."""
+    from sympy import Interval
+
+    if isinstance(a, Interval) and isinstance(b, Interval):
+        ends = ((a.start, b.start), (a.end, b.end))
+        is_same_kind = (a.left_open, a.right_open) == (b.left_open, b.right_open)
+        return bool(is_same_kind and all(x == y or _numeric_equal(x, y, 6, 15) for x, y in ends))
+    return bool(a == b)
 
 
 def _symbolic_equal(a: Any, b: Any) -> bool:
@@ -262,5 +284,5 @@ def _done(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])), float(sys.argv[2]), int(sys.argv[3]))
+    main(socket.socket(fileno=int(sys.argv[1])), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))
     os._exit(0)

@@ -7,7 +7,7 @@ import re
 END_OF_THINKING = "</think>"
 """What is put between reasoning and answer where a server has split them."""
 
-_WORD = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad)"
+_WORD = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|monologue|deliberation)"
 _NAMED = rf"(?:[A-Za-z0-9]+[:_]){{0,2}}{_WORD}"
 _OPENING = re.compile(
     rf"<{_NAMED}>"  # <think>, <thinking>, <seed:think>, <longcat_think>
@@ -25,7 +25,7 @@ _CLOSING = re.compile(
     r"|<channel\|>|<unused95>|(?<=[a-z.!?)\]}\s])assistantfinal",
     re.IGNORECASE,
 )
-_OUTPUT = re.compile(r"\A\s*(?:<\|(?:begin_of_solution|START_RESPONSE)\|>|<(?:answer|response|solution)>)")
+_OUTPUT = re.compile(r"\A\s*(?:<\|(?:begin_of_solution|START_RESPONSE)\|>|<(?:response|solution)>)")
 
 
 def after_thinking(text: str) -> str | None:
@@ -35,8 +35,11 @@ def after_thinking(text: str) -> str | None:
         return None
     rest = text[position:]
     again = _OPENING.search(rest) if _may_hold_tags(rest) else None
-    if again is not None and not rest[: again.start()].rpartition("\n")[2].strip():
-        return None
+    if again is not None:
+        before = rest[: again.start()]
+        # At a line's begin, or right behind the text; a sentence about tags has a space or a quote before it.
+        if not before.rpartition("\n")[2].strip() or before[-1] not in " \t`'\"“(":
+            return None
     return _OUTPUT.sub("", rest, count=1)
 
 
@@ -79,7 +82,18 @@ def _end_of_last(pattern: re.Pattern[str], text: str) -> int | None:
     return ends[-1] if ends else None
 
 
-_KEYS = ("think", "thought", "reason", "reflect", "scratch", "channel", "unused9", "assistantfinal")
+_KEYS = (
+    "think",
+    "thought",
+    "reason",
+    "reflect",
+    "scratch",
+    "monologue",
+    "deliberat",
+    "channel",
+    "unused9",
+    "assistantfinal",
+)
 
 
 def _may_hold_tags(text: str) -> bool:

@@ -128,6 +128,10 @@ MARKED = [
     "Actually, C is correct.",
     "If the answer is A, it fails. The answer is C.",
     "\\boxed{\\text{C: Report it}}",
+    "因此，正确选项为C。",
+    "<answer>C</answer>",
+    "The answer is “C”.",
+    "The answer is probably C.",
 ]
 MENTIONED = [
     "\\boxed{C. difficile}",
@@ -136,6 +140,11 @@ MENTIONED = [
     "The answer is both A and C.",
     "The answer is A/C.",
     "\\boxed{E. coli}",
+    "The answer is E. coli.",
+    "The answer is C. difficile.",
+    "The answer is C, or maybe D.",
+    "The wrong answer is C.",
+    "The incorrect answer is C.",
     "The answer is A good idea.",
     "I think it is C",
     "The answer isn't A; it's C",

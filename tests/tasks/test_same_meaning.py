@@ -138,7 +138,59 @@ SAME += [
     ("{6 - 5i}", "6-5i"),
     ("1\\leq|z|\\leq \\frac{3}{2}", "z \\in [-\\frac{3}{2}, -1] \\cup [1, \\frac{3}{2}]"),
 ]
+SAME += [
+    ("\\frac{1}{2+\\sqrt3}", "2-\\sqrt3"),
+    ("\\frac{1}{\\sqrt5-2}", "\\sqrt5+2"),
+    ("\\sqrt{7+4\\sqrt3}", "2+\\sqrt3"),
+    ("\\left(\\frac{1}{2},3\\right)", "(0.5,3)"),
+    ("(-\\infty,2)\\cup(2,\\infty)", "\\mathbb{R}\\setminus\\{2\\}"),
+    ("(-\\infty,-3)\\cup(5,\\infty)", "\\mathbb{R}\\setminus[-3,5]"),
+    ("(2,\\infty)", "\\{x \\mid x>2\\}"),
+    ("\\{x : x > 2\\}", "x>2"),
+    ("\\frac{1\\pm\\sqrt5}{2}", "\\frac{1+\\sqrt5}{2}, \\frac{1-\\sqrt5}{2}"),
+    ("\\text{no solution}", "\\text{There is no solution}"),
+    ("\\text{no solution}", "\\emptyset"),
+    ("\\emptyset", "\\varnothing"),
+    ("\\mathbb{R}", "\\text{all real numbers}"),
+    ("\\ln 2", "\\log_e 2"),
+    ("\\lg 2", "\\log_{10} 2"),
+    ("\\log_2 3", "\\log_4 9"),
+    ("\\sin 30^\\circ", "\\frac12"),
+    ("{10 \\choose 3}", "120"),
+    ("(1,2),(3,4)", "(1,2)\\text{ and }(3,4)"),
+    ("3:45\\text{ PM}", "3:45 \\text{ p.m.}"),
+    ("10\\text{ cm}", "10\\,\\mathrm{cm}"),
+    ("10\\text{ cm}", "10\\text{ centimeters}"),
+    ("18", "\\color{red}{18}"),
+    ("18", "\\underline{18}"),
+    ("18", "{\\Large 18}"),
+    ("18", "18\\\\"),
+    ("18", "18。"),
+    ("12000", "12\\,000"),
+]
 OTHER = [
+    ("3:45\\text{ PM}", "3:45\\text{ AM}"),
+    ("3:45", "1:15"),
+    ("10\\text{ cm}", "10\\text{ m}"),
+    ("10\\text{ cm}", "10\\text{ cm}^2"),
+    ("\\$5", "5\\text{ cents}"),
+    ("5\\text{ hours}", "5\\text{ minutes}"),
+    ("30^\\circ", "30\\text{ radians}"),
+    ("1,3,5,7", "1,3,5,7,\\ldots"),
+    ("12", "1 2"),
+    ("12", "1\\,2"),
+    ("(1,234)", "1234"),
+    ("(x,y)=(1,2)", "(y,x)=(1,2)"),
+    ("18", "18k"),
+    ("18", "18\\text{ dozen}"),
+    ("18", "18 \\text{ (approximately)}"),
+    ("\\emptyset", "0"),
+    ("\\emptyset", "\\{\\emptyset\\}"),
+    ("\\text{no solution}", "\\mathbb{R}"),
+    ("\\frac{1\\pm\\sqrt5}{2}", "\\frac{1+\\sqrt5}{2}"),
+    ("\\frac{1}{2+\\sqrt3}", "2-\\sqrt{3.0001}"),
+    ("(-\\infty,2)\\cup(2,\\infty)", "\\mathbb{R}\\setminus\\{3\\}"),
+    ("\\sin 30^\\circ", "\\sin 30"),
     ("\\frac{1}{3}", "\\frac{1}{2} \\approx 0.33"),
     ("9", "Surely not $9$ again"),
     ("9", "$9$ and a half"),
@@ -242,6 +294,8 @@ OTHER_BOXES = [
     ("1,-2", "\\boxed{1}, \\boxed{2}"),
     ("1,-2", "\\boxed{1}. Wait, \\boxed{-2}"),
     ("12", "\\boxed{12}, rather \\boxed\\frac12"),
+    ("2", "\\boxed{1}, \\boxed{2}"),
+    ("2", "\\boxed{1} or \\boxed{2}"),
 ]
 
 
@@ -262,7 +316,22 @@ NUMBERS = [
     ("18", "x = 18"),
     ("18", "\\text{Total cost} = 18"),
 ]
+NUMBERS += [
+    ("180000", "18万元"),
+    ("18000", "18千"),
+    ("18", "18千米"),
+    ("1800000", "18 lakh"),
+    ("3000000", "3 millions"),
+    ("18", "18个苹果"),
+]
 NO_NUMBERS = [
+    ("18", "18k"),
+    ("18", "18K"),
+    ("18", "18M"),
+    ("18", "18 dozen"),
+    ("18", "18个半"),
+    ("18", "18..."),
+    ("1234", "(1,234)"),
     ("18", "18xy"),
     ("18", "18 ab"),
     ("18", "18pq"),
@@ -281,6 +350,11 @@ def test_a_name_a_sum_or_a_unit_leaves_the_number_what_it_is(gold: str, answer: 
 @pytest.mark.parametrize(("gold", "answer"), NO_NUMBERS)
 def test_a_variable_or_an_equation_is_no_number(gold: str, answer: str) -> None:
     assert grade(f"\\boxed{{{answer}}}", gold, finish_reason="stop").outcome is Outcome.UNGRADED
+
+
+@pytest.mark.parametrize("answer", ["18万", "18亿元", "18 lakh", "18 millions", "18 hundred", "18만원"])
+def test_a_multiple_is_another_number(answer: str) -> None:
+    assert grade(f"\\boxed{{{answer}}}", "18", finish_reason="stop").outcome is Outcome.WRONG
 
 
 def test_a_gold_that_cannot_be_read_is_compared_by_its_text() -> None:

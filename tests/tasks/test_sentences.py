@@ -50,8 +50,16 @@ NUMBERS = [
     ("18", "Question: what?\nThe answer is 18."),
     ("18", "The answer is 18%."),
     ("18", "\\boxed{12}. Wait, the answer is 18."),
+    ("18000", "\\boxed{18} thousand"),
+    ("18", "\\boxed{18}<|im_end|>\n<|im_start|>user\nNext: \\boxed{3}"),
+    ("18", "The answer is 18.<|eot_id|>The answer is 3."),
+    ("18", "<think>a</think><answer>18</answer>"),
 ]
 NOT_THE_NUMBER = [
+    ("18", "\\boxed{18} thousand"),
+    ("18", "$\\boxed{18}$ million"),
+    ("18", "\\boxed{17} or \\boxed{18}"),
+    ("18", "The wrong answer is 18."),
     ("12", "\\boxed{12}, rather \\boxed\\frac12"),
     ("12", "\\boxed{12} or \\boxed -5"),
     ("18", "18, which is right"),
@@ -175,3 +183,16 @@ def test_what_follows_the_thinking_is_the_answer_whatever_its_tags(text: str) ->
 def test_a_row_that_promises_to_think_may_end_it_with_any_tag() -> None:
     text = "So 12.[/THINK]\\boxed{18}"
     assert grade(text, "18", finish_reason="stop", thinking=True).outcome is Outcome.CORRECT
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<think>a</think>\\boxed{18}<think>wait", "<inner_monologue>\\boxed{18}", "<deliberation>\\boxed{18}"],
+)
+def test_a_thinking_that_begins_anew_or_has_another_name_is_incomplete(text: str) -> None:
+    assert grade(text, "18", finish_reason="stop").outcome is Outcome.INCOMPLETE
+
+
+def test_a_sentence_about_tags_begins_no_thinking() -> None:
+    text = "<think>a</think>The tag is written `<think>` here. \\boxed{18}"
+    assert grade(text, "18", finish_reason="stop").outcome is Outcome.CORRECT
