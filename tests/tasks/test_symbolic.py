@@ -198,7 +198,7 @@ def processor_time(pool: Killable) -> float:
 
 @pytest.mark.parametrize("kind", SLOWEST)
 def test_a_hostile_answer_costs_two_and_a_half_seconds_at_most(kind: str) -> None:
-    check_symbolic("x + 1")  # the start of the pool is not the answer's fault
+    symbolic._pool.ask("parse", "x + 1")  # the start of the pool is not the answer's fault
     before = processor_time(symbolic._pool)
     grade = graded(HOSTILE[kind], "x + 1")
     assert grade.outcome is not Outcome.CORRECT
