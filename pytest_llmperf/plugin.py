@@ -226,8 +226,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
     status = yield
     run = config.stash.get(RUN, None)
-    # The last word: whoever set the exit status before, 0 is left to a run that is green.
-    return status if run is None or status is None else run.exit_code(int(status))
+    if run is not None and status is not None:
+        # The last word: whatever another plugin made of the exit status, 0 is left to a run that is green.
+        return run.exit_code(int(status))
+    if status == 0 and UNSUPPORTED not in config.stash and _asked_for(config):
+        from pytest_llmperf.run import produces_nothing
+
+        # A conftest.py ended the session in its pytest_configure, before ours: no test has run.
+        return status if produces_nothing(config) else int(pytest.ExitCode.TESTS_FAILED)
+    return status
 
 
 @pytest.hookimpl(wrapper=True)

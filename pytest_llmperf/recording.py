@@ -150,9 +150,9 @@ class Recording:
         try:
             write_page(path, page, history, references)
         except LlmperfError as error:
-            self.note += f"; no page: {error}; `pytest-llmperf report {path}` makes it"
+            self.note += f"; no page: {error}; `pytest-llmperf report {shown(path)}` makes it"
             return {}
-        self.note += f", page: {page}"
+        self.note += f", page: {shown(page)}"
         return {"page": page}
 
     def _record(self, partial: str, *, so_far: bool = True) -> dict[str, Any]:

@@ -45,6 +45,10 @@ def configure(config: pytest.Config) -> Run:
     # What pytest's writer writes to; its capture replaces `sys.stdout` only while tests run.
     write_all(sys.__stdout__)
     try:
+        if config.getoption("dist", "no") == "each":
+            raise UsageError(
+                "--dist=each runs every test in every worker, so that no test has one verdict: use --dist=loadscope"
+            )
         anchor(config)
         options = _options(config)
         if config.getoption("llmperf_prove") is not None:

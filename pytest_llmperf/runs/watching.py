@@ -134,6 +134,10 @@ class Watching:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
+        error = None if call.excinfo is None else call.excinfo.value
+        if error is not None and not any(error is known for _, known in self._raised):
+            # A subtest, or another plugin's own phase: its exception ends no phase of the test, and is reported only.
+            self._note(item, report.when or call.when, error)
         if report.failed and call.excinfo is None and not self._raised:
             # A strict xfail that passed, subtests that failed: pytest's own reasons, which no phase has raised.
             why = next(iter(str(report.longrepr or "").strip().splitlines()), "") or report.outcome
@@ -170,9 +174,10 @@ class Watching:
             return
         for verdict in entry.verdicts:
             if not is_green(verdict, self._ledger.policy):
-                if verdict in entry.gates:
-                    raise error_of(verdict)
-                raise NotMeasured(verdict.why)
+                error = error_of(verdict) if verdict in entry.gates else NotMeasured(verdict.why)
+                # It says what the ledger holds already, and is not entered again.
+                self._raised.append(("teardown", error))
+                raise error
 
 
 def _kind_of(error: BaseException) -> tuple[str, str]:

@@ -204,6 +204,28 @@ ROWS = {
                 session.exitstatus = 0
         """,
     ),
+    "subtest skipped": Row(
+        "def test_it(candidate, accuracy, subtests):\n    assert accuracy(candidate) >= 0.5\n"
+        "    with subtests.test():\n        pytest.skip('no time')",
+        why="skipped",
+    ),
+    "subtest fails": Row(
+        "def test_it(candidate, accuracy, subtests):\n    assert accuracy(candidate) >= 0.5\n"
+        "    with subtests.test():\n        assert not candidate.name, 'it has a name'",
+        "FAIL",
+        "it has a name",
+    ),
+    "subtest raises": Row(
+        "def test_it(candidate, accuracy, subtests):\n    assert accuracy(candidate) >= 0.5\n"
+        "    with subtests.test():\n        {}['x']",
+        why="KeyError",
+    ),
+    "subtests pass": Row(
+        "def test_it(candidate, accuracy, subtests):\n    for floor in (0.4, 0.5):\n"
+        "        with subtests.test(floor=floor):\n            assert accuracy(candidate) >= floor",
+        "PASS",
+        code=0,
+    ),
     "times out": Row(
         "def test_it(candidate):\n    time.sleep(30)",
         why="Timeout",

@@ -90,6 +90,7 @@ def test_a_frozen_server_ends_with_its_run(scenario: Scenario) -> None:
         def test_freezes(candidate, stream):
             {ASK}
             os.kill(candidate.server.root_pid, signal.SIGSTOP)
+            assert candidate.name
     """)
     result = project.run()
     assert result.code == 0, result.text
