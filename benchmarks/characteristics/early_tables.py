@@ -147,8 +147,9 @@ def shipped(values: NDArray[np.int8], bound: float) -> tuple[Decisions, NDArray[
 
 
 def _as_a_case(values: NDArray[np.int8], bound: float) -> tuple[Status, int]:
-    ours = {f"i{index}": value > 0 for index, value in enumerate(values.tolist())}
-    theirs = {f"i{index}": value < 0 for index, value in enumerate(values.tolist())}
+    # Where both sides agree they are right: a baseline that is always wrong could not be told from guessing.
+    ours = {f"i{index}": value >= 0 for index, value in enumerate(values.tolist())}
+    theirs = {f"i{index}": value <= 0 for index, value in enumerate(values.tolist())}
 
     def first(n: int) -> tuple[Outcomes, Outcomes]:
         return dict(islice(ours.items(), n)), dict(islice(theirs.items(), n))
