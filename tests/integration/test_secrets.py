@@ -162,11 +162,21 @@ def test_a_reference_holds_nothing_that_is_planted_and_neither_do_the_commands_t
     ran: tuple[Project, Result, dict[str, str], str],
 ) -> None:
     project, _, environment, said = ran
+    # A red run is no reference: the same answers under a gate that they keep.
+    project.suite(
+        "def test_limit(candidate, accuracy):\n    assert accuracy(candidate) <= 0.9", "test_limit.py"
+    )
+    green = project.run(
+        *("test_limit.py", "--llmperf-record", "out/green.json"),
+        environment=environment,
+        options=("-p", "llmperf", "-p", "llmperf_model"),
+    )
+    assert green.code == 0, green.text
     told = command(
-        project, environment, "promote", "out/record.json", "--to", "golden", "--note", f"by {said}"
+        project, environment, "promote", "out/green.json", "--to", "golden", "--note", f"by {said}"
     )
     texts = texts_below(project.path / "golden")
-    assert {name.rpartition("/")[2] for name in texts} >= {"record.json", "record.answers.parquet"}
+    assert {name.rpartition("/")[2] for name in texts} >= {"record.json", "green.answers.parquet"}
     assert b"by [redacted]" in next(data for name, data in texts.items() if name.endswith("record.json"))
     shutil.copytree(project.path / "out", project.path / "again")
     for arguments in (
