@@ -188,15 +188,13 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         machine_info["llmperf"] = {"device": run.settings.device_name, "profile": run.settings.profile.name}
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     run = metafunc.config.stash.get(RUN, None)
     if run is not None and "candidate" in metafunc.fixturenames:
-        from pytest_llmperf.runs.asking import wants_candidates
+        from pytest_llmperf.runs.asking import repeat_for_each, wants_candidates
 
         if wants_candidates(metafunc):
-            names = [model.name for model in run.settings.candidates]
-            metafunc.parametrize("candidate", names, indirect=True, scope="session")
+            repeat_for_each(metafunc, [model.name for model in run.settings.candidates])
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

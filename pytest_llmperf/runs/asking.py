@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -85,8 +85,40 @@ def wants_candidates(metafunc: pytest.Metafunc) -> bool:
     known: Mapping[str, Sequence[Any]] = getattr(metafunc, "_arg2fixturedefs", None) or {}
     if not _reaches(known.get("candidate", ()), "candidate"):
         return False
+    marks = metafunc.definition.iter_markers("parametrize")
+    if any("candidate" in _names(mark.kwargs.get("argnames", next(iter(mark.args), ""))) for mark in marks):
+        return False
     calls = getattr(metafunc, "_calls", ())
     return not any("candidate" in {**call.params, **getattr(call, "funcargs", {})} for call in calls)
+
+
+def repeat_for_each(metafunc: pytest.Metafunc, names: Sequence[str]) -> None:
+    """Repeat a test for the rows ``names``, until a hook that comes later gives it candidates of its own.
+
+    pytest's marks come later as well, so that the row is the first word of a test's id, as in ``[distill-8]``.
+    """
+    before = list(getattr(metafunc, "_calls", ()))
+    parametrize = metafunc.parametrize
+    since: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def later(argnames: str | Sequence[str], argvalues: Iterable[Any], *args: Any, **kwargs: Any) -> None:
+        # An iterator must last for a second reading.
+        given = (argnames, list(argvalues), *args)
+        if "candidate" in _names(argnames):
+            metafunc.parametrize = parametrize  # type: ignore[method-assign]
+            metafunc._calls = before
+            for earlier, named in since:
+                parametrize(*earlier, **named)
+        else:
+            since.append((given, kwargs))
+        parametrize(*given, **kwargs)
+
+    parametrize("candidate", names, indirect=True, scope="session")
+    metafunc.parametrize = later  # type: ignore[method-assign]
+
+
+def _names(argnames: str | Sequence[str]) -> list[str]:
+    return [name.strip() for name in argnames.split(",")] if isinstance(argnames, str) else list(argnames)
 
 
 def _reaches(definitions: Sequence[Any], name: str) -> bool:

@@ -254,7 +254,7 @@ def test_the_data_of_several_workers_are_put_together_in_the_order_of_the_run(
     result = project.run_with_workers(2, "--model", "other", "--llmperf-record", "record.json")
     assert result.code == 0, result.text
     tests = [line["test"] for line in kept(project)]
-    assert tests == [f"test_gate.py::test_floor[{n}-other]" for n in (0.3, 0.31, 0.32, 0.33, 0.34, 0.35)]
+    assert tests == [f"test_gate.py::test_floor[other-{n}]" for n in (0.3, 0.31, 0.32, 0.33, 0.34, 0.35)]
     proof = prove(project)
     assert proof.code == 0, proof.text
     assert proof.lines("6 no claim"), "the row of the record is taken, whatever the profile's candidate"

@@ -203,3 +203,45 @@ def test_a_run_whose_data_could_not_be_put_away_is_partial_and_red_and_not_promo
     assert record["run"]["green"] is False
     assert "llmperf_run_green 0.0" in (ready.path / "m.prom").read_text()
     assert main(["promote", str(ready.path / "record.json"), "--to", str(ready.path / "references")]) == 4
+
+
+def test_the_row_is_the_first_word_of_an_id_and_a_project_that_chooses_its_candidates_has_its_own(
+    ready: Project,
+) -> None:
+    ready.write(
+        "conftest.py",
+        """
+import pytest
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc):
+    if metafunc.function.__name__ == "test_late_hook":
+        metafunc.parametrize("y", iter([7]))
+        metafunc.parametrize("candidate", ["math"], indirect=True)
+""",
+    )
+    ready.suite("""
+        import pytest
+
+        def pytest_generate_tests(metafunc):
+            if metafunc.function.__name__ == "test_hook":
+                metafunc.parametrize("candidate", ["math"], indirect=True)
+
+        @pytest.mark.parametrize("x", [8])
+        def test_ours(candidate, x): pass
+        @pytest.mark.parametrize("x, candidate", [(8, "math")], indirect=["candidate"])
+        def test_mark(candidate, x): pass
+        @pytest.mark.parametrize("x", [8])
+        def test_hook(candidate, x): pass
+        @pytest.mark.parametrize("x", [8])
+        def test_late_hook(candidate, x, y): pass
+    """)
+    result = ready.run("--collect-only", "-q")
+    assert result.code == 0, result.text
+    found = [line.partition("::")[2] for line in result.lines("::")]
+    assert found == [
+        "test_ours[distill-8]",
+        "test_mark[8-math]",
+        "test_hook[math-8]",
+        "test_late_hook[8-7-math]",
+    ]

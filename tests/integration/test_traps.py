@@ -90,7 +90,7 @@ def records(shared_project: Project) -> dict[str, dict[str, Any]]:
         record = json.loads((shared_project.path / f"{part}.json").read_text())
         for row in [*TRAPS][part::BESIDE]:
             found[row] = {
-                "verdicts": [one for one in record["verdicts"] if row in one["test"]],
+                "verdicts": [one for one in record["verdicts"] if f"[{row}-" in one["test"]],
                 "load": [one for one in record.get("load", ()) if one["row"] == row],
             }
     return found
