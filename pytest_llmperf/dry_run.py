@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.run import Run
+from pytest_llmperf.run import Run, produces_nothing
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -32,7 +32,7 @@ class DryRun(Run):
         """No file is written."""
 
     def exit_code(self, status: int) -> int:
-        return status
+        return status or (0 if self.finished or produces_nothing(self.config) else 1)
 
     def report(self, reporter: TerminalReporter) -> None:
         """Say what was found."""
@@ -50,6 +50,7 @@ class DryRun(Run):
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         del session
+        self.finished = True
         self.close()
 
     def summarise(self, reporter: TerminalReporter) -> None:

@@ -6,6 +6,7 @@ of weight is imported inside the hook that needs it.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
@@ -137,16 +138,36 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    # `early_config.option` is empty before the conftest.py files have added theirs.
+    if not _asked_for(early_config, early_config.known_args_namespace):
+        return (yield)
+    from pytest_llmperf.runs.ending import LAST_WORD, Ending
+
+    ending = Ending(early_config, lambda status: _exit_code(early_config, status))
+    ending.guard()
+    try:
+        result = yield
+    except SystemExit as error:
+        code = ending.code(error.code, "sys.exit was called while a conftest.py was imported")
+        if code and not error.code:
+            raise SystemExit(code) from error
+        raise
+    early_config.pluginmanager.register(ending, LAST_WORD)
+    return result
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "llmperf_fixtures")
     config.pluginmanager.register(claimed.Claimed(), "llmperf_claimed")
     config.pluginmanager.register(profile_marks.ProfileMarks(), "llmperf_profile_marks")
-    if _asked_for(config):
+    if _asked_for(config, config.option):
         from pytest_llmperf.platforms import why_unsupported
 
         if why := why_unsupported():
             # The rest of a project's tests run everywhere: only what asks about a model ends the run.
-            if _named_on_the_command_line(config):
+            if _named_on_the_command_line(config.option):
                 raise pytest.UsageError(why)
             config.stash[UNSUPPORTED] = why
             return
@@ -155,17 +176,33 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[RUN] = configure(config)
 
 
-def _asked_for(config: pytest.Config) -> bool:
-    if config.getoption("collectonly") and hasattr(config, "workerinput"):
+def _asked_for(config: pytest.Config, options: argparse.Namespace) -> bool:
+    if getattr(options, "collectonly", False) and hasattr(config, "workerinput"):
         return False
-    return bool(config.getini("llmperf_models")) or _named_on_the_command_line(config)
+    return bool(config.getini("llmperf_models")) or _named_on_the_command_line(options)
 
 
-def _named_on_the_command_line(config: pytest.Config) -> bool:
+def _named_on_the_command_line(options: argparse.Namespace) -> bool:
     chosen = ("llmperf_models", "llmperf_model", "llmperf_baseline", "llmperf_profile", "llmperf_base_url")
-    if config.getoption("llmperf_plan") is not None or config.getoption("llmperf_prove") is not None:
+    if any(getattr(options, name, None) is not None for name in ("llmperf_plan", "llmperf_prove")):
         return True
-    return any(config.getoption(name, default=None) for name in chosen)
+    return any(getattr(options, name, None) for name in chosen)
+
+
+def _exit_code(config: pytest.Config, status: int) -> int:
+    """The exit code of the process, where it would end with ``status``: without a run, nothing was judged."""
+    if (run := config.stash.get(RUN, None)) is not None:
+        return run.exit_code(status)
+    if status or UNSUPPORTED in config.stash:
+        return status
+    options = argparse.Namespace(**vars(config.known_args_namespace) | vars(config.option))
+    from pytest_llmperf.run import shows_only
+
+    return (
+        status
+        if shows_only(options) or not _asked_for(config, options)
+        else int(pytest.ExitCode.TESTS_FAILED)
+    )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -223,16 +260,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
     status = yield
-    run = config.stash.get(RUN, None)
-    if run is not None and status is not None:
-        # The last word: whatever another plugin made of the exit status, 0 is left to a run that is green.
-        return run.exit_code(int(status))
-    if status == 0 and UNSUPPORTED not in config.stash and _asked_for(config):
-        from pytest_llmperf.run import produces_nothing
-
-        # A conftest.py ended the session in its pytest_configure, before ours: no test has run.
-        return status if produces_nothing(config) else int(pytest.ExitCode.TESTS_FAILED)
-    return status
+    if status is None or config.pluginmanager.hasplugin("llmperf_last_word"):
+        return status
+    # A conftest.py has brought this plugin, so that the hook above was never called.
+    return _exit_code(config, int(status))
 
 
 @pytest.hookimpl(wrapper=True)

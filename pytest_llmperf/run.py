@@ -27,7 +27,8 @@ from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.recording import Recording
 from pytest_llmperf.referenced import Referenced, references_of
 from pytest_llmperf.report.encoding import write_all
-from pytest_llmperf.runs.ledger import Ledger
+from pytest_llmperf.runs.ending import Closing
+from pytest_llmperf.runs.ledger import Ledger, first_line
 from pytest_llmperf.runs.watching import Watching
 from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device
@@ -35,6 +36,8 @@ from pytest_llmperf.serving.state_root import StateRoot, sweep
 from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
+    import argparse
+
     from _pytest.terminal import TerminalReporter
 
     from pytest_llmperf.measure.questions import Asker
@@ -181,6 +184,8 @@ class Run:
         """Whether the session came to its end, so that the ledger has the last word on the exit code."""
         self.complaints: list[str] = []
         """What was left behind, if anything: makes the run red."""
+        self._interrupted = ""
+        """Why the run was interrupted, if it was, whatever exit code the interruption asked for."""
         self.outlets = Outlets(config, self.settings, self.ledger)
         self.screen = Screen(config)
         self._cases: dict[tuple[str, int], case_files.KeptCase] = {}
@@ -188,6 +193,9 @@ class Run:
         config.pluginmanager.register(self, "llmperf_run")
         if self.judges and not produces_nothing(config):
             config.pluginmanager.register(self._watching, "llmperf_watching")
+        self._closing = Closing(self._close_books)
+        if self.judges and not self._is_worker and not produces_nothing(config):
+            self._closing.register(config.pluginmanager)
 
     # Life
 
@@ -237,6 +245,8 @@ class Run:
         """Called once with the collected tests, when every conftest.py has been read; those that ask about a model."""
         for tasks in self.config.hook.pytest_llmperf_tasks(config=self.config):
             self.measurements.tasks |= {task.name: task for task in tasks}
+        if self.config.pluginmanager.is_registered(self._closing):
+            self._closing.register(self.config.pluginmanager)
         asking = self._watching.expect(items)
         if asking and self.answers is None and cache_fails(self.config):
             self.measurements.tell(
@@ -351,8 +361,11 @@ class Run:
     # End
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_keyboard_interrupt(self) -> None:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.screen.clear()
+        self._interrupted = "the run was interrupted"
+        if isinstance(excinfo.value, pytest.exit.Exception):
+            self._interrupted += f" by pytest.exit: {redact_log(str(excinfo.value.msg))}"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -374,20 +387,50 @@ class Run:
         self._settle(session)
         self._write(session)
 
+    def _interruption(self, session: pytest.Session) -> str:
+        """Why the session ended before its tests did; empty if it did not, or only because enough of them failed."""
+        if self._interrupted:
+            return self._interrupted
+        match session.exitstatus:
+            case pytest.ExitCode.INTERRUPTED:
+                return "the run was interrupted"
+            case pytest.ExitCode.INTERNAL_ERROR:
+                return "pytest itself failed"
+        return ""
+
+    def _close_books(self, session: pytest.Session, error: BaseException | None) -> None:
+        """After every hook of the session's end: what came of them is what the files and the exit code must say."""
+        if not self.finished:
+            self.pytest_sessionfinish(session)
+        if not self._asked:
+            return
+        status = session.exitstatus
+        good = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        why = ""
+        if error is not None:
+            why = f"a hook failed at the end of the session: {redact_log(first_line(error))}"
+        elif status not in good and self.ledger.verdict().green:
+            why = f"pytest ends with exit code {int(status)}: a hook at the end of the session set it"
+        if why:
+            self.ledger.problem(why)
+            self._write_again(session)
+            print(f"llmperf: INVALID as a whole: {why}", file=sys.__stderr__)
+        if not self.ledger.verdict().green:
+            session.exitstatus = status or pytest.ExitCode.TESTS_FAILED
+
     def _settle(self, session: pytest.Session) -> None:
         """Let the exit status and the ledger say the same: whichever is red makes the other red."""
         status = session.exitstatus
-        asked = bool(self.ledger.entries) or self.asked_for_files
         for complaint in self.complaints:
             self.ledger.problem(complaint)
-        if why := _interruption(session):
+        if why := self._interruption(session):
             self.ledger.problem(why)
         elif (
             status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
             and self.ledger.verdict().green
         ):
             self.ledger.problem(f"pytest ends with exit code {int(status)}: see what failed above")
-        if asked and not self.ledger.verdict().green:
+        if self._asked and not self.ledger.verdict().green:
             session.exitstatus = status or pytest.ExitCode.TESTS_FAILED
         if self.ledger.bad_data:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -404,17 +447,24 @@ class Run:
                     self.referenced.compare(path, record)
                     self.ledger.compared = self.referenced.why
 
-            finished = self.recording.finish(_interruption(session), *beside, compare)
+            finished = self.recording.finish(self._interruption(session), *beside, compare)
             if finished is None:
                 self.ledger.problem("the record could not be written")
         if not self.outlets.write(finished or {}):
             self.ledger.problem("a file that was asked for could not be written")
-            if finished:
-                finished = self.recording.finish(_interruption(session), *beside)
-            self.outlets.write(finished or {})
+            finished = self._write_again(session)
         self.outlets.to_junit(finished or {})
         if self.ledger.problems or self.ledger.compared:
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+    def _write_again(self, session: pytest.Session) -> dict[str, Path] | None:
+        """The files anew, after something has changed what they are to say."""
+        finished: dict[str, Path] | None = {}
+        if self.settings.record is not None:
+            beside = self.outlets.history, references_of(self.config)
+            finished = self.recording.finish(self._interruption(session), *beside)
+        self.outlets.write(finished or {})
+        return finished
 
     def _tell_unread_budgets(self) -> None:
         """Name the budgets that no gate of a complete run was compared with."""
@@ -437,6 +487,10 @@ class Run:
         return any(path.is_dir() and home.is_relative_to(path) for path in given)
 
     @property
+    def _asked(self) -> bool:
+        return bool(self.ledger.entries) or self.asked_for_files
+
+    @property
     def asked_for_files(self) -> bool:
         """Whether this run is to leave a file that says what came of it."""
         return self.settings.record is not None or self.outlets.asked
@@ -445,8 +499,7 @@ class Run:
         """The exit code of the process, where pytest would end with ``status``: 0 only for a run that is green."""
         if status or self._is_worker or produces_nothing(self.config):
             return status
-        asked = bool(self.ledger.entries) or self.asked_for_files
-        if not self.finished or (asked and not self.ledger.verdict().green):
+        if not self.finished or (self._asked and not self.ledger.verdict().green):
             return int(pytest.ExitCode.TESTS_FAILED)
         return status
 
@@ -457,7 +510,7 @@ class Run:
 
     def summarise(self, reporter: TerminalReporter) -> None:
         """The verdict table; nothing if no model was asked about and no file asked for."""
-        if produces_nothing(self.config) or not (self.ledger.entries or self.asked_for_files):
+        if produces_nothing(self.config) or not self._asked:
             return
         self.screen.tell(reporter, self.ledger)
         if note := self.measurements.looks.note:
@@ -484,7 +537,12 @@ class Run:
 
 
 def produces_nothing(config: pytest.Config) -> bool:
-    """Whether pytest was only asked to show something (tests, fixtures, markers, its help), and runs no test."""
+    """Whether pytest was only asked to show something, and runs no test."""
+    return shows_only(config.option)
+
+
+def shows_only(options: argparse.Namespace) -> bool:
+    """Whether these are options that show something (tests, fixtures, markers, the help) in the place of a run."""
     shown = (
         "collectonly",
         "setupplan",
@@ -496,14 +554,4 @@ def produces_nothing(config: pytest.Config) -> bool:
         "version",
         "cacheshow",
     )
-    return any(getattr(config.option, name, None) for name in shown)
-
-
-def _interruption(session: pytest.Session) -> str:
-    """Why the session ended before its tests did; empty if it did not, or only because enough of them failed."""
-    match session.exitstatus:
-        case pytest.ExitCode.INTERRUPTED:
-            return "the run was interrupted"
-        case pytest.ExitCode.INTERNAL_ERROR:
-            return "pytest itself failed"
-    return ""
+    return any(getattr(options, name, None) for name in shown)

@@ -29,6 +29,8 @@ class Watching:
         self._ended = ended
         self._raised: list[tuple[str, BaseException]] = []
         """Of the present try of the running test, by phase."""
+        self._escaped: BaseException | None = None
+        """What the function of the present try raised."""
         self._began_s = 0.0
         self._collected = 0
         self._deselected = 0
@@ -96,7 +98,7 @@ class Watching:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
         # Plugins that run a test again set it up again: whatever they are, this is where a try begins.
-        self._raised = []
+        self._raised, self._escaped = [], None
         self._began_s = time.perf_counter()
         self._ledger.begin(item.nodeid)
         try:
@@ -105,13 +107,26 @@ class Watching:
             self._note(item, "setup", error)
             raise
 
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+        # The innermost wrapper: what another one makes of an exception is not what the test came to.
+        try:
+            return (yield)
+        except BaseException as error:
+            self._note(pyfuncitem, "call", error)
+            self._escaped = error
+            raise
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         try:
             result = yield
         except BaseException as error:
-            self._note(item, "call", error)
+            if not any(error is known for _, known in self._raised):
+                self._note(item, "call", error)
             raise
+        # A wrapper has swallowed it: the test goes on as if it had passed, until `_speak_up`.
+        self._raised = [(when, error) for when, error in self._raised if error is not self._escaped]
         # unittest's runner hands its exceptions to the item instead of raising them.
         for caught in getattr(item, "_excinfo", None) or ():
             self._note(item, "call", caught.value)

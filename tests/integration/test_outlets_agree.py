@@ -33,6 +33,16 @@ def test_ok(candidate, accuracy):
 """
 """A gate that passes, beside each row's own test."""
 
+SWALLOWS = """
+import pytest
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call():
+    try:
+        return (yield)
+    except Exception:
+        return None
+"""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -225,6 +235,26 @@ ROWS = {
         "        with subtests.test(floor=floor):\n            assert accuracy(candidate) >= floor",
         "PASS",
         code=0,
+    ),
+    "exception swallowed by a wrapper": Row(
+        "def test_it(candidate):\n    {}['x']\n    assert candidate.name",
+        why="KeyError",
+        conftest=SWALLOWS,
+    ),
+    "gate swallowed by a wrapper": Row(
+        "def test_it(candidate, accuracy):\n    assert accuracy(candidate) >= 0.99",
+        "FAIL",
+        "below the floor",
+        conftest=SWALLOWS,
+    ),
+    "exit 0 after the last test": Row(
+        "",
+        why="interrupted by pytest.exit: that is enough",
+        conftest="""
+            import pytest
+            def pytest_runtest_logfinish():
+                pytest.exit("that is enough", returncode=0)
+        """,
     ),
     "times out": Row(
         "def test_it(candidate):\n    time.sleep(30)",

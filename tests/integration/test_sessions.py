@@ -245,3 +245,81 @@ def pytest_generate_tests(metafunc):
         "test_hook[math-8]",
         "test_late_hook[8-7-math]",
     ]
+
+
+ENDS = {
+    "os._exit in a test": ("", "os._exit(0)", 1, "os._exit was called"),
+    "os._exit with 256 in a test": ("", "os._exit(256)", 1, "os._exit was called"),
+    "os._exit at a conftest's import": ("os._exit(0)", "", 1, "os._exit was called"),
+    "sys.exit at a conftest's import": ("sys.exit()", "", 1, "sys.exit was called"),
+    "sys.exit in pytest_configure": ("def pytest_configure(): sys.exit(0)", "", 3, ""),
+    "sys.exit in pytest_sessionstart": ("def pytest_sessionstart(): sys.exit(0)", "", 3, ""),
+    "sys.exit in pytest_sessionfinish": (
+        "def pytest_sessionfinish(): sys.exit(0)",
+        "",
+        1,
+        "a hook failed at the end of the session: SystemExit",
+    ),
+    "pytest.exit in pytest_sessionfinish": (
+        "def pytest_sessionfinish(): pytest.exit('enough', returncode=0)",
+        "",
+        1,
+        "a hook failed at the end of the session: Exit: enough",
+    ),
+    "pytest_sessionfinish raises": ("def pytest_sessionfinish(): {}['x']", "", 1, "KeyError: 'x'"),
+    "a late exit status": (
+        "@pytest.hookimpl(wrapper=True)\ndef pytest_sessionfinish(session):\n    yield\n    session.exitstatus = 9",
+        "",
+        9,
+        "exit code 9",
+    ),
+    "pytest_cmdline_main without a session": ("def pytest_cmdline_main(): return 0", "", 1, "pytest ended"),
+    "a wrapper of pytest_cmdline_main": (
+        "@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_cmdline_main():\n    yield\n    return 0",
+        "assert False",
+        1,
+        "pytest ended",
+    ),
+    "pytest.exit in pytest_configure": (
+        "def pytest_configure(): pytest.exit('enough', returncode=0)",
+        "",
+        1,
+        "pytest ended",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ENDS)
+def test_no_way_to_end_the_process_makes_it_green(project: Project, way: str) -> None:
+    conftest, body, code, line = ENDS[way]
+    project.catalog()
+    project.write("conftest.py", f"import os, sys\nimport pytest\n{conftest}\n")
+    project.suite(f"import os\ndef test_it(candidate):\n    assert candidate.name\n    {body}\n")
+    result = project.run("--llmperf-record", "record.json", "--llmperf-metrics", "m.prom")
+    assert result.code == code, result.text
+    assert result.lines(line), result.text
+    for name, green in (("record.json", '"green": true'), ("m.prom", "llmperf_run_green 1.0")):
+        path = project.path / name
+        assert not path.exists() or green not in path.read_text(), name
+
+
+def test_forks_leave_as_they_like_and_os_exit_is_given_back(project: Project) -> None:
+    project.catalog()
+    project.write("before.py", "import os\nREAL = os._exit\n")
+    project.suite("""
+        import os
+        import before
+        def test_it(candidate):
+            assert os._exit is not before.REAL
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            assert candidate.name and os.waitpid(child, 0)[1] == 0
+    """)
+    project.write(
+        "conftest.py",
+        "import atexit, os, before\natexit.register(lambda: print('given back', os._exit is before.REAL))\n",
+    )
+    result = project.run("-p", "before", environment={"PYTHONPATH": str(project.path)})
+    assert result.code == 0, result.text
+    assert result.lines("given back True")

@@ -1,0 +1,92 @@
+"""The end of a process that was asked to judge models: its exit code is 0 only where the run allows it.
+
+A project's own code has many ways to end a process with 0 before anything was judged: ``os._exit``, ``sys.exit``,
+``pytest.exit``, hooks of its conftest.py. All of them are seen here, and none of them is pytest's own word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+LAST_WORD = "llmperf_last_word"
+_CLOSING = "llmperf_closing"
+
+
+class Ending:
+    """``allowed`` makes the exit code of the one that the process would end with."""
+
+    def __init__(self, config: pytest.Config, allowed: Callable[[int], int]) -> None:
+        self._config = config
+        self._allowed = allowed
+
+    def code(self, status: object, how: str) -> int:
+        """The exit code in the place of ``status``, as ``SystemExit`` has it; a change is told on stderr."""
+        number = 0 if status is None else status if isinstance(status, int) else 1
+        # The system keeps eight bits of it.
+        if number % 256:
+            return number
+        allowed = self._allowed(0)
+        if allowed:
+            self._tell(f"llmperf: {how} with exit code 0, and the run is not green: exit code {allowed}")
+        return allowed
+
+    def guard(self) -> None:
+        """Watch over ``os._exit`` in this process, and not in its forks, until pytest is unconfigured."""
+        real, process = os._exit, os.getpid()
+
+        def leave(status: int) -> None:
+            real(self.code(status, "os._exit was called") if os.getpid() == process else status)
+
+        def restore() -> None:
+            if os._exit is leave:
+                os._exit = real
+
+        os._exit = leave  # type: ignore[assignment]
+        self._config.add_cleanup(restore)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_cmdline_main(self) -> Generator[None, int | None, int | None]:
+        try:
+            status = yield
+        except SystemExit as error:
+            code = self.code(error.code, "sys.exit was called")
+            if code and not error.code:
+                return code
+            raise
+        return None if status is None else self.code(int(status), "pytest ended")
+
+    def _tell(self, line: str) -> None:
+        capture: Any = self._config.pluginmanager.getplugin("capturemanager")
+        with contextlib.suppress(Exception):  # The exit code matters more than the line.
+            if capture is not None:
+                capture.suspend_global_capture(in_=True)
+            print(line, file=sys.__stderr__, flush=True)
+
+
+class Closing:
+    """Calls ``close`` after every other hook of the session's end, with the exception that one of them raised."""
+
+    def __init__(self, close: Callable[[pytest.Session, BaseException | None], None]) -> None:
+        self._close = close
+
+    def register(self, manager: pytest.PytestPluginManager) -> None:
+        """Be the outermost; once more after the collection, which finds more files conftest.py."""
+        if manager.hasplugin(_CLOSING):
+            manager.unregister(self)
+        manager.register(self, _CLOSING)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            result = yield
+        except BaseException as error:
+            self._close(session, error)
+            raise
+        self._close(session, None)
+        return result
