@@ -75,11 +75,20 @@ def test_a_mistake_is_one_line_and_exit_code_4(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+OURS = ("-p", "llmperf")
+
+
+@pytest.fixture(autouse=True)
+def only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other plugins are installed here has no say in the sessions of these tests."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def _suite(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     for name in ("conftest.py", "test_claims.py", "model_card.toml"):
         shutil.copy(PUBLISHED / name, pytester.path / name)
     shutil.copy(HERE / "embedded.toml", pytester.path / "pair.toml")
-    return pytester.runpytest_inprocess("-rsx", "-p", "no:cacheprovider", *options)
+    return pytester.runpytest_inprocess(*OURS, "-rsx", "-p", "no:cacheprovider", *options)
 
 
 def test_the_suite_passes_only_what_is_confirmed(pytester: pytest.Pytester) -> None:
@@ -100,7 +109,7 @@ def test_a_record_decides_the_claims_that_a_measurement_can(pytester: pytest.Pyt
     result = _suite(pytester, f"--llmperf-claims-record={HERE / 'embedded_run.json'}", "--deselect=card")
     assert result.ret != 0
     (pytester.path / "model_card.toml").unlink()
-    result = pytester.runpytest_inprocess(f"--llmperf-claims-record={HERE / 'embedded_run.json'}")
+    result = pytester.runpytest_inprocess(*OURS, f"--llmperf-claims-record={HERE / 'embedded_run.json'}")
     result.assert_outcomes(passed=9, xfailed=7)
 
 
@@ -112,7 +121,7 @@ def test_workers_tell_the_table_and_the_record_what_came_of_the_claims(pytester:
     pytest.importorskip("xdist")
     for name in ("conftest.py", "test_claims.py", "model_card.toml"):
         pytester.path.joinpath(name).write_text((PUBLISHED / name).read_text(encoding="utf-8"))
-    result = pytester.runpytest_subprocess("-n", "2", "-p", "llmperf", "-v")
+    result = pytester.runpytest_subprocess(*OURS, "-p", "xdist", "-n", "2", "-v")
     text = result.stdout.str()
     assert "llmperf claims" in text
     assert "2 not testable here" in text

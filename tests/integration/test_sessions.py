@@ -323,3 +323,13 @@ def test_forks_leave_as_they_like_and_os_exit_is_given_back(project: Project) ->
     result = project.run("-p", "before", environment={"PYTHONPATH": str(project.path)})
     assert result.code == 0, result.text
     assert result.lines("given back True")
+
+
+def test_dist_each_which_gives_a_test_several_verdicts_is_refused(project: Project) -> None:
+    project.catalog()
+    project.suite(GATE)
+    result = project.run_with_workers(2, "--dist=each")
+    assert result.code == 4, result.text
+    assert len(result.lines("--dist=each", "use --dist=loadscope")) == 1
+    assert result.noise == []
+    assert project.starts == []
