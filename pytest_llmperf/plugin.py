@@ -147,6 +147,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
     ending = Ending(early_config, lambda status: _exit_code(early_config, status))
     ending.guard()
+    ending.lend_output()
     try:
         result = yield
     except SystemExit as error:

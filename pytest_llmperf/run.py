@@ -5,6 +5,7 @@ The only module beside ``plugin`` and ``fixtures`` that knows pytest.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -414,7 +415,8 @@ class Run:
         if why:
             self.ledger.problem(why)
             self._write_again(session)
-            print(f"llmperf: INVALID as a whole: {why}", file=sys.__stderr__)
+            with contextlib.suppress(OSError):  # Standard error may be closed or full.
+                print(f"llmperf: INVALID as a whole: {why}", file=sys.__stderr__)
         if not self.ledger.verdict().green:
             session.exitstatus = status or pytest.ExitCode.TESTS_FAILED
 

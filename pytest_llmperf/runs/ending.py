@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,8 @@ class Ending:
     def __init__(self, config: pytest.Config, allowed: Callable[[int], int]) -> None:
         self._config = config
         self._allowed = allowed
+        self._closed = False
+        """Whether the process came without a standard output."""
 
     def code(self, status: object, how: str) -> int:
         """The exit code in the place of ``status``, as ``SystemExit`` has it; a change is told on stderr."""
@@ -50,6 +54,17 @@ class Ending:
         os._exit = leave  # type: ignore[assignment]
         self._config.add_cleanup(restore)
 
+    def lend_output(self) -> None:
+        """Give pytest something to write to where standard output is closed, until the run can be refused in a line."""
+        if sys.__stdout__ is None:
+            self._closed = True
+            sys.stdout = sys.__stdout__ = Path(os.devnull).open("w", encoding="utf-8")  # type: ignore[misc]  # noqa: SIM115
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        if self._closed:
+            pytest.exit("llmperf: standard output is closed: send it to a file or to /dev/null", returncode=1)
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_cmdline_main(self) -> Generator[None, int | None, int | None]:
         try:
@@ -59,6 +74,14 @@ class Ending:
             if code and not error.code:
                 return code
             raise
+        except OSError as error:
+            if not _by_the_terminal(error):
+                raise
+            # Else pytest and Python would each fail once more, with a traceback, when they write the rest.
+            self._tell(
+                f"llmperf: the report could not be written to standard output ({error.strerror}): exit code 1"
+            )
+            return int(pytest.ExitCode.TESTS_FAILED)
         return None if status is None else self.code(int(status), "pytest ended")
 
     def _tell(self, line: str) -> None:
@@ -67,6 +90,20 @@ class Ending:
             if capture is not None:
                 capture.suspend_global_capture(in_=True)
             print(line, file=sys.__stderr__, flush=True)
+
+
+def _by_the_terminal(error: OSError) -> bool:
+    """Whether ``error`` was raised where pytest writes its report."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return Path(frame.f_code.co_filename).name == "terminalwriter.py"
+
+
+def _forget_output() -> None:
+    """Send the rest of what was to be written to standard output nowhere."""
+    if sys.__stdout__ is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.__stdout__.fileno())
+        os.close(nowhere)
 
 
 class Closing:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llmperf.cli import main
+from tests.integration.conftest import ONLY_OURS
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -333,3 +337,41 @@ def test_dist_each_which_gives_a_test_several_verdicts_is_refused(project: Proje
     assert len(result.lines("--dist=each", "use --dist=loadscope")) == 1
     assert result.noise == []
     assert project.starts == []
+
+
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [
+        (">&-", "standard output is closed"),
+        (">/dev/full", "could not be written to standard output (No space left on device)"),
+        ("| head -c 1 >/dev/null", "could not be written to standard output (Broken pipe)"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_told_in_words_and_nothing_is_green(
+    project: Project, output: str, line: str
+) -> None:
+    project.catalog()
+    # More than a pipe holds, so that its reader is gone before the report is.
+    project.suite("""
+        def test_it(candidate):
+            print("x" * 200_000)
+            assert candidate.name
+    """)
+    files = "--llmperf-record record.json --llmperf-metrics m.prom"
+    command = f"set -o pipefail; '{sys.executable}' -m pytest {' '.join(ONLY_OURS)} -s {files} {output}"
+    foreign = ("LLMPERF_", "PYTEST_", "FAKE_ENGINE_", "GITHUB_", "CI")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HOME": str(project.path)}
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=project.path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr
+    assert project.record()["run"]["green"] is False
+    assert "llmperf_run_green 0.0" in (project.path / "m.prom").read_text()
