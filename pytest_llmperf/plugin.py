@@ -197,13 +197,11 @@ def _exit_code(config: pytest.Config, status: int) -> int:
     if status or UNSUPPORTED in config.stash:
         return status
     options = argparse.Namespace(**vars(config.known_args_namespace) | vars(config.option))
-    from pytest_llmperf.run import shows_only
+    if not _asked_for(config, options):
+        return status
+    from pytest_llmperf.runs.ending import shows_only
 
-    return (
-        status
-        if shows_only(options) or not _asked_for(config, options)
-        else int(pytest.ExitCode.TESTS_FAILED)
-    )
+    return status if shows_only(options) else int(pytest.ExitCode.TESTS_FAILED)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -28,7 +28,7 @@ from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.recording import Recording
 from pytest_llmperf.referenced import Referenced, references_of
 from pytest_llmperf.report.encoding import write_all
-from pytest_llmperf.runs.ending import Closing
+from pytest_llmperf.runs.ending import Closing, shows_only
 from pytest_llmperf.runs.ledger import Ledger, first_line
 from pytest_llmperf.runs.watching import Watching
 from pytest_llmperf.screen import Screen
@@ -37,8 +37,6 @@ from pytest_llmperf.serving.state_root import StateRoot, sweep
 from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
-    import argparse
-
     from _pytest.terminal import TerminalReporter
 
     from pytest_llmperf.measure.questions import Asker
@@ -541,19 +539,3 @@ class Run:
 def produces_nothing(config: pytest.Config) -> bool:
     """Whether pytest was only asked to show something, and runs no test."""
     return shows_only(config.option)
-
-
-def shows_only(options: argparse.Namespace) -> bool:
-    """Whether these are options that show something (tests, fixtures, markers, the help) in the place of a run."""
-    shown = (
-        "collectonly",
-        "setupplan",
-        "setuponly",
-        "showfixtures",
-        "show_fixtures_per_test",
-        "markers",
-        "help",
-        "version",
-        "cacheshow",
-    )
-    return any(getattr(options, name, None) for name in shown)

@@ -6,6 +6,7 @@ A project's own code has many ways to end a process with 0 before anything was j
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -127,3 +128,19 @@ class Closing:
             raise
         self._close(session, None)
         return result
+
+
+def shows_only(options: argparse.Namespace) -> bool:
+    """Whether these are options that show something (tests, fixtures, markers, the help) in the place of a run."""
+    shown = (
+        "collectonly",
+        "setupplan",
+        "setuponly",
+        "showfixtures",
+        "show_fixtures_per_test",
+        "markers",
+        "help",
+        "version",
+        "cacheshow",
+    )
+    return any(getattr(options, name, None) for name in shown)
