@@ -382,7 +382,8 @@ class Run:
             return
         self.ledger.read(self._ledgers)
         if self.answers is not None:
-            self.answers.end(int(session.exitstatus))
+            status = pytest.ExitCode.INTERRUPTED if self._interrupted else session.exitstatus
+            self.answers.end(int(status))
         self._settle(session)
         self._write(session)
 

@@ -46,7 +46,11 @@ def interrupted(
     ("then", "number", "why"),
     [
         ("halt(candidate)", signal.SIGINT, "the run was interrupted; 2 of 3 tests were not run"),
-        ("pytest.exit('enough', returncode=7)", None, "2 of 3 tests were not run"),
+        (
+            "pytest.exit('enough', returncode=7)",
+            None,
+            "the run was interrupted by pytest.exit: enough; 2 of 3 tests were not run",
+        ),
         ("assert False", None, "1 of 3 tests were not run"),
     ],
     ids=["Ctrl-C", "pytest.exit", "-x"],

@@ -106,6 +106,15 @@ def test_a_killed_run_is_gone_on_from_and_the_next_night_is_measured_anew(
     assert result.lines(f"{ITEMS} answers were not asked for anew", "earlier runs")
 
 
+def test_a_run_ended_by_pytest_exit_is_interrupted_whatever_its_exit_code(asking: Project) -> None:
+    asking.suite(
+        f"{SUITE}\n    def test_ends():\n        import pytest\n        pytest.exit('enough', returncode=0)\n"
+    )
+    result, _ = asking.judged(*OPTIONS)
+    assert result.code == 1, result.text
+    assert logged(asking) == ITEMS
+
+
 def test_answers_of_an_adapter_that_was_trained_anew_in_place_are_not_gone_on_with(
     asking: Project, eventually: Callable[..., Any]
 ) -> None:
