@@ -47,7 +47,7 @@ def origin_of(file: str, section: str, entry: str) -> str:
 
 def suite_of(origin: str) -> str:
     """The suite, ``latency``, of a budget with this :func:`origin_of`; empty for a bound that is no budget."""
-    budget = re.search(r" \[[^\[\]]*\.([^.\[\]]+)\] [^\[\]]+$", origin)
+    budget = re.search(r" \[[^\[\]]*\.([^.\[\]]+)\] ", origin)
     return "" if budget is None else budget[1]
 
 

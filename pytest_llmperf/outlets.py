@@ -69,7 +69,7 @@ class Outlets:
     def write(self, finished: Mapping[str, Path]) -> bool:
         """All files; ``finished`` names those that exist already. False if one that was asked for is not there."""
         self.notes.clear()
-        about = self._about() | {name: str(path) for name, path in finished.items()}
+        about = self._about() | {name: shown(path) for name, path in finished.items()}
         text = markdown.summary(self._told(), self._ledger.verdict(), self._title(), about)
         texts = {"Markdown": text, "metrics": self._metrics()}
         written = [self._write(name, path, texts[name]) for name, path in self._paths() if path]
@@ -89,7 +89,7 @@ class Outlets:
 
     def to_junit(self, finished: Mapping[str, Path]) -> None:
         """pytest's public way is a fixture, which knows nothing of the end of a run, nor of xdist's controller."""
-        about = self._about() | {name: str(path) for name, path in finished.items()}
+        about = self._about() | {name: shown(path) for name, path in finished.items()}
         for plugin in self._config.pluginmanager.get_plugins():
             add: Callable[[str, str], None] | None = getattr(plugin, "add_global_property", None)
             if add is not None and (self._ledger.entries or self.asked):

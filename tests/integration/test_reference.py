@@ -25,7 +25,7 @@ def test_a_run_is_compared_with_what_was_promoted(project: Project, solver: str)
     result = project.run(*COMPARED)
     assert result.code == 1, result.text
     assert result.lines("llmperf: no reference of this profile", "pytest-llmperf promote")
-    assert result.lines("no reference of this profile", "/llmperf-references; make one")
+    assert result.lines("no reference of this profile", " in llmperf-references; make one")
 
     references = project.path / "llmperf-references"
     assert main(["promote", str(project.path / "record.json"), "--to", str(references)]) == 0
@@ -68,7 +68,7 @@ def test_the_place_of_references_is_configured_once_for_runs_pages_and_commands(
     assert result.lines("compared with the reference", "(release 3)")
     result = project.run("--llmperf-record", "record.json", "--llmperf-reference-dir", "elsewhere")
     assert result.code == 1, result.text
-    assert result.lines("no reference of this profile", "/elsewhere; make one")
+    assert result.lines("no reference of this profile", " in elsewhere; make one")
 
 
 def test_a_path_after_the_option_is_what_is_run_and_not_where_references_lie(project: Project) -> None:
