@@ -144,17 +144,9 @@ def _configuration_problems(directory: Path, model: Model) -> Iterator[Problem]:
     if not os.path.lexists(file):
         # Mistral's own layout; `weights.resolve` has refused what has neither.
         return
-    text, problem = _text(file)
+    config, problem = _checked_object(file)
     if problem is not None:
         yield problem
-        return
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        yield Problem(f"{file} is no JSON ({_first_line(error)})", _AGAIN)
-        return
-    if not isinstance(config, dict):
-        yield Problem(f"{file} holds {_kind(config)}, an object is needed", _AGAIN)
         return
     mistral = (directory / "params.json").is_file() or value_of(
         model.arguments, "--config-format"
@@ -170,6 +162,20 @@ def _configuration_problems(directory: Path, model: Model) -> Iterator[Problem]:
         yield Problem(f"architectures in {file} is {_kind(architectures)}, a list of names is needed", _AGAIN)
 
 
+def _checked_object(file: Path) -> tuple[dict[str, Any], Problem | None]:
+    """Return the object in a JSON file, or an empty one and what is wrong with the file."""
+    text, problem = _text(file)
+    if problem is not None:
+        return {}, problem
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return {}, Problem(f"{file} is no JSON ({_first_line(error)})", _AGAIN)
+    if not isinstance(content, dict):
+        return {}, Problem(f"{file} holds {_kind(content)}, an object is needed", _AGAIN)
+    return content, None
+
+
 # -- tokenizer ------------------------------------------------------------------------------------------
 
 
@@ -181,17 +187,9 @@ def _tokenizer_problems(directory: Path, config: Mapping[str, Any], model: Model
     for file in (directory / "tokenizer.json", about):
         if not os.path.lexists(file):
             continue
-        text, problem = _text(file)
+        _, problem = _checked_object(file)
         if problem is not None:
             yield problem
-            return
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            yield Problem(f"{file} is no JSON ({_first_line(error)})", _AGAIN)
-            return
-        if not isinstance(content, dict):
-            yield Problem(f"{file} holds {_kind(content)}, an object is needed", _AGAIN)
             return
     found = [path for pattern in _TOKENIZERS for path in directory.glob(pattern)]
     for path in found:
@@ -397,12 +395,8 @@ def _text(file: Path) -> tuple[str, Problem | None]:
 
 
 def _json_object(file: Path) -> dict[str, Any]:
-    text, problem = _text(file) if file.is_file() else ("", None)
-    try:
-        content = json.loads(text) if text and problem is None else {}
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    """Return the object in a JSON file; an empty one where there is none that can be read."""
+    return _checked_object(file)[0] if file.is_file() else {}
 
 
 def _unreadable(file: Path, error: OSError) -> Problem:
