@@ -78,12 +78,18 @@ class Ending:
         except OSError as error:
             if not _by_the_terminal(error):
                 raise
-            # Else pytest and Python would each fail once more, with a traceback, when they write the rest.
-            self._tell(
-                f"llmperf: the report could not be written to standard output ({error.strerror}): exit code 1"
-            )
-            return int(pytest.ExitCode.TESTS_FAILED)
+            return self._unwritten(error)
+        try:
+            flush_output()
+        except OSError as error:
+            return self._unwritten(error)
         return None if status is None else self.code(int(status), "pytest ended")
+
+    def _unwritten(self, error: OSError) -> int:
+        self._tell(f"llmperf: the report could not be written to standard output ({error.strerror}): exit code 1")
+        # Otherwise Python fails once more, with a traceback, when it writes the rest of the buffer at exit.
+        _discard_output()
+        return int(pytest.ExitCode.TESTS_FAILED)
 
     def _tell(self, line: str) -> None:
         capture: Any = self._config.pluginmanager.getplugin("capturemanager")
@@ -94,13 +100,23 @@ class Ending:
 
 
 def _by_the_terminal(error: OSError) -> bool:
-    """Whether ``error`` was raised where pytest writes its report."""
+    """Whether ``error`` was raised where pytest writes its report, or where its buffer is flushed."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return Path(frame.f_code.co_filename).name == "terminalwriter.py"
+    return Path(frame.f_code.co_filename).name == "terminalwriter.py" or frame.f_code is flush_output.__code__
 
 
-def _forget_output() -> None:
-    """Send the rest of what was to be written to standard output nowhere."""
+def flush_output() -> None:
+    """Write what the buffer of standard output still holds.
+
+    Raises:
+        OSError: standard output does not take it (a full disk, a reader that is gone).
+    """
+    if sys.__stdout__ is not None and not sys.__stdout__.closed:
+        sys.__stdout__.flush()
+
+
+def _discard_output() -> None:
+    """Send what the buffer of standard output still holds to /dev/null."""
     if sys.__stdout__ is not None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.__stdout__.fileno())
@@ -123,6 +139,8 @@ class Closing:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         try:
             result = yield
+            # A green record beside a report that nobody could read would disagree with the exit code.
+            flush_output()
         except BaseException as error:
             self._close(session, error)
             raise

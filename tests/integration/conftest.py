@@ -162,7 +162,8 @@ class Project:
     ) -> Running:
         """``pytest …`` in a process group of its own."""
         self._with_sizes()
-        # Where CI is set, pytest prints every failure a second time, whole, in its summary.
+        # Where CI is set, pytest prints every failure a second time, whole, in its summary; where tox is, all
+        # projects would share one cache.
         foreign = (
             "LLMPERF_",
             "PYTEST_",
@@ -172,6 +173,7 @@ class Project:
             "CI",
             "BUILD_NUMBER",
             "FORCE_COLOR",
+            "TOX_",
         )
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         output = self.path / f"output-{len(self.running)}.txt"

@@ -339,6 +339,7 @@ def test_dist_each_which_gives_a_test_several_verdicts_is_refused(project: Proje
     assert project.starts == []
 
 
+@pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize(
     ("output", "line"),
     [
@@ -348,20 +349,25 @@ def test_dist_each_which_gives_a_test_several_verdicts_is_refused(project: Proje
     ],
 )
 def test_a_report_that_cannot_be_written_is_told_in_words_and_nothing_is_green(
-    project: Project, output: str, line: str
+    project: Project, solver: str, output: str, line: str, buffered: bool
 ) -> None:
-    project.catalog()
+    project.catalog({"distill": {"ANSWERS": solver}})
     # More than a pipe holds, so that its reader is gone before the report is.
     project.suite("""
-        def test_it(candidate):
-            print("x" * 200_000)
-            assert candidate.name
+        import contextlib
+
+        def test_it(candidate, accuracy):
+            with contextlib.suppress(OSError):
+                print("x" * 200_000, flush=True)
+            assert accuracy(candidate) >= 0.5
     """)
     files = "--llmperf-record record.json --llmperf-metrics m.prom"
     command = f"set -o pipefail; '{sys.executable}' -m pytest {' '.join(ONLY_OURS)} -s {files} {output}"
-    foreign = ("LLMPERF_", "PYTEST_", "FAKE_ENGINE_", "GITHUB_", "CI")
+    foreign = ("LLMPERF_", "PYTEST_", "FAKE_ENGINE_", "GITHUB_", "CI", "TOX_", "PYTHONUNBUFFERED")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HOME": str(project.path)}
+    if not buffered:
+        environment["PYTHONUNBUFFERED"] = "1"
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=project.path,
