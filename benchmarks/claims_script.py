@@ -9,8 +9,8 @@ import threading
 import time
 from pathlib import Path
 
-from pytest_llmperf.claims.claim import Build
-from pytest_llmperf.claims.record import (
+from contrib.claims.claim import Build
+from contrib.claims.record import (
     ClaimsRecord,
     Device,
     Failure,

@@ -1,7 +1,7 @@
 """What published claims need a machine for and no weights, on a CPU: vLLM with the real architectures on dummy weights.
 
     python -m benchmarks.cpu_claims --out OUT      (needs vLLM for the CPU and 12 GB of free memory)
-    python -m pytest_llmperf.claims suites/claims/claims.toml --record OUT/claims-record.json
+    python -m contrib.claims contrib/claims/suite/claims.toml --record OUT/claims-record.json
 
 As ``benchmarks.gpu_claims``, of which it is made, with three differences. A model of 1.5 billion parameters is slow
 here, so that requests are short; memory is what the processes of the server hold; and one request that fills a context
@@ -35,8 +35,8 @@ from benchmarks.gpu_claims import (
     starts_alone,
 )
 from benchmarks.quantised_models import LEAN
+from contrib.claims.record import Machine
 from pytest_llmperf.catalog import Model, load_catalog
-from pytest_llmperf.claims.record import Machine
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.served import Served

@@ -1,7 +1,7 @@
 """What published claims need from a GPU and not from weights, in one command of under nine minutes.
 
     python -m benchmarks.gpu_claims --out OUT      (needs vLLM; real architectures, dummy weights)
-    python -m pytest_llmperf.claims suites/claims/claims.toml --record OUT/claims-record.json
+    python -m contrib.claims contrib/claims/suite/claims.toml --record OUT/claims-record.json
 
 Three parts, and the record is written anew after each, so that a run that is cut off leaves what it has:
 
@@ -37,9 +37,8 @@ from benchmarks import quantised_models
 from benchmarks.claims_script import Script
 from benchmarks.quantised_models import LEAN
 from benchmarks.served_id import served_ids
-from pytest_llmperf.catalog import Model, load_catalog
-from pytest_llmperf.claims.claim import Build
-from pytest_llmperf.claims.record import (
+from contrib.claims.claim import Build
+from contrib.claims.record import (
     DEVICE_MEMORY,
     FilledContext,
     LoadOf,
@@ -51,6 +50,7 @@ from pytest_llmperf.claims.record import (
     Start,
     has_random_weights,
 )
+from pytest_llmperf.catalog import Model, load_catalog
 from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.load.closed_loop import run_closed_loop

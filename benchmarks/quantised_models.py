@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import dummy_models
-from pytest_llmperf.claims.claim import Build
+from contrib.claims.claim import Build
 
 INT8_GROUP: dict[str, Any] = {
     "targets": ["Linear"],

@@ -30,7 +30,6 @@ FILES = (
     "llmperf_plan",
     "llmperf_prove",
     "llmperf_reference_dir",
-    "llmperf_claims_record",
 )
 """Options whose value is always a path, by their names in ``config.option``."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf import claimed, fixtures, profile_marks
+from pytest_llmperf import fixtures, profile_marks
 from pytest_llmperf.keys import RUN, UNSUPPORTED
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ OPTIONS = {
         "DIR",
         "as --llmperf-reference, with the promoted records of this directory",
     ),
-    "--llmperf-claims-record": ("RECORD", "judge published claims by this run's record"),
 }
 
 
@@ -98,11 +97,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--llmperf-reuse",
         action="store_true",
         help="take every answer that is kept, also of runs that came to their end: to try a gate, not to measure",
-    )
-    group.addoption(
-        "--llmperf-claims",
-        choices=["gate"],
-        help="let published claims fail the run unless they are confirmed (default: they are only told)",
     )
     # Takes no value: one that may take a value takes `suites/` for it in `--llmperf-reference suites/`.
     group.addoption(
@@ -161,7 +155,6 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "llmperf_fixtures")
-    config.pluginmanager.register(claimed.Claimed(), "llmperf_claimed")
     config.pluginmanager.register(profile_marks.ProfileMarks(), "llmperf_profile_marks")
     if _asked_for(config, config.option):
         from pytest_llmperf.platforms import why_unsupported

@@ -23,15 +23,14 @@ LAYERS = {
     "embedded": 1, "serving": 1, "client": 2,
     "load": 3, "tasks": 3, "rules": 3,
     "gates": 4, "record": 5, "report": 5,
-    "settings": 6, "measure": 6, "claims": 6,
-    "answer_keeping": 7, "claimed": 7,
+    "settings": 6, "measure": 6,
+    "answer_keeping": 7,
     "hookspecs": 7, "keys": 7, "outlets": 7, "screen": 7, "run": 7, "dry_run": 7, "planned_run": 7, "proved_run": 7,
     "fixtures": 7, "runs": 7, "benchmark_bridge": 7, "profile_marks": 7, "model_option": 7, "plugin": 7,
 }  # fmt: skip
 ROOMS_THAT_KNOW_PYTEST = {
     "runs",
     "answer_keeping",
-    "claimed",
     "configured",
     "hookspecs",
     "keys",

@@ -11,12 +11,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pytest_llmperf.cli import claims, compare, doctor, history, init, promote, report, show
+from pytest_llmperf.cli import compare, doctor, history, init, promote, report, show
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.record.redaction import redact
 from pytest_llmperf.report.encoding import write_all
 
-COMMANDS = (show, report, compare, promote, history, doctor, init, claims)
+COMMANDS = (show, report, compare, promote, history, doctor, init)
 CANNOT = 4
 """What was named is not there, or not what it should be."""
 

@@ -11,12 +11,16 @@ from typing import Any
 
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.store import write_whole
-from pytest_llmperf.report.html.claims import claims_section
 from pytest_llmperf.report.html.facts import Facts, read_facts
 from pytest_llmperf.report.html.gates import accuracy_section, gates_section, rules_section
 from pytest_llmperf.report.html.history import history_section, records_beside
 from pytest_llmperf.report.html.latency import concurrency_section, distributions_section
-from pytest_llmperf.report.html.machine import again_section, setting_section, timings_section
+from pytest_llmperf.report.html.machine import (
+    added_section,
+    again_section,
+    setting_section,
+    timings_section,
+)
 from pytest_llmperf.report.html.parts import Section
 from pytest_llmperf.report.html.reference import reference_section
 from pytest_llmperf.report.html.telemetry import telemetry_section
@@ -60,7 +64,7 @@ def sections(facts: Facts) -> list[Section]:
         timeline_section(facts),
         telemetry_section(facts),
         history_section(facts),
-        claims_section(facts),
+        added_section(facts),
         timings_section(facts),
         again_section(facts),
     )

@@ -86,7 +86,9 @@ class Ending:
         return None if status is None else self.code(int(status), "pytest ended")
 
     def _unwritten(self, error: OSError) -> int:
-        self._tell(f"llmperf: the report could not be written to standard output ({error.strerror}): exit code 1")
+        self._tell(
+            f"llmperf: the report could not be written to standard output ({error.strerror}): exit code 1"
+        )
         # Otherwise Python fails once more, with a traceback, when it writes the rest of the buffer at exit.
         _discard_output()
         return int(pytest.ExitCode.TESTS_FAILED)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.claims.claim import Sheet
-from pytest_llmperf.claims.measured import Evidence
-from pytest_llmperf.claims.reading import read_claims
+from contrib.claims.claim import Sheet
+from contrib.claims.measured import Evidence
+from contrib.claims.reading import read_claims
 from pytest_llmperf.record.store import read_record
 
 HERE = Path(__file__).parent
-PUBLISHED = HERE.parents[1] / "suites" / "claims"
+ROOT = HERE.parents[1]
+PUBLISHED = ROOT / "contrib" / "claims" / "suite"
 HEAD = """
 title = "t"
 source = "s"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.claims.__main__ import main
+from contrib.claims.__main__ import main
 
 from .conftest import SheetOf, gpu_run, load
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.claims.claim import Decision, Outcome
-from pytest_llmperf.claims.deciding import decide_all
-from pytest_llmperf.claims.measured import Evidence
+from contrib.claims.claim import Decision, Outcome
+from contrib.claims.deciding import decide_all
+from contrib.claims.measured import Evidence
 from pytest_llmperf.errors import UsageError
 
 from .conftest import SheetOf, gpu_run, load

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from benchmarks.claims_script import Script
-from pytest_llmperf.claims.claim import Build, Decision, Outcome
-from pytest_llmperf.claims.deciding import decide_all
-from pytest_llmperf.claims.measured import Evidence
-from pytest_llmperf.claims.reading import read_claims
-from pytest_llmperf.claims.record import (
+from contrib.claims.claim import Build, Decision, Outcome
+from contrib.claims.deciding import decide_all
+from contrib.claims.measured import Evidence
+from contrib.claims.reading import read_claims
+from contrib.claims.record import (
     DEVICE_MEMORY,
     Device,
     FilledContext,
@@ -36,10 +36,9 @@ from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.serving.milestones import Milestones
 
-from .conftest import HERE, PUBLISHED, SheetOf, gpu_run, load
+from .conftest import HERE, ROOT, SheetOf, gpu_run, load
 
 GB = 1e9
-ROOT = PUBLISHED.parents[1]
 EVIDENCE = sorted(ROOT.glob("docs/evidence/*.json"))
 H100 = Device(device_class="H100", name="NVIDIA H100 80GB HBM3")
 DISTILL, INT8 = Build("distill"), Build("distill", "int8")

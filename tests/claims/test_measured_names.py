@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from contrib.claims.reading import read_claims
 from pytest_llmperf import rules
-from pytest_llmperf.claims.reading import read_claims
 from pytest_llmperf.errors import NeedsServer
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
 from pytest_llmperf.settings import Options, resolve
 
-from .conftest import HERE, PUBLISHED
+from .conftest import HERE, PUBLISHED, ROOT
 
-SUITES = PUBLISHED.parent
+SUITES = ROOT / "suites"
 MEASURED = (PUBLISHED / "measure.py", SUITES / "test_accuracy.py", SUITES / "test_quality.py")
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.claims.averaging import of_answers, without_answers
-from pytest_llmperf.claims.claim import Claim, Outcome
-from pytest_llmperf.claims.deciding import decide_all
-from pytest_llmperf.claims.measured import Evidence
+from contrib.claims.averaging import of_answers, without_answers
+from contrib.claims.claim import Claim, Outcome
+from contrib.claims.deciding import decide_all
+from contrib.claims.measured import Evidence
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.record.store import read_record, write_record
 from pytest_llmperf.record.tables import ANSWERS, store_table

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.claimed import Claimed
-from pytest_llmperf.claims.__main__ import main
-from pytest_llmperf.claims.deciding import decide_all
-from pytest_llmperf.claims.reading import read_claims
-from pytest_llmperf.claims.table import decision_to_json
+from contrib.claims.__main__ import main
+from contrib.claims.deciding import decide_all
+from contrib.claims.plugin import ClaimsReport
+from contrib.claims.reading import read_claims
+from contrib.claims.table import decision_to_json
 
-from .conftest import HERE, PUBLISHED, SheetOf
+from .conftest import HERE, PUBLISHED, ROOT, SheetOf
 
 
 def test_the_table_gives_each_claim_its_verdict_and_reason(
@@ -75,17 +75,18 @@ def test_a_mistake_is_one_line_and_exit_code_4(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-OURS = ("-p", "llmperf")
+OURS = ("-p", "llmperf", "-p", "contrib.claims.plugin")
 
 
 @pytest.fixture(autouse=True)
 def only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever other plugins are installed here has no say in the sessions of these tests."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 def _suite(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    for name in ("conftest.py", "test_claims.py", "model_card.toml"):
+    for name in ("test_claims.py", "model_card.toml"):
         shutil.copy(PUBLISHED / name, pytester.path / name)
     shutil.copy(HERE / "embedded.toml", pytester.path / "pair.toml")
     return pytester.runpytest_inprocess(*OURS, "-rsx", "-p", "no:cacheprovider", *options)
@@ -119,7 +120,7 @@ def test_another_word_for_the_gate_is_refused(pytester: pytest.Pytester) -> None
 
 def test_workers_tell_the_table_and_the_record_what_came_of_the_claims(pytester: pytest.Pytester) -> None:
     pytest.importorskip("xdist")
-    for name in ("conftest.py", "test_claims.py", "model_card.toml"):
+    for name in ("test_claims.py", "model_card.toml"):
         pytester.path.joinpath(name).write_text((PUBLISHED / name).read_text(encoding="utf-8"))
     result = pytester.runpytest_subprocess(*OURS, "-p", "xdist", "-n", "2", "-v")
     text = result.stdout.str()
@@ -131,11 +132,11 @@ def test_workers_tell_the_table_and_the_record_what_came_of_the_claims(pytester:
 def test_the_record_holds_each_claim_with_its_verdict_and_reason() -> None:
     sheet = read_claims(PUBLISHED / "model_card.toml")
     decided = [decision_to_json(one) for one in decide_all(sheet, "CPU")]
-    claimed, record = Claimed(), dict[str, Any]()
-    claimed.pytest_llmperf_update_record(None, record)  # type: ignore[arg-type]
+    report, record = ClaimsReport(), dict[str, Any]()
+    report.pytest_llmperf_update_record(None, record)  # type: ignore[arg-type]
     assert record == {}, "a run without claims says nothing of any"
-    claimed.decided = decided
-    claimed.pytest_llmperf_update_record(None, record)  # type: ignore[arg-type]
+    report.decided = decided
+    report.pytest_llmperf_update_record(None, record)  # type: ignore[arg-type]
     first = json.loads(json.dumps(record))["claims"][0]
     assert first["claim"] == "math-500"
     assert {"words", "source", "published", "device", "measured", "verdict", "reason"} <= first.keys()

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.claims.__main__ import main
-from pytest_llmperf.claims.claim import Decision, Outcome
-from pytest_llmperf.claims.deciding import decide_all
-from pytest_llmperf.claims.measured import Evidence
-from pytest_llmperf.claims.reading import read_claims
+from contrib.claims.__main__ import main
+from contrib.claims.claim import Decision, Outcome
+from contrib.claims.deciding import decide_all
+from contrib.claims.measured import Evidence
+from contrib.claims.reading import read_claims
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.rules.messages import at_temperature
 
-from .conftest import HERE, PUBLISHED, gpu_run
+from .conftest import HERE, PUBLISHED, ROOT, gpu_run
 
 ARTICLE = read_claims(PUBLISHED / "claims.toml")
 CARD = read_claims(PUBLISHED / "model_card.toml")
@@ -106,7 +106,6 @@ def test_every_figure_and_rule_of_the_article_is_a_claim_and_no_claim_is_of_anyt
     assert sorted(stood_for) == sorted(one.name for one in ARTICLE.claims)
 
 
-ROOT = PUBLISHED.parents[1]
 # That of a GPU first.
 RECORDS = sorted(
     (path.relative_to(ROOT) for path in ROOT.glob("docs/evidence/*-claims-*.json")),
@@ -121,11 +120,9 @@ def test_a_page_is_what_its_command_writes_now(
 ) -> None:
     monkeypatch.chdir(ROOT)
     records = [text for record in PAGES[page] for text in ("--record", str(record))]
-    sheets = [f"suites/claims/{name}.toml" for name in ("claims", "model_card")]
+    sheets = [f"contrib/claims/suite/{name}.toml" for name in ("claims", "model_card")]
     assert main([*sheets, *records, "--markdown"]) == 0
-    remedy = (
-        f"write it anew: python -m pytest_llmperf.claims {' '.join(sheets + records)} --markdown > {page}"
-    )
+    remedy = f"write it anew: python -m contrib.claims {' '.join(sheets + records)} --markdown > {page}"
     assert page.read_text(encoding="utf-8") == capsys.readouterr().out, remedy
 
 
@@ -168,7 +165,7 @@ def test_a_verdict_of_that_name_and_unit_decides_a_claim_and_another_does_not() 
 
 
 def test_int8_needs_less_than_8_gb_by_the_parts_that_were_recorded_on_an_h100() -> None:
-    record = PUBLISHED.parents[1] / "docs" / "evidence" / "h100-claims-2026-11-28.json"
+    record = ROOT / "docs" / "evidence" / "h100-claims-2026-11-28.json"
     decisions = decide_all(ARTICLE, "ignored", Evidence(read_record(record)))
     int8 = next(one for one in decisions if one.claim.name == "int8-needs-8-gb" and one.device != "T4")
     assert int8.outcome is Outcome.REFUTED

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.claims.deciding import decide_all
-from pytest_llmperf.claims.measured import Evidence
-from pytest_llmperf.claims.reading import read_claims
+from contrib.claims.deciding import decide_all
+from contrib.claims.measured import Evidence
+from contrib.claims.reading import read_claims
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers
 from pytest_llmperf.serving.weights import embedded_directory

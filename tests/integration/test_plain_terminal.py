@@ -66,10 +66,11 @@ def test_the_commands_do_the_same(ran: tuple[Project, Result], command: str) -> 
         "show": ["record.json"],
         "history": ["."],
         "compare": ["record.json", "record.json"],
-        "claims": [str(ROOT / "suites" / "claims" / "claims.toml")],
+        "claims": [str(ROOT / "contrib" / "claims" / "suite" / "claims.toml")],
     }[command]
+    module = ["contrib.claims"] if command == "claims" else ["pytest_llmperf", command]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest_llmperf", command, *arguments],
+        [sys.executable, "-m", *module, *arguments],
         cwd=project.path,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(project.path)} | PLAIN,
         capture_output=True,

@@ -25,7 +25,8 @@ PLANTED = {
     "USER": PERSON,
     "LOGNAME": PERSON,
 }
-CLAIMS = Path(__file__).resolve().parents[2] / "suites" / "claims"
+ROOT = Path(__file__).resolve().parents[2]
+CLAIMS = ROOT / "contrib" / "claims" / "suite"
 SHEET = """
 title = "What {said} publishes"
 source = "an article of {said}"
@@ -83,16 +84,16 @@ def ran(
                 log.write("user plantedperson, " + {said!r} + candidate.server.api_key)
             raise InfrastructureError({said!r} + " for plantedperson " + candidate.server.api_key)
     """)
-    for name in ("conftest.py", "test_claims.py"):
-        project.write(f"claims/{name}", (CLAIMS / name).read_text(encoding="utf-8"))
+    project.write("claims/test_claims.py", (CLAIMS / "test_claims.py").read_text(encoding="utf-8"))
     project.write("claims/claims.toml", SHEET.format(said=said))
     environment = PLANTED | {"HOME": str(home), "GITHUB_STEP_SUMMARY": str(project.path / "out/summary.md")}
+    environment["PYTHONPATH"] = str(ROOT)
     result = project.run(
         *("--llmperf-record", "out/record.json", "--junit-xml", "out/junit.xml", "-v"),
         *("--llmperf-markdown", "out/s.md", "--llmperf-metrics", "out/m.prom"),
         *("-o", f"cache_dir={project.path / 'cache'}"),
         environment=environment,
-        options=("-p", "llmperf", "-p", "llmperf_model"),
+        options=("-p", "llmperf", "-p", "llmperf_model", "-p", "contrib.claims.plugin"),
     )
     assert result.code == 1, result.text
     return project, result, environment, said
@@ -153,7 +154,7 @@ def test_claims_in_the_record_hold_nothing_that_is_planted(
     assert "Its weights take 3.0 GB, says [redacted]" in record
     assert "a run by [redacted]" in record
     for more in ((), ("--markdown",)):
-        told = command(project, environment, "claims", "claims/claims.toml", *more)
+        told = command(project, environment, "claims/claims.toml", *more, module="contrib.claims")
         assert "physically impossible" in told
         assert found_in({f"claims {more}": told.encode()}, environment["HOME"]) == []
 
@@ -191,12 +192,14 @@ def test_a_reference_holds_nothing_that_is_planted_and_neither_do_the_commands_t
     assert found_in(texts, environment["HOME"]) == []
 
 
-def command(project: Project, environment: dict[str, str], *arguments: str) -> str:
-    """What ``pytest-llmperf`` says, as this user."""
+def command(
+    project: Project, environment: dict[str, str], *arguments: str, module: str = "pytest_llmperf"
+) -> str:
+    """Standard output and error of a command, run as this user."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest_llmperf", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=project.path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(CLAIMS.parents[1]), **environment},
+        env={"PATH": "/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
         timeout=60,

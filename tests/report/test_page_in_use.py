@@ -36,7 +36,7 @@ def test_every_plot_of_every_section_is_drawn_and_nothing_is_complained_of_or_fe
         assert page.locator(f"#{section} .plot svg").count() >= 1, section
     assert page.locator("#timeline .plot svg .mark-rect path").count() >= 2 * 2 * 8
     for said in ("It is fast", "143 tok/s", "refuted", "102 is less"):
-        assert page.locator("#claims :is(td, th)", has_text=said).first.is_visible()
+        assert page.locator("#added :is(td, th)", has_text=said).first.is_visible()
     assert reader.complaints == []
     assert [url for url in reader.requests if not url.startswith("file:")] == []
 

@@ -14,13 +14,13 @@ from pytest_llmperf.report.html.parts import Plot, Section, Table
 from pytest_llmperf.report.numbers import show
 
 _NAMES = """schema profile device candidates baseline servers answers load verdicts cases answers_file traces_file
-telemetry claims calibration metrics costs environment suite written partial promoted"""
+telemetry calibration metrics costs environment suite written partial promoted"""
 _KNOWN = frozenset(_NAMES.split())
 """What has a place on the page, or is said by what has one."""
 
 
 def setting_section(facts: Facts) -> Section:
-    """Models, weights, engines and the device; and what a plugin added to the record."""
+    """Models, weights, engines and the device."""
     record = facts.record
     device = record.get("device")
     name = device.get("name") if isinstance(device, Mapping) else None
@@ -52,12 +52,22 @@ def setting_section(facts: Facts) -> Section:
         columns = ("metric", "of", "model", "value", "interval", "n")
         caption = "Everything that was measured, whether or not a gate asked for it"
         tables.append(Table(caption, columns, measured, frozenset({3, 4, 5}), folded=True))
-    more = {key: value for key, value in record.items() if key not in _KNOWN}
-    if more:
-        rows = [(str(key), _json(value)) for key, value in more.items()]
-        tables.append(Table("Further facts of this record", ("what", "value"), rows, folded=True))
     notes = [] if servers else ["No server was started in this run, or none that the record knows of."]
     return Section("setting", "What ran on what", notes, (), tables)
+
+
+def added_section(facts: Facts) -> Section | None:
+    """What other plugins added to the record: a list of objects as a table of its own, anything else as JSON.
+
+    None if they added nothing.
+    """
+    added = {key: value for key, value in facts.record.items() if key not in _KNOWN}
+    lists = {key: several for key in added if (several := list(facts.dicts(key)))}
+    tables = [Table(key, *_columns(several)) for key, several in lists.items()]
+    if rows := [(str(key), _json(value)) for key, value in added.items() if key not in lists]:
+        tables.append(Table("Further facts", ("what", "value"), rows, folded=True))
+    notes = ["Not written by pytest-llmperf: see the hook pytest_llmperf_update_record."]
+    return Section("added", "Added by other plugins", notes, (), tables) if tables else None
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ unless a comment before its block says ``<!-- exit code 1 -->``, and ``<!-- not 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -134,7 +135,9 @@ class Reader:
             case ["pytest", *arguments]:
                 self._pytest(block, command, arguments, environment)
             case ["pytest-llmperf", *arguments]:
-                self._ours(block, command, arguments)
+                self._command(block, command, "pytest_llmperf", arguments)
+            case ["python", "-m", "contrib.claims", *arguments]:
+                self._command(block, command, "contrib.claims", arguments)
             case ["tox", "run", "-e", "suites", "--", *arguments]:
                 self._pytest(block, command, ["suites/", *arguments], environment)
             case _:
@@ -148,10 +151,11 @@ class Reader:
         assert result.code == block.exit_code, f"{block.where}: {command}\n{result.text}"
         assert result.noise == [], block.where
 
-    def _ours(self, block: Block, command: str, arguments: list[str]) -> None:
+    def _command(self, block: Block, command: str, module: str, arguments: list[str]) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest_llmperf", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=self.project.path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=120,
@@ -244,7 +248,8 @@ def page_blocks_fixture() -> Callable[[Path], list[Block]]:
 
 @pytest.fixture(scope="session")
 def options() -> set[str]:
-    """Every option that the plugin adds to pytest's."""
+    """Every option that the plugin, or the plugin of claims, adds to pytest's."""
+    from contrib.claims import plugin as claims
     from pytest_llmperf import model_option, plugin
 
     found: set[str] = set()
@@ -260,5 +265,6 @@ def options() -> set[str]:
 
     parser: Any = Parser()
     plugin.pytest_addoption(parser)
+    claims.pytest_addoption(parser)
     model_option.register(parser)
     return found

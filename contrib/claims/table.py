@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmperf.claims.claim import ANY, Decision, Sheet
-from pytest_llmperf.claims.deciding import counts
+from contrib.claims.claim import ANY, Decision, Sheet
+from contrib.claims.deciding import counts
 from pytest_llmperf.report.columns import aligned
 
 _INDENT = "    "
@@ -62,10 +62,13 @@ def _wrapped(text: str, width: int, *, indented: bool) -> list[str]:
 
 PAGE_HEAD = """# Published claims, and which of them hold
 
-Every row of the files in `suites/claims/`, decided by arithmetic on the model's own `config.json`, by the limits of a
-device's data sheet, or by the record of a run; whatever none of them decides is *not testable here*, with what is
-missing. Only a measurement or arithmetic confirms. A claim about a device is judged on that device and on each that a
-record is of. This page is written by a command and not by hand.
+Every claim of the files in `contrib/claims/suite/`, decided by arithmetic on the model's own `config.json`, by the
+limits of a device's data sheet, or by the record of a run. A claim that none of them decides is *not testable here*,
+with what is missing. Only a measurement or arithmetic confirms. A claim about a device is judged on that device and on
+the device of each record.
+
+This page is written by a command. To see one claim, by its name in the file:
+`python -m pytest -p contrib.claims.plugin contrib/claims/suite -v -rsx -k speed-distill`.
 """
 
 

@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmperf.claims.claim import Claim
-from pytest_llmperf.claims.measurement import Measurement
+from contrib.claims.claim import Claim
+from contrib.claims.measurement import Measurement
 from pytest_llmperf.stats.binomial import z_of
 from pytest_llmperf.stats.clustered import clustered_mean
 

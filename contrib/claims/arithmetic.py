@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
 
-from pytest_llmperf.claims.claim import ANY, Claim, Decision, ModelFacts, Outcome
+from contrib.claims.claim import ANY, Claim, Decision, ModelFacts, Outcome
 from pytest_llmperf.load.roofline import (
     FORMATS,
     Format,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_llmperf.claims.claim import ANY, Decision, Sheet
-from pytest_llmperf.claims.deciding import counts
-from pytest_llmperf.claims.table import plain
+from contrib.claims.claim import ANY, Decision, Sheet
+from contrib.claims.deciding import counts
+from contrib.claims.table import plain
 
 
 def columns_page(

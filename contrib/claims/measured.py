@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pytest_llmperf.claims.averaging import of_answers
-from pytest_llmperf.claims.claim import Build, Claim, Kind
-from pytest_llmperf.claims.measurement import Measurement
-from pytest_llmperf.claims.record import (
+from contrib.claims.averaging import of_answers
+from contrib.claims.claim import Build, Claim, Kind
+from contrib.claims.measurement import Measurement
+from contrib.claims.record import (
     DEVICE_MEMORY,
     ClaimsRecord,
     LoadOf,
@@ -35,7 +35,7 @@ _PEAK_MEMORY = f"peak {DEVICE_MEMORY} ratio"
 class Evidence:
     """A record, read for claims. ``path``: the file that it was read from, beside which its answers lie.
 
-    Raises :class:`UsageError` where :func:`~pytest_llmperf.claims.record.read_claims_record` does.
+    Raises :class:`UsageError` where :func:`~contrib.claims.record.read_claims_record` does.
     """
 
     record: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""A file of claims → :class:`~pytest_llmperf.claims.claim.Sheet`, every mistake named in one line.
+"""A file of claims → :class:`~contrib.claims.claim.Sheet`, every mistake named in one line.
 
 The file, by example::
 
@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
-from pytest_llmperf.claims.claim import Claim, Holds, Kind, ModelFacts, Protocol, Sheet
+from contrib.claims.claim import Claim, Holds, Kind, ModelFacts, Protocol, Sheet
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.load.roofline import FORMATS, architecture_of
 from pytest_llmperf.record.redaction import redact_values

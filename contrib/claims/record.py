@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Union
 
-from pytest_llmperf.claims.claim import Build
+from contrib.claims.claim import Build
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.home import shown
 from pytest_llmperf.load.workload import Workload

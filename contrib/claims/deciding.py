@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pytest_llmperf.claims.arithmetic import decide_by_arithmetic, why_impossible
-from pytest_llmperf.claims.averaging import without_answers
-from pytest_llmperf.claims.claim import ANY, Build, Claim, Decision, Outcome, Sheet
-from pytest_llmperf.claims.measured import Evidence
-from pytest_llmperf.claims.measurement import Measurement
+from contrib.claims.arithmetic import decide_by_arithmetic, why_impossible
+from contrib.claims.averaging import without_answers
+from contrib.claims.claim import ANY, Build, Claim, Decision, Outcome, Sheet
+from contrib.claims.measured import Evidence
+from contrib.claims.measurement import Measurement
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.roofline import speed_limit

@@ -1,7 +1,7 @@
-"""``python -m pytest_llmperf.claims FILE… [--record RECORD]… [--device NAME] [--markdown]``: what holds.
+"""``python -m contrib.claims FILE… [--record RECORD]… [--device NAME] [--markdown]``: what holds.
 
 On standard output. Several records, of several devices, stand side by side. Exit code 0 whatever comes of them, since
-claims don't gate here (``pytest suites/claims --llmperf-claims=gate`` does); 4 for a mistake in a file.
+claims don't gate here (the plugin does, with ``--llmperf-claims=gate``); 4 for a mistake in a file.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_llmperf.claims.claim import Sheet
-from pytest_llmperf.claims.columns import columns_page
-from pytest_llmperf.claims.deciding import decide_all, device_at_hand
-from pytest_llmperf.claims.measured import Evidence
-from pytest_llmperf.claims.reading import read_claims
-from pytest_llmperf.claims.table import PAGE_HEAD, claim_page, claim_table
+from contrib.claims.claim import Sheet
+from contrib.claims.columns import columns_page
+from contrib.claims.deciding import decide_all, device_at_hand
+from contrib.claims.measured import Evidence
+from contrib.claims.reading import read_claims
+from contrib.claims.table import PAGE_HEAD, claim_page, claim_table
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.record.redaction import redact
 from pytest_llmperf.record.store import read_record
@@ -26,9 +26,7 @@ from pytest_llmperf.report.encoding import write_all
 
 def main(arguments: Sequence[str] | None = None) -> int:
     write_all(sys.stdout, sys.stderr)
-    parser = argparse.ArgumentParser(
-        "python -m pytest_llmperf.claims", description="Decide published claims."
-    )
+    parser = argparse.ArgumentParser("python -m contrib.claims", description="Decide published claims.")
     add_arguments(parser)
     try:
         return run(parser, parser.parse_args(arguments))
@@ -39,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="claims, as in suites/claims/claims.toml"
+        "files", nargs="+", type=Path, metavar="FILE", help="claims, as in contrib/claims/suite/claims.toml"
     )
     parser.add_argument(
         "--record",
@@ -66,7 +64,7 @@ def run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     for path in asked.files:
         sheet = read_claims(path)
         if asked.markdown:
-            command = f"python -m pytest_llmperf.claims {path}{_options(asked)} --markdown"
+            command = f"python -m contrib.claims {path}{_options(asked)} --markdown"
             told.append(_page(sheet, device, every, command))
         else:
             told += [_table(sheet, device, evidence) for evidence in every] or [_table(sheet, device, None)]

@@ -1,7 +1,8 @@
-"""What published claims need measured that no other suite asks for; run by name, and never with the suites:
+r"""What published claims need measured that no other suite asks for; run by name, and never with the suites:
 
-    pytest suites/claims/measure.py suites/test_accuracy.py --model distill --llmperf-full --llmperf-record RECORD
-    pytest-llmperf claims suites/claims/claims.toml suites/claims/model_card.toml --record RECORD
+    pytest contrib/claims/suite/measure.py suites/test_accuracy.py \
+        --model distill --llmperf-full --llmperf-record RECORD
+    python -m contrib.claims contrib/claims/suite/*.toml --record RECORD
 
 Each test asserts what is claimed, so that red means: this does not hold. `--llmperf-full` asks all items: a claim
 that something is *about* a value needs them, where a gate may stop early.
