@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.catalog import load_catalog
 from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache
 from pytest_llmperf.client.saturation import Saturation
+from pytest_llmperf.config.models import load_catalog
 from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.load.truth_process import running
 from pytest_llmperf.measure.served import Served

@@ -50,8 +50,8 @@ from contrib.claims.record import (
     Start,
     has_random_weights,
 )
-from pytest_llmperf.catalog import Model, load_catalog
 from pytest_llmperf.client.answers import complete_all
+from pytest_llmperf.config.models import Model, load_catalog
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.metrics import Metrics, of_run

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.beside import Beside, limit_of
-from pytest_llmperf.catalog import Model, load_catalog
+from pytest_llmperf.config.models import Model, load_catalog
 from pytest_llmperf.load import metrics
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.workload import Fits, Workload

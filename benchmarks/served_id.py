@@ -12,7 +12,7 @@ import shutil
 import urllib.request
 from pathlib import Path
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.serving.command import ServerSpec, spec_for
 from pytest_llmperf.serving.lease import acquire
 from pytest_llmperf.serving.readiness import served_models

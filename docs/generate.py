@@ -172,7 +172,7 @@ def _scope(node: ast.stmt) -> str | None:
 
 
 def _sizes() -> str:
-    from pytest_llmperf import sizes
+    from pytest_llmperf.config import sizes
 
     rows = [
         (
@@ -188,7 +188,8 @@ def _sizes() -> str:
 
 
 def models() -> str:
-    from pytest_llmperf import catalog, catalog_reading
+    from pytest_llmperf.config import models as catalog
+    from pytest_llmperf.config import reading as catalog_reading
 
     text = f"# models.toml\n\n{_examples(catalog)}\n"
     text += "## A profile\n\n`[profile.NAME]`\n\n"
@@ -228,8 +229,8 @@ def models() -> str:
 
 
 def budgets() -> str:
-    from pytest_llmperf import budgets as room
-    from pytest_llmperf.budget_keys import KNOWN
+    from pytest_llmperf.config import budgets as room
+    from pytest_llmperf.config.budget_keys import KNOWN
 
     text = f"# budgets.toml\n\n{_examples(room)}\n"
     text += f"Device classes: {', '.join(room.DEVICES)}, and `any`.\n"

@@ -17,7 +17,7 @@ from pytest_llmperf.keys import RUN, UNSUPPORTED
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from pytest_llmperf.budgets import BudgetView
+    from pytest_llmperf.config.budgets import BudgetView
     from pytest_llmperf.measure import questions
     from pytest_llmperf.measure.served import Served
     from pytest_llmperf.rules.prompts import Prompts

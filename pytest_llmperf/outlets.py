@@ -21,8 +21,8 @@ from pytest_llmperf.report.elsewhere.told import Told
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_llmperf.config.run_config import Settings
     from pytest_llmperf.runs.ledger import Ledger
-    from pytest_llmperf.settings import Settings
 
 _ANNOTATES_ALREADY = "pytest_github_actions_annotate_failures"
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import NeedsServer, UsageError
 from pytest_llmperf.gates.case import Case
@@ -23,7 +24,6 @@ from pytest_llmperf.gates.spending import spending
 from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
 from pytest_llmperf.record.earlier import Earlier, read_earlier
 from pytest_llmperf.report.plan_table import LEGEND, WITHOUT_RECORD, duration_lines, plan_table, warnings
-from pytest_llmperf.settings import Settings
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

@@ -70,7 +70,7 @@ def _profiles(item: pytest.Item) -> tuple[str, ...]:
 
 def _check(names: set[str], known: Sequence[str]) -> None:
     """A name that no profile has would leave its test out of every run, and nobody would miss it."""
-    from pytest_llmperf.strict_toml import nearest
+    from pytest_llmperf.config.toml_errors import nearest
 
     for name in sorted(names):
         if name not in known:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.config.run_config import Options, Settings, resolve
 from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.proof import Result, proof_of
@@ -17,7 +18,6 @@ from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
 from pytest_llmperf.report.terminal import MARKUP
 from pytest_llmperf.runs.asking import asks
-from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

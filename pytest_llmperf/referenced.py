@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmperf.config.option_paths import anchored
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.home import shown
-from pytest_llmperf.option_paths import anchored
 from pytest_llmperf.record.comparing import compare
 from pytest_llmperf.record.references import reference_for
 from pytest_llmperf.record.tables import load_answers

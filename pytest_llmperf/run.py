@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from pytest_llmperf.answer_keeping import AnswerKeeping, cache_directory, cache_fails
-from pytest_llmperf.answer_options import AnswerOptions
+from pytest_llmperf.config.answer_options import AnswerOptions
+from pytest_llmperf.config.option_paths import anchor, anchored, interpreter
+from pytest_llmperf.config.run_config import Options, Settings, resolve
 from pytest_llmperf.errors import GpuUnreadable, LlmperfError, NotMeasured, UsageError
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure import Measurements
 from pytest_llmperf.measure.impossible import refuse_impossible_budgets
-from pytest_llmperf.option_paths import anchor, anchored, interpreter
 from pytest_llmperf.outlets import Outlets, put_properties
 from pytest_llmperf.record import case_files
 from pytest_llmperf.record.redaction import redact, redact_log
@@ -34,7 +35,6 @@ from pytest_llmperf.runs.watching import Watching
 from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device
 from pytest_llmperf.serving.state_root import StateRoot, sweep
-from pytest_llmperf.settings import Options, Settings, resolve
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

@@ -16,14 +16,14 @@ PACKAGE = Path(__file__).parents[1] / "pytest_llmperf"
 # Lower number = lower room; a module imports only from its own room or from lower ones.
 LAYERS = {
     "__main__": 7, "cli": 7, "recording": 7, "referenced": 7, "configured": 7,
-    "option_paths": 7, "platforms": 0, "sizes": 0,
-    "engines": 0, "errors": 0, "home": 0, "visible_text": 0, "stats": 0, "units": 0, "strict_toml": 0, "bounds": 0,
+    "config": 0, "platforms": 0,
+    "engines": 0, "errors": 0, "home": 0, "visible_text": 0, "stats": 0, "units": 0,
     "parquet_reading": 0,
-    "address": 0, "catalog": 0, "catalog_reading": 0, "answer_options": 0, "budget_keys": 0, "budgets": 0,
+    "address": 0,
     "embedded": 1, "serving": 1, "client": 2,
     "load": 3, "tasks": 3, "rules": 3,
     "gates": 4, "record": 5, "report": 5,
-    "settings": 6, "measure": 6,
+    "measure": 6,
     "answer_keeping": 7,
     "hookspecs": 7, "keys": 7, "outlets": 7, "screen": 7, "run": 7, "dry_run": 7, "planned_run": 7, "proved_run": 7,
     "fixtures": 7, "runs": 7, "benchmark_bridge": 7, "profile_marks": 7, "model_option": 7, "plugin": 7,
@@ -42,7 +42,6 @@ ROOMS_THAT_KNOW_PYTEST = {
     "benchmark_bridge",
     "profile_marks",
     "model_option",
-    "option_paths",
     "plugin",
 }
 HEAVY = {
@@ -162,7 +161,7 @@ def test_heavy_libraries_stay_in_their_room_and_inside_functions(path: Path) -> 
 
 
 KNOWN_CIRCLES = [
-    {"catalog", "catalog_reading"},
+    {"config.models", "config.reading"},
     {"dry_run", "fixtures", "keys", "planned_run", "proved_run", "run"},
     {"load.known_truth", "load.truth_answer", "load.truth_connection"},
     {"measure.likelihood", "measure.measurements", "measure.scheduled", "measure.speed"},

@@ -27,7 +27,7 @@ from benchmarks.characteristics.table import (
     decisions,
     row,
 )
-from pytest_llmperf.sizes import EMBEDDED, GPU
+from pytest_llmperf.config.sizes import EMBEDDED, GPU
 from pytest_llmperf.stats import chances, plan
 from pytest_llmperf.units import parse_quantity
 

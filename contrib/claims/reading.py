@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import cast, get_args
 
 from contrib.claims.claim import Claim, Holds, Kind, ModelFacts, Protocol, Sheet
+from pytest_llmperf.config.toml_errors import Table, nearest, read_toml
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.load.roofline import FORMATS, architecture_of
 from pytest_llmperf.record.redaction import redact_values
-from pytest_llmperf.strict_toml import Table, nearest, read_toml
 from pytest_llmperf.units import Unit
 
 UNITS: Mapping[str, Unit] = {

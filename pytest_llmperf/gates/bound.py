@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from numbers import Real
 
-from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.config.bounds import Bound, Incomparable
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, TypedDict
 
-from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.config.bounds import Bound, Incomparable
 from pytest_llmperf.gates.bound import Points, bound_of
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.judgement import Judge, Judgement, side_of, strict

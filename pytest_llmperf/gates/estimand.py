@@ -7,7 +7,7 @@ with a bound makes a verdict, hands it to the estimand's judge, and gives a ``Ju
 
 from __future__ import annotations
 
-from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.config.bounds import Bound, Incomparable
 from pytest_llmperf.gates.bound import Points, points
 from pytest_llmperf.gates.bracketed import Bracketed
 from pytest_llmperf.gates.comparable import Estimand

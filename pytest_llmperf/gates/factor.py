@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.config.bounds import Bound, Incomparable
 from pytest_llmperf.gates.bound import bound_of
 from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.comparable import Asked, Estimand

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
-from pytest_llmperf.bounds import Incomparable
+from pytest_llmperf.config.bounds import Incomparable
 from pytest_llmperf.gates import sensitivity
 from pytest_llmperf.gates.bound import Points, margin_of
 from pytest_llmperf.gates.case import Case, Damage

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pytest_llmperf.bounds import Bound
+from pytest_llmperf.config.bounds import Bound
 from pytest_llmperf.gates.case import Case, Damage
 from pytest_llmperf.gates.planted import prove
 from pytest_llmperf.gates.verdict import Status, Verdict

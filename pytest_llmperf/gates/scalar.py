@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_llmperf.bounds import Bound, Incomparable
+from pytest_llmperf.config.bounds import Bound, Incomparable
 from pytest_llmperf.gates.bound import bound_of
 from pytest_llmperf.gates.comparable import Asked, Estimand
 from pytest_llmperf.gates.judgement import Judgement

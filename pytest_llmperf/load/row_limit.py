@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.load import roofline

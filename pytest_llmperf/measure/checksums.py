@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import texts_of
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.home import expand

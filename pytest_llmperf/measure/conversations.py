@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.embedded.recall import recall_conversation
 from pytest_llmperf.embedded.summary import summary_item
 from pytest_llmperf.rules.messages import Message

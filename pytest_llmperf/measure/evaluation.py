@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache
 from pytest_llmperf.client.answers import Answer, complete_all
 from pytest_llmperf.client.real_clock import RealClock
 from pytest_llmperf.client.saturation import Saturation
+from pytest_llmperf.config.models import Model
+from pytest_llmperf.config.run_config import Settings
+from pytest_llmperf.config.sizes import Sizes
 from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.measure.asking import Asked
@@ -25,8 +27,6 @@ from pytest_llmperf.measure.sampling import SamplingBook
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.report.pace import Pace
 from pytest_llmperf.rules.messages import Variant, as_promised, ask, asked_in
-from pytest_llmperf.settings import Settings
-from pytest_llmperf.sizes import Sizes
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.task import Item, Task, load_shots
 from pytest_llmperf.tasks.thinking import with_thinking

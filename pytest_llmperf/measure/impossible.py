@@ -5,14 +5,14 @@ A gate with such a budget would be red every night and say nothing of the model.
 
 from __future__ import annotations
 
-from pytest_llmperf.bounds import Bound
-from pytest_llmperf.budgets import ANY
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.bounds import Bound
+from pytest_llmperf.config.budgets import ANY
+from pytest_llmperf.config.models import Model
+from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.row_limit import RowLimit, row_limit
 from pytest_llmperf.serving import weights
-from pytest_llmperf.settings import Settings
 
 MOST_AT_ONCE = 100_000
 """Requests that a full server may hold: so many that only arithmetic limits them."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes
 from pytest_llmperf.measure.conversations import LongItem, answer_proper

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.cutting import cut
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.measure import conversations
 from pytest_llmperf.measure.conversations import LongItem
 from pytest_llmperf.measure.served import Served

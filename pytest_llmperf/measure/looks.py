@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
+from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.spending import spending
 from pytest_llmperf.home import shown
 from pytest_llmperf.record.added import Added
 from pytest_llmperf.rules.messages import Variant
-from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks.task import Item, Task, items_sha256
 
 SEEDS_APART = 100_000

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answer_cache import AnswerCache
 from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.config.models import Model
+from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.errors import InfrastructureError, UsageError
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.book import UNBOOKED, Book
@@ -34,7 +35,6 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import Speed
 from pytest_llmperf.record.added import read_added
 from pytest_llmperf.rules.messages import Variant, as_promised
-from pytest_llmperf.settings import Settings
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
 from pytest_llmperf.tasks.task import Item, Task, load_items, remarks

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.config.models import Model
+from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import NeedsServer, UsageError
 from pytest_llmperf.gates.estimand import (
     Bracketed,
@@ -57,7 +58,6 @@ from pytest_llmperf.measure.unmeasured import Later, NoOutcomes, NoSamples, Unkn
 from pytest_llmperf.record.earlier import Phase, PhaseKind
 from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.serving.milestones import Milestones
-from pytest_llmperf.sizes import LoadShape
 from pytest_llmperf.tasks.task import Task
 
 

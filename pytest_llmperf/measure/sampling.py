@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import table_of, value_of
 from pytest_llmperf.errors import LlmperfError
 

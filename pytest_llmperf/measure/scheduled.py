@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import NotMeasured, UsageError
 from pytest_llmperf.gates.estimand import Bracketed, Judge, Scalar, Share
 from pytest_llmperf.load.arrivals import Schedule, constant, gamma, poisson
@@ -24,7 +25,6 @@ from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.deaths import death_of
 from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.sizes import LoadShape
 
 if TYPE_CHECKING:
     from pytest_llmperf.measure.measurements import Measurements

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.address import Address
-from pytest_llmperf.catalog import Model, PromptRules, Sampling
 from pytest_llmperf.client.capabilities import declare_plain
+from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.errors import (
     InfrastructureError,
     LlmperfError,

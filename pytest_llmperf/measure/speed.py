@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.fleet import workers_for
@@ -26,7 +27,6 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import Failure, over_starts
 from pytest_llmperf.report.pace import Pace
 from pytest_llmperf.serving.bandwidth import measured_bandwidth
-from pytest_llmperf.sizes import LoadShape
 
 if TYPE_CHECKING:
     from pytest_llmperf.measure.measurements import Measurements

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.estimand import Judge, MeanScore, Share
 from pytest_llmperf.gates.mean_score import Scores

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.rules.lint import Finding, lint_rendered, opened_thinking
 from pytest_llmperf.rules.messages import Ask
 from pytest_llmperf.rules.render import Rendered

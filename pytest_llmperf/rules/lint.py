@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.request_fields import endpoint_of, why_not
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.rules.labels import is_label
 from pytest_llmperf.rules.messages import Ask, Message
 from pytest_llmperf.rules.render import Rendered

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from pytest_llmperf.catalog import Model, Sampling
+from pytest_llmperf.config.models import Model, Sampling
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.tasks.task import Shot
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.rules.lint import MATHS_TOKENS, Finding, injected_text, lint
 from pytest_llmperf.rules.messages import Ask, Variant, as_promised, ask, instruction_of
 from pytest_llmperf.rules.render import ChatTemplate, Rendered

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import table_of, value_of
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.rules.content_parts import wants_parts

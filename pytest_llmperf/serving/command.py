@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.serving.state import API_KEY_VARIABLE

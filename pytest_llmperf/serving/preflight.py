@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import gpu, ports, processes

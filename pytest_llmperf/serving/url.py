@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_llmperf.address import Address
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
+from pytest_llmperf.config.run_config import DEFAULT_KEY_VARIABLE
 from pytest_llmperf.errors import RequestFailed, StartError, UsageError, WrongServer
 from pytest_llmperf.serving.http_client import (
     USER_AGENT,
@@ -23,8 +24,6 @@ from pytest_llmperf.serving.http_client import (
 from pytest_llmperf.serving.readiness import model_rows, named, served_models, version_in
 from pytest_llmperf.serving.server import Capabilities, Server
 
-DEFAULT_KEY_VARIABLE = "LLMPERF_API_KEY"
-"""Read for a server given by ``--llmperf-base-url``. Not set means that the server wants no key."""
 _POLL_S = 2.0
 """Between two questions to a server that is loading and does not say when to ask again."""
 _LONGEST_WAIT_S = 60.0

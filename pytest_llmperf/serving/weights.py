@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_llmperf.catalog import Damage, Model
+from pytest_llmperf.config.models import Damage, Model
 from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.home import cache_home, expand

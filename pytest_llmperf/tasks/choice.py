@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from pytest_llmperf.catalog import Protocol
+from pytest_llmperf.config.models import Protocol
 from pytest_llmperf.tasks.boxes import WINDOW, boxes
 from pytest_llmperf.tasks.grading import Grade, Outcome, answer_proper, unanswered
 from pytest_llmperf.tasks.sentences import own_answer, sentences

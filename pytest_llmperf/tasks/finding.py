@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
+from pytest_llmperf.config.toml_errors import nearest
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.strict_toml import nearest
 
 
 class Named(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from pytest_llmperf.catalog import Protocol
+from pytest_llmperf.config.models import Protocol
 from pytest_llmperf.tasks.boxes import alternatives
 from pytest_llmperf.tasks.exact_number import Number, read_number
 from pytest_llmperf.tasks.sentences import final_words, own_answer

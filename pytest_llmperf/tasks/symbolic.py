@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pytest_llmperf.catalog import Protocol
+from pytest_llmperf.config.models import Protocol
 from pytest_llmperf.tasks import formulas
 from pytest_llmperf.tasks.boxes import boxes_together, last_box
 from pytest_llmperf.tasks.exact_number import Number, read_number

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from pytest_llmperf import catalog
+from pytest_llmperf.config import models
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.tasks.choice import check_choice, grade_choice
 from pytest_llmperf.tasks.grading import Grade, gold_number, grade
@@ -80,7 +80,7 @@ class Grader(Protocol):
         *,
         finish_reason: str | None,
         thinking: bool = False,
-        protocol: catalog.Protocol = "chat",
+        protocol: models.Protocol = "chat",
     ) -> Grade: ...
 
 
@@ -106,7 +106,7 @@ class Task:
 
     name: str
     source: Source
-    protocols: tuple[catalog.Protocol, ...] = ("chat",)
+    protocols: tuple[models.Protocol, ...] = ("chat",)
     max_tokens: int = 1024
     grader: Grader = grade
     check_gold: Callable[[str], object] | None = None

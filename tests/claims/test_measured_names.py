@@ -12,11 +12,11 @@ import pytest
 
 from contrib.claims.reading import read_claims
 from pytest_llmperf import rules
+from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import NeedsServer
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
-from pytest_llmperf.settings import Options, resolve
 
 from .conftest import HERE, PUBLISHED, ROOT
 

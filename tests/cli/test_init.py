@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.budgets import load_budgets
-from pytest_llmperf.catalog import load_catalog
 from pytest_llmperf.cli import main
+from pytest_llmperf.config.budgets import load_budgets
+from pytest_llmperf.config.models import load_catalog
 
 SHIPPED = Path(__file__).parents[2] / "suites" / "models.toml"
 

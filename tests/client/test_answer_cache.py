@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.answer_options import Reuse
 from pytest_llmperf.client.answer_cache import (
     DATABASE,
     INTERRUPTED_S,
@@ -31,6 +30,7 @@ from pytest_llmperf.client.answer_cache import (
 )
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.config.answer_options import Reuse
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "2 + 2"}], "temperature": 0.6, "seed": 0}
 

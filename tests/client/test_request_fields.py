@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.body import lint
 from pytest_llmperf.client.request_fields import FIELDS, Endpoint, why_not
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.rules.lint import lint_body
 

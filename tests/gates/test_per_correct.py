@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pytest_llmperf.bounds import Bound
+from pytest_llmperf.config.bounds import Bound
 from pytest_llmperf.gates.estimand import GateFailed, GateInconclusive, GateInvalid, PerCorrect
 from pytest_llmperf.gates.per_correct import Costs, PerCorrectCase
 from pytest_llmperf.gates.planning import planned

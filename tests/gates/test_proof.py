@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from pytest_llmperf.bounds import Bound
+from pytest_llmperf.config.bounds import Bound
 from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
 from pytest_llmperf.gates.measured_cases import RatioCase, ValueCase
 from pytest_llmperf.gates.proof import LADDER, PLANTINGS, Result, proof_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.row_limit import RowLimit, row_limit
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.measure import checksums as module
 from pytest_llmperf.measure.checksums import checksums, content_of
 from pytest_llmperf.serving.weights import embedded_directory
@@ -232,7 +232,7 @@ def test_a_file_beside_the_weights_that_may_not_be_read_is_named(tmp_path: Path)
     code = textwrap.dedent(f"""
         import os
         from pathlib import Path
-        from pytest_llmperf.catalog import Model
+        from pytest_llmperf.config.models import Model
         from pytest_llmperf.errors import StartError
         from pytest_llmperf.measure.served import Served
         if os.getuid() == 0:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.measure.checksums import Content
 from pytest_llmperf.measure.identity import identity_of
 from pytest_llmperf.measure.served import Served

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.measure.impossible import refuse_impossible_budgets
-from pytest_llmperf.settings import Options, resolve
 
 CONFIG = {
     "model_type": "qwen2",

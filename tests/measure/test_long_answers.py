@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_llmperf.catalog import Model, PromptRules, Sampling
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import Judgement

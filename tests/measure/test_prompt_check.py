@@ -13,9 +13,9 @@ from typing import Any, cast
 import pytest
 
 from pytest_llmperf import rules
-from pytest_llmperf.catalog import Model, PromptRules
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome as Ending
+from pytest_llmperf.config.models import Model, PromptRules
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.prompt_check import PromptCheck

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.catalog import Model, load_catalog
+from pytest_llmperf.config.models import Model, load_catalog
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.measure.sampling import (
     ENGINE,

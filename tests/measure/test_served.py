@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.catalog import Model
 from pytest_llmperf.client.capabilities import NOT_OPENAI
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.measure.served import Served
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 import pytest_llmperf
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.measure.looks import row_fingerprint
 from pytest_llmperf.record import added, comparing
 

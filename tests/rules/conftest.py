@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmperf.catalog import Model, PromptRules, Sampling
+from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.rules.render import ChatTemplate
 
 # Like Qwen2.5-Math's: without a system message it writes one of its own.

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from pytest_llmperf import rules
-from pytest_llmperf.catalog import PROMPT_FINDINGS, Model
+from pytest_llmperf.config.models import PROMPT_FINDINGS, Model
 from pytest_llmperf.rules.breaches import (
     REMEDIES,
     as_chat,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmperf import rules
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.rules.breaches import breaches
 from pytest_llmperf.rules.labels import is_label
 from pytest_llmperf.rules.lint import injected_text, lint

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf import rules
-from pytest_llmperf.catalog import Model, PromptRules, Sampling
+from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.rules.messages import Message
 from pytest_llmperf.tasks.task import Shot

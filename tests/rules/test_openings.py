@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from pytest_llmperf import rules
-from pytest_llmperf.catalog import Model, PromptRules
+from pytest_llmperf.config.models import Model, PromptRules
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.rules.detect import thinking_skipped
 from pytest_llmperf.rules.render import template_of

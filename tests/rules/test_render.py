@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.rules import render
 from pytest_llmperf.rules.breaches import breaches

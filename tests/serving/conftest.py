@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.command import ServerSpec, spec_for
 from pytest_llmperf.serving.server import Server

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import checkpoint, weights
 
@@ -419,7 +419,7 @@ def test_what_may_not_be_read_is_named(model: Model, name: str) -> None:
     code = textwrap.dedent(f"""
         import os
         from pathlib import Path
-        from pytest_llmperf.catalog import Model
+        from pytest_llmperf.config.models import Model
         from pytest_llmperf.errors import StartError
         from pytest_llmperf.serving import checkpoint, weights
         if os.getuid() == 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.serving.command import ServerSpec, arguments, spec_for
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import preflight, processes
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import preflight, processes, weights
 from pytest_llmperf.serving.command import ServerSpec, spec_for

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.catalog import Model
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import LlmperfError, StartError, UsageError, WrongServer
 from pytest_llmperf.serving.lease import acquire
 from pytest_llmperf.serving.url import attach, parsed

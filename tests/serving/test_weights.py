@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.catalog import Damage, Model
+from pytest_llmperf.config.models import Damage, Model
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import weights
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.catalog import Protocol
+from pytest_llmperf.config.models import Protocol
 from pytest_llmperf.tasks.choice import check_choice, grade_choice
 from pytest_llmperf.tasks.grading import Grade, Outcome
 

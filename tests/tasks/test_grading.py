@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.catalog import Protocol
+from pytest_llmperf.config.models import Protocol
 from pytest_llmperf.tasks.boxes import last_box, with_thinking
 from pytest_llmperf.tasks.exact_number import read_number
 from pytest_llmperf.tasks.grading import Outcome, gold_number, grade

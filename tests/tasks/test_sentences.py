@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmperf.catalog import Protocol
+from pytest_llmperf.config.models import Protocol
 from pytest_llmperf.tasks.grading import Outcome, grade
 from pytest_llmperf.tasks.symbolic import grade_symbolic
 from pytest_llmperf.tasks.thinking import after_thinking

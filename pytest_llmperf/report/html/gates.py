@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from pytest_llmperf.bounds import suite_of
+from pytest_llmperf.config.bounds import suite_of
 from pytest_llmperf.gates.answer_cases import MarginCase
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.record.case_files import KeptCase

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.bounds import Bound, Incomparable, suite_of
-from pytest_llmperf.budget_keys import KNOWN
-from pytest_llmperf.budgets import DEVICES, Budgets, Claim, load_budgets
-from pytest_llmperf.catalog import load_catalog
+from pytest_llmperf.config.bounds import Bound, Incomparable, suite_of
+from pytest_llmperf.config.budget_keys import KNOWN
+from pytest_llmperf.config.budgets import DEVICES, Budgets, Claim, load_budgets
+from pytest_llmperf.config.models import load_catalog
+from pytest_llmperf.config.sizes import EMBEDDED
 from pytest_llmperf.errors import CatalogError, NotMeasured
-from pytest_llmperf.sizes import EMBEDDED
 from pytest_llmperf.stats import plan
 
-SUITES = Path(__file__).parents[1] / "suites"
+SUITES = Path(__file__).parents[2] / "suites"
 
 SOME = """
 [gpu.any.latency]

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_llmperf.address import Address
-from pytest_llmperf.answer_options import AnswerOptions, Collecting, collecting, whole_number
-from pytest_llmperf.budgets import BudgetView, load_budgets
-from pytest_llmperf.catalog import Model, Profile, choose_profile, load_catalog
+from pytest_llmperf.config.answer_options import AnswerOptions, Collecting, collecting, whole_number
+from pytest_llmperf.config.budgets import BudgetView, load_budgets
+from pytest_llmperf.config.models import Model, Profile, choose_profile, load_catalog
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.home import shown
-from pytest_llmperf.serving.url import DEFAULT_KEY_VARIABLE
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
+
+DEFAULT_KEY_VARIABLE = "LLMPERF_API_KEY"
+"""Environment variable with the API key of a server given by ``--llmperf-base-url``; not set: it wants no key."""
 
 InconclusivePolicy = Literal["fail", "warn"]
 

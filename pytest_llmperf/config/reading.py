@@ -1,4 +1,4 @@
-"""``models.toml`` → :class:`~pytest_llmperf.catalog.Catalog`, every mistake named before anything starts."""
+"""``models.toml`` → :class:`~pytest_llmperf.config.models.Catalog`, every mistake named before anything starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from pytest_llmperf.address import Address
-from pytest_llmperf.catalog import (
+from pytest_llmperf.config.models import (
     PROMPT_FINDINGS,
     Catalog,
     Damage,
@@ -21,11 +21,11 @@ from pytest_llmperf.catalog import (
     Protocol,
     Sampling,
 )
+from pytest_llmperf.config.sizes import EMBEDDED, GPU, LEAST, Sizes
+from pytest_llmperf.config.toml_errors import Table, nearest, read_toml
 from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.errors import CatalogError, UsageError
 from pytest_llmperf.home import expand
-from pytest_llmperf.sizes import EMBEDDED, GPU, LEAST, Sizes
-from pytest_llmperf.strict_toml import Table, nearest, read_toml
 
 ENGINES = ("vllm", "transformers", "url")
 DTYPES = ("auto", "bfloat16", "float16", "half", "float32", "float")
@@ -103,7 +103,7 @@ _SAID_ELSEWHERE = {
 
 
 def read_catalog(path: Path) -> Catalog:
-    """See :func:`pytest_llmperf.catalog.load_catalog`."""
+    """See :func:`pytest_llmperf.config.models.load_catalog`."""
     root = read_toml(path)
     root.only(("profile",))
     root.must_have("profile")

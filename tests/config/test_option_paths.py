@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
+from pytest_llmperf.config.option_paths import FILES, anchor, anchored, interpreter
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.option_paths import FILES, anchor, anchored, interpreter
 from pytest_llmperf.plugin import OPTIONS
 
 

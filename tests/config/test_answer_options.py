@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.answer_options import AnswerOptions, Collecting, collecting
+from pytest_llmperf.config.answer_options import AnswerOptions, Collecting, collecting
 from pytest_llmperf.errors import UsageError
 
 

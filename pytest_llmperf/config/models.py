@@ -40,9 +40,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pytest_llmperf.config.sizes import EMBEDDED, Sizes
+from pytest_llmperf.config.toml_errors import nearest
 from pytest_llmperf.errors import CatalogError
-from pytest_llmperf.sizes import EMBEDDED, Sizes
-from pytest_llmperf.strict_toml import nearest
 
 Engine = Literal["vllm", "transformers", "url"]
 Protocol = Literal["chat", "few-shot"]
@@ -227,7 +227,7 @@ class Catalog:
 
 def load_catalog(path: Path) -> Catalog:
     """Read ``path``. Raises :class:`CatalogError`: one line with file, section, key, value and remedy."""
-    from pytest_llmperf.catalog_reading import read_catalog  # needs the values above
+    from pytest_llmperf.config.reading import read_catalog  # needs the values above
 
     return read_catalog(Path(path))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import GpuUnreadable, UsageError
-from pytest_llmperf.settings import Options, resolve
 
 TROUBLE = GpuUnreadable("/dev/nvidia0 is there, and NVML fails: Driver/library version mismatch", "reboot")
 CATALOGUE = """

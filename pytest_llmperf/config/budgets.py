@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.bounds import Bound, Incomparable, origin_of
-from pytest_llmperf.budget_keys import KNOWN, Known
+from pytest_llmperf.config.bounds import Bound, Incomparable, origin_of
+from pytest_llmperf.config.budget_keys import KNOWN, Known
+from pytest_llmperf.config.toml_errors import Table, nearest, read_toml
 from pytest_llmperf.errors import CatalogError, NotMeasured
-from pytest_llmperf.strict_toml import Table, nearest, read_toml
 
 DEVICES = ("T4", "L4", "A10", "RTX 3090", "A100", "H100", "H200", "Jetson Orin", "CPU")
 ANY = "any"

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.catalog import Catalog, Model, choose_profile, load_catalog
+from pytest_llmperf.config.models import Catalog, Model, choose_profile, load_catalog
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.units import format_quantity, parse_quantity
 
-SUITES = Path(__file__).parents[1] / "suites"
+SUITES = Path(__file__).parents[2] / "suites"
 
 HEAD = """
 [profile.p]
