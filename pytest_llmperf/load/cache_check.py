@@ -13,10 +13,11 @@ WARM_ABOVE = 0.02
 """Share of prompt tokens found in the cache above which a run is not the run that was asked for. Unique
 prompts have none but the chat template's own tokens, and with vLLM's ``cache_salt`` not even those."""
 TEMPLATE_TOKENS = 24
-"""Tokens that the chat template puts before a prompt (Qwen's, with its own system prompt): alike for all requests, and
-by themselves no warm cache where ``usage`` tells of hits. Of a short prompt three eighths at most."""
+"""Tokens that the chat template puts before a prompt (Qwen's, with its own system prompt), where the server does not
+tell how many: alike for all requests, and by themselves no warm cache where ``usage`` tells of hits. Of a short prompt
+three eighths at most."""
 
-_OPENING_TOKENS = 2
+OPENING_TOKENS = 2
 """Of a bare prompt: one that begins every text, perhaps another before a language."""
 
 
@@ -43,16 +44,30 @@ class CacheUse:
         return CacheUse(self.queries - before.queries, self.hits - before.hits)
 
 
-def share_by_usage(counts: Iterable[tuple[int | None, int | None]], *, template: bool = True) -> float:
-    """Share of the prompt tokens that were hits by ``usage``, from (cached, all) tokens of each request, beyond what
-    the chat template explains; 0 where it tells nothing. Without a ``template``, all prompts have their opening token
-    alone in common."""
-    common = TEMPLATE_TOKENS if template else _OPENING_TOKENS
+def share_by_usage(
+    counts: Iterable[tuple[int | None, int | None]], *, chat: bool = True, template_tokens: int | None = None
+) -> float:
+    """The share of prompt tokens that were cache hits by ``usage``, without those that all prompts have in common.
+
+    Args:
+        counts: (cached, all) prompt tokens of each request; None where the server does not tell them.
+        chat: False: bare prompts, which have their opening token alone in common.
+        template_tokens: tokens that the chat template adds to a message; None: unknown, ``TEMPLATE_TOKENS``.
+
+    Returns:
+        A share of 0 to 1; 0 where the server tells nothing.
+    """
     hits = total = 0.0
     for cached, prompt in counts:
         if prompt:
+            if not chat:
+                common = float(OPENING_TOKENS)
+            elif template_tokens is None:
+                common = min(TEMPLATE_TOKENS, 0.375 * prompt)
+            else:
+                common = template_tokens
             total += prompt
-            hits += max(0.0, (cached or 0) - min(common, 0.375 * prompt))
+            hits += max(0.0, (cached or 0) - common)
     return hits / total if total else 0.0
 
 

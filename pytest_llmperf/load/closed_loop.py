@@ -88,6 +88,7 @@ def run_closed_loop(
         connections=measured.connections,
         workers=measured.workers,
         server_samples=measured.server,
+        template_tokens=measured.template_tokens,
         prompt_problem=measured.prompt_problem,
         length_problem=measured.length_problem,
     )

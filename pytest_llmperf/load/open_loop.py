@@ -104,6 +104,7 @@ def run_open_loop(
         connections=measured.connections,
         workers=measured.workers,
         server_samples=measured.server,
+        template_tokens=measured.template_tokens,
         prompt_problem=measured.prompt_problem,
         length_problem=measured.length_problem,
         open_loop=OpenLoop(schedule.name, schedule.rate_per_s, measured.own_delay_s),

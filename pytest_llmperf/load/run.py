@@ -68,6 +68,8 @@ class Run:
     """None: a closed loop."""
     server_samples: ServerSamples | None = None
     """What the server said of itself within the run; None if it tells nothing, or the run was too short."""
+    template_tokens: int | None = None
+    """Tokens that the chat template adds to a made-up prompt; None where the server does not tell."""
     prompt_problem: str = ""
     """The prompts were not as long as was asked for, by the server's own count; empty if they were."""
     length_problem: str = ""
@@ -91,7 +93,8 @@ class Run:
         """Share of the prompt tokens that were hits: by ``/metrics``, or by ``usage`` where that says more."""
         by_usage = cache_check.share_by_usage(
             ((trace.cached_tokens, trace.prompt_tokens) for trace in self.traces),
-            template=self.workload.chat or self.workload.given is not None,
+            chat=self.workload.chat or self.workload.given is not None,
+            template_tokens=self.template_tokens,
         )
         return max(by_usage, self.cache.hit_share if self.cache is not None else 0.0)
 

@@ -68,6 +68,8 @@ class Measured:
     connections: int
     server: ServerSamples | None
     """Its ``/metrics`` during the load; None if it has none that are known, or the load was too short."""
+    template_tokens: int | None = None
+    """Tokens that the chat template adds to a made-up prompt; None where the server does not tell."""
     prompt_problem: str = ""
     """By how much the server's count of the prompts' tokens differs from what was asked for, if it does."""
     length_problem: str = ""
@@ -144,6 +146,7 @@ class Session:
             cache=after.since(before) if after and before else None,
             connections=opened,
             server=sampler.samples(),
+            template_tokens=None if self.workload.given else self.server.capabilities.template_tokens,
             prompt_problem=_prompt_problem(traces, *lengths),
             length_problem="" if fixed else _length_problem(traces, asked),
         )

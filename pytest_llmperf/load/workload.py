@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from pytest_llmperf.client.body import lint, streaming
 from pytest_llmperf.client.capabilities import tokens_of_words, without
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.errors import RequestFailed
+from pytest_llmperf.load.cache_check import OPENING_TOKENS
 from pytest_llmperf.load.given import Given
 from pytest_llmperf.load.words import WORDS
 from pytest_llmperf.serving.server import Capabilities
@@ -295,7 +297,21 @@ class _Maker:
                 self.known.no_tokenize = "it counts as many tokens for one word as for eight"
             elif few is None and self.pool is not None:
                 self.known.no_tokenize = await tokens.why_none(self.pool, self._asked("one"))
+        if (
+            self.known.tokenize
+            and self.workload.chat
+            and self.known.template_tokens is None
+            and self.pool is not None
+        ):
+            await self._measure_template()
         return self.known.tokenize
+
+    async def _measure_template(self) -> None:
+        """By the same word as a message and as a bare prompt, whose own special token counts for the template."""
+        message = await self._count("one")
+        bare = await tokens.count(self.pool, {"model": self.model, "prompt": "one"}, or_raise=False)
+        if message is not None and bare is not None and bare <= message:
+            self.known.template_tokens = message - bare + OPENING_TOKENS
 
     async def words_by_usage(self) -> int | None:
         """Words that give a prompt of about the asked length, by the server's ``usage``; None if it does not tell."""
@@ -308,6 +324,10 @@ class _Maker:
         if told is None:
             return None
         none, each = told
+        if self.workload.chat and self.known.template_tokens is None:
+            # The number that makes the prompt unique is in it: a token has three of its digits at most.
+            number = _PREFIX_DIGITS // 3 if self.workload.unique else 0
+            self.known.template_tokens = max(0, math.ceil(none) - number)
         return max(1, round((self.workload.input_tokens - none) / each))
 
     def knows(self, count: int) -> bool:

@@ -28,6 +28,8 @@ class Capabilities:
     """Whether ``refused`` is complete."""
     tokens_of_words: dict[bool, tuple[float, float]] = field(default_factory=dict)
     """By its own ``usage``, for chats (True) and plain prompts: tokens of a prompt without words, and of each word."""
+    template_tokens: int | None = None
+    """Tokens that the chat template adds to a message, by its own tokenizer or its ``usage``; an upper bound."""
     notes: list[str] = field(default_factory=list)
     """What the user must be told about it, one sentence each."""
 

@@ -71,6 +71,14 @@ def test_hits_that_nobody_can_explain_make_the_run_invalid_too(truth: Truth) -> 
 def test_hits_that_a_template_explains_are_its_own_and_a_bare_prompt_has_none() -> None:
     assert share_by_usage([(16, 64)] * 4) == 0.0
     assert share_by_usage([(60, 64)] * 4) > 0.5
-    assert share_by_usage([(16, 64)] * 4, template=False) > 0.2
-    assert share_by_usage([(1, 32)] * 4, template=False) == 0.0
+    assert share_by_usage([(16, 64)] * 4, chat=False) > 0.2
+    assert share_by_usage([(1, 32)] * 4, chat=False) == 0.0
     assert share_by_usage([(None, 64), (16, None)]) == 0.0
+
+
+def test_a_long_template_that_the_server_counts_explains_its_own_hits_and_no_more() -> None:
+    # Llama 3's template has about 30 tokens, of which vLLM caches two blocks of 16.
+    assert share_by_usage([(32, 64)] * 4) > 0.02
+    assert share_by_usage([(32, 64)] * 4, template_tokens=36) == 0.0
+    assert share_by_usage([(48, 64)] * 4, template_tokens=36) > 0.02
+    assert share_by_usage([(16, 64)] * 4, template_tokens=5) > 0.02

@@ -13,15 +13,17 @@ from pytest_llmperf.client import loop
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.load import workload as workloads
+from pytest_llmperf.load.cache_check import OPENING_TOKENS
 from pytest_llmperf.load.truth_connection import prompt_tokens
 from pytest_llmperf.load.truth_options import TruthOptions
 from pytest_llmperf.load.truth_process import KnownTruth
 from pytest_llmperf.load.workload import Prompts, Shape, Workload, prepare, prepare_shapes
+from pytest_llmperf.serving.server import Capabilities
 
 Truth = Callable[[TruthOptions], KnownTruth]
 
 
-def prepared(known: KnownTruth, workload: Workload, count: int, **more: Any) -> Prompts:
+def prepared(known: KnownTruth, /, workload: Workload, count: int, **more: Any) -> Prompts:
     async def main() -> Prompts:
         async with Pool(Endpoint.of(known.server)) as pool:
             return await prepare(pool, known.server.model, workload, count, **more)
@@ -109,6 +111,15 @@ def test_a_server_without_tokenize_gets_an_estimate_that_is_called_one(
     assert prompts.tokens is None
     assert "estimated" in prompts.note
     assert len(prompts.bodies) == 3
+
+
+def test_the_tokens_of_the_chat_template_are_counted_by_the_servers_own_tokenizer(truth: Truth) -> None:
+    known, found = truth(TruthOptions()), Capabilities()
+    prepared(known, Workload(chat=False), 1, known=found)
+    assert found.template_tokens is None
+    prepared(known, Workload(), 1, known=found)
+    message, bare = prompt_tokens({"messages": [{"content": "one"}]}), prompt_tokens({"prompt": "one"})
+    assert found.template_tokens == message - bare + OPENING_TOKENS
 
 
 def test_the_output_length_is_fixed_or_natural(truth: Truth) -> None:
