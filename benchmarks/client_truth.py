@@ -39,8 +39,8 @@ from benchmarks import light_truth
 from benchmarks.client_truth_table import IDEAL_GAP_MS, IDEAL_TTFT_MS, table
 from benchmarks.process_watch import ProcessWatch
 from benchmarks.rivals import INPUT, OURS, OUTPUT, TOOLS, Ask, Tool
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth, ToldRequest
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer, TrueRequest
 from pytest_llmperf.stats.order_statistics import quantile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +49,7 @@ REQUESTS = {1: 12, 32: 320, 256: 1536}
 TIMEOUT_S = 150.0
 
 
-def truth_of(requests: Sequence[ToldRequest]) -> dict[str, float]:
+def truth_of(requests: Sequence[TrueRequest]) -> dict[str, float]:
     """What the server did for these requests: TTFT and gaps in ms, tokens a second while it had any."""
     ttft = [1e3 * one.ttft_s for one in requests]
     gaps = [
@@ -68,7 +68,9 @@ def truth_of(requests: Sequence[ToldRequest]) -> dict[str, float]:
     }
 
 
-def run_once(tool: Tool, python: Path, truth: KnownTruth, concurrency: int, requests: int) -> dict[str, Any]:
+def run_once(
+    tool: Tool, python: Path, truth: ReferenceServer, concurrency: int, requests: int
+) -> dict[str, Any]:
     """One load of one tool, as a line."""
     truth.reset()
     line: dict[str, Any] = {
@@ -165,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in TOOLS or not Path(python).is_file():
             parser.error(f"--tool {one}: one of {', '.join(TOOLS)}, and an interpreter that is there")
         pythons[name] = Path(python)
-    options = TruthOptions(ttft_ms=IDEAL_TTFT_MS, gap_ms=IDEAL_GAP_MS)
+    options = ReferenceOptions(ttft_ms=IDEAL_TTFT_MS, gap_ms=IDEAL_GAP_MS)
     with light_truth.compiled() as server:
         for concurrency in given.concurrency or sorted(REQUESTS):
             requests = given.requests or REQUESTS.get(concurrency, 6 * concurrency)

@@ -1,6 +1,6 @@
 """Wall time for the same items, asked by us and by lm-evaluation-harness's ``local-chat-completions``, interleaved.
 
-    python -m benchmarks.evaluation_speed --lm-eval-python VENV/bin/python                   # known-truth server
+    python -m benchmarks.evaluation_speed --lm-eval-python VENV/bin/python                   # reference server
     python -m benchmarks.evaluation_speed --lm-eval-python VENV/bin/python --row math        # vLLM, a row of suites/
 
 One server, the same messages, ``max_tokens`` and sampling. Theirs is timed around ``generate_until`` alone, in a
@@ -27,8 +27,8 @@ from typing import Any
 from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache
 from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.config.models import load_catalog
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import running
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import running
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.tasks.embedded import EMBEDDED
@@ -107,7 +107,7 @@ def ours(server: Server, prompts: list[str], max_tokens: int, saturation: Satura
 def serving(options: argparse.Namespace) -> Iterator[tuple[Server, Saturation, float | None]]:
     """The server, what finds our number of requests, and the seconds that it needs by its schedule, if it has one."""
     if options.row is None:
-        truth = TruthOptions(ttft_ms=50.0, gap_ms=5.0, slots=64)
+        truth = ReferenceOptions(ttft_ms=50.0, gap_ms=5.0, slots=64)
         answer_s = (truth.ttft_ms + (options.max_tokens - 1) * truth.gap_ms) / 1000.0
         with running(truth) as known:
             yield known.server, Saturation(72, 72), answer_s * options.items / truth.slots
@@ -126,7 +126,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lm-eval-python", required=True)
-    parser.add_argument("--row", help="row of the embedded profile; without it the known-truth server")
+    parser.add_argument("--row", help="row of the embedded profile; without it the reference server")
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[32, 64, 128])

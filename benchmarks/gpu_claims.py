@@ -53,10 +53,10 @@ from contrib.claims.record import (
 from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.config.models import Model, load_catalog
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import Metrics, of_run
-from pytest_llmperf.load.rounds import interleaved
+from pytest_llmperf.load.interleave import interleaved
+from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.memory import MemoryWatch
@@ -140,9 +140,9 @@ def noted(script: Script, row: str, runs: Sequence[Run], metrics: Sequence[Metri
             requests=one.requests,
             errors=dict(one.errors),
             window_s=one.window_s,
-            ttft_s=tuple(one.ttft_s),
-            tpot_s=tuple(one.tpot_s),
-            e2el_s=tuple(one.e2el_s),
+            ttft_s=tuple(one.samples["ttft"]),
+            tpot_s=tuple(one.samples["tpot"]),
+            e2el_s=tuple(one.samples["e2el"]),
             output_tokens=one.output_tokens,
             client_cpu_share=run.client.cpu_share,
         )
@@ -255,27 +255,19 @@ def speed(
     script: Script, ours: Served, theirs: Served, *, rounds: int = 32, requests: int = REQUESTS
 ) -> None:
     """Both in turn, requests one at a time."""
-    done = interleaved(
-        ours.server,
-        theirs.server,
-        script.workload,
-        concurrency=1,
-        rounds=rounds,
-        requests_per_round=requests,
-    )
-    noted(script, ours.name, done.runs_a, done.a)
-    noted(script, theirs.name, done.runs_b, done.b)
+    done = interleaved(ours.server, theirs.server, script.workload, ClosedLoop(1, requests), rounds=rounds)
+    noted(script, ours.name, done.candidate_runs, done.candidate)
+    noted(script, theirs.name, done.baseline_runs, done.baseline)
 
 
 def alone(script: Script, served: Served) -> None:
     try:
         runs = [
-            run_closed_loop(
+            run_load(
                 served.server,
                 script.workload,
-                concurrency=1,
-                requests=REQUESTS,
-                warmup=0 if number else 1,
+                ClosedLoop(1, REQUESTS),
+                SendOptions(warmup=0 if number else 1),
             )
             for number in range(12)
         ]

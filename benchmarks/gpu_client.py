@@ -31,8 +31,8 @@ from typing import Any
 
 from benchmarks.beside import Beside, limit_of
 from pytest_llmperf.config.models import Model, load_catalog
-from pytest_llmperf.load import metrics
-from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load import results
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Fits, Workload
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.served import Served
@@ -142,14 +142,13 @@ class Bench:
         sampling = {"temperature": 0} if min_tokens else WORKLOAD.sampling
         name = "ours, with min_tokens" if min_tokens else "ours"
         with self._within(name, concurrency), self._beside() as beside:
-            run = run_closed_loop(
+            run = run_load(
                 self.served.server,
                 dataclasses.replace(WORKLOAD, sampling=sampling),
-                concurrency=concurrency,
-                requests=requests,
-                fits=self._fits,
+                ClosedLoop(concurrency, requests),
+                SendOptions(fits=self._fits),
             )
-        found = metrics.of_run(run)
+        found = results.of_run(run)
         self._write(
             kind="load",
             client=name,
@@ -157,15 +156,15 @@ class Bench:
             requests=found.requests,
             failed=found.requests - found.succeeded,
             window_s=run.window_s,
-            throughput=found.output_throughput,
-            ttft_mean_ms=mean_ms(found.ttft_s),
+            throughput=found.value("throughput"),
+            ttft_mean_ms=mean_ms(found.samples["ttft"]),
             ttft_p99_ms=found.quantile("ttft", 0.99) * 1e3,
-            tpot_mean_ms=mean_ms(found.tpot_s),
+            tpot_mean_ms=mean_ms(found.samples["tpot"]),
             tpot_median_ms=found.quantile("tpot", 0.5) * 1e3,
             client_cpu_share=run.client.cpu_share,
             client_lag_p99_ms=run.client.lag_p99_s * 1e3,
             problems=list(run.problems),
-            roofline_share=self._share_of_limit(found.output_throughput, concurrency),
+            roofline_share=self._share_of_limit(found.value("throughput"), concurrency),
             **beside.told((run.start_s, run.end_s), found.output_tokens or 0),
         )
 

@@ -1,4 +1,4 @@
-"""The known-truth server in C (``truth_server.c``), compiled for the benchmark.
+"""The reference server in C (``truth_server.c``), compiled for the benchmark.
 
 At 256 streams the built-in one, in Python, takes so much of two cores that it is late itself.
 """
@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.serving.server import Server
 
 SOURCE = Path(__file__).with_name("truth_server.c")
@@ -29,15 +29,15 @@ def compiled() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running(program: Path, options: TruthOptions) -> Iterator[KnownTruth]:
-    """As ``pytest_llmperf.load.truth_process.running``; of the options only the two times count."""
+def running(program: Path, options: ReferenceOptions) -> Iterator[ReferenceServer]:
+    """As ``pytest_llmperf.load.reference_server.process.running``; of the options only the two times count."""
     command = [str(program), str(options.ttft_ms), str(options.gap_ms)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             port = int(json.loads(process.stdout.readline())["port"])
             server = Server(
-                row="known-truth",
+                row="reference",
                 model=options.model,
                 base_url=f"http://127.0.0.1:{port}",
                 api_key=None,
@@ -45,8 +45,8 @@ def running(program: Path, options: TruthOptions) -> Iterator[KnownTruth]:
                 root_pid=process.pid,
                 ready_s=None,
                 command=" ".join(command),
-                engine="known-truth in C",
+                engine="reference in C",
             )
-            yield KnownTruth(server, options)
+            yield ReferenceServer(server, options)
         finally:
             process.kill()

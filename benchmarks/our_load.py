@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.rivals import INPUT, OUTPUT
-from pytest_llmperf.load import metrics
-from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load import results
+from pytest_llmperf.load.runner import ClosedLoop, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 
@@ -30,16 +30,16 @@ def main(url: str, model: str, concurrency: str, requests: str, result: str) -> 
     )
     # Without a count in every chunk, as the others ask for it.
     workload = Workload(input_tokens=INPUT, output_tokens=OUTPUT, chat=False, usage_per_chunk=False)
-    run = run_closed_loop(server, workload, concurrency=int(concurrency), requests=int(requests))
-    found = metrics.of_run(run)
-    itl = found.itl_s or found.tpot_s
+    run = run_load(server, workload, ClosedLoop(int(concurrency), int(requests)))
+    found = results.of_run(run)
+    itl = found.samples["itl"] or found.samples["tpot"]
     said = {
         "requests": found.succeeded,
-        "ttft_mean_ms": 1e3 * sum(found.ttft_s) / len(found.ttft_s),
+        "ttft_mean_ms": 1e3 * sum(found.samples["ttft"]) / len(found.samples["ttft"]),
         "ttft_p99_ms": 1e3 * found.quantile("ttft", 0.99),
         "itl_mean_ms": 1e3 * sum(itl) / len(itl),
-        "itl_p99_ms": 1e3 * found.quantile("itl", 0.99) if found.itl_s else None,
-        "throughput": found.output_throughput,
+        "itl_p99_ms": 1e3 * found.quantile("itl", 0.99) if found.samples["itl"] else None,
+        "throughput": found.value("throughput"),
     }
     Path(result).write_text(json.dumps(said), encoding="utf-8")
     for problem in run.problems:

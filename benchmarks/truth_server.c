@@ -2,7 +2,7 @@
 
        cc -O2 -o truth_server benchmarks/truth_server.c && ./truth_server TTFT_MS GAP_MS
 
-   Speaks what pytest_llmperf.load.known_truth speaks, without its traps: /v1/completions and /v1/chat/completions as
+   Speaks what pytest_llmperf.load.reference_server.server speaks, without its traps: /v1/completions and /v1/chat/completions as
    event streams, /v1/models, /health, /truth, /truth/reset. Token k is due at (request fully read) + ttft + k gap on an
    absolute schedule; /truth tells when each was handed to the kernel, in seconds of CLOCK_MONOTONIC. Writes
    {"port": N} when it listens and ends when its standard input does. One thread, epoll and a timerfd. */
@@ -121,17 +121,17 @@ static void token(struct due *one) {
     int last = r->sent + 1 == r->tokens;
     const char *reason = last ? "\"length\"" : "null";
     if (c->chat && r->sent == 0)
-        size += event(bytes, "{\"id\": \"truth\", \"object\": \"chat.completion.chunk\", \"created\": 0, \"model\": \"known-truth\", "
+        size += event(bytes, "{\"id\": \"truth\", \"object\": \"chat.completion.chunk\", \"created\": 0, \"model\": \"reference\", "
                              "\"choices\": [{\"index\": 0, \"finish_reason\": null, \"delta\": {\"role\": \"assistant\", \"content\": \"\"}}]}");
     snprintf(data, sizeof data, c->chat
-             ? "{\"id\": \"truth\", \"object\": \"chat.completion.chunk\", \"created\": 0, \"model\": \"known-truth\", "
+             ? "{\"id\": \"truth\", \"object\": \"chat.completion.chunk\", \"created\": 0, \"model\": \"reference\", "
                "\"choices\": [{\"index\": 0, \"finish_reason\": %s, \"delta\": {\"content\": \" tok\"}}]}"
-             : "{\"id\": \"truth\", \"object\": \"text_completion\", \"created\": 0, \"model\": \"known-truth\", "
+             : "{\"id\": \"truth\", \"object\": \"text_completion\", \"created\": 0, \"model\": \"reference\", "
                "\"choices\": [{\"index\": 0, \"finish_reason\": %s, \"text\": \" tok\"}]}", reason);
     size += event(bytes + size, data);
     if (last) {
         if (c->usage) {
-            snprintf(data, sizeof data, "{\"id\": \"truth\", \"object\": \"%s\", \"created\": 0, \"model\": \"known-truth\", \"choices\": [], "
+            snprintf(data, sizeof data, "{\"id\": \"truth\", \"object\": \"%s\", \"created\": 0, \"model\": \"reference\", \"choices\": [], "
                      "\"usage\": {\"prompt_tokens\": %d, \"completion_tokens\": %d, \"total_tokens\": %d}}",
                      c->chat ? "chat.completion.chunk" : "text_completion", c->prompt_tokens, r->tokens, c->prompt_tokens + r->tokens);
             size += event(bytes + size, data);
@@ -193,7 +193,7 @@ static void forget(void) {
 }
 
 static void answer(int fd, char *line, char *body, size_t size) {
-    static const char models[] = "{\"object\": \"list\", \"data\": [{\"id\": \"known-truth\", \"object\": \"model\", \"created\": 0, \"owned_by\": \"truth\"}]}";
+    static const char models[] = "{\"object\": \"list\", \"data\": [{\"id\": \"reference\", \"object\": \"model\", \"created\": 0, \"owned_by\": \"truth\"}]}";
     if (!strncmp(line, "POST /v1/completions ", 21)) begin(fd, 0, body, size);
     else if (!strncmp(line, "POST /v1/chat/completions ", 26)) begin(fd, 1, body, size);
     else if (!strncmp(line, "GET /v1/models ", 15)) whole(fd, "application/json", models, sizeof models - 1);

@@ -163,7 +163,6 @@ def test_heavy_libraries_stay_in_their_room_and_inside_functions(path: Path) -> 
 KNOWN_CIRCLES = [
     {"config.models", "config.reading"},
     {"dry_run", "fixtures", "keys", "planned_run", "proved_run", "run"},
-    {"load.known_truth", "load.truth_answer", "load.truth_connection"},
     {"measure.likelihood", "measure.measurements", "measure.scheduled", "measure.speed"},
     {"rules.messages", "rules.openings", "rules.render"},
 ]

@@ -1,6 +1,6 @@
 """The client's own error at the load of a test: measured once a machine and kept, because it says nothing of a server.
 
-What the client costs depends on how many streams it reads and how fast their tokens come, so the known-truth server
+What the client costs depends on how many streams it reads and how fast their tokens come, so the reference server
 runs at the concurrency of the test and at a pace that is no slower than the one that was seen.
 """
 
@@ -21,7 +21,8 @@ from typing import Any
 from pytest_llmperf.client import loop
 from pytest_llmperf.home import cache_home
 from pytest_llmperf.load.calibration import ClientError, calibrate
-from pytest_llmperf.load.truth_options import TruthOptions
+from pytest_llmperf.load.metrics import BUILT_IN, request_metrics
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
 
 _PACES_MS = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0)
 """Gaps to choose from, so that two runs of one suite ask for the same calibration. A slower server is no harder."""
@@ -105,7 +106,7 @@ def calibrated(load: Load, measure: Callable[[Load], ClientError] | None = None)
 
 
 def _measure(load: Load) -> ClientError:
-    options = TruthOptions(ttft_ms=_TTFT_MS, gap_ms=load.gap_ms)
+    options = ReferenceOptions(ttft_ms=_TTFT_MS, gap_ms=load.gap_ms)
     return calibrate(
         load.concurrency, output_tokens=load.output_tokens, options=options, workers=load.workers
     )
@@ -133,9 +134,10 @@ def machine_key(load: Load) -> str:
             processor = platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     shape = " ".join(f"{name}={value:g}" for name, value in dataclasses.asdict(load).items())
+    own = "".join(f" {metric.name}" for metric in request_metrics() if metric not in BUILT_IN)
     return (
         f"{_SCHEMA} | {platform.node()} | {processor}, {cores} cores | {platform.python_implementation()} "
-        f"{platform.python_version()}, {loop.loop_name()} | {platform.release()} | {plugin} | {shape}"
+        f"{platform.python_version()}, {loop.loop_name()} | {platform.release()} | {plugin} | {shape}{own}"
     )
 
 

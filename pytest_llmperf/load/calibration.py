@@ -3,7 +3,7 @@
     python -m pytest_llmperf.load.calibration --concurrency 256
 
 The client runs against a server whose schedule is known. What it reports more than the truth is its own error
-(with the way through the kernel and the known-truth server's own delay in reading, so that the error is never
+(with the way through the kernel and the reference server's own delay in reading, so that the error is never
 understated).
 """
 
@@ -14,14 +14,14 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import Metrics, of_run
+from pytest_llmperf.load.metrics import metric_named, request_metrics
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import GroundTruth, TrueRequest, running
+from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import ToldRequest, ToldTruth, running
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload, request_id
 from pytest_llmperf.stats.order_statistics import quantile
 
@@ -59,15 +59,22 @@ class ClientError:
     reported_itl_p99_s: float
     loop: str
     errors_s: Mapping[str, Mapping[str, float]]
-    """Reported minus true by metric and quantile: ``errors_s["ttft"]["p95"]``. Of ``ttft``, ``itl``, ``tpot``,
-    ``stall`` and ``e2el``."""
+    """Reported minus true by metric and quantile: ``errors_s["ttft"]["p95"]``."""
     cycle_s: float
     """What the client adds to the time of one request, from its sending to the next one's: what it takes of the
     throughput."""
 
     def error_s(self, metric: str, q: float) -> float:
-        """Reported minus true of that quantile: the nearest one at or above ``q`` that is known."""
-        known = self.errors_s[metric]
+        """Reported minus true of that quantile: the nearest one at or above ``q`` that is known.
+
+        Raises ``NotMeasured`` for a metric that had no sample on the reference server.
+        """
+        known = self.errors_s.get(metric)
+        if known is None:
+            raise NotMeasured(
+                f"the client's error of {metric} is unknown: it has no sample on the reference server; "
+                "need from_truth to give some, or error_of"
+            )
         return next((known[name] for level, name in QUANTILES if level >= q - 1e-9), known[QUANTILES[-1][1]])
 
 
@@ -80,10 +87,10 @@ def calibrate(
     requests: int | None = None,
     input_tokens: int = 64,
     output_tokens: int = 128,
-    options: TruthOptions | None = None,
+    options: ReferenceOptions | None = None,
     workers: int = 1,
 ) -> ClientError:
-    """Run the client at that concurrency against a known-truth server of its own process.
+    """Run the client at that concurrency against a reference server of its own process.
 
     ``requests`` None: two per worker, at least 8. Takes about three times (ttft + output_tokens · gap).
     Raises ``NotMeasured`` if requests failed, ``StartError`` if the server does not start.
@@ -91,14 +98,13 @@ def calibrate(
     count = requests or max(8, 2 * concurrency)
     workload = Workload(input_tokens=input_tokens, output_tokens=output_tokens)
     with running(options) as known:
-        run = run_closed_loop(
-            known.server, workload, concurrency=concurrency, requests=count, request_ids=True, workers=workers
-        )
+        sending = SendOptions(request_ids=True, workers=workers)
+        run = run_load(known.server, workload, ClosedLoop(concurrency, count), sending)
         told = known.truth()
     return compare(run, told)
 
 
-def compare(run: Run, told: ToldTruth) -> ClientError:
+def compare(run: Run, told: GroundTruth) -> ClientError:
     """The client's error in one run. Raises ``NotMeasured`` if a request failed or has no truth."""
     by_id = {request.request_id: request for request in told.requests}
     pairs = [
@@ -112,7 +118,9 @@ def compare(run: Run, told: ToldTruth) -> ClientError:
         )
     metrics = of_run(run)
     true_ttft = [request.ttft_s for _, request in pairs]
-    true_itl = [gap for _, request in pairs for gap in _gaps(request)]
+    itl = metric_named("itl")
+    assert itl.from_truth is not None
+    true_itl = [gap for _, request in pairs for gap in itl.from_truth(request)]
     errors = [trace.arrivals[0].time_s - trace.sent_s - request.ttft_s for trace, request in pairs]
     late = [
         arrival.time_s - handed
@@ -126,13 +134,13 @@ def compare(run: Run, told: ToldTruth) -> ClientError:
         concurrency=run.concurrency,
         requests=len(pairs),
         ttft_mean_s=_mean(errors),
-        ttft_p99_s=quantile(metrics.ttft_s, 0.99) - quantile(true_ttft, 0.99),
+        ttft_p99_s=quantile(metrics.samples["ttft"], 0.99) - quantile(true_ttft, 0.99),
         ttft_worst_s=max(errors, key=abs),
         read_by_server_mean_s=_mean([request.received_s - trace.sent_s for trace, request in pairs]),
-        itl_mean_s=_mean(metrics.itl_s) - _mean(true_itl),
-        itl_p99_s=quantile(metrics.itl_s, 0.99) - quantile(true_itl, 0.99),
+        itl_mean_s=_mean(metrics.samples["itl"]) - _mean(true_itl),
+        itl_p99_s=quantile(metrics.samples["itl"], 0.99) - quantile(true_itl, 0.99),
         late_p99_s=quantile(late, 0.99),
-        throughput_lost=1 - metrics.output_throughput / possible,
+        throughput_lost=1 - metrics.value("throughput") / possible,
         delivered_concurrency=run.delivered_concurrency,
         cpu_s_per_1000_tokens=run.client.cpu_s / tokens * 1000,
         cpu_share=run.client.cpu_share,
@@ -140,51 +148,27 @@ def compare(run: Run, told: ToldTruth) -> ClientError:
         true_ttft_mean_s=_mean(true_ttft),
         true_ttft_p99_s=quantile(true_ttft, 0.99),
         true_itl_p99_s=quantile(true_itl, 0.99),
-        reported_ttft_mean_s=_mean(metrics.ttft_s),
-        reported_ttft_p99_s=quantile(metrics.ttft_s, 0.99),
-        reported_itl_p99_s=quantile(metrics.itl_s, 0.99),
+        reported_ttft_mean_s=_mean(metrics.samples["ttft"]),
+        reported_ttft_p99_s=quantile(metrics.samples["ttft"], 0.99),
+        reported_itl_p99_s=quantile(metrics.samples["itl"], 0.99),
         loop=run.client.loop,
         errors_s=_errors(metrics, [request for _, request in pairs]),
-        cycle_s=served * possible / metrics.output_throughput - served,
+        cycle_s=served * possible / metrics.value("throughput") - served,
     )
 
 
-def _errors(metrics: Metrics, told: Sequence[ToldRequest]) -> dict[str, dict[str, float]]:
-    gaps = [_gaps(request) for request in told]
-    # As it was seen, be it ever so wrong: that is what is to be known here.
-    seen = {
-        "ttft": metrics.ttft_s,
-        "itl": metrics.itl_s,
-        "tpot": metrics.tpot_s,
-        "stall": metrics.stall_s,
-        "e2el": metrics.e2el_s,
-    }
-    true = {
-        "ttft": [request.ttft_s for request in told],
-        "itl": [gap for of_one in gaps for gap in of_one],
-        "tpot": [_mean(of_one) for of_one in gaps if of_one],
-        "stall": [max(between) for request in told if (between := _between(request))],
-        "e2el": [request.tokens_s[-1] - request.received_s for request in told],
-    }
-    return {
-        name: {label: quantile(seen[name], q) - quantile(values, q) for q, label in QUANTILES}
-        for name, values in true.items()
-        if values
-    }
-
-
-def _between(request: ToldRequest) -> list[float]:
-    """True gaps between chunks."""
-    return [after - before for before, after in pairwise(request.tokens_s)]
-
-
-def _gaps(request: ToldRequest) -> list[float]:
-    """True gaps per token, a chunk's time spread over its tokens as the client does."""
-    gaps: list[float] = []
-    times = request.tokens_s
-    for before, after, count in zip(times, times[1:], request.counts[1:], strict=False):
-        gaps += [(after - before) / count] * count
-    return gaps
+def _errors(metrics: Metrics, told: Sequence[TrueRequest]) -> dict[str, dict[str, float]]:
+    """Reported minus true, by metric and quantile; metrics that the reference server never shows are absent."""
+    errors: dict[str, dict[str, float]] = {}
+    for metric in request_metrics():
+        if metric.from_truth is None:
+            continue
+        true = [value for request in told for value in metric.from_truth(request)]
+        # As it was seen, however wrong: that is what is to be known here.
+        seen = metrics.samples[metric.name]
+        if true and seen:
+            errors[metric.name] = {label: quantile(seen, q) - quantile(true, q) for q, label in QUANTILES}
+    return errors
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -20,6 +20,7 @@ from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.sending import Sent
 from pytest_llmperf.load.worker import Beat, Done, Ready, Shard, Silent, read, write
+from pytest_llmperf.serving.server import Server
 
 T = TypeVar("T")
 _LEAD_S = 0.05
@@ -57,15 +58,13 @@ def workers_for(cpu_share: float) -> int:
 
 
 def shards(
-    base_url: str,
-    api_key: str | None,
+    server: Server,
     wire: Sequence[bytes],
     workers: int,
     *,
     concurrency: int,
     timeout_s: float,
     offsets_s: Sequence[float] | None = None,
-    silence_limit_s: float | None = None,
 ) -> list[Shard]:
     """Every ``workers``-th request to each, and the concurrency divided so that its sum is exact.
 
@@ -75,13 +74,13 @@ def shards(
     count = max(1, min(workers, concurrency, len(wire)))
     return [
         Shard(
-            base_url,
-            api_key,
+            server.base_url,
+            server.api_key,
             tuple(wire[number::count]),
             concurrency // count + (number < concurrency % count),
             timeout_s,
             None if offsets_s is None else tuple(offsets_s[number::count]),
-            silence_limit_s,
+            server.silence_limit_s,
         )
         for number in range(count)
     ]

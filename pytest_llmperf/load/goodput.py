@@ -6,6 +6,7 @@ A service-level objective (SLO) is a set of limits that one request meets or not
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from itertools import pairwise
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.arrivals import poisson
-from pytest_llmperf.load.metrics import tpot_s
-from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.metrics import metric_named, tpot_s
 from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.runner import OpenLoop, SendOptions, run_load
 from pytest_llmperf.load.seen_times import seen_times
-from pytest_llmperf.load.workload import Fits, Workload
+from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.stats.binomial import clopper_pearson_lower, clopper_pearson_upper
 from pytest_llmperf.stats.order_statistics import least_n_upper
@@ -67,8 +68,9 @@ class Slo:
         """Why its limits cannot be judged on a run: tokens were not seen when they came, or answers have lengths of
         their own. Empty if they can."""
         limits = [name for name in ("ttft", "tpot") if getattr(self, f"{name}_s") is not None]
-        missing = seen_times([trace for trace in run.traces if trace.ok]).missing if limits else {}
-        found = [f"{name}: {missing[name]}" for name in limits if name in missing]
+        problems = seen_times([trace for trace in run.traces if trace.ok]).problems if limits else {}
+        needs = {name: metric_named(name).needs for name in limits}
+        found = [f"{name}: {problems[need]}" for name, need in needs.items() if need in problems]
         if self.e2el_s is not None and run.length_problem:
             found.append(f"e2el: {run.length_problem}")
         return next(iter(found), "")
@@ -137,73 +139,79 @@ class MaxRate:
         return f"highest rate with {self.share:.4g} of the requests within the SLO: {low}, {high} requests/s"
 
 
-MOST_TRIALS = 12
+MAX_TRIALS = 12
 """Rates that a search tries: a bisection from one to a thousand requests a second needs eleven for a tenth."""
 
 
-def _of_each(confidence: float, trials: int) -> float:
-    """The confidence of each of the two bounds of each trial, for all of them to be right together."""
-    return 1 - (1 - confidence) / (2 * trials)
+@dataclass(frozen=True)
+class RateSearch:
+    """Where to search for the highest rate, and how closely. Rates in requests per second."""
+
+    lowest: float
+    highest: float
+    share: float = 0.95
+    """Share of the requests that must meet the SLO."""
+    precision: float = 0.1
+    """Stop when neighbouring rates differ by no more than this share."""
+    confidence: float = 0.95
+    """Of all calls of one search together."""
+    max_trials: int = MAX_TRIALS
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lowest < self.highest < math.inf:
+            raise ValueError(f"rates from {self.lowest} to {self.highest}; need 0 < lowest < highest")
+        if not (self.precision > 0 and self.max_trials >= 2):
+            raise ValueError(
+                f"precision is {self.precision}, max_trials {self.max_trials}; need above 0 and at least 2"
+            )
+
+    @property
+    def confidence_of_each(self) -> float:
+        """Confidence of each of the two bounds of each trial, so that all are right together."""
+        return 1 - (1 - self.confidence) / (2 * self.max_trials)
+
+    @property
+    def min_requests(self) -> int:
+        """Requests of one trial below which no rate can be called kept."""
+        return least_n_upper(self.share, self.confidence_of_each)
 
 
-def least_requests(share: float, confidence: float = 0.95, most_trials: int = MOST_TRIALS) -> int:
-    """Requests of one trial below which no rate can be called kept."""
-    return least_n_upper(share, _of_each(confidence, most_trials))
-
-
-def max_rate(
-    try_at: Callable[[float], Goodput],
-    *,
-    lowest: float,
-    highest: float,
-    share: float = 0.95,
-    precision: float = 0.1,
-    confidence: float = 0.95,
-    most_trials: int = MOST_TRIALS,
-) -> MaxRate:
-    """Find by bisection the highest rate at which at least ``share`` of the requests meets the SLO.
+def max_rate(try_at: Callable[[float], Goodput], search: RateSearch) -> MaxRate:
+    """Find by bisection the highest rate at which at least ``search.share`` of the requests meet the SLO.
 
     ``try_at(rate)`` measures. A rate is called kept or broken only where an exact bound of its share says so; with
-    the error 1 − ``confidence`` divided among all ``most_trials`` × 2 bounds, all calls are right together with that
-    confidence, and the true maximum lies in the interval, if a higher rate never gives a higher share. One that
-    cannot be called lies near the maximum: it is kept inside, and the rates below and above it are searched on.
-    Ends when no two neighbouring rates of those that matter differ by more than a factor 1 + ``precision``, or
-    after ``most_trials``. The bounds take requests for independent; a queue makes neighbours alike, so that
-    short runs near the maximum are surer of themselves than they should be: let a run last many times longer than a
-    request.
+    the error 1 − ``confidence`` divided among all ``max_trials`` × 2 bounds, all calls are right together with that
+    confidence, and the true maximum lies in the interval, if a higher rate never gives a higher share. A rate that
+    cannot be called lies near the maximum: it stays inside the interval, and the search goes on below and above it.
+    Ends when no two neighbouring rates inside differ by more than a factor 1 + ``precision``, or after
+    ``max_trials``. The bounds treat requests as independent; a queue makes neighbours alike, so short runs near the
+    maximum are surer than they should be: let a run last many times longer than a request.
 
-    Raises ``ValueError`` for limits that make no sense, ``NotMeasured`` if a trial has too few requests for any
-    share to be called kept.
+    Raises ``NotMeasured`` if a trial has too few requests for any share to be called kept.
     """
-    if not 0 < lowest < highest < math.inf:
-        raise ValueError(f"rates from {lowest} to {highest}; need 0 < lowest < highest")
-    if not (precision > 0 and most_trials >= 2):
-        raise ValueError(f"precision is {precision}, most_trials {most_trials}; need above 0 and at least 2")
-    each = _of_each(confidence, most_trials)
-    needed = least_requests(share, confidence, most_trials)
     trials: list[Trial] = []
 
-    def tried(rate: float) -> Trial:
+    def try_rate(rate: float) -> Trial:
         found = try_at(rate)
-        if found.requests < needed:
+        if found.requests < search.min_requests:
             raise NotMeasured(
-                f"{found.requests} requests at {rate:.4g} requests/s; need at least {needed} to show that "
-                f"{share:.4g} of them meet the SLO"
+                f"{found.requests} requests at {rate:.4g} requests/s; need at least {search.min_requests} to show that "
+                f"{search.share:.4g} of them meet the SLO"
             )
-        low, high = found.share_interval(each)
-        trials.append(Trial(rate, found, True if low >= share else False if high < share else None))
+        low, high = found.share_interval(search.confidence_of_each)
+        kept = True if low >= search.share else False if high < search.share else None
+        trials.append(Trial(rate, found, kept))
         return trials[-1]
 
-    tried(lowest)
-    if trials[0].kept is not False:
-        tried(highest)
-        while len(trials) < most_trials:
-            pair = _widest(trials, 1 + precision)
+    if try_rate(search.lowest).kept is not False:
+        try_rate(search.highest)
+        while len(trials) < search.max_trials:
+            pair = _widest(trials, 1 + search.precision)
             if pair is None:
                 break
-            tried(math.sqrt(pair[0] * pair[1]))
+            try_rate(math.sqrt(pair[0] * pair[1]))
     kept, broken = _ends(trials)
-    return MaxRate(kept, broken, share, confidence, tuple(trials))
+    return MaxRate(kept, broken, search.share, search.confidence, tuple(trials))
 
 
 def _ends(trials: Sequence[Trial]) -> tuple[float | None, float | None]:
@@ -236,45 +244,26 @@ def max_rate_of(
     server: Server,
     workload: Workload,
     slo: Slo,
+    search: RateSearch,
     *,
-    lowest: float,
-    highest: float,
     requests: int,
-    share: float = 0.95,
-    precision: float = 0.1,
-    confidence: float = 0.95,
-    most_trials: int = MOST_TRIALS,
-    seed: int = 0,
-    timeout_s: float = 300.0,
     on_run: Callable[[Run], None] | None = None,
-    workers: int = 1,
+    options: SendOptions | None = None,
 ) -> MaxRate:
-    """:func:`max_rate` of a server with Poisson arrivals, ``requests`` at each rate and a new seed each time, sent by
-    ``workers`` processes.
+    """:func:`max_rate` of a server with Poisson arrivals, ``requests`` at each rate and a new seed each time.
 
     Raises ``NotMeasured`` if a run at some rate is not the load that was asked for (client-bound, warm cache): a
     limit of the client is never reported as the server's.
     """
-    fits: Fits = {}
-    count = 0
+    options = options or SendOptions()
+    seeds = itertools.count()
 
     def try_at(rate: float) -> Goodput:
-        nonlocal count
-        schedule = poisson(rate, requests, seed=seed + count)
-        count += 1
-        run = run_open_loop(server, workload, schedule, timeout_s=timeout_s, fits=fits, workers=workers)
+        run = run_load(server, workload, OpenLoop(poisson(rate, requests, seed=next(seeds))), options)
         if on_run:
             on_run(run)
         if run.own_problems:
             raise NotMeasured(f"at {rate:.4g} requests/s: {'; '.join(run.own_problems)}")
         return goodput(run, slo)
 
-    return max_rate(
-        try_at,
-        lowest=lowest,
-        highest=highest,
-        share=share,
-        precision=precision,
-        confidence=confidence,
-        most_trials=most_trials,
-    )
+    return max_rate(try_at, search)

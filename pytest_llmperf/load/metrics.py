@@ -1,222 +1,131 @@
-"""From traces to numbers; pure. All durations in seconds.
+"""The metrics of timed loads, as a registry: plan, record, tables, client error, budgets and docs iterate over it.
+
+All durations are in seconds.
 
 * TTFT: request written → first visible token. TTFAT: → first visible text that is not thinking. In an open loop
-  these and E2EL count from when the request was *to be* written: who waits for a late one waits from then.
-* schedule delay: intended → written, of an open loop only.
-* ITL: every gap between tokens of every request, one distribution; never a per-request mean.
-* TPOT: one value a request, (last token − first token) / tokens after the first arrival.
+  these and E2EL count from when the request was *to be* written: the user of a late request waits from then.
+* schedule delay: intended → written, in an open loop only.
+* ITL: every gap between tokens of every request, as one distribution; never a mean per request.
+* TPOT: one value per request, (last token − first token) / tokens after the first arrival.
 * stall: the longest gap between two arrivals of one request.
 * E2EL: request written → ``[DONE]``, or the last byte of a response that has none.
 
-A failed request contributes to none of them; it is counted in ``errors``. What the server did not count is
-not measured: chunks are not tokens. Nor is what was not seen when it came (``load.seen_times``).
+A metric of your own is one call in a ``conftest.py`` or a plugin::
+
+    from pytest_llmperf.load.metrics import Metric, register
+
+    register(
+        Metric(
+            name="second_token",
+            title="second token",
+            description="time to the second token",
+            from_trace=lambda trace: [a.time_s - trace.intended_s for a in trace.arrivals[1:2]],
+            from_truth=lambda request: [t - request.received_s for t in request.tokens_s[1:2]],
+            needs="arrivals",
+            from_intended=True,
+        )
+    )
+
+    def test_second_token(load, candidate, budget):
+        assert load(candidate, concurrency=8).second_token.p95 <= 0.3
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
 
 from pytest_llmperf.client.trace import Trace
-from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.load.run import Run, errors_by_kind
-from pytest_llmperf.load.seen_times import PER_TOKEN, ROUND_CLUMPED_ABOVE, seen_times
-from pytest_llmperf.stats.order_statistics import quantile
+from pytest_llmperf.units import Unit
 
-SERIES = ("ttft", "ttfat", "itl", "tpot", "stall", "e2el", "schedule_delay")
-_NAME = re.compile(r"(ttft|ttfat|itl|tpot|stall|e2el|schedule_delay)(?:_p(\d{1,2}(?:\.\d+)?))?")
+if TYPE_CHECKING:
+    from pytest_llmperf.load.reference_server.process import TrueRequest
+
+Needs = Literal["end", "first token", "arrivals", "tokens", "usage"]
+"""What must have been observed for a metric to be judged, each but the last including those before it:
+
+* ``end``: the end of the response
+* ``first token``: no visible text in a field that the client does not read
+* ``arrivals``: the chunks were seen when they were sent (``load.seen_times``)
+* ``tokens``: besides, the server counted the tokens of every chunk
+* ``usage``: the server's count of all tokens
+"""
 _THINK_END = "</think>"
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """Everything measured in one run. What ``judged`` leaves out must not be shown or compared; ``series`` and
-    ``value`` say why."""
+class Totals:
+    """Counts of one round or part of a run."""
 
     requests: int
     succeeded: int
-    errors: Mapping[str, int]
-    """Failed requests by outcome."""
     window_s: float
-    ttft_s: tuple[float, ...]
-    ttfat_s: tuple[float, ...]
-    itl_s: tuple[float, ...]
-    tpot_s: tuple[float, ...]
-    stall_s: tuple[float, ...]
-    e2el_s: tuple[float, ...]
+    """Wall-clock time in which the requests ran."""
     output_tokens: int | None
     """Of all successful requests, by ``usage``; None if one of them lacks it."""
     prompt_tokens: int | None
-    spread_share: float
-    """Share of the ITL gaps that come from chunks of several tokens, whose time was spread over them
-    evenly."""
-    itl_between_chunks: bool
-    """True: the server counted tokens only at the end, and there were fewer chunks than tokens, so that gaps would be
-    between chunks, and were not measured. Ask for ``usage_per_chunk``."""
-    missing: Mapping[str, str] = field(default_factory=dict)
-    """Series (or ``throughput``) that was not measured, or whose tokens were not seen when they came → why."""
-    schedule_delay_s: tuple[float, ...] = ()
-    """One a request; empty in a closed loop, which has no schedule."""
-    gaps: int = 0
-    """Between arrivals of one request."""
-    clumped: int = 0
-    """Of them, those in which two arrivals came together."""
-    taken_out: str = ""
-    """Why nothing of this round is judged: client or server stood still meanwhile. Empty if it counts."""
 
-    @property
-    def clumped_share(self) -> float:
-        """Share of the tokens that arrived together with the one before."""
-        return self.clumped / self.gaps if self.gaps else 0.0
 
-    @property
-    def error_share(self) -> float:
-        return 1.0 - self.succeeded / self.requests
+@dataclass(frozen=True)
+class Metric:
+    """One metric of timed loads: samples per request (``from_trace``), or one rate per round (``from_round``)."""
 
-    @property
-    def output_throughput(self) -> float:
-        """Tokens per second over the window. Raises ``NotMeasured`` without ``usage``, or for a round that is taken
-        out."""
-        if self.taken_out:
-            raise NotMeasured(f"throughput was not measured: {self.taken_out}")
-        if self.output_tokens is None:
-            raise NotMeasured(f"throughput was not measured: {self.missing['throughput']}")
-        return self.output_tokens / self.window_s
+    name: str
+    """Attribute of load results (``load(…).ttft``), and first part of its budget keys (``ttft_p95``)."""
+    title: str
+    """Name in tables and reports."""
+    description: str
+    unit: Unit = "s"
+    better: Literal["lower", "higher"] = "lower"
+    from_trace: Callable[[Trace], Iterable[float]] | None = None
+    """Samples of one request, none where it has no value."""
+    from_truth: Callable[[TrueRequest], Iterable[float]] | None = None
+    """The same samples by the reference server's own account; the difference is the client's error."""
+    from_round: Callable[[Totals], float | None] | None = None
+    """A rate per second over a round; the client's own time per request is its error."""
+    error_of: str = ""
+    """Metric whose client error applies, for one that the reference server never shows."""
+    client_only: bool = False
+    """The value is the client's own doing, and none of it an error."""
+    needs: Needs = "end"
+    fixed_length: bool = False
+    """Only comparable between answers of the same length."""
+    from_intended: bool = False
+    """Counts from the intended time, and so contains the client's lateness in an open loop."""
+    many_per_request: bool = False
+    """One request has many samples, which resemble each other."""
+    shows_standstill: bool = False
+    """Judged even in rounds that are taken out because client or server stood still."""
+    why_all_zero: str = ""
+    """Why the metric was not measured if every sample is zero; empty: zeros are values."""
 
-    @property
-    def known_throughput(self) -> float | None:
-        """Like ``output_throughput``; None where that raises. Zero is a throughput: in a short slice of a long run no
-        token may have come."""
-        return None if self.output_tokens is None or self.taken_out else self.output_throughput
-
-    @property
-    def request_throughput(self) -> float:
-        """Successful requests per second over the window."""
-        return self.succeeded / self.window_s
-
-    def series(self, name: str) -> tuple[float, ...]:
-        """The samples of ``ttft``, ``ttfat``, ``itl``, ``tpot``, ``stall`` or ``e2el``, in seconds.
-
-        Raises ``NotMeasured`` when there are none, ``ValueError`` for another name.
-        """
-        if name not in SERIES:
-            raise ValueError(f"no series {name!r}; there are {', '.join(SERIES)}")
-        samples = self.judged(name)
-        if not samples:
-            why = self.taken_out or self.missing.get(name, "no request has a value")
-            raise NotMeasured(f"{name} was not measured: {why}")
-        return samples
-
-    def judged(self, name: str) -> tuple[float, ...]:
-        """The samples of a series that may be judged; none where they were not measured.
-
-        Of a round that is taken out, the stall remains: a server that stands still is to be seen there.
-        """
-        if name in self.missing or (self.taken_out and name != "stall"):
-            return ()
-        samples: tuple[float, ...] = getattr(self, f"{name}_s")
-        return samples
-
-    def quantile(self, name: str, q: float) -> float:
-        """An observed value: the smallest sample with at least a share ``q`` of the samples at or below
-        it."""
-        return quantile(self.series(name), q)
-
-    def value(self, name: str) -> float:
-        """One number by name: ``throughput`` (tok/s), ``requests_per_s``, ``ttft`` (median), ``itl_p95``, ….
-
-        Raises ``NotMeasured`` or ``ValueError`` as :meth:`series` does.
-        """
-        if name == "throughput":
-            return self.output_throughput
-        if name == "requests_per_s":
-            return self.request_throughput
-        match = _NAME.fullmatch(name)
-        if match is None:
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or re.search(r"_p\d+$", self.name):
             raise ValueError(
-                f"no metric {name!r}; there are throughput, requests_per_s, and {', '.join(SERIES)} "
-                "(the median) with or without a percentile, as in ttft_p95"
+                f"metric {self.name!r}: need a lower-case identifier that does not end like a quantile"
             )
-        return self.quantile(match[1], float(match[2] or 50) / 100)
+        if (self.from_trace is None) is (self.from_round is None):
+            raise ValueError(f"metric {self.name}: need one of from_trace and from_round")
+        checked = self.from_truth is not None or bool(self.error_of) or self.client_only
+        if self.from_trace is not None and not checked:
+            raise ValueError(
+                f"metric {self.name}: its client error would be unknown; need from_truth, error_of or client_only"
+            )
 
-
-def of_run(run: Run) -> Metrics:
-    """The metrics of one run over its own window. Raises ``NotMeasured`` if no request succeeded."""
-    metrics = of_part(run, run.traces, run.window_s)
-    # A run on a schedule has no rounds, of which one could be left out: there it is a problem of the whole.
-    return replace(metrics, taken_out=run.disturbance) if run.open_loop is None else metrics
-
-
-def of_part(run: Run, traces: Sequence[Trace], window_s: float) -> Metrics:
-    """:func:`measure` of some of a run's requests, with what is known of all of them."""
-    metrics = measure(traces, window_s)
-    if not run.length_problem:
-        return metrics
-    return replace(metrics, missing={**metrics.missing, "e2el": run.length_problem})
-
-
-def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
-    """The metrics of these requests; ``window_s`` is the wall-clock time in which they ran.
-
-    Raises ``NotMeasured`` if none succeeded or the window is empty: no numbers are better than zeros.
-    """
-    good = [trace for trace in traces if trace.ok]
-    if not traces:
-        raise NotMeasured("no request was sent; need at least 1")
-    if not good:
-        kinds = ", ".join(f"{count} × {kind}" for kind, count in errors_by_kind(traces).items())
-        raise NotMeasured(f"none of {len(traces)} requests succeeded ({kinds}); the first: {traces[0].error}")
-    if not window_s > 0:
-        raise NotMeasured(f"the window of the run is {window_s} s; need more than 0")
-    gaps = _Gaps()
-    seen = seen_times(good, ROUND_CLUMPED_ABOVE)
-    missing = dict(seen.missing)
-    uncounted = sum(trace.completion_tokens is None for trace in good)
-    if uncounted:
-        why = (
-            f"{uncounted} of {len(good)} answers carry no usage.completion_tokens, and chunks are not tokens"
-        )
-        missing |= dict.fromkeys(("throughput", *PER_TOKEN), why)
-    if not (uncounted or seen.uncountable):
-        for trace in good:
-            gaps.add(trace)
-    delays = tuple(trace.schedule_delay_s for trace in good)
-    if not any(delays):
-        missing["schedule_delay"] = "every request was sent when it was to be"
-        delays = ()
-
-    def each(value: Callable[[Trace], float | None]) -> tuple[float, ...]:
-        return tuple(known for trace in good if trace.arrivals and (known := value(trace)) is not None)
-
-    return Metrics(
-        requests=len(traces),
-        succeeded=len(good),
-        errors=errors_by_kind(traces),
-        window_s=window_s,
-        ttft_s=each(lambda trace: trace.ttft_s),
-        ttfat_s=each(ttfat_s),
-        itl_s=tuple(gaps.all),
-        tpot_s=() if uncounted or seen.uncountable else each(tpot_s),
-        stall_s=each(stall_s),
-        e2el_s=tuple(trace.end_s - trace.intended_s for trace in good),
-        output_tokens=_sum(trace.completion_tokens for trace in good),
-        prompt_tokens=_sum(trace.prompt_tokens for trace in good),
-        spread_share=gaps.spread / len(gaps.all) if gaps.all else 0.0,
-        itl_between_chunks=seen.between_chunks,
-        missing=missing,
-        schedule_delay_s=delays,
-        gaps=seen.gaps,
-        clumped=seen.clumped,
-    )
+    @property
+    def column(self) -> str:
+        """Column of the table of traces."""
+        return f"{self.name}_s" if self.unit == "s" else self.name
 
 
 def tpot_s(trace: Trace) -> float | None:
     """(last − first) / (tokens − 1); None with fewer than two tokens, or uncounted ones.
 
-    Three things are put right: tokens that came with the first one took none of the time; where the server counts in
-    every chunk, the last token may have no text (a stop token); tokens that were not sent are no part of it.
+    Three corrections: tokens that came with the first one took none of the time; where the server counts in every
+    chunk, the last token may have no text (a stop token); tokens that were not sent do not count.
     """
     counted_as_it_came = bool(trace.arrivals) and trace.arrivals[0].tokens is not None
     visible = trace.completion_tokens if counted_as_it_came else trace.visible_tokens
@@ -233,18 +142,11 @@ def tpot_s(trace: Trace) -> float | None:
     return (end_s - first.time_s) / tokens_after_first if tokens_after_first > 0 else None
 
 
-def stall_s(trace: Trace) -> float | None:
-    """The longest gap between two arrivals; None with fewer than two."""
-    times = [arrival[0] for arrival in trace.arrivals]
-    return max([after - before for before, after in pairwise(times)], default=None)
-
-
 def ttfat_s(trace: Trace) -> float | None:
-    """Request written → first visible answer text after the thinking; None if there was no thinking or no end
-    of it.
+    """Request written → first visible answer text after the thinking; None if there was no thinking or no end of it.
 
-    Thinking is what comes in ``reasoning_content``, or in the content before ``</think>``. White space after
-    it is not an answer yet.
+    Thinking is what comes in ``reasoning_content``, or in the content before ``</think>``. White space after it is
+    not an answer yet.
     """
     apart = any(arrival.reasoning for arrival in trace.arrivals)
     answering, text = apart, ""
@@ -263,39 +165,170 @@ def ttfat_s(trace: Trace) -> float | None:
 
 
 def gaps_s(trace: Trace) -> list[float]:
-    """Every gap between tokens of one request; empty where the server did not count them: chunks are not tokens."""
-    gaps = _Gaps()
-    if trace.completion_tokens is not None and not seen_times([trace]).uncountable:
-        gaps.add(trace)
-    return gaps.all
+    """Every gap between tokens; the time of a chunk of several tokens is spread evenly over them."""
+    gaps: list[float] = []
+    gap_from = trace.arrivals[0].time_s if trace.arrivals else 0.0
+    for arrival in trace.arrivals[1:]:
+        tokens = 1 if arrival.tokens is None else arrival.tokens
+        if tokens == 0:
+            # Text of a token that was counted before: its time belongs to the next one's gap.
+            continue
+        gaps += [(arrival.time_s - gap_from) / tokens] * tokens
+        gap_from = arrival.time_s
+    return gaps
 
 
-class _Gaps:
-    """Collects every gap between tokens."""
-
-    def __init__(self) -> None:
-        self.all: list[float] = []
-        self.spread = 0
-
-    def add(self, trace: Trace) -> None:
-        arrivals = trace.arrivals
-        gap_from = arrivals[0].time_s if arrivals else 0.0
-        for arrival in arrivals[1:]:
-            tokens = 1 if arrival.tokens is None else arrival.tokens
-            if tokens == 0:
-                # Text of a token that was counted before: its time belongs to the next one's gap.
-                continue
-            gap = (arrival.time_s - gap_from) / tokens
-            self.all += [gap] * tokens
-            self.spread += tokens if tokens > 1 else 0
-            gap_from = arrival.time_s
+def _longest(times: Sequence[float]) -> list[float]:
+    """The longest gap; none with fewer than two times."""
+    gaps = [after - before for before, after in pairwise(times)]
+    return [max(gaps)] if gaps else []
 
 
-def _sum(counts: Iterable[int | None]) -> int | None:
-    """None if one of them is."""
-    total = 0
-    for count in counts:
-        if count is None:
-            return None
-        total += count
-    return total
+def _known(value: float | None) -> list[float]:
+    return [] if value is None else [value]
+
+
+def _true_gaps_s(request: TrueRequest) -> list[float]:
+    times, gaps = request.tokens_s, []
+    for before, after, count in zip(times, times[1:], request.counts[1:], strict=False):
+        gaps += [(after - before) / count] * count
+    return gaps
+
+
+def _true_tpot_s(request: TrueRequest) -> list[float]:
+    gaps = _true_gaps_s(request)
+    return [sum(gaps) / len(gaps)] if gaps else []
+
+
+BUILT_IN = (
+    Metric(
+        name="ttft",
+        title="TTFT",
+        description="time to first token",
+        from_trace=lambda trace: _known(trace.ttft_s),
+        from_truth=lambda request: [request.ttft_s],
+        needs="first token",
+        from_intended=True,
+    ),
+    Metric(
+        name="ttfat",
+        title="TTFAT",
+        description="time to the first token of the answer, after the thinking",
+        from_trace=lambda trace: _known(ttfat_s(trace)),
+        # What comes after the thinking is stamped as the first token is.
+        error_of="ttft",
+        needs="first token",
+        from_intended=True,
+    ),
+    Metric(
+        name="itl",
+        title="ITL",
+        description="gap between tokens",
+        from_trace=gaps_s,
+        from_truth=_true_gaps_s,
+        needs="tokens",
+        many_per_request=True,
+    ),
+    Metric(
+        name="tpot",
+        title="TPOT",
+        description="time per output token",
+        from_trace=lambda trace: _known(tpot_s(trace)),
+        from_truth=_true_tpot_s,
+        needs="tokens",
+    ),
+    Metric(
+        name="stall",
+        title="stall",
+        description="longest gap in a request",
+        from_trace=lambda trace: _longest([arrival.time_s for arrival in trace.arrivals]),
+        from_truth=lambda request: _longest(request.tokens_s),
+        needs="arrivals",
+        shows_standstill=True,
+    ),
+    Metric(
+        name="e2el",
+        title="E2EL",
+        description="time to the last token",
+        from_trace=lambda trace: [trace.end_s - trace.intended_s] if trace.ok else [],
+        from_truth=lambda request: [request.tokens_s[-1] - request.received_s],
+        fixed_length=True,
+        from_intended=True,
+    ),
+    Metric(
+        name="schedule_delay",
+        title="schedule delay",
+        description="intended sending → sending, of a load with a schedule",
+        from_trace=lambda trace: [trace.schedule_delay_s],
+        client_only=True,
+        why_all_zero="every request was sent when it was to be",
+    ),
+    Metric(
+        name="throughput",
+        title="throughput",
+        description="output tokens a second",
+        unit="tok/s",
+        better="higher",
+        from_round=lambda totals: (
+            None if totals.output_tokens is None else totals.output_tokens / totals.window_s
+        ),
+        needs="usage",
+    ),
+    Metric(
+        name="requests_per_s",
+        title="requests per second",
+        description="successful requests a second",
+        unit="req/s",
+        better="higher",
+        from_round=lambda totals: totals.succeeded / totals.window_s,
+    ),
+)
+_REGISTERED: dict[str, Metric] = {metric.name: metric for metric in BUILT_IN}
+
+
+def register(metric: Metric) -> Metric:
+    """Add a metric of your own; a later one of the same name replaces it. ``ValueError`` for a built-in one's name."""
+    if any(metric.name == built_in.name for built_in in BUILT_IN):
+        raise ValueError(f"metric {metric.name} is built in; choose another name")
+    _REGISTERED[metric.name] = metric
+    return metric
+
+
+def unregister(name: str) -> None:
+    """Remove a metric of your own; nothing happens if there is none of that name."""
+    if all(name != built_in.name for built_in in BUILT_IN):
+        _REGISTERED.pop(name, None)
+
+
+def all_metrics() -> tuple[Metric, ...]:
+    """Every metric, built-in ones first."""
+    return tuple(_REGISTERED.values())
+
+
+def request_metrics() -> tuple[Metric, ...]:
+    """Metrics with samples per request."""
+    return tuple(metric for metric in _REGISTERED.values() if metric.from_trace is not None)
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of that name. ``ValueError`` naming those there are."""
+    if (metric := _REGISTERED.get(name)) is None:
+        raise ValueError(f"no metric {name!r}; there are {', '.join(_REGISTERED)}")
+    return metric
+
+
+def metric_and_quantile(name: str) -> tuple[Metric, float]:
+    """``ttft_p95`` → (TTFT, 0.95); without a percentile the median. ``ValueError`` for another name."""
+    plain, _, percent = name.rpartition("_p")
+    if name not in _REGISTERED and re.fullmatch(r"\d{1,2}(\.\d+)?", percent):
+        metric = _REGISTERED.get(plain)
+        if metric is not None and metric.from_trace is not None:
+            return metric, float(percent) / 100
+    if name in _REGISTERED:
+        return _REGISTERED[name], 0.5
+    rates = [metric.name for metric in all_metrics() if metric.from_round is not None]
+    series = [metric.name for metric in request_metrics()]
+    raise ValueError(
+        f"no metric {name!r}; there are {', '.join(rates)}, and {', '.join(series)} "
+        "(the median) with or without a percentile, as in ttft_p95"
+    )

@@ -29,8 +29,8 @@ place in the queue. The latencies count from the intended time and contain it in
 
 
 @dataclass(frozen=True)
-class OpenLoop:
-    """What only a run on a schedule has."""
+class ScheduleKept:
+    """How an open loop kept to its schedule."""
 
     schedule: str
     rate_per_s: float
@@ -64,7 +64,7 @@ class Run:
     """Opened for warm-up and run together; the concurrency, if all were kept alive."""
     workers: tuple[ClientHealth, ...] = ()
     """Of each worker process; empty where one process sends and reads everything. ``client`` is all of them."""
-    open_loop: OpenLoop | None = None
+    open_loop: ScheduleKept | None = None
     """None: a closed loop."""
     server_samples: ServerSamples | None = None
     """What the server said of itself within the run; None if it tells nothing, or the run was too short."""

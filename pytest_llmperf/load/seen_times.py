@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.load.metrics import Needs
 
 CLUMPED_ABOVE = 0.25
 """Share of a load's tokens that may arrive together with the one before. Whatever collects two tokens or more, and then
@@ -24,7 +25,6 @@ _TOGETHER_SHARE, _TOGETHER_S = 0.1, 0.001
 millisecond: what was held back is let go in one read, or in reads that follow each other at once."""
 _LACKING_ABOVE = 0.05
 """Share of the tokens that may have no chunk of their own where chunks are not counted (vLLM joins a few)."""
-PER_TOKEN = ("itl", "tpot")
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,10 @@ class SeenTimes:
     """Between arrivals of one request."""
     clumped: int
     """Of them, those in which two came together."""
-    between_chunks: bool
-    """Tokens were counted at the end only, and there are fewer chunks than tokens."""
     uncountable: bool
     """Chunks cannot stand for tokens: there are no gaps between tokens to be had."""
-    missing: dict[str, str] = field(default_factory=dict)
-    """By series (``itl``, ``tpot``, ``stall``, ``ttft``, ``ttfat``) why it must not be judged."""
+    problems: dict[Needs, str] = field(default_factory=dict)
+    """By what a metric needs, why metrics that need it must not be judged."""
 
 
 def seen_times(traces: Sequence[Trace], most_clumped: float = CLUMPED_ABOVE) -> SeenTimes:
@@ -60,26 +58,24 @@ def seen_times(traces: Sequence[Trace], most_clumped: float = CLUMPED_ABOVE) -> 
         if any(arrival.tokens is None for arrival in trace.arrivals):
             # The token that ends the text may have none of its own.
             chunks, tokens = chunks + len(trace.arrivals), tokens + max(1, count - 1)
-    missing: dict[str, str] = {}
+    problems: dict[Needs, str] = {}
     fewer = chunks < (1 - _LACKING_ABOVE) * tokens
     if uncountable := fewer or chunks > (1 + _LACKING_ABOVE) * tokens + len(traces):
-        why = (
+        problems["tokens"] = (
             f"{chunks} chunks came for {tokens} tokens that the server counted only at the end: gaps between chunks "
             "are not gaps between tokens (several in a chunk, or some that were never sent); need usage in every chunk"
         )
-        missing |= dict.fromkeys(PER_TOKEN, why)
     if unseen > _LACKING_ABOVE * visible:
-        why = (
+        problems["tokens"] = (
             f"{unseen} of {visible} tokens were counted that nobody saw: no chunk has their text, or the count went "
             "back"
         )
-        missing |= dict.fromkeys(PER_TOKEN, why)
     if clumped > most_clumped * gaps:
-        missing |= dict.fromkeys((*PER_TOKEN, "stall"), held_back(clumped, gaps, most_clumped))
+        problems["tokens"] = problems["arrivals"] = held_back(clumped, gaps, most_clumped)
     if unread:
         why = f"the stream has text in a field {unread!r}, which is not read: its tokens were not seen"
-        missing |= dict.fromkeys((*PER_TOKEN, "stall", "ttft", "ttfat"), why)
-    return SeenTimes(gaps, clumped, fewer, uncountable, missing)
+        problems["tokens"] = problems["arrivals"] = problems["first token"] = why
+    return SeenTimes(gaps, clumped, uncountable, problems)
 
 
 def held_back(clumped: int, gaps: int, most: float) -> str:

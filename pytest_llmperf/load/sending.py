@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply, now
-from pytest_llmperf.load.truth_clock import TruthClock
+from pytest_llmperf.load.timer import AbsoluteTimer
 
 OnProgress = Callable[[int, int], None]
 _LEAD_S = 0.02
@@ -66,7 +66,7 @@ async def in_flight(
             if on_progress:
                 on_progress(done, len(wire))
 
-    clock = TruthClock(asyncio.get_running_loop())
+    clock = AbsoluteTimer(asyncio.get_running_loop())
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(wire))):
@@ -89,7 +89,7 @@ async def on_schedule(
     """Send each at its time after ``start_s`` (None: now), however many are in flight."""
     sent: list[Sent | None] = [None] * len(wire)
     due = asyncio.Event()
-    clock = TruthClock(asyncio.get_running_loop())
+    clock = AbsoluteTimer(asyncio.get_running_loop())
     done = 0
 
     async def one(index: int, intended_s: float) -> None:

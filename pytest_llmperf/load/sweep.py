@@ -13,11 +13,10 @@ from statistics import fmean
 
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.arrivals import poisson
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import Metrics, of_run
-from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.workload import Fits, Workload
+from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
+from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 
 _PAST_KNEE = 2
@@ -36,7 +35,7 @@ class Level:
     def power(self) -> float:
         """Successful requests per second, per second of mean E2EL: Kleinrock's power (1979, Power and
         deterministic rules of thumb for probabilistic problems in computer communications). In requests/s²."""
-        return self.metrics.request_throughput / fmean(self.metrics.e2el_s)
+        return self.metrics.value("requests_per_s") / fmean(self.metrics.samples["e2el"])
 
 
 @dataclass(frozen=True)
@@ -131,28 +130,18 @@ def sweep_concurrency(
     levels: Sequence[float],
     *,
     waves: int = 4,
-    timeout_s: float = 300.0,
     to_the_knee: bool = True,
     on_level: Callable[[Level], None] | None = None,
-    workers: int = 1,
+    options: SendOptions | None = None,
 ) -> Sweep:
-    """Closed loops, each of ``waves`` requests for every one in flight, sent by ``workers`` processes. Raises as
-    :func:`sweep` and :func:`run_closed_loop`, and ``ValueError`` for a level that is no whole number."""
+    """Closed loops, each of ``waves`` requests per worker. Raises as :func:`sweep` and :func:`run_load`, and
+    ``ValueError`` for a level that is no whole number."""
     if broken := [level for level in levels if level != int(level)]:
         raise ValueError(f"concurrency {broken[0]:g} is not a whole number of requests in flight")
-    fits: Fits = {}
+    options = options or SendOptions()
 
     def run_at(level: float) -> Run:
-        concurrency = int(level)
-        return run_closed_loop(
-            server,
-            workload,
-            concurrency=concurrency,
-            requests=waves * concurrency,
-            timeout_s=timeout_s,
-            fits=fits,
-            workers=workers,
-        )
+        return run_load(server, workload, ClosedLoop(int(level), waves * int(level)), options)
 
     return sweep("concurrency", levels, run_at, to_the_knee=to_the_knee, on_level=on_level)
 
@@ -163,18 +152,16 @@ def sweep_rate(
     levels: Sequence[float],
     *,
     seconds: float,
-    seed: int = 0,
-    timeout_s: float = 300.0,
     to_the_knee: bool = True,
     on_level: Callable[[Level], None] | None = None,
-    workers: int = 1,
+    options: SendOptions | None = None,
 ) -> Sweep:
-    """Open loops with Poisson arrivals, each of about ``seconds`` at its rate, sent by ``workers`` processes. Raises as
-    :func:`sweep` and :func:`run_open_loop`."""
-    fits: Fits = {}
+    """Open loops with Poisson arrivals, each of about ``seconds`` at its rate. Raises as :func:`sweep` and
+    :func:`run_load`."""
+    options = options or SendOptions()
 
     def run_at(level: float) -> Run:
-        schedule = poisson(level, max(1, round(level * seconds)) + 1, seed=seed)
-        return run_open_loop(server, workload, schedule, timeout_s=timeout_s, fits=fits, workers=workers)
+        schedule = poisson(level, max(1, round(level * seconds)) + 1)
+        return run_load(server, workload, OpenLoop(schedule), options)
 
     return sweep("rate", levels, run_at, to_the_knee=to_the_knee, on_level=on_level)

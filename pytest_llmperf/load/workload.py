@@ -16,8 +16,7 @@ from pytest_llmperf.client.capabilities import tokens_of_words, without
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.errors import RequestFailed
 from pytest_llmperf.load.cache_check import OPENING_TOKENS
-from pytest_llmperf.load.given import Given
-from pytest_llmperf.load.words import WORDS
+from pytest_llmperf.load.prompt_set import WORDS, PromptSet
 from pytest_llmperf.serving.server import Capabilities
 
 _PREFIX_DIGITS = 12
@@ -55,7 +54,7 @@ class Workload:
     """Of the prompts' words."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body, e.g. ``{"temperature": 0.6}``."""
-    given: Given | None = None
+    given: PromptSet | None = None
     """Prompts to send instead of made-up ones; ``input_tokens`` and ``chat`` then mean nothing, and answers have a
     prompt's own ``max_tokens`` where it says so."""
 
@@ -169,7 +168,7 @@ async def prepare(
 
 
 def _as_given(
-    model: str, workload: Workload, given: Given, count: int, nonce: str, salt: bool, ids: bool
+    model: str, workload: Workload, given: PromptSet, count: int, nonce: str, salt: bool, ids: bool
 ) -> Prompts:
     """The given prompts. A salt keeps them out of each other's cache and leaves their words alone; a server that knows
     none gets a number before the first word."""

@@ -10,7 +10,8 @@ from typing import Any
 from pytest_llmperf.errors import LlmperfError, first_line
 from pytest_llmperf.load.calibrated import Calibration, Load, calibrated
 from pytest_llmperf.load.calibration import ClientError
-from pytest_llmperf.load.metrics import Metrics
+from pytest_llmperf.load.metrics import metric_named
+from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.stats.order_statistics import quantile
 
 _MOST = 0.99
@@ -57,12 +58,11 @@ class ClockError:
 
     def of_quantile(self, metric: str, q: float) -> float:
         """Reported minus true, seconds."""
-        if self.error is None or metric == "schedule_delay":
-            # Of a delay all is the client's: that is what was asked for.
+        kind = metric_named(metric)
+        if self.error is None or kind.client_only:
             return 0.0
-        late = quantile(self.late_s, q) if self.late_s and metric in ("ttft", "ttfat", "e2el") else 0.0
-        # What comes after the thinking is stamped as the first token is.
-        return late + self.error.error_s("ttft" if metric == "ttfat" else metric, q)
+        late = quantile(self.late_s, q) if self.late_s and kind.from_intended else 0.0
+        return late + self.error.error_s(kind.error_of or metric, q)
 
     def share_of(self, metric: str, values: Sequence[float | None]) -> float:
         """The client's part of the typical one of ``values``, medians of ``metric`` in seconds."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.estimand import Judge, Ratio, Series
 from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS
-from pytest_llmperf.load.metrics import Metrics
-from pytest_llmperf.load.rounds import Rounds
+from pytest_llmperf.load.interleave import Rounds
+from pytest_llmperf.load.metrics import metric_named
+from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.load.run import Run, problems_of
-from pytest_llmperf.load.seen_times import CLUMPED_ABOVE, PER_TOKEN, held_back
+from pytest_llmperf.load.seen_times import CLUMPED_ABOVE, held_back
 from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.on_device import OnDevice
 
@@ -71,7 +71,7 @@ class Loaded:
             )
 
         # A round that is taken out is told; one whose tokens were not counted is lost.
-        rates = [one.known_throughput for one in rounds if not one.taken_out]
+        rates = [one.known("throughput") for one in rounds if not one.taken_out]
         # A load with a schedule sends when it is time: the client takes nothing of its throughput.
         lost = clock.share_of_cycle(at, rounds) if isinstance(at, int) else 0.0
         known = [rate for rate in rates if rate]
@@ -108,12 +108,12 @@ def not_seen(rounds: Sequence[Metrics], metric: str) -> str:
     if it may be."""
     reasons: list[str] = []
     for one in rounds:
-        stood_still = one.taken_out if metric != "stall" else ""
+        stood_still = "" if metric_named(metric).shows_standstill else one.taken_out
         if why := stood_still or one.missing.get(metric, ""):
             reasons.append(why)
     if len(reasons) <= MAX_LOST_ROUNDS * len(rounds):
         clumped, gaps = sum(one.clumped for one in rounds), sum(one.gaps for one in rounds)
-        if metric in (*PER_TOKEN, "stall") and clumped > CLUMPED_ABOVE * gaps:
+        if metric_named(metric).needs in ("arrivals", "tokens") and clumped > CLUMPED_ABOVE * gaps:
             return held_back(clumped, gaps, CLUMPED_ABOVE)
         return ""
     if len(rounds) == 1:
@@ -138,7 +138,7 @@ def chunked_apart(candidate: Sequence[Metrics], baseline: Sequence[Metrics]) -> 
 def tokens_per_chunk(rounds: Sequence[Metrics]) -> float:
     """Tokens by chunk after the first of each answer; 1 where there are none."""
     gaps = sum(one.gaps for one in rounds)
-    return sum(len(one.itl_s) for one in rounds) / gaps if gaps else 1.0
+    return sum(len(one.samples["itl"]) for one in rounds) / gaps if gaps else 1.0
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,11 @@ class Pair:
         cls, judge: Judge, concurrency: int, starts: Sequence[Rounds], clock: ClockError, suffix: str = ""
     ) -> Pair:
         sides = (
-            [run for rounds in starts for run in rounds.runs_a],
-            [run for rounds in starts for run in rounds.runs_b],
+            [run for rounds in starts for run in rounds.candidate_runs],
+            [run for rounds in starts for run in rounds.baseline_runs],
         )
-        candidate = [one for rounds in starts for one in rounds.a]
-        baseline = [one for rounds in starts for one in rounds.b]
+        candidate = [one for rounds in starts for one in rounds.candidate]
+        baseline = [one for rounds in starts for one in rounds.baseline]
         found = [
             clock.unusable,
             *(f"{one[0].server.row}: {why}" for one in sides for why in problems_of(one)),
@@ -176,7 +176,10 @@ class Pair:
 
         def paired(name: str, metric: str) -> Paired:
             values = [
-                [(_value(a, metric), _value(b, metric)) for a, b in zip(rounds.a, rounds.b, strict=True)]
+                [
+                    (_value(a, metric), _value(b, metric))
+                    for a, b in zip(rounds.candidate, rounds.baseline, strict=True)
+                ]
                 for rounds in starts
             ]
             if metric == "throughput":
@@ -217,8 +220,5 @@ def _value(metrics: Metrics, name: str) -> float | None:
     A client or a server that is kept from the processor for the length of a whole answer sees all its tokens at
     one instant: that is a round without a time per token, and not one of infinite speed.
     """
-    try:
-        value = metrics.value(name)
-    except NotMeasured:
-        return None
-    return value if value > 0 else None
+    value = metrics.known(name)
+    return value if value is not None and value > 0 else None

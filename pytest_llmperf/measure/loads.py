@@ -9,11 +9,10 @@ from statistics import fmean
 from typing import Any
 
 from pytest_llmperf.client.trace import Trace
-from pytest_llmperf.load.metrics import Metrics, gaps_s, stall_s, tpot_s, ttfat_s
+from pytest_llmperf.load.results import Metrics, error_kinds, tails, trace_columns
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.server_metrics import together
 from pytest_llmperf.load.steady import METHOD, steady_part
-from pytest_llmperf.load.tails import error_kinds, tails
 
 
 @dataclass
@@ -50,7 +49,7 @@ class NotedLoad:
                     "window_s": one.window_s,
                     "ttft_s": list(one.judged("ttft")),
                     "tpot_s": list(one.judged("tpot")),
-                    "e2el_s": list(one.e2el_s),
+                    "e2el_s": list(one.samples["e2el"]),
                     "output_tokens": one.output_tokens,
                     "client_cpu_share": run.client.cpu_share,
                     "client_late_share": run.client.late_share,
@@ -134,12 +133,7 @@ def _row(trace: Trace) -> dict[str, Any]:
         "first_s": arrivals[0].time_s if arrivals else None,
         "last_s": arrivals[-1].time_s if arrivals else None,
         "end_s": trace.end_s,
-        "ttft_s": trace.ttft_s,
-        "ttfat_s": ttfat_s(trace),
-        "tpot_s": tpot_s(trace),
-        "itl_s": gaps_s(trace),
-        "stall_s": stall_s(trace),
-        "e2el_s": trace.end_s - trace.intended_s if trace.ok else None,
+        **trace_columns(trace),
         "output_tokens": trace.completion_tokens,
         "outcome": trace.outcome.value,
         "error": trace.error,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_llmperf.errors import InfrastructureError, first_line
 from pytest_llmperf.gates.estimand import Judge, Series
 from pytest_llmperf.load.device_limits import limits_of, measured_limits
-from pytest_llmperf.load.metrics import Metrics
+from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.load.row_limit import RowLimit, row_limit
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.measure.devices import Devices

@@ -32,11 +32,11 @@ from pytest_llmperf.gates.mean_score import Scores
 from pytest_llmperf.gates.per_correct import Costs
 from pytest_llmperf.gates.perplexity import Documents
 from pytest_llmperf.load.arrivals import Schedule
-from pytest_llmperf.load.given import Given, read_prompts
-from pytest_llmperf.load.goodput import MOST_TRIALS, Slo, least_requests
-from pytest_llmperf.load.slices import slice_size
+from pytest_llmperf.load.goodput import RateSearch, Slo
+from pytest_llmperf.load.prompt_set import PromptSet, read_prompts
+from pytest_llmperf.load.replay import Unit
+from pytest_llmperf.load.steady import slice_size
 from pytest_llmperf.load.sweep import Sweep
-from pytest_llmperf.load.trace_replay import Unit
 from pytest_llmperf.measure import scheduled
 from pytest_llmperf.measure.behaving import Behaviours, cost_named
 from pytest_llmperf.measure.choices import multiple_choice
@@ -299,7 +299,7 @@ class PlanAsker(Asker):
             requests: int | None = None,
             burstiness: float | None = 1.0,
             seed: int = 0,
-            prompts: str | Path | Given | None = None,
+            prompts: str | Path | PromptSet | None = None,
             warm_cache: bool = False,
             prompt_tokens: int | None = None,
             answer_tokens: int | None = None,
@@ -397,15 +397,16 @@ class PlanAsker(Asker):
             self._asker._phases.add("scheduled loads", served, ("max rate",))
             sizes = self._asker._measurements.sizes
             shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
-            count, needed = sizes.requests_of(requests), least_requests(share)
+            search = RateSearch(lowest, highest, share)
+            count, needed = sizes.requests_of(requests), search.min_requests
             few = f"{count} requests at each rate; need at least {needed} to show that {share:g} meet the SLO"
             return Bracketed(
                 scheduled.highest_rate(share) + shape.suffix(sizes),
                 None,
                 None,
                 "requests/s",
-                MOST_TRIALS,
-                0.95,
+                search.max_trials,
+                search.confidence,
                 judge=self._asker.judge,
                 unusable=few if count < needed else "",
             )

@@ -20,11 +20,11 @@ from pytest_llmperf.gates.estimand import (
 from pytest_llmperf.gates.judgement import SidedJudge, side_of
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.share import Growing
-from pytest_llmperf.load.given import Given, read_prompts
 from pytest_llmperf.load.goodput import Slo
-from pytest_llmperf.load.metrics import Metrics, of_run
+from pytest_llmperf.load.prompt_set import PromptSet, read_prompts
+from pytest_llmperf.load.replay import Unit
+from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.trace_replay import Unit
 from pytest_llmperf.measure import scheduled, streaming
 from pytest_llmperf.measure.asking import Answers
 from pytest_llmperf.measure.behaving import Behaviours, behaviours
@@ -271,8 +271,8 @@ class Asker:
             )
             if baseline is not None and served is not baseline:
                 starts = speed.rounds(served, baseline, concurrency, shape)
-                runs = [run for start in starts for run in start.runs_a]
-                metrics = [one for start in starts for one in start.a]
+                runs = [run for start in starts for run in start.candidate_runs]
+                metrics = [one for start in starts for one in start.candidate]
             else:
                 runs, metrics = speed.alone(served, concurrency, shape)
             error = speed.clock_error(runs, metrics)
@@ -303,10 +303,10 @@ class Asker:
             speed = self._asker._measurements.speed
             starts = speed.rounds(candidate, baseline, concurrency, shape)
             sides = (
-                [one for start in starts for one in start.a],
-                [one for start in starts for one in start.b],
+                [one for start in starts for one in start.candidate],
+                [one for start in starts for one in start.baseline],
             )
-            runs = [run for start in starts for run in (*start.runs_a, *start.runs_b)]
+            runs = [run for start in starts for run in (*start.candidate_runs, *start.baseline_runs)]
             error = speed.clock_error(runs, *sides)
             return Pair.of(self._asker.judge, concurrency, starts, error, shape.suffix(sizes))
 
@@ -319,7 +319,7 @@ class Asker:
             requests: int | None = None,
             burstiness: float | None = 1.0,
             seed: int = 0,
-            prompts: str | Path | Given | None = None,
+            prompts: str | Path | PromptSet | None = None,
             warm_cache: bool = False,
             prompt_tokens: int | None = None,
             answer_tokens: int | None = None,
@@ -360,16 +360,16 @@ class Asker:
             measured = self._asker._measurements.speed.scheduled.run(served, replay.schedule, replay.shapes)
             return self._shown(replay.schedule.name, measured)
 
-        def _given(self, served: Served, prompts: str | Path | Given | None) -> Given | None:
+        def _given(self, served: Served, prompts: str | Path | PromptSet | None) -> PromptSet | None:
             """A task's prompts are asked as the row's rules say."""
-            if prompts is None or isinstance(prompts, Given):
+            if prompts is None or isinstance(prompts, PromptSet):
                 return prompts
             measurements = self._asker._measurements
             if str(prompts) not in measurements.tasks:
                 return read_prompts(Path(prompts))
             task = measurements.task(str(prompts))
             bodies = [ask(served.model, item.prompt, as_promised).body() for item in measurements.items(task)]
-            return Given(task.name, [_prompt_of(body) for body in bodies])
+            return PromptSet(task.name, [_prompt_of(body) for body in bodies])
 
         def _shown(self, at: str, measured: scheduled.Timed) -> Loaded:
             speed = self._asker._measurements.speed

@@ -12,15 +12,14 @@ from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import NotMeasured, UsageError
 from pytest_llmperf.gates.estimand import Bracketed, Judge, Scalar, Share
 from pytest_llmperf.load.arrivals import Schedule, constant, gamma, poisson
-from pytest_llmperf.load.given import Given
-from pytest_llmperf.load.goodput import MaxRate, Slo, max_rate_of
-from pytest_llmperf.load.metrics import Metrics, of_run
-from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo, max_rate_of
+from pytest_llmperf.load.prompt_set import PromptSet
+from pytest_llmperf.load.replay import Replay, Unit, read_trace
+from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.slices import slice_size, slices_of
-from pytest_llmperf.load.steady import steady_part
+from pytest_llmperf.load.runner import OpenLoop, SendOptions, run_load
+from pytest_llmperf.load.steady import slice_size, slices_of, steady_part
 from pytest_llmperf.load.sweep import Level, Sweep, sweep_concurrency, sweep_rate
-from pytest_llmperf.load.trace_replay import Replay, Unit, read_trace
 from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.deaths import death_of
 from pytest_llmperf.measure.once import Once
@@ -52,7 +51,7 @@ class Scheduled:
         served: Served,
         schedule: Schedule,
         shapes: Sequence[Shape] | None = None,
-        given: Given | None = None,
+        given: PromptSet | None = None,
         *,
         warm_cache: bool = False,
         shape: LoadShape | None = None,
@@ -64,13 +63,14 @@ class Scheduled:
             self._speed.note_sampling(served, shape)
             workload = self._speed.workload(shape)
             with self._speed.devices.beside(served, what="open loop"):
-                run = run_open_loop(
+                run = run_load(
                     served.server,
                     replace(workload, given=given, warm_cache=warm_cache, unique=not warm_cache),
-                    schedule,
-                    shapes=shapes,
-                    workers=self._run.settings.workers or 1,
-                    on_progress=partial(self._say, f"{served.name}, {schedule.name}"),
+                    OpenLoop(schedule, shapes),
+                    SendOptions(
+                        workers=self._run.settings.workers,
+                        on_progress=partial(self._say, f"{served.name}, {schedule.name}"),
+                    ),
                 )
             timed = Timed(run, slices_of(run, steady_part(run)))
             self._speed.note(served.name, run, of_run(run), purpose="open loop")
@@ -101,14 +101,14 @@ class Scheduled:
             self._run.memory(served)
             self._speed.note_sampling(served, shape)
             workload = self._speed.workload(shape)
-            workers = self._run.settings.workers or 1
+            options = SendOptions(workers=self._run.settings.workers)
             with self._speed.devices.beside(served, what="sweep"):
                 if concurrency:
                     return sweep_concurrency(
-                        served.server, workload, concurrency, on_level=on_level, workers=workers
+                        served.server, workload, concurrency, on_level=on_level, options=options
                     )
                 return sweep_rate(
-                    served.server, workload, rate, seconds=seconds, on_level=on_level, workers=workers
+                    served.server, workload, rate, seconds=seconds, on_level=on_level, options=options
                 )
 
         key = ("sweep", served.name, tuple(concurrency), tuple(rate), seconds, self._key(shape))
@@ -143,12 +143,10 @@ class Scheduled:
                     served.server,
                     self._speed.workload(shape),
                     slo,
-                    lowest=lowest,
-                    highest=highest,
-                    share=share,
+                    RateSearch(lowest, highest, share),
                     requests=requests,
                     on_run=on_run,
-                    workers=self._run.settings.workers or 1,
+                    options=SendOptions(workers=self._run.settings.workers),
                 )
 
         key = ("max rate", served.name, slo, lowest, highest, share, requests, self._key(shape))
@@ -177,7 +175,7 @@ class Swept:
     def of(cls, judge: Judge, sweep: Sweep, suffix: str = "") -> Swept:
         """``suffix`` stands behind the names of the metrics."""
         problems = "; ".join(sweep.problems)
-        rates = [rate for one in sweep.levels if (rate := one.metrics.known_throughput) is not None]
+        rates = [rate for one in sweep.levels if (rate := one.metrics.known("throughput")) is not None]
         unit = "in flight" if sweep.of == "concurrency" else "requests/s"
         return cls(
             sweep,
@@ -212,7 +210,7 @@ def replayed(
     at_most: tuple[int, int] | None,
     unit: Unit | None,
 ) -> Replay:
-    """A recorded load as ``load.replay`` is asked for it. Raises as ``load.trace_replay.read_trace`` does."""
+    """A recorded load as ``load.replay`` is asked for it. Raises as ``load.replay.read_trace`` does."""
     replay = read_trace(Path(path), skip=skip, requests=requests, unit=unit).faster(faster)
     if at_most is not None:
         replay = replay.at_most(input_tokens=at_most[0], output_tokens=at_most[1])

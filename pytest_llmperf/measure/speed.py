@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
-from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.fleet import workers_for
-from pytest_llmperf.load.metrics import Metrics, of_run
-from pytest_llmperf.load.rounds import Round, Rounds, interleaved
+from pytest_llmperf.load.interleave import Round, Rounds, interleaved
+from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.row_limit import RowLimit
 from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.clock_error import ClockError, ClockErrors, load_like
 from pytest_llmperf.measure.deaths import death_of
@@ -133,7 +133,9 @@ class Speed:
 
         def progress(one: Round) -> None:
             nonlocal done
-            self.note((candidate if one.side == "a" else baseline).name, one.run, one.metrics, start)
+            self.note(
+                {"candidate": candidate, "baseline": baseline}[one.side].name, one.run, one.metrics, start
+            )
             done += 1
             self._run.progress(f"{what}: round {pace.said(done)}")
 
@@ -143,11 +145,10 @@ class Speed:
                     candidate.server,
                     baseline.server,
                     self.workload(shape),
-                    concurrency=concurrency,
+                    ClosedLoop(concurrency, self._run.sizes.requests_per_round(concurrency)),
                     rounds=count,
-                    requests_per_round=self._run.sizes.requests_per_round(concurrency),
                     on_round=progress,
-                    workers=self._run.settings.workers,
+                    options=SendOptions(workers=self._run.settings.workers),
                 )
         except (InfrastructureError, NotMeasured) as error:
             # Asked now, because the next question to a dead server starts it again.
@@ -170,13 +171,11 @@ class Speed:
                 for number in range(count):
                     self._run.progress(f"{what}: round {pace.said(number)}")
                     runs.append(
-                        run_closed_loop(
+                        run_load(
                             served.server,
                             self.workload(shape),
-                            concurrency=concurrency,
-                            requests=self._run.sizes.requests_per_round(concurrency),
-                            warmup=concurrency if number == 0 else 0,
-                            workers=workers,
+                            ClosedLoop(concurrency, self._run.sizes.requests_per_round(concurrency)),
+                            SendOptions(warmup=concurrency if number == 0 else 0, workers=workers),
                         )
                     )
                     # At once, for a round without an answer ends the load: the next ones would have none either.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
-from pytest_llmperf.load.rounds import Rounds
+from pytest_llmperf.load.interleave import Rounds
 
 LEAST_ROUNDS = 12
 """Of one pair of starts. The start is the sample, and its own error only has to be small beside the 1 to 3 % by which

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.load.metrics import request_metrics
 from pytest_llmperf.parquet_reading import read_parquet
 from pytest_llmperf.record.beside import read_beside
 from pytest_llmperf.record.store import clean, write_file
@@ -29,7 +30,17 @@ class Table:
     """One kind of table: the record's key for it, and its columns with their types (pyarrow's names)."""
 
     name: str
-    columns: Mapping[str, str]
+    fixed: Mapping[str, str]
+    metrics: bool = False
+    """Also a column for every metric of requests."""
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """All columns with their types."""
+        if not self.metrics:
+            return self.fixed
+        kinds = {m.column: "list<double>" if m.many_per_request else "double" for m in request_metrics()}
+        return {**self.fixed, **kinds}
 
     @property
     def key(self) -> str:
@@ -74,18 +85,15 @@ TRACES = Table(
         "first_s": "double",
         "last_s": "double",
         "end_s": "double",
-        "ttft_s": "double",
-        "ttfat_s": "double",
-        "tpot_s": "double",
-        "itl_s": "list<double>",
-        "stall_s": "double",
-        "e2el_s": "double",
         "output_tokens": "int32",
         "outcome": "string",
         "error": "string",
     },
+    metrics=True,
 )
-"""One row a timed request. All times are seconds on one clock whose zero is the first request of the run."""
+"""One row a timed request, with a column for every metric.
+
+All times are seconds on one clock whose zero is the first request of the run."""
 
 
 def store_table(record: Path, table: Table, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

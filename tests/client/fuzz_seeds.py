@@ -1,4 +1,4 @@
-"""Where a fuzzer of the reader begins: whole responses in every dialect that the known-truth server speaks, and a few
+"""Where a fuzzer of the reader begins: whole responses in every dialect that the reference server speaks, and a few
 that only other servers send. Generated, so that they follow what is known of dialects.
 """
 
@@ -7,21 +7,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from pytest_llmperf.load.truth_answer import rendered
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_stream import END, HEADERS, Plan, Writer, http_chunk
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.replies import (
+    END,
+    HEADERS,
+    ReplyPlan,
+    ReplyWriter,
+    http_chunk,
+    render,
+)
 
 DIALECTS = (
-    TruthOptions(),
-    TruthOptions(tokens_per_chunk=4),
-    TruthOptions(empty_deltas=True),
-    TruthOptions(reasoning_field="reasoning_content", reasoning_tokens=2),
-    TruthOptions(reasoning_field="reasoning"),
-    TruthOptions(think_tokens=3),
-    TruthOptions(crlf=True, comments=True),
-    TruthOptions(no_space=True, split_utf8=True),
-    TruthOptions(no_done=True, no_usage=True),
-    TruthOptions(no_finish_reason=True),
+    ReferenceOptions(),
+    ReferenceOptions(tokens_per_chunk=4),
+    ReferenceOptions(empty_deltas=True),
+    ReferenceOptions(reasoning_field="reasoning_content", reasoning_tokens=2),
+    ReferenceOptions(reasoning_field="reasoning"),
+    ReferenceOptions(think_tokens=3),
+    ReferenceOptions(crlf=True, comments=True),
+    ReferenceOptions(no_space=True, split_utf8=True),
+    ReferenceOptions(no_done=True, no_usage=True),
+    ReferenceOptions(no_finish_reason=True),
 )
 OTHERS = (
     b'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 39\r\n\r\n{"error":{"message":"no","code":"oops"}}',
@@ -44,7 +50,7 @@ OTHERS = (
 def wires() -> Iterator[bytes]:
     """Responses as they come from the socket."""
     for options, chat in product(DIALECTS, (True, False)):
-        plan = Plan(
+        plan = ReplyPlan(
             tokens=6,
             prompt_tokens=4,
             finish_reason="stop",
@@ -52,8 +58,8 @@ def wires() -> Iterator[bytes]:
             usage=not options.no_usage,
             usage_per_chunk=chat and not options.no_usage,
         )
-        tail = Writer(plan, options).tail()
-        body = b"".join(data for data, _ in rendered(plan, options)) + http_chunk(tail)
+        tail = ReplyWriter(plan, options).tail()
+        body = b"".join(data for data, _ in render(plan, options)) + http_chunk(tail)
         yield HEADERS + body + END
     yield from OTHERS
 

@@ -14,8 +14,8 @@ import pytest
 from pytest_llmperf.client.answers import Answer, Retries, complete_all
 from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.errors import UsageError, WrongServer
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import running
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import running
 
 QUICK = Retries(attempts=3, first_wait_s=0.01, longest_wait_s=0.02)
 
@@ -30,7 +30,7 @@ def asking(count: int, **fields: Any) -> list[dict[str, Any]]:
 def test_answers_come_in_the_order_of_the_requests_whatever_their_length() -> None:
     seen: list[tuple[int, int]] = []
     kept: list[Answer] = []
-    with running(TruthOptions(ttft_ms=5, gap_ms=2)) as known:
+    with running(ReferenceOptions(ttft_ms=5, gap_ms=2)) as known:
         answers = complete_all(
             known.server,
             asking(40),
@@ -76,12 +76,12 @@ def test_an_error_of_whoever_keeps_the_answers_is_raised() -> None:
     def full(answer: Answer) -> None:
         raise OSError("no space left on device")
 
-    with running(TruthOptions(ttft_ms=1)) as known, pytest.raises(OSError, match="no space left"):
+    with running(ReferenceOptions(ttft_ms=1)) as known, pytest.raises(OSError, match="no space left"):
         complete_all(known.server, asking(20), concurrency=4, on_answer=full)
 
 
 def test_a_passing_failure_is_sent_again_and_a_model_is_asked_once() -> None:
-    with running(TruthOptions(ttft_ms=1, gap_ms=1, http_500_share=0.5)) as known:
+    with running(ReferenceOptions(ttft_ms=1, gap_ms=1, http_500_share=0.5)) as known:
         answers = complete_all(known.server, asking(20), concurrency=4, retries=Retries(8, 0.01, 0.02))
         assert all(answer.ok for answer in answers)
         assert sum(answer.attempts for answer in answers) == len(known.truth().requests)
@@ -89,7 +89,7 @@ def test_a_passing_failure_is_sent_again_and_a_model_is_asked_once() -> None:
 
 
 def test_a_failure_that_stays_is_an_error_and_no_answer() -> None:
-    with running(TruthOptions(ttft_ms=1, http_500_share=1)) as known:
+    with running(ReferenceOptions(ttft_ms=1, http_500_share=1)) as known:
         answers = complete_all(known.server, asking(3), concurrency=1, retries=QUICK)
     assert [answer.outcome for answer in answers] == [Outcome.HTTP_ERROR] * 3
     assert [answer.attempts for answer in answers] == [3] * 3
@@ -97,7 +97,7 @@ def test_a_failure_that_stays_is_an_error_and_no_answer() -> None:
 
 
 def test_a_server_that_is_gone_is_given_up_soon() -> None:
-    with running(TruthOptions(ttft_ms=1)) as known:
+    with running(ReferenceOptions(ttft_ms=1)) as known:
         server = known.server
     answers = complete_all(server, asking(50), concurrency=2, retries=QUICK)
     assert {answer.outcome for answer in answers} == {Outcome.CONNECT_ERROR}
@@ -115,8 +115,8 @@ def test_the_requests_own_mistake_is_not_sent_again(scripted: Callable[..., Any]
 
 def test_an_error_in_the_stream_and_a_cut_are_infrastructure() -> None:
     for options, outcome in (
-        (TruthOptions(ttft_ms=1, gap_ms=1, error_after=0), Outcome.STREAM_ERROR),
-        (TruthOptions(ttft_ms=1, gap_ms=1, cut_after=0), Outcome.CUT),
+        (ReferenceOptions(ttft_ms=1, gap_ms=1, error_after=0), Outcome.STREAM_ERROR),
+        (ReferenceOptions(ttft_ms=1, gap_ms=1, cut_after=0), Outcome.CUT),
     ):
         with running(options) as known:
             (answer,) = complete_all(known.server, asking(1), retries=QUICK)
@@ -124,7 +124,7 @@ def test_an_error_in_the_stream_and_a_cut_are_infrastructure() -> None:
 
 
 def test_a_wrong_key_or_model_stops_everything_at_once() -> None:
-    with running(TruthOptions(ttft_ms=1, api_key="right")) as known:
+    with running(ReferenceOptions(ttft_ms=1, api_key="right")) as known:
         wrong = dataclasses.replace(known.server, api_key="wrong")
         with pytest.raises(WrongServer, match="refuses the API key"):
             complete_all(wrong, asking(100), concurrency=4)
@@ -136,7 +136,7 @@ def test_a_wrong_key_or_model_stops_everything_at_once() -> None:
 
 
 def test_a_misspelt_field_is_found_before_anything_is_sent() -> None:
-    with running(TruthOptions(ttft_ms=1)) as known:
+    with running(ReferenceOptions(ttft_ms=1)) as known:
         with pytest.raises(UsageError, match="temperature"):
             complete_all(known.server, [*asking(5), *asking(1, temprature=0.6)])
         assert known.truth().requests == ()
@@ -147,7 +147,7 @@ def test_no_requests_are_no_answers(scripted: Callable[..., Any]) -> None:
 
 
 def test_whole_answers_say_what_streamed_ones_say() -> None:
-    options = TruthOptions(ttft_ms=1, gap_ms=1, eos_after=4)
+    options = ReferenceOptions(ttft_ms=1, gap_ms=1, eos_after=4)
     with running(options) as known:
         streamed = complete_all(known.server, asking(12), concurrency=3)
         whole = complete_all(known.server, asking(12), concurrency=3, whole=True)
@@ -176,7 +176,9 @@ def test_half_a_whole_answer_is_none(scripted: Callable[..., Any], response: byt
 
 
 def test_thinking_and_answer_are_kept_apart() -> None:
-    with running(TruthOptions(ttft_ms=1, gap_ms=1, reasoning_field="reasoning", reasoning_tokens=2)) as known:
+    with running(
+        ReferenceOptions(ttft_ms=1, gap_ms=1, reasoning_field="reasoning", reasoning_tokens=2)
+    ) as known:
         (answer,) = complete_all(
             known.server, [{"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}]
         )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import running
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import running
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -69,7 +69,7 @@ def records(shared_project: Project) -> dict[str, dict[str, Any]]:
     rows = ""
     with ExitStack() as stack:
         for name, trap in TRAPS.items():
-            options = TruthOptions(model=name, ttft_ms=1e3 * TTFT_S, gap_ms=1e3 * GAP_S, **trap)
+            options = ReferenceOptions(model=name, ttft_ms=1e3 * TTFT_S, gap_ms=1e3 * GAP_S, **trap)
             url = stack.enter_context(running(options)).server.base_url
             rows += f'[profile.test.model.{name}]\nengine = "url"\nbase_url = "{url}"\n'
         shared_project.catalog(rows=rows)

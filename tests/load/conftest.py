@@ -1,4 +1,4 @@
-"""One known-truth process for all tests, which behaves as each test asks."""
+"""One reference server for all tests, which behaves as each test asks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth, running
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer, running
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 
 @pytest.fixture(scope="session")
-def truth_process() -> Iterator[KnownTruth]:
+def truth_process() -> Iterator[ReferenceServer]:
     with running() as known:
         yield known
 
 
 @pytest.fixture
-def truth(truth_process: KnownTruth) -> Truth:
-    """``truth(TruthOptions(…))``: a server that behaves so and remembers nothing."""
+def truth(truth_process: ReferenceServer) -> Truth:
+    """``truth(ReferenceOptions(…))``: a server that behaves so and remembers nothing."""
     return truth_process.changed

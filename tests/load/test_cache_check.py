@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_llmperf.load.cache_check import CacheUse, parse, share_by_usage
-from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.runner import ClosedLoop, run_load
 from pytest_llmperf.load.workload import Workload
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 VLLM_0_32 = """\
 # HELP vllm:prefix_cache_queries_total Prefix cache queries, in terms of number of queried tokens.
@@ -25,9 +25,9 @@ vllm:external_prefix_cache_hits_total{engine="0",model_name="m"} 77.0
 """
 
 
-def one_run(truth: Truth, workload: Workload, options: TruthOptions | None = None) -> Run:
-    known = truth(options or TruthOptions(ttft_ms=2, gap_ms=1))
-    return run_closed_loop(known.server, workload, concurrency=2, requests=6)
+def one_run(truth: Truth, workload: Workload, options: ReferenceOptions | None = None) -> Run:
+    known = truth(options or ReferenceOptions(ttft_ms=2, gap_ms=1))
+    return run_load(known.server, workload, ClosedLoop(2, 6))
 
 
 def test_vllms_counters_are_summed_over_its_engines() -> None:
@@ -63,7 +63,9 @@ def test_a_warm_cache_that_was_asked_for_is_no_problem(truth: Truth) -> None:
 
 def test_hits_that_nobody_can_explain_make_the_run_invalid_too(truth: Truth) -> None:
     run = one_run(
-        truth, Workload(input_tokens=32, output_tokens=4), TruthOptions(ttft_ms=2, gap_ms=1, warm_share=0.3)
+        truth,
+        Workload(input_tokens=32, output_tokens=4),
+        ReferenceOptions(ttft_ms=2, gap_ms=1, warm_share=0.3),
     )
     assert any("warm prefix cache" in problem for problem in run.problems)
 

@@ -12,7 +12,7 @@ import pytest
 from pytest_llmperf.load import calibrated as module
 from pytest_llmperf.load.calibrated import Load, cache_file, calibrated, machine_key
 from pytest_llmperf.load.calibration import ClientError, calibrate
-from pytest_llmperf.load.truth_options import TruthOptions
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
 
 LOAD = Load(concurrency=2, output_tokens=8, gap_ms=2.0)
 
@@ -25,7 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def measured() -> ClientError:
-    return calibrate(2, output_tokens=8, options=TruthOptions(ttft_ms=20, gap_ms=2))
+    return calibrate(2, output_tokens=8, options=ReferenceOptions(ttft_ms=20, gap_ms=2))
 
 
 class Measuring:

@@ -11,13 +11,13 @@ import pytest
 
 from pytest_llmperf.errors import InfrastructureError, WrongServer
 from pytest_llmperf.load.calibration import calibrate
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import of_run
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth, running
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer, running
+from pytest_llmperf.load.results import of_run
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 SHAPE = Workload(input_tokens=32, output_tokens=16)
 
@@ -26,9 +26,9 @@ SHAPE = Workload(input_tokens=32, output_tokens=16)
 def test_exactly_the_asked_concurrency_is_delivered_on_kept_connections(
     truth: Truth, concurrency: int
 ) -> None:
-    known = truth(TruthOptions(ttft_ms=20, gap_ms=4))
-    run = run_closed_loop(
-        known.server, SHAPE, concurrency=concurrency, requests=3 * concurrency, request_ids=True
+    known = truth(ReferenceOptions(ttft_ms=20, gap_ms=4))
+    run = run_load(
+        known.server, SHAPE, ClosedLoop(concurrency, 3 * concurrency), SendOptions(request_ids=True)
     )
     told = known.truth()
     assert run.problems == ()
@@ -53,21 +53,21 @@ def test_the_clients_own_error_is_a_few_milliseconds_at_most(concurrency: int) -
 
 
 def test_all_workers_start_together(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=100, gap_ms=1))
-    run = run_closed_loop(known.server, SHAPE, concurrency=16, requests=16, warmup=0)
+    known = truth(ReferenceOptions(ttft_ms=100, gap_ms=1))
+    run = run_load(known.server, SHAPE, ClosedLoop(16, 16), SendOptions(warmup=0))
     sent = [trace.sent_s for trace in run.traces]
     assert max(sent) - min(sent) < 0.05
 
 
 def test_a_stale_connection_costs_no_request(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=1, drop_reused=True))
-    run = run_closed_loop(known.server, SHAPE, concurrency=2, requests=6, warmup=0)
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1, drop_reused=True))
+    run = run_load(known.server, SHAPE, ClosedLoop(2, 6), SendOptions(warmup=0))
     assert [trace.outcome.value for trace in run.traces] == ["ok"] * 6
 
 
 def test_fewer_requests_than_workers_are_all_sent_once(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
-    run = run_closed_loop(known.server, SHAPE, concurrency=8, requests=3, warmup=0)
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
+    run = run_load(known.server, SHAPE, ClosedLoop(8, 3), SendOptions(warmup=0))
     assert [trace.index for trace in run.traces] == [0, 1, 2]
 
 
@@ -75,26 +75,25 @@ def test_no_server_is_an_infrastructure_error_that_names_the_address() -> None:
     with running() as known:
         server = known.server
     with pytest.raises(InfrastructureError, match=server.base_url):
-        run_closed_loop(server, SHAPE, concurrency=1, requests=1)
+        run_load(server, SHAPE, ClosedLoop(1, 1))
 
 
 def test_a_wrong_key_is_told_before_the_load(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=5, api_key="right"))
+    known = truth(ReferenceOptions(ttft_ms=5, api_key="right"))
     wrong = dataclasses.replace(known.server, api_key="wrong")
     with pytest.raises(WrongServer, match="refuses"):
-        run_closed_loop(wrong, SHAPE, concurrency=1, requests=1)
-    assert of_run(run_closed_loop(known.server, SHAPE, concurrency=1, requests=1)).succeeded == 1
+        run_load(wrong, SHAPE, ClosedLoop(1, 1))
+    assert of_run(run_load(known.server, SHAPE, ClosedLoop(1, 1))).succeeded == 1
 
 
 def test_progress_is_told_request_by_request(truth: Truth) -> None:
     seen: list[tuple[int, int]] = []
-    known = truth(TruthOptions(ttft_ms=2, gap_ms=1))
-    run_closed_loop(
+    known = truth(ReferenceOptions(ttft_ms=2, gap_ms=1))
+    run_load(
         known.server,
         SHAPE,
-        concurrency=2,
-        requests=4,
-        on_progress=lambda done, total: seen.append((done, total)),
+        ClosedLoop(2, 4),
+        SendOptions(on_progress=lambda done, total: seen.append((done, total))),
     )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -103,10 +102,10 @@ def test_it_runs_inside_somebody_elses_event_loop_and_on_plain_asyncio(
     truth: Truth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=2))
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=2))
 
     async def caller() -> float:
-        run = run_closed_loop(known.server, SHAPE, concurrency=4, requests=8)
+        run = run_load(known.server, SHAPE, ClosedLoop(4, 8))
         assert run.client.loop == "asyncio"
         return of_run(run).value("ttft")
 
@@ -115,6 +114,6 @@ def test_it_runs_inside_somebody_elses_event_loop_and_on_plain_asyncio(
 
 @pytest.mark.parametrize(("concurrency", "requests"), [(0, 1), (1, 0)])
 def test_a_load_of_nothing_is_refused(truth: Truth, concurrency: int, requests: int) -> None:
-    known = truth(TruthOptions())
+    known = truth(ReferenceOptions())
     with pytest.raises(ValueError, match="at least 1"):
-        run_closed_loop(known.server, SHAPE, concurrency=concurrency, requests=requests)
+        run_load(known.server, SHAPE, ClosedLoop(concurrency, requests))

@@ -17,19 +17,19 @@ import pytest
 
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.load import fleet as module
-from pytest_llmperf.load import truth_process
 from pytest_llmperf.load.arrivals import poisson
-from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.fleet import run_fleet, shards, workers_for
-from pytest_llmperf.load.metrics import of_run
-from pytest_llmperf.load.open_loop import run_open_loop
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.reference_server import process as reference_process
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
+from pytest_llmperf.load.results import of_run
+from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
 from pytest_llmperf.load.worker import Ready, Shard, read, run_shard, write
 from pytest_llmperf.load.workload import Workload, request_id
 from pytest_llmperf.serving import processes
+from pytest_llmperf.serving.server import Server
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 SHAPE = Workload(input_tokens=32, output_tokens=12)
 
 
@@ -37,8 +37,8 @@ SHAPE = Workload(input_tokens=32, output_tokens=12)
 def test_a_closed_loop_over_processes_is_the_closed_loop_that_was_asked_for(
     truth: Truth, workers: int
 ) -> None:
-    known = truth(TruthOptions(ttft_ms=60, gap_ms=5))
-    run = run_closed_loop(known.server, SHAPE, concurrency=7, requests=21, workers=workers, request_ids=True)
+    known = truth(ReferenceOptions(ttft_ms=60, gap_ms=5))
+    run = run_load(known.server, SHAPE, ClosedLoop(7, 21), SendOptions(request_ids=True, workers=workers))
     told = known.truth()
     assert [trace.index for trace in run.traces] == list(range(21))
     assert [trace.error for trace in run.traces if not trace.ok] == []
@@ -56,9 +56,9 @@ def test_a_closed_loop_over_processes_is_the_closed_loop_that_was_asked_for(
 
 
 def test_an_open_loop_over_processes_keeps_the_schedule(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=20, gap_ms=2))
+    known = truth(ReferenceOptions(ttft_ms=20, gap_ms=2))
     schedule = poisson(100, 60)
-    run = run_open_loop(known.server, SHAPE, schedule, workers=2)
+    run = run_load(known.server, SHAPE, OpenLoop(schedule), SendOptions(workers=2))
     assert len(run.workers) == 2
     begin = run.traces[0].intended_s
     for trace, offset_s in zip(run.traces, schedule.offsets_s, strict=True):
@@ -69,17 +69,23 @@ def test_an_open_loop_over_processes_keeps_the_schedule(truth: Truth) -> None:
     assert {trace.outcome.value for trace in run.traces} == {"ok"}
 
 
+def server_at(url: str, api_key: str | None = None) -> Server:
+    return Server("row", "model", url, api_key, None, None, None, "", "")
+
+
 def test_the_shards_are_the_load_and_their_concurrency_its_sum() -> None:
     wire = [bytes([number]) for number in range(11)]
-    parts = shards("http://h:1", None, wire, 3, concurrency=8, timeout_s=1, offsets_s=range(11))
+    parts = shards(server_at("http://h:1"), wire, 3, concurrency=8, timeout_s=1, offsets_s=range(11))
     assert sum(part.concurrency for part in parts) == 8
     assert sorted(one for part in parts for one in part.wire) == wire
     assert parts[1].offsets_s == (1, 4, 7, 10)
-    assert len(shards("http://h:1", None, wire, 5, concurrency=2, timeout_s=1)) == 2
+    assert len(shards(server_at("http://h:1"), wire, 5, concurrency=2, timeout_s=1)) == 2
 
 
 def test_no_key_is_shown() -> None:
-    assert "secret" not in repr(shards("http://h:1", "secret", [b"x"], 1, concurrency=1, timeout_s=1))
+    assert "secret" not in repr(
+        shards(server_at("http://h:1", "secret"), [b"x"], 1, concurrency=1, timeout_s=1)
+    )
 
 
 def test_one_process_is_enough_until_it_is_not() -> None:
@@ -90,7 +96,7 @@ def test_one_process_is_enough_until_it_is_not() -> None:
 
 
 def test_a_worker_is_a_plain_function_of_its_shard(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
     request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
     heard: list[Ready] = []
 
@@ -106,7 +112,7 @@ def test_a_worker_is_a_plain_function_of_its_shard(truth: Truth) -> None:
 
 def test_a_server_that_is_not_there_is_named(truth: Truth) -> None:
     del truth
-    parts = shards("http://127.0.0.1:9", None, [b"x"] * 2, 2, concurrency=2, timeout_s=1)
+    parts = shards(server_at("http://127.0.0.1:9"), [b"x"] * 2, 2, concurrency=2, timeout_s=1)
     with pytest.raises(InfrastructureError, match=r"load worker failed: .*Error"):
         run_fleet(parts)
 
@@ -124,7 +130,7 @@ def test_a_worker_that_dies_is_an_error_and_leaves_no_other(monkeypatch: pytest.
 
     monkeypatch.setattr(module, "_process", dying)
     with pytest.raises(InfrastructureError, match="exit code 7"):
-        run_fleet(shards("http://127.0.0.1:9", None, [b"x"] * 2, 2, concurrency=2, timeout_s=1))
+        run_fleet(shards(server_at("http://127.0.0.1:9"), [b"x"] * 2, 2, concurrency=2, timeout_s=1))
     assert all(process.poll() is not None for process in started)
 
 
@@ -139,7 +145,7 @@ def test_another_clock_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda: subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE),
     )
     with pytest.raises(InfrastructureError, match="do not share a clock"):
-        run_fleet(shards("http://127.0.0.1:9", None, [b"x"], 1, concurrency=1, timeout_s=1))
+        run_fleet(shards(server_at("http://127.0.0.1:9"), [b"x"], 1, concurrency=1, timeout_s=1))
 
 
 def test_what_is_written_is_read_again_and_an_end_is_an_end() -> None:
@@ -173,15 +179,17 @@ def test_a_stopped_worker_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, rea
     monkeypatch.setattr(module, "_process", process)
     monkeypatch.setattr(module, "WORKER_SILENCE_S", 3.0)
     with pytest.raises(InfrastructureError, match="has said nothing for 3 s and was ended"):
-        run_fleet(shards("http://127.0.0.1:9", None, [b"x"], 1, concurrency=1, timeout_s=1))
+        run_fleet(shards(server_at("http://127.0.0.1:9"), [b"x"], 1, concurrency=1, timeout_s=1))
     assert [one.poll() for one in started] == [-9]
 
 
 PARENT = """
 import sys, threading, time
 from pytest_llmperf.load.fleet import run_fleet, shards
+from pytest_llmperf.serving.server import Server
 request = b"GET /v1/models HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
-parts = shards(sys.argv[1], None, [request] * 100, 2, concurrency=2, timeout_s=5, offsets_s=range(100))
+server = Server("row", "model", sys.argv[1], None, None, None, None, "", "")
+parts = shards(server, [request] * 100, 2, concurrency=2, timeout_s=5, offsets_s=range(100))
 run_fleet(parts)
 """
 
@@ -190,7 +198,7 @@ run_fleet(parts)
 def test_workers_end_with_their_parent_however_it_ends(
     truth: Truth, eventually: Callable[..., Any], stopped: bool
 ) -> None:
-    known = truth(TruthOptions())
+    known = truth(ReferenceOptions())
     parent = subprocess.Popen([sys.executable, "-c", PARENT, known.server.base_url])
     try:
         eventually(lambda: len(children(parent)) == 2, "two workers")
@@ -212,10 +220,15 @@ def children(parent: subprocess.Popen[bytes]) -> list[processes.Process]:
 
 
 def test_a_load_that_is_called_off_ends_its_workers_at_once(truth: Truth) -> None:
-    known = truth(TruthOptions())
+    known = truth(ReferenceOptions())
     request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
     parts = shards(
-        known.server.base_url, None, [request] * 60, 2, concurrency=2, timeout_s=5, offsets_s=range(60)
+        known.server,
+        [request] * 60,
+        2,
+        concurrency=2,
+        timeout_s=5,
+        offsets_s=range(60),
     )
     stop = threading.Event()
     threading.Timer(1.5, stop.set).start()
@@ -226,9 +239,9 @@ def test_a_load_that_is_called_off_ends_its_workers_at_once(truth: Truth) -> Non
 
 
 def test_a_stopped_reference_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(truth_process, "_SILENCE_LIMIT_S", 1.0)
+    monkeypatch.setattr(reference_process, "_SILENCE_LIMIT_S", 1.0)
     monkeypatch.setattr("pytest_llmperf.client.pool.PROBE_S", 0.5)
-    with truth_process.running(TruthOptions()) as known:
+    with reference_process.running(ReferenceOptions()) as known:
         os.kill(known.server.root_pid or 0, signal.SIGSTOP)
         with pytest.raises(NotMeasured, match="did not answer /truth"):
             known.truth()

@@ -13,14 +13,14 @@ from pytest_llmperf.client.trace import Arrival, Outcome, Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load import run as run_module
 from pytest_llmperf.load.arrivals import constant
-from pytest_llmperf.load.goodput import Goodput, Slo, goodput, max_rate, max_rate_of
-from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.goodput import Goodput, RateSearch, Slo, goodput, max_rate, max_rate_of
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.runner import OpenLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 SHAPE = Workload(input_tokens=32, output_tokens=16)
 
@@ -82,14 +82,14 @@ def test_an_slo_that_limits_nothing_is_refused(limits: dict[str, float]) -> None
 
 
 def test_goodput_counts_who_was_in_time_and_failures_as_misses(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=10, gap_ms=1, slow_share=0.25, slow_ms=400))
-    run = run_open_loop(known.server, SHAPE, constant(50, 20), warmup=0)
+    known = truth(ReferenceOptions(ttft_ms=10, gap_ms=1, slow_share=0.25, slow_ms=400))
+    run = run_load(known.server, SHAPE, OpenLoop(constant(50, 20)), SendOptions(warmup=0))
     found = goodput(run, Slo(ttft_s=0.3))
     assert (found.met, found.requests) == (15, 20)
     assert found.share == 0.75
     assert found.per_s == pytest.approx(15 / run.window_s)
-    known = truth(TruthOptions(ttft_ms=10, gap_ms=1, http_500_share=0.5))
-    failing = run_open_loop(known.server, SHAPE, constant(50, 20), warmup=0)
+    known = truth(ReferenceOptions(ttft_ms=10, gap_ms=1, http_500_share=0.5))
+    failing = run_load(known.server, SHAPE, OpenLoop(constant(50, 20)), SendOptions(warmup=0))
     assert goodput(failing, Slo(e2el_s=5)).met == 10
 
 
@@ -100,7 +100,7 @@ def step(limit: float, below: float = 1.0, above: float = 0.0) -> Callable[[floa
 
 @pytest.mark.parametrize("limit", [1.2, 3.0, 7.7, 15.0])
 def test_bisection_closes_in_on_the_limit(limit: float) -> None:
-    found = max_rate(step(limit), lowest=1, highest=16, precision=0.05)
+    found = max_rate(step(limit), RateSearch(1, 16, precision=0.05))
     assert found.kept_at is not None
     assert found.broken_at is not None
     assert found.kept_at <= limit < found.broken_at <= 1.05 * found.kept_at
@@ -108,16 +108,16 @@ def test_bisection_closes_in_on_the_limit(limit: float) -> None:
 
 
 def test_fewer_trials_leave_a_wider_interval_and_no_wrong_one() -> None:
-    found = max_rate(step(7.7), lowest=1, highest=16, precision=0.001, most_trials=4)
+    found = max_rate(step(7.7), RateSearch(1, 16, precision=0.001, max_trials=4))
     assert len(found.trials) == 4
     assert found.kept_at == pytest.approx(4)
     assert found.broken_at == pytest.approx(8)
 
 
 def test_a_limit_outside_the_rates_is_said_to_be_there() -> None:
-    above = max_rate(step(100), lowest=1, highest=16)
+    above = max_rate(step(100), RateSearch(1, 16))
     assert (above.kept_at, above.broken_at, len(above.trials)) == (16, None, 2)
-    below = max_rate(step(0.5), lowest=1, highest=16)
+    below = max_rate(step(0.5), RateSearch(1, 16))
     assert (below.kept_at, below.broken_at, len(below.trials)) == (None, 1, 1)
     assert "below the lowest rate tried" in str(below)
     assert "at least 16" in str(above)
@@ -128,7 +128,7 @@ def test_what_cannot_be_called_stays_inside_the_interval() -> None:
         share = 1.0 if rate < 5 else 0.95 if rate < 6 else 0.5
         return Goodput(round(400 * share), 400, 10.0)
 
-    found = max_rate(try_at, lowest=1, highest=16, precision=0.05, most_trials=20)
+    found = max_rate(try_at, RateSearch(1, 16, precision=0.05, max_trials=20))
     assert found.kept_at is not None
     assert found.broken_at is not None
     assert 5 / 1.05 <= found.kept_at < 5
@@ -143,7 +143,7 @@ def test_no_trial_is_spent_between_two_rates_that_cannot_be_called() -> None:
         share = 1.0 if rate < 2 else 0.95 if rate < 9 else 0.5
         return Goodput(round(400 * share), 400, 10.0)
 
-    found = max_rate(try_at, lowest=1, highest=16, precision=0.05, most_trials=30)
+    found = max_rate(try_at, RateSearch(1, 16, precision=0.05, max_trials=30))
     unsure = sorted(trial.rate_per_s for trial in found.trials if trial.kept is None)
     # 4 is tried first; the others close in on 2 and on 9 from within, and nothing is tried between them and 4.
     assert not [rate for rate in unsure if 3 < rate < 4 or 4 < rate < 8]
@@ -164,7 +164,7 @@ def test_the_interval_holds_the_true_maximum_as_often_as_it_says() -> None:
 
     wrong = 0
     for _ in range(100):
-        found = max_rate(try_at, lowest=1, highest=100, precision=0.05)
+        found = max_rate(try_at, RateSearch(1, 100, precision=0.05))
         wrong += (found.kept_at or 0.0) > true_max or (found.broken_at or math.inf) < true_max
     # The bound is 5 of 100; ten or more would have a chance of 3 % at exactly 5 %.
     assert wrong < 10
@@ -172,32 +172,28 @@ def test_the_interval_holds_the_true_maximum_as_often_as_it_says() -> None:
 
 def test_too_few_requests_are_refused_and_the_number_needed_is_told() -> None:
     with pytest.raises(NotMeasured, match=r"20 requests at 1 requests/s; need at least 121"):
-        max_rate(lambda _: Goodput(20, 20, 1.0), lowest=1, highest=2)
-    assert max_rate(lambda _: Goodput(121, 121, 1.0), lowest=1, highest=2).kept_at == 2
+        max_rate(lambda _: Goodput(20, 20, 1.0), RateSearch(1, 2))
+    assert max_rate(lambda _: Goodput(121, 121, 1.0), RateSearch(1, 2)).kept_at == 2
 
 
 @pytest.mark.parametrize(("lowest", "highest"), [(0, 1), (2, 1), (1, 1), (1, math.inf), (math.nan, 1)])
 def test_rates_that_span_nothing_are_refused(lowest: float, highest: float) -> None:
     with pytest.raises(ValueError, match="lowest"):
-        max_rate(step(1), lowest=lowest, highest=highest)
+        max_rate(step(1), RateSearch(lowest, highest))
 
 
 def test_the_capacity_of_a_server_with_slots_is_found(truth: Truth, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whether this machine is idle enough for a clock that is right to 10 ms is not the question here.
     monkeypatch.setattr(run_module, "LATE_ABOVE_S", math.inf)
     # 4 slots of 26 ms each serve 154 requests/s; at 300/s the 80th request waits for 0.25 s.
-    known = truth(TruthOptions(ttft_ms=11, gap_ms=1, slots=4))
+    known = truth(ReferenceOptions(ttft_ms=11, gap_ms=1, slots=4))
     runs: list[Run] = []
     found = max_rate_of(
         known.server,
         SHAPE,
         Slo(ttft_s=0.15),
-        lowest=60,
-        highest=1500,
+        RateSearch(60, 1500, share=0.9, precision=1.3, max_trials=4),
         requests=80,
-        share=0.9,
-        precision=1.3,
-        most_trials=4,
         on_run=runs.append,
     )
     assert found.kept_at is not None
@@ -209,6 +205,6 @@ def test_the_capacity_of_a_server_with_slots_is_found(truth: Truth, monkeypatch:
 
 
 def test_a_warm_cache_ends_the_search_instead_of_deciding_it(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=1, gap_ms=1, warm_share=0.5))
+    known = truth(ReferenceOptions(ttft_ms=1, gap_ms=1, warm_share=0.5))
     with pytest.raises(NotMeasured, match="warm prefix cache"):
-        max_rate_of(known.server, SHAPE, Slo(ttft_s=1), lowest=100, highest=200, requests=20)
+        max_rate_of(known.server, SHAPE, Slo(ttft_s=1), RateSearch(100, 200), requests=20)

@@ -10,21 +10,20 @@ from itertools import pairwise
 
 import pytest
 
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 HEAVY = {"torch", "transformers", "datasets", "numpy", "scipy", "openai", "pandas", "pyarrow", "pytest"}
 
 SCRIPT = """
 import sys, time
 began = time.perf_counter()
-from pytest_llmperf.load.closed_loop import run_closed_loop
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
-server = Server("row", "known-truth", sys.argv[1], None, None, None, None, "", "known-truth")
+server = Server("row", "reference", sys.argv[1], None, None, None, None, "", "reference")
 concurrency, tokens = int(sys.argv[2]), int(sys.argv[3])
-run = run_closed_loop(server, Workload(64, tokens), concurrency=concurrency, requests=concurrency, warmup=0)
+run = run_load(server, Workload(64, tokens), ClosedLoop(concurrency, concurrency), SendOptions(warmup=0))
 assert run.error_share == 0
 print(run.start_s - began)
 # Not ru_maxrss, which begins with the peak of the process that started this one.
@@ -33,7 +32,7 @@ print(" ".join(sorted({name.split(".")[0] for name in sys.modules})))
 """
 
 
-def loaded(known: KnownTruth, concurrency: int, tokens: int) -> tuple[float, float, set[str]]:
+def loaded(known: ReferenceServer, concurrency: int, tokens: int) -> tuple[float, float, set[str]]:
     """(start of the process's work → first request in s, peak memory in bytes, modules) of a client of its own."""
     command = [sys.executable, "-c", SCRIPT, known.server.base_url, str(concurrency), str(tokens)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -42,13 +41,13 @@ def loaded(known: KnownTruth, concurrency: int, tokens: int) -> tuple[float, flo
 
 
 def test_the_first_request_goes_out_within_half_a_second(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
     # The least of several: what others do on this machine only ever adds.
     assert min(loaded(known, 1, 4)[0] for _ in range(6)) <= 0.5
 
 
 def test_256_streams_take_less_than_100_megabytes_and_nothing_heavy_is_imported(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=50, gap_ms=10))
+    known = truth(ReferenceOptions(ttft_ms=50, gap_ms=10))
     _, memory, modules = loaded(known, 256, 128)
     assert memory <= 100e6
     assert modules & HEAVY == set()

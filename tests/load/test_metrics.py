@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.load.metrics import measure
+from pytest_llmperf.load.results import measure
 from pytest_llmperf.load.run import delivered_concurrency
 
 
@@ -38,53 +38,52 @@ def failed(outcome: Outcome = Outcome.HTTP_ERROR) -> Trace:
 
 def test_the_definitions_on_a_request_by_hand() -> None:
     metrics = measure([trace(1.0, 1.5, 3.0, end_s=3.25)], 4.0)
-    assert metrics.ttft_s == (1.0,)
-    assert metrics.itl_s == (0.5, 1.5)
-    assert metrics.tpot_s == (1.0,)
-    assert metrics.stall_s == (1.5,)
-    assert metrics.e2el_s == (3.25,)
-    assert metrics.output_throughput == 3 / 4
-    assert metrics.request_throughput == 1 / 4
+    assert metrics.samples["ttft"] == (1.0,)
+    assert metrics.samples["itl"] == (0.5, 1.5)
+    assert metrics.samples["tpot"] == (1.0,)
+    assert metrics.samples["stall"] == (1.5,)
+    assert metrics.samples["e2el"] == (3.25,)
+    assert metrics.value("throughput") == 3 / 4
+    assert metrics.value("requests_per_s") == 1 / 4
 
 
 def test_every_gap_of_every_request_is_in_the_distribution() -> None:
     metrics = measure([trace(1, 2, 3), trace(1, 11, 12)], 12)
-    assert sorted(metrics.itl_s) == [1, 1, 1, 10]
+    assert sorted(metrics.samples["itl"]) == [1, 1, 1, 10]
     assert metrics.value("itl_p99") == 10
 
 
 def test_a_chunk_of_several_tokens_is_spread_and_the_first_chunks_tokens_cost_nothing() -> None:
     metrics = measure([trace(1.0, 1.4, 1.8, tokens=[4, 4, 4], completion=12)], 2)
-    assert metrics.itl_s == pytest.approx([0.1] * 8)
-    assert metrics.tpot_s == pytest.approx([0.1])
-    assert metrics.stall_s == pytest.approx([0.4])
-    assert metrics.spread_share == 1
+    assert metrics.samples["itl"] == pytest.approx([0.1] * 8)
+    assert metrics.samples["tpot"] == pytest.approx([0.1])
+    assert metrics.samples["stall"] == pytest.approx([0.4])
 
 
 def test_text_that_comes_after_its_token_makes_no_gap_of_its_own() -> None:
     metrics = measure([trace(1.0, 2.0, 2.5, 4.0, tokens=[1, 1, 0, 1], completion=3)], 4)
-    assert metrics.itl_s == (1.0, 2.0)
+    assert metrics.samples["itl"] == (1.0, 2.0)
 
 
 def test_a_stop_token_without_text_is_the_last_token() -> None:
     metrics = measure([trace(1.0, 2.0, tokens=[1, 1], completion=3, last_token_s=3.0)], 4)
-    assert metrics.tpot_s == (1.0,)
+    assert metrics.samples["tpot"] == (1.0,)
 
 
 def test_an_open_loop_counts_from_when_the_request_was_to_be_sent() -> None:
     arrivals = (Arrival(1.0, "hm", True), Arrival(3.0, "4"))
     metrics = measure([trace(1.0, arrivals=arrivals, sent_s=0.75, end_s=3.0, completion_tokens=2)], 3.0)
-    assert metrics.ttft_s == (1.0,)
-    assert metrics.ttfat_s == (3.0,)
-    assert metrics.e2el_s == (3.0,)
-    assert metrics.schedule_delay_s == (0.75,)
+    assert metrics.samples["ttft"] == (1.0,)
+    assert metrics.samples["ttfat"] == (3.0,)
+    assert metrics.samples["e2el"] == (3.0,)
+    assert metrics.samples["schedule_delay"] == (0.75,)
     assert metrics.value("schedule_delay_p95") == 0.75
-    assert metrics.tpot_s == (2.0,)
+    assert metrics.samples["tpot"] == (2.0,)
 
 
 def test_a_punctual_request_among_late_ones_has_a_delay_of_zero() -> None:
     metrics = measure([trace(1.0), trace(1.0, sent_s=0.5)], 1.0)
-    assert metrics.schedule_delay_s == (0.0, 0.5)
+    assert metrics.samples["schedule_delay"] == (0.0, 0.5)
 
 
 def test_nothing_and_only_failures_are_not_measured() -> None:
@@ -108,9 +107,9 @@ def test_one_answer_without_usage_leaves_token_metrics_unmeasured() -> None:
 
 def test_failed_requests_count_only_as_errors() -> None:
     metrics = measure([trace(1, 2), failed()], 2)
-    assert (metrics.succeeded, metrics.requests, metrics.error_share) == (1, 2, 0.5)
-    assert metrics.ttft_s == (1,)
-    assert metrics.request_throughput == 0.5
+    assert (metrics.succeeded, metrics.requests) == (1, 2)
+    assert metrics.samples["ttft"] == (1,)
+    assert metrics.value("requests_per_s") == 0.5
 
 
 def test_answers_of_one_token_have_no_gaps_and_none_is_made_up() -> None:
@@ -122,7 +121,7 @@ def test_answers_of_one_token_have_no_gaps_and_none_is_made_up() -> None:
 
 def test_an_answer_without_any_token_is_no_ttft() -> None:
     metrics = measure([trace(completion=1), trace(2.0)], 2)
-    assert metrics.ttft_s == (2.0,)
+    assert metrics.samples["ttft"] == (2.0,)
 
 
 @pytest.mark.parametrize("name", ["ttft_p", "foo", "p95", "ttft_p123", "throughput_p50", ""])
@@ -145,12 +144,12 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(name: str) -> None:
 def test_the_first_answer_token_after_thinking_in_the_text(texts: list[str], expected: float | None) -> None:
     arrivals = tuple(Arrival(float(number), text) for number, text in enumerate(texts, start=1))
     metrics = measure([trace(1.0, arrivals=arrivals)], 9)
-    assert metrics.ttfat_s == (() if expected is None else (expected,))
+    assert metrics.samples["ttfat"] == (() if expected is None else (expected,))
 
 
 def test_the_first_answer_token_after_reasoning_apart() -> None:
     arrivals = (Arrival(1, "hm", True), Arrival(2, "\n"), Arrival(3, "4"))
-    assert measure([trace(1.0, arrivals=arrivals)], 9).ttfat_s == (3,)
+    assert measure([trace(1.0, arrivals=arrivals)], 9).samples["ttfat"] == (3,)
 
 
 def test_delivered_concurrency_sees_a_worker_that_idled() -> None:

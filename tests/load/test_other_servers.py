@@ -21,13 +21,12 @@ from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.tokenizing import Tokenized, tokenized
 from pytest_llmperf.errors import InfrastructureError, NotMeasured, RequestFailed, WrongServer
-from pytest_llmperf.load import session
+from pytest_llmperf.load import runner
 from pytest_llmperf.load.arrivals import Schedule
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.given import Given
-from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.prompt_set import PromptSet
+from pytest_llmperf.load.replay import Replay
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.trace_replay import Replay
+from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Shape, Workload
 from pytest_llmperf.serving.server import Server
 
@@ -197,9 +196,16 @@ def serve() -> Iterator[Serve]:
         end()
 
 
-def loaded(dialect: Dialect, workload: Workload | None = None, **more: Any) -> Run:
-    how = {"concurrency": 2, "requests": 4} | more
-    return run_closed_loop(dialect.server, workload or Workload(input_tokens=60, output_tokens=5), **how)
+def loaded(
+    dialect: Dialect,
+    workload: Workload | None = None,
+    *,
+    concurrency: int = 2,
+    requests: int = 4,
+    **options: Any,
+) -> Run:
+    workload = workload or Workload(input_tokens=60, output_tokens=5)
+    return run_load(dialect.server, workload, ClosedLoop(concurrency, requests), SendOptions(**options))
 
 
 REFUSALS: dict[str, Callable[[str], tuple[int, Any]]] = {
@@ -327,14 +333,14 @@ def test_a_usage_that_says_nothing_leaves_an_estimate(serve: Serve, usage: bool,
 def test_a_trace_is_replayed_at_a_server_without_a_tokenizer(serve: Serve) -> None:
     dialect = serve(Dialect())
     replay = Replay(Schedule("trace", (0.0, 0.01, 0.02)), (Shape(40, 2), Shape(90, 3), Shape(40, 2)))
-    run = run_open_loop(dialect.server, Workload(), replay.schedule, shapes=replay.shapes)
+    run = run_load(dialect.server, Workload(), OpenLoop(replay.schedule, replay.shapes))
     assert [trace.prompt_tokens for trace in run.traces] == pytest.approx([40, 90, 40], abs=1)
     assert "40 to 90 tokens by its usage" in run.prompts_note
 
 
 def test_given_prompts_are_sent_as_they_are_and_their_own_fields_stay(serve: Serve) -> None:
     dialect = serve(Dialect(refuse=("ignore_eos", "min_tokens")))
-    given = Given("two", [{"prompt": "a b", "max_tokens": 3}, {"prompt": "c d", "max_tokens": 3}])
+    given = PromptSet("two", [{"prompt": "a b", "max_tokens": 3}, {"prompt": "c d", "max_tokens": 3}])
     loaded(dialect, Workload(given=given), requests=2)
     assert [body["max_tokens"] for body in dialect.loads] == [3] * 4
 
@@ -608,7 +614,7 @@ def test_a_keyword_that_pythons_server_did_not_expect_is_left_out(serve: Serve) 
 def test_a_path_that_is_never_answered_is_waited_for_once(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(session, "_METRICS_S", 0.3)
+    monkeypatch.setattr(runner, "_METRICS_S", 0.3)
     monkeypatch.setattr(tokens, "FIRST_S", 0.3)
     dialect = serve(Dialect(hangs=(path,)))
     began = time.monotonic()

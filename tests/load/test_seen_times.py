@@ -13,7 +13,7 @@ from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.goodput import Slo
-from pytest_llmperf.load.metrics import Metrics, measure
+from pytest_llmperf.load.results import Metrics, measure
 from pytest_llmperf.load.seen_times import clumped_gaps, seen_times
 from pytest_llmperf.measure.loaded import chunked_apart
 
@@ -209,10 +209,10 @@ def test_now_and_then_two_tokens_in_one_read_are_natural() -> None:
     busy = [(due(token - token % 5 // 4), event) for token, (_, event) in enumerate(stream())]
     found = seen_times([seen(busy)])
     assert 0.1 < found.clumped / found.gaps < 0.25
-    assert not found.missing
+    assert not found.problems
     # One answer of a load that came late and whole says nothing of the others.
-    assert not seen_times([seen(stream())] * 5 + [seen(held(stream(), 32))]).missing
-    assert seen_times([seen(stream())] * 2 + [seen(held(stream(), 32))]).missing
+    assert not seen_times([seen(stream())] * 5 + [seen(held(stream(), 32))]).problems
+    assert seen_times([seen(stream())] * 2 + [seen(held(stream(), 32))]).problems
 
 
 def test_tokens_that_came_with_the_first_took_none_of_the_time() -> None:
@@ -247,6 +247,6 @@ def test_a_missing_count_is_no_count_of_zero() -> None:
     uncounted = stream(counted="none")
     metrics = measure([seen(stream()), seen(uncounted)], 1.0)
     assert metrics.output_tokens is None
-    assert metrics.known_throughput is None
+    assert metrics.known("throughput") is None
     with pytest.raises(NotMeasured, match=r"1 of 2 answers carry no usage"):
-        _ = metrics.output_throughput
+        _ = metrics.value("throughput")

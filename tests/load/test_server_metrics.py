@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmperf.client.reply import Ending, Reply
-from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.server_metrics import Sample, ServerSamples, parse, together
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
 from pytest_llmperf.load.workload import Workload
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -68,8 +68,8 @@ def test_preemptions_are_those_of_the_load() -> None:
 
 
 def test_a_load_knows_what_ran_and_what_waited(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=20, gap_ms=30, slots=3))
-    run = run_closed_loop(known.server, Workload(32, 30), concurrency=5, requests=5, warmup=0)
+    known = truth(ReferenceOptions(ttft_ms=20, gap_ms=30, slots=3))
+    run = run_load(known.server, Workload(32, 30), ClosedLoop(5, 5), SendOptions(warmup=0))
     assert run.problems == ()
     assert run.server_samples is not None
     first = run.server_samples.samples[0]
@@ -79,17 +79,15 @@ def test_a_load_knows_what_ran_and_what_waited(truth: Truth) -> None:
 
 
 def test_scrapes_take_no_connection_of_the_load(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=20, gap_ms=30))
-    run = run_closed_loop(
-        known.server, Workload(32, 30), concurrency=2, requests=2, warmup=0, request_ids=True
-    )
+    known = truth(ReferenceOptions(ttft_ms=20, gap_ms=30))
+    run = run_load(known.server, Workload(32, 30), ClosedLoop(2, 2), SendOptions(warmup=0, request_ids=True))
     assert run.server_samples is not None
     assert run.connections == 2
     assert len({request.connection for request in known.truth().requests}) == 2
 
 
 def test_a_short_load_is_not_held_up_by_a_scrape(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
-    run = run_closed_loop(known.server, Workload(32, 4), concurrency=1, requests=1, warmup=0)
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
+    run = run_load(known.server, Workload(32, 4), ClosedLoop(1, 1), SendOptions(warmup=0))
     assert run.server_samples is None
     assert run.window_s < 0.4

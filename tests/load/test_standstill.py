@@ -15,11 +15,11 @@ import pytest
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.client_health import ClientHealth
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import of_run
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import running
+from pytest_llmperf.load.results import of_run
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.standstill import disturbance, longest_silence
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import running
 from pytest_llmperf.load.workload import Workload
 
 IDLE = ClientHealth(0.1, 0.01, 0.001, 0.002, "uvloop")
@@ -83,7 +83,7 @@ def test_a_client_that_was_kept_from_the_processor_is_found_by_its_own_timers(
 
 
 def test_a_server_that_is_stopped_within_a_load_is_found_and_only_its_stall_remains() -> None:
-    with running(TruthOptions(ttft_ms=20, gap_ms=5)) as known:
+    with running(ReferenceOptions(ttft_ms=20, gap_ms=5)) as known:
         pid = known.server.root_pid
         assert pid is not None
         stop = threading.Timer(0.6, os.kill, (pid, signal.SIGSTOP))
@@ -91,8 +91,8 @@ def test_a_server_that_is_stopped_within_a_load_is_found_and_only_its_stall_rema
         for timer in (stop, go_on):
             timer.start()
         try:
-            run = run_closed_loop(
-                known.server, Workload(32, 200), concurrency=2, requests=4, warmup=0, timeout_s=60
+            run = run_load(
+                known.server, Workload(32, 200), ClosedLoop(2, 4), SendOptions(warmup=0, timeout_s=60)
             )
         finally:
             for timer in (stop, go_on):
@@ -109,14 +109,14 @@ def test_a_server_that_is_stopped_within_a_load_is_found_and_only_its_stall_rema
 
 STARVED = """
 import sys
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import of_run
+from pytest_llmperf.load.results import of_run
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 
-server = Server("truth", "known-truth", sys.argv[1], None, None, None, None, "", "truth")
+server = Server("truth", "reference", sys.argv[1], None, None, None, None, "", "truth")
 print("ready", flush=True)
-run = run_closed_loop(server, Workload(32, 200), concurrency=4, requests=12, warmup=0)
+run = run_load(server, Workload(32, 200), ClosedLoop(4, 12), SendOptions(warmup=0))
 metrics = of_run(run)
 print(metrics.taken_out, metrics.missing.get("itl", ""), sep="|", flush=True)
 """
@@ -124,7 +124,7 @@ print(metrics.taken_out, metrics.missing.get("itl", ""), sep="|", flush=True)
 
 def test_a_client_that_is_stopped_for_60_of_every_100_ms_is_found_twice_over() -> None:
     with (
-        running(TruthOptions(ttft_ms=20, gap_ms=4)) as known,
+        running(ReferenceOptions(ttft_ms=20, gap_ms=4)) as known,
         subprocess.Popen(
             [sys.executable, "-c", STARVED, known.server.base_url], stdout=subprocess.PIPE, text=True
         ) as client,

@@ -8,18 +8,17 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
-from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.client_health import ClientHealth
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import of_run
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
+from pytest_llmperf.load.results import of_run
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.steady import batch_means, mser, steady_metrics, steady_part
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.steady import batch_means, mser, slices_of, steady_part
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 SERVER = Server("row", "model", "http://127.0.0.1:1", None, None, None, None, "", "none")
 
 
@@ -70,12 +69,12 @@ def test_metrics_of_the_steady_part_know_neither_run_in_nor_ramp_down() -> None:
     part = steady_part(run)
     assert part.found, part.why
     assert 40 <= part.before <= 100
-    steady, whole = steady_metrics(run, part), of_run(run)
+    (steady,), whole = slices_of(run, part, 1), of_run(run)
     assert steady.value("e2el") == pytest.approx(1.0, rel=0.05)
-    assert max(steady.e2el_s) < 2.0 < max(whole.e2el_s)
+    assert max(steady.samples["e2el"]) < 2.0 < max(whole.samples["e2el"])
     # Four at a time, ten tokens in a second each.
-    assert steady.output_throughput == pytest.approx(40, rel=0.05)
-    assert whole.output_throughput < 36
+    assert steady.value("throughput") == pytest.approx(40, rel=0.05)
+    assert whole.value("throughput") < 36
     facts = part.facts(run)
     assert 0 < facts["from_s"] < facts["to_s"] <= run.window_s
 
@@ -83,22 +82,20 @@ def test_metrics_of_the_steady_part_know_neither_run_in_nor_ramp_down() -> None:
 def test_too_few_requests_and_one_wave_have_none_and_say_why() -> None:
     few = made(noise(40, 1.0))
     assert "too few" in steady_part(few).why
-    with pytest.raises(NotMeasured, match="too few"):
-        steady_metrics(few, steady_part(few))
     assert not steady_part(made(noise(60, 1.0), concurrency=60)).found
 
 
 def test_the_filling_of_a_queue_is_in_no_steady_part_of_a_real_load(truth: Truth) -> None:
     """Eight slots for 64 streams: latencies grow eightfold over the first 0.8 s, which no machine can shorten. One that
     stalls may leave nothing steady, and that is said; it may not make the run-in look settled."""
-    known = truth(TruthOptions(ttft_ms=60, gap_ms=2, slots=8))
-    run = run_closed_loop(known.server, Workload(32, 20), concurrency=64, requests=480, warmup=0)
+    known = truth(ReferenceOptions(ttft_ms=60, gap_ms=2, slots=8))
+    run = run_load(known.server, Workload(32, 20), ClosedLoop(64, 480), SendOptions(warmup=0))
     part = steady_part(run)
     if not part.found:
         assert "had not settled" in part.why
         return
     assert part.start_s - run.start_s > 0.4
     assert part.before > 64
-    throughput = steady_metrics(run, part).output_throughput
-    assert throughput is not None
+    (steady,) = slices_of(run, part, 1)
+    throughput = steady.value("throughput")
     assert 0 < throughput < 1.1 * 8 * 20 / 0.098

@@ -7,20 +7,20 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.load.closed_loop import run_closed_loop
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.sweep import Level, ramp, sweep, sweep_concurrency, sweep_rate
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
 from pytest_llmperf.load.workload import Workload
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 SHAPE = Workload(input_tokens=32, output_tokens=16)
 
 
 def test_the_knee_of_a_server_with_slots_is_their_number_and_the_sweep_ends_soon_after(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=20, gap_ms=4, slots=4))
+    known = truth(ReferenceOptions(ttft_ms=20, gap_ms=4, slots=4))
     seen: list[Level] = []
     found = sweep_concurrency(known.server, SHAPE, [1, 2, 4, 8, 16, 32], waves=3, on_level=seen.append)
     assert found.knee.level == 4
@@ -35,14 +35,14 @@ def test_the_knee_of_a_server_with_slots_is_their_number_and_the_sweep_ends_soon
 
 
 def test_a_server_without_limit_has_no_knee_among_the_levels(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=20, gap_ms=4))
+    known = truth(ReferenceOptions(ttft_ms=20, gap_ms=4))
     found = sweep_concurrency(known.server, SHAPE, [1, 2, 4], waves=2)
     assert found.knee.level == 4
     assert not found.reached
 
 
 def test_a_sweep_of_rates_finds_the_queue(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=20, gap_ms=2, slots=2))  # 40 requests/s at most
+    known = truth(ReferenceOptions(ttft_ms=20, gap_ms=2, slots=2))  # 40 requests/s at most
     found = sweep_rate(known.server, SHAPE, [20, 30, 160], seconds=0.5, to_the_knee=False)
     assert [one.level for one in found.levels] == [20, 30, 160]
     assert [len(one.run.traces) for one in found.levels] == [11, 16, 81]
@@ -53,22 +53,22 @@ def test_a_sweep_of_rates_finds_the_queue(truth: Truth) -> None:
 
 
 def test_half_a_request_in_flight_is_refused(truth: Truth) -> None:
-    known = truth(TruthOptions())
+    known = truth(ReferenceOptions())
     with pytest.raises(ValueError, match=r"1\.5"):
         sweep_concurrency(known.server, SHAPE, [1, 1.5])
 
 
 def test_problems_name_their_level(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=2, gap_ms=1, http_500_share=0.5))
+    known = truth(ReferenceOptions(ttft_ms=2, gap_ms=1, http_500_share=0.5))
     found = sweep_concurrency(known.server, SHAPE, [2], waves=2)
     assert [problem[:16] for problem in found.problems] == ["concurrency 2: 2"]
 
 
 def test_where_everything_fails_the_sweep_ends_unless_it_is_the_first_level(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=2, gap_ms=1))
-    good = run_closed_loop(known.server, SHAPE, concurrency=1, requests=2)
-    known = truth(TruthOptions(http_500_share=1))
-    bad = run_closed_loop(known.server, SHAPE, concurrency=1, requests=2, warmup=0)
+    known = truth(ReferenceOptions(ttft_ms=2, gap_ms=1))
+    good = run_load(known.server, SHAPE, ClosedLoop(1, 2))
+    known = truth(ReferenceOptions(http_500_share=1))
+    bad = run_load(known.server, SHAPE, ClosedLoop(1, 2), SendOptions(warmup=0))
 
     def failing_from(limit: float) -> Callable[[float], Run]:
         return lambda level: bad if level >= limit else good

@@ -1,7 +1,7 @@
 """Every trap that today's load tools fall into (knowledge: role chunks, several tokens a chunk, freezes,
 failures).
 
-The known-truth server sets the trap, and its own record is the truth.
+The reference server sets the trap, and its own record is the truth.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import pytest
 
 from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.metrics import Metrics, of_run
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import GroundTruth, ReferenceServer
+from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth, ToldTruth
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 TTFT_MS, GAP_MS = 40.0, 5.0
 SHAPE = Workload(input_tokens=32, output_tokens=16)
@@ -29,21 +29,21 @@ SLACK_S = 0.03
 
 
 def measured(
-    truth: Truth, options: TruthOptions, workload: Workload = SHAPE, requests: int = 6
-) -> tuple[Run, Metrics, ToldTruth]:
+    truth: Truth, options: ReferenceOptions, workload: Workload = SHAPE, requests: int = 6
+) -> tuple[Run, Metrics, GroundTruth]:
     known = truth(options)
-    run = run_closed_loop(
-        known.server, workload, concurrency=2, requests=requests, warmup=0, timeout_s=5, request_ids=True
+    run = run_load(
+        known.server, workload, ClosedLoop(2, requests), SendOptions(warmup=0, timeout_s=5, request_ids=True)
     )
     told = known.truth()
     return run, of_run(run), told
 
 
-def trap(**options: object) -> TruthOptions:
-    return TruthOptions(ttft_ms=TTFT_MS, gap_ms=GAP_MS, **options)  # type: ignore[arg-type]
+def trap(**options: object) -> ReferenceOptions:
+    return ReferenceOptions(ttft_ms=TTFT_MS, gap_ms=GAP_MS, **options)  # type: ignore[arg-type]
 
 
-def true_ttft_s(told: ToldTruth) -> float:
+def true_ttft_s(told: GroundTruth) -> float:
     return fmean(request.ttft_s for request in told.requests)
 
 
@@ -63,15 +63,15 @@ def true_ttft_s(told: ToldTruth) -> float:
     ids=lambda options: " ".join(options.argv()[2:]),
 )
 def test_the_first_token_is_the_first_visible_one_in_every_dialect(
-    truth: Truth, options: TruthOptions
+    truth: Truth, options: ReferenceOptions
 ) -> None:
     run, metrics, told = measured(truth, options)
     assert metrics.succeeded == 6, [trace.error for trace in run.traces]
-    error_s = fmean(metrics.ttft_s) - true_ttft_s(told)
+    error_s = fmean(metrics.samples["ttft"]) - true_ttft_s(told)
     assert -0.0001 <= error_s < SLACK_S
-    assert fmean(metrics.itl_s) == pytest.approx(GAP_MS / 1e3, rel=0.25)
-    assert fmean(metrics.tpot_s) == pytest.approx(GAP_MS / 1e3, rel=0.25)
-    assert len(metrics.itl_s) == 6 * 15
+    assert fmean(metrics.samples["itl"]) == pytest.approx(GAP_MS / 1e3, rel=0.25)
+    assert fmean(metrics.samples["tpot"]) == pytest.approx(GAP_MS / 1e3, rel=0.25)
+    assert len(metrics.samples["itl"]) == 6 * 15
     assert metrics.output_tokens == 6 * 16
 
 
@@ -86,20 +86,19 @@ def test_no_token_is_ever_seen_before_it_was_sent(truth: Truth) -> None:
 
 def test_several_tokens_a_chunk_are_spread_and_flagged(truth: Truth) -> None:
     _, metrics, _ = measured(truth, trap(tokens_per_chunk=4))
-    assert fmean(metrics.itl_s) == pytest.approx(GAP_MS / 1e3, rel=0.2)
+    assert fmean(metrics.samples["itl"]) == pytest.approx(GAP_MS / 1e3, rel=0.2)
     # Dividing by completion_tokens − 1 would give 12/15 of it: the first chunk's four tokens cost no time.
-    assert fmean(metrics.tpot_s) == pytest.approx(GAP_MS / 1e3, rel=0.15)
-    assert fmean(metrics.stall_s) == pytest.approx(4 * GAP_MS / 1e3, rel=0.5)
-    assert metrics.spread_share == 1.0
-    assert len(metrics.itl_s) == 6 * 12
+    assert fmean(metrics.samples["tpot"]) == pytest.approx(GAP_MS / 1e3, rel=0.15)
+    assert fmean(metrics.samples["stall"]) == pytest.approx(4 * GAP_MS / 1e3, rel=0.5)
+    assert len(metrics.samples["itl"]) == 6 * 12
 
 
 def test_chunks_whose_tokens_are_not_counted_are_flagged_as_chunks(truth: Truth) -> None:
     workload = Workload(input_tokens=32, output_tokens=16, usage_per_chunk=False)
     _, metrics, _ = measured(truth, trap(tokens_per_chunk=4), workload)
-    assert metrics.itl_between_chunks
+    assert "chunks came for" in metrics.missing["itl"]
     _, plain, _ = measured(truth, trap(), workload)
-    assert not plain.itl_between_chunks
+    assert "itl" not in plain.missing
 
 
 def test_a_freeze_in_every_stream_is_the_stall_and_the_tail(truth: Truth) -> None:
@@ -117,7 +116,7 @@ def test_when_all_fail_nothing_was_measured(truth: Truth) -> None:
 def test_when_half_fail_the_run_is_invalid_and_says_why(truth: Truth) -> None:
     run, metrics, _ = measured(truth, trap(http_500_share=0.5))
     assert dict(metrics.errors) == {"http_error": 3}
-    assert metrics.error_share == 0.5
+    assert metrics.succeeded == 3
     assert any("3 of 6 requests failed" in problem and "HTTP 500" in problem for problem in run.problems)
 
 
@@ -130,17 +129,17 @@ def test_when_half_fail_the_run_is_invalid_and_says_why(truth: Truth) -> None:
     ],
 )
 def test_an_answer_that_broke_off_is_a_counted_error(
-    truth: Truth, options: TruthOptions, outcome: Outcome
+    truth: Truth, options: ReferenceOptions, outcome: Outcome
 ) -> None:
     known = truth(options)
-    run = run_closed_loop(known.server, SHAPE, concurrency=2, requests=2, warmup=0)
+    run = run_load(known.server, SHAPE, ClosedLoop(2, 2), SendOptions(warmup=0))
     assert [trace.outcome for trace in run.traces] == [outcome] * 2
     assert run.problems
 
 
 def test_a_request_that_hangs_is_a_time_out_and_the_others_are_measured(truth: Truth) -> None:
     known = truth(trap(hang_share=0.5))
-    run = run_closed_loop(known.server, SHAPE, concurrency=2, requests=4, warmup=0, timeout_s=0.5)
+    run = run_load(known.server, SHAPE, ClosedLoop(2, 4), SendOptions(warmup=0, timeout_s=0.5))
     assert sorted(trace.outcome.value for trace in run.traces) == ["ok", "ok", "timeout", "timeout"]
 
 

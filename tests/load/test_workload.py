@@ -14,16 +14,16 @@ from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.load import workload as workloads
 from pytest_llmperf.load.cache_check import OPENING_TOKENS
-from pytest_llmperf.load.truth_connection import prompt_tokens
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
+from pytest_llmperf.load.reference_server.server import prompt_tokens
 from pytest_llmperf.load.workload import Prompts, Shape, Workload, prepare, prepare_shapes
 from pytest_llmperf.serving.server import Capabilities
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 
-def prepared(known: KnownTruth, /, workload: Workload, count: int, **more: Any) -> Prompts:
+def prepared(known: ReferenceServer, /, workload: Workload, count: int, **more: Any) -> Prompts:
     async def main() -> Prompts:
         async with Pool(Endpoint.of(known.server)) as pool:
             return await prepare(pool, known.server.model, workload, count, **more)
@@ -36,7 +36,7 @@ def text_of(body: dict[str, Any]) -> str:
 
 
 def test_prompts_have_exactly_the_asked_length_and_no_two_begin_alike(truth: Truth) -> None:
-    known = truth(TruthOptions())
+    known = truth(ReferenceOptions())
     for workload in (Workload(input_tokens=64), Workload(input_tokens=200, chat=False)):
         prompts = prepared(known, workload, 20)
         assert prompts.exact
@@ -45,7 +45,7 @@ def test_prompts_have_exactly_the_asked_length_and_no_two_begin_alike(truth: Tru
 
 
 def test_each_request_has_its_own_lengths_and_no_two_begin_alike(truth: Truth) -> None:
-    known = truth(TruthOptions())
+    known = truth(ReferenceOptions())
     shapes = [Shape(64, 5), Shape(200, 7), Shape(64, 5), Shape(64, 9), Shape(90, 1)]
 
     async def main() -> Prompts:
@@ -67,7 +67,7 @@ def test_each_request_has_its_own_lengths_and_no_two_begin_alike(truth: Truth) -
 
 
 def test_the_words_are_seeded_and_the_numbers_are_not(truth: Truth) -> None:
-    known = truth(TruthOptions())
+    known = truth(ReferenceOptions())
     first, second = (prepared(known, Workload(seed=3), 2) for _ in range(2))
     same, again = (prepared(known, Workload(seed=3), 2, nonce="n") for _ in range(2))
     other = prepared(known, Workload(seed=4), 2, nonce="n")
@@ -78,7 +78,7 @@ def test_the_words_are_seeded_and_the_numbers_are_not(truth: Truth) -> None:
 
 
 def test_a_prompt_shorter_than_the_template_is_as_short_as_it_can_be_and_says_so(truth: Truth) -> None:
-    known = truth(TruthOptions())
+    known = truth(ReferenceOptions())
     prompts = prepared(known, Workload(input_tokens=4), 2)
     assert not prompts.exact
     assert "4 were asked for" in prompts.note
@@ -114,7 +114,7 @@ def test_a_server_without_tokenize_gets_an_estimate_that_is_called_one(
 
 
 def test_the_tokens_of_the_chat_template_are_counted_by_the_servers_own_tokenizer(truth: Truth) -> None:
-    known, found = truth(TruthOptions()), Capabilities()
+    known, found = truth(ReferenceOptions()), Capabilities()
     prepared(known, Workload(chat=False), 1, known=found)
     assert found.template_tokens is None
     prepared(known, Workload(), 1, known=found)
@@ -123,7 +123,7 @@ def test_the_tokens_of_the_chat_template_are_counted_by_the_servers_own_tokenize
 
 
 def test_the_output_length_is_fixed_or_natural(truth: Truth) -> None:
-    known = truth(TruthOptions())
+    known = truth(ReferenceOptions())
     fixed = prepared(known, Workload(output_tokens=9), 1).bodies[0]
     natural = prepared(known, Workload(output_tokens=9, fixed_output=False), 1).bodies[0]
     assert (fixed["max_tokens"], fixed["min_tokens"], fixed["ignore_eos"]) == (9, 9, True)

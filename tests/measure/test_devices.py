@@ -11,7 +11,7 @@ import pytest
 
 from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.load.device_limits import limits_of
-from pytest_llmperf.load.metrics import Metrics
+from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.load.roofline import architecture_of
 from pytest_llmperf.load.row_limit import RowLimit
 from pytest_llmperf.load.run import Run

@@ -14,9 +14,9 @@ from pytest_llmperf.gates.judgement import strict
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.goodput import Slo
-from pytest_llmperf.load.metrics import of_run
-from pytest_llmperf.load.rounds import Rounds
-from pytest_llmperf.load.run import OpenLoop, Run
+from pytest_llmperf.load.interleave import Rounds
+from pytest_llmperf.load.results import of_run
+from pytest_llmperf.load.run import Run, ScheduleKept
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.loaded import Loaded, Pair
@@ -111,9 +111,7 @@ def test_half_of_the_answers_held_back_is_a_load_that_was_not_seen() -> None:
 
 def in_turn(candidate: Sequence[Run], baseline: Sequence[Run]) -> Pair:
     a, b = ([of_run(run) for run in side] for side in (candidate, baseline))
-    return Pair.of(
-        strict, 4, [Rounds(tuple(a), tuple(b), tuple(candidate), tuple(baseline), "")], ClockError()
-    )
+    return Pair.of(strict, 4, [Rounds(tuple(a), tuple(b), tuple(candidate), tuple(baseline))], ClockError())
 
 
 @pytest.mark.parametrize("metric", ["itl", "tpot"])
@@ -174,7 +172,7 @@ def test_usage_tells_of_a_load_that_was_not_the_one_asked_for(fields: dict[str, 
 
 
 def test_goodput_on_tokens_that_were_not_seen_is_invalid() -> None:
-    run = a_run([answer(16)] * 320, open_loop=OpenLoop("poisson", 10.0, (0.0,) * 320))
+    run = a_run([answer(16)] * 320, open_loop=ScheduleKept("poisson", 10.0, (0.0,) * 320))
     status, why = verdict(good_share(strict, run, Slo(tpot_s=0.002), "10 requests/s") >= 0.5)
     assert status is Status.INVALID
     assert "holds the stream back" in why

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmperf.errors import NotMeasured, StartError
-from pytest_llmperf.load.rounds import Rounds
+from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.measure.starts import over_starts
 
 
@@ -16,6 +16,7 @@ class Machine:
         self.broken = broken
         self.start = 1
         self.asked: list[tuple[int, int]] = []
+        self.made: list[tuple[Rounds, str]] = []
 
     def start_anew(self) -> None:
         self.start += 1
@@ -25,7 +26,12 @@ class Machine:
         self.asked.append((self.start, concurrency))
         if (self.start, concurrency) in self.broken:
             raise NotMeasured(f"nothing at {concurrency}")
-        return Rounds((), (), (), (), f"{rounds} rounds of start {number} at {concurrency}")
+        made = Rounds((), (), (), ())
+        self.made.append((made, f"{rounds} rounds of start {number} at {concurrency}"))
+        return made
+
+    def named(self, rounds: Rounds) -> str:
+        return next(name for made, name in self.made if made is rounds)
 
 
 def test_every_pair_of_starts_meets_every_concurrency_in_the_same_order() -> None:
@@ -34,7 +40,9 @@ def test_every_pair_of_starts_meets_every_concurrency_in_the_same_order() -> Non
     assert machine.asked == [(start, concurrency) for start in (1, 2, 3) for concurrency in (8, 1)]
     measured = found[1]
     assert isinstance(measured, tuple)
-    assert [one.order for one in measured] == [f"22 rounds of start {start} at 1" for start in (1, 2, 3)]
+    assert [machine.named(one) for one in measured] == [
+        f"22 rounds of start {start} at 1" for start in (1, 2, 3)
+    ]
 
 
 def test_what_fails_at_one_concurrency_leaves_the_others_alone_and_is_not_tried_again() -> None:

@@ -48,6 +48,7 @@ TRACE: dict[str, Any] = {
     "itl_s": [0.1, 1 / 3],
     "stall_s": 0.1,
     "e2el_s": 0.31,
+    "schedule_delay_s": 0.0,
     "output_tokens": 3,
     "outcome": "ok",
     "error": "",

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import DataError
-from pytest_llmperf.load.open_loop import run_open_loop
-from pytest_llmperf.load.trace_replay import read_trace
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
+from pytest_llmperf.load.replay import read_trace
+from pytest_llmperf.load.runner import OpenLoop, run_load
 from pytest_llmperf.load.workload import Shape, Workload
 
 OURS = """\
@@ -120,11 +120,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_trace_is_played_with_its_times_and_lengths(
-    tmp_path: Path, truth: Callable[[TruthOptions], KnownTruth]
+    tmp_path: Path, truth: Callable[[ReferenceOptions], ReferenceServer]
 ) -> None:
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
     replay = read_trace(written(tmp_path, OURS))
-    run = run_open_loop(known.server, Workload(), replay.schedule, shapes=replay.shapes)
+    run = run_load(known.server, Workload(), OpenLoop(replay.schedule, replay.shapes))
     assert [trace.prompt_tokens for trace in run.traces] == [40, 64, 40]
     assert [trace.completion_tokens for trace in run.traces] == [3, 5, 2]
     assert [trace.intended_s - run.start_s for trace in run.traces] == pytest.approx([0, 0.05, 0.1])

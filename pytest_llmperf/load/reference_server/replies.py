@@ -1,13 +1,13 @@
-"""The bytes of one known-truth answer, ready before they are due."""
+"""Bytes of the reference server's streamed replies, rendered before they are due."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.load.truth_options import TruthOptions
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
 
 HEADERS = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -16,8 +16,8 @@ END = b"0\r\n\r\n"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How one request is to be answered."""
+class ReplyPlan:
+    """Length and form of one reply."""
 
     tokens: int
     prompt_tokens: int
@@ -27,7 +27,7 @@ class Plan:
     usage_per_chunk: bool
 
     @classmethod
-    def of(cls, body: Mapping[str, Any], prompt_tokens: int, options: TruthOptions) -> Plan:
+    def of(cls, body: Mapping[str, Any], prompt_tokens: int, options: ReferenceOptions) -> ReplyPlan:
         asked = int(body.get("max_completion_tokens") or body.get("max_tokens") or 16)
         fixed = bool(body.get("ignore_eos")) and not options.eos_always
         stops = 0 < options.eos_after < asked and not fixed
@@ -43,10 +43,10 @@ class Plan:
         )
 
 
-class Writer:
-    """Renders the events of one stream in the dialect that the options ask for."""
+class ReplyWriter:
+    """Renders the events of one stream in the dialect that the options select."""
 
-    def __init__(self, plan: Plan, options: TruthOptions) -> None:
+    def __init__(self, plan: ReplyPlan, options: ReferenceOptions) -> None:
         self.plan, self.options = plan, options
         self._end = "\r\n\r\n" if options.crlf else "\n\n"
         self._start = "data:" if options.no_space else "data: "
@@ -93,7 +93,7 @@ class Writer:
         return b"".join(parts)
 
     def whole(self) -> dict[str, Any]:
-        """The same answer in one piece, for a request without ``stream``."""
+        """The reply to a request without ``stream``."""
         text = "".join(self.token_text(token) for token in range(self.plan.tokens))
         inner: dict[str, Any] = {"message": {"role": "assistant", "content": text}}
         choice = {
@@ -137,3 +137,34 @@ def cut_in_character(event: bytes) -> int:
         if event[position] & 0xC0 == 0x80:
             return position
     return 0
+
+
+def render(plan: ReplyPlan, options: ReferenceOptions) -> tuple[tuple[bytes, int], ...]:
+    """Every chunk of a reply: (bytes to send, number of tokens in them)."""
+    writer = ReplyWriter(plan, options)
+    parts: list[tuple[bytes, int]] = []
+    for first in range(0, plan.tokens, options.tokens_per_chunk):
+        count = min(options.tokens_per_chunk, plan.tokens - first)
+        event = writer.tokens(first, count)
+        if options.empty_deltas:
+            event += writer.empty(first + count)
+        parts.append((event, count))
+    if options.split_utf8:
+        parts = _overlapped(parts)
+    opening = writer.role() if options.role_chunk == "first" else b""
+    wired = [(http_chunk(event), count) for event, count in parts]
+    if wired:
+        wired[0] = (http_chunk(opening) + wired[0][0], wired[0][1])
+    return tuple(wired)
+
+
+def _overlapped(parts: Sequence[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+    """Move the beginning of each event into the chunk before it, cut within a character."""
+    moved: list[tuple[bytes, int]] = []
+    rest = parts[0][0] if parts else b""
+    for index, (_, count) in enumerate(parts):
+        following = parts[index + 1][0] if index + 1 < len(parts) else b""
+        cut = cut_in_character(following)
+        moved.append((rest + following[:cut], count))
+        rest = following[cut:]
+    return moved

@@ -1,7 +1,7 @@
 """Calls at exact times on an event loop.
 
-Event loops round timers to milliseconds, a tenth of the gap that is to be known. A Linux timerfd in absolute
-time is right to some ten microseconds, and one of them serves all streams.
+Event loops round timers to milliseconds, a tenth of the gaps that are measured. A Linux timerfd in absolute time is
+exact to about ten microseconds, and a single one serves all streams.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Spec(ctypes.Structure):
     )
 
 
-class TruthClock:
+class AbsoluteTimer:
     """``at(due_s, call)`` with ``due_s`` in seconds of ``time.perf_counter``; calls of one time keep their
     order."""
 

@@ -10,15 +10,15 @@ from statistics import median
 import pytest
 
 from pytest_llmperf.errors import StartError
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.truth_options import TruthOptions, falls_on, parse
-from pytest_llmperf.load.truth_process import running
+from pytest_llmperf.load.reference_server.options import ReferenceOptions, falls_on, parse
+from pytest_llmperf.load.reference_server.process import running
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
 
 def test_it_keeps_its_own_schedule() -> None:
-    with running(TruthOptions(ttft_ms=30, gap_ms=5)) as known:
-        run_closed_loop(known.server, Workload(32, 40), concurrency=2, requests=8, warmup=0)
+    with running(ReferenceOptions(ttft_ms=30, gap_ms=5)) as known:
+        run_load(known.server, Workload(32, 40), ClosedLoop(2, 8), SendOptions(warmup=0))
         told = known.truth()
     late = [
         [at - request.received_s - 0.030 - 0.005 * number for number, at in enumerate(request.tokens_s)]
@@ -32,7 +32,7 @@ def test_it_keeps_its_own_schedule() -> None:
 
 
 def test_it_ends_when_its_reader_does() -> None:
-    command = [sys.executable, "-m", "pytest_llmperf.load.known_truth"]
+    command = [sys.executable, "-m", "pytest_llmperf.load.reference_server.server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert b"port" in process.stdout.readline()
@@ -44,12 +44,14 @@ def test_it_ends_when_its_reader_does() -> None:
 def test_a_server_that_cannot_start_says_why() -> None:
     with running() as known:
         port = int(known.server.base_url.rpartition(":")[2])
-        with pytest.raises(StartError, match="in use"), running(TruthOptions(port=port)):
+        with pytest.raises(StartError, match="in use"), running(ReferenceOptions(port=port)):
             pass
 
 
 def test_options_survive_their_command_line() -> None:
-    options = TruthOptions(ttft_ms=12.5, crlf=True, reasoning_field="reasoning", error_after=-1, cut_after=3)
+    options = ReferenceOptions(
+        ttft_ms=12.5, crlf=True, reasoning_field="reasoning", error_after=-1, cut_after=3
+    )
     assert parse(options.argv()) == options
 
 

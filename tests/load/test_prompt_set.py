@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import DataError
-from pytest_llmperf.load.closed_loop import run_closed_loop
-from pytest_llmperf.load.given import Given, conversations, read_prompts, shared_prefix
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.prompt_set import PromptSet, conversations, read_prompts, shared_prefix
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
+from pytest_llmperf.load.runner import ClosedLoop, run_load
 from pytest_llmperf.load.workload import Workload, prepare
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 
 def test_a_users_file_is_sent_line_by_line_and_again_from_the_first(tmp_path: Path) -> None:
@@ -77,14 +77,14 @@ def test_the_length_of_an_answer_is_read_under_each_of_its_names(
     path.write_text(json.dumps({"prompt": "one two", name: 3, "temperature": 0.5, "stop": ["x"]}))
     given = read_prompts(path)
     assert given.fields(0) == {"prompt": "one two", "max_tokens": 3, "temperature": 0.5, "stop": ["x"]}
-    known = truth(TruthOptions(ttft_ms=1, gap_ms=1))
+    known = truth(ReferenceOptions(ttft_ms=1, gap_ms=1))
     workload = Workload(output_tokens=9, given=given, sampling={"temperature": 0.0, "top_p": 0.9})
-    run = run_closed_loop(known.server, workload, concurrency=1, requests=2)
+    run = run_load(known.server, workload, ClosedLoop(1, 2))
     assert [trace.completion_tokens for trace in run.traces] == [3, 3]
 
 
 def test_what_a_prompt_says_of_itself_stands_above_the_loads_sampling() -> None:
-    given = Given("one", [{"prompt": "x", "temperature": 0.5}, {"prompt": "y"}])
+    given = PromptSet("one", [{"prompt": "x", "temperature": 0.5}, {"prompt": "y"}])
     workload = Workload(given=given, sampling={"temperature": 0.0, "top_p": 0.9}, unique=False)
     bodies = asyncio.run(prepare(None, "m", workload, 2)).bodies  # type: ignore[arg-type]
     assert [(body["temperature"], body["top_p"]) for body in bodies] == [(0.5, 0.9), (0.0, 0.9)]
@@ -174,18 +174,18 @@ def test_every_turn_holds_all_turns_before_it() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: shared_prefix(0, 1, 1), lambda: conversations(1, 0, 1), lambda: Given("x", [])],
+    [lambda: shared_prefix(0, 1, 1), lambda: conversations(1, 0, 1), lambda: PromptSet("x", [])],
     ids=["prefix", "turns", "prompts"],
 )
-def test_a_load_without_prompts_is_refused(make: Callable[[], Given]) -> None:
+def test_a_load_without_prompts_is_refused(make: Callable[[], PromptSet]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         make()
 
 
 def test_given_prompts_find_a_cold_cache_though_they_are_equal(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
-    given = Given("equal", [{"messages": [{"role": "user", "content": "the same words " * 20}]}])
-    run = run_closed_loop(known.server, Workload(output_tokens=4, given=given), concurrency=2, requests=6)
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
+    given = PromptSet("equal", [{"messages": [{"role": "user", "content": "the same words " * 20}]}])
+    run = run_load(known.server, Workload(output_tokens=4, given=given), ClosedLoop(2, 6))
     assert run.problems == ()
     assert "as given: equal, 1 prompts" in run.prompts_note
     assert run.cache is not None
@@ -193,18 +193,18 @@ def test_given_prompts_find_a_cold_cache_though_they_are_equal(truth: Truth) -> 
 
 
 def test_a_shared_prefix_is_invalid_until_a_warm_cache_is_wanted(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=1, warm_share=0.8))
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1, warm_share=0.8))
     given = shared_prefix(40, 10, 8)
-    cold = run_closed_loop(known.server, Workload(output_tokens=4, given=given), concurrency=2, requests=8)
+    cold = run_load(known.server, Workload(output_tokens=4, given=given), ClosedLoop(2, 8))
     assert any("warm prefix cache" in problem for problem in cold.problems)
     wanted = Workload(output_tokens=4, given=given, unique=False, warm_cache=True)
-    assert run_closed_loop(known.server, wanted, concurrency=2, requests=8).problems == ()
+    assert run_load(known.server, wanted, ClosedLoop(2, 8)).problems == ()
 
 
 def test_a_prompts_own_limit_is_its_answers_length(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=5, gap_ms=1))
-    given = Given("two", [{"prompt": "a", "max_tokens": 3}, {"prompt": "b"}])
-    run = run_closed_loop(known.server, Workload(output_tokens=6, given=given), concurrency=1, requests=2)
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
+    given = PromptSet("two", [{"prompt": "a", "max_tokens": 3}, {"prompt": "b"}])
+    run = run_load(known.server, Workload(output_tokens=6, given=given), ClosedLoop(1, 2))
     assert [trace.completion_tokens for trace in run.traces] == [3, 6]
 
 

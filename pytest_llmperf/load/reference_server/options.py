@@ -1,4 +1,4 @@
-"""What the known-truth server does: its schedule, and the traps it can set."""
+"""Options of the reference server: its schedule, and the faults and dialects it can imitate."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class TruthOptions:
-    """Every field is an option of ``python -m pytest_llmperf.load.known_truth``: ``ttft_ms`` is
+class ReferenceOptions:
+    """Every field is an option of ``python -m pytest_llmperf.load.reference_server.server``: ``ttft_ms`` is
     ``--ttft-ms``.
 
     A share is reached exactly and in a fixed order: with 0.5, every second request.
@@ -18,7 +18,7 @@ class TruthOptions:
 
     port: int = 0
     """0: any free one."""
-    model: str = "known-truth"
+    model: str = "reference"
     api_key: str = ""
     ttft_ms: float = 50.0
     """Request fully read (or a slot became free) → first token."""
@@ -82,19 +82,19 @@ class TruthOptions:
         return words
 
 
-def parse(argv: Sequence[str] | None = None) -> TruthOptions:
+def parse(argv: Sequence[str] | None = None) -> ReferenceOptions:
     """Options from a command line; ends the process with exit code 2 and usage for a mistake in it."""
     parser = argparse.ArgumentParser(
-        prog="python -m pytest_llmperf.load.known_truth",
-        description="A streaming server whose schedule is known, to measure how wrong a client is.",
+        prog="python -m pytest_llmperf.load.reference_server.server",
+        description="A streaming server with a known schedule, to measure the error of a client.",
     )
-    for option in dataclasses.fields(TruthOptions):
+    for option in dataclasses.fields(ReferenceOptions):
         name = "--" + option.name.replace("_", "-")
         if isinstance(option.default, bool):
             parser.add_argument(name, action="store_true")
         else:
             parser.add_argument(name, type=type(option.default), default=option.default)
-    return TruthOptions(**vars(parser.parse_args(argv)))
+    return ReferenceOptions(**vars(parser.parse_args(argv)))
 
 
 def falls_on(ordinal: int, share: float) -> bool:

@@ -9,21 +9,20 @@ import pytest
 
 from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.load.arrivals import Schedule, poisson
-from pytest_llmperf.load.metrics import of_run
-from pytest_llmperf.load.open_loop import run_open_loop
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
+from pytest_llmperf.load.reference_server.process import ReferenceServer
+from pytest_llmperf.load.results import of_run
 from pytest_llmperf.load.run import Run
-from pytest_llmperf.load.slices import SLICES, slice_size, slices_of
-from pytest_llmperf.load.steady import Steady, steady_part
-from pytest_llmperf.load.truth_options import TruthOptions
-from pytest_llmperf.load.truth_process import KnownTruth
+from pytest_llmperf.load.runner import OpenLoop, run_load
+from pytest_llmperf.load.steady import SLICES, Steady, slice_size, slices_of, steady_part
 from pytest_llmperf.load.workload import Workload
 
-Truth = Callable[[TruthOptions], KnownTruth]
+Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 
 def loaded(truth: Truth, schedule: Schedule) -> Run:
-    known = truth(TruthOptions(ttft_ms=10, gap_ms=2))
-    return run_open_loop(known.server, Workload(32, 8), schedule)
+    known = truth(ReferenceOptions(ttft_ms=10, gap_ms=2))
+    return run_load(known.server, Workload(32, 8), OpenLoop(schedule))
 
 
 def test_every_request_is_in_one_slice_and_throughput_is_that_of_the_run(truth: Truth) -> None:
@@ -32,7 +31,9 @@ def test_every_request_is_in_one_slice_and_throughput_is_that_of_the_run(truth: 
     slices = slices_of(run, whole, 10)
     assert len(slices) == 10
     assert sum(one.requests for one in slices) == 120
-    assert sorted(value for one in slices for value in one.ttft_s) == sorted(of_run(run).ttft_s)
+    assert sorted(value for one in slices for value in one.samples["ttft"]) == sorted(
+        of_run(run).samples["ttft"]
+    )
     tokens = sum(one.output_tokens or 0 for one in slices)
     # What came after the last sending is in no slice.
     assert 120 * 8 * 0.9 <= tokens <= 120 * 8
@@ -77,8 +78,8 @@ def test_the_time_in_which_all_failed_counts(truth: Truth, away: range) -> None:
 
 
 def test_a_slice_in_which_no_token_came_has_a_throughput_of_zero(truth: Truth) -> None:
-    known = truth(TruthOptions(ttft_ms=400, gap_ms=2))
-    run = run_open_loop(known.server, Workload(32, 8), poisson(100, 60))
+    known = truth(ReferenceOptions(ttft_ms=400, gap_ms=2))
+    run = run_load(known.server, Workload(32, 8), OpenLoop(poisson(100, 60)))
     whole = Steady(run.start_s, run.end_s, 0, 60, "not looked for")
     first, *_ = slices_of(run, whole, 6)
-    assert first.known_throughput == 0.0
+    assert first.known("throughput") == 0.0

@@ -1,13 +1,20 @@
-"""Everything around the sending of a load: check the server, fit the prompts, warm up, open connections, and watch
-client and server meanwhile."""
+"""Run one load against one server: check the server, fit the prompts, warm up, open connections, send, measure.
+
+A closed loop keeps a fixed number of requests in flight. An open loop sends at scheduled times, whether or not the
+server has answered earlier requests; latencies count from the intended time, so the time that a request waits because
+the client was late (busy loop, new connection) is part of them and shown as ``schedule_delay``. Leaving it out is
+"coordinated omission", which makes an overloaded server look good.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import math
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmperf.client import server_metrics
+from pytest_llmperf.client import loop, server_metrics
 from pytest_llmperf.client.body import path_of
 from pytest_llmperf.client.capabilities import find_refused, raise_if_all_failed, without
 from pytest_llmperf.client.endpoint import Endpoint
@@ -18,12 +25,12 @@ from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import InfrastructureError, RequestFailed, WrongServer
 from pytest_llmperf.load import cache_check
-from pytest_llmperf.load.cache_check import CacheUse
+from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
-from pytest_llmperf.load.fleet import Fleet
-from pytest_llmperf.load.run import ERRORS_ABOVE
-from pytest_llmperf.load.sending import Sent, in_flight
-from pytest_llmperf.load.server_metrics import Sampler, ServerSamples
+from pytest_llmperf.load.fleet import Fleet, sent_by_fleet, shards
+from pytest_llmperf.load.run import ERRORS_ABOVE, Run, ScheduleKept
+from pytest_llmperf.load.sending import OnProgress, Sent, in_flight, on_schedule
+from pytest_llmperf.load.server_metrics import Sampler
 from pytest_llmperf.load.workload import (
     Fits,
     Prompts,
@@ -49,82 +56,157 @@ _EXACT_WITHIN, _ESTIMATED_WITHIN = 1.1, 2.0
 _METRICS_S = 30.0
 _FEW_TOKENS = 8
 """And so many tokens beside: a template's, or a beginning of text that ``/tokenize`` does not count."""
-
-Send = Callable[[Pool, Sequence[bytes]], Awaitable[Sequence[Sent] | Fleet]]
-"""Sends all requests over the pool, in the rhythm of its load; the results are in the order of the requests. A fleet
-of worker processes has connections of its own."""
+_MAX_SPARE_CONNECTIONS = 256
+"""Opened before they are needed; further ones are opened on demand."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    traces: tuple[Trace, ...]
-    own_delay_s: tuple[float, ...]
-    """How late the client turned to each request of a schedule; zeros in a closed loop."""
-    client: ClientHealth
-    workers: tuple[ClientHealth, ...]
-    """Each process's own, where there are several."""
-    prompts_note: str
-    cache: CacheUse | None
-    connections: int
-    server: ServerSamples | None
-    """Its ``/metrics`` during the load; None if it has none that are known, or the load was too short."""
-    template_tokens: int | None = None
-    """Tokens that the chat template adds to a made-up prompt; None where the server does not tell."""
-    prompt_problem: str = ""
-    """By how much the server's count of the prompts' tokens differs from what was asked for, if it does."""
-    length_problem: str = ""
-    """Says that answers have other lengths than asked for, if the server takes no ``ignore_eos``."""
+class ClosedLoop:
+    """``requests`` requests, ``concurrency`` in flight: each worker sends its next when its last is answered."""
 
-
-@dataclass(frozen=True)
-class Session:
-    server: Server
-    workload: Workload
-    requests: int
-    warmup: int
-    """Requests that are sent first and thrown away."""
     concurrency: int
-    """Of the warm-up."""
-    timeout_s: float
-    nonce: str
-    request_ids: bool = False
-    fits: Fits = field(default_factory=dict)
+    requests: int
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1 or self.requests < 1:
+            raise ValueError(
+                f"concurrency is {self.concurrency} and requests {self.requests}; need at least 1 of each"
+            )
+
+    @property
+    def default_warmup(self) -> int:
+        """One request per worker: the first batch of a new size can cost seconds."""
+        return self.concurrency
+
+    def warmup_concurrency(self, warmup: int) -> int:
+        """Requests in flight during the warm-up."""
+        del warmup
+        return self.concurrency
+
+    def connections(self, warmed: Sequence[Reply]) -> int:
+        """Connections to open before the clock starts."""
+        del warmed
+        return min(self.concurrency, self.requests)
+
+    async def send(self, pool: Pool, wire: Sequence[bytes], on_progress: OnProgress | None) -> list[Sent]:
+        return await in_flight(pool, wire, self.concurrency, on_progress)
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """One request at each time of ``schedule``, with no limit on how many are in flight.
+
+    ``shapes`` gives each request its own lengths (a recorded trace), in the order of the schedule; None: all have the
+    workload's lengths.
+    """
+
+    schedule: Schedule
     shapes: Sequence[Shape] | None = None
-    """Lengths of each request; None: the workload's."""
 
-    async def measure(self, send: Send, connections: Callable[[Sequence[Reply]], int]) -> Measured:
-        """Everything around ``send``; ``connections`` says, by the replies of the warm-up, how many must be open
-        before the clock starts.
+    def __post_init__(self) -> None:
+        if self.shapes is not None and len(self.shapes) != len(self.schedule):
+            raise ValueError(
+                f"{len(self.shapes)} shapes for a schedule of {len(self.schedule)} requests; need one for each"
+            )
 
-        Raises ``InfrastructureError`` if the server takes no connection or the tokenizer fails,
-        ``WrongServer`` if it refuses the key or does not serve the model, ``NotMeasured`` if a test replaces the
-        clock.
-        """
+    @property
+    def requests(self) -> int:
+        return len(self.schedule)
+
+    @property
+    def default_warmup(self) -> int:
+        """One request for each of the first 8, sent together."""
+        return min(8, len(self.schedule))
+
+    def warmup_concurrency(self, warmup: int) -> int:
+        """Requests in flight during the warm-up."""
+        return max(1, warmup)
+
+    def connections(self, warmed: Sequence[Reply]) -> int:
+        """Connections to open before the clock starts: twice what Little's law gives, and a few for bursts."""
+        longest_s = max((reply.end_s - reply.sent_s for reply in warmed), default=1.0)
+        at_once = min(self.schedule.rate_per_s * max(longest_s, 0.001), len(self.schedule))
+        return min(len(self.schedule), _MAX_SPARE_CONNECTIONS, math.ceil(2 * at_once) + 4)
+
+    async def send(self, pool: Pool, wire: Sequence[bytes], on_progress: OnProgress | None) -> list[Sent]:
+        return await on_schedule(pool, wire, self.schedule.offsets_s, on_progress)
+
+
+@dataclass(frozen=True)
+class SendOptions:
+    """How to send a load, whatever its pattern. Reuse one object for several runs of one workload on one server."""
+
+    warmup: int | None = None
+    """Requests of the same shape that are sent first and discarded; None: the pattern's default."""
+    timeout_s: float = 300.0
+    nonce: str | None = None
+    """Seed of the prompts' unique numbers, to repeat them for the other side of a comparison; None: random."""
+    request_ids: bool = False
+    """Send :func:`workload.request_id` with each request, to find it again in a server's log."""
+    on_progress: OnProgress | None = None
+    """Called as ``on_progress(done, total)`` from the client's thread, between requests; not with several workers."""
+    workers: int | None = None
+    """Client processes that share the load; None: one (``interleaved``: as many as the warm-up shows to be needed)."""
+    fits: Fits = field(default_factory=dict, repr=False)
+    """Prompt lengths that were fitted already, so that further runs need not ask the tokenizer again."""
+
+
+def run_load(
+    server: Server, workload: Workload, pattern: ClosedLoop | OpenLoop, options: SendOptions | None = None
+) -> Run:
+    """Send the load and measure it.
+
+    All workers of a closed loop start together, on open connections. Failed requests are in ``Run.traces`` with their
+    outcome, not raised. Two rounds of requests without a complete answer end a closed loop early.
+
+    Raises ``InfrastructureError`` if the server takes no connection or answers no request for one token,
+    ``WrongServer`` if it refuses the key or does not serve the model, and ``NotMeasured`` if the whole warm-up failed
+    or a test replaces the clock.
+    """
+    return loop.run(_LoadRun(server, workload, pattern, options or SendOptions()).measure)
+
+
+class _LoadRun:
+    """One run of a load, from the check of the server to the measured traces."""
+
+    def __init__(
+        self, server: Server, workload: Workload, pattern: ClosedLoop | OpenLoop, options: SendOptions
+    ) -> None:
+        self.server, self.workload, self.pattern, self.options = server, workload, pattern, options
+        self.nonce = options.nonce or secrets.token_hex(8)
+        self.warmup = pattern.default_warmup if options.warmup is None else options.warmup
+        self.workers = options.workers or 1
+
+    async def measure(self) -> Run:
         clock = RealClock()
-        endpoint = Endpoint.of(self.server)
-        # Two pools: what prepares the load must leave the load's own connections as they are.
-        async with Pool(endpoint) as aside, Pool(endpoint, timeout_s=self.timeout_s) as pool:
-            await self._connect(pool, min(self.concurrency, self.requests))
+        pattern, endpoint = self.pattern, Endpoint.of(self.server)
+        warmup_concurrency = pattern.warmup_concurrency(self.warmup)
+        # Two pools: preparing the load must not touch the connections that the load uses.
+        async with Pool(endpoint) as aside, Pool(endpoint, timeout_s=self.options.timeout_s) as pool:
+            await self._connect(pool, min(warmup_concurrency, pattern.requests))
             await self._check(aside)
             salt = await self._understands(aside)
             cold = await self._prompts(aside, self.warmup, f"{self.nonce} warm-up", salt, False)
-            prompts = await self._prompts(aside, self.requests, self.nonce, salt, self.request_ids)
-            # Last before the load: what it runs through is warm here as well as on the server.
-            warmed = [sent.reply for sent in await in_flight(pool, self._wire(pool, cold), self.concurrency)]
+            prompts = await self._prompts(aside, pattern.requests, self.nonce, salt, self.options.request_ids)
+            # Last before the load: it warms the code path of the client as well as the server.
+            warmed = [
+                sent.reply for sent in await in_flight(pool, self._wire(pool, cold), warmup_concurrency)
+            ]
             raise_if_all_failed([trace_of(reply) for reply in warmed], f"the warm-up of {self.server.row}")
             before_load = await self._metrics(aside)
-            await self._connect(pool, connections(warmed))
+            connections = pattern.connections(warmed)
+            await self._connect(pool, connections if self.workers == 1 else 0)
             wire = self._wire(pool, prompts)
             asked = [_fixed_length(self.workload, body) for body in prompts.bodies]
-            # Answers of whatever length are no failures of a server that cannot be asked for one.
+            # A server without ignore_eos cannot be asked for a fixed length: other lengths are no failures.
             fixed = "ignore_eos" not in (self.server.capabilities.refused or ())
-            # What the warm-up brought back is not needed any more, nor are the prompts but on the wire.
+            # Free what the warm-up returned, and the prompts, which are on the wire format now.
             note, lengths = prompts.note, (prompts.asked, prompts.tokens is not None)
             del warmed, cold, prompts
             with no_collector():
                 watch = Watch()
                 async with Sampler(aside) as sampler:
-                    sending = await send(pool, wire)
+                    sending = await self._send(pool, wire, connections)
                     health = watch.stop()
             clock.check()
             after_load = await self._metrics(aside)
@@ -136,20 +218,42 @@ class Session:
         del sending, wire
         before, after = cache_check.of_reply(before_load), cache_check.of_reply(after_load)
         own_delay_s = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in sent)
-        traces = tuple(_understood(sent, asked if fixed else [None] * len(asked)))
-        return Measured(
+        traces = tuple(_take_traces(sent, asked if fixed else [None] * len(asked)))
+        schedule = pattern.schedule if isinstance(pattern, OpenLoop) else None
+        return Run(
+            server=self.server,
+            workload=self.workload,
+            concurrency=pattern.concurrency if isinstance(pattern, ClosedLoop) else peak_in_flight(traces),
             traces=traces,
-            own_delay_s=own_delay_s,
+            start_s=min(trace.intended_s for trace in traces),
+            end_s=max(trace.end_s for trace in traces),
             client=health,
-            workers=workers,
             prompts_note=note,
             cache=after.since(before) if after and before else None,
             connections=opened,
-            server=sampler.samples(),
+            workers=workers,
+            server_samples=sampler.samples(),
             template_tokens=None if self.workload.given else self.server.capabilities.template_tokens,
             prompt_problem=_prompt_problem(traces, *lengths),
             length_problem="" if fixed else _length_problem(traces, asked),
+            open_loop=None
+            if schedule is None
+            else ScheduleKept(schedule.name, schedule.rate_per_s, own_delay_s),
         )
+
+    async def _send(self, pool: Pool, wire: Sequence[bytes], connections: int) -> list[Sent] | Fleet:
+        """Send all requests; the results are in their order. A fleet of workers has connections of its own."""
+        if self.workers == 1:
+            return await self.pattern.send(pool, wire, self.options.on_progress)
+        parts = shards(
+            self.server,
+            wire,
+            self.workers,
+            concurrency=connections,
+            timeout_s=self.options.timeout_s,
+            offsets_s=self.pattern.schedule.offsets_s if isinstance(self.pattern, OpenLoop) else None,
+        )
+        return await sent_by_fleet(parts, self.server.on_silence)
 
     async def _connect(self, pool: Pool, count: int) -> None:
         try:
@@ -162,7 +266,8 @@ class Session:
 
     async def _prompts(self, pool: Pool, count: int, nonce: str, salt: bool, ids: bool) -> Prompts:
         model = self.server.model
-        if self.shapes is None:
+        shapes = self.pattern.shapes if isinstance(self.pattern, OpenLoop) else None
+        if shapes is None:
             return await prepare(
                 pool,
                 model,
@@ -171,15 +276,14 @@ class Session:
                 nonce=nonce,
                 salt=salt,
                 request_ids=ids,
-                fits=self.fits,
+                fits=self.options.fits,
                 known=self.server.capabilities,
             )
-        shapes = self.shapes[:count]
         return await prepare_shapes(
             pool,
             model,
             self.workload,
-            shapes,
+            shapes[:count],
             nonce=nonce,
             salt=salt,
             request_ids=ids,
@@ -241,8 +345,19 @@ class Session:
             )
 
 
-def _understood(sent: list[Sent], asked: Sequence[int | None]) -> Iterator[Trace]:
-    """The trace of each, in order; ``sent`` is empty afterwards, for bytes and traces of a long load together are many
+def peak_in_flight(traces: Sequence[Trace]) -> int:
+    """Largest number of requests that were in flight at the same time."""
+    # At equal times an end comes before a sending.
+    turns = sorted([(trace.sent_s, 1) for trace in traces] + [(trace.end_s, -1) for trace in traces])
+    count = most = 0
+    for _, step in turns:
+        count += step
+        most = max(most, count)
+    return most
+
+
+def _take_traces(sent: list[Sent], asked: Sequence[int | None]) -> Iterator[Trace]:
+    """Parse the replies in order. Empties ``sent`` on the way: bytes and traces of a long load together are many
     megabytes. ``asked``: the length that each answer must have."""
     templates = Templates()
     sent.reverse()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 
 from pytest_llmperf.client.trace import Outcome, Trace
-from pytest_llmperf.load.metrics import Metrics
-from pytest_llmperf.load.tails import LEVELS, error_kinds, tails
+from pytest_llmperf.load.results import LEVELS, Metrics, error_kinds, tails
 
 
 def metrics(ttft_s: list[float], itl_s: tuple[float, ...] = ()) -> Metrics:
     count = len(ttft_s)
-    return Metrics(count, count, {}, 1.0, tuple(ttft_s), (), itl_s, (), (), (), None, None, 0.0, False)
+    return Metrics(count, count, 1.0, None, None, {}, {"ttft": tuple(ttft_s), "itl": itl_s})
 
 
 def samples(count: int, seed: int) -> list[float]:
@@ -66,7 +65,8 @@ def test_what_was_not_measured_is_not_there() -> None:
 
 
 def failed(outcome: Outcome, error: str) -> Trace:
-    return Trace(0, 0.0, 0.0, None, (), 1.0, outcome, error=error)
+    status = int(error[5:8]) if error.startswith("HTTP") else 200
+    return Trace(0, 0.0, 0.0, None, (), 1.0, outcome, error=error, status=status)
 
 
 def test_errors_are_counted_by_kind_with_the_words_of_the_first() -> None:

@@ -1,4 +1,4 @@
-"""The known-truth server as a process of its own, for as long as a ``with`` block lasts."""
+"""Run the reference server in a process of its own for the length of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pytest_llmperf.client import loop
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.errors import NotMeasured, StartError
-from pytest_llmperf.load.truth_options import TruthOptions
+from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.serving.server import Server
 
 _SILENCE_LIMIT_S = 20.0
-"""Its longest wait for a token is far below; one that is stopped must not be waited for."""
+"""Far above its longest wait for a token; a stopped server must not be waited for."""
 
 
 @dataclass(frozen=True)
-class ToldRequest:
-    """The truth of one request, in seconds of ``time.perf_counter`` (the same in all processes)."""
+class TrueRequest:
+    """What the server sent for one request, in seconds of ``time.perf_counter`` (the same in all processes)."""
 
     request_id: str
     connection: int
@@ -43,33 +43,35 @@ class ToldRequest:
 
 
 @dataclass(frozen=True)
-class ToldTruth:
+class GroundTruth:
+    """What the server sent since the last reset."""
+
     connections: int
     """Accepted since the server began, those for ``/truth`` itself included."""
     peak: int
     """Most streams at one time since the last reset."""
     cpu_s: float
-    requests: tuple[ToldRequest, ...]
+    requests: tuple[TrueRequest, ...]
 
 
 @dataclass(frozen=True)
-class KnownTruth:
-    """A running known-truth server."""
+class ReferenceServer:
+    """A running reference server."""
 
     server: Server
-    options: TruthOptions
+    options: ReferenceOptions
 
-    def truth(self) -> ToldTruth:
-        return _told(self._ask("GET", "/truth"))
+    def truth(self) -> GroundTruth:
+        return _parse_truth(self._ask("GET", "/truth"))
 
     def reset(self) -> None:
         self._ask("POST", "/truth/reset")
 
-    def changed(self, options: TruthOptions) -> KnownTruth:
+    def changed(self, options: ReferenceOptions) -> ReferenceServer:
         """The same process with other options (but for the port): cheaper than another process."""
         self._ask("POST", "/truth/options", dataclasses.asdict(options))
         server = dataclasses.replace(self.server, api_key=options.api_key or None, model=options.model)
-        return KnownTruth(server, options)
+        return ReferenceServer(server, options)
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         async def ask() -> dict[str, Any]:
@@ -77,7 +79,7 @@ class KnownTruth:
                 reply = await pool.fetch(method, path, body)
             if reply.status != 200:
                 raise NotMeasured(
-                    f"the known-truth server did not answer {path}: {reply.detail or reply.status}"
+                    f"the reference server did not answer {path}: {reply.detail or reply.status}"
                 )
             value: dict[str, Any] = json.loads(reply.body)
             return value
@@ -86,10 +88,12 @@ class KnownTruth:
 
 
 @contextmanager
-def running(options: TruthOptions | None = None, *, start_timeout_s: float = 30.0) -> Iterator[KnownTruth]:
-    """Start it, wait until it listens, end it. Raises ``StartError`` with its last words."""
-    options = options or TruthOptions()
-    command = [sys.executable, "-m", "pytest_llmperf.load.known_truth", *options.argv()]
+def running(
+    options: ReferenceOptions | None = None, *, start_timeout_s: float = 30.0
+) -> Iterator[ReferenceServer]:
+    """Start the server, wait until it listens, kill it at the end. Raises ``StartError`` with its last output."""
+    options = options or ReferenceOptions()
+    command = [sys.executable, "-m", "pytest_llmperf.load.reference_server.server", *options.argv()]
     started = time.perf_counter()
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -97,7 +101,7 @@ def running(options: TruthOptions | None = None, *, start_timeout_s: float = 30.
         try:
             port = _port(process, start_timeout_s, command)
             server = Server(
-                row="known-truth",
+                row="reference",
                 model=options.model,
                 base_url=f"http://127.0.0.1:{port}",
                 api_key=options.api_key or None,
@@ -105,10 +109,10 @@ def running(options: TruthOptions | None = None, *, start_timeout_s: float = 30.
                 root_pid=process.pid,
                 ready_s=time.perf_counter() - started,
                 command=" ".join(command),
-                engine="known-truth",
+                engine="reference",
                 silence_limit_s=_SILENCE_LIMIT_S,
             )
-            yield KnownTruth(server, options)
+            yield ReferenceServer(server, options)
         finally:
             process.kill()
 
@@ -123,17 +127,17 @@ def _port(process: subprocess.Popen[bytes], timeout_s: float, command: list[str]
         process.kill()
         said = process.stderr.read().decode(errors="replace") if process.stderr else ""
         cause = (
-            "the known-truth server ended"
+            "the reference server ended"
             if ready
-            else f"the known-truth server said nothing in {timeout_s:g} s"
+            else f"the reference server did not listen within {timeout_s:g} s"
         )
         raise StartError(cause, last_words=said[-2000:], command=" ".join(command))
     return int(json.loads(line)["port"])
 
 
-def _told(value: dict[str, Any]) -> ToldTruth:
+def _parse_truth(value: dict[str, Any]) -> GroundTruth:
     requests = tuple(
-        ToldRequest(
+        TrueRequest(
             request_id=one["id"],
             connection=one["connection"],
             received_s=one["received_s"],
@@ -142,4 +146,4 @@ def _told(value: dict[str, Any]) -> ToldTruth:
         )
         for one in value["requests"]
     )
-    return ToldTruth(value["connections"], value["peak"], value["cpu_s"], requests)
+    return GroundTruth(value["connections"], value["peak"], value["cpu_s"], requests)

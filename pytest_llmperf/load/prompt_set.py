@@ -15,7 +15,6 @@ from typing import Any
 
 from pytest_llmperf.client.body import lint
 from pytest_llmperf.errors import DataError, UsageError
-from pytest_llmperf.load.words import WORDS
 
 _LENGTHS = ("max_tokens", "max_completion_tokens", "output_tokens")
 """Names under which files state the length of an answer."""
@@ -34,8 +33,20 @@ _SET_BY_THE_LOAD: Mapping[str, str] = {
 }
 _NEED = 'need {"messages": [{"role": "user", "content": "…"}]} or {"prompt": "…"}, perhaps "max_tokens", in each line'
 
+_COMMON = """
+    time year people way day man thing woman life child world school state family student group
+    country problem hand part place case week company system program question work government
+    number night point home water room mother area money story fact month lot right study book
+    eye job word business issue side kind head house service friend father power hour game line
+    end member law car city community name president team minute idea kid body information back
+    parent face others level office door health person art war history party result change
+    morning reason research girl guy moment air teacher force education
+"""
+WORDS = tuple(_COMMON.split())
+"""Common words: one token each, with the space before them, for the tokenizers of most large models."""
 
-class Given:
+
+class PromptSet:
     """Prompts in their order, used again from the first where a load needs more of them.
 
     ``repr`` and equality are by name and number: a record keeps those, and no text.
@@ -56,7 +67,7 @@ class Given:
         return f"{self.name}, {len(self)} prompts"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Given) and self._prompts == other._prompts
+        return isinstance(other, PromptSet) and self._prompts == other._prompts
 
     def __hash__(self) -> int:
         return hash((self.name, len(self)))
@@ -86,7 +97,7 @@ def _marked(messages: Sequence[Mapping[str, Any]], mark: str) -> list[Mapping[st
     return marked
 
 
-def read_prompts(path: Path) -> Given:
+def read_prompts(path: Path) -> PromptSet:
     """A user's prompts, one JSON object a line: ``messages`` or ``prompt``, perhaps the length of the answer
     (``max_tokens``, ``max_completion_tokens`` or ``output_tokens``) and other request fields, which are sent as well.
     The content of a message is a text or a list of text parts, and is sent as it is; other parts (images, sound) are
@@ -105,7 +116,7 @@ def read_prompts(path: Path) -> Given:
     prompts = [_prompt(line, f"{path}, line {at}") for at, line in lines if line.strip()]
     if not prompts:
         raise DataError(f"{path} has no prompts; {_NEED}")
-    return Given(path.name, prompts)
+    return PromptSet(path.name, prompts)
 
 
 def _prompt(line: bytes, where: str) -> dict[str, Any]:
@@ -193,7 +204,7 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"JSON has no number {name}")
 
 
-def shared_prefix(words: int, own_words: int, count: int, *, prefixes: int = 1, seed: int = 0) -> Given:
+def shared_prefix(words: int, own_words: int, count: int, *, prefixes: int = 1, seed: int = 0) -> PromptSet:
     """``count`` prompts that begin with one of ``prefixes`` texts of ``words`` words, like a system prompt of all
     users, and end with ``own_words`` of their own. Neighbours have different prefixes. Raises ``ValueError`` for
     numbers below 1."""
@@ -208,19 +219,19 @@ def shared_prefix(words: int, own_words: int, count: int, *, prefixes: int = 1, 
         }
         for index in range(count)
     ]
-    return Given(
+    return PromptSet(
         f"{prefixes} shared prefix of {words} words" if prefixes == 1 else f"{prefixes} prefixes", prompts
     )
 
 
-def conversations(count: int, turns: int, words: int, *, seed: int = 0) -> Given:
+def conversations(count: int, turns: int, words: int, *, seed: int = 0) -> PromptSet:
     """``count`` conversations of ``turns`` turns, a question and an answer of ``words`` words each: every turn is a
     request that holds all turns before it. First the first turn of all, then the second of all: what a server sees
     of many users who read before they write. Raises ``ValueError`` for numbers below 1."""
     _at_least_one(count=count, turns=turns, words=words)
     said = [list(_turns(turns, words, f"{seed} {number}")) for number in range(count)]
     prompts = [{"messages": said[number][: 2 * turn + 1]} for turn in range(turns) for number in range(count)]
-    return Given(f"{count} conversations of {turns} turns", prompts)
+    return PromptSet(f"{count} conversations of {turns} turns", prompts)
 
 
 def _turns(turns: int, words: int, seed: str) -> Iterator[dict[str, str]]:
