@@ -36,7 +36,8 @@ from benchmarks.gpu_claims import (
 )
 from benchmarks.quantised_models import LEAN
 from contrib.claims.record import Machine
-from pytest_llmperf.config.models import Model, load_catalog
+from pytest_llmperf.config.catalog import load_catalog
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.served import Served

@@ -26,7 +26,7 @@ from typing import Any
 
 from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache
 from pytest_llmperf.client.saturation import Saturation
-from pytest_llmperf.config.models import load_catalog
+from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import running
 from pytest_llmperf.measure.served import Served

@@ -51,7 +51,8 @@ from contrib.claims.record import (
     has_random_weights,
 )
 from pytest_llmperf.client.answers import complete_all
-from pytest_llmperf.config.models import Model, load_catalog
+from pytest_llmperf.config.catalog import load_catalog
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.load.interleave import interleaved
 from pytest_llmperf.load.results import Metrics, of_run

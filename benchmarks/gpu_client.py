@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.beside import Beside, limit_of
-from pytest_llmperf.config.models import Model, load_catalog
+from pytest_llmperf.config.catalog import load_catalog
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.load import results
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Fits, Workload

@@ -188,13 +188,13 @@ def _sizes() -> str:
 
 
 def models() -> str:
+    from pytest_llmperf.config import catalog as reading
     from pytest_llmperf.config import models as catalog
-    from pytest_llmperf.config import reading as catalog_reading
 
     text = f"# models.toml\n\n{_examples(catalog)}\n"
     text += "## A profile\n\n`[profile.NAME]`\n\n"
     text += _keys(
-        catalog_reading._PROFILE_KEYS,
+        reading.PROFILE_KEYS,
         catalog.Profile,
         {
             "model": "The rows: `[profile.NAME.model.ROW]`.",
@@ -207,7 +207,7 @@ def models() -> str:
     )
     text += "\n## A row\n\n`[profile.NAME.model.ROW]`\n\n"
     text += _keys(
-        catalog_reading._ROW_KEYS,
+        reading.ROW_KEYS,
         catalog.Model,
         {
             "extends": "A row of the same profile. Every key that is not given here is that row's; "

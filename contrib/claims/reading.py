@@ -26,16 +26,20 @@ The file, by example::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field
 
 from contrib.claims.claim import Claim, Holds, Kind, ModelFacts, Protocol, Sheet
+from pytest_llmperf.config.fields import Text, in_range, quantity, within
+from pytest_llmperf.config.models import STRICT
 from pytest_llmperf.config.toml_errors import Table, nearest, read_toml
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.load.roofline import FORMATS, architecture_of
 from pytest_llmperf.record.redaction import redact_values
-from pytest_llmperf.units import Unit
+from pytest_llmperf.units import Unit, parse_quantity
 
 UNITS: Mapping[str, Unit] = {
     "size": "bytes",
@@ -50,8 +54,6 @@ UNITS: Mapping[str, Unit] = {
     "averaging": "points",
 }
 """Unit of the value by kind; the value of any other kind is a number or a text without one."""
-KINDS: tuple[str, ...] = get_args(Kind)
-_RATIOS = ("speed", "first token", "cold start", "peak memory", "accuracy")
 # What a claim of each kind must have beside words, kind, model and value, and what it may have.
 _NEEDS: Mapping[str, tuple[str, ...]] = {
     "shrinkage": ("against",),
@@ -80,31 +82,93 @@ _MEASURED = ("size", "speed", "first token", "cold start", "peak memory", "ratio
 _ALL = ("words", "source", "kind", "model", "value", "tolerance", "protocol", "note")
 
 
+@dataclass(frozen=True)
+class _Model:
+    """``[model.NAME]``."""
+
+    __pydantic_config__ = STRICT
+
+    weights: Text
+    config: Mapping[str, Any]
+    recommended: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    """``protocol`` of a claim."""
+
+    __pydantic_config__ = STRICT
+
+    device: Text | None = None
+    items: Annotated[int, within(1)] | None = None
+    samples: Annotated[int, within(1)] = 1
+    prompts: Text | None = None
+    sampling: Text | None = None
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """``[claim.NAME]``: every key that a claim of some kind may have."""
+
+    __pydantic_config__ = STRICT
+
+    words: Text
+    kind: Kind
+    model: Text
+    value: Any
+    source: Text = ""
+    holds: Holds = "about"
+    tolerance: Annotated[float, quantity("share"), within(0, 1)] = 0.0
+    against: Text | None = None
+    protocol: _Protocol = field(default_factory=_Protocol)
+    stored: Text = "plain"
+    of: Literal["speed", "first token", "cold start", "peak memory", "accuracy"] | None = None
+    concurrency: Annotated[int, within(1)] = 1
+    prompt_tokens: Annotated[int, within(1)] = 1
+    figures: tuple[str, ...] = ()
+    key: Text = ""
+    task: Text = ""
+    metric: Text = ""
+    variant: Text = "as promised"
+    unit: Literal["s", "bytes", "tok/s", "share", "points", "ratio"] = "share"
+    missing: Text = ""
+    note: Text = ""
+
+
+@dataclass(frozen=True)
+class _File:
+    """The keys above all tables."""
+
+    title: Text
+    profile: Text
+    source: Text
+    models: Annotated[Mapping[str, Any], Field(alias="model")]
+    claims: Annotated[Mapping[str, Any], Field(alias="claim")]
+
+    __pydantic_config__ = STRICT
+
+
 def read_claims(path: Path) -> Sheet:
     """The sheet at ``path``. Raises :class:`~pytest_llmperf.errors.CatalogError` for every mistake in it."""
     # What it says goes on to terminals, JUnit files and pages, each by its own way.
     given = read_toml(path)
     root = replace(given, values=redact_values(given.values))
-    root.only(("title", "source", "profile", "model", "claim"))
-    root.must_have("title", "source", "profile", "model", "claim")
+    head = root.parse(_File)
     models = {name: _model(name, table) for name, table in root.table("model").tables().items()}
     claims = root.table("claim").tables()
     if not claims:
         raise root.mistake("claim", "holds no claim")
-    source = root.text("source", "")
     return Sheet(
-        root.text("title", ""),
-        root.text("profile", ""),
-        tuple(_claim(name, table, models, source) for name, table in claims.items()),
+        head.title,
+        head.profile,
+        tuple(_claim(name, table, models, head.source) for name, table in claims.items()),
     )
 
 
 def _model(name: str, table: Table) -> ModelFacts:
-    table.only(("weights", "config", "recommended"))
-    table.must_have("weights", "config")
-    config = table.table("config")
+    given = table.parse(_Model)
     try:
-        architecture = architecture_of(config.values)
+        architecture = architecture_of(given.config)
     except DataError as error:
         raise table.mistake("config", str(error)) from None
     recommended = table.table("recommended")
@@ -113,111 +177,99 @@ def _model(name: str, table: Table) -> ModelFacts:
     for key, value in recommended.values.items():
         if not isinstance(value, (str, int, float)) or isinstance(value, bool):
             raise recommended.mistake(key, "must be a text or a number")
-    quantisation = config.table("quantization_config")
+    method = table.table("config").table("quantization_config").values.get("quant_method")
     return ModelFacts(
         name,
-        table.text("weights", ""),
+        given.weights,
         architecture,
-        quantisation.text("quant_method", None),
+        None if method is None else str(method),
         {key: value for key, value in recommended.values.items() if key != "source"},
-        recommended.text("source", ""),
+        str(recommended.values.get("source", "")),
     )
 
 
 def _claim(name: str, table: Table, models: Mapping[str, ModelFacts], source: str) -> Claim:
-    table.must_have("words", "kind", "model", "value")
-    kind = cast(Kind, table.choice("kind", KINDS, ""))
-    table.only((*_ALL, *_NEEDS.get(kind, ()), *_MAY.get(kind, ())))
-    table.must_have(*_NEEDS.get(kind, ()))
-    if kind in _MEASURED and table.values.get("holds", "about") == "about":
+    given = table.parse(_Claim)
+    needs = _NEEDS.get(given.kind, ())
+    table.only((*_ALL, *needs, *_MAY.get(given.kind, ())))
+    table.must_have(*needs)
+    if given.kind in _MEASURED and given.holds == "about":
         table.must_have("tolerance")  # nothing that is measured is exactly what was published
-    if kind == "ratio" and ("task" in table) != (table.values["of"] == "accuracy"):
+    if given.kind == "ratio" and ("task" in table) != (given.of == "accuracy"):
         raise table.mistake("task", "belongs to a ratio of accuracies, and to no other")
-    value, unit = _value(table, kind)
+    value, unit = _value(table, given)
     model = _row(table, "model", models)
+    if given.key and given.key not in model.recommended:
+        nearby = nearest(given.key, model.recommended)
+        raise table.mistake("key", f"{model.name} has no such recommendation{nearby}")
+    if given.stored not in FORMATS:
+        raise table.mistake("stored", f"must be one of {', '.join(FORMATS)}")
     return Claim(
         name=name,
-        words=table.text("words", ""),
-        source=table.text("source", source),
-        kind=kind,
+        words=given.words,
+        source=given.source or source,
+        kind=given.kind,
         model=model,
         value=value,
         unit=unit,
-        written=str(table.values["value"]),
-        holds=cast(Holds, table.choice("holds", get_args(Holds), "about")),
-        tolerance=table.quantity("tolerance", "share", 0.0, high=1.0),
-        against=_row(table, "against", models) if "against" in table else None,
-        protocol=_protocol(table.table("protocol")),
-        stored=FORMATS[table.choice("stored", FORMATS, "plain")],
-        of=cast(Kind, table.choice("of", _RATIOS, None)),
-        concurrency=table.integer("concurrency", 1, low=1),
-        prompt_tokens=table.integer("prompt_tokens", 1, low=1),
-        figures=_figures(table),
-        key=_key(table, model),
-        variant=table.text("variant", "as promised"),
-        missing=table.text("missing", ""),
-        note=table.text("note", ""),
+        written=str(given.value),
+        holds=given.holds,
+        tolerance=given.tolerance,
+        against=_row(table, "against", models) if given.against else None,
+        protocol=Protocol(**vars(given.protocol)),
+        stored=FORMATS[given.stored],
+        of=given.of,
+        concurrency=given.concurrency,
+        prompt_tokens=given.prompt_tokens,
+        figures=_figures(table, given),
+        key=given.key or given.task or given.metric,
+        variant=given.variant,
+        missing=given.missing,
+        note=given.note,
     )
 
 
-def _value(table: Table, kind: str) -> tuple[float, str]:
+def _value(table: Table, given: _Claim) -> tuple[float, str]:
     """The number and its unit; 0 for a text, which is compared as it is written."""
-    if kind in UNITS:
-        low = 0.0 if kind != "shrinkage" else -10.0
-        return table.quantity("value", UNITS[kind], 0.0, low=low), UNITS[kind]
-    if kind == "gate":
-        unit = cast(Unit, table.choice("unit", ("s", "bytes", "tok/s", "share", "points", "ratio"), "share"))
-        return table.quantity("value", unit, 0.0, low=-1e12), unit
-    if kind == "context":
-        return table.integer("value", 0, low=1), "tokens"
-    if kind == "recommended" and isinstance(table.values["value"], str):
-        return 0.0, ""  # a newline is a value too
-    if kind in ("starts", "served id"):
-        table.text("value", "")
-        return 0.0, ""
-    return table.number("value", 0.0, low=-1e12, high=1e12), ""
+    kind, value = given.kind, given.value
+    unit = cast(Unit, given.unit) if kind == "gate" else UNITS.get(kind)
+    try:
+        if unit is not None:
+            low = -1e12 if kind == "gate" else -10.0 if kind == "shrinkage" else 0.0
+            return in_range(parse_quantity(value, unit), low), unit
+        if kind in ("starts", "served id"):
+            if not isinstance(value, str) or not value.strip():
+                raise ValueError("must be a string with something in it")
+            return 0.0, ""
+        if kind == "recommended" and isinstance(value, str):
+            return 0.0, ""  # a newline is a value too
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError("must be a number")
+        if kind != "context":
+            return in_range(value, -1e12, 1e12), ""
+        if not isinstance(value, int):
+            raise ValueError("must be an integer")
+        return in_range(value, 1), "tokens"
+    except ValueError as error:
+        raise table.mistake("value", str(error)) from None
 
 
 def _row(table: Table, key: str, models: Mapping[str, ModelFacts]) -> ModelFacts:
-    name = table.text(key, "")
+    name = table.values[key]
     if name not in models:
         raise table.mistake(key, f"unknown model{nearest(name, models)}")
     return models[name]
 
 
-def _protocol(table: Table) -> Protocol:
-    table.only(("device", "items", "samples", "prompts", "sampling"))
-    return Protocol(
-        device=table.text("device", None),
-        items=table.integer("items", None, low=1),
-        samples=table.integer("samples", 1, low=1),
-        prompts=table.text("prompts", None),
-        sampling=table.text("sampling", None),
-    )
-
-
-def _figures(table: Table) -> tuple[float, float] | None:
+def _figures(table: Table, given: _Claim) -> tuple[float, float] | None:
     if "figures" not in table:
         return None
-    if "items" not in table.table("protocol"):
+    if given.protocol.items is None:
         raise table.mistake("figures", "needs protocol.items, the number of items that both were asked")
-    values = table.texts("figures", ())
-    if len(values) != 2:
+    if len(given.figures) != 2:
         raise table.mistake("figures", 'must be two shares such as ["76.3 %", "78.1 %"]')
-    one, other = (
-        Table(table.file, table.section, {"figures": v}).quantity("figures", "share", 0.0, high=1.0)
-        for v in values
-    )
+    try:
+        one, other = (in_range(parse_quantity(figure, "share"), 0, 1) for figure in given.figures)
+    except ValueError as error:
+        raise table.mistake("figures", str(error)) from None
     return one, other
-
-
-def _key(table: Table, model: ModelFacts) -> str:
-    for key in ("key", "task", "metric"):
-        if key in table:
-            name = table.text(key, "")
-            if key == "key" and name not in model.recommended:
-                raise table.mistake(
-                    key, f"{model.name} has no such recommendation{nearest(name, model.recommended)}"
-                )
-            return name
-    return ""

@@ -13,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 
 from pytest_llmperf.cli.parts import command, tell
-from pytest_llmperf.config.models import Model, choose_profile
+from pytest_llmperf.config.catalog import choose_profile
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import GpuUnreadable, LlmperfError, first_line
 from pytest_llmperf.rules.breaches import REMEDIES, breaches
 from pytest_llmperf.rules.messages import ask

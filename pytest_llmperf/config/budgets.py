@@ -13,23 +13,33 @@ The file that users edit, by example::
     peak = "11 GB"
     catches = { peak = "30 %" }        # what the gate claims to turn red for; proved by --llmperf-prove
 
-A suite reads ``budget.latency.ttft_p95[8]`` and gets a :class:`Bound`. A budget that only other devices
-have is an :class:`Incomparable`, which says what to write, and is never replaced by another device's
+    [gpu.any.mytask]                   # a suite of your own, with keys of your own
+    accuracy = 0.5                     # without a unit: in the unit of whatever it is compared with
+
+A suite reads ``budget.latency.ttft_p95[8]`` or ``budget.mytask.accuracy`` and gets a :class:`Bound`. A budget that only
+other devices have is an :class:`Incomparable`, which says what to write, and is never replaced by another device's
 number. A device that is not among :data:`DEVICES` is declared in the file's first line:
 ``devices = ["RTX 4090"]``.
+
+The shipped suites' budgets are declared in ``config.budget_keys`` with unit, range and direction. Any other name is a
+budget of your own, unless it is so much like a declared one that it is taken for a slip of the pen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import contextlib
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pytest_llmperf.config.bounds import Bound, Incomparable, origin_of
 from pytest_llmperf.config.budget_keys import KNOWN, Known
-from pytest_llmperf.config.toml_errors import Table, nearest, read_toml
+from pytest_llmperf.config.fields import in_range
+from pytest_llmperf.config.toml_errors import Table, closest, nearest, read_toml
 from pytest_llmperf.errors import CatalogError, NotMeasured
+from pytest_llmperf.units import Unit, parse_quantity
 
 DEVICES = ("T4", "L4", "A10", "RTX 3090", "A100", "H100", "H200", "Jetson Orin", "CPU")
 ANY = "any"
@@ -55,6 +65,8 @@ class Claim:
 
 MOST_CLAIMED = 10.0
 """Eleven times as long: who claims no less claims nothing."""
+_SLIP = 0.8
+"""From this likeness on (``difflib``), an unknown name is a misspelt one: ``latancy``, ``ttft_95``."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +75,18 @@ class Budgets:
 
     path: Path
     bounds: Mapping[Address, Bound]
-    known: Mapping[str, Mapping[str, Known]] = field(default_factory=lambda: KNOWN, repr=False)
     claims: Mapping[tuple[str, str, str, str], float] = field(default_factory=dict)
     """Profile, device class, suite, key → the damage that the key's gates claim to catch, whatever the index."""
+
+    def suites(self) -> tuple[str, ...]:
+        """Suites that are declared, and those of the file's own."""
+        return tuple(dict.fromkeys((*KNOWN, *(address[2] for address in self.bounds))))
+
+    def keys(self, suite: str) -> dict[str, bool]:
+        """The budgets of a suite, declared and own ones, and whether each has an index."""
+        declared = {key: known.by is not None for key, known in KNOWN.get(suite, {}).items()}
+        own = {address[3]: address[4] is not None for address in self.bounds if address[2] == suite}
+        return own | declared
 
     def for_device(self, profile: str, device: str) -> BudgetView:
         """What holds for ``profile`` on ``device``, a device class or the name of a device that has none."""
@@ -88,8 +109,9 @@ class BudgetView:
     device: str
 
     def __getitem__(self, suite: str) -> SuiteBudget:
-        if suite not in self.budgets.known:
-            raise CatalogError(f"budget.{suite}: unknown suite{nearest(suite, self.budgets.known)}")
+        if suite not in (suites := self.budgets.suites()):
+            section = _section(self.profile, ANY, suite)
+            raise CatalogError(f"budget.{suite}: unknown suite{_remedy(suite, suites, f'[{section}]')}")
         return SuiteBudget(self, suite)
 
     def __getattr__(self, suite: str) -> SuiteBudget:
@@ -106,7 +128,13 @@ class BudgetView:
                 return found
         available = tuple(a[1] for a in bounds if (a[0], *a[2:]) == (self.profile, suite, key, index))
         section = f"[{_section(self.profile, self.device, suite)}] {_entry(key, index)}"
-        return Incomparable(self.device, section, available, self.budgets.known[suite][key].unit)
+        declared = KNOWN.get(suite, {}).get(key)
+        unit = (
+            declared.unit
+            if declared
+            else next((b.unit for a, b in bounds.items() if a[2:4] == (suite, key)), "")
+        )
+        return Incomparable(self.device, section, available, unit)
 
     def doubts(self) -> list[str]:
         """One line for each budget that applies here and cannot mean what it says, with what to write instead.
@@ -116,7 +144,8 @@ class BudgetView:
         doubts = []
         for (profile, device, suite, key, _), bound in self.budgets.bounds.items():
             if profile == self.profile and device in (self.device, ANY):
-                doubt = _doubt(bound, self.budgets.known[suite][key])
+                declared = KNOWN.get(suite, {}).get(key)
+                doubt = _doubt(bound, declared) if declared else ""
                 doubts += [f"{bound.origin} = {bound}: {doubt}"] if doubt else []
         return doubts
 
@@ -143,10 +172,12 @@ class SuiteBudget:
 
     def __getitem__(self, key: str) -> Any:
         """A :class:`Bound` or :class:`Incomparable`, or an :class:`IndexedBudget` of them."""
-        known = self.view.budgets.known[self.suite]
-        if key not in known:
-            raise CatalogError(f"budget.{self.suite}.{key}: unknown budget{nearest(key, known)}")
-        if known[key].by is not None:
+        keys = self.view.budgets.keys(self.suite)
+        if key not in keys:
+            section = _section(self.view.profile, ANY, self.suite)
+            remedy = _remedy(key, keys, f"[{section}] {key}")
+            raise CatalogError(f"budget.{self.suite}.{key}: unknown budget{remedy}")
+        if keys[key]:
             return IndexedBudget(self.view, self.suite, key)
         return self.view.find(self.suite, key)
 
@@ -189,13 +220,13 @@ class IndexedBudget(Mapping[int | str, Bound | Incomparable]):
         return list(mine or others)
 
 
-def load_budgets(path: Path, *, known: Mapping[str, Mapping[str, Known]] = KNOWN) -> Budgets:
-    """Read ``path``; ``known`` declares the suites and their keys.
+def load_budgets(path: Path) -> Budgets:
+    """Read ``path``.
 
     Raises :class:`CatalogError`: one line with file, section, key, value and what would be right.
     """
     root = read_toml(Path(path))
-    devices = (*DEVICES, *root.texts("devices", ()), ANY)
+    devices = (*DEVICES, *root.parse(_Head, {"devices": root.values.get("devices", [])}).devices, ANY)
     bounds: dict[Address, Bound] = {}
     claims: dict[tuple[str, str, str, str], float] = {}
     for profile, by_device in root.tables(but=("devices",)).items():
@@ -204,48 +235,93 @@ def load_budgets(path: Path, *, known: Mapping[str, Mapping[str, Known]] = KNOWN
                 own = f', or add it: devices = ["{device}"] in the first line'
                 raise by_device.mistake(device, f"unknown device class{nearest(device, devices)}{own}")
             for suite, table in by_suite.tables().items():
-                if suite not in known:
-                    raise by_suite.mistake(suite, f"unknown suite{nearest(suite, known)}")
-                table.only((*known[suite], CATCHES))
+                _refuse_slip(by_suite, suite, KNOWN, "suite")
+                declared = KNOWN.get(suite, {})
                 for key in (key for key in table.values if key != CATCHES):
-                    for index, bound in _bounds(table, key, known[suite][key]):
+                    _refuse_slip(table, key, (*declared, CATCHES), "key")
+                    for index, bound in _bounds(table, key, declared.get(key)):
                         bounds[profile, device, suite, key, index] = bound
-                for key, damage in _claims(table, known[suite]):
+                for key, damage in _claims(table, declared):
                     claims[profile, device, suite, key] = damage
-    return Budgets(Path(path), bounds, known, claims)
+    return Budgets(Path(path), bounds, claims)
 
 
-def _bounds(table: Table, key: str, known: Known) -> Iterator[tuple[Index, Bound]]:
-    if known.by is None:
+@dataclass(frozen=True)
+class _Head:
+    """The keys above all tables."""
+
+    devices: tuple[str, ...] = ()
+
+
+def _refuse_slip(table: Table, name: str, declared: Collection[str], what: str) -> None:
+    if name not in declared and (meant := closest(name, declared, cutoff=_SLIP)):
+        own = "one of your own needs a name that is less like it"
+        raise table.mistake(name, f"unknown {what}; did you mean {meant}? ({own})")
+
+
+def _bounds(table: Table, key: str, known: Known | None) -> Iterator[tuple[Index, Bound]]:
+    if (known is None and not isinstance(table.values[key], dict)) or (
+        known is not None and known.by is None
+    ):
         yield None, _bound(table, key, key, known)
         return
     by_index = table.table(key)
+    by = known.by if known else "concurrency, length or name"
     if not by_index.values:
-        raise table.mistake(key, f"holds nothing; needs one value by {known.by}")
+        raise table.mistake(key, f"holds nothing; needs one value by {by}")
     for index in by_index.values:
-        if not index.isascii() or not index.isdecimal() or int(index) < 1 or str(int(index)) != index:
-            raise by_index.mistake(index, f"must be a value by {known.by}, as in 8 = …")
-        yield int(index), _bound(by_index, index, _entry(key, index), known)
+        number = index.isascii() and index.isdecimal() and index == str(int(index)) and int(index) >= 1
+        if known is not None and not number:
+            raise by_index.mistake(index, f"must be a value by {by}, as in 8 = …")
+        yield int(index) if number else index, _bound(by_index, index, _entry(key, index), known)
 
 
-def _claims(table: Table, known: Mapping[str, Known]) -> Iterator[tuple[str, float]]:
+def _claims(table: Table, declared: Mapping[str, Known]) -> Iterator[tuple[str, float]]:
     claims = table.table(CATCHES)
     if CATCHES in table and not claims.values:
         raise table.mistake(CATCHES, "holds nothing; needs one damage by budget")
-    for key in claims.values:
+    for key, damage in claims.values.items():
         if key == CATCHES or key not in table:
             budgets = [name for name in table.values if name != CATCHES]
             raise claims.mistake(key, f"is no budget of [{table.section}]{nearest(key, budgets)}")
-        high = 1.0 if known[key].damage == "points" else MOST_CLAIMED
-        yield key, claims.quantity(key, known[key].damage, 0.0, low=0.001, high=high)
+        # Of an own budget only its gate knows what the damage is: the unit that is written decides.
+        own: Unit = "points" if "point" in str(damage) else "share"
+        unit = declared[key].damage if key in declared else own
+        yield key, _quantity(claims, key, unit, 0.001, 1.0 if unit == "points" else MOST_CLAIMED)
 
 
-def _bound(table: Table, key: str, entry: str, known: Known) -> Bound:
-    value = table.quantity(key, known.unit, 0.0, low=known.low, high=known.high)
+def _bound(table: Table, key: str, entry: str, known: Known | None) -> Bound:
     section = table.section if entry == key else table.section.rsplit(".", 1)[0]
+    origin = origin_of(table.file, section, entry)
+    if known is None:
+        return Bound(*_own_quantity(table, key), origin)
+    value = _quantity(table, key, known.unit, known.low, known.high)
     # A margin is added on one side and taken off on the other: it has no direction of its own.
-    sense = "" if known.unit == "points" else known.sense
-    return Bound(value, known.unit, origin_of(table.file, section, entry), sense)
+    return Bound(value, known.unit, origin, "" if known.unit == "points" else known.sense)
+
+
+def _quantity(table: Table, key: str, unit: Unit, low: float, high: float) -> float:
+    try:
+        return in_range(parse_quantity(table.values[key], unit), low, high)
+    except ValueError as error:
+        raise table.mistake(key, str(error)) from None
+
+
+def _own_quantity(table: Table, key: str) -> tuple[float, str]:
+    """The value and unit of a budget that is not declared; the unit is empty for a number without one."""
+    value = table.values[key]
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value), ""
+    for unit in get_args(Unit) if isinstance(value, str) else ():
+        with contextlib.suppress(ValueError):
+            return parse_quantity(value, unit), unit
+    raise table.mistake(key, 'must be a number, or a quantity such as "80 ms" or "5 %"')
+
+
+def _remedy(name: str, known: Iterable[str], entry: str) -> str:
+    """``; did you mean …?``, or where to write a budget of one's own."""
+    meant = closest(name, known, cutoff=0.6)
+    return f"; did you mean {meant}?" if meant else f"; write {entry} in budgets.toml"
 
 
 def _doubt(bound: Bound, known: Known) -> str:

@@ -35,16 +35,21 @@ directory, also those in ``arguments``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+
+from pytest_llmperf.config.fields import Text, interval, quantity, within
 from pytest_llmperf.config.sizes import EMBEDDED, Sizes
 from pytest_llmperf.config.toml_errors import nearest
 from pytest_llmperf.errors import CatalogError
+from pytest_llmperf.units import parse_quantity
 
 Engine = Literal["vllm", "transformers", "url"]
+Dtype = Literal["auto", "bfloat16", "float16", "half", "float32", "float"]
 Protocol = Literal["chat", "few-shot"]
 GenerationConfig = Literal["neutral", "weights"]
 PROMPT_FINDINGS = (
@@ -58,20 +63,37 @@ PROMPT_FINDINGS = (
     "template-refuses",
 )
 """What is looked for in the prompts of every task before the first of them is sent (``rules/breaches.py``)."""
+STRICT = ConfigDict(extra="forbid")
+
+
+def _known_findings(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in PROMPT_FINDINGS:
+            raise ValueError(f"nothing is called {name!r}{nearest(name, PROMPT_FINDINGS)}")
+    return names
+
+
+def _variables(environment: Mapping[str, str]) -> Mapping[str, str]:
+    for name in environment:
+        if not name or "\0" in name or "=" in name:
+            raise ValueError(f"{name!r} is no environment variable: it holds a NUL character, = or nothing")
+    return environment
 
 
 @dataclass(frozen=True)
 class Sampling:
     """Sampling parameters that a row is served and judged with."""
 
-    temperature: float = 0.0
-    top_p: float = 1.0
+    __pydantic_config__ = STRICT
+
+    temperature: Annotated[float, within(0, 2)] = 0.0
+    top_p: Annotated[float, within(0, 1, above=True)] = 1.0
     """Nucleus sampling: the share of the probability that is drawn from."""
-    max_tokens: int = 1024
+    max_tokens: Annotated[int, within(1)] = 1024
     """Longest answer, thinking included; must leave room for the prompt in ``max_model_len``."""
-    seed: int = 0
+    seed: Annotated[int, within(0)] = 0
     """Sent with every request, so that a run can be repeated."""
-    samples: int = 1
+    samples: Annotated[int, within(1)] = 1
     """Answers to each item, with seeds counted up from ``seed``. At temperature 0 there is one."""
 
     def body(self) -> dict[str, float | int]:
@@ -88,19 +110,21 @@ class Sampling:
 class PromptRules:
     """How a row wants to be asked, and how it promises to answer."""
 
+    __pydantic_config__ = STRICT
+
     protocol: Protocol = "chat"
     """``chat``: one user turn through the chat template; ``few-shot``: worked examples and a plain completion."""
-    system: str | None = None
+    system: Text | None = None
     """System message sent with every request; None: none is sent (the official use of R1 models)."""
-    instruction: str = "Please reason step by step, and put your final answer within \\boxed{}."
+    instruction: Text = "Please reason step by step, and put your final answer within \\boxed{}."
     """Follows every question."""
-    instruction_zh: str = "请逐步推理，并将最终答案放在 \\boxed{} 内。"
+    instruction_zh: Text = "请逐步推理，并将最终答案放在 \\boxed{} 内。"
     """Follows it where a suite asks in Chinese (``rules.chinese``)."""
     thinking: bool = False
     """The reply opens with reasoning that ends in ``</think>``; without that end it is incomplete."""
-    temperature: tuple[float, float] = (0.0, 2.0)
+    temperature: Annotated[tuple[float, float], interval(0, 2)] = (0.0, 2.0)
     """Lowest and highest temperature that the row is meant to be used at."""
-    accepts: tuple[str, ...] = ()
+    accepts: Annotated[tuple[str, ...], AfterValidator(_known_findings)] = ()
     """What may be found in its prompts, and is meant to be so (``["hidden-system"]``): it refuses no task, and the
     tests of the prompts themselves (``prompts.findings``) leave it out."""
 
@@ -113,60 +137,69 @@ class PromptRules:
 class Damage:
     """A planted regression: seeded noise on the weights, ``amount`` in units of each tensor's deviation."""
 
-    seed: int
-    amount: float
+    __pydantic_config__ = STRICT
+
+    seed: Annotated[int, within(0)]
+    amount: Annotated[float, within(0, 10, above=True)]
 
 
 @dataclass(frozen=True)
 class Model:
     """One row of the catalogue, with ``extends`` resolved.
 
-    Raises nothing: a ``Model`` that exists is valid.
+    Its fields declare the keys of ``[profile.NAME.model.ROW]``; ``config.catalog`` reads and checks them.
     """
+
+    __pydantic_config__ = STRICT
 
     name: str
     profile: str
-    weights: str
+    weights: Text = ""
     """A Hugging Face id, a directory, or ``embedded:NAME`` for a model that ships with the package."""
     engine: Engine = "vllm"
     """``vllm``, and ``transformers`` (its own server): started by the run; ``url``: one that already runs."""
-    revision: str | None = None
+    revision: Text | None = None
     """Commit of the weights on the hub; pin it, or a night compares two different things."""
-    engine_python: str | None = None
+    engine_python: Text | None = None
     """Interpreter that has the engine installed; None: the one that runs pytest."""
     arguments: tuple[str, ...] = ()
     """Further arguments of ``vllm serve``, as they would be typed."""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Annotated[Mapping[str, str], AfterValidator(_variables)] = field(default_factory=dict)
     """Environment variables of the server, added to those of the run."""
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
     """Type of the numbers the model is loaded with: vLLM's ``--dtype``."""
-    quantization: str | None = None
+    quantization: Text | None = None
     """vLLM's ``--quantization``; the weights must be of that kind, or the method must quantise while loading."""
-    max_model_len: int | None = None
+    max_model_len: Annotated[int, within(1)] | None = None
     """Longest prompt and answer together, in tokens; not given: the model's own."""
-    gpus: int = 1
+    gpus: Annotated[int, within(0)] = 1
     """GPUs that the row needs (the product of the parallel sizes); 0 on the CPU."""
-    gpu_memory_fraction: float | None = None
+    gpu_memory_fraction: Annotated[float, within(0, 1, above=True)] | None = None
     """Share of the GPU's memory for this server. Both sides of a comparison are up at once, and share it."""
-    memory_needed_bytes: int | None = None
+    memory_needed_bytes: Annotated[
+        int | None,
+        BeforeValidator(lambda value: round(parse_quantity(value, "bytes"))),
+        within(0),
+        Field(alias="memory_needed"),
+    ] = None
     """Refuse to start with less free device memory; None: the share ``gpu_memory_fraction`` of it."""
-    ready_timeout_s: float = 600.0
+    ready_timeout_s: Annotated[float, quantity("s", 1.0), Field(alias="ready_timeout")] = 600.0
     """How long a start may take before it counts as failed."""
     generation_config: GenerationConfig = "neutral"
     """What the server fills in where a request says nothing (``top_k``, ``min_p``, ``repetition_penalty``, …).
     ``neutral``: nothing, as ``--generation-config vllm``; ``weights``: what their ``generation_config.json`` says."""
-    in_flight: int | None = None
+    in_flight: Annotated[int, within(1)] | None = None
     """Requests at a time while answers are collected; not given: as many as keep the server busy."""
     trust_remote_code: bool = False
     """Let the engine run code that comes with the weights."""
-    base_url: str | None = None
+    base_url: Text | None = None
     """For ``engine = "url"``: where the server already runs."""
     extra_body: bool = True
     """Whether the server takes request fields that are not OpenAI's own (``ignore_eos``, ``min_tokens``,
     ``cache_salt``, ``continuous_usage_stats``). False: loads do without them, and cannot fix the answers' length."""
-    served_name: str | None = None
+    served_name: Text | None = None
     """Name under ``/v1/models``; None: the row's name."""
-    api_key_env: str | None = None
+    api_key_env: Text | None = None
     """For ``engine = "url"``: environment variable that holds the API key."""
     damage: Damage | None = None
     sampling: Sampling = field(default_factory=Sampling)
@@ -182,20 +215,22 @@ class Model:
 class Profile:
     """The rows that belong together, and what they say about the world."""
 
+    __pydantic_config__ = STRICT
+
     name: str
-    says: str
-    """One line for the header of a run: what this profile's results mean, and what they don't."""
-    candidate: str
+    candidate: Text
     """The row that is judged where no ``--model`` is given."""
-    baseline: str
+    baseline: Text
     """The row that it is compared with where no ``--baseline`` is given."""
-    task: str
+    says: Text = ""
+    """One line for the header of a run: what this profile's results mean, and what they don't."""
+    task: Text = "gsm8k"
     """The accuracy task of a suite that names none; default ``gsm8k``."""
-    needs_cuda: bool
+    needs_cuda: bool = False
     """Whether its rows run on a GPU; false: they are judged by the budgets of the CPU, everywhere."""
-    models: Mapping[str, Model]
+    models: Annotated[Mapping[str, Model], Field(alias="model")] = field(default_factory=dict)
     file: str = "models.toml"
-    silence_limit_s: float = 60.0
+    silence_limit_s: Annotated[float, quantity("s", 1.0), Field(alias="silence_limit")] = 60.0
     """How long a server may send no byte while requests wait for it; then it is taken for dead, for the whole run.
 
     A long prompt is given more time, and so is a server whose counters of tokens move."""
@@ -223,38 +258,3 @@ class Catalog:
         if name not in self.profiles:
             raise CatalogError(f"{self.path.name}: no profile {name!r}{nearest(name, self.profiles)}")
         return self.profiles[name]
-
-
-def load_catalog(path: Path) -> Catalog:
-    """Read ``path``. Raises :class:`CatalogError`: one line with file, section, key, value and remedy."""
-    from pytest_llmperf.config.reading import read_catalog  # needs the values above
-
-    return read_catalog(Path(path))
-
-
-def choose_profile(wanted: str | None, path: Path, *, has_cuda: Callable[[], bool]) -> Profile:
-    """What ``--llmperf-profile`` stands for.
-
-    ``wanted`` is None (``gpu`` with a CUDA device, else ``embedded``), the name of a profile in the catalogue
-    ``path``, or a file of the same shape as the catalogue: its only profile, else the one that the device
-    asks for; ``FILE#NAME`` names one of several. ``has_cuda`` is asked only where the device decides.
-    Raises :class:`CatalogError`.
-    """
-    catalog = load_catalog(path)
-    if wanted is not None:
-        is_file = wanted not in catalog.profiles and ("/" in wanted or ".toml" in wanted)
-        file, _, name = wanted.partition("#") if is_file else ("", "", wanted)
-        if is_file:
-            catalog = load_catalog(Path(file))
-        if name:
-            return catalog.profile(name)
-    if len(catalog.profiles) == 1:
-        return next(iter(catalog.profiles.values()))
-    cuda = has_cuda()
-    for_device = "gpu" if cuda else "embedded"
-    if for_device not in catalog.profiles:
-        raise CatalogError(
-            f"{catalog.path.name}: no profile {for_device!r} for a machine with{'' if cuda else 'out'} "
-            f"a CUDA device; choose one of {', '.join(catalog.profiles)} with --llmperf-profile"
-        )
-    return catalog.profiles[for_device]

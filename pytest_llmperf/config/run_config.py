@@ -14,7 +14,8 @@ from typing import Literal
 from pytest_llmperf.address import Address
 from pytest_llmperf.config.answer_options import AnswerOptions, Collecting, collecting, whole_number
 from pytest_llmperf.config.budgets import BudgetView, load_budgets
-from pytest_llmperf.config.models import Model, Profile, choose_profile, load_catalog
+from pytest_llmperf.config.catalog import choose_profile, load_catalog
+from pytest_llmperf.config.models import Model, Profile
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.home import shown
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS

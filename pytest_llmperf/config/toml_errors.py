@@ -1,27 +1,48 @@
-"""Reading TOML strictly: every mistake is one line with file, section, key, value and what would be right."""
+"""Read TOML strictly: every mistake is one line with file, section, key, value and what would be right.
+
+What a table may hold is declared by a dataclass whose fields carry pydantic's types and validators (``config.fields``).
+:meth:`Table.parse` turns pydantic's first error into our line.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
-import math
 import re
 import tomllib
+import typing
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.home import shown
-from pytest_llmperf.units import Unit, parse_quantity, plain
+from pytest_llmperf.units import plain
 
-D = TypeVar("D")
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
 
 _LONGEST_SHOWN = 60
 _QUOTES = dict.fromkeys("“”„«»", '"') | dict.fromkeys("‘’", "'")
 _LARGEST = 2**63
+_TABLE = "must be a table"
+_MESSAGES = {
+    "missing": "missing",
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list of strings",
+    "mapping_type": _TABLE,
+    "dict_type": _TABLE,
+    "dataclass_type": _TABLE,
+}
+"""What to write where pydantic reports an error of that type."""
 
 
 def read_toml(path: Path) -> Table:
@@ -29,7 +50,8 @@ def read_toml(path: Path) -> Table:
     try:
         # An editor's byte order mark is no part of the text.
         text = path.read_bytes().decode("utf-8-sig")
-        values = tomllib.loads(text)
+        root = Table(path.name, "", tomllib.loads(text))
+        root.check_values()
     except FileNotFoundError:
         raise CatalogError(f"{shown(path)}: no such file") from None
     except OSError as error:
@@ -43,11 +65,11 @@ def read_toml(path: Path) -> Table:
         RecursionError,
     ) as error:  # TOMLDecodeError, an integer of 5,000 digits, 5,000 brackets
         raise CatalogError(f"{path.name}: not valid TOML: {error}{_lookalike(text, str(error))}") from None
-    return Table(path.name, "", values)
+    return root
 
 
 def _lookalike(text: str, error: str) -> str:
-    """What stands in the line of an error and only looks like a character of TOML; empty if nothing does."""
+    """A hint at the character in the error's line that only looks like one of TOML; empty if there is none."""
     if (place := re.search(r"at line (\d+)", error)) is None:
         return ""
     lines = text.splitlines()
@@ -62,10 +84,16 @@ def _lookalike(text: str, error: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """``"; did you mean …?"`` if a known name is close, else the list of known names, else nothing."""
     names = list(known)
-    folded = {n.lower(): n for n in names}
-    if close := difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6):
-        return f"; did you mean {folded[close[0]]}?"
+    if close := closest(name, names, cutoff=0.6):
+        return f"; did you mean {close}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def closest(name: str, known: Iterable[str], *, cutoff: float) -> str | None:
+    """The known name that is most like ``name``, upper and lower case apart; None below ``cutoff`` (0 … 1)."""
+    folded = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=cutoff)
+    return folded[close[0]] if close else None
 
 
 def show(value: object) -> str:
@@ -79,7 +107,7 @@ def show(value: object) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a file, and where it stands. Readers return the default if the key is absent."""
+    """One table of a file, and where it stands. ``section`` is empty for the root."""
 
     file: str
     section: str
@@ -91,8 +119,8 @@ class Table:
     def mistake(self, key: str, what: str) -> CatalogError:
         """The error to raise: ``models.toml: [section] key = value: what``."""
         where = f"{self.file}: [{self.section}]" if self.section else f"{self.file}:"
-        shown = f" = {show(self.values[key])}" if key in self.values else ""
-        return CatalogError(f"{where} {_quoted(key)}{shown}: {what}")
+        value = f" = {show(self.values[key])}" if key in self.values else ""
+        return CatalogError(f"{where} {_quoted(key)}{value}: {what}")
 
     def only(self, known: Collection[str]) -> None:
         """Raise for a key that is not in ``known``."""
@@ -106,113 +134,111 @@ class Table:
             if key not in self.values:
                 raise self.mistake(key, "missing")
 
-    def text(self, key: str, default: D) -> str | D:
-        """A string with something in it."""
-        value = self._get(key, str, "a string")
-        if value is None:
-            return default
-        if not value.strip():
-            raise self.mistake(key, "is empty")
-        return self._without_nul(key, str(value))
-
-    def choice(self, key: str, options: Collection[str], default: D) -> str | D:
-        """One of ``options``."""
-        value = self.text(key, None)
-        if value is None:
-            return default
-        if value not in options:
-            raise self.mistake(key, f"must be one of {', '.join(options)}")
-        return value
-
-    def boolean(self, key: str, default: D) -> bool | D:
-        value = self._get(key, bool, "true or false")
-        return default if value is None else bool(value)
-
-    def integer(self, key: str, default: D, *, low: int, high: int | None = None) -> int | D:
-        """An integer in ``low … high``, both included."""
-        value = self._get(key, int, "an integer")
-        return default if value is None else int(self._within(key, value, low, high))
-
-    def number(self, key: str, default: D, *, low: float, high: float, above: bool = False) -> float | D:
-        """A finite number in ``low … high``; ``above``: more than ``low``."""
-        value = self._get(key, (int, float), "a number")
-        if value is None:
-            return default
-        if above and value <= low:
-            raise self.mistake(key, f"must be more than {low:g} and at most {high:g}")
-        return float(self._within(key, value, low, high))
-
-    def pair(self, key: str, default: D, *, low: float, high: float) -> tuple[float, float] | D:
-        """``[lowest, highest]``, two numbers in ``low … high``."""
-        value = self._get(key, list, f"a list of two numbers such as [{low:g}, {high:g}]")
-        if value is None:
-            return default
-        if len(value) != 2 or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value):
-            raise self.mistake(key, f"must be two numbers such as [{low:g}, {high:g}]")
-        first, last = float(value[0]), float(value[1])
-        if not low <= first <= last <= high:
-            raise self.mistake(key, f"must be [lowest, highest] within {low:g} to {high:g}")
-        return first, last
-
-    def texts(self, key: str, default: D) -> tuple[str, ...] | D:
-        """A list of strings."""
-        value = self._get(key, list, "a list of strings")
-        if value is None:
-            return default
-        for entry in value:
-            if not isinstance(entry, str):
-                raise self.mistake(key, f"must hold strings only; write {show(str(entry))} for {show(entry)}")
-            self._without_nul(key, entry)
-        return tuple(value)
-
-    def quantity(
-        self, key: str, unit: Unit, default: D, *, low: float = 0.0, high: float = math.inf
-    ) -> float | D:
-        """A value with its unit, in SI units, finite and in ``low … high``."""
-        if key not in self.values:
-            return default
-        self._get(key, (str, int, float), "a quantity with its unit")
-        try:
-            value = parse_quantity(self.values[key], unit)
-        except ValueError as error:
-            raise self.mistake(key, str(error)) from None
-        return self._within(key, value, low, high)
-
     def table(self, key: str) -> Table:
-        """A table inside this one; an empty one if it is absent."""
+        """The table at ``key``; an empty one if it is absent."""
+        value = self.values.get(key, {})
+        if not isinstance(value, dict):
+            raise self.mistake(key, _TABLE)
         section = f"{self.section}.{_quoted(key)}" if self.section else _quoted(key)
-        return Table(self.file, section, self._get(key, dict, "a table") or {})
+        return Table(self.file, section, value)
 
     def tables(self, *, but: Collection[str] = ()) -> dict[str, Table]:
         """Every value of this table, each of which must be a table, except the keys in ``but``."""
         return {key: self.table(key) for key in self.values if key not in but}
 
-    def _without_nul(self, key: str, value: str) -> str:
-        """A path, an argument and a variable end at a NUL character for the system: it must not be there."""
-        if "\0" in value:
-            raise self.mistake(key, "holds a NUL character")
-        return value
+    def parse(self, kind: type[T], values: Mapping[str, Any] | None = None) -> T:
+        """``values`` (default: those of this table) as an instance of the dataclass ``kind``.
 
-    def _get(self, key: str, kind: type | tuple[type, ...], wanted: str) -> Any:
-        value = self.values.get(key)
-        # TOML's true is an int to Python, and never a number to a person.
-        if value is not None and (
-            not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
-        ):
-            raise self.mistake(key, f"must be {wanted}")
-        if isinstance(value, int) and abs(value) > _LARGEST:
-            raise self.mistake(key, "is beyond the 64-bit integers that TOML has")
-        return value
+        Raises :class:`CatalogError` for the first value that the declaration of ``kind`` does not allow.
+        """
+        from pydantic import ValidationError
 
-    def _within(self, key: str, value: float, low: float, high: float | None) -> float:
-        if not math.isfinite(value):
-            raise self.mistake(key, "must be finite")
-        if value < low or (high is not None and value > high):
-            upper = "" if high is None or math.isinf(high) else f" and at most {high:g}"
-            raise self.mistake(key, f"must be at least {low:g}{upper}")
-        return value
+        values = self.values if values is None else values
+        try:
+            # As JSON: pydantic's strict rules for it are those of TOML (a list is a tuple, true is no integer).
+            return _adapter(kind).validate_json(json.dumps(values, default=_no_json), strict=True)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            # A misspelt key explains why another one is missing.
+            first = next(
+                (each for each in details if each["type"] == "unexpected_keyword_argument"), details[0]
+            )
+            raise self._explained(kind, values, first) from None
+
+    def _explained(self, kind: type[Any], values: Mapping[str, Any], error: ErrorDetails) -> CatalogError:
+        """The error at pydantic's ``loc``: keys of nested tables, a key, and an index where that holds a list."""
+        table, keys = Table(self.file, self.section, values), list(error["loc"])
+        while len(keys) > 1 and isinstance(keys[1], str):
+            step = str(keys.pop(0))
+            table, kind = table.table(step), _keys(kind).get(step) or kind
+        key, *index = keys
+        value = table.values.get(str(key))
+        for place in index:
+            value = value[place] if isinstance(value, (list, tuple)) and isinstance(place, int) else value
+        return table.mistake(str(key), _what(error, kind, str(key), value))
+
+    def check_values(self) -> None:
+        """Raise for text that the system cannot be given (it ends at a NUL), and for integers that TOML has not."""
+        for key, value in self.values.items():
+            if isinstance(value, dict):
+                self.table(key).check_values()
+            for entry in value if isinstance(value, list) else (value,):
+                if isinstance(entry, str) and "\0" in entry:
+                    raise self.mistake(key, "holds a NUL character")
+                if isinstance(entry, int) and abs(entry) > _LARGEST:
+                    raise self.mistake(key, "is beyond the 64-bit integers that TOML has")
+
+
+def keys_of(kind: type[Any]) -> tuple[str, ...]:
+    """The keys of a table that a dataclass declares: names of its fields, or their aliases."""
+    return tuple(_keys(kind))
+
+
+def _keys(kind: type[Any]) -> dict[str, type[Any] | None]:
+    """Every key of a table that ``kind`` declares, with the dataclass of the table that it holds, if it is one."""
+    found: dict[str, type[Any] | None] = {}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for name in (field.name for field in dataclasses.fields(kind)):
+        parts = [hints[name], *typing.get_args(hints[name]), *getattr(hints[name], "__metadata__", ())]
+        alias = next((part.alias for part in parts if getattr(part, "alias", None)), name)
+        found[alias] = next((part for part in parts if isinstance(part, type) and is_dataclass(part)), None)
+    return found
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    from pydantic import TypeAdapter
+
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _what(error: ErrorDetails, kind: type[Any], key: str, value: object) -> str:
+    """What is wrong with ``value`` at ``key`` of a table that ``kind`` declares, and what would be right."""
+    name, context = error["type"], error.get("ctx", {})
+    if name == "value_error":
+        return str(context["error"])
+    if name == "literal_error":
+        return "must be one of " + ", ".join(re.findall(r"'([^']*)'", context["expected"]))
+    if name == "unexpected_keyword_argument":
+        return f"unknown key{nearest(key, keys_of(kind))}"
+    if name == "string_type":
+        if isinstance(error["loc"][-1], int):
+            return f"must hold strings only; write {show(str(value))} for {show(value)}"
+        written = value if isinstance(value, float) else str(value).lower()
+        plain_value = isinstance(value, (bool, int, float))
+        return "must be a string" + (f'; write "{written}"' if plain_value else "")
+    return _MESSAGES.get(name, error["msg"])
+
+
+def _no_json(value: object) -> object:
+    """A date or time of TOML, which nothing here takes, as an object that is of no type that is wanted."""
+    return {"": str(value)}
 
 
 def _quoted(key: str) -> str:
-    plain = key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key)
-    return key if plain else json.dumps(key, ensure_ascii=False)
+    bare = key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key)
+    return key if bare else json.dumps(key, ensure_ascii=False)

@@ -14,7 +14,7 @@ from benchmarks import cpu_claims, gpu_claims, quantised_models
 from benchmarks.claims_script import Script
 from contrib.claims.claim import Build
 from contrib.claims.record import Device, Start
-from pytest_llmperf.config.models import load_catalog
+from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.stats import order_statistics
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import quantised_models
-from pytest_llmperf.config.models import load_catalog
+from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.load.roofline import FORMATS
 
 pytest.importorskip("tokenizers")

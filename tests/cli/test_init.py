@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.cli import main
 from pytest_llmperf.config.budgets import load_budgets
-from pytest_llmperf.config.models import load_catalog
+from pytest_llmperf.config.catalog import load_catalog
 
 SHIPPED = Path(__file__).parents[2] / "suites" / "models.toml"
 

@@ -11,7 +11,7 @@ import pytest
 from pytest_llmperf.config.bounds import Bound, Incomparable, suite_of
 from pytest_llmperf.config.budget_keys import KNOWN
 from pytest_llmperf.config.budgets import DEVICES, Budgets, Claim, load_budgets
-from pytest_llmperf.config.models import load_catalog
+from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.sizes import EMBEDDED
 from pytest_llmperf.errors import CatalogError, NotMeasured
 from pytest_llmperf.stats import plan

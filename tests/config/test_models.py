@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.config.models import Catalog, Model, choose_profile, load_catalog
+from pytest_llmperf.config.catalog import choose_profile, load_catalog
+from pytest_llmperf.config.models import Catalog, Model
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.units import format_quantity, parse_quantity
 

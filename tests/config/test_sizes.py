@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.config.models import load_catalog
+from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.sizes import EMBEDDED, GPU, LEAST_ROUNDS, LoadShape, Sizes
 from pytest_llmperf.errors import CatalogError, UsageError
 from pytest_llmperf.stats import hodges_lehmann

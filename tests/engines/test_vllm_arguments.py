@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.config.models import Model, load_catalog
+from pytest_llmperf.config.catalog import load_catalog
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import option, options, table_of, texts_of, value_of
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.serving.command import spec_for

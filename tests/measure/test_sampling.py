@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.config.models import Model, load_catalog
+from pytest_llmperf.config.catalog import load_catalog
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.measure.sampling import (
     ENGINE,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf import rules
-from pytest_llmperf.config.models import Model, load_catalog
+from pytest_llmperf.config.catalog import load_catalog
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.embedded import prompts as embedded
 from pytest_llmperf.rules.lint import injected_text, lint, lint_body, lint_messages
 from pytest_llmperf.rules.messages import Ask, Message, Variant

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from markdown_it import MarkdownIt
 
-from pytest_llmperf.config.models import load_catalog
+from pytest_llmperf.config.catalog import load_catalog
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result

@@ -21,7 +21,7 @@ import pytest
 
 from contrib.claims.__main__ import main as claims
 from pytest_llmperf import cli
-from pytest_llmperf.config.models import load_catalog
+from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.serving import ports
 
 if TYPE_CHECKING:

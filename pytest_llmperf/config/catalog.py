@@ -1,0 +1,347 @@
+"""Read ``models.toml`` into a :class:`Catalog`, naming every mistake before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_llmperf.address import Address
+from pytest_llmperf.config.models import Catalog, Model, Profile
+from pytest_llmperf.config.sizes import EMBEDDED, GPU, LEAST, Sizes
+from pytest_llmperf.config.toml_errors import Table, keys_of, nearest, read_toml
+from pytest_llmperf.engines import vllm_arguments
+from pytest_llmperf.errors import CatalogError, UsageError
+from pytest_llmperf.home import expand
+
+PROFILE_KEYS = tuple(key for key in keys_of(Profile) if key not in ("name", "file"))
+ROW_KEYS = (
+    "extends",
+    *(key for key in keys_of(Model) if key not in ("name", "profile")),
+    "add_arguments",
+)
+# What a server that we start can be given, and one that already runs can't.
+_START_KEYS = (
+    "engine_python",
+    "arguments",
+    "add_arguments",
+    "environment",
+    "damage",
+    "generation_config",
+    "memory_needed",
+)
+_PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")
+_FILE_OPTIONS = (
+    "--chat-template",
+    "--tokenizer",
+    "--hf-config-path",
+    "--tool-parser-plugin",
+    "--reasoning-parser-plugin",
+)
+_JSON_OBJECTS = ("--default-chat-template-kwargs", "--override-generation-config")
+# One truth: what the catalogue or serving says may not be said a second time, differently, in arguments.
+_SAID_ELSEWHERE = {
+    "--config": "write the options of that file into the row, where they are checked",
+    "--model": "use weights = …",
+    "--revision": "use revision = …",
+    "--dtype": "use dtype = …",
+    "--quantization": "use quantization = …",
+    "--max-model-len": "use max_model_len = …",
+    "--gpu-memory-utilization": "use gpu_memory_fraction = …",
+    "--trust-remote-code": "use trust_remote_code = true",
+    "--served-model-name": "use served_name = …",
+    "--host": "the server listens on 127.0.0.1 only",
+    "--port": "a free port is chosen at each start",
+    "--api-key": "a random key is made at each start",
+}
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read ``path``. Raises :class:`CatalogError`: one line with file, section, key, value and remedy."""
+    path = Path(path)
+    root = read_toml(path)
+    root.only(("profile",))
+    root.must_have("profile")
+    tables = root.table("profile").tables()
+    if not tables:
+        raise root.mistake("profile", "holds no profile")
+    return Catalog(path, {name: _profile(name, table, path.parent) for name, table in tables.items()})
+
+
+def choose_profile(wanted: str | None, path: Path, *, has_cuda: Callable[[], bool]) -> Profile:
+    """What ``--llmperf-profile`` stands for.
+
+    ``wanted`` is None (``gpu`` with a CUDA device, else ``embedded``), the name of a profile in the catalogue
+    ``path``, or a file of the same shape as the catalogue: its only profile, else the one that the device
+    asks for; ``FILE#NAME`` names one of several. ``has_cuda`` is asked only where the device decides.
+    Raises :class:`CatalogError`.
+    """
+    catalog = load_catalog(path)
+    if wanted is not None:
+        is_file = wanted not in catalog.profiles and ("/" in wanted or ".toml" in wanted)
+        file, _, name = wanted.partition("#") if is_file else ("", "", wanted)
+        if is_file:
+            catalog = load_catalog(Path(file))
+        if name:
+            return catalog.profile(name)
+    if len(catalog.profiles) == 1:
+        return next(iter(catalog.profiles.values()))
+    cuda = has_cuda()
+    for_device = "gpu" if cuda else "embedded"
+    if for_device not in catalog.profiles:
+        raise CatalogError(
+            f"{catalog.path.name}: no profile {for_device!r} for a machine with{'' if cuda else 'out'} "
+            f"a CUDA device; choose one of {', '.join(catalog.profiles)} with --llmperf-profile"
+        )
+    return catalog.profiles[for_device]
+
+
+def _profile(name: str, table: Table, base: Path) -> Profile:
+    table.only(PROFILE_KEYS)
+    table.must_have("candidate", "baseline", "model")
+    rows = _Rows(name, base, table.table("model").tables())
+    models = {row: rows.read(row) for row in rows.tables}
+    own_sizes = table.table("sizes")
+    default = GPU if table.values.get("needs_cuda") is True else EMBEDDED
+    values = {
+        **{key: value for key, value in table.values.items() if key != "model"},
+        "name": name,
+        "file": table.file,
+        "sizes": {**dataclasses.asdict(default), **own_sizes.values},
+    }
+    profile = table.parse(Profile, values)
+    for key in ("candidate", "baseline"):
+        if table.values[key] not in models:
+            raise table.mistake(key, f"unknown row{nearest(table.values[key], models)}")
+    return dataclasses.replace(profile, models=models, sizes=_sizes(own_sizes, profile.sizes, models))
+
+
+def _sizes(table: Table, sizes: Sizes, rows: Mapping[str, Model]) -> Sizes:
+    """The profile's sizes, where those given in ``table`` can be judged and fit the rows."""
+    for key, value in table.values.items():
+        if value < LEAST[key]:
+            least = LEAST[key]
+            why = f"fewer than {least} rounds give no interval; need {least} or more"
+            raise table.mistake(key, why if key == "rounds" else f"must be at least {least}")
+    if "in_flight" in table and "most_in_flight" not in table:
+        sizes = dataclasses.replace(sizes, most_in_flight=max(sizes.in_flight, sizes.most_in_flight))
+    if sizes.most_in_flight < sizes.in_flight:
+        raise table.mistake("most_in_flight", f"must be at least in_flight, which is {sizes.in_flight}")
+    needed = sizes.prompt_tokens + sizes.answer_tokens
+    for key in ("prompt_tokens", "answer_tokens"):
+        for row in rows.values() if key in table else ():
+            if row.max_model_len is not None and row.max_model_len < needed:
+                raise table.mistake(
+                    key,
+                    f"a prompt of {sizes.prompt_tokens} and an answer of {sizes.answer_tokens} tokens need "
+                    f"max_model_len = {needed}, the row {row.name} has {row.max_model_len}",
+                )
+    return sizes
+
+
+@dataclass(frozen=True)
+class _AddedArguments:
+    add_arguments: tuple[str, ...] = ()
+
+
+@dataclass
+class _Rows:
+    """The rows of a profile, each read after the row that it extends."""
+
+    profile: str
+    base: Path
+    """Directory of the catalogue, to which its paths are relative."""
+    tables: Mapping[str, Table]
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """As written, with everything that is inherited."""
+    models: dict[str, Model] = field(default_factory=dict)
+
+    def read(self, name: str, chain: tuple[str, ...] = ()) -> Model:
+        """The row ``name``; ``chain`` are the rows that wait for it."""
+        if name in self.models:
+            return self.models[name]
+        table = self.tables[name]
+        table.only(ROW_KEYS)
+        parent = None
+        if "extends" in table:
+            parent = self._parent(table, (*chain, name))
+        inherited = self.values[parent.name] if parent else {}
+        values = self.values[name] = _merged(table, inherited)
+        model = table.parse(Model, {**values, "name": name, "profile": self.profile})
+        _check_engine(table, model)
+        _check_arguments(table, model)
+        _check_lengths(table, model)
+        self.models[name] = dataclasses.replace(
+            model,
+            weights=_weights(model.weights, self.base),
+            engine_python=_interpreter(model.engine_python, self.base),
+            arguments=_with_paths(model.arguments, self.base),
+            gpus=_gpus(table, model, inherited, parent),
+            base_url=_url(table, model.base_url),
+        )
+        return self.models[name]
+
+    def _parent(self, table: Table, chain: tuple[str, ...]) -> Model:
+        name = table.values["extends"]
+        if name not in self.tables:
+            raise table.mistake(
+                "extends",
+                f"unknown row{nearest(str(name), [row for row in self.tables if row != chain[-1]])}",
+            )
+        if name in chain:
+            raise table.mistake("extends", f"goes in a circle: {' → '.join((*chain, name))}")
+        return self.read(name, chain)
+
+
+def _merged(table: Table, inherited: Mapping[str, Any]) -> dict[str, Any]:
+    """The row's values over those of the row that it extends; tables key by key, ``damage`` as a whole."""
+    if "arguments" in table and "add_arguments" in table:
+        raise table.mistake("add_arguments", "adds to the arguments of the extended row; give one of the two")
+    values = {**inherited, **table.values}
+    for key in ("environment", "sampling", "rules"):
+        values[key] = {**inherited.get(key, {}), **table.table(key).values}
+    if "weights" in table and "revision" not in table:
+        values.pop("revision", None)  # that of other weights
+    added = values.pop("add_arguments", [])
+    values.pop("extends", None)
+    table.parse(_AddedArguments, {"add_arguments": added})
+    if added:
+        values["arguments"] = [*inherited.get("arguments", []), *added]
+    return values
+
+
+def _check_engine(table: Table, model: Model) -> None:
+    if model.engine == "url":
+        if model.base_url is None:
+            table.must_have("base_url")
+        for key in _START_KEYS:
+            if key in table:
+                raise table.mistake(key, 'a row with engine = "url" starts nothing that could take it')
+        return
+    if not model.weights:
+        table.must_have("weights")
+    for key in ("base_url", "api_key_env"):
+        if key in table:
+            raise table.mistake(key, f'needs engine = "url", the engine is "{model.engine}"')
+
+
+def _check_arguments(table: Table, model: Model) -> None:
+    for key in ("arguments", "add_arguments"):
+        words = table.values.get(key, [])
+        for option in vllm_arguments.options(words):
+            for name, remedy in _SAID_ELSEWHERE.items():
+                if option.is_called(name):
+                    written = words[option.words[0]].partition("=")[0]
+                    raise table.mistake(key, f"{written} is not an argument of a row: {remedy}")
+    for name in _JSON_OBJECTS:
+        try:
+            vllm_arguments.table_of(model.arguments, name)
+        except CatalogError as error:
+            key = "add_arguments" if "add_arguments" in table else "arguments"
+            raise table.mistake(key, str(error)) from None
+
+
+def _check_lengths(table: Table, model: Model) -> None:
+    longest, answer = model.max_model_len, model.sampling.max_tokens
+    if longest is not None and answer >= longest:
+        said = "sampling" in table
+        raise (table.table("sampling") if said else table).mistake(
+            "max_tokens" if said else "max_model_len",
+            f"max_tokens ({answer}) must be less than max_model_len ({longest}), which also holds the prompt",
+        )
+
+
+def _gpus(table: Table, model: Model, inherited: Mapping[str, Any], parent: Model | None) -> int:
+    """GPUs of the row: as stated, which must be the product of the parallel sizes, or 0 (the CPU)."""
+    product = 1
+    for name in _PARALLEL:
+        if (option := vllm_arguments.option(model.arguments, name)) is None:
+            continue
+        value = option.value or ""
+        if not (value.isascii() and value.isdecimal()) or int(value) < 1:
+            written = model.arguments[option.words[0]].partition("=")[0]
+            raise table.mistake(
+                "arguments", f"{written} must be followed by a positive integer, not {value!r}"
+            )
+        product *= int(value)
+    if "gpus" in table:
+        if model.gpus not in (0, product):
+            raise table.mistake("gpus", f"must be {product}, the product of the parallel sizes in arguments")
+        return model.gpus
+    if parent is not None and (parent.gpus == 0 or list(model.arguments) == inherited.get("arguments", [])):
+        return parent.gpus
+    return product
+
+
+def _with_paths(words: tuple[str, ...], base: Path) -> tuple[str, ...]:
+    """The arguments with their relative paths made absolute: a server is not started in the catalogue's directory.
+
+    A path begins with ``./``, ``../`` or ``~/`` (also behind ``=``, as in ``name=./adapter``), or is the value of an
+    option that takes a file, and there is one of that name beside the catalogue.
+    """
+    found = [_word(word, base) for word in words]
+    for option in vllm_arguments.options(words):
+        value = option.value
+        if value and option.name in _FILE_OPTIONS and not Path(value).is_absolute() and _exists(base / value):
+            written = words[option.words[0]].partition("=")[0]
+            path = _absolute(value, base)
+            found[option.words[-1]] = path if len(option.words) > 1 else f"{written}={path}"
+    return tuple(found)
+
+
+def _word(word: str, base: Path) -> str:
+    head, equals, value = word.rpartition("=")
+    if value.startswith(("./", "../", "~/")) and not head.startswith("{"):
+        return f"{head}{equals}{_absolute(value, base)}"
+    return word
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False  # a name that is too long is no file
+
+
+def _url(table: Table, url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        return str(Address.parse(url))
+    except UsageError as error:
+        # The value is in the message already, apart from what must not be shown.
+        raise CatalogError(f"{table.file}: [{table.section}] base_url: {error}") from None
+
+
+def _weights(value: str, base: Path) -> str:
+    """Weights as a path where they are one, relative to the catalogue; hub ids and ``embedded:NAME`` as they are.
+
+    A directory beside the catalogue wins over a hub id of its name.
+    """
+    if value.startswith("embedded:") or not value:
+        return value
+    may_be_on_the_hub = value.count("/") <= 1 and not value.startswith((".", "~", "/"))
+    return value if may_be_on_the_hub and not _is_directory(base / value) else _absolute(value, base)
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _interpreter(value: str | None, base: Path) -> str | None:
+    """An interpreter by its path, relative to the catalogue; a bare name is looked up on ``PATH``."""
+    if value is None:
+        return None
+    return _absolute(value, base) if "/" in value or value.startswith(("~", ".")) else value
+
+
+def _absolute(value: str, base: Path) -> str:
+    path = expand(value)
+    # Not resolve(): the python of a virtual environment is a link, and means something only where it stands.
+    return os.path.abspath(base / path)  # noqa: PTH100
