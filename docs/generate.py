@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import textwrap
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -378,7 +379,7 @@ def _keys(names: Iterable[str], kind: type, said: Mapping[str, str]) -> str:
     rows = []
     for name in names:
         field = _field_of(name, fields)
-        shown = ("", "") if field is None else (_type(field), _default(field))
+        shown = ("", "") if field is None else (_type(kind, field), _default(field))
         about = said.get(name) or docs.get("" if field is None else field.name, "")
         rows.append((f"`{name}`", *shown, about))
     return _table(("key", "type", "default", "meaning"), rows)
@@ -389,23 +390,28 @@ def _field_of(name: str, fields: Mapping[str, dataclasses.Field[Any]]) -> datacl
     return next((fields[one] for one in (name, f"{name}_s", f"{name}_bytes") if one in fields), None)
 
 
-def _type(field: dataclasses.Field[Any]) -> str:
+def _type(kind: type, field: dataclasses.Field[Any]) -> str:
     if field.name.endswith("_s"):
         return 'time, as in `"10 min"`'
     if field.name.endswith("_bytes"):
         return 'size, as in `"4 GiB"`'
-    return _TYPES.get(str(field.type), f"`{field.type}`")
+    written = str(field.type)
+    written = written if (bare := written.removesuffix(" | None")) not in _TYPES else bare
+    if written not in _TYPES and kind.__module__.startswith("pytest_llmperf.config."):
+        hint = typing.get_type_hints(kind)[field.name]  # without the validators
+        if typing.get_origin(hint) is typing.Literal:
+            return " or ".join(f"`{value}`" for value in typing.get_args(hint))
+        written = hint.__name__ if type(hint) is type else str(hint)
+        written = re.sub(r"(typing\.Optional\[(.*)\])?(collections\.abc\.)?", r"\2", written, count=1)
+    return _TYPES.get(written, f"`{written}`")
 
 
 # What a person writes into a file, instead of what Python makes of it.
 _TYPES = {
     "str": "text",
-    "str | None": "text",
     "bool": "true or false",
     "int": "whole number",
-    "int | None": "whole number",
     "float": "number",
-    "float | None": "number",
     "tuple[str, ...]": "list of texts",
     "Mapping[str, str]": "table of texts",
     "tuple[float, float]": "`[lowest, highest]`",
@@ -413,7 +419,6 @@ _TYPES = {
     "PromptRules": "table",
     "Damage | None": "table",
     "Engine": "one of the engines",
-    "Protocol": "`chat` or `few-shot`",
 }
 
 

@@ -186,7 +186,7 @@ class _Rows:
 
     def _parent(self, table: Table, chain: tuple[str, ...]) -> Model:
         name = table.values["extends"]
-        if name not in self.tables:
+        if not isinstance(name, str) or name not in self.tables:
             raise table.mistake(
                 "extends",
                 f"unknown row{nearest(str(name), [row for row in self.tables if row != chain[-1]])}",

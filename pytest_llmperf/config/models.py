@@ -225,7 +225,7 @@ class Profile:
     says: Text = ""
     """One line for the header of a run: what this profile's results mean, and what they don't."""
     task: Text = "gsm8k"
-    """The accuracy task of a suite that names none; default ``gsm8k``."""
+    """The accuracy task of a suite that names none."""
     needs_cuda: bool = False
     """Whether its rows run on a GPU; false: they are judged by the budgets of the CPU, everywhere."""
     models: Annotated[Mapping[str, Model], Field(alias="model")] = field(default_factory=dict)

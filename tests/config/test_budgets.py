@@ -335,3 +335,60 @@ def test_the_shipped_budgets_raise_no_doubt() -> None:
     budgets = load_budgets(SUITES / "budgets.toml")
     for profile, device in (("gpu", "H100"), ("gpu", "T4"), ("embedded", "CPU")):
         assert budgets.for_device(profile, device).doubts() == []
+
+
+OWN = """
+[gpu.any.mytask]
+accuracy = 0.5
+speed = "80 ms"
+recall = { 8 = "70 %", long = "60 %" }
+catches = { accuracy = "12 points", speed = "40 %" }
+[gpu.any.accuracy]
+humaneval = "40 %"
+"""
+
+
+def test_a_suite_of_ones_own_has_budgets_of_its_own(tmp_path: Path) -> None:
+    budgets = load(tmp_path, OWN)
+    mine = budgets.for_device("gpu", "H100").mytask
+    assert mine.accuracy == Bound(0.5, "", "budgets.toml [gpu.any.mytask] accuracy")
+    assert mine.speed == Bound(0.08, "s", "budgets.toml [gpu.any.mytask] speed")
+    assert {index: bound.value for index, bound in mine.recall.items()} == {8: 0.7, "long": 0.6}
+    assert budgets.claim_of(mine.accuracy.origin) == Claim(0.12, mine.accuracy)
+    assert budgets.claim_of(mine.speed.origin) == Claim(0.4, mine.speed)
+    assert budgets.for_device("gpu", "H100").doubts() == []
+
+
+def test_a_declared_suite_takes_a_key_of_ones_own(tmp_path: Path) -> None:
+    assert load(tmp_path, OWN).for_device("gpu", "H100").accuracy.humaneval.value == 0.4
+
+
+def test_an_own_budget_that_no_test_asserts_is_unread(tmp_path: Path) -> None:
+    view = load(tmp_path, OWN).for_device("gpu", "H100")
+    asserted = {view.mytask.accuracy.origin, view.mytask.recall[8].origin, view.accuracy.humaneval.origin}
+    assert view.unread(asserted) == ["mytask.speed", "mytask.recall.long"]
+
+
+def test_an_own_budget_of_another_device_is_incomparable(tmp_path: Path) -> None:
+    view = load(tmp_path, OWN.replace("gpu.any.mytask", "gpu.H100.mytask")).for_device("gpu", "T4")
+    assert view.mytask.speed == Incomparable("T4", "[gpu.T4.mytask] speed", ("H100",), "s")
+
+
+def test_an_own_budget_that_is_not_in_the_file_says_where_to_write_it(tmp_path: Path) -> None:
+    view = load(tmp_path, OWN).for_device("gpu", "H100")
+    with pytest.raises(CatalogError, match=r"budget.theirs: unknown suite; write \[gpu.any.theirs\] in"):
+        _ = view.theirs
+    with pytest.raises(
+        CatalogError, match=r"unknown budget; write \[gpu.any.mytask\] energy in budgets.toml"
+    ):
+        _ = view.mytask.energy
+    with pytest.raises(CatalogError, match=r"budget.mytask.acuracy: unknown budget; did you mean accuracy\?"):
+        _ = view.mytask.acuracy
+
+
+@pytest.mark.parametrize("value", ["true", "inf", '"fast"', "[1]", '"1 parsec"', "{}"])
+def test_an_own_budget_is_a_number_or_a_quantity(tmp_path: Path, value: str) -> None:
+    with pytest.raises(
+        CatalogError, match=r"budgets.toml: \[gpu.any.mytask\] accuracy = .*: (must be|holds)"
+    ):
+        load(tmp_path, f"[gpu.any.mytask]\naccuracy = {value}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.config.catalog import choose_profile, load_catalog
-from pytest_llmperf.config.models import Catalog, Model
+from pytest_llmperf.config.catalog import ROW_KEYS, choose_profile, load_catalog
+from pytest_llmperf.config.models import Catalog, Model, Sampling
+from pytest_llmperf.config.toml_errors import keys_of
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.units import format_quantity, parse_quantity
 
@@ -389,3 +391,31 @@ def test_what_the_system_cannot_be_given_is_a_mistake_of_the_catalogue(tmp_path:
 def test_what_the_catalogue_says_is_not_said_again_in_any_spelling(tmp_path: Path, argument: str) -> None:
     with pytest.raises(CatalogError, match="is not an argument of a row"):
         row_of(tmp_path, f'weights = "o/a"\narguments = ["{argument}", "x"]\n')
+
+
+VALUES = ["3", "-1", "true", "nan", '""', '" "', "[]", "[1, 'a']", "{ a = 1 }", "1979-05-27", "'x'"]
+
+
+@pytest.mark.parametrize(
+    "key", [*ROW_KEYS, *(f"sampling.{key}" for key in keys_of(Sampling)), "rules.accepts"]
+)
+@pytest.mark.parametrize("value", VALUES)
+def test_whatever_stands_at_a_key_is_read_or_refused_in_one_line(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    text = (
+        f"{HEAD}[profile.p.model.a]\n"
+        + ("" if key == "weights" else 'weights = "o/a"\n')
+        + f"{key} = {value}\n"
+    )
+    with contextlib.suppress(CatalogError):
+        load(tmp_path, text)
+        return
+    message = complaint(tmp_path, text)
+    assert message.startswith("models.toml: [profile.p.model.a")
+    assert key.rpartition(".")[2] in message
+
+
+def test_names_that_the_reader_sets_itself_are_no_keys_of_a_row(tmp_path: Path) -> None:
+    assert '[profile.p.model.a] name = "b": unknown key' in complaint(tmp_path, row('name = "b"'))
+    assert '[profile.p] file = "b": unknown key' in complaint(tmp_path, f'{HEAD}file = "b"\nmodel = {{}}')
