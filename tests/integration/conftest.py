@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.serving import ports, processes
+from tests.integration.fork_server import MARK, ForkedRun, ForkServer
 from tests.waiting import CLEAN_WITHIN_S, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ FAKE_PYTHON = ROOT / "tests" / "fakes" / "engine_python"
 CACHE = Path(tempfile.gettempdir()) / f"llmperf-tests-{os.getuid()}"
 # Other installed plugins cost a second a run and change nothing; one scenario runs with all of them.
 ONLY_OURS = ("-p", "llmperf", "-p", "llmperf_model", "-p", "no:cacheprovider")
-_MARK = "LLMPERF_TEST_MARK"
+_FORKS = ForkServer()
 _SIZES = "\n# written by shrink\n"
 _NOISE = re.compile(r"Traceback \(most recent call last\)|INTERNALERROR|^\S+\.py:\d+: \w+(Error|Exception)")
 
@@ -80,7 +81,7 @@ class Ending:
 class Running:
     """A run of pytest that has not ended."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | ForkedRun
     output: Path
 
     def send(self, number: signal.Signals) -> None:
@@ -101,6 +102,8 @@ class Project:
     running: list[Running] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     """What a run measures, where that is not the profile's default."""
+    fresh: bool = False
+    """Whether every run is an interpreter of its own, and not a fork of one that has done the imports."""
 
     # -- files
 
@@ -185,21 +188,31 @@ class Project:
             "XDG_CACHE_HOME": str(CACHE),
             "COLUMNS": "200",
             "FAKE_ENGINE_INTERPRETER": sys.executable,
-            _MARK: self.mark,
+            MARK: self.mark,
         }
         if options[:2] == ONLY_OURS[:2]:
             own["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        whole = inherited | own | dict(environment or {})
         with output.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *options, *arguments],
-                cwd=self.path,
-                env=inherited | own | dict(environment or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                text=True,
-            )
+            process: subprocess.Popen[str] | ForkedRun
+            # The import of other plugins and what PYTHON… variables change is done when an interpreter starts.
+            if (
+                self.fresh
+                or options[:2] != ONLY_OURS[:2]
+                or any(name.startswith("PYTHON") for name in environment or {})
+            ):
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "pytest", *options, *arguments],
+                    cwd=self.path,
+                    env=whole,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    text=True,
+                )
+            else:
+                process = _FORKS.start([*options, *arguments], self.path, whole, file)
         running = Running(process, output)
         self.running.append(running)
         return running
@@ -252,7 +265,7 @@ class Project:
 
     def alive(self) -> list[int]:
         """Whatever a run of this project has started and is still there: pytest, its workers, keepers, engines."""
-        entry = f"{_MARK}={self.mark}"
+        entry = f"{MARK}={self.mark}"
         running = (process.pid for process in processes.table().values() if not process.is_over)
         return [pid for pid in running if processes.environment_has(pid, entry)]
 
@@ -361,6 +374,12 @@ def _check_that_records_are_explained(project: Project) -> None:
             if isinstance(record, dict) and record.get("schema") == SCHEMA:
                 left = undescribed(record)
                 assert not left, f"schema-1.json does not describe {left}, which stand in {path.name}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _end_of_forks() -> Iterator[None]:
+    yield
+    _FORKS.close()
 
 
 @pytest.fixture

@@ -130,6 +130,7 @@ def scenario(project: Project, tables: dict[str, Table], eventually: Callable[..
     table = tables.setdefault(
         FAKE, Table(FAKE, "pytest tests/integration/lifecycle -m 'not vllm'", _python())
     )
+    project.fresh = True
     return Scenario(project, table, 30.0, eventually)
 
 
@@ -170,6 +171,7 @@ def made_either(
         projects.append(make_project(tmp_path / "project", Path(python), weights))
         versions = f"{_python()}, {version}"
         table = tables.setdefault(REAL, Table(REAL, "pytest tests/integration/lifecycle -m vllm", versions))
+        projects[0].fresh = True
         return Scenario(projects[0], table, 300.0, eventually)
 
     yield make

@@ -6,10 +6,12 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.measure.served import Served
+if TYPE_CHECKING:
+    from pytest_llmperf.measure.served import Served
 
 
 @pytest.fixture
