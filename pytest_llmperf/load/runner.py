@@ -27,10 +27,10 @@ from pytest_llmperf.errors import InfrastructureError, RequestFailed, WrongServe
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
-from pytest_llmperf.load.fleet import Fleet, sent_by_fleet, shards
 from pytest_llmperf.load.run import ERRORS_ABOVE, Run, ScheduleKept
 from pytest_llmperf.load.sending import OnProgress, Sent, in_flight, on_schedule
 from pytest_llmperf.load.server_metrics import Sampler
+from pytest_llmperf.load.workers import Fleet, sent_by_fleet, shards
 from pytest_llmperf.load.workload import (
     Fits,
     Prompts,

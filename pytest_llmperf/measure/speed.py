@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
-from pytest_llmperf.load.fleet import workers_for
 from pytest_llmperf.load.interleave import Round, Rounds, interleaved
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.row_limit import RowLimit
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.workers import workers_for
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.clock_error import ClockError, ClockErrors, load_like
 from pytest_llmperf.measure.deaths import death_of

@@ -54,7 +54,7 @@ def test_256_streams_take_less_than_100_megabytes_and_nothing_heavy_is_imported(
 
 
 def test_a_worker_process_imports_nothing_heavy() -> None:
-    code = "import sys, pytest_llmperf.load.worker; print(' '.join(sys.modules))"
+    code = "import sys, pytest_llmperf.load.workers; print(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {name.split(".")[0] for name in done.stdout.split()} & HEAVY == set()
 

@@ -1,4 +1,9 @@
-"""A load that is shared by several worker processes, when one core is not enough for it."""
+"""A load that several worker processes share, when one core is not enough for it.
+
+A worker runs one shard, :func:`run_shard`: where to send what, in which rhythm, and when to begin. Times are of
+CLOCK_MONOTONIC, which all processes of one Linux machine share; a worker reports its clock when it is ready, so that
+the parent can check that it is the same one.
+"""
 
 from __future__ import annotations
 
@@ -13,35 +18,123 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
+from pytest_llmperf.client import loop
+from pytest_llmperf.client.endpoint import Endpoint
+from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import now
 from pytest_llmperf.errors import InfrastructureError
-from pytest_llmperf.load.client_health import ClientHealth
-from pytest_llmperf.load.sending import Sent
-from pytest_llmperf.load.worker import Beat, Done, Ready, Shard, Silent, read, write
+from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
+from pytest_llmperf.load.sending import Sent, in_flight, on_schedule
 from pytest_llmperf.serving.server import Server
 
 T = TypeVar("T")
 _LEAD_S = 0.05
-"""From the word to the begin: longer than a pipe takes to carry it to the last worker."""
+"""From the start signal to the start: longer than the signal takes to reach the last worker."""
 ENOUGH_BELOW = 0.6
-"""Share of a core up to which one process is enough: above it waits of the client's own begin to show."""
+"""Share of a core up to which one process is enough; above it, the client's own queueing begins to show."""
 _AIM = 0.4
 WORKER_SILENCE_S = 30.0
-"""A worker speaks every second; on a machine that is overloaded, or when it packs a long load's results, later."""
+"""A worker reports every second; later on an overloaded machine, or when it packs a long load's results."""
 
 _SLICE_S = 0.2
 _WORKER = (
     "from pytest_llmperf.serving.processes import end_with_parent; end_with_parent(); "
-    "from pytest_llmperf.load.worker import main; main()"
+    "from pytest_llmperf.load.workers import worker_main; worker_main()"
 )
-"""Bound to this process before anything that takes long to import: a worker may be stopped at any moment."""
+"""Tied to the parent before any slow import: a worker may be stopped at any moment."""
+
+BEAT_S = 1.0
+_WRITING = threading.Lock()
+"""The loop's beats and messages of other threads go through one pipe."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One worker's part of a load."""
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    wire: tuple[bytes, ...] = field(repr=False)
+    """Its requests, in the order of sending."""
+    concurrency: int
+    """Requests in flight of a closed loop; connections to open in advance of an open one."""
+    timeout_s: float
+    offsets_s: tuple[float, ...] | None = field(default=None, repr=False)
+    """When each is to be sent, after the begin of the whole load; None: a closed loop."""
+    silence_limit_s: float | None = None
+    """See ``Endpoint``."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Connections are open; the answer to it is when to begin, in seconds of the clock."""
+
+    clock_s: float
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Sent every `BEAT_S` seconds while the worker's loop runs, so that a stopped worker is noticed."""
+
+
+@dataclass(frozen=True)
+class Silent:
+    """The server has sent this worker no byte for too long."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came back, in the order of the shard's requests."""
+
+    sent: tuple[Sent, ...] = field(repr=False)
+    client: ClientHealth
+    opened: int
+
+
+def run_shard(
+    shard: Shard, begin: Callable[[Ready], float], say: Callable[[Beat | Silent], None] = lambda _: None
+) -> Done:
+    """Send the shard's requests from the moment on that ``begin`` returns (seconds of the clock).
+
+    ``say`` gets the news that come before the end. Raises ``OSError`` or ``TimeoutError`` if the server takes no
+    connection.
+    """
+
+    async def beat() -> None:
+        while True:
+            say(Beat())
+            await asyncio.sleep(BEAT_S)
+
+    async def main() -> Done:
+        endpoint = replace(
+            Endpoint.from_url(shard.base_url, shard.api_key),
+            silence_limit_s=shard.silence_limit_s,
+            on_silence=lambda why: say(Silent(why)),
+        )
+        beating = asyncio.create_task(beat())
+        async with Pool(endpoint, timeout_s=shard.timeout_s) as pool:
+            await pool.open(min(shard.concurrency, len(shard.wire)))
+            start_s = await asyncio.to_thread(begin, Ready(now()))
+            with no_collector():
+                watch = Watch()
+                if shard.offsets_s is None:
+                    sent = await in_flight(pool, shard.wire, shard.concurrency, start_s=start_s)
+                else:
+                    sent = await on_schedule(pool, shard.wire, shard.offsets_s, start_s=start_s)
+                health = watch.stop()
+            beating.cancel()
+            return Done(tuple(sent), health, pool.opened)
+
+    return loop.run(main)
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """What the workers brought together: as of one client, and each worker's own health."""
+    """The results of all workers as those of one client, and each worker's own health."""
 
     sent: tuple[Sent, ...] = field(repr=False)
     client: ClientHealth
@@ -50,7 +143,7 @@ class Fleet:
 
 
 def workers_for(cpu_share: float) -> int:
-    """Processes for a load that took one process so much of a core; at most one for each core."""
+    """Processes needed for a load that used ``cpu_share`` of a core in one process; at most one per core."""
     if cpu_share <= ENOUGH_BELOW:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -141,7 +234,7 @@ def run_fleet(
 
 
 def together(workers: Sequence[ClientHealth]) -> ClientHealth:
-    """Of the whole: its CPU time, and the share and lag of the worker that had it hardest."""
+    """Total CPU time, and the share and lag of the busiest worker."""
     return ClientHealth(
         cpu_s=sum(one.cpu_s for one in workers),
         cpu_share=max(one.cpu_share for one in workers),
@@ -165,12 +258,12 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 def _tell(process: subprocess.Popen[bytes], value: Any) -> None:
     assert process.stdin is not None
     with suppress(BrokenPipeError):
-        # Who cannot be told has died, and is found out when it is heard.
+        # A worker that has died is noticed when its messages are read.
         write(process.stdin, value)
 
 
 class _Inbox:
-    """What one worker says, read by a thread: a worker that stops in the middle of a word must not stop its parent."""
+    """Messages of one worker, read by a thread: a worker that stops in the middle of one must not block its parent."""
 
     def __init__(
         self,
@@ -187,7 +280,7 @@ class _Inbox:
         threading.Thread(target=self._read, name=f"llmperf-worker-{number}", daemon=True).start()
 
     def hear(self, kind: type[T]) -> T:
-        """The next value that is no beat."""
+        """The next message that is no beat."""
         deadline = now() + WORKER_SILENCE_S
         while True:
             try:
@@ -219,3 +312,45 @@ class _Inbox:
         except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             # ValueError: the pipe was closed meanwhile, by the end of the load.
             self._values.put(error if isinstance(error, EOFError) else EOFError(str(error)))
+
+
+def write(stream: IO[bytes], value: Any) -> None:
+    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    with _WRITING:
+        stream.write(len(data).to_bytes(8, "big") + data)
+        stream.flush()
+
+
+def read(stream: IO[bytes]) -> Any:
+    """The next value; ``EOFError`` where the other side has ended."""
+    head = stream.read(8)
+    if len(head) < 8:
+        raise EOFError("the other process has ended")
+    # Trusted data: only this program writes to these pipes.
+    return pickle.loads(stream.read(int.from_bytes(head, "big")))
+
+
+def worker_main() -> None:
+    """The worker process: read a shard from standard input, run it, write what came back."""
+    asked, told = sys.stdin.buffer, sys.stdout.buffer
+
+    def begin(ready: Ready) -> float:
+        write(told, ready)
+        start_s = float(read(asked))
+        # Nothing more comes through this pipe but its end.
+        threading.Thread(target=_end_with, args=[asked], daemon=True).start()
+        return start_s
+
+    try:
+        write(told, run_shard(read(asked), begin, lambda news: write(told, news)))
+    except (EOFError, BrokenPipeError):
+        # The parent has ended.
+        os._exit(1)
+    except Exception as error:
+        write(told, f"{type(error).__name__}: {error}")
+
+
+def _end_with(pipe: IO[bytes]) -> None:
+    # Not through the buffer, whose lock the end of the interpreter would wait for.
+    os.read(pipe.fileno(), 1)
+    os._exit(1)

@@ -16,15 +16,14 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
-from pytest_llmperf.load import fleet as module
+from pytest_llmperf.load import workers as module
 from pytest_llmperf.load.arrivals import poisson
-from pytest_llmperf.load.fleet import run_fleet, shards, workers_for
 from pytest_llmperf.load.reference_server import process as reference_process
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
 from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
-from pytest_llmperf.load.worker import Ready, Shard, read, run_shard, write
+from pytest_llmperf.load.workers import Ready, Shard, read, run_fleet, run_shard, shards, workers_for, write
 from pytest_llmperf.load.workload import Workload, request_id
 from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.server import Server
@@ -136,7 +135,7 @@ def test_a_worker_that_dies_is_an_error_and_leaves_no_other(monkeypatch: pytest.
 
 def test_another_clock_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import sys; from pytest_llmperf.load.worker import Ready, read, write; "
+        "import sys; from pytest_llmperf.load.workers import Ready, read, write; "
         "read(sys.stdin.buffer); write(sys.stdout.buffer, Ready(5e9)); sys.stdin.read()"
     )
     monkeypatch.setattr(
@@ -160,7 +159,7 @@ def test_what_is_written_is_read_again_and_an_end_is_an_end() -> None:
 def _stopped_when(reads: int) -> str:
     """A worker that stops itself after it has read so many values."""
     return (
-        "import os, signal, sys; from pytest_llmperf.load.worker import Ready, read, write; "
+        "import os, signal, sys; from pytest_llmperf.load.workers import Ready, read, write; "
         "from pytest_llmperf.client.reply import now; "
         f"[read(sys.stdin.buffer) or write(sys.stdout.buffer, Ready(now())) for _ in range({reads})]; "
         "os.kill(os.getpid(), signal.SIGSTOP)"
@@ -185,7 +184,7 @@ def test_a_stopped_worker_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, rea
 
 PARENT = """
 import sys, threading, time
-from pytest_llmperf.load.fleet import run_fleet, shards
+from pytest_llmperf.load.workers import run_fleet, shards
 from pytest_llmperf.serving.server import Server
 request = b"GET /v1/models HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
 server = Server("row", "model", sys.argv[1], None, None, None, None, "", "")
