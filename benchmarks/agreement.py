@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.tasks.choice import grade_choice
-from pytest_llmperf.tasks.grading import Outcome, grade
-from pytest_llmperf.tasks.symbolic import grade_symbolic
+from pytest_llmperf.tasks.grading import Outcome
+from pytest_llmperf.tasks.grading.choice import grade_choice
+from pytest_llmperf.tasks.grading.number import grade
+from pytest_llmperf.tasks.grading.symbolic import grade_symbolic
 
 
 @dataclass(frozen=True)

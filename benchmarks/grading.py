@@ -25,8 +25,9 @@ from typing import Any
 
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers
-from pytest_llmperf.tasks.grading import Grade, Outcome, grade
-from pytest_llmperf.tasks.symbolic import grade_symbolic
+from pytest_llmperf.tasks.grading import Grade, Outcome
+from pytest_llmperf.tasks.grading.number import grade
+from pytest_llmperf.tasks.grading.symbolic import grade_symbolic
 
 _OTHERS = r"""
 import json, logging, os, re, sys

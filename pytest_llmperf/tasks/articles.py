@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmperf.errors import DataError
-from pytest_llmperf.tasks.finding import find
 from pytest_llmperf.tasks.rows import Row
 from pytest_llmperf.tasks.source import DataFile, HubSplit
-from pytest_llmperf.tasks.task import Item, Source
+from pytest_llmperf.tasks.task import Item, Source, find_named
 
 ARTICLE_TOKENS = 480
 """Of an article, its beginning; instruction and template make 512 of it at most."""
@@ -62,6 +60,6 @@ CNN_DAILYMAIL = Articles(
 BUILT_IN_ARTICLES: tuple[Articles, ...] = (CNN_DAILYMAIL,)
 
 
-def find_articles(name: str, more: Iterable[Articles] = ()) -> Articles:
-    """The articles ``name``, first in ``more``. Raises :class:`UsageError` with the nearest name."""
-    return find("articles", name, BUILT_IN_ARTICLES, more)
+def find_articles(name: str) -> Articles:
+    """The articles ``name``. Raises :class:`UsageError` with the nearest name."""
+    return find_named("articles", name, BUILT_IN_ARTICLES)

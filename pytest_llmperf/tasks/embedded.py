@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmperf.tasks.grading import gold_number
+from pytest_llmperf.tasks.grading.number import gold_number
 from pytest_llmperf.tasks.task import Item, Task
 
 _SEED = 2026

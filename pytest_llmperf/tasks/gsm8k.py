@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_llmperf.errors import DataError
-from pytest_llmperf.tasks.grading import gold_number
+from pytest_llmperf.tasks.grading.number import gold_number
 from pytest_llmperf.tasks.rows import Row, read_rows
 from pytest_llmperf.tasks.source import DataFile, HubSplit
 from pytest_llmperf.tasks.task import Item, Shot, Task

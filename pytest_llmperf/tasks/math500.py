@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pytest_llmperf.tasks.grading.symbolic import check_symbolic, grade_symbolic
 from pytest_llmperf.tasks.rows import Row
 from pytest_llmperf.tasks.source import DataFile, HubSplit
-from pytest_llmperf.tasks.symbolic import check_symbolic, grade_symbolic
 from pytest_llmperf.tasks.task import Item, Shot, Task, own_shots
 
 _REVISION = "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_llmperf.tasks.choice import check_choice, grade_choice
+from pytest_llmperf.tasks.grading.choice import check_choice, grade_choice
 from pytest_llmperf.tasks.rows import Row
 from pytest_llmperf.tasks.source import DataFile, HubSplit
 from pytest_llmperf.tasks.task import Item, Shot, Task, own_shots

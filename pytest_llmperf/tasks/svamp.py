@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_llmperf.tasks.exact_number import read_number
-from pytest_llmperf.tasks.grading import gold_number
+from pytest_llmperf.tasks.grading.exact_number import read_number
+from pytest_llmperf.tasks.grading.number import gold_number
 from pytest_llmperf.tasks.rows import Row
 from pytest_llmperf.tasks.source import DataFile, HubSplit
 from pytest_llmperf.tasks.task import Item, Shot, Task, own_shots

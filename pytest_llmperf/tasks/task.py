@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pytest_llmperf.config import models
-from pytest_llmperf.errors import DataError
-from pytest_llmperf.tasks.choice import check_choice, grade_choice
-from pytest_llmperf.tasks.grading import Grade, gold_number, grade
-from pytest_llmperf.tasks.symbolic import check_symbolic, grade_symbolic, is_readable
+from pytest_llmperf.config.toml_errors import nearest
+from pytest_llmperf.errors import DataError, UsageError
+from pytest_llmperf.tasks.grading import Grade
+from pytest_llmperf.tasks.grading.choice import check_choice, grade_choice
+from pytest_llmperf.tasks.grading.number import gold_number, grade
+from pytest_llmperf.tasks.grading.symbolic import check_symbolic, grade_symbolic, is_readable
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Item:
     prompt: str
     answer: str
     meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    group: str = ""
+    """What the item shares with others that resemble it (a document, a template): then the groups are the sample, each
+    with equal weight, and not the items. Empty: the item is independent of all others."""
     place: str = field(default="", compare=False, repr=False)
     """File and row that it was read from, for messages; empty where there is none."""
 
@@ -68,9 +73,9 @@ class Source(Protocol):
 
 
 class Grader(Protocol):
-    """From a reply to its outcome; see :func:`pytest_llmperf.tasks.grading.grade`, which is the default.
+    """From a reply to its outcome; see :func:`pytest_llmperf.tasks.grading.number.grade`, which is the default.
 
-    Called from any thread, several at a time; may take seconds (:mod:`pytest_llmperf.tasks.symbolic`).
+    Called from any thread, several at a time; may take seconds (:mod:`pytest_llmperf.tasks.grading.symbolic`).
     """
 
     def __call__(
@@ -132,7 +137,8 @@ def load_items(
 ) -> tuple[Item, ...]:
     """``n`` items (None: all) in an order drawn from ``seed``.
 
-    The order does not depend on ``n``: the first 100 of 200 are the 100 that ``n=100`` gives. Raises
+    The order does not depend on ``n``: the first 100 of 200 are the 100 that ``n=100`` gives. Items of one group stay
+    together. Raises
     :class:`DataError`, one line, for data that is missing, empty, not the pinned one, malformed, or too
     little.
     """
@@ -143,8 +149,22 @@ def load_items(
         raise DataError(
             f"task {task.name}: {n} items were asked for, it has {len(items)}; ask for that many or fewer"
         )
-    random.Random(f"{task.name}/{seed}").shuffle(items)
-    return tuple(items[:n])
+    chance = random.Random(f"{task.name}/{seed}")
+    if not any(item.group for item in items):
+        chance.shuffle(items)
+        return tuple(items[:n])
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(sample_of(item), []).append(item)
+    order = list(groups.values())
+    chance.shuffle(order)
+    # Whole groups one after the other: half a group tells little less than a whole one.
+    return tuple(item for group in order for item in group)[:n]
+
+
+def sample_of(item: Item) -> str:
+    """What counts as one sample of the task: the item's group, or the item itself."""
+    return f"group {item.group}" if item.group else item.id
 
 
 def remarks(task: Task, items: Sequence[Item]) -> list[str]:
@@ -216,6 +236,8 @@ def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
                 raise ValueError("this id was given before; ids must be unique")
             seen.add(identity)
             _check_question(item.prompt)
+            if not isinstance(item.group, str):
+                raise ValueError(f"the group is {_shown(item.group)}, needs a text")
             answer: Any = item.answer
             if own_check is not None:
                 answer = _text_of(answer, "expected answer")
@@ -313,3 +335,19 @@ def _shown(value: Any) -> str:
 _EXACT_BELOW = 2.0**53
 _SINGLE_DIGITS = 9
 """A decimal number of so few significant digits survives single precision; the digits behind them are noise."""
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+def find_named(what: str, name: str, known_things: Iterable[T]) -> T:
+    """The thing of that ``name``, the last one if several have it. Raises :class:`UsageError` with the nearest name."""
+    known = {thing.name: thing for thing in known_things}
+    if name not in known:
+        raise UsageError(f"no {what} {name!r}{nearest(name, known)}")
+    return known[name]

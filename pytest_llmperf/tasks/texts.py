@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmperf.errors import DataError
-from pytest_llmperf.tasks.finding import find
 from pytest_llmperf.tasks.rows import Row
 from pytest_llmperf.tasks.source import DataFile, HubSplit
-from pytest_llmperf.tasks.task import Item, Source
+from pytest_llmperf.tasks.task import Item, Source, find_named
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,6 @@ WORKED = Texts(name="embedded", source=WorkedProblems())
 BUILT_IN_TEXTS: tuple[Texts, ...] = (C4, WORKED)
 
 
-def find_texts(name: str, more: Iterable[Texts] = ()) -> Texts:
-    """The texts ``name``, first in ``more``. Raises :class:`UsageError` with the nearest name."""
-    return find("texts", name, BUILT_IN_TEXTS, more)
+def find_texts(name: str) -> Texts:
+    """The texts ``name``. Raises :class:`UsageError` with the nearest name."""
+    return find_named("texts", name, BUILT_IN_TEXTS)

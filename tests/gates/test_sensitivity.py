@@ -14,7 +14,8 @@ from pytest_llmperf.gates.planning import PlannedJudgement, planned
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure.asking import Answers, ending_of
 from pytest_llmperf.tasks import find_task
-from pytest_llmperf.tasks.grading import Grade, Outcome, grade
+from pytest_llmperf.tasks.grading import Grade, Outcome
+from pytest_llmperf.tasks.grading.number import grade
 from pytest_llmperf.tasks.task import Task
 
 

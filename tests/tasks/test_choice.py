@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.config.models import Protocol
-from pytest_llmperf.tasks.choice import check_choice, grade_choice
 from pytest_llmperf.tasks.grading import Grade, Outcome
+from pytest_llmperf.tasks.grading.choice import check_choice, grade_choice
 
 
 def graded(text: str, gold: str = "C", protocol: Protocol = "chat") -> Grade:

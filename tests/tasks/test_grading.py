@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.config.models import Protocol
 from pytest_llmperf.tasks.boxes import last_box, with_thinking
-from pytest_llmperf.tasks.exact_number import read_number
-from pytest_llmperf.tasks.grading import Outcome, gold_number, grade
+from pytest_llmperf.tasks.grading import Outcome
+from pytest_llmperf.tasks.grading.exact_number import read_number
+from pytest_llmperf.tasks.grading.number import gold_number, grade
 
 GSM8K = Path(__file__).parents[2] / ".." / "shared" / "data" / "gsm8k"
 needs_gsm8k = pytest.mark.skipif(

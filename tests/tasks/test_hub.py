@@ -16,7 +16,7 @@ import pytest
 
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.tasks import DataFile, HubSplit, Item, Task, load_items
-from pytest_llmperf.tasks.grading import gold_number
+from pytest_llmperf.tasks.grading.number import gold_number
 
 ROWS = [{"id": f"mine-{n}", "question": f"{n} + 1?", "answer": str(n + 1)} for n in range(9)]
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from pytest_llmperf.tasks.grading import Grade, Outcome, grade
-from pytest_llmperf.tasks.symbolic import grade_symbolic
+from pytest_llmperf.tasks.grading import Grade, Outcome
+from pytest_llmperf.tasks.grading.number import grade
+from pytest_llmperf.tasks.grading.symbolic import grade_symbolic
 
 
 class Pitfall(NamedTuple):

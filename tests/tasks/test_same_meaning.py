@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmperf.tasks.grading import Grade, Outcome, grade
-from pytest_llmperf.tasks.symbolic import grade_symbolic, is_readable
+from pytest_llmperf.tasks.grading import Grade, Outcome
+from pytest_llmperf.tasks.grading.number import grade
+from pytest_llmperf.tasks.grading.symbolic import grade_symbolic, is_readable
 
 
 def graded(answer: str, gold: str) -> Grade:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmperf.config.models import Protocol
-from pytest_llmperf.tasks.grading import Outcome, grade
-from pytest_llmperf.tasks.symbolic import grade_symbolic
+from pytest_llmperf.tasks.grading import Outcome
+from pytest_llmperf.tasks.grading.number import grade
+from pytest_llmperf.tasks.grading.symbolic import grade_symbolic
 from pytest_llmperf.tasks.thinking import after_thinking
 
 PROTOCOLS: tuple[Protocol, ...] = ("chat", "few-shot")

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.tasks import symbolic
-from pytest_llmperf.tasks.grading import Grade, Outcome
-from pytest_llmperf.tasks.killable import MEMORY_BYTES, WORKER, Killable
-from pytest_llmperf.tasks.symbolic import check_symbolic, grade_symbolic
+from pytest_llmperf.tasks.grading import Grade, Outcome, symbolic
+from pytest_llmperf.tasks.grading.killable import MEMORY_BYTES, WORKER, Killable
+from pytest_llmperf.tasks.grading.symbolic import check_symbolic, grade_symbolic
 from tests.tasks.test_grading import HOSTILE as HOSTILE_REPLIES
 
 MATH500 = Path(__file__).parents[2] / ".." / "shared" / "data" / "math500" / "test.jsonl"
@@ -322,7 +321,7 @@ def test_without_math_verify_it_is_told_what_to_install(tmp_path: Path) -> None:
 def test_the_time_limit_of_a_test_stays_armed(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         import pytest, threading
-        from pytest_llmperf.tasks.symbolic import grade_symbolic
+        from pytest_llmperf.tasks.grading.symbolic import grade_symbolic
 
         @pytest.mark.timeout(3)
         def test_hangs():

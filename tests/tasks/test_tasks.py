@@ -23,10 +23,11 @@ from pytest_llmperf.tasks import (
     load_items,
     load_shots,
 )
-from pytest_llmperf.tasks.choice import grade_choice
-from pytest_llmperf.tasks.grading import Grade, Outcome, gold_number, grade
+from pytest_llmperf.tasks.grading import Grade, Outcome
+from pytest_llmperf.tasks.grading.choice import grade_choice
+from pytest_llmperf.tasks.grading.number import gold_number, grade
+from pytest_llmperf.tasks.grading.symbolic import grade_symbolic
 from pytest_llmperf.tasks.rows import read_rows
-from pytest_llmperf.tasks.symbolic import grade_symbolic
 from pytest_llmperf.tasks.task import Grader, remarks
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"

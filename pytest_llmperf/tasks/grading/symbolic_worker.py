@@ -1,7 +1,7 @@
 """The process that Math-Verify runs in: a parent that has imported it, and forks a child for each place of the pool.
 
-Started as a file of its own by :mod:`pytest_llmperf.tasks.killable`, with the number of its control socket; nothing of
-the package is imported here. A child is ready in milliseconds, so that one that was killed is replaced at no cost.
+Started as a file of its own by ``killable``, with the number of its control socket; nothing of the package is imported
+here. A child is ready in milliseconds, so that one that was killed is replaced at no cost.
 
 Control socket: ``fork`` with the child's end of a socket → the child's process id; ``kill PID``, which has no reply.
 Child's socket: ``["equal", gold, answer]`` or ``["parse", text]`` → ``true``, ``false`` or the name of a trouble.

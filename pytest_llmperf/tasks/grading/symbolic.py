@@ -10,11 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pytest_llmperf.config.models import Protocol
-from pytest_llmperf.tasks import formulas
 from pytest_llmperf.tasks.boxes import boxes_together, last_box
-from pytest_llmperf.tasks.exact_number import Number, read_number
-from pytest_llmperf.tasks.grading import Grade, Outcome, answer_proper, unanswered
-from pytest_llmperf.tasks.killable import Killable
+from pytest_llmperf.tasks.grading import Grade, Outcome, answer_proper, formulas, unanswered
+from pytest_llmperf.tasks.grading.exact_number import Number, read_number
+from pytest_llmperf.tasks.grading.killable import Killable
 from pytest_llmperf.tasks.sentences import final_words, own_answer
 
 _TROUBLES = frozenset({"unreadable", "time", "memory", "died", "length"})
