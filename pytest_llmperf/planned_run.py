@@ -17,10 +17,10 @@ import pytest
 from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import NeedsServer, UsageError
-from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.base import Gate
+from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.gates.planning import PlannedGate, PlannedJudgement, planned
-from pytest_llmperf.gates.spending import spending
+from pytest_llmperf.gates.plan import PlannedGate, PlannedJudgement
 from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
 from pytest_llmperf.record.earlier import Earlier, read_earlier
 from pytest_llmperf.report.plan_table import LEGEND, WITHOUT_RECORD, duration_lines, plan_table, warnings
@@ -50,11 +50,12 @@ class PlannedRun(DryRun):
         del item
         return PlanAsker(self.measurements, self._plan, self._phases)
 
-    def _plan(self, case: Case) -> Judgement:
-        earlier = self.earlier.verdict(case, self.settings.device_name) if self.earlier else None
-        case = dataclasses.replace(case, spent=spending(1, self.settings.looks))
-        judgement = PlannedJudgement(case)
-        self._compared.append((planned(case, earlier), judgement))
+    def _plan(self, gate: Gate) -> Judgement:
+        earlier = self.earlier.verdict(gate, self.settings.device_name) if self.earlier else None
+        gate = dataclasses.replace(gate, spent=spending(1, self.settings.looks))
+        planned = gate.forecast(earlier)
+        judgement = PlannedJudgement(planned)
+        self._compared.append((planned, judgement))
         return judgement
 
     def look_at(self, items: list[pytest.Item]) -> int:

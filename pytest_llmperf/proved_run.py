@@ -12,7 +12,7 @@ import pytest
 from pytest_llmperf.config.run_config import Options, Settings, resolve
 from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import LlmperfError, UsageError
-from pytest_llmperf.gates.proof import Result, proof_of
+from pytest_llmperf.gates.mutation import Result, proof_of
 from pytest_llmperf.record.case_files import KeptCase, load_cases
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts

@@ -18,7 +18,7 @@ from pytest_llmperf.config.answer_options import AnswerOptions
 from pytest_llmperf.config.option_paths import anchor, anchored, interpreter
 from pytest_llmperf.config.run_config import Options, Settings, resolve
 from pytest_llmperf.errors import GpuUnreadable, LlmperfError, NotMeasured, UsageError
-from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure import Measurements
@@ -276,25 +276,25 @@ class Run:
         return Asker(self.measurements, self.judge_for(item), self.refuse_speed, self.ledger)
 
     def judge_for(self, item: pytest.Item) -> Judge:
-        """What an estimand hands its cases to.
+        """Return the judge to which estimands hand their gates.
 
         A verdict belongs to the test that runs when the comparison is made, and not to the one that made the estimand.
         """
         del item
         return self._judge
 
-    def _judge(self, case: Case) -> Judgement:
-        with self.ledger.asking(case.label):
+    def _judge(self, gate: Gate) -> Judgement:
+        with self.ledger.asking(gate.label):
             test = self.ledger.running
             asserted = self.ledger.entry(test)
             nth = sum(
-                made.asserted and made.verdict.metric == case.label
+                made.asserted and made.verdict.metric == gate.label
                 for made in (asserted.judged if asserted else ())
             )
-            case = self.measurements.looks.at(test, case, nth, self.measurements.engines).settled()
-            verdict = case.judge()
+            gate = self.measurements.looks.at(test, gate, nth, self.measurements.engines).settled()
+            verdict = gate.judge()
         test, number, on_assert = self.ledger.judged(verdict)
-        self._cases[test, number] = case_files.KeptCase(test, verdict.status, case)
+        self._cases[test, number] = case_files.KeptCase(test, verdict.status, gate)
         return Judgement(verdict, self.settings.inconclusive, on_assert)
 
     def _test_ended(self, item: pytest.Item) -> None:

@@ -26,10 +26,10 @@ from benchmarks.characteristics.table import (
     decisions,
     row,
 )
-from pytest_llmperf.gates import sequential
-from pytest_llmperf.gates.answer_cases import MarginCase
-from pytest_llmperf.gates.early import Question, Watch
+from pytest_llmperf.gates import early_stopping
+from pytest_llmperf.gates.early_stopping import final, spending
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import betting
 
@@ -42,7 +42,7 @@ _NAMES = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIV
 SAYS = """\
 1,319 items in random order. At the boundary PASS and FAIL count as wrong, each promised to be at most 5 %; elsewhere
 the wrong one. **pytest-llmperf** is what a run does: betting on the source of the items with a fifth of the 5 %, at the
-looks of `gates.sequential`, then the fixed gate with the rest. The e-processes alone look after every item with all of
+looks of `early_stopping`, then the fixed gate with the rest. The e-processes alone look after every item with all of
 the 5 %: with replacement they speak of the source of the items, without of these very answers, and the truth is
 then theirs."""
 
@@ -125,10 +125,10 @@ def shipped(values: NDArray[np.int8], bound: float) -> tuple[Decisions, NDArray[
 
     The margin of the fixed gate is −``bound``. Some runs go through the gate's own case, and must end alike.
     """
-    early, at = race(values, bound, None, sequential.EARLY_ALPHA)
+    early, at = race(values, bound, None, early_stopping.early(spending(1)))
     n = values.shape[1]
     taken = np.full(len(values), n)
-    for look in reversed(list(sequential.looks(n))):
+    for look in reversed(list(early_stopping.looks(n))):
         taken[(early != INCONCLUSIVE) & (at <= look)] = look
     counts = rules.Counts(
         n,
@@ -136,7 +136,7 @@ def shipped(values: NDArray[np.int8], bound: float) -> tuple[Decisions, NDArray[
         np.count_nonzero(values < 0, axis=1),
         np.zeros(len(values), np.int64),
     )
-    said = np.where(early != INCONCLUSIVE, early, rules.ours(counts, -bound, sequential.FINAL_ALPHA))
+    said = np.where(early != INCONCLUSIVE, early, rules.ours(counts, -bound, final(spending(1))))
     for index in range(min(CHECKED, len(values))):
         status, needed = _as_a_case(values[index], bound)
         if _NAMES[status] != said[index] or needed != taken[index]:
@@ -154,12 +154,12 @@ def _as_a_case(values: NDArray[np.int8], bound: float) -> tuple[Status, int]:
     def first(n: int) -> tuple[Outcomes, Outcomes]:
         return dict(islice(ours.items(), n)), dict(islice(theirs.items(), n))
 
-    case = MarginCase(
+    case = PairedGate(
         metric="accuracy",
         bound=-bound,
         candidate={},
         baseline={},
-        lower_is_better=False,
+        at_least=True,
         planned=len(values),
         more=first,
     ).settled()
@@ -236,14 +236,14 @@ def _naive(values: NDArray[np.int8], bound: float) -> tuple[Decisions, NDArray[n
 def _check(
     values: NDArray[np.int8], bound: float, said: Decisions, taken: NDArray[np.int64], population: int | None
 ) -> None:
-    """Some runs go through the watch itself, and must end alike."""
+    """Some runs go through ``betting.decide`` itself, and must end alike."""
+    names = {True: PASS, False: FAIL, None: INCONCLUSIVE}
     for index in range(min(CHECKED, len(values))):
-        watch = Watch(Question("accuracy", bound, paired=True), population=population)
-        for value in values[index].tolist():
-            if watch.observe(value > 0, value < 0) is not None:
-                break
-        if _NAMES[watch.status] != said[index] or (watch.decided_at or len(values[index])) != taken[index]:
-            raise AssertionError(f"the gate says {watch.status} after {watch.decided_at}, not {said[index]}")
+        decision = betting.decide(values[index].tolist(), bound, population=population)
+        if names[decision.above] != said[index] or decision.n != taken[index]:
+            raise AssertionError(
+                f"betting says {names[decision.above]} after {decision.n}, not {said[index]}"
+            )
 
 
 def _items(psi: float, truth: float) -> NDArray[np.int8]:

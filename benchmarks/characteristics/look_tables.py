@@ -26,9 +26,8 @@ from benchmarks.characteristics.table import (
     decisions,
     row,
 )
-from pytest_llmperf.gates.answer_cases import ShareCase
-from pytest_llmperf.gates.joined import joined
-from pytest_llmperf.gates.spending import spending
+from pytest_llmperf.gates.early_stopping import spending
+from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import chances
 
@@ -130,12 +129,12 @@ def _check(right: NDArray[Any], judge: Judge) -> None:
     spent = spending(LOOKS)
     said, _ = _added(judge, spent)
     for index in range(min(CHECKED, len(right))):
-        case: ShareCase | None = None
+        case: ProportionGate | None = None
         status = Status.INCONCLUSIVE
         for look in range(1, LOOKS + 1):
             outcomes = {f"{look}-{item}": item < right[index, look - 1] for item in range(ITEMS)}
-            now = ShareCase(metric="accuracy", bound=FLOOR, candidate=outcomes, at_least=True)
-            case = now if case is None else joined(case, status, now, spent[:look])
+            now = ProportionGate(metric="accuracy", bound=FLOOR, candidate=outcomes, at_least=True)
+            case = now if case is None else now.add_to(case, status, spent[:look])
             status = case.judge().status
         if _STATUS[status] != said[index]:
             raise AssertionError(f"the joined gate says {status}, not {said[index]}")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.characteristics.table import FAIL, INCONCLUSIVE, OURS, PASS, Decisions, decisions
 from pytest_llmperf.gates.decision import ALPHA
-from pytest_llmperf.gates.not_worse import not_worse
+from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import paired, paired_exact
 from pytest_llmperf.stats.binomial import z_of
@@ -139,7 +139,15 @@ def _gate(n: int, gained: int, lost: int, margin: float, alpha: float) -> Status
     items = [f"{index}" for index in range(n)]
     candidate = {item: not gained <= index < gained + lost for index, item in enumerate(items)}
     baseline = {item: index >= gained for index, item in enumerate(items)}
-    return not_worse("accuracy", candidate, baseline, margin, alpha=alpha).status
+    gate = PairedGate(
+        metric="accuracy",
+        candidate=candidate,
+        baseline=baseline,
+        bound=margin,
+        at_least=True,
+        spent=(alpha,),
+    )
+    return gate.judge().status
 
 
 def _each(counts: Counts, decide: Callable[[int, int], int]) -> Decisions:

@@ -21,8 +21,8 @@ from benchmarks.characteristics.table import (
     decisions,
     row,
 )
-from pytest_llmperf.gates.not_worse import not_worse
-from pytest_llmperf.gates.share_gates import at_least
+from pytest_llmperf.gates.paired import PairedGate
+from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import binomial, chances
 
@@ -142,11 +142,14 @@ def _lowered(ability: NDArray[np.float64], by: float) -> NDArray[np.float64]:
 
 
 def _floor_gate(right: NDArray[np.int64], k: int) -> int:
-    return _STATUS[at_least("accuracy", _outcomes(right, k), 0.74).status]
+    gate = ProportionGate(metric="accuracy", candidate=_outcomes(right, k), bound=0.74, at_least=True)
+    return _STATUS[gate.judge().status]
 
 
 def _paired_gate(ours: NDArray[np.int64], theirs: NDArray[np.int64], k: int) -> int:
-    return _STATUS[not_worse("accuracy", _outcomes(ours, k), _outcomes(theirs, k), 0.03).status]
+    candidate, baseline = _outcomes(ours, k), _outcomes(theirs, k)
+    gate = PairedGate(metric="accuracy", candidate=candidate, baseline=baseline, bound=0.03, at_least=True)
+    return _STATUS[gate.judge().status]
 
 
 def _outcomes(right: NDArray[np.int64], k: int) -> dict[str, list[bool]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,8 @@ from benchmarks.characteristics.table import (
     decisions,
     row,
 )
-from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
-from pytest_llmperf.gates.ratio_within import ratio_within
+from pytest_llmperf.gates.decision import ALPHA
+from pytest_llmperf.gates.ratio import RatioGate, Rounds
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import hodges_lehmann
 
@@ -132,7 +133,7 @@ def starts(inputs: Inputs) -> Table:
             )
             if k >= 3:
                 said = [
-                    _STATUS[ratio_over_starts("tpot", [[(v, 1.0) for v in one] for one in run], 1.10).status]
+                    _STATUS[_gate([[(v, 1.0) for v in one] for one in run], 1.10).judge().status]
                     for run in np.exp(logs).tolist()
                 ]
                 rows.append(row(settings, OURS, np.array(said, dtype=np.int8)))
@@ -193,7 +194,7 @@ def hodges_lehmann_gate(logs: NDArray[np.float64], budget: float, alpha: float =
         low[part : part + 500], high[part : part + 500] = walsh[:, rank - 1], walsh[:, -rank]
     result = decisions(high <= bound, low > bound)
     for index in range(min(CHECKED, len(logs))):
-        verdict = ratio_within("tpot", [(math.exp(value), 1.0) for value in logs[index]], budget, alpha=alpha)
+        verdict = _gate([[(math.exp(value), 1.0) for value in logs[index]]], budget, alpha).judge()
         if _STATUS[verdict.status] != result[index]:
             raise AssertionError(f"the gate says {verdict.status}, not {result[index]}")
     return result
@@ -223,3 +224,7 @@ def _others(slots: NDArray[np.float64], ratio: float, more: float = 0.05) -> dic
 def _welch(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     error = np.sqrt(a.var(axis=1, ddof=1) / a.shape[1] + b.var(axis=1, ddof=1) / b.shape[1])
     return np.asarray((a.mean(axis=1) - b.mean(axis=1)) / error, dtype=np.float64)
+
+
+def _gate(starts: Sequence[Rounds], budget: float, alpha: float = ALPHA) -> RatioGate:
+    return RatioGate(metric="tpot", starts=starts, bound=budget, unit="s", at_least=False, spent=(alpha,))

@@ -20,8 +20,8 @@ from benchmarks.characteristics.table import (
     decisions,
     row,
 )
+from pytest_llmperf.gates.quantile import QuantileGate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.gates.within import within
 from pytest_llmperf.stats import clustered_quantile, order_statistics
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], NDArray[np.float64]]
@@ -116,9 +116,12 @@ def grouped(inputs: Inputs) -> Table:
 def _refused() -> Target:
     few = {(0.95, 58), (0.99, 298)}
     enough = {(0.95, 59), (0.99, 299)}
-    said = {
-        (q, n): within("ttft", [float(k + 1) for k in range(n)], 5.0, q=q).status for q, n in few | enough
-    }
+    said = {(q, n): _gate(n, q).judge().status for q, n in few | enough}
     reached = all((said[key] is Status.INVALID) == (key in few) for key in said)
     measured = ", ".join(f"p{100 * q:g} from {n}: {said[q, n].value}" for q, n in sorted(said))
     return Target("p95 and p99 below 59 and 299 samples", "refused", measured, reached)
+
+
+def _gate(n: int, q: float) -> QuantileGate:
+    samples = [float(k + 1) for k in range(n)]
+    return QuantileGate(metric="ttft", samples=samples, bound=5.0, q=q, unit="s", at_least=False)

@@ -1,5 +1,5 @@
 """Measured data in, a verdict out: floors, budgets, margins, ratios. Pure; knows neither pytest nor servers.
 
-``estimand`` is what suites compare; ``share_gates``, ``not_worse``, ``within``, ``ratio_within`` and
-``single`` hold the judging functions; ``run_verdict`` sums up a run.
+``base`` holds what all kinds of gates share. Each kind has a module: ``proportion``, ``paired``, ``quantile``,
+``ratio``, ``mean``, ``mean_ratio``, ``scalar``, ``bracket``. ``run_verdict`` sums up a run.
 """

@@ -1,39 +1,36 @@
-"""What suites write on the two sides of a comparison, under one name.
+"""All kinds of gates and estimands under one name; importing this module registers every kind that the plugin has.
 
 ``Share`` (accuracy, behaviour rates), ``Series`` and its ``Quantile`` (latencies), ``Ratio`` (interleaved
-rounds), ``Scalar`` (measured once) and ``Bracketed`` (searched for) hold data that is already there; comparing one
-with a bound makes a verdict, hands it to the estimand's judge, and gives a ``Judgement`` to assert.
+rounds), ``Scalar`` (measured once), ``Bracketed`` (searched for), means and their ratios hold data that is already
+there; comparing one with a bound makes a gate, hands it to the estimand's judge, and gives a ``Judgement`` to assert.
 """
 
 from __future__ import annotations
 
 from pytest_llmperf.config.bounds import Bound, Incomparable
+from pytest_llmperf.gates.base import Estimand, Gate, Judge, gate_from_json, strict
 from pytest_llmperf.gates.bound import Points, points
-from pytest_llmperf.gates.bracketed import Bracketed
-from pytest_llmperf.gates.comparable import Estimand
+from pytest_llmperf.gates.bracket import Bracketed
 from pytest_llmperf.gates.judgement import (
     GateError,
     GateFailed,
     GateInconclusive,
     GateInvalid,
-    Judge,
     Judgement,
     Policy,
-    strict,
 )
-from pytest_llmperf.gates.macro_f1 import MacroF1
-from pytest_llmperf.gates.mean_score import MeanScore
-from pytest_llmperf.gates.per_correct import PerCorrect
-from pytest_llmperf.gates.perplexity import Perplexity
+from pytest_llmperf.gates.mean import MacroF1, MeanScore
+from pytest_llmperf.gates.mean_ratio import PerCorrect, Perplexity
+from pytest_llmperf.gates.proportion import Share
+from pytest_llmperf.gates.quantile import Quantile, Series
 from pytest_llmperf.gates.ratio import Ratio
-from pytest_llmperf.gates.scalar import Scalar, ScaledScalar
-from pytest_llmperf.gates.series import Quantile, Series
-from pytest_llmperf.gates.share import Share, ShiftedShare
+from pytest_llmperf.gates.scalar import Scalar
 
 __all__ = [
     "Bound",
     "Bracketed",
     "Estimand",
+    "Gate",
     "GateError",
     "GateFailed",
     "GateInconclusive",
@@ -50,10 +47,9 @@ __all__ = [
     "Quantile",
     "Ratio",
     "Scalar",
-    "ScaledScalar",
     "Series",
     "Share",
-    "ShiftedShare",
+    "gate_from_json",
     "points",
     "strict",
 ]

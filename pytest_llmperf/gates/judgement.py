@@ -1,12 +1,10 @@
-"""From a verdict to an assert: true only for what passed, and never a silent false."""
+"""A verdict that can be asserted: true only for PASS, an error for everything else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
-from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import table
 
@@ -50,17 +48,17 @@ _ERRORS = {
 
 
 def error_of(verdict: Verdict) -> GateError:
-    """The exception of a verdict that is not PASS."""
+    """Return the exception of a verdict that is not PASS."""
     return _ERRORS[verdict.status](verdict)
 
 
 def is_green(verdict: Verdict, policy: Policy) -> bool:
-    """Whether this one verdict leaves the run green."""
+    """Return whether this verdict leaves the run green."""
     return verdict.status is Status.PASS or (verdict.status is Status.INCONCLUSIVE and policy == "warn")
 
 
 class Judgement:
-    """What a comparison of an estimand gives: a verdict that can be asserted.
+    """The result of a comparison of an estimand: a verdict that can be asserted.
 
     ``bool()`` is True for PASS, and for INCONCLUSIVE under the policy ``"warn"``; everything else raises the
     :class:`GateError` of its kind, so that ``not``, ``or`` and ``if`` cannot turn a failure into something
@@ -96,32 +94,3 @@ class Judgement:
 
     def __repr__(self) -> str:
         return f"<{self.verdict.status.value}: {self.verdict.why}>"
-
-
-Judge = Callable[[Case], Judgement]
-"""Receives every case that a comparison makes; the plugin's settles and records it, and applies the run's policy."""
-
-
-Side = Literal["", "candidate", "baseline"]
-"""Which of the two models of a run something was measured of; empty where it is neither, or both."""
-
-
-@dataclass(frozen=True)
-class SidedJudge:
-    """A judge of what was measured of one side."""
-
-    judge: Judge
-    side: Side
-
-    def __call__(self, case: Case) -> Judgement:
-        return self.judge(case)
-
-
-def side_of(judge: Judge) -> Side:
-    """The side of what ``judge`` judges."""
-    return judge.side if isinstance(judge, SidedJudge) else ""
-
-
-def strict(case: Case) -> Judgement:
-    """The judge without a plugin: INCONCLUSIVE fails."""
-    return Judgement(case.settled().judge(), "fail")

@@ -17,15 +17,16 @@ from dataclasses import replace
 
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import percent, show
+from pytest_llmperf.stats.binomial import clopper_pearson_lower, clopper_pearson_upper
 
 
 def is_sensitive(
-    low: float, high: float, margin: float, *, guess: float = 0.0, lower_is_better: bool = False
+    low: float, high: float, margin: float, *, guess: float = 0.0, at_least: bool = True
 ) -> bool:
-    """Whether losing everything would exceed ``margin``, given the bounds of the baseline's level (all shares)."""
+    """Return whether losing everything would exceed ``margin``, given the bounds of the baseline's level (shares)."""
     if margin <= 0.0:
         return True
-    return high < 1.0 - margin if lower_is_better else low > guess + margin
+    return low > guess + margin if at_least else high < 1.0 - margin
 
 
 def checked(
@@ -36,34 +37,48 @@ def checked(
     margin: float,
     *,
     guess: float = 0.0,
-    lower_is_better: bool = False,
+    at_least: bool = True,
     alpha: float,
 ) -> Verdict:
-    """``verdict``, or INVALID in its place where the baseline's ``level`` with its two bounds shows too little."""
+    """Return ``verdict``, or INVALID where the baseline's ``level`` with its two bounds shows too little."""
     if verdict.status in (Status.FAIL, Status.INVALID):
         return verdict
-    if is_sensitive(low, high, margin, guess=guess, lower_is_better=lower_is_better):
+    if is_sensitive(low, high, margin, guess=guess, at_least=at_least):
         return verdict
-    why = f"{verdict.metric}: {insensitive(level, low, high, margin, guess, lower_is_better, alpha)}"
+    why = f"{verdict.metric}: {_insensitive(level, low, high, margin, guess, at_least, alpha)}"
     return replace(verdict, status=Status.INVALID, why=why, n_needed=None)
 
 
-def insensitive(
-    level: float, low: float, high: float, margin: float, guess: float, lower_is_better: bool, alpha: float
+def planned_trouble(
+    n: int, margin: float, prior: Verdict | None, *, guess: float, at_least: bool = True, alpha: float
 ) -> str:
-    """The sentence, without the metric."""
-    size = f"{100 * margin:.6g} points"
-    if lower_is_better:
-        bound, worst, where = (
-            f"upper bound {show(high, 'share')}",
-            show(1.0, "share"),
-            "below the worst level of",
-        )
-    else:
+    """Return why a margin over ``n`` items will decide nothing; empty where it may.
+
+    The baseline's level is that of ``prior``, the gate's verdict in an earlier run; without one, the best there is.
+    """
+    if not -1.0 < margin < 1.0:
+        return ""
+    best = 1.0 if at_least else 0.0
+    level = best if prior is None or prior.baseline is None else min(1.0, max(0.0, prior.baseline))
+    low = clopper_pearson_lower(level * n, float(n), 1.0 - alpha)
+    high = clopper_pearson_upper(level * n, float(n), 1.0 - alpha)
+    if is_sensitive(low, high, margin, guess=guess, at_least=at_least):
+        return ""
+    return f"will be INVALID: {_insensitive(level, low, high, margin, guess, at_least, alpha)}"
+
+
+def _insensitive(
+    level: float, low: float, high: float, margin: float, guess: float, at_least: bool, alpha: float
+) -> str:
+    """Return the sentence, without the metric."""
+    if at_least:
         what = "guessing" if guess else "nothing right,"
         bound, worst, where = f"lower bound {show(low, 'share')}", show(guess, "share"), f"above {what}"
+    else:
+        bound, worst = f"upper bound {show(high, 'share')}", show(1.0, "share")
+        where = "below the worst level of"
     return (
-        f"the margin of {size} can decide nothing: the baseline's {show(level, 'share')} "
+        f"the margin of {100 * margin:.6g} points can decide nothing: the baseline's {show(level, 'share')} "
         f"({percent(1.0 - alpha)} {bound}) does not lie {where} {worst} by more than the margin, so that a "
         "candidate that lost everything would pass; ask items that the baseline solves, or narrow the margin"
     )

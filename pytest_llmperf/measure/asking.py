@@ -99,7 +99,7 @@ _ENDINGS = {
 
 
 def ending_of(grade: Grade) -> str:
-    """How an answer ended, in words that :mod:`pytest_llmperf.gates.endings` tells."""
+    """How an answer ended, in words that :mod:`pytest_llmperf.gates.outcomes` tells."""
     if grade.outcome is Outcome.CORRECT:
         return "correct"
     if ending := _ENDINGS.get(grade.detail):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmperf.gates.estimand import Judge, PerCorrect, Share
+from pytest_llmperf.gates.mean_ratio import Costs
 from pytest_llmperf.gates.outcomes import Outcomes
-from pytest_llmperf.gates.per_correct import Costs
 from pytest_llmperf.measure.asking import Answers, Asked
 from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.yields import behaviour_of, output_tokens, per_item, uncounted

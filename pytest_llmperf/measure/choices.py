@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.gates.macro_f1 import Choices
+from pytest_llmperf.gates.mean import Choices
 from pytest_llmperf.measure.asking import Answers
 from pytest_llmperf.tasks.task import Item, Task
 

@@ -111,7 +111,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class GrowingOutcomes:
-    """What a gate watches: outcomes of the first n items, asked for when it looks. See ``gates.share.Growing``."""
+    """What a gate watches: outcomes of the first n items, asked for when it looks. See ``gates.proportion.Growing``."""
 
     collection: Collection
     planned: int

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.client.likelihood import likelihoods
-from pytest_llmperf.gates.perplexity import Documents
+from pytest_llmperf.gates.mean_ratio import Documents
 from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.tasks.task import items_sha256

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from pytest_llmperf.gates.estimand import Judge, Ratio, Series
-from pytest_llmperf.gates.ratio_within import MAX_LOST_ROUNDS
+from pytest_llmperf.gates.ratio import MAX_LOST_ROUNDS
 from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.metrics import metric_named
 from pytest_llmperf.load.results import Metrics

@@ -62,7 +62,7 @@ class LongAnswers:
 
 @dataclass(frozen=True)
 class GrowingLong:
-    """What a gate watches of long replies. See ``gates.share.Growing``."""
+    """What a gate watches of long replies. See ``gates.proportion.Growing``."""
 
     replies: LongAnswers
     shown: Callable[[LongItem, Answer], Outcome | list[Outcome]] = field(repr=False)

@@ -11,8 +11,8 @@ from typing import Any
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import Settings
-from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.spending import spending
+from pytest_llmperf.gates.base import Gate
+from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.home import shown
 from pytest_llmperf.record.added import Added
 from pytest_llmperf.rules.messages import Variant
@@ -69,16 +69,16 @@ class Looks:
         sampled = any(variant.sampling(row.sampling).temperature > 0.0 for row in rows)
         return Part(items, items if sampled else (), before, again=True, refused=differ)
 
-    def at(self, test: str, case: Case, nth: int, engines: Callable[[], Mapping[str, str]]) -> Case:
+    def at(self, test: str, gate: Gate, nth: int, engines: Callable[[], Mapping[str, str]]) -> Gate:
         """The ``nth`` gate like it of ``test``, with its part of the error and the data of the looks before.
 
         ``engines`` tells which engines serve by now, by row.
         """
         if self.earlier is None:
-            return dataclasses.replace(case, spent=spending(1, self.settings.looks))
+            return dataclasses.replace(gate, spent=spending(1, self.settings.looks))
         if other := self.earlier.other_engine(engines()):
-            return dataclasses.replace(case, refused=case.refused or other)
-        return self.earlier.with_data(test, case, nth)
+            return dataclasses.replace(gate, refused=gate.refused or other)
+        return self.earlier.with_data(test, gate, nth)
 
     @property
     def note(self) -> str:

@@ -27,10 +27,8 @@ from pytest_llmperf.gates.estimand import (
     Series,
     Share,
 )
-from pytest_llmperf.gates.macro_f1 import Choices
-from pytest_llmperf.gates.mean_score import Scores
-from pytest_llmperf.gates.per_correct import Costs
-from pytest_llmperf.gates.perplexity import Documents
+from pytest_llmperf.gates.mean import Choices, Scores
+from pytest_llmperf.gates.mean_ratio import Costs, Documents
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.goodput import RateSearch, Slo
 from pytest_llmperf.load.prompt_set import PromptSet, read_prompts

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.gates.base import SidedJudge, side_of
 from pytest_llmperf.gates.estimand import (
     Bracketed,
     Judge,
@@ -17,9 +18,8 @@ from pytest_llmperf.gates.estimand import (
     Scalar,
     Share,
 )
-from pytest_llmperf.gates.judgement import SidedJudge, side_of
 from pytest_llmperf.gates.outcomes import Outcomes
-from pytest_llmperf.gates.share import Growing
+from pytest_llmperf.gates.proportion import Growing
 from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.prompt_set import PromptSet, read_prompts
 from pytest_llmperf.load.replay import Unit

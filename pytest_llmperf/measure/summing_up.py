@@ -9,7 +9,7 @@ from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.estimand import Judge, MeanScore, Share
-from pytest_llmperf.gates.mean_score import Scores
+from pytest_llmperf.gates.mean import Scores
 from pytest_llmperf.measure.conversations import LongItem, answer_proper
 from pytest_llmperf.measure.long_answers import GrowingLong, LongAnswers, facts_kept, unfinished
 from pytest_llmperf.measure.long_prompts import LongPrompts

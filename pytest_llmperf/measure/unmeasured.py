@@ -18,7 +18,7 @@ def needs_server(what: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class Later:
-    """Outcomes that may be asked for, see ``gates.share.Growing``."""
+    """Outcomes that may be asked for, see ``gates.proportion.Growing``."""
 
     planned: int
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest_llmperf
 from pytest_llmperf.errors import LlmperfError, UsageError
-from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.joined import joined, same_question
-from pytest_llmperf.gates.spending import spending
+from pytest_llmperf.gates.base import Gate
+from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.home import shown
 from pytest_llmperf.record.case_files import KeptCase, load_cases
 from pytest_llmperf.record.store import read_record
@@ -39,14 +38,14 @@ class Added:
         """Number of this look; the first run was number 1."""
         return len(self.spent)
 
-    def with_data(self, test: str, case: Case, nth: int) -> Case:
-        """``case`` with the data that the same gate of ``test`` had, the ``nth`` (from 0) of them; else as it is."""
-        same = [one for one in self.kept if one.test == test and same_question(one.case, case)]
-        # A test may ask one thing twice with two bounds; a bound that nobody asked then is told by joining.
-        fitting = [one for one in same if one.case.bound == case.bound] or same
+    def with_data(self, test: str, gate: Gate, nth: int) -> Gate:
+        """Return ``gate`` with the data of the ``nth`` (from 0) gate of ``test`` that asked the same, if any."""
+        same = [kept for kept in self.kept if kept.test == test and gate.same_question(kept.case)]
+        # A test may ask the same twice with two bounds; a bound that was not asked then is refused by add_to.
+        fitting = [kept for kept in same if kept.case.bound == gate.bound] or same
         if nth >= len(fitting):
-            return case
-        return joined(fitting[nth].case, fitting[nth].status, case, self.spent)
+            return gate
+        return gate.add_to(fitting[nth].case, fitting[nth].status, self.spent)
 
     def other_engine(self, engines: Mapping[str, str]) -> str:
         """Why this run's servers are not those of the record, by row; empty if they are."""

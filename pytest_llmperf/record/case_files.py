@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.estimand import Gate, gate_from_json
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.beside import AGAIN, read_beside
-from pytest_llmperf.record.cases import case_from_json, case_to_json
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.store import clean, write_whole
 
@@ -28,7 +27,7 @@ class KeptCase:
 
     test: str
     status: Status
-    case: Case
+    case: Gate
 
 
 def keep(file: Path, order: int, attempt: int, kept: KeptCase) -> None:
@@ -37,7 +36,7 @@ def keep(file: Path, order: int, attempt: int, kept: KeptCase) -> None:
     ``order`` is the place of its test in the run, ``attempt`` counts the tries of the test: only the gates of the last
     one are gathered.
     """
-    fields = {"test": kept.test, "status": kept.status.value, "case": case_to_json(kept.case)}
+    fields = {"test": kept.test, "status": kept.status.value, "case": kept.case.to_json()}
     line = json.dumps(redact_values(fields), allow_nan=False)
     file.parent.mkdir(exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
@@ -93,4 +92,4 @@ def load_cases(path: Path, record: Mapping[str, Any]) -> list[KeptCase]:
 
 
 def _kept(fields: Mapping[str, Any]) -> KeptCase:
-    return KeptCase(str(fields["test"]), Status(fields["status"]), case_from_json(fields["case"]))
+    return KeptCase(str(fields["test"]), Status(fields["status"]), gate_from_json(fields["case"]))

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from pytest_llmperf.errors import LlmperfError, UsageError, first_line
-from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.home import shown
 from pytest_llmperf.record.store import read_record
@@ -59,17 +59,17 @@ class Earlier:
     verdicts: Sequence[Verdict] = field(repr=False)
     facts: Mapping[str, Any] = field(repr=False)
 
-    def verdict(self, case: Case, device: str) -> Verdict | None:
+    def verdict(self, gate: Gate, device: str) -> Verdict | None:
         """What the same gate saw, with the most data where there were several; None where nothing fits.
 
         Of another device only what depends on the model and not on the machine.
         """
-        if device != self.device and case.verdict_unit not in _OF_THE_MODEL:
+        if device != self.device and gate.verdict_unit not in _OF_THE_MODEL:
             return None
         same = [
             one
             for one in self.verdicts
-            if (one.metric, one.unit) == (case.label, case.verdict_unit) and one.observed is not None
+            if (one.metric, one.unit) == (gate.label, gate.verdict_unit) and one.observed is not None
         ]
         # A gate that was decided early knows less of the discordance than the one that saw all items.
         return max(same, key=lambda one: one.n, default=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_llmperf.gates.planning import OFTEN, WANTED, PlannedGate
+from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate
 from pytest_llmperf.gates.wording import plural, target
 from pytest_llmperf.home import shown
 from pytest_llmperf.record.earlier import Duration, Earlier

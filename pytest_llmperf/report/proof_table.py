@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_llmperf.gates.proof import GateProof, Result, damage_text
+from pytest_llmperf.gates.mutation import GateProof, Result, damage_text
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.terminal import Line

@@ -14,7 +14,7 @@ from contrib.claims.reading import read_claims
 from pytest_llmperf import rules
 from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import NeedsServer
-from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
 
@@ -49,7 +49,7 @@ class Asked:
             "recall": asker.recall,
         }
 
-    def _judge(self, case: Case) -> Judgement:
+    def _judge(self, case: Gate) -> Judgement:
         self.metrics.add((case.label, case.verdict_unit))
         raise NeedsServer(case.label)  # the comparison is known, and its outcome never will be
 

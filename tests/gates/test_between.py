@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_llmperf.gates.base import gate_from_json
+from pytest_llmperf.gates.bracket import BracketGate
 from pytest_llmperf.gates.estimand import Bracketed
-from pytest_llmperf.gates.measured_cases import BracketCase
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.cases import case_from_json, case_to_json
 
 
 def rate(low: float | None, high: float | None) -> Bracketed:
@@ -48,7 +48,7 @@ def test_the_sentence_names_both_ends_and_the_bound() -> None:
 
 
 def test_a_recorded_search_is_judged_again_and_can_be_damaged() -> None:
-    case = BracketCase(
+    case = BracketGate(
         metric="highest rate",
         low=4.0,
         high=5.0,
@@ -58,6 +58,6 @@ def test_a_recorded_search_is_judged_again_and_can_be_damaged() -> None:
         n=7,
         confidence=0.95,
     )
-    again = case_from_json(case_to_json(case))
+    again = gate_from_json(case.to_json())
     assert again.judge() == case.judge()
-    assert case.damaged(0.5).judge().status is Status.FAIL
+    assert case.mutate(0.5).judge().status is Status.FAIL

@@ -8,17 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.gates.client_bound import true_ratio
+from pytest_llmperf.gates.base import gate_from_json
 from pytest_llmperf.gates.estimand import Ratio, Series
-from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase
+from pytest_llmperf.gates.measured import true_ratio
+from pytest_llmperf.gates.quantile import QuantileGate
+from pytest_llmperf.gates.ratio import RatioGate
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.record.cases import case_from_json, case_to_json
 
 
 def tail(bound: float, error: float, *, at_least: bool = False, unit: str = "s") -> Verdict:
     # 200 samples from 50 to 60 ms: the p95 lies near 59.5 ms.
     samples = [0.050 + 0.010 * i / 199 for i in range(200)]
-    return QuantileCase(
+    return QuantileGate(
         metric="TTFT",
         samples=samples,
         q=0.95,
@@ -32,7 +33,7 @@ def tail(bound: float, error: float, *, at_least: bool = False, unit: str = "s")
 
 def ratio(level: float, bound: float, share: float, *, at_least: bool = False, unit: str = "s") -> Verdict:
     rounds = [(level * (1 + 0.001 * (i % 3)), 1.0) for i in range(20)]
-    return RatioCase(
+    return RatioGate(
         metric="TPOT", starts=[rounds], unit=unit, at_least=at_least, bound=bound, client_share=share
     ).judge()
 
@@ -125,7 +126,7 @@ def test_estimands_hand_the_error_of_their_quantile_to_the_gate() -> None:
 
 
 def test_a_recorded_case_knows_the_clients_error() -> None:
-    case = QuantileCase(
+    case = QuantileGate(
         metric="TTFT",
         samples=[0.05] * 100,
         q=0.95,
@@ -134,5 +135,5 @@ def test_a_recorded_case_knows_the_clients_error() -> None:
         bound=0.049,
         client_error=0.002,
     )
-    assert case_from_json(case_to_json(case)).judge() == case.judge()
+    assert gate_from_json(case.to_json()).judge() == case.judge()
     assert case.judge().status is Status.INVALID

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.config.bounds import Bound
+from pytest_llmperf.gates.base import SidedJudge, strict
 from pytest_llmperf.gates.estimand import Perplexity, Scalar, Series, Share, points
-from pytest_llmperf.gates.judgement import SidedJudge, strict
 from pytest_llmperf.gates.verdict import Status
 
 CANDIDATE, BASELINE = SidedJudge(strict, "candidate"), SidedJudge(strict, "baseline")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.estimand import (
     Bound,
     GateError,
@@ -64,9 +64,9 @@ def test_either_side_may_stand_first() -> None:
 
 
 def test_a_chained_comparison_is_two_gates() -> None:
-    seen: list[Case] = []
+    seen: list[Gate] = []
 
-    def judge(case: Case) -> Judgement:
+    def judge(case: Gate) -> Judgement:
         seen.append(case)
         return strict(case)
 
@@ -154,9 +154,9 @@ def test_a_comparison_that_nobody_asserted_can_be_told() -> None:
 
 
 def test_the_injected_judge_sees_every_case_and_its_derived_ones() -> None:
-    seen: list[Case] = []
+    seen: list[Gate] = []
 
-    def judge(case: Case) -> Judgement:
+    def judge(case: Gate) -> Judgement:
         seen.append(case)
         return Judgement(case.judge(), "warn")
 

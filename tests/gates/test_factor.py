@@ -9,31 +9,31 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.gates.factor import FactorCase
-from pytest_llmperf.gates.per_correct import PerCorrectCase
-from pytest_llmperf.gates.perplexity import PerplexityCase
+from pytest_llmperf.gates.mean_ratio import MeanRatioGate, PerCorrectGate, PerplexityGate
 from pytest_llmperf.gates.verdict import Status
 
 
-def undecided(kind: type[FactorCase]) -> FactorCase:
+def undecided(kind: type[MeanRatioGate]) -> MeanRatioGate:
     """A hundred items, and a bound a little above what they show."""
     draw = random.Random(7)
     spread = [math.exp(draw.gauss(0.0, 0.3)) for _ in range(100)]
-    if kind is PerCorrectCase:
+    if kind is PerCorrectGate:
         data: dict[str, Any] = {f"i{n}": (100.0 * one, 1.0) for n, one in enumerate(spread)}
-        return PerCorrectCase(metric="cost", unit="tokens", bound=103.0 * sum(spread) / 100, candidate=data)
+        return PerCorrectGate(metric="cost", unit="tokens", bound=103.0 * sum(spread) / 100, candidate=data)
     data = {f"i{n}": (50, -50.0 * one, -one) for n, one in enumerate(spread)}
-    return PerplexityCase(metric="ppl", bound=math.exp(sum(spread) / 100) * 1.03, candidate=data)
+    return PerplexityGate(metric="ppl", bound=math.exp(sum(spread) / 100) * 1.03, candidate=data)
 
 
-def times(case: FactorCase, count: int) -> FactorCase:
+def times(case: MeanRatioGate, count: int) -> MeanRatioGate:
     """As if further items were like these."""
     data = {f"{name}/{n}": one for name, one in case.candidate.items() for n in range(count)}
     return replace(case, candidate=data)
 
 
-@pytest.mark.parametrize("kind", [PerCorrectCase, PerplexityCase])
-def test_as_many_items_as_a_verdict_asks_for_decide_and_half_of_them_do_not(kind: type[FactorCase]) -> None:
+@pytest.mark.parametrize("kind", [PerCorrectGate, PerplexityGate])
+def test_as_many_items_as_a_verdict_asks_for_decide_and_half_of_them_do_not(
+    kind: type[MeanRatioGate],
+) -> None:
     case = undecided(kind)
     verdict = case.judge()
     assert verdict.status is Status.INCONCLUSIVE

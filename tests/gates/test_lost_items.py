@@ -7,12 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_llmperf.gates.early import Question, Watch
-from pytest_llmperf.gates.macro_f1 import MacroF1Case
-from pytest_llmperf.gates.mean_score import MeanScoreCase
-from pytest_llmperf.gates.not_worse import not_worse
-from pytest_llmperf.gates.share_gates import at_least, rate_below
+from pytest_llmperf.gates.early_stopping import Question, Watch
+from pytest_llmperf.gates.mean import MacroF1Gate, MeanScoreGate
 from pytest_llmperf.gates.verdict import Status
+from tests.gates.judging import at_least, not_worse, rate_below
 
 Side = dict[str, bool | None]
 
@@ -188,8 +186,8 @@ def test_looking_early_at_answers_lost_on_purpose_errs_no_more_often() -> None:
 
 def test_mean_scores_and_macro_f1_count_lost_answers_too() -> None:
     scores: dict[str, float | None] = {f"i{k}": 0.5 + (k % 7) / 100 for k in range(400)}
-    whole = MeanScoreCase(metric="r", bound=0.525, candidate=scores).judge()
-    lossy = MeanScoreCase(
+    whole = MeanScoreGate(metric="r", bound=0.525, candidate=scores).judge()
+    lossy = MeanScoreGate(
         metric="r", bound=0.525, candidate=scores | {f"x{k}": None for k in range(8)}
     ).judge()
     assert whole.status is Status.PASS
@@ -202,15 +200,15 @@ def test_mean_scores_and_macro_f1_count_lost_answers_too() -> None:
     golds = ["ABCD"[k % 4] for k in range(400)]
     said: dict[str, list[str] | None] = {f"i{k}": [g, g if k % 5 else "A"] for k, g in enumerate(golds)}
     classes = tuple("ABCD")
-    f1 = MacroF1Case(metric="f", bound=0.8, candidate=said, classes=classes).judge()
+    f1 = MacroF1Gate(metric="f", bound=0.8, candidate=said, classes=classes).judge()
     low, high = f1.interval or (0.0, 0.0)
-    lost = MacroF1Case(
+    lost = MacroF1Gate(
         metric="f", bound=0.8, candidate=said | {f"x{k}": None for k in range(8)}, classes=classes
     ).judge()
     worst, best = lost.interval or (0.0, 0.0)
     for gold in classes:
         for other in classes:
             filled = said | {f"x{k}": [gold, other] for k in range(8)}
-            found = MacroF1Case(metric="f", bound=0.8, candidate=filled, classes=classes).judge().observed
+            found = MacroF1Gate(metric="f", bound=0.8, candidate=filled, classes=classes).judge().observed
             assert worst - low <= float(found or 0.0) - float(f1.observed or 0.0) + 1e-9
             assert best - high >= float(found or 0.0) - float(f1.observed or 0.0) - 1e-9

@@ -6,11 +6,10 @@ import random
 
 import pytest
 
+from pytest_llmperf.gates.base import gate_from_json
 from pytest_llmperf.gates.estimand import GateFailed, GateInconclusive, GateInvalid, MacroF1, points
-from pytest_llmperf.gates.macro_f1 import Choices, MacroF1Case
-from pytest_llmperf.gates.planning import planned
+from pytest_llmperf.gates.mean import Choices, MacroF1Gate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.cases import case_from_json, case_to_json
 
 CLASSES = ("A", "B", "C", "D")
 
@@ -63,10 +62,10 @@ def test_what_is_no_gate_says_so() -> None:
 
 
 def test_a_recorded_gate_gives_the_same_verdict_and_planted_damage_is_caught() -> None:
-    case = MacroF1Case(
+    case = MacroF1Gate(
         metric="m", bound=0.05, candidate={**choices(0.6), "i7": None}, baseline=choices(0.6), classes=CLASSES
     )
-    assert case_from_json(case_to_json(case)).judge() == case.judge()
+    assert gate_from_json(case.to_json()).judge() == case.judge()
     assert case.judge().status is Status.PASS
-    assert case.damaged(0.2).judge().status is Status.FAIL
-    assert planned(case).noun == "item"
+    assert case.mutate(0.2).judge().status is Status.FAIL
+    assert case.forecast().noun == "item"

@@ -6,11 +6,10 @@ import random
 
 import pytest
 
+from pytest_llmperf.gates.base import gate_from_json
 from pytest_llmperf.gates.estimand import GateFailed, GateInconclusive, GateInvalid, MeanScore, points
-from pytest_llmperf.gates.mean_score import MeanScoreCase, Scores
-from pytest_llmperf.gates.planning import planned
+from pytest_llmperf.gates.mean import MeanScoreGate, Scores
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.cases import case_from_json, case_to_json
 
 
 def scores(mean: float, n: int = 240, noise: float = 0.02) -> dict[str, float | None]:
@@ -59,7 +58,7 @@ def test_few_or_lost_items_are_invalid() -> None:
 
 def test_an_item_that_one_side_has_lost_counts_on_neither() -> None:
     lost = {**scores(0.3), "i0": None}
-    case = MeanScoreCase(metric="m", bound=0.05, candidate=scores(0.3), baseline=lost)
+    case = MeanScoreGate(metric="m", bound=0.05, candidate=scores(0.3), baseline=lost)
     assert case.judge().n == 239
 
 
@@ -71,10 +70,10 @@ def test_what_is_no_gate_says_so() -> None:
 
 
 def test_a_recorded_gate_gives_the_same_verdict_and_planted_damage_is_caught() -> None:
-    case = MeanScoreCase(metric="m", bound=0.05, candidate={**scores(0.3), "i7": None}, baseline=scores(0.3))
-    assert case_from_json(case_to_json(case)).judge() == case.judge()
+    case = MeanScoreGate(metric="m", bound=0.05, candidate={**scores(0.3), "i7": None}, baseline=scores(0.3))
+    assert gate_from_json(case.to_json()).judge() == case.judge()
     assert case.judge().status is Status.PASS
-    damaged = case.damaged(0.1)
+    damaged = case.mutate(0.1)
     assert damaged.judge().status is Status.FAIL
     assert damaged.judge().observed == pytest.approx(-0.1, abs=0.003)
-    assert planned(case).noun == "item"
+    assert case.forecast().noun == "item"

@@ -9,19 +9,23 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.gates.estimand import Incomparable, Ratio, Scalar, Series, Share, points
-from pytest_llmperf.gates.not_worse import not_worse
-from pytest_llmperf.gates.ratio_within import ratio_within
-from pytest_llmperf.gates.share_gates import at_least, rate_at_least, rate_below
-from pytest_llmperf.gates.single import at_least_value, at_most_value, value_ratio
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.within import within
+from tests.gates.judging import (
+    at_least,
+    at_least_value,
+    at_most_value,
+    not_worse,
+    rate_below,
+    ratio_within,
+    value_ratio,
+    within,
+)
 
 GOOD = {f"i{k}": True for k in range(200)}
 
 # Bounds so generous that any data at all would pass.
 SHARE_GATES: dict[str, Callable[[Any], Verdict]] = {
     "at_least": lambda data: at_least("accuracy", data, 0.01),
-    "rate_at_least": lambda data: rate_at_least("boxed", data, 0.01),
     "rate_below": lambda data: rate_below("loops", data, 0.99),
     "not_worse, candidate": lambda data: not_worse("accuracy", data, GOOD, 0.99),
     "not_worse, baseline": lambda data: not_worse("accuracy", GOOD, data, 0.99),

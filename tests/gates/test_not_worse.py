@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from pytest_llmperf.gates.not_worse import not_worse
 from pytest_llmperf.gates.verdict import Status
+from tests.gates.judging import not_worse
 
 Side = dict[str, bool | None]
 

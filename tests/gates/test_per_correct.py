@@ -7,11 +7,10 @@ import random
 import pytest
 
 from pytest_llmperf.config.bounds import Bound
+from pytest_llmperf.gates.base import gate_from_json
 from pytest_llmperf.gates.estimand import GateFailed, GateInconclusive, GateInvalid, PerCorrect
-from pytest_llmperf.gates.per_correct import Costs, PerCorrectCase
-from pytest_llmperf.gates.planning import planned
+from pytest_llmperf.gates.mean_ratio import Costs, PerCorrectGate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.cases import case_from_json, case_to_json
 
 
 def costs(
@@ -51,8 +50,8 @@ def test_a_budget_is_a_number_of_tokens_and_a_close_one_is_not_decided() -> None
 
 
 def test_items_are_paired() -> None:
-    alone = PerCorrectCase(metric="m", unit="tokens", bound=1.0, candidate=costs(100)).judge().interval
-    ratio = PerCorrectCase(
+    alone = PerCorrectGate(metric="m", unit="tokens", bound=1.0, candidate=costs(100)).judge().interval
+    ratio = PerCorrectGate(
         metric="m", unit="tokens", bound=1.0, candidate=costs(100), baseline=costs(100, seed=3)
     )
     both = ratio.judge().interval
@@ -86,14 +85,14 @@ def test_what_is_no_gate_says_so() -> None:
 
 
 def test_a_recorded_gate_gives_the_same_verdict_and_planted_damage_is_caught() -> None:
-    case = PerCorrectCase(
+    case = PerCorrectGate(
         metric="m",
         unit="tokens",
         bound=1.2,
         candidate={**costs(100), "i7": None},
         baseline=costs(100, seed=4),
     )
-    assert case_from_json(case_to_json(case)).judge() == case.judge()
+    assert gate_from_json(case.to_json()).judge() == case.judge()
     assert case.judge().status is Status.PASS
-    assert case.damaged(0.5).judge().status is Status.FAIL
-    assert planned(case).noun == "item"
+    assert case.mutate(0.5).judge().status is Status.FAIL
+    assert case.forecast().noun == "item"

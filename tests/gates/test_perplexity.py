@@ -8,11 +8,10 @@ import random
 
 import pytest
 
+from pytest_llmperf.gates.base import gate_from_json
 from pytest_llmperf.gates.estimand import GateFailed, GateInconclusive, GateInvalid, Perplexity
-from pytest_llmperf.gates.perplexity import Documents, PerplexityCase
-from pytest_llmperf.gates.planning import planned
+from pytest_llmperf.gates.mean_ratio import Documents, PerplexityGate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.cases import case_from_json, case_to_json
 
 
 def documents(
@@ -100,14 +99,14 @@ def test_what_is_no_bound_is_refused(wrong: object) -> None:
 
 
 def test_a_recorded_gate_gives_the_same_verdict_and_planted_damage_is_caught() -> None:
-    case = PerplexityCase(
+    case = PerplexityGate(
         metric="c4 perplexity",
         bound=1.05,
         candidate=documents(12.0, shift=0.01) | {"d3": None},
         baseline=documents(12.0),
     )
-    again = case_from_json(case_to_json(case))
+    again = gate_from_json(case.to_json())
     assert again.judge() == case.judge()
     assert case.judge().status is Status.PASS
-    assert again.damaged(0.10).judge().status is Status.FAIL
-    assert planned(dataclasses.replace(case)).noun == "document"
+    assert again.mutate(0.10).judge().status is Status.FAIL
+    assert dataclasses.replace(case).forecast().noun == "document"

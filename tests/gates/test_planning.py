@@ -11,36 +11,26 @@ from functools import cache
 
 import pytest
 
-from pytest_llmperf.gates import sequential
-from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
-from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.early import Question, Watch
-from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase
-from pytest_llmperf.gates.not_worse import not_worse
-from pytest_llmperf.gates.planning import (
-    DISCORDANCE,
-    OFTEN,
-    START_NOISE,
-    WANTED,
-    PlannedJudgement,
-    planned,
-    round_noise,
-    start_noise,
-)
-from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
-from pytest_llmperf.gates.ratio_within import ratio_within
-from pytest_llmperf.gates.spending import spending
+from pytest_llmperf.gates.base import Gate
+from pytest_llmperf.gates.early_stopping import Question, Watch, final, spending
+from pytest_llmperf.gates.paired import DISCORDANCE, PairedGate
+from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedJudgement
+from pytest_llmperf.gates.proportion import ProportionGate
+from pytest_llmperf.gates.quantile import QuantileGate
+from pytest_llmperf.gates.ratio import START_NOISE, RatioGate, round_noise, start_noise
+from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
 from pytest_llmperf.stats import chances, hodges_lehmann, paired, paired_exact
+from tests.gates.judging import not_worse, ratio_over_starts, ratio_within
 
 DRAWS = 3_000
 NEAR = 4 * math.sqrt(0.25 / DRAWS)
 """Four standard deviations of the worst share of that many draws."""
 
 
-def share(n: int, bound: float, *, at_least: bool = True, may_stop: bool = False) -> ShareCase:
-    return ShareCase(
+def share(n: int, bound: float, *, at_least: bool = True, may_stop: bool = False) -> ProportionGate:
+    return ProportionGate(
         metric="accuracy",
         bound=bound,
         at_least=at_least,
@@ -49,26 +39,26 @@ def share(n: int, bound: float, *, at_least: bool = True, may_stop: bool = False
     )
 
 
-def margin(n: int, bound: float, *, lower_is_better: bool = False, may_stop: bool = False) -> MarginCase:
+def margin(n: int, bound: float, *, lower_is_better: bool = False, may_stop: bool = False) -> PairedGate:
     items = {} if may_stop else {str(i): None for i in range(n)}
-    return MarginCase(
+    return PairedGate(
         metric="accuracy",
         bound=bound,
         candidate=items,
         baseline=items,
-        lower_is_better=lower_is_better,
+        at_least=not lower_is_better,
         planned=n if may_stop else None,
     )
 
 
-def ratio(rounds: int, bound: float, *, at_least: bool = False) -> RatioCase:
-    return RatioCase(
+def ratio(rounds: int, bound: float, *, at_least: bool = False) -> RatioGate:
+    return RatioGate(
         metric="TPOT", bound=bound, starts=[[(None, None)] * rounds], unit="s", at_least=at_least
     )
 
 
-def quantile(rounds: int, *, q: float = 0.95, at_least: bool = False) -> QuantileCase:
-    return QuantileCase(
+def quantile(rounds: int, *, q: float = 0.95, at_least: bool = False) -> QuantileGate:
+    return QuantileGate(
         metric="TTFT",
         bound=1.0,
         samples=[None] * rounds * 8,
@@ -99,7 +89,7 @@ def rates(statuses: list[Status]) -> tuple[float, float]:
 def test_a_share_passes_and_fails_as_often_as_planned(
     n: int, bound: float, truth: float, at_least: bool
 ) -> None:
-    gate = planned(share(n, bound, at_least=at_least), verdict("accuracy", truth, "share"))
+    gate = share(n, bound, at_least=at_least).forecast(verdict("accuracy", truth, "share"))
     drawn = random.Random(7)
 
     @cache
@@ -116,7 +106,7 @@ def test_a_share_passes_and_fails_as_often_as_planned(
 
 def test_a_share_that_lost_what_is_caught_fails_that_often() -> None:
     n, floor = 200, 0.72
-    gate = planned(share(n, floor), verdict("accuracy", 0.8, "share"))
+    gate = share(n, floor).forecast(verdict("accuracy", 0.8, "share"))
     assert gate.caught_often is not None
     assert gate.caught is not None
     drawn = random.Random(11)
@@ -128,7 +118,7 @@ def test_a_share_that_lost_what_is_caught_fails_that_often() -> None:
 
 def test_a_gate_that_may_stop_early_passes_as_often_as_planned_without_the_looks() -> None:
     n, floor, truth, draws = 600, 0.72, 0.76, 150
-    gate = planned(share(n, floor, may_stop=True), verdict("accuracy", truth, "share"))
+    gate = share(n, floor, may_stop=True).forecast(verdict("accuracy", truth, "share"))
     drawn = random.Random(1)
 
     def judged() -> Status:
@@ -152,7 +142,7 @@ def draw_pairs(drawn: random.Random, n: int, difference: float, discordance: flo
 
 def test_a_margin_passes_and_fails_as_often_as_planned() -> None:
     n, bound = 150, 0.08
-    gate = planned(margin(n, bound))
+    gate = margin(n, bound).forecast()
     drawn = random.Random(3)
 
     def judged(gained: int, lost: int) -> Status:
@@ -174,7 +164,7 @@ def test_a_margin_passes_and_fails_as_often_as_planned() -> None:
 @pytest.mark.parametrize("at_least", [False, True])
 def test_a_ratio_passes_and_fails_as_often_as_planned(at_least: bool) -> None:
     rounds, budget = 20, 1.04
-    gate = planned(ratio(rounds, 1.0 / budget if at_least else budget, at_least=at_least))
+    gate = ratio(rounds, 1.0 / budget if at_least else budget, at_least=at_least).forecast()
     drawn = random.Random(5)
 
     def bounds_of(slowdown: float) -> tuple[float, float]:
@@ -195,7 +185,7 @@ def test_a_ratio_passes_and_fails_as_often_as_planned(at_least: bool) -> None:
 def test_a_quantile_fails_as_often_as_planned_when_so_many_samples_are_beyond(
     q: float, at_least: bool
 ) -> None:
-    gate = planned(quantile(64, q=q, at_least=at_least))
+    gate = quantile(64, q=q, at_least=at_least).forecast()
     assert gate.caught_often is not None
     drawn = random.Random(2)
 
@@ -217,7 +207,7 @@ def test_a_quantile_fails_as_often_as_planned_when_so_many_samples_are_beyond(
 
 
 def test_more_items_catch_smaller_damage_and_err_less() -> None:
-    makers: list[Callable[[int], Case]] = [
+    makers: list[Callable[[int], Gate]] = [
         lambda n: share(n, 0.72),
         lambda n: share(n, 0.05, at_least=False),
         lambda n: margin(n, 0.04),
@@ -225,7 +215,7 @@ def test_more_items_catch_smaller_damage_and_err_less() -> None:
     ]
     for make in makers:
         # Far apart: counts are discrete, and between near ones a chance can fall.
-        gates = [planned(make(n)) for n in (60, 240, 960)]
+        gates = [make(n).forecast() for n in (60, 240, 960)]
         caught = [gate.caught for gate in gates if gate.caught is not None]
         passing = [gate.chances.passes for gate in gates if gate.chances is not None]
         assert caught == sorted(caught, reverse=True)
@@ -235,13 +225,13 @@ def test_more_items_catch_smaller_damage_and_err_less() -> None:
 
 
 def test_a_gate_that_may_stop_early_is_planned_at_what_looking_leaves_of_alpha() -> None:
-    whole, growing = planned(share(500, 0.72)), planned(share(500, 0.72, may_stop=True))
+    whole, growing = share(500, 0.72).forecast(), share(500, 0.72, may_stop=True).forecast()
     assert (whole.at_most, growing.at_most) == (False, True)
     assert growing.n == 500
-    assert growing.chances == chances.of_floor(500, 0.86, 0.72, alpha=sequential.FINAL_ALPHA)
+    assert growing.chances == chances.of_floor(500, 0.86, 0.72, alpha=final(spending(1)))
     assert whole.chances == chances.of_floor(500, 0.86, 0.72)
-    pair = planned(margin(500, 0.04, may_stop=True))
-    assert pair.chances == chances.of_margin(500, 0.0, DISCORDANCE, 0.04, alpha=sequential.FINAL_ALPHA)
+    pair = margin(500, 0.04, may_stop=True).forecast()
+    assert pair.chances == chances.of_margin(500, 0.0, DISCORDANCE, 0.04, alpha=final(spending(1)))
 
 
 def test_a_warning_is_there_exactly_when_a_gate_passes_too_seldom() -> None:
@@ -254,7 +244,7 @@ def test_a_warning_is_there_exactly_when_a_gate_passes_too_seldom() -> None:
             margin(n, 0.04, lower_is_better=True),
         ]
         for case in (*cases, ratio(n, 1.008), ratio(n, 0.99, at_least=True)):
-            gate = planned(case)
+            gate = case.forecast()
             assert gate.chances is not None
             assert bool(gate.warning) == (gate.chances.passes < WANTED), gate
             seen.add((type(case), bool(gate.warning)))
@@ -266,26 +256,26 @@ def test_a_warning_is_there_exactly_when_a_gate_passes_too_seldom() -> None:
     [lambda n: share(n, 0.9), lambda n: margin(n, 0.04), lambda n: ratio(n, 1.01)],
     ids=["share", "margin", "ratio"],
 )
-def test_as_many_as_the_warning_asks_for_are_enough_and_not_far_more(make: Callable[[int], Case]) -> None:
-    warning = planned(make(100)).warning
+def test_as_many_as_the_warning_asks_for_are_enough_and_not_far_more(make: Callable[[int], Gate]) -> None:
+    warning = make(100).forecast().warning
     asked = re.search(r"about ([\d,]+) (items|rounds)", warning)
     assert asked is not None, warning
     needed = int(asked[1].replace(",", ""))
-    assert planned(make(needed)).warning == ""
-    assert planned(make(int(0.8 * needed))).warning != ""
+    assert make(needed).forecast().warning == ""
+    assert make(int(0.8 * needed)).forecast().warning != ""
 
 
 def test_a_margin_that_cannot_be_decided_names_one_that_can() -> None:
-    warning = planned(margin(1319, 0.03)).warning
+    warning = margin(1319, 0.03).forecast().warning
     assert warning.startswith("passes in only 7"), "1,319 items are too few for three points"
     wider = re.search(r"a margin of ([\d.]+) points", warning)
     assert wider is not None
-    assert planned(margin(1319, float(wider[1]) / 100)).warning == ""
-    assert planned(margin(1319, float(wider[1]) / 100 - 0.001)).warning != ""
+    assert margin(1319, float(wider[1]) / 100).forecast().warning == ""
+    assert margin(1319, float(wider[1]) / 100 - 0.001).forecast().warning != ""
 
 
 def test_a_truth_beyond_the_bound_is_not_answered_with_more_items() -> None:
-    gate = planned(share(400, 0.72), verdict("accuracy", 0.6, "share"))
+    gate = share(400, 0.72).forecast(verdict("accuracy", 0.6, "share"))
     assert gate.warning.startswith("FAIL in 9")
     assert "would give" not in gate.warning
 
@@ -298,7 +288,7 @@ def test_a_recorded_pair_gives_difference_and_discordance() -> None:
     ours = {str(i): i >= 60 for i in range(n)}
     theirs = {str(i): not 40 <= i < 80 for i in range(n)}
     recorded = not_worse("accuracy", ours, theirs, 0.1)
-    gate = planned(margin(n, 0.1), recorded)
+    gate = margin(n, 0.1).forecast(recorded)
     # 0…39 lost, 60…79 gained: 60 of 400 differ, and the candidate is five points below
     assert gate.assumed == "-5.0 points as recorded, 15 % answered differently as recorded"
     assert gate.chances == chances.of_margin(n, -0.05, 0.15, 0.1)
@@ -306,14 +296,14 @@ def test_a_recorded_pair_gives_difference_and_discordance() -> None:
 
 def test_where_lower_is_better_a_recorded_difference_turns_round() -> None:
     recorded = verdict("loops", 0.02, "points")
-    gate = planned(margin(400, 0.1, lower_is_better=True), recorded)
+    gate = margin(400, 0.1, lower_is_better=True).forecast(recorded)
     assert gate.chances == chances.of_margin(400, -0.02, DISCORDANCE, 0.1)
     assert (gate.bound, gate.at_least) == (0.1, False)
 
 
-def over_starts(starts: int, rounds: int = 12, bound: float = 1.1) -> RatioCase:
+def over_starts(starts: int, rounds: int = 12, bound: float = 1.1) -> RatioGate:
     pairs = [[(None, None)] * rounds] * starts
-    return RatioCase(metric="TPOT", bound=bound, starts=pairs, unit="s", at_least=False)
+    return RatioGate(metric="TPOT", bound=bound, starts=pairs, unit="s", at_least=False)
 
 
 def drawn_starts(count: int, slower: float, draw: random.Random) -> list[list[tuple[float, float]]]:
@@ -326,7 +316,7 @@ def drawn_starts(count: int, slower: float, draw: random.Random) -> list[list[tu
 
 
 def test_a_comparison_over_starts_passes_and_fails_as_often_as_planned() -> None:
-    gate, draw = planned(over_starts(5)), random.Random(6)
+    gate, draw = over_starts(5).forecast(), random.Random(6)
     assert (gate.n, gate.noun) == (5, "start")
     assert gate.chances is not None
     assert gate.caught_often is not None
@@ -340,9 +330,9 @@ def test_a_comparison_over_starts_passes_and_fails_as_often_as_planned() -> None
 
 
 def test_more_starts_catch_less_and_too_few_are_told() -> None:
-    caught = [planned(over_starts(starts)).caught for starts in (3, 5, 10)]
+    caught = [over_starts(starts).forecast().caught for starts in (3, 5, 10)]
     assert caught == sorted(caught, key=lambda one: -(one or 9.0))
-    tight = planned(over_starts(3, bound=1.05)).warning
+    tight = over_starts(3, bound=1.05).forecast().warning
     assert re.search(r"passes in only .*about \d+ starts would give 95 %", tight), tight
 
 
@@ -350,16 +340,16 @@ def test_the_noise_of_a_start_is_found_again_in_a_recorded_interval() -> None:
     recorded = ratio_over_starts("TPOT", drawn_starts(40, 0.0, random.Random(7)), 1.1)
     assert recorded.interval is not None
     assert start_noise(recorded.interval, 40) == pytest.approx(0.0441, rel=0.25)
-    gate = planned(over_starts(5), recorded)
+    gate = over_starts(5).forecast(recorded)
     assert "noise a start, as recorded" in gate.assumed
     by_rounds = ratio_within("TPOT", drawn_starts(1, 0.0, random.Random(8))[0], 1.1)
-    assert "recorded" not in planned(over_starts(5), by_rounds).assumed
+    assert "recorded" not in over_starts(5).forecast(by_rounds).assumed
 
 
 def test_announced_looks_are_planned_with_their_part_of_the_error() -> None:
     whole, half = over_starts(5), dataclasses.replace(over_starts(5), spent=spending(1, 2))
-    assert planned(half).caught > planned(whole).caught  # type: ignore[operator]
-    pair = planned(dataclasses.replace(margin(500, 0.04), spent=spending(1, 2)))
+    assert half.forecast().caught > whole.forecast().caught  # type: ignore[operator]
+    pair = dataclasses.replace(margin(500, 0.04), spent=spending(1, 2)).forecast()
     assert pair.chances == chances.of_margin(500, 0.0, DISCORDANCE, 0.04, alpha=0.025)
 
 
@@ -369,7 +359,7 @@ def test_the_noise_of_a_round_is_found_again_in_a_recorded_interval() -> None:
     recorded = ratio_within("TPOT at 8", rounds, 1.1)
     assert recorded.interval is not None
     assert round_noise(recorded.interval, recorded.n) == pytest.approx(0.05, rel=0.25)
-    gate = planned(ratio(64, 1.1), recorded)
+    gate = ratio(64, 1.1).forecast(recorded)
     assert gate.chances is not None
     assert recorded.observed is not None
     noise = round_noise(recorded.interval, 64)
@@ -377,10 +367,10 @@ def test_the_noise_of_a_round_is_found_again_in_a_recorded_interval() -> None:
 
 
 def test_a_server_that_is_slower_already_needs_less_to_be_caught() -> None:
-    equal = planned(ratio(64, 1.1)).caught
-    slower = planned(
-        ratio(64, 1.1), verdict("TPOT ratio", 1.05, "ratio", interval=(1.045, 1.055), n=64)
-    ).caught
+    equal = ratio(64, 1.1).forecast().caught
+    slower = (
+        ratio(64, 1.1).forecast(verdict("TPOT ratio", 1.05, "ratio", interval=(1.045, 1.055), n=64)).caught
+    )
     assert equal is not None
     assert slower is not None
     assert slower < equal - 0.04
@@ -388,17 +378,17 @@ def test_a_server_that_is_slower_already_needs_less_to_be_caught() -> None:
 
 
 def test_recorded_times_say_how_much_slower_they_may_get() -> None:
-    gate = planned(quantile(64), verdict("TTFT p95", 0.5, "s", interval=(0.4, 0.8), n=512))
+    gate = quantile(64).forecast(verdict("TTFT p95", 0.5, "s", interval=(0.4, 0.8), n=512))
     assert gate.remark == "500 ms as recorded: passes up to +25 %, fails from +150 % on"
-    rate = planned(quantile(64, at_least=True, q=0.5), verdict("x", 2.0, "s", interval=(1.25, 2.5), n=64))
+    rate = quantile(64, at_least=True, q=0.5).forecast(verdict("x", 2.0, "s", interval=(1.25, 2.5), n=64))
     assert rate.remark.endswith("passes up to +25 %, fails from +150 % on")
 
 
 def test_what_is_measured_once_has_no_power() -> None:
-    case = ValueCase(metric="peak memory", bound=6e9, value=1.0, unit="bytes", at_least=False)
-    assert planned(case).remark == "single measurement, no power"
-    assert planned(case).chances is None
-    assert planned(case, verdict("peak memory", 4e9, "bytes")).remark.endswith("fails from +50 % on")
+    case = ScalarGate(metric="peak memory", bound=6e9, value=1.0, unit="bytes", at_least=False)
+    assert case.forecast().remark == "single measurement, no power"
+    assert case.forecast().chances is None
+    assert case.forecast(verdict("peak memory", 4e9, "bytes")).remark.endswith("fails from +50 % on")
 
 
 # What cannot be judged
@@ -419,19 +409,19 @@ def test_what_is_measured_once_has_no_power() -> None:
         (share(100, 0.0, at_least=False), "no amount of data"),
     ],
 )
-def test_a_gate_that_will_be_invalid_or_never_pass_is_called_so(case: Case, why: str) -> None:
-    gate = planned(case)
+def test_a_gate_that_will_be_invalid_or_never_pass_is_called_so(case: Gate, why: str) -> None:
+    gate = case.forecast()
     assert why in gate.warning
     assert gate.chances is None
 
 
 def test_a_bound_that_the_gate_refuses_is_refused_when_planned() -> None:
     with pytest.raises(ValueError, match="the margin is 3"):
-        planned(margin(100, 3.0))
+        margin(100, 3.0).forecast()
 
 
 def test_a_planned_judgement_lets_the_test_go_on_and_is_no_pass() -> None:
-    judgement = PlannedJudgement(share(100, 0.7))
+    judgement = PlannedJudgement(share(100, 0.7).forecast())
     assert not judgement.asked
     assert bool(judgement)
     assert judgement.asked
@@ -471,17 +461,17 @@ def reworded(recorded: Verdict) -> Verdict:
     ],
 )
 def test_a_plan_reads_a_recorded_verdict_by_its_fields_and_never_by_its_words(
-    case: Case, recorded: Verdict
+    case: Gate, recorded: Verdict
 ) -> None:
-    as_it_is = planned(case, recorded)
+    as_it_is = case.forecast(recorded)
     assert "as recorded" in as_it_is.assumed
-    assert planned(case, reworded(recorded)) == as_it_is
+    assert case.forecast(reworded(recorded)) == as_it_is
 
 
 def test_a_verdict_that_came_through_json_is_planned_with_alike() -> None:
     recorded = ratio_over_starts("TPOT", drawn_starts(6, 0.0, random.Random(7)), 1.1)
-    assert planned(over_starts(5), verdict_from_json(verdict_to_json(recorded))) == planned(
-        over_starts(5), recorded
+    assert over_starts(5).forecast(verdict_from_json(verdict_to_json(recorded))) == over_starts(5).forecast(
+        recorded
     )
 
 

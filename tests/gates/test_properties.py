@@ -10,12 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.gates.estimand import GateError, Judgement
-from pytest_llmperf.gates.not_worse import not_worse
 from pytest_llmperf.gates.outcomes import Outcome
-from pytest_llmperf.gates.ratio_within import ratio_within
-from pytest_llmperf.gates.share_gates import at_least, rate_below
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.within import within
+from tests.gates.judging import at_least, not_worse, rate_below, ratio_within, within
 
 ORDER = {Status.FAIL: 0, Status.INCONCLUSIVE: 1, Status.PASS: 2}
 

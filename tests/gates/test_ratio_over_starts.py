@@ -6,9 +6,8 @@ import math
 
 import pytest
 
-from pytest_llmperf.gates.ratio_over_starts import ratio_over_starts
-from pytest_llmperf.gates.ratio_within import ratio_within
 from pytest_llmperf.gates.verdict import Status
+from tests.gates.judging import ratio_over_starts, ratio_within
 
 
 def start(ratio: float, rounds: int = 10) -> list[tuple[float | None, float | None]]:

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from pytest_llmperf.gates.ratio_within import ratio_within
 from pytest_llmperf.gates.verdict import Status
+from tests.gates.judging import ratio_within
 
 
 def rounds(ratio: float, seed: int, n: int = 20, noise: float = 0.03) -> list[tuple[float, float]]:

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
+from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.bound import points
-from pytest_llmperf.gates.case import Case
 from pytest_llmperf.gates.estimand import GateInvalid, MacroF1, MeanScore, Share
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.gates.planning import PlannedJudgement, planned
+from pytest_llmperf.gates.plan import PlannedJudgement
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure.asking import Answers, ending_of
 from pytest_llmperf.tasks import find_task
@@ -194,11 +194,11 @@ def test_a_task_says_what_guessing_is_worth() -> None:
 
 
 def test_the_plan_says_that_a_margin_can_decide_nothing() -> None:
-    seen: list[Case] = []
+    seen: list[Gate] = []
 
-    def plan(case: Case) -> Judgement:
+    def plan(case: Gate) -> Judgement:
         seen.append(case)
-        return PlannedJudgement(case)
+        return PlannedJudgement(case.forecast())
 
     def asked(n: int) -> Share:
         return Share("accuracy", {f"i{k}": None for k in range(n)}, judge=plan, guess=0.25)
@@ -206,10 +206,10 @@ def test_the_plan_says_that_a_margin_can_decide_nothing() -> None:
     bool(asked(400) >= asked(400) - points(3))
     bool(asked(400) >= asked(400) - points(80))
     ordinary, hopeless = seen
-    assert "INVALID" not in planned(ordinary).warning
-    assert "will be INVALID: the margin of 80 points can decide nothing" in planned(hopeless).warning
+    assert "INVALID" not in ordinary.forecast().warning
+    assert "will be INVALID: the margin of 80 points can decide nothing" in hopeless.forecast().warning
     at_guessing = (share(101, guess=0.25) >= share(100, guess=0.25) - points(3)).verdict
     assert at_guessing.status is Status.INVALID
-    assert "will be INVALID: the margin of 3 points" in planned(ordinary, at_guessing).warning
+    assert "will be INVALID: the margin of 3 points" in ordinary.forecast(at_guessing).warning
     good = (share(300, guess=0.25) >= share(300, guess=0.25) - points(3)).verdict
-    assert "INVALID" not in planned(ordinary, good).warning
+    assert "INVALID" not in ordinary.forecast(good).warning

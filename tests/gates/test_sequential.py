@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.gates import sequential
-from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
+from pytest_llmperf.gates import early_stopping
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes
+from pytest_llmperf.gates.paired import PairedGate
+from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.verdict import Status
 
 PLANNED = 1000
@@ -37,8 +38,8 @@ def alone(source: Source) -> Callable[[int], tuple[Outcomes, Outcomes]]:
     return lambda n: (source.first(n), {})
 
 
-def floor(source: Source, bound: float = 0.7, *, at_least: bool = True) -> ShareCase:
-    return ShareCase(
+def floor(source: Source, bound: float = 0.7, *, at_least: bool = True) -> ProportionGate:
+    return ProportionGate(
         metric="accuracy",
         bound=bound,
         candidate={},
@@ -48,13 +49,13 @@ def floor(source: Source, bound: float = 0.7, *, at_least: bool = True) -> Share
     )
 
 
-def margin(ours: Source, theirs: Source, bound: float = 0.05) -> MarginCase:
-    return MarginCase(
+def margin(ours: Source, theirs: Source, bound: float = 0.05) -> PairedGate:
+    return PairedGate(
         metric="accuracy",
         bound=bound,
         candidate={},
         baseline={},
-        lower_is_better=False,
+        at_least=True,
         planned=PLANNED,
         more=lambda n: (ours.first(n), theirs.first(n)),
     )
@@ -82,7 +83,7 @@ def test_rates_of_a_few_per_cent_are_clear_at_the_first_look(
     source = Source(right)
     expected = Status.FAIL if right == 0.3 else Status.PASS
     assert floor(source, bound, at_least=at_least).settled().judge().status is expected
-    assert source.asked == sequential.FIRST_LOOK
+    assert source.asked == early_stopping.FIRST_LOOK
 
 
 def test_a_close_case_asks_all_and_is_judged_by_the_fixed_gate() -> None:
@@ -122,7 +123,7 @@ def test_a_bound_that_no_data_can_show_is_refused_by_the_fixed_gate_on_all_items
 def test_lost_answers_are_asked_past_and_many_of_them_are_invalid() -> None:
     few = Source(0.9, lost=5)
     assert floor(few).settled().judge().status is Status.PASS
-    assert few.asked > sequential.FIRST_LOOK, "5 of 150 are more than the 2 % that may be lost"
+    assert few.asked > early_stopping.FIRST_LOOK, "5 of 150 are more than the 2 % that may be lost"
     many = Source(0.9, lost=50)
     assert floor(many).settled().judge().status is Status.INVALID
 
@@ -145,11 +146,11 @@ def test_a_refused_case_asks_nothing() -> None:
 
 def test_looks_end_with_all_items() -> None:
     for planned in (1, 149, 150, 151, 600, 1319):
-        seen = list(sequential.looks(planned))
+        seen = list(early_stopping.looks(planned))
         assert seen == sorted(set(seen))
         assert seen[-1] == planned
     with pytest.raises(ValueError, match="at least one"):
-        list(sequential.looks(0))
+        list(early_stopping.looks(0))
 
 
 def test_at_the_bound_each_wrong_decision_keeps_its_promise() -> None:

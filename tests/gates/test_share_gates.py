@@ -7,8 +7,8 @@ import random
 import pytest
 from scipy.stats import binom
 
-from pytest_llmperf.gates.share_gates import at_least, rate_at_least, rate_below
 from pytest_llmperf.gates.verdict import Status
+from tests.gates.judging import at_least, rate_below
 
 
 def answers(right: int, n: int) -> dict[str, bool]:
@@ -52,7 +52,7 @@ def test_a_rare_behaviour_is_judged_against_its_limit() -> None:
     failed = rate_below("loops", answers(12, 200), 0.02)
     assert failed.status is Status.FAIL
     assert failed.why == "loops 0.060 (n = 200 answers, 95 % lower bound 0.035) is above the limit 0.02"
-    assert rate_at_least("boxed", answers(198, 200), 0.95).status is Status.PASS
+    assert at_least("boxed", answers(198, 200), 0.95).status is Status.PASS
 
 
 def test_never_cannot_be_promised_but_can_be_refuted() -> None:

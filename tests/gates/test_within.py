@@ -8,7 +8,7 @@ import random
 import pytest
 
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.gates.within import within
+from tests.gates.judging import within
 
 
 def latencies(n: int, seed: int = 1) -> list[float]:

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.gates.planning import planned
-from pytest_llmperf.gates.proof import proof_of
+from pytest_llmperf.gates.base import gate_from_json
+from pytest_llmperf.gates.mutation import proof_of
 from pytest_llmperf.record.case_files import KeptCase, load_cases
-from pytest_llmperf.record.cases import case_from_json, case_to_json
 from pytest_llmperf.record.store import read_record
 
 KEPT_OF_A_KIND = {"quantile": 2}
@@ -30,7 +29,7 @@ def golden_of(kept: KeptCase) -> dict[str, Any]:
     """Return all numbers that the code at hand derives from one gate's data."""
     case = kept.case
     verdict = case.judge()
-    plan = planned(case, verdict)
+    plan = case.forecast(verdict)
     proof = proof_of(case, verdict.status)
     return {
         "status": verdict.status.value,
@@ -58,7 +57,7 @@ def read_golden(path: Path) -> Iterator[tuple[str, KeptCase, dict[str, Any]]]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             entry = json.loads(line)
-            kept = KeptCase(entry["test"], entry["expected"]["status"], case_from_json(entry["case"]))
+            kept = KeptCase(entry["test"], entry["expected"]["status"], gate_from_json(entry["case"]))
             yield entry["run"], kept, entry["expected"]
 
 
@@ -71,7 +70,7 @@ def main() -> None:
         for path in asked.records:
             seen: Counter[tuple[str, str]] = Counter()
             for kept in load_cases(path, read_record(path)):
-                fields = case_to_json(kept.case)
+                fields = kept.case.to_json()
                 key = (fields["kind"], kept.status.value)
                 seen[key] += 1
                 if seen[key] > KEPT_OF_A_KIND.get(fields["kind"], MANY):

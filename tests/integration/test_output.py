@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.config.sizes import EMBEDDED
-from pytest_llmperf.gates.sequential import FIRST_LOOK
+from pytest_llmperf.gates.early_stopping import FIRST_LOOK
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.gates import sequential
+from pytest_llmperf.gates.early_stopping import final, spending
 from pytest_llmperf.rules.messages import as_promised
 from pytest_llmperf.stats import chances
 
@@ -102,7 +102,7 @@ def test_a_narrow_margin_is_warned_of_with_the_items_that_would_do(project: Proj
     result = project.run("--llmperf-plan")
     assert_nothing_ran(project, result)
     [warning] = result.lines("WARNING")
-    passes = chances.of_margin(600, 0.0, 0.2, 0.04, alpha=sequential.FINAL_ALPHA).passes
+    passes = chances.of_margin(600, 0.0, 0.2, 0.04, alpha=final(spending(1))).passes
     [shown] = re.findall(
         r"embedded accuracy ≥ baseline − 4 points: passes in only ([\d.]+) % of runs", warning
     )

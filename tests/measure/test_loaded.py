@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.gates.base import strict
 from pytest_llmperf.gates.estimand import Judgement
-from pytest_llmperf.gates.judgement import strict
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.goodput import Slo

@@ -11,9 +11,9 @@ from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.gates.case import Case
+from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.estimand import Judgement
-from pytest_llmperf.gates.share import Share
+from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure.conversations import LongItem, recalls
 from pytest_llmperf.measure.long_answers import GrowingLong, LongAnswers
@@ -50,7 +50,7 @@ def _share(told: Told, count: int = 240) -> Share:
 def _decided(share: Share, bound: float) -> Status:
     seen: list[Status] = []
 
-    def judge(case: Case) -> Judgement:
+    def judge(case: Gate) -> Judgement:
         verdict = case.settled().judge()
         seen.append(verdict.status)
         return Judgement(verdict)

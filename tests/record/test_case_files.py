@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.gates.measured_cases import ValueCase
+from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.case_files import KeptCase, gathered, keep, load_cases, store_cases
 
 PEAK = KeptCase(
     "test_memory.py::test_peak[ü]",
     Status.PASS,
-    ValueCase(metric="peak", bound=2.0, value=1.0, unit="bytes", at_least=False),
+    ScalarGate(metric="peak", bound=2.0, value=1.0, unit="bytes", at_least=False),
 )
 
 

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
-from pytest_llmperf.gates.measured_cases import RatioCase
+from pytest_llmperf.gates.paired import PairedGate
+from pytest_llmperf.gates.proportion import ProportionGate
+from pytest_llmperf.gates.ratio import RatioGate
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.record.earlier import Earlier, Phase, read_earlier
 from pytest_llmperf.record.store import write_record
 from pytest_llmperf.record.wire import verdict_to_json
 
-SHARE = ShareCase(metric="accuracy", bound=0.7, candidate={}, at_least=True)
-MARGIN = MarginCase(metric="accuracy", bound=0.03, candidate={}, baseline={}, lower_is_better=False)
-RATIO = RatioCase(metric="TPOT at 8", bound=1.05, starts=[], unit="s", at_least=False)
+SHARE = ProportionGate(metric="accuracy", bound=0.7, candidate={}, at_least=True)
+MARGIN = PairedGate(metric="accuracy", bound=0.03, candidate={}, baseline={}, at_least=True)
+RATIO = RatioGate(metric="TPOT at 8", bound=1.05, starts=[], unit="s", at_least=False)
 
 
 def verdict(metric: str, unit: str, n: int = 100, observed: float | None = 0.8) -> Verdict:

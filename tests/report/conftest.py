@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
-from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase
+from pytest_llmperf.gates.base import Gate
+from pytest_llmperf.gates.paired import PairedGate
+from pytest_llmperf.gates.proportion import ProportionGate
+from pytest_llmperf.gates.quantile import QuantileGate
+from pytest_llmperf.gates.ratio import RatioGate
+from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.record import case_files, tables
 from pytest_llmperf.record.store import write_record
 from pytest_llmperf.record.wire import verdict_to_json
@@ -98,7 +101,7 @@ class RecordedRun:
     """Gates as a run judges them, and the facts beside them; ``write`` does what the end of a run does."""
 
     directory: Path
-    cases: list[tuple[str, Case]] = field(default_factory=list)
+    cases: list[tuple[str, Gate]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     answers: list[dict[str, Any]] = field(default_factory=list)
     traces: list[dict[str, Any]] = field(default_factory=list)
@@ -232,10 +235,10 @@ def run(tmp_path: Path) -> RecordedRun:
     """A run with something in every section: one gate of each verdict, both sides loaded at 1 and 8."""
     gaps = [0.002 + 0.00001 * (i % 50) for i in range(640)]
     suite = "suites/test_night.py"
-    cases: list[tuple[str, Case]] = [
+    cases: list[tuple[str, Gate]] = [
         (
             f"{suite}::test_right[distill]",
-            ShareCase(
+            ProportionGate(
                 metric="embedded accuracy",
                 bound=0.7,
                 origin="budgets.toml [embedded.any.accuracy] floor",
@@ -245,18 +248,18 @@ def run(tmp_path: Path) -> RecordedRun:
         ),
         (
             f"{suite}::test_not_worse[distill]",
-            MarginCase(
+            PairedGate(
                 metric="embedded accuracy",
                 bound=0.04,
                 origin="budgets.toml [embedded.any.accuracy] margin",
                 candidate=RecordedRun.outcomes(400, range(60)),
                 baseline=RecordedRun.outcomes(400, range(7, 62)),
-                lower_is_better=False,
+                at_least=True,
             ),
         ),
         (
             f"{suite}::test_boxed[distill]",
-            ShareCase(
+            ProportionGate(
                 metric="boxed answers",
                 bound=0.9,
                 origin="budgets.toml [embedded.any.rules] boxed",
@@ -267,7 +270,7 @@ def run(tmp_path: Path) -> RecordedRun:
         ),
         (
             f"{suite}::test_gaps[distill-8]",
-            QuantileCase(
+            QuantileGate(
                 metric="ITL at 8",
                 bound=0.1,
                 samples=gaps,
@@ -279,7 +282,7 @@ def run(tmp_path: Path) -> RecordedRun:
         ),
         (
             f"{suite}::test_as_fast[distill-8]",
-            RatioCase(
+            RatioGate(
                 metric="TPOT at 8",
                 bound=1.0,
                 starts=[[(1.0 + 0.01 * (i % 7), 1.03) for i in range(21)]],
@@ -289,7 +292,7 @@ def run(tmp_path: Path) -> RecordedRun:
         ),
         (
             f"{suite}::test_ready[distill]",
-            ValueCase(metric="time to ready", bound=None, value=25.0, unit="s", at_least=False),
+            ScalarGate(metric="time to ready", bound=None, value=25.0, unit="s", at_least=False),
         ),
     ]
     servers = [

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_llmperf.gates.planning import PlannedGate
+from pytest_llmperf.gates.plan import PlannedGate
 from pytest_llmperf.record.earlier import Duration, Earlier, Phase
 from pytest_llmperf.report.plan_table import duration_lines, plan_table, warnings
 from pytest_llmperf.stats.chances import Chances

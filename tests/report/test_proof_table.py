@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from pytest_llmperf.gates.answer_cases import ShareCase
-from pytest_llmperf.gates.measured_cases import ValueCase
-from pytest_llmperf.gates.proof import proof_of
+from pytest_llmperf.gates.mutation import proof_of
+from pytest_llmperf.gates.proportion import ProportionGate
+from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
 
-FLOOR = ShareCase(
+FLOOR = ProportionGate(
     metric="accuracy",
     bound=0.6,
     origin="b.toml [a.any.accuracy] floor",
     candidate={f"i{k}": k % 5 != 0 for k in range(400)},
     at_least=True,
 )
-PEAK = ValueCase(metric="peak", bound=1e14, value=1e9, unit="bytes", at_least=False)
+PEAK = ScalarGate(metric="peak", bound=1e14, value=1e9, unit="bytes", at_least=False)
 PROVED = ProvedGate("t.py::test_floor", proof_of(FLOOR, Status.PASS, claim=0.3))
 MISSED = ProvedGate("t.py::test_peak", proof_of(PEAK, Status.PASS, claim=0.5))
 EARLY = ProvedGate("t.py::test_early", proof_of(dataclasses.replace(FLOOR, planned=1500), Status.PASS))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.gates.answer_cases import MarginCase
+from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.report.html.facts import read_facts
 from pytest_llmperf.report.html.replies import MOST, exchanges
 
@@ -51,7 +51,7 @@ def test_a_reply_that_never_ends_its_thinking_is_shown_as_it_is(run: RecordedRun
 
 def test_hundreds_of_long_replies_are_cut_to_what_a_page_can_hold(run: RecordedRun) -> None:
     test, margin = run.cases[1]
-    assert isinstance(margin, MarginCase)
+    assert isinstance(margin, PairedGate)
     all_right, all_wrong = (
         dict.fromkeys((f"item-{i}" for i in range(400)), value) for value in (True, False)
     )

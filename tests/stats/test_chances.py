@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from pytest_llmperf.gates.ratio_within import ratio_within
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import chances, plan
 from pytest_llmperf.stats.binomial import clopper_pearson_lower, clopper_pearson_upper
+from tests.gates.judging import ratio_within
 
 
 @given(st.integers(1, 300), st.floats(0.02, 0.98))

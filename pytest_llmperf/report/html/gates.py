@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from pytest_llmperf.config.bounds import suite_of
-from pytest_llmperf.gates.answer_cases import MarginCase
+from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.record.case_files import KeptCase
 from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
@@ -63,7 +63,7 @@ def accuracy_section(facts: Facts) -> Section:
     """Shares and differences of shares that are no prompt rule, what was answered, and what changed."""
     about = [one for one in facts.verdicts if one.unit in {"share", "points"} and not is_rule(one)]
     answers = _answers(facts)
-    flips = [_flips(kept) for kept in facts.cases if isinstance(kept.case, MarginCase)]
+    flips = [_flips(kept) for kept in facts.cases if isinstance(kept.case, PairedGate)]
     notes = []
     if not about and not answers.rows:
         notes.append("This record holds no accuracy: no gate asked for answers.")
@@ -241,7 +241,7 @@ def _answers(facts: Facts) -> Table:
 def _flips(kept: KeptCase) -> Table:
     """The items whose outcome differs between the two sides of a comparison, what got worse first."""
     case = kept.case
-    assert isinstance(case, MarginCase)
+    assert isinstance(case, PairedGate)
     flips, same = flips_of(case)
     rows = [
         (one.change, one.item, show(one.was, "share"), show(one.now, "share"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pytest_llmperf.gates.measured_cases import QuantileCase
+from pytest_llmperf.gates.quantile import QuantileGate
 from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts, Load, number, numbers
 from pytest_llmperf.report.html.parts import Plot, Section, Table
@@ -171,7 +171,7 @@ def _of_gates(facts: Facts) -> Iterator[_Times]:
     seen: list[tuple[str, str, Sequence[float]]] = []
     for kept in facts.cases:
         case = kept.case
-        if not isinstance(case, QuantileCase) or case.unit != "s" or case.metric in known:
+        if not isinstance(case, QuantileGate) or case.unit != "s" or case.metric in known:
             continue
         seconds = numbers(list(case.samples))
         side = facts.side(kept.test)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmperf.gates.answer_cases import MarginCase
+from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.maths import Maths
 from pytest_llmperf.report.html.parts import Exchange, Exchanges, Said
@@ -32,11 +32,11 @@ class Flip:
     now: float
 
 
-def flips_of(case: MarginCase) -> tuple[list[Flip], int]:
+def flips_of(case: PairedGate) -> tuple[list[Flip], int]:
     """What got worse first, in the run's order; and how many items stayed the same."""
     pairs = [(item, _rate(one), _rate(case.baseline.get(item))) for item, one in case.candidate.items()]
     known = [(item, was, now) for item, now, was in pairs if was is not None and now is not None]
-    sign = 1.0 if case.lower_is_better else -1.0
+    sign = -1.0 if case.at_least else 1.0
     flips = [
         Flip(item, "worse" if sign * (now - was) > 0 else "better", was, now)
         for item, was, now in known
@@ -49,7 +49,7 @@ def exchanges(facts: Facts) -> list[Exchanges]:
     """The replies to the changed items of every comparison of answers, each comparison of the same items once."""
     found: dict[tuple[str, tuple[Flip, ...]], list[Exchange]] = {}
     for kept in facts.cases:
-        if not isinstance(kept.case, MarginCase):
+        if not isinstance(kept.case, PairedGate):
             continue
         flips = flips_of(kept.case)[0][:MOST]
         key = (kept.case.metric, tuple(flips))

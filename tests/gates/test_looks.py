@@ -11,17 +11,16 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
-from pytest_llmperf.gates.case import Case
-from pytest_llmperf.gates.joined import joined
-from pytest_llmperf.gates.macro_f1 import MacroF1Case
-from pytest_llmperf.gates.mean_score import MeanScoreCase
-from pytest_llmperf.gates.measured_cases import QuantileCase, RatioCase, ValueCase, ValueRatioCase
-from pytest_llmperf.gates.per_correct import PerCorrectCase
-from pytest_llmperf.gates.perplexity import PerplexityCase
-from pytest_llmperf.gates.spending import early, final, spending
+from pytest_llmperf.gates.base import Gate, gate_from_json
+from pytest_llmperf.gates.early_stopping import early, final, spending
+from pytest_llmperf.gates.mean import MacroF1Gate, MeanScoreGate
+from pytest_llmperf.gates.mean_ratio import PerCorrectGate, PerplexityGate
+from pytest_llmperf.gates.paired import PairedGate
+from pytest_llmperf.gates.proportion import ProportionGate
+from pytest_llmperf.gates.quantile import QuantileGate
+from pytest_llmperf.gates.ratio import RatioGate
+from pytest_llmperf.gates.scalar import ScalarGate, ScalarRatioGate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.cases import case_from_json, case_to_json
 
 SECOND = spending(2)
 
@@ -30,15 +29,15 @@ def outcomes(name: str, right: int, wrong: int) -> dict[str, bool]:
     return {f"{name}{index}": index < right for index in range(right + wrong)}
 
 
-def floor(right: int, wrong: int, name: str = "a", bound: float = 0.74, **more: Any) -> ShareCase:
-    return ShareCase(
+def floor(right: int, wrong: int, name: str = "a", bound: float = 0.74, **more: Any) -> ProportionGate:
+    return ProportionGate(
         metric="accuracy", bound=bound, candidate=outcomes(name, right, wrong), at_least=True, **more
     )
 
 
-def ratio(rounds: Sequence[float], bound: float = 1.05, starts: int = 1) -> RatioCase:
+def ratio(rounds: Sequence[float], bound: float = 1.05, starts: int = 1) -> RatioGate:
     pairs = [[(value, 1.0) for value in rounds]] * starts
-    return RatioCase(metric="TPOT", bound=bound, starts=pairs, unit="s", at_least=False)
+    return RatioGate(metric="TPOT", bound=bound, starts=pairs, unit="s", at_least=False)
 
 
 def noisy(centre: float, rounds: int, seed: int) -> list[float]:
@@ -71,7 +70,7 @@ def test_what_is_spent_on_looking_while_answers_come_in_is_spent_once(look: int)
 
 
 def test_the_verdict_of_a_further_look_says_which_error_it_has() -> None:
-    verdict = joined(ratio(noisy(1.0, 20, 1)), Status.INCONCLUSIVE, ratio(noisy(1.0, 20, 2)), SECOND).judge()
+    verdict = ratio(noisy(1.0, 20, 2)).add_to(ratio(noisy(1.0, 20, 1)), Status.INCONCLUSIVE, SECOND).judge()
     assert "look 2" in verdict.detail
     assert "decides at 2.5 %, all looks together err in at most 7.5 %" in verdict.detail
     assert "look" not in ratio(noisy(1.0, 20, 1)).judge().detail
@@ -83,25 +82,25 @@ def test_the_verdict_of_a_further_look_says_which_error_it_has() -> None:
 def test_rounds_of_two_runs_decide_what_neither_could() -> None:
     first, second = ratio(noisy(1.037, 20, 7)), ratio(noisy(1.037, 20, 107))
     assert [case.judge().status for case in (first, second)] == [Status.INCONCLUSIVE] * 2
-    both = joined(first, Status.INCONCLUSIVE, second, SECOND)
+    both = second.add_to(first, Status.INCONCLUSIVE, SECOND)
     verdict = both.judge()
     assert (verdict.status, verdict.n) == (Status.PASS, 40)
 
 
 def test_starts_are_added_as_starts_where_they_are_the_sample() -> None:
     one = ratio(noisy(1.0, 12, 5), starts=3)
-    assert joined(one, Status.INCONCLUSIVE, one, SECOND).judge().n == 6
+    assert one.add_to(one, Status.INCONCLUSIVE, SECOND).judge().n == 6
     single = ratio(noisy(1.0, 12, 5))
-    assert "starts" in joined(one, Status.INCONCLUSIVE, single, SECOND).judge().why
+    assert "starts" in single.add_to(one, Status.INCONCLUSIVE, SECOND).judge().why
 
 
 def test_other_items_are_further_items() -> None:
-    both = joined(floor(160, 40), Status.INCONCLUSIVE, floor(160, 40, "b"), SECOND)
+    both = floor(160, 40, "b").add_to(floor(160, 40), Status.INCONCLUSIVE, SECOND)
     assert both.judge().n == 400
 
 
 def test_the_same_items_asked_again_are_no_further_items() -> None:
-    both = joined(floor(160, 40), Status.INCONCLUSIVE, floor(160, 40), SECOND)
+    both = floor(160, 40).add_to(floor(160, 40), Status.INCONCLUSIVE, SECOND)
     verdict = both.judge()
     assert verdict.n == 200
     effective = int(re.findall(r"(\d+) effective answers", verdict.method)[0])
@@ -109,22 +108,22 @@ def test_the_same_items_asked_again_are_no_further_items() -> None:
 
 
 def test_pairs_are_joined_by_item() -> None:
-    def margin(name: str, lost: int) -> MarginCase:
-        return MarginCase(
+    def margin(name: str, lost: int) -> PairedGate:
+        return PairedGate(
             metric="accuracy",
             bound=0.03,
             candidate=outcomes(name, 150 - lost, 50 + lost),
             baseline=outcomes(name, 150, 50),
-            lower_is_better=False,
+            at_least=True,
         )
 
-    verdict = joined(margin("a", 2), Status.INCONCLUSIVE, margin("b", 3), SECOND).judge()
+    verdict = margin("b", 3).add_to(margin("a", 2), Status.INCONCLUSIVE, SECOND).judge()
     assert verdict.n == 400
     assert "5 items got worse, 0 got better, 395 stayed the same" in verdict.detail
 
 
 def test_rounds_with_the_same_number_in_two_runs_are_two_groups() -> None:
-    case = QuantileCase(
+    case = QuantileGate(
         metric="TTFT",
         bound=1.0,
         unit="s",
@@ -134,23 +133,23 @@ def test_rounds_with_the_same_number_in_two_runs_are_two_groups() -> None:
         groups=[index // 7 for index in range(70)],
         errors=1,
     )
-    both = joined(case, Status.INVALID, case, SECOND)
+    both = case.add_to(case, Status.INVALID, SECOND)
     assert both.judge().status is Status.INVALID, "what could not be judged is not added to"
-    both = joined(case, Status.INCONCLUSIVE, case, SECOND)
+    both = case.add_to(case, Status.INCONCLUSIVE, SECOND)
     assert (len(both.samples), len(set(both.groups or ())), both.errors) == (140, 20, 2)
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_what_is_measured_once_the_worse_counts(order: int) -> None:
-    values = [ValueCase(metric="peak", bound=2.0, value=v, unit="bytes", at_least=False) for v in (1.0, 3.0)]
+    values = [ScalarGate(metric="peak", bound=2.0, value=v, unit="bytes", at_least=False) for v in (1.0, 3.0)]
     first, second = values[::order]
-    assert joined(first, Status.INCONCLUSIVE, second, SECOND).judge().status is Status.FAIL
+    assert second.add_to(first, Status.INCONCLUSIVE, SECOND).judge().status is Status.FAIL
     pairs = [
-        ValueRatioCase(metric="m", bound=1.1, candidate=v, baseline=1.0, unit="bytes", at_least=False)
+        ScalarRatioGate(metric="m", bound=1.1, candidate=v, baseline=1.0, unit="bytes", at_least=False)
         for v in (1.0, 1.2)
     ]
     first_pair, second_pair = pairs[::order]
-    assert joined(first_pair, Status.INCONCLUSIVE, second_pair, SECOND).judge().status is Status.FAIL
+    assert second_pair.add_to(first_pair, Status.INCONCLUSIVE, SECOND).judge().status is Status.FAIL
 
 
 # What stands
@@ -158,16 +157,16 @@ def test_of_what_is_measured_once_the_worse_counts(order: int) -> None:
 
 def test_a_failure_is_not_undone_by_better_data() -> None:
     bad, good = ratio(noisy(1.2, 20, 1)), ratio(noisy(0.8, 60, 2))
-    assert joined(bad, Status.INCONCLUSIVE, good, SECOND).judge().status is Status.PASS
-    verdict = joined(bad, Status.FAIL, good, SECOND).judge()
+    assert good.add_to(bad, Status.INCONCLUSIVE, SECOND).judge().status is Status.PASS
+    verdict = good.add_to(bad, Status.FAIL, SECOND).judge()
     assert verdict.status is Status.FAIL
     assert "the FAIL of an earlier look stands" in verdict.why
 
 
 def test_a_pass_stands_while_the_data_do_not_speak_against_it() -> None:
     good, unclear, bad = (ratio(noisy(centre, 20, 1)) for centre in (1.0, 1.055, 1.4))
-    assert joined(good, Status.PASS, unclear, SECOND).judge().status is Status.PASS
-    assert joined(good, Status.PASS, bad, SECOND).judge().status is Status.FAIL
+    assert unclear.add_to(good, Status.PASS, SECOND).judge().status is Status.PASS
+    assert bad.add_to(good, Status.PASS, SECOND).judge().status is Status.FAIL
 
 
 def test_an_answered_question_is_not_asked_again() -> None:
@@ -176,14 +175,14 @@ def test_an_answered_question_is_not_asked_again() -> None:
 
     before = floor(195, 5, planned=1000)
     now = floor(0, 0, planned=1000, more=never)
-    verdict = joined(before, Status.PASS, now, SECOND).settled().judge()
+    verdict = now.add_to(before, Status.PASS, SECOND).settled().judge()
     assert (verdict.status, verdict.n) == (Status.PASS, 200)
 
 
 # Early stopping
 
 
-def growing(right: float, planned: int, seed: int) -> tuple[list[int], ShareCase]:
+def growing(right: float, planned: int, seed: int) -> tuple[list[int], ProportionGate]:
     """A floor of 74 % whose answers come when they are asked for, and how many were asked for."""
     draw = random.Random(seed)
     answers = {f"{seed}-{index}": draw.random() < right for index in range(planned)}
@@ -193,7 +192,7 @@ def growing(right: float, planned: int, seed: int) -> tuple[list[int], ShareCase
         asked.append(n)
         return dict(list(answers.items())[:n]), {}
 
-    return asked, ShareCase(
+    return asked, ProportionGate(
         metric="accuracy", bound=0.74, candidate={}, at_least=True, planned=planned, more=more
     )
 
@@ -203,7 +202,7 @@ def test_betting_goes_on_where_the_look_before_ended() -> None:
     before = first.settled()
     assert before.judge().status is Status.INCONCLUSIVE
     asked, second = growing(0.84, 1000, 2)
-    now = joined(before, Status.INCONCLUSIVE, second, SECOND).settled()
+    now = second.add_to(before, Status.INCONCLUSIVE, SECOND).settled()
     verdict = now.judge()
     assert verdict.status is Status.PASS
     assert verdict.n == 400 + asked[-1] < 1400
@@ -215,7 +214,7 @@ def test_undecided_to_the_end_all_looks_are_judged_together() -> None:
     _, first = growing(0.75, 300, 3)
     before = first.settled()
     asked, second = growing(0.75, 300, 4)
-    now = joined(before, Status.INCONCLUSIVE, second, SECOND).settled()
+    now = second.add_to(before, Status.INCONCLUSIVE, SECOND).settled()
     assert asked[-1] == 300
     verdict = now.judge()
     assert (verdict.n, verdict.method) == (600, "Clopper-Pearson")
@@ -224,7 +223,7 @@ def test_undecided_to_the_end_all_looks_are_judged_together() -> None:
 
 def test_after_a_look_that_spent_nothing_on_looking_all_is_asked_at_once() -> None:
     asked, second = growing(0.99, 1000, 5)
-    now = joined(floor(160, 50), Status.INCONCLUSIVE, second, SECOND).settled()
+    now = second.add_to(floor(160, 50), Status.INCONCLUSIVE, SECOND).settled()
     assert asked == [1000]
     assert now.judge().n == 1210
 
@@ -233,18 +232,18 @@ def test_after_a_look_that_spent_nothing_on_looking_all_is_asked_at_once() -> No
 
 
 def test_another_bound_or_another_question_is_refused() -> None:
-    def why(before: Case, now: Case) -> str:
-        verdict = joined(before, Status.INCONCLUSIVE, now, SECOND).judge()
+    def why(before: Gate, now: Gate) -> str:
+        verdict = now.add_to(before, Status.INCONCLUSIVE, SECOND).judge()
         assert verdict.status is Status.INVALID
         return verdict.why
 
     assert "judged by 0.74, this one by 0.7" in why(floor(150, 50), floor(150, 50, bound=0.7))
     assert "asked something else" in why(ratio([1.0] * 20), floor(150, 50))
     refused = ratio([1.0] * 20)
-    assert "warm cache" in why(RatioCase(**{**vars(refused), "refused": "a warm cache"}), refused)
+    assert "warm cache" in why(RatioGate(**{**vars(refused), "refused": "a warm cache"}), refused)
 
 
-def by_item(kind: str, first: int, count: int, seed: int) -> Case:
+def by_item(kind: str, first: int, count: int, seed: int) -> Gate:
     """Items ``first`` and on of a gate that has one measurement of each, with a baseline."""
     draw = random.Random(seed)
     names = [f"item {n}" for n in range(first, first + count)]
@@ -261,32 +260,32 @@ def by_item(kind: str, first: int, count: int, seed: int) -> Case:
 
     sides: dict[str, Any] = {"candidate": side(), "baseline": side()}
     if kind == "score":
-        return MeanScoreCase(**about, **sides)
+        return MeanScoreGate(**about, **sides)
     if kind == "f1":
-        return MacroF1Case(**about, **sides, classes=("A", "B"))
+        return MacroF1Gate(**about, **sides, classes=("A", "B"))
     return (
-        PerCorrectCase(**about, **sides, unit="tokens")
+        PerCorrectGate(**about, **sides, unit="tokens")
         if kind == "cost"
-        else PerplexityCase(**about, **sides)
+        else PerplexityGate(**about, **sides)
     )
 
 
 @pytest.mark.parametrize("kind", ["score", "f1", "cost", "perplexity"])
 def test_what_is_measured_of_each_item_is_joined_by_item(kind: str) -> None:
     first = by_item(kind, 0, 60, 1)
-    both = joined(first, Status.INCONCLUSIVE, by_item(kind, 60, 60, 2), SECOND).judge()
+    both = by_item(kind, 60, 60, 2).add_to(first, Status.INCONCLUSIVE, SECOND).judge()
     assert both.n == 120, "the data of both looks"
-    again = joined(first, Status.INCONCLUSIVE, by_item(kind, 0, 60, 3), SECOND)
+    again = by_item(kind, 0, 60, 3).add_to(first, Status.INCONCLUSIVE, SECOND)
     assert again.judge().observed == first.judge().observed, "drawn again until it fits is not an answer"
     assert again.judge().n == 60
     assert "added nothing" in again.remark
     lost = replace(first, candidate={**first.candidate, "item 0": None})  # type: ignore[attr-defined,call-arg]
-    assert joined(lost, Status.INCONCLUSIVE, by_item(kind, 0, 60, 3), SECOND).judge().n == 60
+    assert by_item(kind, 0, 60, 3).add_to(lost, Status.INCONCLUSIVE, SECOND).judge().n == 60
 
 
 def test_a_joined_gate_can_be_judged_again_from_its_record() -> None:
     for decided in (Status.INCONCLUSIVE, Status.PASS, Status.FAIL):
-        case = joined(ratio(noisy(1.0, 20, 1)), decided, ratio(noisy(1.04, 20, 2)), SECOND)
-        again = case_from_json(case_to_json(case))
+        case = ratio(noisy(1.04, 20, 2)).add_to(ratio(noisy(1.0, 20, 1)), decided, SECOND)
+        again = gate_from_json(case.to_json())
         assert again.judge() == case.judge()
         assert (again.spent, again.stands) == (case.spent, case.stands)

@@ -8,9 +8,11 @@ import random
 import pytest
 
 from pytest_llmperf.config.bounds import Bound
-from pytest_llmperf.gates.answer_cases import MarginCase, ShareCase
-from pytest_llmperf.gates.measured_cases import RatioCase, ValueCase
-from pytest_llmperf.gates.proof import LADDER, PLANTINGS, Result, proof_of
+from pytest_llmperf.gates.mutation import LADDER, PLANTINGS, Result, proof_of
+from pytest_llmperf.gates.paired import PairedGate
+from pytest_llmperf.gates.proportion import ProportionGate
+from pytest_llmperf.gates.ratio import RatioGate
+from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status
 
 PASS = Status.PASS
@@ -23,9 +25,9 @@ def right(n: int, share: float) -> dict[str, bool]:
     return {f"i{k}": item for k, item in enumerate(items)}
 
 
-FLOOR = ShareCase(metric="accuracy", bound=0.72, candidate=right(1500, 0.817), at_least=True)
-LOOPS = ShareCase(metric="loops", bound=0.05, candidate=right(400, 0.01), at_least=False)
-SPEED = RatioCase(
+FLOOR = ProportionGate(metric="accuracy", bound=0.72, candidate=right(1500, 0.817), at_least=True)
+LOOPS = ProportionGate(metric="loops", bound=0.05, candidate=right(400, 0.01), at_least=False)
+SPEED = RatioGate(
     metric="tpot",
     bound=1.25,
     starts=[[(1.0 + 0.01 * (k % 5), 1.0) for k in range(64)]],
@@ -63,7 +65,7 @@ def test_a_claim_that_only_some_plantings_keep_is_missed() -> None:
     better = [item for item, good in candidate.items() if good][:15]
     worse = [item for item, good in candidate.items() if not good][:25]
     baseline = candidate | dict.fromkeys(better, False) | dict.fromkeys(worse, True)
-    case = MarginCase(metric="a", bound=0.15, candidate=candidate, baseline=baseline, lower_is_better=False)
+    case = PairedGate(metric="a", bound=0.15, candidate=candidate, baseline=baseline, at_least=True)
     proof = proof_of(case, PASS, claim=0.165)
     assert (proof.result, proof.smallest) == (Result.MISSED, 0.20)
     assert "16.5 points: FAIL in 70 % of plantings" in proof.why
@@ -110,7 +112,7 @@ def test_a_gate_that_was_not_pass_proves_nothing_of_what_it_claims(bound: float)
 def test_what_was_refused_is_listed_and_not_damaged() -> None:
     refused = dataclasses.replace(FLOOR, bound=None, refused="no budget for device CPU")
     assert proof_of(refused, Status.INVALID).result is Result.UNCLAIMED
-    lost = ValueCase(metric="peak", bound=1.0, value=None, unit="bytes", at_least=False)
+    lost = ScalarGate(metric="peak", bound=1.0, value=None, unit="bytes", at_least=False)
     assert proof_of(lost, Status.INVALID, claim=0.3).result is Result.NOT_PASSED
 
 
