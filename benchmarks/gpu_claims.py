@@ -53,6 +53,7 @@ from contrib.claims.record import (
 from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.models import Model
+from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.load.interleave import interleaved
 from pytest_llmperf.load.results import Metrics, of_run
@@ -64,7 +65,6 @@ from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving.command import arguments as with_port
 from pytest_llmperf.serving.command import spec_for
-from pytest_llmperf.serving.milestones import milestones
 
 WORKLOAD = Workload(input_tokens=512, output_tokens=128, sampling={"temperature": 0.0})
 TINY_WORKLOAD = Workload(input_tokens=64, output_tokens=8, sampling={"temperature": 0.0})
@@ -88,7 +88,6 @@ def start(script: Script, served: Served, *, alone: bool) -> bool:
     except LlmperfError as error:
         script.failed(served.name, error)
         return False
-    log = server.log.read_text(encoding="utf-8", errors="replace") if server.log else ""
     build = build_of(served.name)
     script.add(
         Start(
@@ -101,7 +100,7 @@ def start(script: Script, served: Served, *, alone: bool) -> bool:
             alone=alone,
             lean=served.name.endswith(LEAN),
             random_weights=has_random_weights(served.model.arguments),
-            milestones=milestones(log),
+            milestones=served.milestones() or Milestones(),
         )
     )
     return True

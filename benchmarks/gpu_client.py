@@ -32,13 +32,13 @@ from typing import Any
 from benchmarks.beside import Beside, limit_of
 from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.models import Model
+from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.load import results
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Fits, Workload
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving import gpu
-from pytest_llmperf.serving.milestones import milestones
 
 REQUESTS = {1: 12, 64: 512, 256: 768, 512: 1024}
 WORKLOAD = Workload(
@@ -127,7 +127,7 @@ class Bench:
     def start(self) -> None:
         server = self.served.server
         assert server.log is not None
-        found = dataclasses.asdict(milestones(server.log.read_text(errors="replace")))
+        found = dataclasses.asdict(self.served.milestones() or Milestones())
         devices = self._nvml.devices()
         self._write(
             kind="start",

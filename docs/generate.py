@@ -418,7 +418,6 @@ _TYPES = {
     "Sampling": "table",
     "PromptRules": "table",
     "Damage | None": "table",
-    "Engine": "one of the engines",
 }
 
 

@@ -27,9 +27,12 @@ class LlmperfError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text that is not blank; the name of its class if it has no text."""
+    """The first line of an error's text that is not blank, after the class's name unless the error is one of ours."""
     lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
+    text, name = next((line for line in lines if line), ""), type(error).__name__
+    if isinstance(error, LlmperfError):
+        return text or name
+    return f"{name}: {text}" if text else name
 
 
 class UsageError(LlmperfError):

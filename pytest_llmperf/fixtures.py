@@ -158,7 +158,7 @@ def rules() -> Any:
 @pytest.fixture(scope="session")
 def openai_client() -> Generator[Callable[[Served], OpenAI]]:
     """``openai_client(model)`` → openai's own client, for what a server says (never for the clock)."""
-    from pytest_llmperf.client.behaviour import openai_client
+    from pytest_llmperf.client.openai_client import openai_client
 
     clients: dict[str, OpenAI] = {}
 

@@ -17,7 +17,7 @@ from pytest_llmperf.answer_keeping import AnswerKeeping, cache_directory, cache_
 from pytest_llmperf.config.answer_options import AnswerOptions
 from pytest_llmperf.config.option_paths import anchor, anchored, interpreter
 from pytest_llmperf.config.run_config import Options, Settings, resolve
-from pytest_llmperf.errors import GpuUnreadable, LlmperfError, NotMeasured, UsageError
+from pytest_llmperf.errors import GpuUnreadable, LlmperfError, NotMeasured, UsageError, first_line
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.verdict import Status
@@ -30,7 +30,7 @@ from pytest_llmperf.recording import Recording
 from pytest_llmperf.referenced import Referenced, references_of
 from pytest_llmperf.report.encoding import write_all
 from pytest_llmperf.runs.ending import Closing, shows_only
-from pytest_llmperf.runs.ledger import Ledger, first_line
+from pytest_llmperf.runs.ledger import Ledger
 from pytest_llmperf.runs.watching import Watching
 from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device

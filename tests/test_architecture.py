@@ -63,8 +63,8 @@ HEAVY = {
     "httptools": {"client", "load"},
     "numpy": {"embedded", "report"},
     "torch": {"embedded"},
-    "transformers": {"serving"},
-    "tokenizers": {"rules"},
+    "transformers": {"engines"},
+    "tokenizers": {"client"},
 }
 WITH_THEIR_ROOM = {"httptools", "pydantic"}  # imported with a module that an idle plugin does not load
 RUN_ELSEWHERE = {"embedded"}  # engine plug-ins and planted damage: never imported by the plugin itself

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from statistics import NormalDist
 
 from contrib.claims.claim import ANY, Claim, Decision, ModelFacts, Outcome
+from pytest_llmperf.engines.vllm_failures import KNOWN
 from pytest_llmperf.load.roofline import (
     FORMATS,
     Format,
@@ -15,7 +16,6 @@ from pytest_llmperf.load.roofline import (
     why_impossible_speed,
 )
 from pytest_llmperf.report.numbers import show
-from pytest_llmperf.serving.known_failures import KNOWN
 from pytest_llmperf.stats.power import items_for_margin
 
 _PLAIN = "quantisation that the weights don't have"

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Union
 
 from contrib.claims.claim import Build
+from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.home import shown
 from pytest_llmperf.load.workload import Workload
-from pytest_llmperf.serving.milestones import Milestones
 
 DEVICE_MEMORY = "device memory"
 

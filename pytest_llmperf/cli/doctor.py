@@ -15,6 +15,7 @@ from pathlib import Path
 from pytest_llmperf.cli.parts import command, tell
 from pytest_llmperf.config.catalog import choose_profile
 from pytest_llmperf.config.models import Model
+from pytest_llmperf.engines.registry import DEFAULT, engine_named
 from pytest_llmperf.errors import GpuUnreadable, LlmperfError, first_line
 from pytest_llmperf.rules.breaches import REMEDIES, breaches
 from pytest_llmperf.rules.messages import ask
@@ -25,7 +26,7 @@ from pytest_llmperf.serving.gpu import GIB
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK = 2 * GIB
-CPU_ENGINE = "python -m pytest_llmperf.serving.cpu_engine"
+CPU_ENGINE = "python -m pytest_llmperf.engines.vllm_cpu"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _pytest() -> Iterator[Finding]:
 def _engine(python: str, on_gpu: bool) -> Iterator[Finding]:
     remedy = "pip install 'pytest-llmperf[vllm]'" if on_gpu else CPU_ENGINE
     try:
-        found = engine_version(python)
+        found = engine_version(python, engine_named(DEFAULT).distributions)
     except EngineProbeError as error:
         yield Finding("engine", "bad", f"{python} cannot be asked: {error}", "give --engine-python PATH")
         return

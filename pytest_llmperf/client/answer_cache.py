@@ -38,7 +38,7 @@ KEPT_RUNS = 3
 DATABASE = "answers.sqlite3"
 
 _BUSY_S = 30.0
-"""How long a process waits for another's transaction, each of which takes well under a millisecond."""
+"""Seconds that a process waits for another's transaction, each of which takes well under a millisecond."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     run TEXT PRIMARY KEY,
@@ -75,7 +75,7 @@ class _Stored:
     answer: Answer
     run: str
     at: float
-    """When it arrived, seconds since 1970."""
+    """Time of arrival, seconds since 1970."""
 
 
 class AnswerCache:
@@ -97,7 +97,7 @@ class AnswerCache:
         self.directory, self.run, self.process, self.reuse = directory, run, process, reuse
         self._clean = clean
         self.complaint = ""
-        """Why answers are no longer kept; empty while they are."""
+        """The reason why answers are no longer kept; empty while they are."""
         self._reuses: dict[str, tuple[int, float]] = {}
         """Earlier run → answers taken from it, and when the first of them arrived."""
         self._database: sqlite3.Connection | None = None
@@ -264,7 +264,7 @@ class Reused:
 
     count: int = 0
     oldest: float | None = None
-    """When the first of them arrived, seconds since 1970."""
+    """Arrival of the first of them, seconds since 1970."""
 
 
 def reused(directory: Path, run: str) -> Reused:

@@ -53,9 +53,9 @@ class Answer:
     seconds: float
     """Last sending → end, seconds; not a latency to report, the load was whatever it was."""
     reused: bool = False
-    """Whether an earlier run has asked for it."""
+    """True if it was taken over from an earlier run."""
     status: int = 0
-    """Of HTTP; 0 if no response came."""
+    """HTTP status; 0 if no response came."""
 
     @property
     def ok(self) -> bool:
@@ -64,13 +64,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Retries:
-    """When to send again after an infrastructure error. A model's answer is never asked for again."""
+    """The policy of retries after an infrastructure error. A model's answer is never requested again."""
 
     attempts: int = 4
     first_wait_s: float = 0.5
     longest_wait_s: float = 8.0
     give_up_after: int = 3
-    """So many requests in a row, times the concurrency, without one success: the rest is not sent."""
+    """After this many failed requests in a row, times the concurrency, the rest is not sent."""
     longest_retry_after_s: float = 60.0
     """A server that asks for more patience (``Retry-After``) is not asked again."""
 
@@ -148,7 +148,7 @@ class _Completion:
         self.failed_in_a_row = 0
         self.answered = False
         self.timeouts = 0
-        """Before the first answer."""
+        """Time-outs before the first answer."""
         self.last_error = ""
 
     async def all(self) -> list[Answer]:
@@ -319,7 +319,7 @@ def _answer(trace: Trace) -> Answer:
 
 
 def _passing(answer: Answer) -> bool:
-    """Whether the failure may pass by itself."""
+    """True if the failure may pass by itself."""
     if answer.outcome is Outcome.HTTP_ERROR:
         return answer.status in PASSING
     if answer.outcome is Outcome.TIMEOUT:

@@ -1,4 +1,4 @@
-"""What a server understands, found out before the first load and kept with the server: which request fields it refuses,
+"""Find out what a server supports, before the first load, and keep it with the server: the request fields it refuses,
 and how many tokens its words have if it has no ``/tokenize``.
 
 vLLM ignores a field that it does not know; others answer 400 or 422. A field that we add by ourselves is left out for
@@ -17,8 +17,9 @@ from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.trace import Outcome, Trace
+from pytest_llmperf.engines.base import Capability
 from pytest_llmperf.errors import NotMeasured, RequestFailed
-from pytest_llmperf.serving.http_client import clean, first_line, parse_json, retry_after_s
+from pytest_llmperf.serving.http_client import clean, error_message, parse_json, retry_after_s
 from pytest_llmperf.serving.server import Capabilities
 
 ADDED = ("ignore_eos", "min_tokens", "cache_salt", "request_id", "continuous_usage_stats", "stream_options")
@@ -26,9 +27,9 @@ ADDED = ("ignore_eos", "min_tokens", "cache_salt", "request_id", "continuous_usa
 RENAMED: Mapping[str, str] = {"max_tokens": "max_completion_tokens"}
 """Fields of chats that some servers (OpenAI's reasoning models) take under another name alone."""
 NOT_OPENAI = frozenset(ADDED) - {"stream_options"}
-"""Those that ``extra_body = false`` leaves out from the beginning."""
+"""Fields that ``extra_body = false`` leaves out from the beginning."""
 PROBE_S = 30.0
-"""For one token to a short prompt. A server that takes longer, idle as it is, would take hours for a load."""
+"""Time-out for one token to a short prompt. A server that takes longer while idle would take hours for a load."""
 _TRIES = 3
 _SHORT_BYTES = 65536
 _LONGEST_WAIT_S = 10.0
@@ -67,6 +68,33 @@ def without(body: Mapping[str, Any], refused: Collection[str], keep: Collection[
     if isinstance(options, dict) and "continuous_usage_stats" in gone:
         left["stream_options"] = {k: v for k, v in options.items() if k != "continuous_usage_stats"}
     return left
+
+
+_FIELDS_OF: Mapping[Capability, frozenset[str]] = {
+    "ignore_eos": frozenset({"ignore_eos", "min_tokens"}),
+    "cache_salt": frozenset({"cache_salt"}),
+}
+
+
+def declare(known: Capabilities, stated: Mapping[Capability, bool]) -> None:
+    """Take over what the engine is known to support or to lack, so that the server is not asked for it."""
+    if stated.get("tokenize") is False:
+        known.tokenize, known.no_tokenize = False, "its engine has none"
+    if stated.get("metrics") is False:
+        known.metrics = False
+    if stated.get("prompt_logprobs") is False:
+        known.prompt_logprobs = False
+    lacking = {
+        name for capability, names in _FIELDS_OF.items() if stated.get(capability) is False for name in names
+    }
+    if lacking - known.refused:
+        known.refused |= lacking
+        fields = frozenset(lacking)
+        known.notes.append(
+            f"its engine has no {', '.join(sorted(fields))}; requests are sent without{_lost(fields)}"
+        )
+    if stated.get("unknown_fields"):
+        known.asked = True
 
 
 def declare_plain(known: Capabilities) -> None:
@@ -143,7 +171,7 @@ def _refusal(reply: Reply) -> bytes:
 
 def _words(reply: Reply) -> str:
     """The server's own words of a refusal, as one line."""
-    return clean(trace_of(reply).error) if reply.status == 200 else first_line(bytes(reply.body))
+    return clean(trace_of(reply).error) if reply.status == 200 else error_message(bytes(reply.body))
 
 
 def remember(known: Capabilities, refused: frozenset[str], reply: Reply) -> None:
@@ -220,7 +248,7 @@ def _fields_of(body: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _named(text: bytes, fields: frozenset[str]) -> frozenset[str]:
-    """Those of ``fields`` that a refusal is about; all that we added, if it speaks of unknown fields and names none."""
+    """The ``fields`` that a refusal names; all fields added by us if it speaks of unknown fields and names none."""
     told = _places(parse_json(text))
     words = text.decode("utf-8", errors="replace")
     renamed = frozenset(
@@ -263,7 +291,7 @@ def _places(body: Any) -> frozenset[str]:
 
 
 def _lost(refused: frozenset[str]) -> str:
-    """What a load cannot promise without these fields."""
+    """The consequences of leaving out these fields, for a note."""
     lost = []
     if refused & {"ignore_eos", "min_tokens"}:
         lost.append("answers may be shorter than asked for")

@@ -28,7 +28,7 @@ _DONE = re.compile(rb"(?:^|[\r\n])data:[ ]?\[DONE\]")
 _TAIL = 24
 """Bytes in which a ``data: [DONE]`` that was cut by reads can begin before the last one."""
 PATIENCE_S = 1.0
-"""After ``[DONE]``, so long for the end of the response, that the connection may be kept: uvicorn sends them apart."""
+"""Seconds to wait for the end of the response after ``[DONE]``, to keep the connection: uvicorn sends them apart."""
 
 
 class Connection(asyncio.Protocol):
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._done_at: float | None = None
-        """When ``[DONE]`` came, after which nothing belongs to the answer."""
+        """Time of ``[DONE]``, after which nothing belongs to the answer."""
         self.patience_s = PATIENCE_S
         self.held = False
         """The server kept the response open after ``[DONE]``."""
@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def read_s(self) -> float:
-        """When the last byte came, seconds of the client's clock; 0 if none has."""
+        """Time of the last byte, seconds of the client's clock; 0 if none has come."""
         return self._read_at
 
     # endings

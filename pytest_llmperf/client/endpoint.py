@@ -1,4 +1,4 @@
-"""Where requests go, and the bytes of a request."""
+"""The address of a server as the client uses it, and the bytes of a request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Endpoint:
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
     """None: the system's trusted certificates."""
     silence_limit_s: float | None = field(default=None, compare=False)
-    """After so long without a byte, while requests wait, the server is taken for dead; None: never."""
+    """Seconds without a byte, while requests wait, after which the server counts as dead; None: never."""
     on_silence: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
     """Called with one sentence when that has happened, in a thread of its own; it may take its time."""
 
@@ -48,7 +48,7 @@ class Endpoint:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What every request carries and no message may show: servers repeat it in their errors."""
+        """Parts of every request that no message may show: servers repeat them in their errors."""
         return (*self.address.secrets, *((self.api_key,) if self.api_key else ()))
 
     @property

@@ -77,20 +77,20 @@ def _is_error_type(value: object) -> bool:
 
 
 def _is_fine(code: object) -> bool:
-    """Does a code say that all is well, or nothing?"""
+    """True if a code says that all is well, or nothing."""
     return code in (None, "", 0, "0", 200, "200") or (isinstance(code, str) and code.lower() in _ALL_WELL)
 
 
 def _says(value: object) -> bool:
-    """Does a field that is there for errors hold one?"""
+    """True if a field meant for errors contains one."""
     if isinstance(value, str):
         return value.strip().lower() not in _ALL_WELL
     if isinstance(value, Mapping):
-        return any(_says(one) for name, one in value.items() if name != "code") or not _is_fine(
+        return any(_says(inner) for name, inner in value.items() if name != "code") or not _is_fine(
             value.get("code")
         )
     if isinstance(value, list):
-        return any(_says(one) for one in value)
+        return any(_says(inner) for inner in value)
     return bool(value)
 
 

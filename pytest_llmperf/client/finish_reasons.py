@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Finish(StrEnum):
-    """Why an answer ended, in OpenAI's words."""
+    """The reason why an answer ended, in OpenAI's words."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -47,13 +47,13 @@ _WORDS = {
 }
 _MEANING = {word: finish for finish, words in _WORDS.items() for word in words.split()}
 _NONE = frozenset({"", "null", "none", "nil", "undefined", "not_finished", "unspecified", "in_progress"})
-"""What servers send in chunks before the last."""
+"""Values that servers send in chunks before the last."""
 _PREFIX = re.compile(r"^(?:.*[.])?(?:finish_reason|stop_reason|finish|reason)_(?=.)")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def meaning(value: object) -> Finish | None:
-    """What a ``finish_reason`` says; None if it says nothing yet.
+    """The meaning of a ``finish_reason``; None if it says nothing yet.
 
     Case, hyphens, camel case and the prefixes of enumerations (``FinishReason.STOP``, ``FINISH_REASON_STOP``) make no
     difference. An object counts by its ``type`` or ``reason`` (SGLang: ``{"type": "length", "length": 16}``).

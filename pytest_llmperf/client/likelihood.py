@@ -1,7 +1,7 @@
-"""How likely a server's model finds given texts: the log probability of every token of a prompt, nothing generated.
+"""Score given texts: the log probability of every token of a prompt, with nothing generated.
 
-vLLM's ``prompt_logprobs`` on the completions endpoint: 0 asks for the prompt's own tokens alone. The request is greedy,
-so that nothing but the text and the weights matters; one token has to be generated, and is not looked at.
+Uses vLLM's ``prompt_logprobs`` on the completions endpoint; 0 asks for the prompt's own tokens alone. The request is
+greedy, so that nothing but the text and the weights matters; one token has to be generated, and is ignored.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.serving.server import Server
 
 _RETRIES = Retries(attempts=3)
+_NONE = "the server returned no prompt_logprobs, which perplexity needs"
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Of one text: ``tokens`` that were scored, and the sum of their log probabilities (natural, so at most 0).
+    """The score of one text: the number of scored tokens and the sum of their log probabilities (natural, at most 0).
 
-    ``first`` is that of the first of them, which some tokenizers leave without a probability. ``error`` is empty where
-    the server answered.
+    ``first`` is the log probability of the first scored token. ``error`` is empty if the server answered.
     """
 
     tokens: int = 0
@@ -41,40 +41,38 @@ class Likelihood:
 def likelihoods(
     server: Server, texts: Sequence[str], *, concurrency: int = 16, timeout_s: float = 600.0
 ) -> list[Likelihood]:
-    """One a text, in their order. Raises nothing for a request that fails: see ``error``."""
+    """One result per text, in order. A request that fails raises nothing: see ``error``."""
     if not texts:
         return []
-    waiting = iter(range(len(texts)))
-    found: list[Likelihood] = [Likelihood(error="not sent")] * len(texts)
+    if server.capabilities.prompt_logprobs is False:
+        return [Likelihood(error=_NONE)] * len(texts)
 
-    async def worker(pool: Pool) -> None:
-        for index in waiting:
-            body = lint(
-                {
-                    "model": server.model,
-                    "prompt": texts[index],
-                    "max_tokens": 1,
-                    "temperature": 0.0,
-                    "prompt_logprobs": 0,
-                }
-            )
-            for attempt in range(1, _RETRIES.attempts + 1):
-                reply = await pool.fetch("POST", "/v1/completions", body)
-                if reply.ending is Ending.COMPLETE and reply.status not in PASSING:
-                    break
-                wait_s = _RETRIES.wait_after(reply, attempt)
-                if wait_s is None or attempt == _RETRIES.attempts:
-                    break
-                await asyncio.sleep(wait_s)
-            found[index] = _read(reply)
+    async def every() -> list[Likelihood]:
+        async with Pool(Endpoint.of(server), timeout_s=timeout_s) as pool:
+            return await loop.bounded(lambda text: _score(pool, server, text), texts, concurrency)
 
-    async def every() -> None:
-        async with Pool(Endpoint.of(server), timeout_s=timeout_s) as pool, asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(texts))):
-                group.create_task(worker(pool))
+    return loop.run(every)
 
-    loop.run(every)
-    return found
+
+async def _score(pool: Pool, server: Server, text: str) -> Likelihood:
+    body = lint(
+        {
+            "model": server.model,
+            "prompt": text,
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": 0,
+        }
+    )
+    for attempt in range(1, _RETRIES.attempts + 1):
+        reply = await pool.fetch("POST", "/v1/completions", body)
+        if reply.ending is Ending.COMPLETE and reply.status not in PASSING:
+            break
+        wait_s = _RETRIES.wait_after(reply, attempt)
+        if wait_s is None or attempt == _RETRIES.attempts:
+            break
+        await asyncio.sleep(wait_s)
+    return _read(reply)
 
 
 def _read(reply: Reply) -> Likelihood:
@@ -87,12 +85,12 @@ def _read(reply: Reply) -> Likelihood:
     except (ValueError, LookupError, TypeError):
         entries = None
     if not isinstance(entries, list):
-        return Likelihood(error="the server told no prompt_logprobs, which perplexity is made of")
+        return Likelihood(error=_NONE)
     # The very first token has none: nothing stands before it.
     scored = [_own(entry) for entry in entries if entry is not None]
-    if any(one is None for one in scored):
+    if any(value is None for value in scored):
         return Likelihood(error="a token of the prompt has no log probability")
-    values = [one for one in scored if one is not None]
+    values = [value for value in scored if value is not None]
     return Likelihood(len(values), math.fsum(values), values[0] if values else 0.0)
 
 

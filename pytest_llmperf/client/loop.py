@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -27,6 +28,21 @@ def loop_name() -> str:
     except ImportError:
         return "asyncio"
     return "uvloop"
+
+
+async def bounded(work: Callable[[S], Awaitable[T]], items: Sequence[S], concurrency: int) -> list[T]:
+    """The results of ``work`` on each item, in order, with at most ``concurrency`` of them at a time."""
+    results: dict[int, T] = {}
+    waiting = iter(range(len(items)))
+
+    async def worker() -> None:
+        for index in waiting:
+            results[index] = await work(items[index])
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(items))):
+            group.create_task(worker())
+    return [results[index] for index in range(len(items))]
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -197,7 +197,7 @@ def _read_alike(
 
 
 def _outcome(reply: Reply, reading: _Reading) -> tuple[Outcome, str]:
-    """Whether the answer is complete: the one notion that loads, goodput, evaluations and comparisons share."""
+    """The outcome of an answer: the definition of complete that loads, goodput, evaluations and comparisons share."""
     if reply.status not in (0, 200):
         if 300 <= reply.status < 400:
             return Outcome.HTTP_ERROR, redirect(reply.status, reply.headers.get("location"))
@@ -237,10 +237,10 @@ def _outcome(reply: Reply, reading: _Reading) -> tuple[Outcome, str]:
 
 
 def _other_length(reading: _Reading, asked: int) -> str:
-    """Why the answer is not one of ``asked`` tokens; empty if it is, or nothing speaks against it."""
+    """The reason why the answer does not have ``asked`` tokens; empty if it has, or nothing contradicts it."""
     came = reading.completion_tokens
     if came is None:
-        counts = [one.tokens for one in reading.arrivals]
+        counts = [arrival.tokens for arrival in reading.arrivals]
         came = None if None in counts else sum(count or 0 for count in counts) + reading.uncredited
     if came is None:
         chunks = len(reading.arrivals)
@@ -283,9 +283,9 @@ class _Reading:
     unread: dict[str, set[str]] = field(default_factory=dict)
     """Texts of chunks of which nothing was read, by the field that holds them."""
     known: tuple[int, int] | None = None
-    """Where in the body the newest chunk with counts stands, if it was read by its template."""
+    """Offset in the body of the newest chunk with counts, if it was read by its template."""
     index: object = None
-    """Of the choice that is the answer, the first one; None until one came."""
+    """Index of the choice that is the answer, the first one received; None until one came."""
 
     @property
     def over(self) -> bool:
@@ -355,7 +355,7 @@ class _Reading:
         return chunk
 
     def take_rest(self, name: str, data: str) -> None:
-        """What no blank line completed: no token, but possibly the end or an error."""
+        """Read the rest that no blank line completed: no token, but possibly the end or an error."""
         if name != sse.ERROR and _is_done(data.strip()):
             self.done = True
         elif name == sse.ERROR and data.strip():
@@ -431,7 +431,7 @@ class _Reading:
         self.completion_tokens = total
 
     def _added(self, time_s: float, total: int, characters: int) -> int | None:
-        """How many tokens a count of ``total`` adds to the newest chunk; None where they may belong to earlier ones."""
+        """Tokens that a count of ``total`` adds to the newest chunk; None if they may belong to earlier ones."""
         before = self.completion_tokens or 0
         self.completion_tokens = total
         if total > before:
@@ -475,8 +475,8 @@ class _Reading:
                     seen.add(repr(value))
 
     def is_invisible(self) -> bool:
-        """Does a reader see none of its characters? The calls of tools are no text, and are left alone."""
-        texts = [one.text for one in self.arrivals]
+        """True if a reader sees none of its characters. Tool calls are no text, and are left alone."""
+        texts = [arrival.text for arrival in self.arrivals]
         return "" not in texts and is_invisible("".join(texts))
 
     def unread_field(self) -> str:
@@ -488,18 +488,22 @@ class _Reading:
 
         A count that stands still while texts come, and then makes up for it, says when nobody's token came.
         """
-        counts = [one.tokens for one in self.arrivals]
+        counts = [arrival.tokens for arrival in self.arrivals]
         if None not in counts and counts.count(0) > 1 + 0.1 * len(counts):
-            self.arrivals = [one._replace(tokens=None) for one in self.arrivals]
+            self.arrivals = [arrival._replace(tokens=None) for arrival in self.arrivals]
             self.unseen = 0
         return tuple(self.arrivals)
 
     def hidden_tokens(self) -> int:
         """Tokens of thinking that the server counted and did not send."""
-        if not self.reasoning_tokens or not self.arrivals or any(one.reasoning for one in self.arrivals):
+        if (
+            not self.reasoning_tokens
+            or not self.arrivals
+            or any(arrival.reasoning for arrival in self.arrivals)
+        ):
             return 0
         shown = (self.completion_tokens or 0) - self.reasoning_tokens
-        thinks = any("think>" in one.text for one in self.arrivals)
+        thinks = any("think>" in arrival.text for arrival in self.arrivals)
         return 0 if thinks or len(self.arrivals) > max(1, shown) else self.reasoning_tokens
 
 

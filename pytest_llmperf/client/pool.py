@@ -40,11 +40,11 @@ class Pool:
         if endpoint.silence_limit_s is not None:
             self._silence = Silence(endpoint.silence_limit_s, self._in_flight, self._ask, self._declare)
         self._dead = ""
-        """Why the server is taken for dead; empty while it is not."""
+        """The reason why the server counts as dead; empty while it does not."""
 
     @property
     def is_dead(self) -> bool:
-        """Whether the server was silent for too long: no request is sent any more."""
+        """True if the server was silent for too long: no request is sent any more."""
         return bool(self._dead)
 
     async def open(self, count: int) -> None:

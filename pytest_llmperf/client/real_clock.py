@@ -1,4 +1,4 @@
-"""Is the clock the machine's own? Tests replace clocks (freezegun, time-machine, monkeypatch) and time nothing."""
+"""Check that the clock is the machine's own: tests replace clocks (freezegun, time-machine, monkeypatch)."""
 
 from __future__ import annotations
 

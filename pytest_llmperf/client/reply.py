@@ -1,4 +1,4 @@
-"""What one request brought back, as bytes and times; nothing in it is understood yet."""
+"""The response to one request, as bytes and times, not yet parsed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ now = time.perf_counter
 
 
 class Ending(StrEnum):
-    """How the HTTP exchange ended, whatever the status."""
+    """The end of the HTTP exchange, whatever the status."""
 
     COMPLETE = "complete"
     CUT = "cut"
@@ -44,7 +44,7 @@ class Reply:
     ending: Ending = Ending.CUT
     detail: str = ""
     received: bool = False
-    """Whether any byte of a response came: after that, nothing is ever sent again."""
+    """True if any byte of a response came: after that, nothing is ever sent again."""
     resent: bool = False
     """True if a stale keep-alive connection made a second sending necessary; ``sent_s`` is the second one."""
 

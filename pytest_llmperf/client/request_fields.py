@@ -24,7 +24,7 @@ class Field:
     meaning: str
     endpoint: Endpoint = "both"
     instead: str = ""
-    """For a field that vLLM ignores: what to send in its place. Empty: the server acts on the field."""
+    """The replacement for a field that vLLM ignores. Empty: the server acts on the field."""
 
     def belongs_to(self, endpoint: Endpoint) -> bool:
         return "both" in (self.endpoint, endpoint) or self.endpoint == endpoint
@@ -171,12 +171,12 @@ FIELDS = _table()
 
 
 def endpoint_of(body: Collection[str]) -> Endpoint:
-    """Where a body goes: ``chat`` with ``messages``, ``completions`` with ``prompt``, ``both`` while it has neither."""
+    """The endpoint of a body: ``chat`` with ``messages``, ``completions`` with ``prompt``, else ``both``."""
     return "chat" if "messages" in body else "completions" if "prompt" in body else "both"
 
 
 def why_not(name: str, endpoint: Endpoint, extra: Collection[str] = ()) -> str | None:
-    """Why a server would not act on a field, with what to write in its place; None if it acts on it.
+    """The reason why a server would not act on a field, with what to write instead; None if it acts on it.
 
     ``extra`` are further fields that this server is known to read.
     """

@@ -1,4 +1,4 @@
-"""How many requests to keep in flight: so many that the server is never idle, and no more than it can hold.
+"""Choose the number of requests in flight: enough that the server is never idle, and no more than it can hold.
 
 An engine that batches is fastest when its batch is full, also in the step after many answers have ended together: as
 much as runs should wait behind it. What waits beyond that wins nothing. vLLM tells both numbers, so that the best
@@ -29,12 +29,12 @@ all of them are free at once."""
 
 @dataclass(frozen=True)
 class Occupancy:
-    """What a server says of itself, all engines together."""
+    """A server's own report of its load, all engines together."""
 
     running: float
     waiting: float
     cache_use: float
-    """Of the fullest engine's KV cache, 0 to 1."""
+    """Share of the fullest engine's KV cache in use, 0 to 1."""
     preemptions: float
 
 
@@ -67,7 +67,7 @@ class Saturation:
         self._preemptions: float | None = None
         self._crowded = False
         self._settled = False
-        """Whether the server has shown its limit: after that, no more is tried."""
+        """True once the server has shown its limit: after that, no more is tried."""
 
     def see(self, now: Occupancy, in_flight: int) -> int:
         """Take in a look at the server while ``in_flight`` requests are there; the new limit.
@@ -97,5 +97,5 @@ class Saturation:
 
 
 async def look(pool: Pool) -> Occupancy | None:
-    """How busy the server is now; None if it does not tell."""
+    """The server's occupancy now; None if it does not tell."""
     return _occupancy(await server_metrics.read(pool))

@@ -43,9 +43,9 @@ class ServerMetrics:
     """Requests that the engines work on."""
     waiting: float | None = None
     kv_share: float | None = None
-    """Of the key-value cache in use, 0 to 1; of several engines the fullest one."""
+    """Share of the key-value cache in use, 0 to 1; of several engines the fullest one."""
     preemptions: float | None = None
-    """Since the server's start."""
+    """Count since the server's start."""
     cache_queries: float | None = None
     """Prompt tokens that were looked up in the prefix cache since the server's start."""
     cache_hits: float | None = None

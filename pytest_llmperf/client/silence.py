@@ -17,11 +17,11 @@ from pytest_llmperf.client.reply import Ending, Reply, now
 
 LIMIT_S = 60.0
 PROBE_S = 10.0
-"""For an answer to ``/metrics``: an API process that gives none does not run, or has no time for anything."""
+"""Time-out for ``/metrics``: an API process that does not answer it does not run, or has no time for anything."""
 PREFILL_BYTES_PER_S = 2000.0
 """A prompt may take longer than the limit to be read: some 500 tokens a second, which is slow."""
 WHOLE_S = 600.0
-"""For an answer that comes in one piece from a server without counters, where nothing can be seen before its end."""
+"""Limit for an answer in one piece from a server without counters, where nothing can be seen before its end."""
 _LOOK_S = 1.0
 _TOKENS = re.compile(
     r"^[\w:]*token[\w:]*(?:\{[^\n]*\})?[ \t]+([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)(?=\s|\Z)", re.MULTILINE
@@ -30,7 +30,7 @@ _TOKENS = re.compile(
 
 
 class Sign(Enum):
-    """What a look at the server's counters has shown."""
+    """The result of a look at the server's counters."""
 
     NO_ANSWER = "no answer"
     NO_COUNTERS = "no counters"

@@ -46,13 +46,13 @@ class Block:
     name: str
     data: bytes
     complete: int
-    """How many bytes of the body had to come for it to be complete."""
+    """Number of bytes of the body that had to come for it to be complete."""
     after: int
-    """Where the next one begins."""
+    """Offset at which the next one begins."""
 
 
 class Clock:
-    """When a byte of the body came; asked in the order of the bytes."""
+    """Arrival time of a byte of the body; must be called in the order of the bytes."""
 
     def __init__(self, times: Sequence[float], ends: Sequence[int]) -> None:
         self.times, self.ends = times, ends
@@ -69,7 +69,7 @@ class Clock:
 
 
 def begin(body: bytes) -> int:
-    """Where the first event may begin: behind a byte order mark."""
+    """Offset at which the first event may begin: after a byte order mark."""
     return len(_BOM) if body.startswith(_BOM) else 0
 
 

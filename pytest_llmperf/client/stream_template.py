@@ -48,7 +48,7 @@ class Template:
     texts: dict[bytes, str] = field(default_factory=dict, repr=False)
     """Texts of chunks that matched, by how JSON writes them; none that is written with a backslash."""
     tails: dict[bytes, int] = field(default_factory=dict, repr=False)
-    """What followed the text of chunks that matched, up to the blank line → the count in it (0 without ``counts``)."""
+    """The rest of matched chunks after their text, up to the blank line → the count in it (0 without ``counts``)."""
 
     @property
     def late(self) -> int:

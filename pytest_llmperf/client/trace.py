@@ -1,4 +1,4 @@
-"""What is kept of one request: every timestamp, and what the server said."""
+"""The parsed record of one request: every timestamp, and what the server said."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Outcome(StrEnum):
-    """How a request ended, seen from the client. Docs: what-counts.md."""
+    """The end of a request, seen from the client. Docs: what-counts.md."""
 
     OK = "ok"
     """A complete answer."""
@@ -50,9 +50,9 @@ class Trace:
 
     index: int
     intended_s: float
-    """When it should have been sent (equal to ``sent_s`` in a closed loop)."""
+    """Intended sending (equal to ``sent_s`` in a closed loop)."""
     sent_s: float
-    """When the last byte of the request was handed to the socket."""
+    """Time at which the last byte of the request was handed to the socket."""
     headers_s: float | None
     arrivals: tuple[Arrival, ...]
     end_s: float
@@ -65,10 +65,10 @@ class Trace:
     events: Sequence[str] = field(default=(), repr=False)
     """Raw ``data:`` payloads in order, for behaviour tests; may be empty."""
     last_token_s: float | None = None
-    """When the chunk came in which the server's own count of tokens last grew (it may have no text: a stop
+    """Arrival of the chunk in which the server's own count of tokens last grew (it may have no text: a stop
     token); None if the server does not count in every chunk."""
     status: int = 0
-    """Of HTTP; 0 if no response came."""
+    """HTTP status; 0 if no response came."""
     hidden_tokens: int = 0
     """Tokens of thinking that are in ``completion_tokens`` and were not sent (``reasoning_tokens`` in ``usage``)."""
     unseen_tokens: int = 0

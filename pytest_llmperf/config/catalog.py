@@ -14,6 +14,8 @@ from pytest_llmperf.config.models import Catalog, Model, Profile
 from pytest_llmperf.config.sizes import EMBEDDED, GPU, LEAST, Sizes
 from pytest_llmperf.config.toml_errors import Table, keys_of, nearest, read_toml
 from pytest_llmperf.engines import vllm_arguments
+from pytest_llmperf.engines.base import Engine
+from pytest_llmperf.engines.registry import engine_named, engine_names
 from pytest_llmperf.errors import CatalogError, UsageError
 from pytest_llmperf.home import expand
 
@@ -42,21 +44,6 @@ _FILE_OPTIONS = (
     "--reasoning-parser-plugin",
 )
 _JSON_OBJECTS = ("--default-chat-template-kwargs", "--override-generation-config")
-# One truth: what the catalogue or serving says may not be said a second time, differently, in arguments.
-_SAID_ELSEWHERE = {
-    "--config": "write the options of that file into the row, where they are checked",
-    "--model": "use weights = …",
-    "--revision": "use revision = …",
-    "--dtype": "use dtype = …",
-    "--quantization": "use quantization = …",
-    "--max-model-len": "use max_model_len = …",
-    "--gpu-memory-utilization": "use gpu_memory_fraction = …",
-    "--trust-remote-code": "use trust_remote_code = true",
-    "--served-model-name": "use served_name = …",
-    "--host": "the server listens on 127.0.0.1 only",
-    "--port": "a free port is chosen at each start",
-    "--api-key": "a random key is made at each start",
-}
 
 
 def load_catalog(path: Path) -> Catalog:
@@ -171,8 +158,9 @@ class _Rows:
         inherited = self.values[parent.name] if parent else {}
         values = self.values[name] = _merged(table, inherited)
         model = table.parse(Model, {**values, "name": name, "profile": self.profile})
-        _check_engine(table, model)
-        _check_arguments(table, model)
+        engine = _engine(table, model.engine)
+        _check_engine(table, model, engine)
+        _check_arguments(table, model, engine)
         _check_lengths(table, model)
         self.models[name] = dataclasses.replace(
             model,
@@ -213,13 +201,24 @@ def _merged(table: Table, inherited: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _check_engine(table: Table, model: Model) -> None:
-    if model.engine == "url":
+def _engine(table: Table, name: str) -> Engine:
+    try:
+        return engine_named(name)
+    except CatalogError as error:
+        if name in engine_names():
+            raise table.mistake("engine", str(error)) from error
+        raise table.mistake("engine", f"must be one of {', '.join(engine_names())}") from None
+
+
+def _check_engine(table: Table, model: Model, engine: Engine) -> None:
+    if not engine.is_started:
         if model.base_url is None:
             table.must_have("base_url")
         for key in _START_KEYS:
             if key in table:
-                raise table.mistake(key, 'a row with engine = "url" starts nothing that could take it')
+                raise table.mistake(
+                    key, f'a row with engine = "{engine.name}" starts nothing that could take it'
+                )
         return
     if not model.weights:
         table.must_have("weights")
@@ -228,11 +227,11 @@ def _check_engine(table: Table, model: Model) -> None:
             raise table.mistake(key, f'needs engine = "url", the engine is "{model.engine}"')
 
 
-def _check_arguments(table: Table, model: Model) -> None:
+def _check_arguments(table: Table, model: Model, engine: Engine) -> None:
     for key in ("arguments", "add_arguments"):
         words = table.values.get(key, [])
         for option in vllm_arguments.options(words):
-            for name, remedy in _SAID_ELSEWHERE.items():
+            for name, remedy in engine.reserved_arguments.items():
                 if option.is_called(name):
                     written = words[option.words[0]].partition("=")[0]
                     raise table.mistake(key, f"{written} is not an argument of a row: {remedy}")

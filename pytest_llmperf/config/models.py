@@ -48,7 +48,6 @@ from pytest_llmperf.config.toml_errors import nearest
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.units import parse_quantity
 
-Engine = Literal["vllm", "transformers", "url"]
 Dtype = Literal["auto", "bfloat16", "float16", "half", "float32", "float"]
 Protocol = Literal["chat", "few-shot"]
 GenerationConfig = Literal["neutral", "weights"]
@@ -156,8 +155,8 @@ class Model:
     profile: str
     weights: Text = ""
     """A Hugging Face id, a directory, or ``embedded:NAME`` for a model that ships with the package."""
-    engine: Engine = "vllm"
-    """``vllm``, and ``transformers`` (its own server): started by the run; ``url``: one that already runs."""
+    engine: Text = "vllm"
+    """``vllm``, ``transformers`` (its own server), ``url`` (one that already runs), or an engine of another package."""
     revision: Text | None = None
     """Commit of the weights on the hub; pin it, or a night compares two different things."""
     engine_python: Text | None = None

@@ -16,6 +16,8 @@ from pytest_llmperf.config.answer_options import AnswerOptions, Collecting, coll
 from pytest_llmperf.config.budgets import BudgetView, load_budgets
 from pytest_llmperf.config.catalog import choose_profile, load_catalog
 from pytest_llmperf.config.models import Model, Profile
+from pytest_llmperf.engines import remote
+from pytest_llmperf.engines.registry import DEFAULT, engine_named
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.home import shown
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
@@ -119,12 +121,12 @@ def resolve(
         if name in urls:
             model = dataclasses.replace(
                 model,
-                engine="url",
+                engine=remote.ENGINE.name,
                 base_url=urls[name],
                 api_key_env=model.api_key_env or DEFAULT_KEY_VARIABLE,
                 damage=None,
             )
-        if options.engine_python and model.engine == "vllm" and model.engine_python is None:
+        if options.engine_python and model.engine == DEFAULT and model.engine_python is None:
             model = dataclasses.replace(model, engine_python=options.engine_python)
         return model
 
@@ -139,7 +141,7 @@ def resolve(
             raise UsageError(f"--llmperf-inconclusive={other}: must be fail or warn")
     baseline = row(options.baseline or profile.baseline)
     if gpu_trouble is not None and any(
-        model.gpus and model.engine != "url" for model in (*candidates, baseline)
+        model.gpus and engine_named(model.engine).is_started for model in (*candidates, baseline)
     ):
         raise _unreadable(options, gpu_trouble)
     data_dir = Path(options.data_dir) if options.data_dir else None
@@ -199,7 +201,7 @@ def _starts(given: str | None, models: Sequence[Model]) -> int:
         raise UsageError(
             f"--llmperf-starts={given}: must be 1, or at least {LEAST_STARTS} to tell how starts of one model differ"
         )
-    running = [model.name for model in models if model.engine == "url"]
+    running = [model.name for model in models if not engine_named(model.engine).is_started]
     if int(given) > 1 and running:
         raise UsageError(
             f"--llmperf-starts={given}: {running[0]} is a server that runs already, and cannot be started anew"

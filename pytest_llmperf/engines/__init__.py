@@ -1,1 +1,1 @@
-"""Knowledge of single engines, as pure functions: how their command lines are read."""
+"""Engines: what kinds of inference servers there are, and what the run must know of each. See ``base.py``."""

@@ -63,7 +63,7 @@ class Option:
     """Places of its words in the arguments: the name, and the value if that is a word of its own."""
 
     def is_called(self, name: str) -> bool:
-        """Whether vLLM would take this option for ``name`` (long, with hyphens): spelt out, or abbreviated."""
+        """True if vLLM would take this option for ``name`` (long, with hyphens): spelt out, or abbreviated."""
         if self.name == name:
             return True
         return (

@@ -41,8 +41,8 @@ from pytest_llmperf.load.workload import (
     probe_body,
 )
 from pytest_llmperf.serving.http_client import (
+    error_message,
     explained,
-    first_line,
     is_about_the_key,
     parse_json,
     redirect,
@@ -329,7 +329,7 @@ class _LoadRun:
                 f"{pool.endpoint.address.shown('/v1/models')}: {reply.detail}; no load was sent"
             )
         secrets = pool.endpoint.secrets
-        text = without_secrets(first_line(body), secrets)
+        text = without_secrets(error_message(body), secrets)
         if reply.status in (401, 403):
             what = "refuses the API key" if is_about_the_key(reply.status, text) else "forbids the request"
             raise WrongServer(f"the server at {where} {what}: HTTP {reply.status}: {text}")

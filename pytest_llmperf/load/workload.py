@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_llmperf.client import tokens
 from pytest_llmperf.client.body import lint, streaming
 from pytest_llmperf.client.capabilities import tokens_of_words, without
 from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.client.tokenizer import count_tokens, why_not_counted
 from pytest_llmperf.errors import RequestFailed
 from pytest_llmperf.load.cache_check import OPENING_TOKENS
 from pytest_llmperf.load.prompt_set import WORDS, PromptSet
@@ -295,7 +295,7 @@ class _Maker:
             if not self.known.tokenize and few is not None:
                 self.known.no_tokenize = "it counts as many tokens for one word as for eight"
             elif few is None and self.pool is not None:
-                self.known.no_tokenize = await tokens.why_none(self.pool, self._asked("one"))
+                self.known.no_tokenize = await why_not_counted(self.pool, self._asked("one"))
         if (
             self.known.tokenize
             and self.workload.chat
@@ -308,7 +308,7 @@ class _Maker:
     async def _measure_template(self) -> None:
         """By the same word as a message and as a bare prompt, whose own special token counts for the template."""
         message = await self._count("one")
-        bare = await tokens.count(self.pool, {"model": self.model, "prompt": "one"}, or_raise=False)
+        bare = await count_tokens(self.pool, {"model": self.model, "prompt": "one"}, or_raise=False)
         if message is not None and bare is not None and bare <= message:
             self.known.template_tokens = message - bare + OPENING_TOKENS
 
@@ -402,7 +402,7 @@ class _Maker:
 
     async def _count(self, text: str) -> int | None:
         # A gateway may answer 502 to a path that it does not know; a tokenizer that has counted must not fail.
-        return await tokens.count(self.pool, self._asked(text), or_raise=self.known.tokenize is True)
+        return await count_tokens(self.pool, self._asked(text), or_raise=self.known.tokenize is True)
 
     def _asked(self, text: str) -> dict[str, Any]:
         return {"model": self.model, **_prompt(self.workload, text)}

@@ -10,10 +10,10 @@ from pytest_llmperf.measure.served import Served
 NEWS_S = 12.0
 
 
-def may_be_a_death(outcome: Outcome, error: str) -> bool:
-    """Whether a request ended in a way that a dying server explains; a refused one (HTTP 4xx) does not."""
+def may_be_a_death(outcome: Outcome, status: int) -> bool:
+    """Return True if a request ended in a way that a dying server explains; a refusal (HTTP 4xx) does not."""
     if outcome is Outcome.HTTP_ERROR:
-        return not error.startswith("HTTP 4")
+        return not 400 <= status < 500
     return outcome in (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR)
 
 

@@ -20,13 +20,13 @@ from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.conversations import LongItem
 from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
-from pytest_llmperf.measure.identity import identity_of
 from pytest_llmperf.measure.marking import marked
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.sampling import SamplingBook
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.report.pace import Pace
 from pytest_llmperf.rules.messages import Variant, as_promised, ask, asked_in
+from pytest_llmperf.serving.content import identity_of
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.task import Item, Task, load_shots
 from pytest_llmperf.tasks.thinking import with_thinking
@@ -135,7 +135,7 @@ class Evaluation:
             answers = self._asked(served, bodies, progress)
         clock.check()
         served.tell_capabilities()
-        if any(may_be_a_death(answer.outcome, answer.error) for answer in answers):
+        if any(may_be_a_death(answer.outcome, answer.status) for answer in answers):
             # Whatever the gates would make of the rest, a dead server is to be called by its name.
             try:
                 raise_if_dead(served)
@@ -152,13 +152,13 @@ class Evaluation:
         server, log = served.server, self.log
         # A stream costs server and client a parcel for every token. Nobody reads along here; but between us and a
         # server that others run there may be something that cuts what is silent for long.
-        whole = served.model.engine != "url"
+        whole = served.engine.is_started
         if log is None:
             return complete_all(
                 server, bodies, concurrency=self._saturation(served), on_progress=progress, whole=whole
             )
         # Not remembered: a server that was started again may have read other files.
-        identity = identity_of(served, self.settings.device_name)
+        identity = identity_of(served.model, server, served.spec, served.content, self.settings.device_name)
         try:
             answers = complete_with_cache(
                 server,

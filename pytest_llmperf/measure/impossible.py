@@ -9,6 +9,7 @@ from pytest_llmperf.config.bounds import Bound
 from pytest_llmperf.config.budgets import ANY
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import Settings
+from pytest_llmperf.engines.registry import engine_named
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.row_limit import RowLimit, row_limit
@@ -45,7 +46,11 @@ def refuse_impossible_budgets(settings: Settings) -> None:
 
 
 def _limit(model: Model, device_name: str) -> RowLimit | None:
-    if model.engine == "url" or not model.gpus or (limits := limits_of(device_name)) is None:
+    if (
+        not engine_named(model.engine).is_started
+        or not model.gpus
+        or (limits := limits_of(device_name)) is None
+    ):
         return None
     try:
         # Without the damage that a row may plant: a damaged copy is as large, and is made when it is started.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.client.cutting import cut
+from pytest_llmperf.client.tokenizer import cut
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.measure import conversations
 from pytest_llmperf.measure.conversations import LongItem
@@ -79,7 +79,7 @@ def summaries_of(texts: str | None) -> LongPrompts:
 def shortened(served: Served, articles: Articles, data_dir: Path | None, count: int) -> Shortened:
     """``count`` of the articles, each cut to :data:`ARTICLE_TOKENS` of the row's own tokenizer.
 
-    Raises :class:`DataError` before the server is started, and what :func:`client.cutting.cut` raises.
+    Raises :class:`DataError` before the server is started, and what :func:`client.tokenizer.cut` raises.
     """
     items = articles.drawn(data_dir, count)
     found = cut(served.server, [item.prompt for item in items], ARTICLE_TOKENS)

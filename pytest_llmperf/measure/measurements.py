@@ -18,7 +18,6 @@ from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.errors import InfrastructureError, UsageError
 from pytest_llmperf.measure.asking import Asked
 from pytest_llmperf.measure.book import UNBOOKED, Book
-from pytest_llmperf.measure.checksums import content_of
 from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.collecting import Collection
 from pytest_llmperf.measure.conversations import LongItem
@@ -35,6 +34,7 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import Speed
 from pytest_llmperf.record.added import read_added
 from pytest_llmperf.rules.messages import Variant, as_promised
+from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
 from pytest_llmperf.tasks.task import Item, Task, load_items, remarks

@@ -84,7 +84,7 @@ def limit_of(served: Served, device_name: str, bandwidth: Callable[[Served], flo
     """
     if not served.model.gpus:
         return "the row uses no GPU"
-    if served.model.engine == "url":
+    if not served.engine.is_started:
         return "nothing is known of the machine behind a URL"
     limits = limits_of(device_name)
     if limits is None:

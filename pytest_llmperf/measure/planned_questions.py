@@ -14,6 +14,7 @@ from typing import Any, cast
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.sizes import LoadShape
+from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import NeedsServer, UsageError
 from pytest_llmperf.gates.estimand import (
     Bracketed,
@@ -55,7 +56,6 @@ from pytest_llmperf.measure.summing_up import Summaries, metric_of
 from pytest_llmperf.measure.unmeasured import Later, NoOutcomes, NoSamples, Unknown, needs_server
 from pytest_llmperf.record.earlier import Phase, PhaseKind
 from pytest_llmperf.rules.messages import Variant
-from pytest_llmperf.serving.milestones import Milestones
 from pytest_llmperf.tasks.task import Task
 
 

@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client.answers import complete_all
-from pytest_llmperf.client.tokenizing import Tokenized, text_of, tokenized
+from pytest_llmperf.client.tokenizer import (
+    Tokenized,
+    can_count_locally,
+    count_locally,
+    detokenize,
+    tokenize,
+)
 from pytest_llmperf.errors import DataError, NotMeasured, StartError, UsageError
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.rules import breaches, counting
+from pytest_llmperf.rules import breaches
 from pytest_llmperf.rules.breaches import as_chat
 from pytest_llmperf.rules.lint import Finding, opening_of
 from pytest_llmperf.rules.messages import Ask, Variant
@@ -189,7 +195,7 @@ class PromptCheck:
             return
         rendered = source.rendered(chat)
         server = served.server
-        theirs, with_own, plain, ours = tokenized(
+        theirs, with_own, plain, ours = tokenize(
             server,
             [
                 {"messages": [*chat.messages]},
@@ -203,28 +209,28 @@ class PromptCheck:
                 self._count_one(served, source, seen, item, chat, rendered)
             return
         if rendered is None:
-            if (text := text_of(server, theirs.tokens)) is not None:
+            if (text := detokenize(server, theirs.tokens)) is not None:
                 seen.found(item, breaches.breaches(chat, Rendered(text), served.model))
                 seen.take(item, ask, text, "server")
         elif ours is not None:
             seen.same = ours.tokens == theirs.tokens
             if not seen.same:
-                text = text_of(server, theirs.tokens)
+                text = detokenize(server, theirs.tokens)
                 seen.found(
                     item, breaches.other_text(rendered.text, text, len(ours.tokens), len(theirs.tokens))
                 )
         own = _own_first(with_own, plain)
         if own is not None and "bos" not in seen.findings:
-            name = rendered.bos if rendered and rendered.bos else text_of(server, [own]) or f"token {own}"
+            name = rendered.bos if rendered and rendered.bos else detokenize(server, [own]) or f"token {own}"
             seen.found(item, breaches.token_at_the_beginning(theirs.tokens, own, name))
 
     def _count_one(
         self, served: Served, source: Source, seen: Looked, item: str, chat: Ask, rendered: Rendered
     ) -> None:
         """Of a server without ``/tokenize``: how many tokens it counts of the first chat, when asked for one more."""
-        if source.directory is None or not counting.can_count(source.directory):
+        if source.directory is None or not can_count_locally(source.directory):
             return
-        (ours,) = counting.lengths(source.directory, [rendered.text], own_first=False)
+        (ours,) = count_locally(source.directory, [rendered.text], special_tokens=False)
         (answer,) = complete_all(served.server, [chat.body(max_tokens=1)], concurrency=1, whole=True)
         if not answer.ok or answer.prompt_tokens is None:
             return
@@ -277,7 +283,7 @@ class PromptCheck:
         """Tokens of these prompts, by the server, else by the tokenizer of the weights; empty where neither tells."""
         if not which:
             return []
-        found = tokenized(served.server, [_as_sent(ask, text) for ask, text in which])
+        found = tokenize(served.server, [_as_sent(ask, text) for ask, text in which])
         known = [one for one in found if one is not None]
         if len(known) == len(which):
             seen.counted_by = "server"
@@ -285,11 +291,11 @@ class PromptCheck:
             seen.limit = min([*limits, *([seen.limit] if seen.limit is not None else [])], default=None)
             return [len(one.tokens) for one in known]
         texts = [text for _, text in which if text is not None]
-        if source.directory is None or len(texts) < len(which) or not counting.can_count(source.directory):
+        if source.directory is None or len(texts) < len(which) or not can_count_locally(source.directory):
             return []
         seen.counted_by = "tokenizer"
         few_shot = served.rules.protocol == "few-shot"
-        return counting.lengths(source.directory, texts, own_first=few_shot)
+        return count_locally(source.directory, texts, special_tokens=few_shot)
 
     def _refuse(self, served: Served, task: str, seen: Looked) -> None:
         for rule, one in seen.findings.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.base import SidedJudge, side_of
 from pytest_llmperf.gates.estimand import (
@@ -39,7 +40,6 @@ from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.summing_up import Summaries
 from pytest_llmperf.rules.messages import Variant, as_promised, ask
-from pytest_llmperf.serving.milestones import Milestones, read_milestones
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -216,7 +216,7 @@ class Asker:
     def startup(self, served: Served) -> Startup:
         server = served.server
         served.refuse_if_restarted("the time to ready")
-        seen = read_milestones(server.log) if server.log else Milestones()
+        seen = served.milestones() or Milestones()
         ready = Scalar("time to ready", server.ready_s, "s", judge=self.judge_of(served))
         return Startup(self._booked("startup", lambda: ready), seen)
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.engines.vllm_arguments import table_of, value_of
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.engines.registry import engine_named
 
 PARAMETERS = (
     "temperature",
@@ -31,21 +30,6 @@ PARAMETERS = (
 )
 REQUEST, ENGINE, UNKNOWN = "request", "engine default", "unknown"
 WEIGHTS = "generation_config.json of the weights"
-_NEUTRAL: Mapping[str, Any] = {
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": 0,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "max_tokens": None,
-    "seed": None,
-    "stop": None,
-}
-"""vLLM's own defaults (``ChatCompletionRequest._DEFAULT_SAMPLING_PARAMS``, 0.32); None: no limit, drawn, none."""
-_TRANSFORMERS: Mapping[str, Any] = {**_NEUTRAL, "top_k": 50}
-"""transformers' own defaults (``GenerationConfig``, 5.19) where it reads the weights' file."""
 _OF_A_FILE = (
     "temperature",
     "top_p",
@@ -76,30 +60,21 @@ class Setting:
 def filled_in(model: Model, weights: Path | None) -> dict[str, Setting]:
     """The values that the row's server uses for parameters that a request leaves out.
 
-    ``weights`` is the directory of its weights, None if it is not on this machine. All values are unknown for a server
-    that the run did not start.
+    ``weights`` is the directory of its weights, None if it is not on this machine. All values are unknown if the engine
+    does not tell its defaults.
     """
-    if model.engine == "url":
+    defaults = engine_named(model.engine).sampling_defaults(model)
+    if defaults is None:
         return dict.fromkeys(PARAMETERS, Setting(None, UNKNOWN))
-    named = value_of(model.arguments, "--generation-config")
-    source = named or ("vllm" if model.generation_config == "neutral" else "auto")
-    own = _TRANSFORMERS if model.engine == "transformers" and source == "auto" else _NEUTRAL
-    settings = {name: Setting(own[name], ENGINE) for name in PARAMETERS}
-    if source != "vllm":
+    settings = {name: Setting(defaults.values[name], ENGINE) for name in PARAMETERS}
+    if (source := defaults.config_from) is not None:
         directory = weights if source == "auto" else Path(source)
         file = None if directory is None else _file_of(directory)
         if file is None:
             settings |= dict.fromkeys(_OF_A_FILE, Setting(None, UNKNOWN))
         else:
-            origin = WEIGHTS if source == "auto" else f"--generation-config {source}"
-            settings |= _settings_in(file, origin)
-    if model.engine == "vllm":
-        try:
-            overridden = table_of(model.arguments, "--override-generation-config")
-        except LlmperfError:  # the engine refuses it, and says so
-            overridden = {}
-        settings |= _settings_in(overridden, "--override-generation-config")
-    return settings
+            settings |= _settings_in(file, WEIGHTS if source == "auto" else f"--generation-config {source}")
+    return settings | _settings_in(defaults.overrides, "--override-generation-config")
 
 
 def in_force(body: Mapping[str, Any], default: Mapping[str, Setting]) -> dict[str, Setting]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.address import Address
-from pytest_llmperf.client.capabilities import declare_plain
+from pytest_llmperf.client.capabilities import declare, declare_plain
 from pytest_llmperf.config.models import Model, PromptRules, Sampling
+from pytest_llmperf.engines.base import Engine, Milestones
+from pytest_llmperf.engines.registry import engine_named
 from pytest_llmperf.errors import (
     InfrastructureError,
     LlmperfError,
@@ -23,14 +25,15 @@ from pytest_llmperf.errors import (
     first_line,
 )
 from pytest_llmperf.measure.book import UNBOOKED, Book
-from pytest_llmperf.measure.checksums import Content, checksums, content_of
 from pytest_llmperf.record.redaction import hide
-from pytest_llmperf.serving import checkpoint, gpu, preflight, url
+from pytest_llmperf.rules.render import template_sha256
+from pytest_llmperf.serving import checkpoint, gpu, preflight, remote
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import ServerSpec, spec_for
+from pytest_llmperf.serving.content import Content, checksums, content_of
 from pytest_llmperf.serving.http_client import request, unused_proxies
 from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
-from pytest_llmperf.serving.milestones import read_milestones
+from pytest_llmperf.serving.log_lines import read_last_start
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.weights import Weights
 
@@ -82,6 +85,10 @@ class Served:
         return f"<{self.model.name} → {self.model.weights}>"
 
     @property
+    def engine(self) -> Engine:
+        return engine_named(self.model.engine)
+
+    @property
     def name(self) -> str:
         """Row of the catalogue."""
         return self.model.name
@@ -124,17 +131,16 @@ class Served:
         """As :attr:`server`, and an error is not noted as one of the running test: it may not need this server."""
         if self._failure is not None:
             raise self._failure
-        if self.model.engine == "url":
+        if not self.engine.is_started:
             # Before the first request: servers repeat keys and addresses in their refusals.
-            for secret in url.secrets_of(self.model):
+            for secret in remote.secrets_of(self.model):
                 hide(secret)
         try:
             self._last_server = self._alive()
-            if not self.model.extra_body:
+            if self.model.extra_body:
+                declare(self._last_server.capabilities, self.engine.capabilities)
+            else:
                 declare_plain(self._last_server.capabilities)
-            elif self.model.engine == "vllm":
-                # It takes every field of ours, and ignores those that it does not know.
-                self._last_server.capabilities.asked = True
             hide(self._last_server.api_key)
             return self._last_server
         except (InfrastructureError, UsageError) as error:
@@ -151,9 +157,9 @@ class Served:
         self._failure = why
 
     def _alive(self) -> Server:
-        if self.model.engine == "url":
+        if not self.engine.is_started:
             if self._url_server is None:
-                self._url_server = url.attach(self.model, progress=self._progress)
+                self._url_server = remote.attach(self.model, progress=self._progress)
                 address = Address.parse(self._url_server.base_url)
                 if proxies := unused_proxies(address):
                     self._tell(
@@ -236,7 +242,7 @@ class Served:
             return True
         address = Address.parse(self._lease.server.base_url)
         try:
-            return request("GET", address, "/health", timeout_s=2.0).status < 400
+            return request("GET", address, self.engine.probe.health, timeout_s=2.0).status < 400
         except RequestFailed:
             return False
 
@@ -298,6 +304,7 @@ class Served:
         """What the record says of a server that was started."""
         # The one that was last used, and not the lease's: that of a start that failed has none.
         server = self._last_server
+        milestones = self.milestones()
         return {
             "row": self.name,
             "weights": self.model.weights,
@@ -307,15 +314,14 @@ class Served:
             "ready_s": server.ready_s if server else None,
             "every_ready_s": self._ready_s,
             "crashes": self.crashes,
-            "milestones": self._milestones(server),
+            "milestones": None if milestones is None else dataclasses.asdict(milestones),
             **self._checksums,
         }
 
-    def _milestones(self, server: Server | None) -> dict[str, Any] | None:
-        """Durations of the start and the split of its memory, from the server's log; None without one."""
-        if server is None or server.log is None or not server.log.exists():
-            return None
-        return dataclasses.asdict(read_milestones(server.log))
+    def milestones(self) -> Milestones | None:
+        """Durations of the start and the split of its memory, from the server's log; None without a log."""
+        log = self._last_server.log if self._last_server else None
+        return None if log is None or not log.exists() else self.engine.milestones(read_last_start(log))
 
     def release(self, *, at_once: bool = False) -> Released | None:
         """Give the lease back; None if there is none. Who ends a server asks the GPU as well: ``close_together``.
@@ -373,7 +379,8 @@ class Served:
             preflight.check(spec, self.model, weights, state_root=self._state_root)
 
         with self._readable_files():
-            self._checksums = checksums(self.model, weights.directory)
+            template = template_sha256(self.model, weights.directory)
+            self._checksums = checksums(self.model, weights.directory) | {"template_sha256": template}
             self._content = content_of(self.model, weights.directory)
         self._lease = acquire(spec, self._state_root, self._say, before_start=check, stop=self._stop)
         if self.crashes:

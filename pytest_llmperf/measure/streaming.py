@@ -64,6 +64,6 @@ def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]
             f"no connection to {server.shown}: {explained(error, Address.parse(server.base_url))}"
         ) from error
     clock.check()
-    if any(may_be_a_death(trace.outcome, trace.error) for trace in traces):
+    if any(may_be_a_death(trace.outcome, trace.status) for trace in traces):
         raise_if_dead(served)
     return traces

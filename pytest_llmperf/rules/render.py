@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import table_of, value_of
-from pytest_llmperf.errors import DataError
+from pytest_llmperf.errors import DataError, LlmperfError
 from pytest_llmperf.rules.content_parts import wants_parts
 from pytest_llmperf.rules.messages import Ask, Message
 
@@ -255,6 +255,17 @@ def template_of(model: Model, weights: Path | None = None) -> ChatTemplate:
         variables=table_of(model.arguments, "--default-chat-template-kwargs"),
         content_format=value_of(model.arguments, "--chat-template-content-format") or "auto",
     )
+
+
+def template_sha256(model: Model, directory: Path | None) -> str | None:
+    """Checksum of the chat template that the server uses; None if it cannot be read here."""
+    if directory is None:
+        return None
+    try:
+        source = template_of(model, directory).source
+    except LlmperfError:
+        return None
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def tokenizer_directory(model: Model, weights: Path | None = None) -> Path | None:

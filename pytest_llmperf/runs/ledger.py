@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import first_line
 from pytest_llmperf.gates.judgement import Policy
 from pytest_llmperf.gates.run_verdict import RunVerdict, run_verdict
 from pytest_llmperf.gates.verdict import NOT_MEASURED, Status, Verdict
@@ -404,10 +404,3 @@ class Ledger:
             case "asserted":
                 if event["number"] < len(entry.judged):
                     entry.judged[event["number"]].asserted = True
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says; its class where it says nothing, or is not one of ours."""
-    said = next(iter(str(error).splitlines()), "")
-    name = type(error).__name__
-    return said if isinstance(error, LlmperfError) and said else f"{name}: {said}" if said else name

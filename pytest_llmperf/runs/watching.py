@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.errors import LlmperfError, NotMeasured
+from pytest_llmperf.errors import LlmperfError, NotMeasured, first_line
 from pytest_llmperf.gates.judgement import GateError, error_of, is_green
 from pytest_llmperf.hookspecs import PROFILE_MARK
 from pytest_llmperf.record.redaction import redact_log
 from pytest_llmperf.runs.asking import asked_at_run_time, asks, asks_in_source, candidate_of
-from pytest_llmperf.runs.ledger import Ledger, first_line
+from pytest_llmperf.runs.ledger import Ledger
 
 
 class Watching:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -14,15 +15,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.engines.probe import Probe
 from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.engine_process import EngineProcess, Exit, child_environment
 from pytest_llmperf.serving.leash import Leash
-from pytest_llmperf.serving.readiness import Door, Stopped, Unready, wait_until_ready
-from pytest_llmperf.serving.sockets import SocketDirectory
-from pytest_llmperf.serving.state import API_KEY_VARIABLE, MARK, TITLE, StateDirectory
+from pytest_llmperf.serving.readiness import ProbeTarget, Stopped, Unready, wait_until_ready
+from pytest_llmperf.serving.state import MARK, TITLE, StateDirectory
 
-SOCKETS_VARIABLE = "VLLM_RPC_BASE_PATH"
 _ADDRESS_IN_USE = b"Address already in use"
+_LONGEST_NAME = 107 - len("/") - 36
+"""The kernel allows a socket's name 107 bytes; vLLM: ``ZMQError: ipc path "…" is longer than 107 characters``."""
+
+
+class SocketDirectory:
+    """The directory at ``path`` for an engine's sockets and temporary files; it is removed when the engine has ended.
+
+    vLLM calls its sockets ``$VLLM_RPC_BASE_PATH/UUID`` and leaves three of them a start, for good; its rendezvous
+    leaves a ``vllm_dist_UUID`` in ``TMPDIR``. What an earlier start left there is removed at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._clear()
+        path.mkdir(mode=0o700)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    @property
+    def name(self) -> str:
+        """Its path for other processes while this one lives; short, however long the real path is."""
+        plain = str(self._path)
+        return (
+            plain
+            if len(os.fsencode(plain)) <= _LONGEST_NAME
+            else f"/proc/{os.getpid()}/fd/{self._descriptor}"
+        )
+
+    def remove(self) -> None:
+        """Remove it with everything in it; call it once only."""
+        os.close(self._descriptor)
+        self._clear()
+
+    def _clear(self) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)
 
 
 @dataclass
@@ -33,7 +67,7 @@ class Attempt:
     engine: EngineProcess
     port: ports.PortLock
     sockets: SocketDirectory
-    door: Door
+    target: ProbeTarget
     log: Path
     log_offset: int
     oom_kills: int
@@ -51,14 +85,14 @@ class Attempt:
         leash: Leash,
     ) -> Attempt:
         """Start the engine on a port of its own; raises `ports.NoFreePort`."""
-        port = ports.claim(spec["port"]) if spec["port"] else ports.reserve(avoid=avoid)
+        port = ports.reserve(avoid=avoid)
         api_key = secrets.token_urlsafe(24)
         argv = [argument.replace("{port}", str(port.port)) for argument in spec["argv"]]
         sockets = SocketDirectory(directory.sockets)
-        temporary = {SOCKETS_VARIABLE: sockets.name, "TMPDIR": sockets.name}
+        temporary = dict.fromkeys(spec["directory_variables"], sockets.name)
         added = temporary | _compile_cache(os.environ) | spec["environment"]
         environment = child_environment(os.environ, added, spec["unset"], argv[0])
-        environment |= {API_KEY_VARIABLE: api_key, MARK: mark}
+        environment |= {spec["api_key_variable"]: api_key, MARK: mark}
         log = directory.log
         offset = _write_title(log, f"{title} on port {port.port}")
         return cls(
@@ -66,7 +100,7 @@ class Attempt:
             engine=EngineProcess(argv, environment, log, leash),
             port=port,
             sockets=sockets,
-            door=Door(ports.HOST, port.port, spec["served_model"], api_key),
+            target=ProbeTarget(ports.HOST, port.port, spec["served_model"], api_key, Probe(**spec["probe"])),
             log=log,
             log_offset=offset,
             oom_kills=processes.oom_kills(),
@@ -83,12 +117,12 @@ class Attempt:
 
     @property
     def elapsed_s(self) -> float:
-        """Since the process was started, seconds."""
+        """Seconds since the process was started."""
         return time.monotonic() - self.engine.started
 
     @property
     def port_was_taken(self) -> bool:
-        """By what the engine's log says."""
+        """True if the engine's log says that its port was taken."""
         with self.log.open("rb") as log:
             log.seek(self.log_offset)
             return _ADDRESS_IN_USE in log.read()
@@ -101,7 +135,7 @@ class Attempt:
             "oom": processes.oom_kills() > self.oom_kills,
             "log_offset": self.log_offset,
             "elapsed_s": self.elapsed_s,
-            "port": self.door.port,
+            "port": self.target.port,
         }
 
     def server(self, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,8 +143,8 @@ class Attempt:
         return {
             "row": self.spec["row"],
             "model": self.spec["served_model"],
-            "base_url": f"http://{self.door.host}:{self.door.port}",
-            "api_key": self.door.api_key,
+            "base_url": f"http://{self.target.host}:{self.target.port}",
+            "api_key": self.target.api_key,
             "log": str(self.log),
             "root_pid": self.engine.pid,
             "ready_s": message["ready_s"],
@@ -122,10 +156,10 @@ class Attempt:
     def _wait_until_ready(self, deadline: float, put: Callable[[dict[str, Any]], None]) -> None:
         try:
             version = wait_until_ready(
-                self.door,
+                self.target,
                 warm_concurrency=self.spec["warm_concurrency"],
                 deadline=deadline,
-                is_ours=lambda: processes.listens_on(self.door.port, self.engine.pid),
+                is_ours=lambda: processes.listens_on(self.target.port, self.engine.pid),
                 stop=self.stop,
                 progress=lambda step: put({"event": "progress", "phase": step}),
             )
@@ -139,7 +173,7 @@ class Attempt:
 
 
 def _compile_cache(environment: Mapping[str, str]) -> dict[str, str]:
-    """Where torch keeps what it compiles, which makes later starts quick: not among the temporary files."""
+    """Keep torch's compile cache, which makes later starts quick, out of the temporary files."""
     caches = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", ""), ".cache"))
     if "TORCHINDUCTOR_CACHE_DIR" in environment or not caches.is_absolute():
         return {}

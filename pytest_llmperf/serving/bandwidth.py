@@ -1,4 +1,4 @@
-"""How many bytes a second a GPU of an unknown name moves, measured by a copy within its memory.
+"""Measure the memory bandwidth of a GPU that is not in our table, by a copy within its memory.
 
 In a process of its own, by the interpreter that has the engine, since that has PyTorch: nothing of it stays behind, and
 no setting of the device is touched.

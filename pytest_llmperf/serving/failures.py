@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.engines.base import KnownFailure
+from pytest_llmperf.engines.registry import DEFAULT, engine_named
 from pytest_llmperf.errors import ServerDied, StartError
-from pytest_llmperf.serving import first_answer
 from pytest_llmperf.serving.command import ServerSpec
-from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN, NOISE, SIGNALS, KnownFailure
+from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN, NOISE, SIGNALS
 from pytest_llmperf.serving.log_events import Event, Rank, find_events
-from pytest_llmperf.serving.log_lines import Line, read_lines
-from pytest_llmperf.serving.log_reading import read_log, tail
+from pytest_llmperf.serving.log_lines import Line, read_lines, read_log, tail
+from pytest_llmperf.serving.readiness import NAN_CAUSE
 
 __all__ = ["Explanation", "explain", "how_it_ended", "read_log", "server_died", "start_error", "tail"]
 
@@ -42,7 +43,7 @@ _KILLED_BY_SHELL = re.compile(r"^(?:\S+: line \d+: +\d+ )?Killed(?:$| )", re.MUL
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a log comes to."""
+    """The explanation of a failure that a log gives."""
 
     cause: str
     """One line; empty when no error in the log can have ended the process."""
@@ -54,13 +55,14 @@ class Explanation:
     certain: bool = True
     """A traceback or an announcement says that a process gave up for it; not only a line that was logged."""
     hint: str = ""
-    """Where there is no cause: the last error in the log, which the process survived."""
+    """If there is no cause: the last error in the log, which the process survived."""
     child_exit: int | None = None
     """Exit code of an engine process by the log; negative for a signal."""
 
 
-def explain(log: str, *, row: str = "the row") -> Explanation:
+def explain(log: str, *, row: str = "the row", engine: str = DEFAULT) -> Explanation:
     """The root cause in the text of a log; ``cause`` is empty when the log names none."""
+    known_failures = (*engine_named(engine).known_failures, *KNOWN)
     lines = [line for line in read_lines(log) if not NOISE.search(line.text)]
     text = "\n".join(line.text for line in lines)
     child_exit = _child_exit(text)
@@ -68,11 +70,11 @@ def explain(log: str, *, row: str = "the row") -> Explanation:
     for event in sorted(
         (event for event in events if event.counts), key=lambda event: (event.rank, event.at)
     ):
-        if (found := _of_event(event, lines, text, row, child_exit)) is not None:
+        if (found := _of_event(event, lines, text, row, child_exit, known_failures)) is not None:
             return found
     for number, line in enumerate(lines):
         inside = any(event.at <= number < event.end for event in events)
-        if line.is_error and not inside and (known := _known_in(line.text, "", text, KNOWN)):
+        if line.is_error and not inside and (known := _known_in(line.text, "", text, known_failures)):
             return _explanation(*known, row, lines, number, certain=False, child_exit=child_exit)
     for number, line in enumerate(lines):
         if known := _known_in(line.text, "", text, CONSEQUENCES):
@@ -83,11 +85,16 @@ def explain(log: str, *, row: str = "the row") -> Explanation:
 
 
 def _of_event(
-    event: Event, lines: list[Line], text: str, row: str, child_exit: int | None
+    event: Event,
+    lines: list[Line],
+    text: str,
+    row: str,
+    child_exit: int | None,
+    known_failures: Sequence[KnownFailure],
 ) -> Explanation | None:
     """The explanation by one error; None when all of it only follows from another error."""
     messages = [message for message in _by_weight(event) if not _is_consequence(message)]
-    for table in (KNOWN, GENERAL):
+    for table in (known_failures, GENERAL):
         for message in messages:
             if known := _known_in(message, event.frames, text, table):
                 place = _place_of(message, event, lines)
@@ -127,7 +134,7 @@ def _by_weight(event: Event) -> list[str]:
 
 def start_error(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> StartError:
     """The keeper's ``failed`` message, with what its log says."""
-    found = explain(read_log(log, int(message.get("log_offset") or 0)), row=spec.row)
+    found = explain(read_log(log, int(message.get("log_offset") or 0)), row=spec.row, engine=spec.engine)
     cause, remedy = _start_cause(message, found, spec, log)
     return StartError(
         f"{spec.row} did not start: {cause}",
@@ -153,7 +160,7 @@ def server_died(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> Serv
             f"what to do: see the end of its log ({log}) for what it was doing"
         )
     text = _end_of_life(read_log(log, int(message.get("log_offset") or 0)))
-    found = explain(text, row=spec.row)
+    found = explain(text, row=spec.row, engine=spec.engine)
     by_signal = _by_signal(message, found, spec.row)
     cause = by_signal[0] if by_signal else found.cause
     if _killed_for_memory(message, found):
@@ -216,8 +223,8 @@ def _start_cause(
     if message.get("phase") == "silence":
         return f"it is stuck: {detail}", f"see in {log} what it was doing; was one of its processes stopped?"
     if _killed_for_memory(message, found):
-        return f"{_OOM} ({how_it_ended(message)})", _OOM_REMEDY.format(row=spec.row)
-    if message.get("phase") in ("checking", "port") or detail.startswith(first_answer.CAUSE):
+        return f"{_OOM} ({how_it_ended(message)})", _OOM_REMEDY.format(row=spec.row, engine=spec.engine)
+    if message.get("phase") in ("checking", "port") or detail.startswith(NAN_CAUSE):
         return detail, f"see {log}"  # the server itself is well, or never was: its log has no say in this
     by_signal = _by_signal(message, found, spec.row)
     if by_signal is not None:

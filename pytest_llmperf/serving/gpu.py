@@ -70,7 +70,7 @@ class GpuProcess:
 
 
 class Nvml(Protocol):
-    """What this room asks of NVML; a test passes an object of its own."""
+    """The queries that this package makes to NVML; tests pass an object of their own."""
 
     def devices(self) -> list[Device]:
         """Every device that CUDA would see, in CUDA's order of visibility; empty without any."""
@@ -109,7 +109,7 @@ def first_device() -> tuple[str | None, str]:
 
 
 def signs_of_a_gpu(root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> str:
-    """What shows that this machine has an NVIDIA GPU or driver, whatever NVML says; empty if nothing does."""
+    """The signs that this machine has an NVIDIA GPU or driver, whatever NVML says; empty if there are none."""
     environment = os.environ if environment is None else environment
     for pattern in ("dev/nvidia[0-9]*", "dev/nvidiactl", "dev/nvmap", "proc/driver/nvidia/version"):
         if match := next(iter(sorted(root.glob(pattern))), None):
@@ -174,7 +174,7 @@ def _unreadable(there: str, error: Exception) -> GpuUnreadable:
 
 @dataclass(frozen=True)
 class Driver:
-    """What stands between the devices and CUDA."""
+    """The settings that hide devices from CUDA."""
 
     version: str
     cuda: str
@@ -215,7 +215,7 @@ class RealNvml:
         return visible(self._every()[0], self._environment.get("CUDA_VISIBLE_DEVICES"))
 
     def why_none(self) -> GpuUnreadable:
-        """Why `devices` is empty although there is a driver."""
+        """The reason why `devices` is empty although there is a driver."""
         every, trouble = self._every()
         hidden = self._environment.get("CUDA_VISIBLE_DEVICES")
         if every and hidden is not None:
@@ -251,7 +251,7 @@ class RealNvml:
             try:
                 handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
                 slices = self._slices(handle)
-                every += [self._device(index, one, number) for number, one in slices.items()]
+                every += [self._device(index, handle, number) for number, handle in slices.items()]
                 if not slices:
                     every.append(self._device(index, handle))
             except self._nvml.NVMLError as error:
@@ -278,7 +278,7 @@ class RealNvml:
         return self._nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, device.mig)
 
     def questions(self, index: int) -> Mapping[str, Question]:
-        """Of the device with NVML's number ``index``: memory, power, energy, clocks; None for what it does not tell."""
+        """Memory, power, energy and clocks of the device with NVML's number ``index``; None where unknown."""
         nvml = self._nvml
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
 
@@ -382,7 +382,7 @@ def used_bytes(nvml: Nvml) -> dict[int, int]:
 
 
 def describe_holders(nvml: Nvml) -> str:
-    """Who has memory on the devices, in one line, the largest first; empty when nobody is named."""
+    """The processes that hold memory on the devices, in one line, the largest first; empty if NVML names none."""
     holders = sorted(nvml.processes(), key=lambda process: -(process.used_bytes or 0))
     return ", ".join(_describe(process) for process in holders[:4])
 

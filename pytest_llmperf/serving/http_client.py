@@ -45,7 +45,7 @@ class Response:
     url: str
     """As it may be shown."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What was sent and must not be shown: servers repeat keys and addresses in their errors."""
+    """Parts of the request that must not be shown: servers repeat keys and addresses in their errors."""
 
     @property
     def text(self) -> str:
@@ -62,7 +62,7 @@ class Response:
 
         The key and the secrets of the address are hidden in it.
         """
-        return without_secrets(first_line(self.body), self.secrets)
+        return without_secrets(error_message(self.body), self.secrets)
 
 
 def request(
@@ -184,7 +184,7 @@ def explained(error: BaseException, address: Address) -> str:
     return f"{text}; is this the address of the server?"
 
 
-def first_line(body: bytes | str) -> str:
+def error_message(body: bytes | str) -> str:
     """The error message of a JSON body, or the first line of another one, at most 200 characters."""
     text = body if isinstance(body, str) else body.decode("utf-8", errors="replace")
     parsed = parse_json(text)

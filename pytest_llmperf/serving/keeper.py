@@ -57,12 +57,12 @@ PORT_TRIES = 3
 HEARTBEAT_S = 2.0
 FAMILY_S = {"starting": 2.0, "ready": 15.0}
 LOST_GRACE_S = 1.0
-"""For an orderly end when the last holder was killed: nobody waits for it, and the machine should be clean soon."""
+"""Seconds for an orderly end after the last holder was killed: nothing waits for it, the machine should be clean."""
 GUARD_LOOK_S = 5.0
 IDLE_SHARE = 0.02
-"""Of a core, over all processes of an engine: more than event loops and timers take while they wait."""
+"""Share of a core, over all processes of an engine: more than event loops and timers use while they wait."""
 CLOSED_DOOR_S = 3.0
-"""How long a ready server may have no listening socket: an API process that was told to end waits for its open
+"""Seconds that a ready server may have no listening socket: an API process that was told to end waits for its open
 requests, for minutes if their engine is gone."""
 
 
@@ -115,7 +115,7 @@ class Keeper:
         self.last: dict[str, Any] = {}
         self.must_end = False
         self.grace_s = float(spec["stop_grace_s"])
-        """For the engine's orderly end, as the last holder's leave has it."""
+        """Seconds for the engine's orderly end."""
         self.looked_at_door = self.door_closed = 0.0
         self.looked_at_life = self.worked = self.used_s = 0.0
         self.stopped_since = 0.0
@@ -324,9 +324,9 @@ class Keeper:
         ended = attempt.engine.exit
         if self.phase == "ready":
             self._died(attempt, ended)
-        elif self.tries < PORT_TRIES and not self.spec["port"] and attempt.port_was_taken:
+        elif self.tries < PORT_TRIES and attempt.port_was_taken:
             self._end_attempt(0.0)
-            self.bad_ports.append(attempt.door.port)
+            self.bad_ports.append(attempt.target.port)
             self._start()
         else:
             self._fail(self.step, "", ended)
@@ -352,7 +352,7 @@ class Keeper:
 
     def _look_at_door(self, attempt: Attempt) -> None:
         now = time.monotonic()
-        if not ports.is_free(attempt.door.port):
+        if not ports.is_free(attempt.target.port):
             self.door_closed = 0.0
         elif not self.door_closed:
             self.door_closed = now
@@ -363,7 +363,7 @@ class Keeper:
             self._died(attempt, None, detail)
 
     def _look_for_stopped(self, attempt: Attempt) -> None:
-        """What is stopped answers nobody; whoever asks it would wait, each for itself and to its own end."""
+        """End a server that was stopped: it answers nothing, and every request would wait for its own time-out."""
         family = [processes.read(key.pid) for key in attempt.engine.seen]
         stopped = [process for process in family if process is not None and process.state == "T"]
         now = time.monotonic()
@@ -533,7 +533,7 @@ def _guard(
 
 
 def _run_is_over(directory: StateDirectory) -> bool:
-    """Whether the run that this server belongs to was killed; False where no run has locked the directory above."""
+    """True if the run of this server was killed; False if no run has locked the directory above."""
     try:
         descriptor = os.open(directory.path.parent / OWNER, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

@@ -1,49 +1,16 @@
-"""Why servers don't start, as data: what the log says → what it means → what to do.
+"""Reasons of failed starts that all engines share: the machine, the driver, CUDA, torch, the hub, the weights' files.
 
 Every pattern was seen in a real log or stands word for word in the source of vLLM, transformers, torch or
-huggingface_hub. The rows of `KNOWN` are tried on one error at a time, in this order: the special before the general.
-``cause`` and ``remedy`` may use the named groups of the pattern, and ``{row}``.
+huggingface_hub. The rows of `KNOWN` are tried on one error at a time, in this order: the special before the general,
+and an engine's own (``Engine.known_failures``) before all of them.
 """
 
 from __future__ import annotations
 
 import re
 import signal
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class KnownFailure:
-    """One row of the table."""
-
-    name: str
-    pattern: re.Pattern[str]
-    cause: str
-    remedy: str
-    frames: re.Pattern[str] | None = None
-    """Must be found in the frames of the traceback as well."""
-    log: re.Pattern[str] | None = None
-    """Must be found somewhere in the log as well, at whatever level."""
-
-    def fits(self, frames: str, log: str) -> bool:
-        """Whether what stands around the error fits the row."""
-        if self.frames is not None and not self.frames.search(frames):
-            return False
-        return self.log is None or self.log.search(log) is not None
-
-
-def _known(
-    name: str, pattern: str, cause: str, remedy: str, *, frames: str | None = None, log: str | None = None
-) -> KnownFailure:
-    return KnownFailure(
-        name,
-        re.compile(pattern, re.MULTILINE),
-        cause,
-        remedy,
-        None if frames is None else re.compile(frames),
-        None if log is None else re.compile(log),
-    )
-
+from pytest_llmperf.engines.base import KnownFailure, known_failure
 
 _SHARED_MEMORY_REMEDY = (
     "give the container more shared memory (`--shm-size=16g` or `--ipc=host`; in Kubernetes an emptyDir of medium "
@@ -56,13 +23,13 @@ _INSTRUCTIONS_REMEDY = (
 
 
 KNOWN: tuple[KnownFailure, ...] = (
-    _known(
+    known_failure(
         "driver and library differ",
         _VERSION_MISMATCH,
         "the NVIDIA driver that is loaded and the NVIDIA libraries that are installed differ in version",
         "reboot, or unload and load the kernel modules; in a container, restart it after the host's driver was updated",
     ),
-    _known(
+    known_failure(
         "no device: driver and library differ",
         r"Failed to infer device type|No CUDA GPUs are available|[Nn]o CUDA runtime is found|device_count\(\) == 0",
         "the NVIDIA driver that is loaded and the NVIDIA libraries that "
@@ -71,14 +38,14 @@ KNOWN: tuple[KnownFailure, ...] = (
         "reboot, or unload and load the kernel modules; in a container, restart it after the host's driver was updated",
         log=_VERSION_MISMATCH,
     ),
-    _known(
+    known_failure(
         "shared memory full",
         r"\[Errno 28\] No space left on device",
         "the shared memory (/dev/shm) is full or too small for the engine's processes",
         _SHARED_MEMORY_REMEDY,
         frames=r"shm_broadcast|shared_memory|/dev/shm|_posixshmem|shm_object_storage",
     ),
-    _known(
+    known_failure(
         "shared memory full (told in the line)",
         r"(?:shm_broadcast|shared_memory|/dev/shm|psm_\w+|shm_open).*No space left on device|"
         r"No space left on device.*(?:/dev/shm|psm_|shm)|unable to (?:open|allocate|write to) shared memory|"
@@ -86,63 +53,57 @@ KNOWN: tuple[KnownFailure, ...] = (
         "the shared memory (/dev/shm) is full or too small for the engine's processes",
         _SHARED_MEMORY_REMEDY,
     ),
-    _known(
+    known_failure(
         "bus error",
         r"Fatal Python error: Bus error|[Bb]us error|SIGBUS",
         "bus error: most often the shared memory (/dev/shm) is too small, else a file that was mapped became shorter",
         _SHARED_MEMORY_REMEDY,
     ),
-    _known(
+    known_failure(
         "illegal instruction",
         r"Fatal Python error: Illegal instruction|[Ii]llegal instruction|SIGILL",
         "the engine or a library uses instructions that this processor does not have (AVX2, AVX-512, AMX)",
         _INSTRUCTIONS_REMEDY,
     ),
-    _known(
+    known_failure(
         "hub rate limit",
         r"(?:429 (?:Client Error|Too Many Requests)|Too Many Requests)",
         "the Hugging Face hub refuses further requests for now (HTTP 429, rate limit)",
         "log in (`hf auth login`, or set HF_TOKEN) for a higher limit, or fill the cache beforehand with `hf download`",
     ),
-    _known(
+    known_failure(
         "hub server error",
         r"(?:HfHubHTTPError|HTTPError|HTTPStatusError)[^\n]*\b(?P<code>50[0-9]) Server Error",
         "the Hugging Face hub answered with an error of its own (HTTP {code})",
         "try again later, or fill the cache beforehand with `hf download`",
     ),
-    _known(
-        "seeded request in chunks on the CPU",
-        r"RuntimeError: CPU Generator does not use offset",
-        "vLLM's CPU engine ends when the prompt of a request that has a `seed` is prefilled in chunks",
-        "give {row} the arguments --no-enable-chunked-prefill and --max-num-batched-tokens (at least max_model_len)",
-    ),
-    _known(
+    known_failure(
         "weights directory missing",
         r"HFValidationError: Repo id must be in the form .*?: '(?P<path>[^']*)'",
         "the weights directory {path} does not exist",
         "correct `weights` of {row} in models.toml: a directory that exists, or a hub id such as org/name",
     ),
-    _known(
+    known_failure(
         "weights absent and offline",
         r"outgoing traffic has been disabled|OfflineModeIsEnabled|offline mode is enabled",
         "the weights are not in the local Hugging Face cache and the hub may not be asked (offline)",
         "fetch them first with `hf download`, or unset HF_HUB_OFFLINE",
     ),
-    _known(
+    known_failure(
         "gated repository",
         r"GatedRepoError|Cannot access gated repo|You are trying to access "
         r"a gated repo|is restricted and you are not in",
         "the weights lie in a gated repository of the Hugging Face hub",
         "accept its licence on the model's page, then log in with `hf auth login` or set HF_TOKEN",
     ),
-    _known(
+    known_failure(
         "repository or revision unknown",
         r"RepositoryNotFoundError|RevisionNotFoundError|"
         r"is not a local folder and is not a valid model identifier",
         "the Hugging Face hub has no such repository or revision (or it is private)",
         "correct `weights` and `revision` of {row} in models.toml; for a private one set HF_TOKEN",
     ),
-    _known(
+    known_failure(
         "hub name not resolved",
         r"(?:NameResolutionError|[Nn]ame or service not known|Temporary "
         r"failure in name resolution|nodename nor servname)"
@@ -151,152 +112,46 @@ KNOWN: tuple[KnownFailure, ...] = (
         "fetch the weights where the network allows it (`hf download`), give a directory as `weights`, or set "
         "HF_HUB_OFFLINE=1 when everything is in the cache",
     ),
-    _known(
+    known_failure(
         "hub certificate refused",
         r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError",
         "the certificate of the hub, or of a proxy before it, is not trusted here",
         "set REQUESTS_CA_BUNDLE and SSL_CERT_FILE to your organisation's certificates, or fetch the weights elsewhere",
     ),
-    _known(
+    known_failure(
         "port taken",
         r"\[Errno 98\] (?:error while attempting to bind on address .*)?[Aa]ddress already in use",
         "the port was taken by another process between its choice and its use, several times",
         "look who takes ports between 20000 and 32000 (`ss -ltnp`)",
     ),
-    _known(
-        "max length over the model's",
-        r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len "
-        r"\((?:max_position_embeddings=)?(?P<own>[\d.]+)?",
-        "max_model_len = {asked} is more than the model's own maximum ({own})",
-        "lower `max_model_len` of {row} in models.toml to {own} or leave it out",
-    ),
-    _known(
-        "max length over the model's (no numbers)",
-        r"1 validation error for ModelConfig(?:(?!User-specified)[\s\S]){0,400}?derived_max_model_len",
-        "max_model_len is more than the model's own maximum",
-        "lower `max_model_len` of {row} in models.toml or leave it out",
-    ),
-    _known(
-        "quantisation that the weights don't have",
-        r"Cannot find the config file for (?P<method>[\w-]+)",
-        "quantization = {method}, but the weights are not quantised that way (no config file for it)",
-        "leave `quantization` out for plain weights, or give weights that were quantised with {method}",
-    ),
-    _known(
-        "another quantisation than the weights have",
-        r"Quantization method specified in the model config \((?P<own>[^)]*)\) does not match the "
-        r"quantization method specified in the `quantization` argument \((?P<asked>[^)]*)\)",
-        "quantization = {asked}, but the weights are quantised with {own}",
-        "set `quantization` of {row} to {own}, or leave it out",
-    ),
-    _known(
-        "quantisation unknown to the engine",
-        r"Unknown quantization method: (?P<method>[\w'-]+)|quantization\s+Input should be",
-        "this engine does not know that quantisation",
-        "compare `quantization` of {row} with the engine's list (`--help=ModelConfig`)",
-    ),
-    _known(
-        "quantisation not for this GPU",
-        r"The quantization method (?P<method>\S+) is not supported for the current GPU\. "
-        r"Minimum capability: (?P<need>\d+)\. Current capability: (?P<own>\d+)",
-        "quantisation {method} needs compute capability {need}, this GPU has {own}",
-        "run {row} on a newer GPU or choose another quantisation",
-    ),
-    _known(
-        "dtype not for this quantisation",
-        r"(?P<dtype>torch\.\w+) is not supported for quantization method (?P<method>\S+?)\. "
-        r"Supported dtypes: (?P<own>.+)",
-        "dtype {dtype} does not go with quantisation {method}, which takes {own}",
-        "set `dtype` of {row} to one of {own}",
-    ),
-    _known(
-        "bfloat16 on an older GPU",
-        r"Bfloat16 is only supported on GPUs with compute capability of at least 8\.0\.(?P<own>[^\n]*)",
-        "dtype bfloat16 needs compute capability 8.0 or more.{own}",
-        'set `dtype = "half"` for {row} on this GPU',
-    ),
-    _known(
-        "GPU memory held by another process",
-        r"Free memory on device (?P<device>\S*) ?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup "
-        r"is less than desired GPU memory utilization \((?P<fraction>[\d.]+), (?P<need>[\d.]+) GiB\)",
-        "{device} has {free} GiB free of {total} GiB, {need} GiB are needed (gpu_memory_fraction {fraction})",
-        "end the process that holds the memory (`nvidia-smi`), or lower `gpu_memory_fraction` of {row}",
-    ),
-    _known(
-        "host memory too small",
-        r"Available memory on node (?P<node>\S+) \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup "
-        r"is less than desired CPU memory utilization \((?P<fraction>[\d.]+), (?P<need>[\d.]+) GiB\)",
-        "{free} GiB of {total} GiB host memory are free, {need} GiB are needed (fraction {fraction})",
-        "lower `gpu_memory_fraction` of {row} (on the CPU engine it is a share of host memory) or set "
-        "VLLM_CPU_KVCACHE_SPACE",
-    ),
-    _known(
-        "KV cache smaller than one request",
-        r"max seq len \((?P<length>\d+)\), \((?P<need>[\d.]+) GiB KV cache is needed, which is larger than "
-        r"the available KV cache memory \((?P<free>[\d.]+) GiB\)"
-        r"(?:[\s\S]{0,80}?maximum model length is (?P<fits>\d+))?",
-        "a request of max_model_len = {length} needs {need} GiB of KV cache, {free} GiB are available",
-        "lower `max_model_len` of {row} (at most {fits} fits), or raise `gpu_memory_fraction`",
-    ),
-    _known(
-        "KV cache smaller than one request (older wording)",
-        r"max seq len \((?P<length>\d+)\) is larger than the maximum number of tokens that can be stored in KV cache "
-        r"\((?P<fits>\d+)\)",
-        "a request of max_model_len = {length} does not fit into the KV cache, which holds {fits} tokens",
-        "lower `max_model_len` of {row} to at most {fits}, or raise `gpu_memory_fraction`",
-    ),
-    _known(
-        "CPU KV cache too large",
-        r"Available memory on node (?P<node>\S+) \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on kv cache",
-        "{free} GiB of {total} GiB host memory are free, less than the KV cache that was asked for",
-        "lower VLLM_CPU_KVCACHE_SPACE in the environment of {row}, or run fewer servers",
-    ),
-    _known(
-        "graph capture out of memory",
-        r"CUDA out of memory occurred when (?P<when>[^.]*)\.",
-        "the GPU ran out of memory ({when})",
-        "lower `--max-num-seqs` or `gpu_memory_fraction` of {row}, or add `--enforce-eager`",
-    ),
-    _known(
-        "no memory left for the KV cache",
-        r"No available memory for the cache blocks",
-        "after the weights no memory is left for the KV cache",
-        "raise `gpu_memory_fraction` of {row}, or give it a larger GPU or smaller weights",
-    ),
-    _known(
+    known_failure(
         "GPU out of memory",
         r"(?:torch\.(?:cuda\.)?)?OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|"
         r"CUDA driver error: out of memory|cudaErrorMemoryAllocation|HIP out of memory",
         "the GPU ran out of memory while the server started",
         "lower `gpu_memory_fraction` or `max_model_len` of {row}, or add `--enforce-eager` (no CUDA graphs)",
     ),
-    _known(
+    known_failure(
         "weights file without a header",
         r"^(?:(?:\w+\.)*(?:MemoryError|JSONDecodeError|UnicodeDecodeError)|struct\.error)\b",
         "a weights file is cut short or is not a safetensors file (its header can't be read)",
         "fetch it again; a Git LFS pointer in place of the file looks like that too",
         frames=r"safetensors",
     ),
-    _known(
+    known_failure(
         "host memory exhausted",
         r"^(?:\w+\.)*MemoryError\b|DefaultCPUAllocator: (?:can't|not enough) (?:allocate )?memory|std::bad_alloc|"
         r"\[Errno 12\] Cannot allocate memory|[Cc]annot allocate memory",
         "the host ran out of memory, or a header asks for an absurd amount (a weights file that is none)",
         "free host memory, make {row} smaller, or look at the weights files: `head -c 200` shows a pointer or a page",
     ),
-    _known(
-        "GPU profiling disturbed",
-        r"Error in memory profiling\. Initial free memory",
-        "the free memory of the GPU changed while the engine measured it: another process uses the same GPU",
-        "start servers on one GPU one after the other, and end what else uses it (`nvidia-smi`)",
-    ),
-    _known(
+    known_failure(
         "tokenizer file newer than the library",
         r"data did not match any variant of untagged enum (?P<what>\w+)",
         "tokenizer.json can't be read by the installed `tokenizers` (it was written by a newer one, or is damaged)",
         "upgrade `tokenizers` and `transformers` in the engine's environment, or fetch tokenizer.json again",
     ),
-    _known(
+    known_failure(
         "tokenizer class unknown",
         r"Tokenizer class (?P<name>\w+) does not exist or is not currently imported",
         "the installed transformers has no tokenizer class {name}, which tokenizer_config.json names",
@@ -304,14 +159,14 @@ KNOWN: tuple[KnownFailure, ...] = (
         "`tokenizer_class`, or set `trust_remote_code = true` "
         "for {row} if the model brings that class itself",
     ),
-    _known(
+    known_failure(
         "tokenizer of another class",
         r"The tokenizer class you load from this checkpoint is not the same type as the class this function is called "
         r"from|Can't load tokenizer for '(?P<path>[^']*)'",
         "the tokenizer beside the weights can't be loaded as the kind that the configuration names",
         "take tokenizer files and tokenizer_config.json from the same repository as the weights",
     ),
-    _known(
+    known_failure(
         "no chat template",
         r"default chat template is no longer allowed|does not have a (?:default )?chat template|"
         r"[Cc]hat template (?:file )?(?P<path>\S+) (?:does not exist|not found)|"
@@ -319,56 +174,44 @@ KNOWN: tuple[KnownFailure, ...] = (
         "there is no chat template: neither the tokenizer has one nor was one given that exists",
         "give {row} `--chat-template FILE` in `arguments`, or put chat_template.jinja beside the weights",
     ),
-    _known(
+    known_failure(
         "chat template has an error",
         r"jinja2\.exceptions\.(?P<kind>\w+): (?P<what>[^\n]*)",
         "the chat template has an error: {what}",
         "correct the template (`--chat-template`, chat_template.jinja or tokenizer_config.json)",
     ),
-    _known(
+    known_failure(
         "no tokenizer",
         r"Couldn't instantiate the backend tokenizer from one of",
         "the weights directory holds no tokenizer that can be loaded",
         "put the model's tokenizer.json (and tokenizer_config.json) beside the weights",
     ),
-    _known(
-        "no weights",
-        r"Cannot find any model weights with `(?P<path>[^`]*)`",
-        "{path} holds no model weights",
-        "put the *.safetensors files there, or start with `--load-format dummy` where answers don't matter",
-    ),
-    _known(
+    known_failure(
         "weights file incomplete",
         r"SafetensorError: .*(?:Incomplete|InvalidHeader|TooLarge|TooSmall|incomplete|header)[^\n]*|"
         r"HeaderTooLarge|HeaderTooSmall|MetadataIncompleteBuffer|InvalidHeaderDeserialization",
         "a weights file is cut short or is not a safetensors file",
         "fetch it again; a Git LFS pointer in place of the file looks like that too",
     ),
-    _known(
+    known_failure(
         "weights file of pickle unreadable",
         r"UnpicklingError: (?P<what>[^\n]*)|PytorchStreamReader failed (?P<why>[^\n]*)",
         "a weights file (*.bin, *.pt) can't be read: it is damaged, a Git LFS pointer or a web page",
         "fetch it again: `head -c 200` shows a pointer or a page",
     ),
-    _known(
+    known_failure(
         "config.json is no JSON",
         r"It looks like the config file at '(?P<path>[^']*)' is not (?:a )?valid JSON",
         "{path} is no JSON",
         "fetch config.json again: a Git LFS pointer or a web page looks like that",
     ),
-    _known(
+    known_failure(
         "config.json without a model type",
         r"Unrecognized model in (?P<path>\S+)\. Should have a `model_type` key",
         "config.json of {path} names no `model_type`",
         "fetch config.json of the model again; a LoRA adapter is given as an adapter beside its base model",
     ),
-    _known(
-        "no architecture named",
-        r"No model architectures are specified",
-        "config.json names no `architectures`",
-        'add it (`["Qwen2ForCausalLM"]`), or fetch config.json of the model again',
-    ),
-    _known(
+    known_failure(
         "weights of another architecture",
         r"^KeyError: '(?P<name>[\w.]*(?:layers|blocks|h|transformer|model|lm_head|embed)[\w.]*\.(?:weight|bias|"
         r"weight_scale|weight_scale_inv|qweight|scales|\w*proj\w*)[\w.]*)'",
@@ -377,14 +220,7 @@ KNOWN: tuple[KnownFailure, ...] = (
         "architecture needs a newer engine, and an adapter "
         "or a quantised copy its own arguments",
     ),
-    _known(
-        "weights lack tensors",
-        r"Following weights were not initialized from checkpoint: (?P<names>.{0,200})|There is no module or parameter "
-        r"named '(?P<name>[^']*)'",
-        "weights and architecture differ: {names}",
-        "take config.json and all weights files of the same repository",
-    ),
-    _known(
+    known_failure(
         "weights of another shape",
         r"The size of tensor a \((?P<a>\d+)\) must match the size of tensor b \((?P<b>\d+)\)|"
         r"[Aa]ttempted to load weight \((?P<weight>[^\n]*?)\) into parameter|size mismatch for (?P<mismatch>[^\n]*)",
@@ -392,7 +228,7 @@ KNOWN: tuple[KnownFailure, ...] = (
         "take config.json and weights of the same repository (vocab_size, hidden_size, num_key_value_heads)",
         frames=r"load_weights|weight_loader|load_state_dict|loader",
     ),
-    _known(
+    known_failure(
         "weights of another shape (assertion)",
         r"^AssertionError(?::|$)",
         "a tensor of the weights has another shape than config.json or the tensor-parallel size allow",
@@ -400,118 +236,72 @@ KNOWN: tuple[KnownFailure, ...] = (
         frames=r"assert (?:param\w*\.size\(\)|param\w*\.(?:data\.)?shape|"
         r"loaded_weight\.(?:shape|size)|self\.\w+ % tp_size)",
     ),
-    _known(
-        "LoRA rank too large",
-        r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<most>\d+)",
-        "the LoRA adapter has rank {rank}, the engine takes up to {most}",
-        "add `--max-lora-rank {rank}` to `arguments` of {row} (8, 16, 32, 64, 128, 256, 320 or 512)",
-    ),
-    _known(
-        "LoRA adapter not found",
-        r"Loading lora (?P<name>\S+) failed: No adapter found for (?P<path>\S+)",
-        "there is no LoRA adapter at {path}",
-        "correct the path in `--lora-modules` of {row}: a directory with adapter_config.json",
-    ),
-    _known(
-        "architecture unknown to the engine",
-        r"Model architectures (?P<names>\[[^\]]*\]) are not supported for now",
-        "this engine does not know the architecture {names}",
-        "use a newer engine through `engine_python` of {row}",
-    ),
-    _known(
+    known_failure(
         "architecture unknown to transformers",
         r"has model type `(?P<name>[^`]*)` but Transformers does not recognize this architecture",
         "the installed transformers does not know model type {name}",
         "upgrade transformers in the engine's environment, or correct config.json",
     ),
-    _known(
+    known_failure(
         "architecture does not load",
         r"Could not import module '(?P<name>\w+)'|operator torchvision::\w+ does not exist",
         "a module that the model needs can't be imported; most often torchvision doesn't match torch",
         "in the engine's environment: `pip uninstall -y torchvision torchaudio torchcodec` (text needs none)",
     ),
-    _known(
+    known_failure(
         "custom code not allowed",
         r"contains custom code which must be executed|setting `trust_remote_code=True`",
         "the model brings Python code of its own, which is not run unless the row allows it",
         "read that code, then set `trust_remote_code = true` for {row}",
     ),
-    _known(
-        "attention shape not for this device",
-        r"Unsupported CPU attention configuration: (?P<what>[^\n]*)",
-        "the engine's CPU kernels don't support this model's attention ({what})",
-        "serve it on a GPU; head_dim must be one that the CPU build has kernels for (32, 64, 128, …)",
-    ),
-    _known(
-        "heads not divisible",
-        r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size "
-        r"\((?P<size>\d+)\)",
-        "{heads} attention heads can't be divided over {size} GPUs",
-        "choose a tensor-parallel size that divides {heads}",
-    ),
-    _known(
-        "more GPUs asked for than there are",
-        r"World size \((?P<size>\d+)\) is larger than the number of available GPUs \((?P<own>\d+)\)|"
-        r"The number of required GPUs exceeds the total number of available GPUs|"
-        r"tensor parallel size \((?P<tp>\d+)\) cannot be larger than the number of (?:available )?GPUs",
-        "the engine is to use more GPUs than it sees",
-        "lower `--tensor-parallel-size` of {row}, or look at CUDA_VISIBLE_DEVICES",
-    ),
-    _known(
+    known_failure(
         "vocabulary not divisible",
         r"(?P<what>\d+ is not divisible by \d+)",
         "a size of the model can't be divided over that many GPUs ({what})",
         "choose another tensor-parallel size for {row}",
         frames=r"divide|ensure_divisibility|tp_size|tensor_model_parallel|parallel_state|linear\.py",
     ),
-    _known(
+    known_failure(
         "unknown engine argument",
         r"error: unrecognized arguments: (?P<what>[^\n]*)",
         "this engine does not know the argument {what}",
         "correct `arguments` of {row} in models.toml",
     ),
-    _known(
-        "bad engine argument",
-        r"(?:api_server(?:\.py)?|vllm(?: serve)?|main\.py|__main__\.py)(?: serve)?: error: "
-        r"(?!unrecognized)(?P<what>[^\n]*)",
-        "the engine refuses its arguments: {what}",
-        "correct `arguments` of {row} in models.toml",
-    ),
-    _known(
+    known_failure(
         "driver libraries not visible",
         r"libcuda\.so(?:\.1)?: cannot open shared object file|NVML Shared Library Not Found|"
         r"Found no NVIDIA driver on your system",
         "no NVIDIA driver is visible to the engine",
         "install the driver; in a container, start it with `--gpus all` (NVIDIA Container Toolkit)",
     ),
-    _known(
+    known_failure(
         "no device: no driver",
         r"Failed to infer device type|No CUDA GPUs are available",
         "no NVIDIA driver is visible to the engine, so it finds no GPU",
         "install the driver, or in a container start it with `--gpus all`; "
         "on a machine without a GPU use the CPU engine "
-        "(`python -m pytest_llmperf.serving.cpu_engine`)",
+        "(`python -m pytest_llmperf.engines.vllm_cpu`)",
         log=r"libcuda\.so(?:\.1)?: cannot open|NVML Shared Library Not Found|Found no NVIDIA driver",
     ),
-    _known(
+    known_failure(
         "CUDA device number invalid",
         r"CUDA error: invalid device ordinal|Invalid device id|invalid device ordinal",
         "the engine asks for a GPU number that is not visible",
         "compare CUDA_VISIBLE_DEVICES with `nvidia-smi -L`, and the GPUs of {row} with both",
     ),
-    _known(
+    known_failure(
         "GPU busy or held exclusively",
         r"CUDA-capable device\(s\) is/are busy or unavailable|cudaErrorDevicesUnavailable",
         "the GPU is held exclusively by another process, or is not usable",
         "end what holds it (`nvidia-smi`), or set its compute mode to Default",
     ),
-    _known(
+    known_failure(
         "GPU fabric not ready",
         r"system not yet initialized|cudaErrorSystemNotReady|Error 802",
         "the GPUs' fabric is not initialised (CUDA error 802)",
         "start nvidia-fabricmanager of the driver's own version",
     ),
-    _known(
+    known_failure(
         "GPU fell off",
         r"CUDA error: (?P<what>unspecified launch failure|uncorrectable \w+ "
         r"error encountered|an illegal memory access was "
@@ -521,14 +311,14 @@ KNOWN: tuple[KnownFailure, ...] = (
         "look for Xid messages (`dmesg | grep -i xid`); if there are none, "
         "try `--enforce-eager` or another engine version",
     ),
-    _known(
+    known_failure(
         "no kernels for this GPU",
         r"no kernel image is available for execution on the device|cudaErrorNoKernelImageForDevice|"
         r"is not compatible with the current PyTorch installation",
         "this build has no kernels for this GPU's compute capability",
         "install an engine (and torch) built for it: a newer one for a new GPU, an older one for an old GPU",
     ),
-    _known(
+    known_failure(
         "driver older than the toolkit",
         r"provided PTX was compiled with an unsupported toolchain|forward "
         r"compatibility was attempted on non supported HW|"
@@ -536,27 +326,27 @@ KNOWN: tuple[KnownFailure, ...] = (
         "the NVIDIA driver is older than the CUDA toolkit that the engine's kernels were built with",
         "update the driver, or install an engine built for an older CUDA",
     ),
-    _known(
+    known_failure(
         "CUDA in a forked process",
         r"Cannot re-initialize CUDA in forked subprocess",
         "CUDA was initialised before the engine forked its processes",
         "set VLLM_WORKER_MULTIPROC_METHOD=spawn in the environment of "
         "{row}, and look for a plugin that touches the GPU",
     ),
-    _known(
+    known_failure(
         "network interface not found",
         r"Unable to find address for: (?P<name>\S+)|Bootstrap : no socket interface found|no socket interface found",
         "the interface that NCCL or Gloo should use does not exist here",
         "unset or correct NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME (`ip link` lists them)",
     ),
-    _known(
+    known_failure(
         "NCCL error",
         r"NCCL (?:E|e)rror(?: in)?:? (?P<what>[^\n(,]*)|ncclUnhandledCudaError|ncclSystemError|ncclInternalError",
         "the GPUs can't talk to each other through NCCL ({what})",
         "set NCCL_DEBUG=WARN in the environment of {row} and read the lines with «NCCL WARN»; common reasons are too "
         "little /dev/shm and blocked peer-to-peer access (try NCCL_P2P_DISABLE=1)",
     ),
-    _known(
+    known_failure(
         "rendezvous timed out",
         r"(?:DistStoreError|DistNetworkError|TimeoutError): [^\n]*(?:Timed "
         r"out after|timed out|client socket has timed out)"
@@ -565,69 +355,20 @@ KNOWN: tuple[KnownFailure, ...] = (
         "look whether a worker ended earlier in the log, and whether a proxy or firewall is between the addresses",
         frames=r"torch/distributed|rendezvous|parallel_state|init_process_group",
     ),
-    _known(
-        "attention backend not available",
-        r"[Nn]o valid attention backend found[^\n]*|FlashAttention only supports Ampere GPUs or newer|"
-        r"Invalid attention backend for (?P<name>\w+)",
-        "there is no attention backend for this model on this device",
-        "leave out `--attention-backend` (VLLM_ATTENTION_BACKEND), or use another GPU, `dtype` or `--kv-cache-dtype`",
-    ),
-    _known(
-        "fp8 KV cache not for this device",
-        r"(?P<what>[Ff][Pp]8\w* KV[- ]cache (?:is )?not (?:yet )?supported[^\n]*)",
-        "the KV cache can't be kept in FP8 here: {what}",
-        "leave out `--kv-cache-dtype` of {row}",
-    ),
-    _known(
-        "quantised layer not divisible",
-        r"(?P<what>The (?:input|output) size is not aligned with the quantized weight shape|"
-        r"Weight (?:input|output)_size_per_partition = \d+ is not divisible by [^\n.]*)",
-        "the quantised weights can't be split that way: {what}",
-        "use a smaller tensor-parallel size, or weights that were quantised with another group size",
-    ),
-    _known(
+    known_failure(
         "no device",
         r"Failed to infer device type|No CUDA GPUs are available|Torch not compiled with CUDA enabled",
         "the engine finds no GPU that it can use",
         "check `nvidia-smi` and CUDA_VISIBLE_DEVICES; on a machine without a GPU use the CPU engine "
-        "(`python -m pytest_llmperf.serving.cpu_engine`)",
+        "(`python -m pytest_llmperf.engines.vllm_cpu`)",
     ),
-    _known(
+    known_failure(
         "driver too old",
         r"The NVIDIA driver on your system is too old[^\n]*|CUDA driver version is insufficient",
         "the NVIDIA driver is too old for the CUDA that the engine was built with",
         "update the driver, or install an engine built for an older CUDA",
     ),
-    _known(
-        "engine's extension missing",
-        r"No module named 'vllm\.(?P<module>\w*C\w*)'|cannot import name '_C' from (?:partially initialized "
-        r"module )?'vllm'",
-        "vLLM is there without its compiled extension: it was not built, "
-        "or a folder `vllm` hides the installed package",
-        "start outside of a checkout of vLLM (no folder `vllm` in the "
-        "directory or in PYTHONPATH), or build or reinstall it",
-    ),
-    _known(
-        "part of the engine missing",
-        r"No module named 'vllm\.(?P<module>[\w.]+)'",
-        "the installed vLLM has no module vllm.{module}: another version than expected, or a folder `vllm` hides it",
-        "look which one is imported (`python -c 'import vllm; print(vllm.__file__)'`), then reinstall it",
-    ),
-    _known(
-        "engine not installed",
-        r"No module named '?vllm'?$|No module named '?vllm'?\s|No module named vllm\b|"
-        r"Error while finding module specification for 'vllm",
-        "the interpreter that should run the engine has no vLLM",
-        "install it there (pip install 'pytest-llmperf[vllm]', or on a machine without a GPU "
-        "python -m pytest_llmperf.serving.cpu_engine), or set `engine_python` of {row}",
-    ),
-    _known(
-        "transformers' own needs",
-        r"requires `accelerate`|Missing dependencies for serving",
-        "the interpreter has transformers, and not what its server needs",
-        "install it there: pip install 'transformers[serving]' accelerate",
-    ),
-    _known(
+    known_failure(
         "torch without the operator",
         r"operator (?P<name>(?!torchvision)\w+::\w+) does not exist|"
         r"'_OpNamespace' '(?P<space>\w+)' object has no attribute "
@@ -635,58 +376,58 @@ KNOWN: tuple[KnownFailure, ...] = (
         "an extension of the engine is not loaded or does not match torch: the operator is missing",
         "reinstall engine and torch together in one command (`pip install --force-reinstall vllm`)",
     ),
-    _known(
+    known_failure(
         "extension does not match torch",
         r"(?:ImportError: )?(?P<library>[^\s:]+\.so[\w.]*): undefined symbol: (?P<symbol>\w+)",
         "{library} was built for another version of torch or CUDA (undefined symbol)",
         "reinstall engine and torch together in one command (`pip install --force-reinstall vllm`), into an empty "
         "environment if it stays",
     ),
-    _known(
+    known_failure(
         "system library too old",
         r"(?P<library>[\w./+-]+): version [`'](?P<version>(?:GLIBC|GLIBCXX|CXXABI)_[\d.]+)' not found",
         "the system's {library} is too old: {version} is needed",
         "use a newer distribution or container image, or an engine built for this one (libstdc++ comes with conda too)",
     ),
-    _known(
+    known_failure(
         "name missing in a module",
         r"ImportError: cannot import name '(?P<name>\w+)' from (?:partially initialized module )?'(?P<module>[\w.]+)'",
         "{module} has no `{name}`: its version does not go with the engine's",
         "install the version that the engine asks for (`pip check` in its environment)",
     ),
-    _known(
+    known_failure(
         "missing module",
         r"ModuleNotFoundError: No module named '(?P<module>[^']*)'",
         "the engine's environment has no Python module {module}",
         "install {module} there",
     ),
-    _known(
+    known_failure(
         "missing library",
         r"(?:ImportError|OSError|error while loading shared libraries): (?P<library>lib[\w.+-]+): cannot open "
         r"shared object file",
         "the engine's environment has no shared library {library}",
         "install the package that brings {library}, or add its directory to LD_LIBRARY_PATH",
     ),
-    _known(
+    known_failure(
         "interpreter missing",
         r"^cannot execute (?P<program>.*): (?P<why>.*)$",
         "the engine's interpreter {program} can't be executed: {why}",
         "correct `engine_python` of {row} in models.toml",
     ),
-    _known(
+    known_failure(
         "no C compiler",
         r"Failed to find C compiler|InvalidCxxCompiler|No working C\+\+ compiler found|gcc: command not found|"
         r"\[Errno 2\] No such file or directory: '(?P<program>gcc|cc|g\+\+|clang|c\+\+)'",
         "kernels have to be compiled at the start, and there is no C compiler",
         "install gcc and g++ (and the headers of Python), set CC, or add `--enforce-eager` to `arguments` of {row}",
     ),
-    _known(
+    known_failure(
         "Python's headers missing",
         r"Python\.h: No such file or directory",
         "kernels have to be compiled at the start, and the headers of Python are missing",
         "install them (python3-dev), or use an interpreter that has them",
     ),
-    _known(
+    known_failure(
         "no CUDA compiler",
         r"nvcc: (?:command )?not found|Could not find nvcc|CUDA_HOME environment variable is not set|"
         r"No such file or directory: '[^']*nvcc'|Ninja is required to load C\+\+ extensions|No such file or "
@@ -694,26 +435,26 @@ KNOWN: tuple[KnownFailure, ...] = (
         "kernels have to be compiled at the start, and nvcc or ninja is missing",
         "install the CUDA toolkit and ninja and set CUDA_HOME, or set VLLM_USE_FLASHINFER_SAMPLER=0 for {row}",
     ),
-    _known(
+    known_failure(
         "kernel build failed",
         r"Ninja build failed|Error building extension '(?P<name>[^']*)'|ninja: build stopped|PTXASError|"
         r"Command '[^\n]*\b(?:gcc|g\+\+|cc|clang|nvcc|ptxas|ninja)\b[^\n]*returned non-zero exit status",
         "kernels that are compiled at the start did not compile",
         "read the compiler's lines in the log; toolkit and torch must be of one CUDA version",
     ),
-    _known(
+    known_failure(
         "user id without a name",
         r"getpwuid\(\): uid not found: (?P<uid>\d+)",
         "the user id {uid} has no entry in the password database",
         "set HOME, USER and LOGNAME in the environment of {row}, and TORCHINDUCTOR_CACHE_DIR to a directory",
     ),
-    _known(
+    known_failure(
         "quota exceeded",
         r"\[Errno 122\] Disk quota exceeded(?:: '(?P<path>[^']*)')?",
         "the disk quota is used up ({path})",
         "free some space, or set HF_HOME and VLLM_CACHE_ROOT to another file system",
     ),
-    _known(
+    known_failure(
         "read-only or forbidden path",
         r"(?:PermissionError: \[Errno 13\] Permission denied|OSError: \[Errno 30\] Read-only file system): "
         r"'(?P<path>[^']*)'",
@@ -721,25 +462,25 @@ KNOWN: tuple[KnownFailure, ...] = (
         "correct its owner or mode; caches go elsewhere with HF_HOME, VLLM_CACHE_ROOT, TRITON_CACHE_DIR and "
         "TORCHINDUCTOR_CACHE_DIR",
     ),
-    _known(
+    known_failure(
         "file corrupt on disk",
         r"\[Errno 5\] Input/output error(?:: '(?P<path>[^']*)')?|\[Errno 116\] Stale file handle",
         "a file can't be read from its disk or network file system ({path})",
         "look at `dmesg`, and copy the weights to a local disk",
     ),
-    _known(
+    known_failure(
         "disk full",
         r"\[Errno 28\] No space left on device|No space left on device",
         "the disk is full",
         "free some space where the weights, the compile cache and the logs lie",
     ),
-    _known(
+    known_failure(
         "too many open files",
         r"\[Errno 24\] Too many open files|Too many open files",
         "the engine ran out of file descriptors",
         "raise the limit: `ulimit -n 65536`",
     ),
-    _known(
+    known_failure(
         "too many processes",
         r"can't start new thread|\[Errno 11\] Resource temporarily unavailable|OpenBLAS blas_thread_init: "
         r"pthread_create "
@@ -747,50 +488,36 @@ KNOWN: tuple[KnownFailure, ...] = (
         "the engine could not start another thread or process",
         "raise the limits (`ulimit -u`, pids of the container), and set OMP_NUM_THREADS to the number of cores",
     ),
-    _known(
-        "CPU cores not available",
-        r"sched_setaffinity[^\n]*|invalid value of CPU affinity|The given CPU list [^\n]*|"
-        r"VLLM_CPU_OMP_THREADS_BIND[^\n]*(?:invalid|not|must)[^\n]*|libnuma: (?:Error|Warning)[^\n]*",
-        "the engine can't bind its threads to the cores that it was told to use",
-        "set VLLM_CPU_OMP_THREADS_BIND=nobind in the environment of {row}, or name cores that this process may use",
-    ),
-    _known(
-        "speculative draft does not fit",
-        r"(?P<what>Speculative decoding [^\n]*not supported[^\n]*|Target model and draft model should have the same "
-        r"vocabulary size[^\n]*|draft_tensor_parallel_size[^\n]*(?:must|cannot)[^\n]*)",
-        "the draft model does not go with the model: {what}",
-        "correct `--speculative-config` of {row}",
-    ),
 )
 
 # Tried on an error when no row of `KNOWN` fits any exception of its chain.
 GENERAL: tuple[KnownFailure, ...] = (
-    _known(
+    known_failure(
         "hub token refused",
         r"401 (?:Client Error|Unauthorized).*|Invalid (?:user )?(?:token|credentials)|Invalid username or password",
         "the Hugging Face hub refuses the token, or wants one (HTTP 401)",
         "set a valid HF_TOKEN or run `hf auth login`; a misspelt name of a repository looks like that too",
         log=r"hugging ?face|hf\.co|HfHub|hf_hub|HF_TOKEN|(?i:repository)",
     ),
-    _known(
+    known_failure(
         "weights absent and the hub failed",
         r"LocalEntryNotFoundError|Cannot find an appropriate cached snapshot folder",
         "the weights are not in the local Hugging Face cache, and asking the hub for them failed",
         "fetch them first with `hf download`, which says why the hub can't be asked",
     ),
-    _known(
+    known_failure(
         "hub unreachable",
         r"We couldn't connect to '(?P<endpoint>[^']*)'",
         "the Hugging Face hub ({endpoint}) can't be reached and the files are not in the local cache",
         "fetch the weights where the network allows it (`hf download`), or give a directory as `weights`",
     ),
-    _known(
+    known_failure(
         "settings refused",
         r"validation errors? for (?P<what>\w+)\s+(?P<why>[^\n]+?(?:\n  [^\n]+?)?)(?: \[type=|\n\s*For further|\n?\Z)",
         "the engine refuses its settings ({what}): {why}",
         "correct `arguments` of {row} in models.toml",
     ),
-    _known(
+    known_failure(
         "crash of native code",
         r"Fatal Python error: (?P<what>Segmentation fault|Aborted|Floating[- ]point exception)|"
         r"(?P<segfault>[Ss]egmentation "
@@ -842,7 +569,7 @@ SIGNALS: dict[int, tuple[str, str]] = {
 
 # True, but only what follows from something else; used when nothing above is found.
 CONSEQUENCES: tuple[KnownFailure, ...] = (
-    _known(
+    known_failure(
         "engine core died",
         r"Engine core initialization failed|EngineDeadError|EngineCore encountered an issue|Failed core proc|"
         r"EngineCore failed to start|Engine core proc \S+ died|WorkerProc initialization failed|"
@@ -854,7 +581,7 @@ CONSEQUENCES: tuple[KnownFailure, ...] = (
         "the engine's core process died; its log doesn't say why",
         "read the whole log; a process that ends without a word was often killed for want of memory (`dmesg`)",
     ),
-    _known(
+    known_failure(
         "aftermath",
         r"^(?P<what>[^\n]*(?:Connection closed by peer|Connection reset by peer|failed to recv, got 0 bytes|"
         r"recvValue failed|remote process exited or there was a network error|The actor died|died unexpectedly|"

@@ -35,15 +35,15 @@ SILENCE_S = 60.0
 KEEPER_START_S = 60.0
 KEEPER_END_S = 10.0
 AT_ONCE_S = 1.5
-"""For an end that an interrupted run waits for: nothing is asked to end in order."""
+"""Seconds for an end that an interrupted run waits for: nothing is asked to end in order."""
 _SLICE_S = 0.2
-"""How soon a wait notices that it was called off."""
+"""Seconds after which a wait notices that it was cancelled."""
 _KEEPER = "import sys; sys.path.append({root!r}); from pytest_llmperf.serving.keeper import main; main()"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a start stands."""
+    """The progress of a start."""
 
     row: str
     phase: str
@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Released:
-    """What became of the server when a lease was given back."""
+    """The fate of the server when a lease was released."""
 
     last: bool
     """Ours was the last lease and the server has been ended."""
@@ -64,7 +64,7 @@ class Released:
     survivors: tuple[int, ...] = ()
     """Processes that outlived SIGKILL."""
     complaint: str = ""
-    """What was wrong with the keeper, in words; the server has ended all the same. Empty if nothing was."""
+    """A fault of the keeper, in words; the server has ended all the same. Empty if there was none."""
 
 
 ProgressReader = Callable[[Progress], None]
@@ -153,7 +153,7 @@ class Lease:
         return self._directory.log
 
     def died(self, wait_s: float = 0.0) -> ServerDied | None:
-        """Why the server that `server` last returned is gone, or None while it runs.
+        """The error that explains the death of the server last returned by `server`; None while it runs.
 
         ``wait_s``: how long to wait for such news, seconds. A request that failed a moment ago may be ahead
         of them: an API process takes up to a few seconds to end after its engine died.
@@ -232,7 +232,7 @@ class Lease:
     # -- messages ---------------------------------------------------------------------------------
 
     def _wait_until_ready(self, on_progress: ProgressReader | None, after: int = 0) -> None:
-        """Until a server later than start number ``after`` is ready."""
+        """Wait until a server later than start number ``after`` is ready."""
         while not any(generation > after for generation in self._servers):
             message = self._receive_unless_stopped(SILENCE_S)
             event = message.get("event")
@@ -360,12 +360,12 @@ class Lease:
         return Released(last=last, complaint=complaint)
 
     def _await_guard(self, deadline: float) -> None:
-        """Until the guard has ended, and with it whatever a killed keeper left: it holds the keeper's lock."""
+        """Wait until the guard, which holds the keeper's lock, has ended, and all that a killed keeper left."""
         while time.monotonic() < deadline and self._directory.is_kept:
             time.sleep(0.005)
 
     def _await_keeper(self, deadline: float) -> None:
-        """Until the keeper itself and its guard have ended: then its lock and its port are free as well."""
+        """Wait until the keeper and its guard have ended: then its lock and its port are free as well."""
         if self._keeper is not None:
             processes.wait_for_end(self._keeper, deadline - time.monotonic())
         self._await_guard(deadline)

@@ -54,6 +54,6 @@ class Leash:
             os.close(end)
 
     def only_watch(self) -> None:
-        """For a process whose own end must not release the leash: it keeps the read ends alone."""
+        """Close the write ends, in a process whose own end must not release the leash."""
         for end in self.write_ends:
             os.close(end)

@@ -67,7 +67,7 @@ _PROGRESS_LINES = {True: 1, False: 3}
 
 
 class Rank(IntEnum):
-    """How surely an event ended its process; the lower, the surer."""
+    """The certainty that an event ended its process; lower is surer."""
 
     GAVE_UP = 0
     """Announced by a process that gave up, or a crash of native code."""
@@ -91,7 +91,7 @@ class Event:
     messages: tuple[str, ...]
     """The exceptions of the chain, the innermost first, each with the further lines of its message."""
     handled: tuple[bool, ...] = ()
-    """For each message but the last: the next one came up while this one was being handled."""
+    """For each message but the last: True if the next one was raised while this one was being handled."""
     frames: str = ""
     """The lines of the tracebacks between header and exception."""
     excused: bool = False

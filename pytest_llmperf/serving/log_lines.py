@@ -1,4 +1,8 @@
-"""The lines of an engine's log, without what stands around them: colours, progress bars, prefixes, JSON.
+"""Read an engine's log, however long, and reduce its lines to text, level and process.
+
+A log of 100 MB (debug level, a request's dump in every line) must neither fill the memory nor cost the user half a
+minute, and its cause may stand anywhere: both ends are read, and the middle is searched for the words that errors are
+written with.
 
 An engine is several processes that write into one file, each with libraries of its own: vLLM's format, uvicorn's,
 Python's logging, glog's, Ray's, or one JSON object a line. Each line is reduced to its text, its level and the process
@@ -9,11 +13,44 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import re
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
+from pytest_llmperf.serving.state import TITLE
+
+HEAD_BYTES = 512 * 1024
+TAIL_BYTES = 1024 * 1024
+MIDDLE_BYTES = 1024 * 1024
+"""Most that is kept of the errors between the ends."""
+_CHUNK_BYTES = 4 * 1024 * 1024
+_OVERLAP_BYTES = 16 * 1024
+_LINE_BYTES = 4096
+_TRACEBACK_BYTES = 12 * 1024
+_GAP = b"\n[...]\n"
+# Searched one by one: bytes.find is ten times faster than one expression with all of them.
+_TRACEBACK = b"Traceback (most recent call last)"
+_FATAL_WORDS = (
+    _TRACEBACK,
+    b"terminate called",
+    b"panicked at",
+    b"Fatal Python error",
+    b"Segmentation fault",
+    b"failed to start",
+    b"exit code",
+    b"CRITICAL",
+    b"FATAL",
+)
+_ERROR_WORDS = (b"ERROR", b"Error:", b"Error\n", b"Exception:", b"Exception\n", b'"error"')
+# One kind of line that is repeated for every request must not crowd out the others.
+_REPEATS = 3
+# Most lines with a common word that are looked at: a log may be full of them.
+_COMMON_LINES = 200_000
+_START_BYTES = 8 * 1024 * 1024
 LINE_CHARACTERS = 4096
 
 _COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
@@ -97,6 +134,43 @@ _JSON_TRACES = (
 )
 _JSON_LEVELS = ("level", "levelname", "severity", "log.level", "loglevel", "lvl")
 _JSON_PROCESSES = ("process", "pid", "processName", "process_id", "process_name", "process.pid")
+
+
+def read_log(log: Path, offset: int = 0) -> str:
+    """The log from ``offset`` on; of a very long one, its two ends and the errors between them."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(min(offset, size))
+            if size - offset <= HEAD_BYTES + TAIL_BYTES:
+                data = file.read()
+            else:
+                head = file.read(HEAD_BYTES)
+                middle = _errors(file, size - TAIL_BYTES)
+                file.seek(size - TAIL_BYTES)
+                data = _GAP.join([head, middle, file.read(TAIL_BYTES)])
+    except OSError:
+        return ""
+    return data.decode("utf-8", errors="replace")
+
+
+def tail(log: Path, count: int) -> str:
+    """The last lines of a file, or nothing when it can't be read."""
+    return "\n".join(read_log(log).splitlines()[-count:])
+
+
+def read_last_start(log: Path) -> str:
+    """The output of the last start in a log, from the keeper's title on; empty if there is no such file.
+
+    Only the first megabytes are read: what follows are requests, gigabytes of them at worst.
+    """
+    try:
+        with log.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            # The keeper's own line: engines' banners are worded differently from version to version.
+            begin = max(0, data.rfind(TITLE.encode()))
+            return data[begin : begin + _START_BYTES].decode("utf-8", errors="replace")
+    except (OSError, ValueError):  # mmap raises ValueError for an empty file
+        return ""
 
 
 @dataclass(frozen=True)
@@ -236,3 +310,72 @@ def _without_group_margin(text: str) -> str:
     """A line of an exception group without its bars; a divider becomes an empty line."""
     bare = re.sub(r"^\s*[|+] ?", "", text)
     return "" if re.fullmatch(r"[-+]+(?: ?\d+ -+| ?\.\.\. -+)?", bare) else bare
+
+
+def _errors(file: BinaryIO, end: int) -> bytes:
+    """The errors from the file's position to ``end``: each line that looks like one, each traceback as a whole.
+
+    Of more than `MIDDLE_BYTES` the first and the last are kept.
+    """
+    first: list[bytes] = []
+    last: deque[bytes] = deque()
+    room = {"first": MIDDLE_BYTES // 2, "last": MIDDLE_BYTES // 2}
+    seen: dict[bytes, int] = {}
+    common_left = _COMMON_LINES
+    position = done = file.tell()
+    while position < end:
+        file.seek(position)
+        chunk = file.read(min(_CHUNK_BYTES + _OVERLAP_BYTES, end - position))
+        if not chunk:
+            break
+        places = _places(chunk, _FATAL_WORDS, len(chunk))
+        common = _places(chunk, _ERROR_WORDS, common_left)
+        common_left -= len(common)
+        for place in sorted(places | common):
+            if place >= _CHUNK_BYTES:
+                break
+            if position + place < done:
+                continue
+            key = chunk[place : place + 300].partition(b"\n")[0].translate(None, b"0123456789 ")
+            if b"Traceback(most" not in key:
+                seen[key] = seen.get(key, 0) + 1
+                if seen[key] > _REPEATS:
+                    continue
+            block = _block(chunk, place)
+            done = position + place + len(block)
+            if room["first"] >= len(block):
+                first.append(block)
+                room["first"] -= len(block)
+                continue
+            last.append(block)
+            room["last"] -= len(block)
+            while room["last"] < 0:
+                room["last"] += len(last.popleft())
+        position += _CHUNK_BYTES
+    return _GAP.join([*first, *last])
+
+
+def _places(chunk: bytes, words: Iterable[bytes], most: int) -> set[int]:
+    """Offsets of the lines that contain one of the words; at most ``most`` of them."""
+    places: set[int] = set()
+    for word in words:
+        place = chunk.find(word)
+        while place >= 0 and len(places) < most:
+            begin = chunk.rfind(b"\n", max(0, place - _LINE_BYTES), place)
+            places.add(begin + 1 if begin >= 0 else max(0, place - _LINE_BYTES))
+            end = chunk.find(b"\n", place)
+            place = chunk.find(word, end) if end >= 0 else -1
+    return places
+
+
+def _block(chunk: bytes, begin: int) -> bytes:
+    """The line at ``begin`` and the two behind it, or a whole traceback."""
+    end = chunk.find(b"\n", begin, begin + _LINE_BYTES)
+    if end < 0:
+        return chunk[begin : begin + _LINE_BYTES]
+    for _ in range(2):
+        following = chunk.find(b"\n", end + 1, end + _LINE_BYTES)
+        end = following if following >= 0 else end
+    if _TRACEBACK in chunk[begin:end]:
+        end = max(end, chunk.rfind(b"\n", begin, begin + _TRACEBACK_BYTES))
+    return chunk[begin:end]

@@ -61,14 +61,6 @@ def reserve(avoid: Collection[int] = (), directory: Path | None = None) -> PortL
     raise NoFreePort(f"no free TCP port between {LOW} and {HIGH} on {HOST}")
 
 
-def claim(port: int, directory: Path | None = None) -> PortLock:
-    """Lock this very port, taken or not; raises `NoFreePort` when another run of ours has it."""
-    descriptor = _lock((directory or _lock_directory()) / f"{port}.lock")
-    if descriptor is None:
-        raise NoFreePort(f"port {port} is in use by another server of pytest-llmperf")
-    return PortLock(port, descriptor)
-
-
 def candidate_ports() -> list[int]:
     """The range without the kernel's ephemeral ports, or all of it where those leave nothing."""
     low, high = ephemeral_range()
@@ -86,7 +78,7 @@ def ephemeral_range() -> tuple[int, int]:
 
 
 def is_free(port: int, host: str = HOST) -> bool:
-    """Whether a server could listen on the port at this moment."""
+    """True if a server could listen on the port at this moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # A connection that was closed a moment ago (TIME_WAIT) doesn't make a port taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

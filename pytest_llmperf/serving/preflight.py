@@ -11,17 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.engines.vllm_arguments import value_of
+from pytest_llmperf.engines.registry import engine_named
 from pytest_llmperf.errors import StartError
-from pytest_llmperf.serving import gpu, ports, processes
+from pytest_llmperf.serving import gpu
 from pytest_llmperf.serving.command import ServerSpec
-from pytest_llmperf.serving.engine_probe import EngineProbeError, EngineVersion, engine_version
+from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.weights import Weights
 
 MIB = 1024**2
 LOG_BYTES = 64 * MIB
-# vLLM's own default of --gpu-memory-utilization.
-DEFAULT_FRACTION = 0.9
 # Only weights that were quantised beforehand can be served so; fp8, bitsandbytes … quantise plain ones.
 _NEEDS_QUANTISED = {
     "awq",
@@ -43,17 +41,15 @@ def check(
     state_root: Path,
     nvml: gpu.Nvml | None = None,
     environment: Mapping[str, str] | None = None,
-) -> EngineVersion:
-    """Every check; returns the engine that will be started. Raises `StartError` for the first that fails."""
+) -> None:
+    """Run every check. Raises `StartError` for the first that fails."""
     environment = {**(os.environ if environment is None else environment), **spec.environment}
     check_length(model, weights, environment)
     check_quantization(model, weights)
     check_disk(model, state_root)
-    check_port(model, spec.port)
-    engine = check_engine(model, spec.argv[0])
+    check_engine(model, spec.argv[0])
     if model.gpus > 0:
         check_gpu_memory(model, spec.argv, nvml or gpu.open_nvml())
-    return engine
 
 
 def check_length(model: Model, weights: Weights, environment: Mapping[str, str]) -> None:
@@ -100,40 +96,20 @@ def check_disk(model: Model, state_root: Path, needed_bytes: int = LOG_BYTES) ->
         )
 
 
-def check_port(model: Model, port: int | None) -> None:
-    """A port that the row insists on."""
-    if port is None or ports.is_free(port):
-        return
-    holder = processes.listener(port)
-    by = f" by pid {holder.pid} ({holder.name})" if holder else ""
-    raise StartError(
-        f"{model.name}: port {port} is taken{by}",
-        remedy="end that process, or leave --port out of the row's arguments: a free one is found then",
-    )
-
-
-def check_engine(model: Model, python: str) -> EngineVersion:
+def check_engine(model: Model, python: str) -> None:
     """The engine is installed in the interpreter that shall run it."""
+    engine = engine_named(model.engine)
+    if not engine.distributions:
+        return
     try:
-        found = engine_version(python, model.engine)
+        found = engine_version(python, engine.distributions)
     except EngineProbeError as error:
         raise StartError(
             f"{model.name}: the engine's interpreter {python} can't be used: {error}",
             remedy="correct engine_python in models.toml: the Python of the environment that has the engine",
         ) from None
-    if found is None and model.engine == "transformers":
-        raise StartError(
-            f"{model.name}: {python} has no transformers",
-            remedy="install it there: pip install 'transformers[serving]' accelerate; "
-            "or set engine_python in models.toml",
-        )
     if found is None:
-        raise StartError(
-            f"{model.name}: {python} has no vLLM",
-            remedy="install it there: pip install 'pytest-llmperf[vllm]' on a GPU machine, "
-            "python -m pytest_llmperf.serving.cpu_engine without one; or set engine_python in models.toml",
-        )
-    return found
+        raise StartError(f"{model.name}: {python} has no {engine}", remedy=engine.install)
 
 
 def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:
@@ -147,7 +123,7 @@ def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:
             remedy="run on a machine with enough GPUs, or choose the profile for the CPU: "
             "--llmperf-profile embedded",
         )
-    fraction = float(value_of(argv, "--gpu-memory-utilization") or DEFAULT_FRACTION)
+    fraction = engine_named(model.engine).gpu_memory_fraction(argv)
     for device in devices[: model.gpus]:
         needed = model.memory_needed_bytes or int(fraction * device.total_bytes)
         if device.free_bytes < needed:

@@ -53,7 +53,7 @@ class Process:
 
     @property
     def is_stopped(self) -> bool:
-        """By SIGSTOP or a debugger: it does nothing until SIGCONT."""
+        """Stopped by SIGSTOP or a debugger: it does nothing until SIGCONT."""
         return self.state in "Tt"
 
 
@@ -101,7 +101,7 @@ def descendants(root: int) -> list[Process]:
 
 
 def is_running(key: ProcessKey) -> bool:
-    """Whether this very process still runs (a zombie doesn't)."""
+    """True if this very process still runs (a zombie doesn't)."""
     process = read(key.pid)
     return process is not None and process.key == key and not process.is_over
 
@@ -118,7 +118,7 @@ def descriptor(pid: int) -> int | None:
 
 
 def wait_for_end(process: int, timeout_s: float) -> bool:
-    """Whether the process behind a `descriptor` ends within ``timeout_s`` seconds; at once when it does."""
+    """Wait up to ``timeout_s`` seconds for the end of the process behind a `descriptor`; True if it has ended."""
     poller = select.poll()
     poller.register(process, select.POLLIN)
     return bool(poller.poll(max(0.0, timeout_s) * 1000))
@@ -158,7 +158,7 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 
 def environment_has(pid: int, entry: str) -> bool:
-    """Whether the process was started with ``NAME=value``; False when its environment may not be read."""
+    """True if the process was started with ``NAME=value``; False if its environment may not be read."""
     try:
         return entry.encode() in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
@@ -206,17 +206,9 @@ def _oom_kills_in(file: Path) -> int:
 
 
 def listens_on(port: int, root: int) -> bool:
-    """Whether ``root`` or a descendant of it holds the listening TCP socket of ``port``."""
+    """True if ``root`` or a descendant of it holds the listening TCP socket of ``port``."""
     wanted = _listening_sockets(port)
     return bool(wanted) and any(wanted & _open_files(pid) for pid in tree(root))
-
-
-def listener(port: int) -> Process | None:
-    """Who listens on the port, if this user may know."""
-    wanted = _listening_sockets(port)
-    if not wanted:
-        return None
-    return next((process for process in table().values() if wanted & _open_files(process.pid)), None)
 
 
 def _listening_sockets(port: int) -> set[str]:

@@ -1,40 +1,61 @@
 """When a server counts as ready: health, our own model's name, finite numbers, and one generation of every shape.
 
-``/health`` alone is not enough: it answers before the first batch has shown that the kernels work, and a
-different server on the same port answers as well. Standard library only, because the keeper imports it.
+``/health`` alone is not enough: it answers before the first batch has shown that the kernels work, and a different
+server on the same port answers as well.
+
+Weights with NaN in them (a broken conversion, an overflow of half precision) start without a complaint. Every answer is
+then as many invisible tokens as were asked for, fast and of constant length, so that a load test is green. The log
+probabilities of a first generation show it. vLLM can't even write them (NaN is no JSON) and answers with an error.
+
+Standard library only, because the keeper imports it.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_llmperf.address import Address
+from pytest_llmperf.engines.probe import Probe
 from pytest_llmperf.errors import RequestFailed
-from pytest_llmperf.serving import first_answer
 from pytest_llmperf.serving.http_client import Response, clean, request
+from pytest_llmperf.visible_text import is_invisible
 
 POLL_S = 0.25
 REQUEST_TIMEOUT_S = 5.0
 MOST_NAMES = 5
 """Models that a message names: a gateway may list hundreds."""
+TOKENS = 8
+_NOT_JSON = re.compile(
+    r"not JSON compliant|[Oo]ut of range float|\bNaN\b|\bnan\b|\binf(?:inity)?\b.*(?:JSON|probab)",
+    re.IGNORECASE,
+)
+# vLLM writes no log probability below this one: minus infinity, which the likeliest token can't have.
+_FLOOR = -9999.0
+NAN_CAUSE = "the weights produce NaN or infinity"
+_REMEDY = (
+    "look at how the weights were made (a conversion, a merge, a quantisation), and try another dtype: half precision "
+    "overflows where bfloat16 does not"
+)
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Door:
-    """Where a server is expected, and as whom."""
+class ProbeTarget:
+    """The server to wait for: its address, model name, key and paths."""
 
     host: str
     port: int
     model: str
     api_key: str | None
+    probe: Probe = field(default_factory=Probe)
 
 
 class Unready(Exception):
@@ -46,7 +67,7 @@ class Stopped(Exception):
 
 
 def wait_until_ready(
-    door: Door,
+    target: ProbeTarget,
     *,
     warm_concurrency: Sequence[int],
     deadline: float,
@@ -61,27 +82,34 @@ def wait_until_ready(
     """
     progress("loading")
     # Without the key, as long as it isn't certain whose server this is; and the cheap question first.
-    stranger = replace(door, api_key=None)
-    _poll(lambda: _get(stranger, "/health").status == 200 and is_ours(), deadline, stop)
+    stranger = replace(target, api_key=None)
+    _poll(lambda: _get(stranger, target.probe.health).status == 200 and is_ours(), deadline, stop)
     progress("checking")
+    if target.probe.models:
+        _check_name(target)
+    progress("warming up")
+    _together(lambda: _check_first_answer(target, deadline, progress), 1, stop)
+    for concurrency in warm_concurrency:
+        progress(f"warming up, {concurrency} at once" if concurrency > 1 else "warming up")
+        _together(lambda: _generate(target, deadline), concurrency, stop)
     try:
-        models = _get(door, "/v1/models")
+        return version_in(_get(target, target.probe.version)) if target.probe.version else ""
+    except RequestFailed:
+        return ""
+
+
+def _check_name(target: ProbeTarget) -> None:
+    """Raise `Unready` unless the server takes our key and lists our model."""
+    path = target.probe.models
+    try:
+        models = _get(target, path)
     except RequestFailed as error:
         raise Unready(str(error)) from error
     if models.status != 200:
-        raise Unready(f"/v1/models answers {models.status} to the key that the server was started with")
+        raise Unready(f"{path} answers {models.status} to the key that the server was started with")
     served = served_models(models.json())
-    if door.model not in served:
-        raise Unready(f"the server serves {named(served, door.model)}, not {door.model}")
-    progress("warming up")
-    _together(lambda: _check_first_answer(door, deadline, progress), 1, stop)
-    for concurrency in warm_concurrency:
-        progress(f"warming up, {concurrency} at once" if concurrency > 1 else "warming up")
-        _together(lambda: _generate(door, deadline), concurrency, stop)
-    try:
-        return version_in(_get(door, "/version"))
-    except RequestFailed:
-        return ""
+    if target.model not in served:
+        raise Unready(f"the server serves {named(served, target.model)}, not {target.model}")
 
 
 def served_models(body: Any) -> list[str]:
@@ -148,41 +176,135 @@ def _together(work: Callable[[], object], times: int, stop: threading.Event) -> 
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check_first_answer(door: Door, deadline: float, progress: Callable[[str], None]) -> None:
+def _check_first_answer(target: ProbeTarget, deadline: float, progress: Callable[[str], None]) -> None:
     """One generation with log probabilities, or without where the engine has none; raises `Unready` for NaN."""
-    response = _completion(door, first_answer.request_body(door.model, log_probabilities=True), deadline)
-    if fault := first_answer.fault_of_error(response):
+    response = _completion(target, deadline, log_probabilities=True)
+    if fault := fault_of_error(response):
         raise Unready(fault)
     if response.status != 200:
-        response = _generate(door, deadline)
+        response = _generate(target, deadline)
     body = response.json()
-    if fault := first_answer.fault_of_answer(body):
+    if fault := fault_of_answer(body):
         raise Unready(fault)
-    if not first_answer.has_log_probabilities(body):
+    if not has_log_probabilities(body):
         progress("warming up (the engine gives no log probabilities: NaN is looked for in its text alone)")
 
 
-def _generate(door: Door, deadline: float) -> Response:
-    response = _completion(door, first_answer.request_body(door.model, log_probabilities=False), deadline)
+def _generate(target: ProbeTarget, deadline: float) -> Response:
+    response = _completion(target, deadline)
     if response.status != 200:
         raise Unready(f"the first generation failed: {response.status} {response.says}")
     return response
 
 
-def _completion(door: Door, body: dict[str, Any], deadline: float) -> Response:
+def _completion(target: ProbeTarget, deadline: float, *, log_probabilities: bool = False) -> Response:
+    path = target.probe.generate
+    body = request_body(target.model, chat="/chat/" in path, log_probabilities=log_probabilities)
     left_s = max(1.0, deadline - time.monotonic())
     try:
-        return _request(door, "POST", "/v1/completions", body, timeout_s=left_s)
+        return _request(target, "POST", path, body, timeout_s=left_s)
     except RequestFailed as error:
         if time.monotonic() >= deadline:
             raise TimeoutError from error
         raise Unready(f"the first generation failed: {error}") from error
 
 
-def _get(door: Door, path: str) -> Response:
-    return _request(door, "GET", path, None, timeout_s=REQUEST_TIMEOUT_S)
+def _get(target: ProbeTarget, path: str) -> Response:
+    return _request(target, "GET", path, None, timeout_s=REQUEST_TIMEOUT_S)
 
 
-def _request(door: Door, method: str, path: str, body: Any, *, timeout_s: float) -> Response:
-    address = Address("http", door.host, door.port)
-    return request(method, address, path, body, api_key=door.api_key, timeout_s=timeout_s)
+def _request(target: ProbeTarget, method: str, path: str, body: Any, *, timeout_s: float) -> Response:
+    address = Address("http", target.host, target.port)
+    return request(method, address, path, body, api_key=target.api_key, timeout_s=timeout_s)
+
+
+def request_body(model: str, *, chat: bool = False, log_probabilities: bool = False) -> dict[str, Any]:
+    """The first request: short, greedy, and with the log probability of each token if asked for."""
+    prompt = {"messages": [{"role": "user", "content": "1 2 3 4"}]} if chat else {"prompt": "1 2 3 4"}
+    body = {"model": model, **prompt, "max_tokens": TOKENS, "temperature": 0}
+    return {**body, "logprobs": True if chat else 1} if log_probabilities else body
+
+
+def fault_of_error(response: Response) -> str | None:
+    """The fault of a server that refused the request for log probabilities; None if it may just not support them."""
+    if response.status >= 400 and _NOT_JSON.search(response.text[:2000]):
+        return f"{NAN_CAUSE}: the log probabilities of its first answer can't be written ({response.says}); {_REMEDY}"
+    return None
+
+
+def fault_of_answer(body: object) -> str | None:
+    """The fault that a server's first answer shows, one line; None if it shows none.
+
+    Without log probabilities in the answer only its text can speak.
+    """
+    choice = _first_choice(body)
+    if choice is None:
+        return None
+    numbers = _log_probabilities(choice)
+    if numbers is None:
+        return _fault_of_text(choice, body)
+    wrong = [number for number in numbers if not math.isfinite(number) or number <= _FLOOR]
+    if wrong:
+        return (
+            f"{NAN_CAUSE}: {len(wrong)} of the {len(numbers)} log probabilities of its first answer are "
+            f"{_shown(wrong[0])}, all must be finite; {_REMEDY}"
+        )
+    return None
+
+
+def has_log_probabilities(body: object) -> bool:
+    """True if an answer contains the log probabilities of its tokens."""
+    choice = _first_choice(body)
+    return choice is not None and _log_probabilities(choice) is not None
+
+
+def _first_choice(body: object) -> dict[str, Any] | None:
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        return choices[0]
+    return None
+
+
+def _log_probabilities(choice: dict[str, Any]) -> list[float] | None:
+    """Log probabilities of the answer's tokens; None if the server gives none."""
+    given = choice.get("logprobs")
+    if not isinstance(given, dict):
+        return None
+    values = given.get("token_logprobs")
+    if values is None and isinstance(given.get("content"), list):
+        values = [token.get("logprob") for token in given["content"] if isinstance(token, dict)]
+    if not isinstance(values, list) or not values:
+        return None
+    # null stands for NaN where a server's JSON can't write it.
+    numbers = [math.nan if value is None else _number(value) for value in values]
+    return [number for number in numbers if number is not None]
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _fault_of_text(choice: dict[str, Any], body: object) -> str | None:
+    text = choice.get("text")
+    usage = body.get("usage") if isinstance(body, dict) else None
+    written = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    if not isinstance(text, str) or choice.get("finish_reason") != "length" or written != TOKENS:
+        return None
+    if text == "!" * TOKENS:
+        # Token 0 of many vocabularies: the largest of numbers that are none.
+        return f"{NAN_CAUSE}, as it seems: its first answer is {text!r}, the token of number 0; {_REMEDY}"
+    # Blank lines are a base model's answer.
+    if not text or is_invisible(text):
+        return (
+            f"{NAN_CAUSE}, as it seems: none of the {TOKENS} tokens of its first answer is visible; {_REMEDY}"
+        )
+    return None
+
+
+def _shown(number: float) -> str:
+    return "NaN" if math.isnan(number) else f"{number:g}"

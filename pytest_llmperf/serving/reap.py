@@ -34,7 +34,7 @@ class Leftover:
 
 
 def leftovers(state_root: Path) -> list[Leftover]:
-    """What the runs under this directory (at any depth of two) have running now."""
+    """Processes of the runs under this directory (one or two levels below) that are alive now."""
     found = []
     for path in sorted({*state_root.glob("*/state.json"), *state_root.glob("*/*/state.json")}):
         state = KeeperState.read(path)

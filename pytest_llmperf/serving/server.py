@@ -11,27 +11,29 @@ from pytest_llmperf.address import Address
 
 @dataclass
 class Capabilities:
-    """What a server turned out to understand: found out once, when it is first needed, and kept with the server.
+    """What a server supports: found out once, when it is first needed, and kept with the server.
 
     None: not yet known.
     """
 
     tokenize: bool | None = None
-    """Whether ``POST /tokenize`` counts tokens."""
+    """True if ``POST /tokenize`` counts tokens."""
     no_tokenize: str = ""
-    """What it answered instead, as a few words."""
+    """Its answer instead of a count, in a few words."""
     metrics: bool | None = None
     """False: ``GET /metrics`` was left without an answer, and is not asked again."""
+    prompt_logprobs: bool | None = None
+    """False: the log probabilities of a prompt's tokens are not to be had."""
     refused: frozenset[str] = frozenset()
     """Request fields that it refuses, of those that we add by ourselves; as far as that is known."""
     asked: bool = False
-    """Whether ``refused`` is complete."""
+    """True if ``refused`` is complete."""
     tokens_of_words: dict[bool, tuple[float, float]] = field(default_factory=dict)
-    """By its own ``usage``, for chats (True) and plain prompts: tokens of a prompt without words, and of each word."""
+    """For chats (True) and plain prompts (False): tokens of a prompt without words, and per word, by its ``usage``."""
     template_tokens: int | None = None
     """Tokens that the chat template adds to a message, by its own tokenizer or its ``usage``; an upper bound."""
     notes: list[str] = field(default_factory=list)
-    """What the user must be told about it, one sentence each."""
+    """Notes for the user about this server, one sentence each."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,19 @@ class Server:
     ready_s: float | None
     """Start of the process → ready, seconds; None for a server that we did not start."""
     command: str
-    """What would start it by hand (no secrets)."""
+    """The command that starts it by hand (no secrets)."""
     engine: str
     """Engine and version if known, e.g. ``vllm 0.32.0``."""
     keeper_pid: int | None = None
     state_dir: Path | None = None
-    """Where the keeper keeps socket, log and state."""
+    """Directory of the keeper's socket, log and state."""
     capabilities: Capabilities = field(default_factory=Capabilities, compare=False, repr=False)
     silence_limit_s: float | None = field(default=None, compare=False)
-    """After so long without a byte, while requests wait, it is taken for dead; None: never."""
+    """Seconds without a byte, while requests wait, after which it counts as dead; None: never."""
     on_silence: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
-    """Who is told then; only in the process that holds the server."""
+    """Called when it counts as dead; set only in the process that holds the server."""
     has_died: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
-    """Whether its end is known: then nothing is sent again. Does not block."""
+    """Returns True once its death is known, after which nothing is sent again. Does not block."""
 
     @property
     def shown(self) -> str:

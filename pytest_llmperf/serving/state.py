@@ -26,10 +26,8 @@ from typing import Any
 from pytest_llmperf.serving.processes import ProcessKey
 
 OWNER = "owner.lock"
-"""In the directory above: held by the run for its life."""
+"""Lock file in the directory above, held by the run for its life."""
 MARK = "LLMPERF_KEEPER"
-API_KEY_VARIABLE = "VLLM_API_KEY"
-"""Both engines' servers read their key from it: neither ``ps`` nor a log shows it."""
 MESSAGE_BYTES = 64 * 1024
 TITLE = "=== pytest-llmperf: "
 """Begins the line that separates the starts in a log."""
@@ -75,7 +73,7 @@ class StateDirectory:
 
     @property
     def is_kept(self) -> bool:
-        """Whether a keeper, or the guard of one that was killed, is still there."""
+        """True while a keeper, or the guard of a killed one, is alive."""
         try:
             descriptor = os.open(self.keeper_lock, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -118,7 +116,7 @@ class StateDirectory:
 
 @dataclass(frozen=True)
 class KeeperState:
-    """Who keeps, and what it has started."""
+    """The keeper's process and the processes that it has started."""
 
     keeper: ProcessKey
     row: str

@@ -21,7 +21,7 @@ from pytest_llmperf.serving.state import OWNER, StateDirectory
 
 PREFIX = "llmperf-"
 END_S = 5.0
-"""How long the end of a server may take that nobody waits for any more."""
+"""Seconds for the end of a server whose run is dead."""
 
 
 class StateRoot:
@@ -72,7 +72,7 @@ def sweep() -> list[Path]:
 
 
 def _is_ours(directory: Path) -> bool:
-    """What lies in it names processes to end: nobody else may have written it, and no link may lead to it."""
+    """True if the directory is this user's and no link: its content names processes that will be killed."""
     status = directory.lstat()
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 

@@ -1,4 +1,4 @@
-"""What a device did while a load ran: memory, power, energy, clocks and why they were lowered, ten times a second."""
+"""Sample a device during a load: memory, power, energy, clocks and why they were lowered, ten times a second."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 PERIOD_S = 0.1
 MOST_SHARE = 0.008
-"""Of one core, that sampling may use. On a machine whose driver answers slowly, it asks less often instead."""
+"""Share of a core that sampling may use. On a machine whose driver answers slowly, it asks less often."""
 AT_LEAST_EVERY_S = 1.0
-"""How old the answer to a question may become, whatever it costs."""
+"""Maximum age of the answer to a question, seconds, whatever it costs."""
 
 # Bits of NVML's clocks event reasons (nvml.h, nvmlClocksEventReasons) that lower the clock of a busy device.
 # Idle (1), a clock that somebody set (2), sync boost (16) and display (256) are not among them.
@@ -34,12 +34,12 @@ class Reading:
     """One device at one moment; None for what it does not tell, or was not asked this time."""
 
     time_s: float
-    """Of ``time.perf_counter``, the clock of the requests."""
+    """Time by ``time.perf_counter``, the clock of the requests."""
     used_bytes: int | None = None
     power_w: float | None = None
-    """Where the device counts its energy: the mean since the reading before."""
+    """If the device counts its energy: the mean since the previous reading."""
     energy_j: float | None = None
-    """Since the driver was loaded."""
+    """Energy since the driver was loaded."""
     sm_clock_mhz: int | None = None
     lowered: int | None = None
     """Bits of :data:`LOWERED`, and others that do not count."""
@@ -49,10 +49,10 @@ Question = Callable[[], float | None]
 
 
 class Instrument(Protocol):
-    """Who can read a device; :class:`pytest_llmperf.serving.gpu.RealNvml` does."""
+    """Anything that can read a device, such as :class:`pytest_llmperf.serving.gpu.RealNvml`."""
 
     def questions(self, index: int) -> Mapping[str, Question]:
-        """By field of :class:`Reading`, how to ask the device with NVML's number ``index`` for it.
+        """Functions that read the device with NVML's number ``index``, by field of :class:`Reading`.
 
         A question never raises for what the device does not tell: it answers None.
         """
@@ -74,7 +74,7 @@ class Telemetry:
 
     @property
     def cpu_share(self) -> float:
-        """Of one core, used by the sampling."""
+        """Share of a core that the sampling used."""
         return self.cpu_s / self.window_s if self.window_s > 0 else 0.0
 
     @property
@@ -82,7 +82,9 @@ class Telemetry:
         """Highest reading; None without any, or where the readings ended before the load did."""
         if "used_bytes" in self.lost:
             return None
-        return max((one.used_bytes for one in self.readings if one.used_bytes is not None), default=None)
+        return max(
+            (reading.used_bytes for reading in self.readings if reading.used_bytes is not None), default=None
+        )
 
     @property
     def energy_j(self) -> float | None:
@@ -112,13 +114,13 @@ class Telemetry:
     @property
     def sm_clock_mhz(self) -> tuple[int, int] | None:
         """Lowest and highest clock that was seen."""
-        clocks = [one.sm_clock_mhz for one in self.readings if one.sm_clock_mhz is not None]
+        clocks = [reading.sm_clock_mhz for reading in self.readings if reading.sm_clock_mhz is not None]
         return (min(clocks), max(clocks)) if clocks else None
 
     @property
     def lowered_share(self) -> dict[str, float]:
         """Reason → share of the readings at which it lowered the clocks; empty if none ever did."""
-        told = [one.lowered for one in self.readings if one.lowered is not None]
+        told = [reading.lowered for reading in self.readings if reading.lowered is not None]
         shares = {
             name: sum(bool(bits & bit) for bits in told) / max(len(told), 1) for bit, name in LOWERED.items()
         }
@@ -127,10 +129,14 @@ class Telemetry:
     @cached_property
     def _joules(self) -> list[tuple[float, float]]:
         """(moment, joules so far) by the counter, or by the power; empty with fewer than two."""
-        counted = [(one.time_s, one.energy_j) for one in self.readings if one.energy_j is not None]
+        counted = [
+            (reading.time_s, reading.energy_j) for reading in self.readings if reading.energy_j is not None
+        ]
         if len(counted) > 1:
             return counted
-        known = [(one.time_s, one.power_w) for one in self.readings if one.power_w is not None]
+        known = [
+            (reading.time_s, reading.power_w) for reading in self.readings if reading.power_w is not None
+        ]
         if len(known) < 2:
             return []
         sums = [(known[0][0], 0.0)]
@@ -139,7 +145,9 @@ class Telemetry:
         return sums
 
     def _joules_at(self, moment_s: float) -> float:
-        right = min(bisect_right(self._joules, moment_s, key=lambda one: one[0]), len(self._joules) - 1)
+        right = min(
+            bisect_right(self._joules, moment_s, key=lambda counted: counted[0]), len(self._joules) - 1
+        )
         (before, low), (after, high) = self._joules[max(right - 1, 0)], self._joules[right]
         return high if after <= before else low + (high - low) * (moment_s - before) / (after - before)
 
@@ -171,11 +179,11 @@ class Sampler:
         self._spent = spent
         self._questions: dict[str, Question] = {}
         self._first = ""
-        """What is asked at every reading."""
+        """Questions asked at every reading."""
         self._turns: deque[str] = deque()
         self._asked_s: dict[str, float] = {}
         self._cost_s: dict[str, float] = {}
-        """Of each question when it was last asked."""
+        """Time at which each question was last asked."""
         self._readings: list[Reading] = []
         self._cpu_s = 0.0
         self._lost: frozenset[str] = frozenset()
@@ -209,7 +217,7 @@ class Sampler:
 
     @property
     def telemetry(self) -> Telemetry:
-        """What was read. Raises ``RuntimeError`` before the end."""
+        """The readings. Raises ``RuntimeError`` before the end."""
         if not self.has_ended:
             raise RuntimeError("the sampler still reads: ask after the `with` block")
         return Telemetry(tuple(self._readings), self._cpu_s, self._lost)
@@ -258,7 +266,7 @@ class Sampler:
     def _keep(self, told: Mapping[str, Any]) -> None:
         now = self._asked_s.get(self._first) if self._first in told else None
         reading = Reading(time_s=time.perf_counter() if now is None else now, **told)
-        before = next((one for one in reversed(self._readings) if one.energy_j is not None), None)
+        before = next((reading for reading in reversed(self._readings) if reading.energy_j is not None), None)
         if reading.energy_j is not None and before is not None and before.energy_j is not None:
             passed = reading.time_s - before.time_s
             if passed > 0:

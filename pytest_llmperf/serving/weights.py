@@ -1,4 +1,4 @@
-"""Where a row's weights lie, how large they are and what their ``config.json`` allows.
+"""Locate a row's weights, their size and the limits in their ``config.json``.
 
 Nothing is downloaded here and no library is asked: a hub id is looked up in the local Hugging Face cache by
 its documented layout (``models--ORG--NAME/{refs,snapshots}``).
@@ -62,14 +62,14 @@ class Weights:
     source: Path | str
     """A directory, or an id on the hub."""
     directory: Path | None
-    """Where the files lie now; None for a hub id that has still to be fetched by the engine."""
+    """Directory of the files; None for a hub id that the engine has still to download."""
     revision: str | None = None
     total_bytes: int | None = None
     """Size of all tensors; None when the files are not here."""
     max_model_len: int | None = None
     """Longest context by ``config.json``, in tokens; None when it doesn't say or isn't here."""
     quantization: str | None = None
-    """What the weights are quantised with, by ``config.json``."""
+    """Quantisation method of the weights, by ``config.json``."""
 
     @property
     def is_local(self) -> bool:
@@ -104,12 +104,12 @@ def resolve(
 
 
 def embedded_directory(name: str) -> Path:
-    """Where the models that this package ships lie."""
+    """Directory of a model that this package ships."""
     return Path(__file__).resolve().parents[1] / "embedded" / "weights" / name
 
 
 def cache_directory(environment: Mapping[str, str]) -> Path:
-    """Where this package keeps what it can make again."""
+    """Directory of this package's cache."""
     return cache_home(environment) / "pytest-llmperf"
 
 

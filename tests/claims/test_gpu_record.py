@@ -31,10 +31,10 @@ from contrib.claims.record import (
     has_random_weights,
     read_claims_record,
 )
+from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.record.store import read_record
-from pytest_llmperf.serving.milestones import Milestones
 
 from .conftest import HERE, ROOT, SheetOf, gpu_run, load
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_llmperf.client.cutting import cut
+from pytest_llmperf.client.tokenizer import cut
 from pytest_llmperf.errors import RequestFailed
 from tests.client.conftest import ScriptedServer, read_request
 

@@ -40,9 +40,9 @@ def test_no_text_asks_nothing(scripted: ScriptedServer) -> None:
     ("said", "why"),
     [
         (response({"error": {"message": "too long"}}, "400 Bad Request"), "HTTP 400: .*too long"),
-        (response(b"not JSON"), "told no prompt_logprobs"),
-        (response({"choices": []}), "told no prompt_logprobs"),
-        (response({"choices": [{"prompt_logprobs": None}]}), "told no prompt_logprobs"),
+        (response(b"not JSON"), "returned no prompt_logprobs"),
+        (response({"choices": []}), "returned no prompt_logprobs"),
+        (response({"choices": [{"prompt_logprobs": None}]}), "returned no prompt_logprobs"),
         (told(None, float("-inf")), "has no log probability"),
         (told(None, 0.5), "has no log probability"),
         (response({"choices": [{"prompt_logprobs": [None, {}]}]}), "has no log probability"),

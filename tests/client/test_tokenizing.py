@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.client.tokenizing import Tokenized, text_of, tokenized
+from pytest_llmperf.client.tokenizer import Tokenized, detokenize, tokenize
 from tests.client.conftest import ScriptedServer
 
 CHAT = {"messages": [{"role": "user", "content": "How many?"}]}
@@ -20,7 +20,7 @@ def response(body: Any, status: str = "200 OK") -> bytes:
 
 def test_tokens_and_limit_are_read_and_the_model_is_named(scripted: ScriptedServer) -> None:
     state = scripted(response({"count": 2, "max_model_len": 4096, "tokens": [5, 7]}))
-    assert tokenized(state.server, [CHAT]) == [Tokenized((5, 7), 4096)]
+    assert tokenize(state.server, [CHAT]) == [Tokenized((5, 7), 4096)]
     head, _, body = state.requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /tokenize ")
     assert json.loads(body) == {"model": state.server.model, **CHAT}
@@ -28,7 +28,7 @@ def test_tokens_and_limit_are_read_and_the_model_is_named(scripted: ScriptedServ
 
 def test_a_server_without_a_limit_tells_the_tokens_all_the_same(scripted: ScriptedServer) -> None:
     state = scripted(response({"tokens": [5]}))
-    assert tokenized(state.server, [CHAT, CHAT]) == [Tokenized((5,), None)] * 2
+    assert tokenize(state.server, [CHAT, CHAT]) == [Tokenized((5,), None)] * 2
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_a_server_without_a_limit_tells_the_tokens_all_the_same(scripted: Script
 )
 def test_what_a_server_does_not_tell_is_none(scripted: ScriptedServer, said: bytes) -> None:
     state = scripted(said)
-    assert tokenized(state.server, [CHAT]) == [None]
-    assert text_of(state.server, [1]) is None
+    assert tokenize(state.server, [CHAT]) == [None]
+    assert detokenize(state.server, [1]) is None
 
 
 def test_tokens_are_read_as_text(scripted: ScriptedServer) -> None:
     state = scripted(response({"prompt": "<s>How many?"}))
-    assert text_of(state.server, [1, 5, 7]) == "<s>How many?"
+    assert detokenize(state.server, [1, 5, 7]) == "<s>How many?"
     head, _, body = state.requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /detokenize ")
     assert json.loads(body)["tokens"] == [1, 5, 7]
@@ -59,5 +59,5 @@ def test_tokens_are_read_as_text(scripted: ScriptedServer) -> None:
 
 def test_no_prompt_asks_nothing(scripted: ScriptedServer) -> None:
     state = scripted(response({}))
-    assert tokenized(state.server, []) == []
+    assert tokenize(state.server, []) == []
     assert state.requests == []

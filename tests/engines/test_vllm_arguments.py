@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.config.catalog import load_catalog
-from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import option, options, table_of, texts_of, value_of
 from pytest_llmperf.errors import CatalogError
-from pytest_llmperf.serving.command import spec_for
 
 
 @pytest.mark.parametrize(
@@ -110,8 +108,6 @@ def test_a_file_of_options_is_refused_because_nothing_in_it_would_be_checked(
     )
     with pytest.raises(CatalogError, match="is not an argument of a row: write the options of that file"):
         load_catalog(catalogue)
-    with pytest.raises(CatalogError, match="is not for `arguments`"):
-        spec_for(Model("m", "p", "w", arguments=tuple(words)), tmp_path)
 
 
 @pytest.mark.parametrize("option", ["--default-chat-template-kwargs", "--override_generation_config"])

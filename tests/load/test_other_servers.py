@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.client import capabilities, tokens
+from pytest_llmperf.client import capabilities, tokenizer
 from pytest_llmperf.client.answers import Answer, Retries, complete_all
 from pytest_llmperf.client.capabilities import NOT_OPENAI, declare_plain, without
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.reply import Ending, Reply
-from pytest_llmperf.client.tokenizing import Tokenized, tokenized
+from pytest_llmperf.client.tokenizer import Tokenized, tokenize
 from pytest_llmperf.errors import InfrastructureError, NotMeasured, RequestFailed, WrongServer
 from pytest_llmperf.load import runner
 from pytest_llmperf.load.arrivals import Schedule
@@ -439,13 +439,13 @@ def test_a_count_of_tokens_that_cannot_be_is_not_believed(count: Any) -> None:
 )
 def test_a_tokenizer_of_another_dialect_says_nothing_of_a_prompt(serve: Serve, answer: Any) -> None:
     dialect = serve(Dialect(tokenize=lambda body: (200, answer)))
-    assert tokenized(dialect.server, [{"prompt": "x"}]) == [None]
+    assert tokenize(dialect.server, [{"prompt": "x"}]) == [None]
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10**30, "2048", 1.5, True])
 def test_a_context_length_that_cannot_be_is_not_believed(serve: Serve, limit: Any) -> None:
     dialect = serve(Dialect(tokenize=lambda body: (200, {"tokens": [1, 2], "max_model_len": limit})))
-    assert tokenized(dialect.server, [{"prompt": "x"}]) == [Tokenized((1, 2), None)]
+    assert tokenize(dialect.server, [{"prompt": "x"}]) == [Tokenized((1, 2), None)]
 
 
 @pytest.mark.parametrize("statuses", [(503,), (429, 429)])
@@ -615,7 +615,7 @@ def test_a_path_that_is_never_answered_is_waited_for_once(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(runner, "_METRICS_S", 0.3)
-    monkeypatch.setattr(tokens, "FIRST_S", 0.3)
+    monkeypatch.setattr(tokenizer, "FIRST_S", 0.3)
     dialect = serve(Dialect(hangs=(path,)))
     began = time.monotonic()
     assert loaded(dialect).error_share == 0

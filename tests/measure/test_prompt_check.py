@@ -17,11 +17,11 @@ from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome as Ending
 from pytest_llmperf.config.models import Model, PromptRules
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.measure import prompt_check
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.yields import behaviour_of
-from pytest_llmperf.rules import counting
 from pytest_llmperf.tasks.grading import Outcome
 from pytest_llmperf.tasks.task import Item, Task
 
@@ -66,8 +66,10 @@ def counting_server(
 ) -> Iterator[Callable[..., tuple[Served, list[int]]]]:
     """``counting_server(counts)``: a row at a server that counts so many tokens of a chat, and the lengths that it was
     asked for."""
-    monkeypatch.setattr(counting, "can_count", lambda directory: True)
-    monkeypatch.setattr(counting, "lengths", lambda directory, texts, own_first: [TOKENS for _ in texts])
+    monkeypatch.setattr(prompt_check, "can_count_locally", lambda directory: True)
+    monkeypatch.setattr(
+        prompt_check, "count_locally", lambda directory, texts, special_tokens: [TOKENS for _ in texts]
+    )
     servers: list[ThreadingHTTPServer] = []
 
     def start(counts: int, **keys: object) -> tuple[Served, list[int]]:
@@ -179,6 +181,8 @@ def test_a_prompt_that_leaves_no_room_refuses_the_task_by_the_weights_tokenizer(
     counting_server: Callable[..., tuple[Served, list[int]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served, _ = counting_server(1025)
-    monkeypatch.setattr(counting, "lengths", lambda directory, texts, own_first: [1025 for _ in texts])
+    monkeypatch.setattr(
+        prompt_check, "count_locally", lambda directory, texts, special_tokens: [1025 for _ in texts]
+    )
     with pytest.raises(NotMeasured, match=r"1,025 tokens.*1,024 are left"):
         look(served)

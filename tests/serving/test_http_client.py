@@ -19,13 +19,12 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.address import Address
-from pytest_llmperf.errors import LlmperfError, RequestFailed, StartError, UsageError
-from pytest_llmperf.errors import first_line as first_line_of
+from pytest_llmperf.errors import LlmperfError, RequestFailed, StartError, UsageError, first_line
 from pytest_llmperf.serving.http_client import (
     USER_AGENT,
     checked_key,
     clean,
-    first_line,
+    error_message,
     request,
     retry_after_s,
     unused_proxies,
@@ -319,7 +318,7 @@ def test_prefix_query_key_and_name_go_with_the_request(start: Start) -> None:
     ],
 )
 def test_a_strangers_words_are_one_clean_line(body: bytes, says: str) -> None:
-    assert first_line(body) == says
+    assert error_message(body) == says
     assert clean(says) == says
 
 
@@ -426,6 +425,6 @@ def test_a_secret_in_the_target_of_a_redirect_is_not_shown(start: Start, secret:
 
 @pytest.mark.parametrize("error", [LlmperfError(), LlmperfError("\n"), StartError(""), StartError("\n \nx")])
 def test_an_error_without_a_text_has_a_first_line(error: LlmperfError) -> None:
-    line = first_line_of(error)
+    line = first_line(error)
     assert line in (type(error).__name__, "x")
     assert line.strip()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmperf.errors import ServerDied, StartError
-from pytest_llmperf.serving import ports, processes
+from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.lease import acquire
 from pytest_llmperf.serving.server import Server
 
@@ -269,16 +269,6 @@ def test_a_server_of_another_model_is_not_taken_for_ours(run: Run) -> None:
 def test_a_server_that_cannot_generate_is_not_ready(run: Run) -> None:
     with pytest.raises(StartError, match="first generation failed: 500"):
         acquire(run.spec(BREAK="/v1/completions"), run.state_root)
-
-
-def test_a_port_that_the_row_insists_on_is_used(run: Run) -> None:
-    with ports.reserve() as lock:
-        port = lock.port
-    spec = run.spec(arguments=("--port", str(port)))
-    with acquire(spec, run.state_root) as lease:
-        assert lease.server.base_url == f"http://127.0.0.1:{port}"
-        with pytest.raises(StartError, match=f"port {port} is in use by another server of pytest-llmperf"):
-            acquire(spec, run.path / "other")
 
 
 def test_only_the_process_that_starts_the_server_checks_before(run: Run) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.serving import log_reading
+from pytest_llmperf.serving import log_lines
 from pytest_llmperf.serving.failures import explain
-from pytest_llmperf.serving.log_reading import read_log, tail
+from pytest_llmperf.serving.log_lines import read_log, tail
 
 CAUSE = (
     "(EngineCore_DP0 pid=20) ERROR 11-30 05:00:09 [core.py:842] EngineCore failed to start.\n"
@@ -56,16 +56,16 @@ def test_a_log_of_100_mb_is_explained_in_five_seconds_of_processor_time(tmp_path
 def test_the_last_of_many_errors_is_kept(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     with log.open("w") as file:
-        file.write("x" * log_reading.HEAD_BYTES + "\n")
+        file.write("x" * log_lines.HEAD_BYTES + "\n")
         for number in range(20_000):
             file.write(
                 f"Traceback (most recent call last):\n  File {number}\nKeyError: {'k' * 300}{number}\n"
             )
         file.write("Traceback (most recent call last):\n  File 'x'\nKeyError: 'the last of the middle'\n")
-        file.write("y\n" * log_reading.TAIL_BYTES)
+        file.write("y\n" * log_lines.TAIL_BYTES)
     text = read_log(log)
     assert "the last of the middle" in text
-    assert len(text) < log_reading.HEAD_BYTES + log_reading.TAIL_BYTES + 2 * log_reading.MIDDLE_BYTES
+    assert len(text) < log_lines.HEAD_BYTES + log_lines.TAIL_BYTES + 2 * log_lines.MIDDLE_BYTES
 
 
 def test_a_log_of_one_endless_line_is_read(tmp_path: Path) -> None:

@@ -46,11 +46,6 @@ def test_a_port_to_avoid_is_avoided(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ports.reserve(avoid=[20001], directory=tmp_path)
 
 
-def test_a_port_that_is_insisted_on_is_had_once(tmp_path: Path) -> None:
-    with ports.claim(20001, tmp_path), pytest.raises(ports.NoFreePort, match="20001"):
-        ports.claim(20001, tmp_path)
-
-
 def test_a_range_that_the_kernel_uses_wholly_is_used_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "ephemeral_range", lambda: (1024, 65535))
     assert ports.candidate_ports()[0] == ports.LOW

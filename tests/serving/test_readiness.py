@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.serving import first_answer
-from pytest_llmperf.serving.readiness import Door, Unready, wait_until_ready
+from pytest_llmperf.serving import readiness
+from pytest_llmperf.serving.readiness import ProbeTarget, Unready, wait_until_ready
 
 Answer = tuple[int, Any]
 # As vLLM 0.32 answers for weights with one NaN in the last norm.
@@ -40,7 +40,7 @@ def tokens(*values: object) -> dict[str, object]:
 
 
 @contextmanager
-def engine(answer: Callable[[dict[str, Any]], Answer]) -> Iterator[tuple[Door, list[dict[str, Any]]]]:
+def engine(answer: Callable[[dict[str, Any]], Answer]) -> Iterator[tuple[ProbeTarget, list[dict[str, Any]]]]:
     """A server that answers completions so; also returns the bodies that it was asked."""
     asked: list[dict[str, Any]] = []
 
@@ -65,12 +65,12 @@ def engine(answer: Callable[[dict[str, Any]], Answer]) -> Iterator[tuple[Door, l
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
-            yield Door("127.0.0.1", server.server_port, "m", None), asked
+            yield ProbeTarget("127.0.0.1", server.server_port, "m", None), asked
         finally:
             server.shutdown()
 
 
-def wait(door: Door, warm_concurrency: tuple[int, ...] = (1,)) -> list[str]:
+def wait(door: ProbeTarget, warm_concurrency: tuple[int, ...] = (1,)) -> list[str]:
     """The steps that were reported."""
     steps: list[str] = []
     wait_until_ready(
@@ -157,4 +157,4 @@ def test_every_shape_is_warmed_without_log_probabilities_after_the_check() -> No
     with engine(answer) as (door, asked):
         wait(door, (1, 4))
     assert ["logprobs" in body for body in asked] == [True] + [False] * 5
-    assert all(body["max_tokens"] == first_answer.TOKENS for body in asked)
+    assert all(body["max_tokens"] == readiness.TOKENS for body in asked)

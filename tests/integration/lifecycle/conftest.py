@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.engines.vllm import ENGINE
 from pytest_llmperf.serving.engine_probe import EngineVersion, engine_version
 from pytest_llmperf.serving.weights import embedded_directory
 
@@ -188,7 +189,7 @@ def _real_engine() -> tuple[str, EngineVersion]:
                 "no vLLM: install it here, or name an interpreter that has it in LLMPERF_ENGINE_PYTHON"
             )
         python = sys.executable
-    version = engine_version(python)
+    version = engine_version(python, ENGINE.distributions)
     if version is None or not version.is_cpu:
         pytest.skip(f"{python} has {version or 'no vLLM'}; these scenarios need the build for the CPU")
     return python, version

@@ -1,4 +1,4 @@
-"""Checksums of everything a row is made of: its weights, its chat template and every file named in its arguments.
+"""Identify what a server serves by content: its weights and every file that its model entry names.
 
 A path does not identify content: an adapter may be retrained in place, a template edited between two runs.
 """
@@ -9,34 +9,34 @@ import hashlib
 import json
 import os
 import re
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.engines.vllm_arguments import texts_of
-from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.engines.registry import engine_named
+from pytest_llmperf.engines.vllm_arguments import option, texts_of
+from pytest_llmperf.errors import UsageError
 from pytest_llmperf.home import expand
-from pytest_llmperf.rules.render import template_of
-from pytest_llmperf.serving import weights as weights_of
-from pytest_llmperf.serving.weights import weight_files
+from pytest_llmperf.serving.command import ServerSpec
+from pytest_llmperf.serving.safetensors_header import HeaderError, read_header
+from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.weights import cached_snapshot, hub_cache, weight_files
 
 READ_WHOLE_BYTES = 128 * 1024**2
-"""Up to here a file is read whole, in a tenth of a second. Gigabytes would cost a start more than it measures."""
+"""Files up to this size are read whole, in a tenth of a second. Gigabytes would cost a start more than it measures."""
 _SAMPLE_BYTES = 4096
 _SAMPLES = 4096
-"""Blocks of a large file without a header that can be read: 16 MiB of it."""
+"""Number of blocks read of a large file whose header cannot be parsed: 16 MiB in all."""
 _TENSOR_SAMPLES = 3
-"""Blocks of each tensor of a large safetensors file: its beginning, middle and end."""
+"""Number of blocks read of each tensor of a large safetensors file: its beginning, middle and end."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _LONGEST_PATH = 4096
-# A directory in an argument counts as content only where it holds something like a model: others are caches, or where
-# an engine writes to.
+# A directory in an argument counts as content only if it holds something like a model: others are caches or outputs.
 _MARKS_OF_A_MODEL = (
     "config.json",
     "adapter_config.json",
@@ -46,24 +46,34 @@ _MARKS_OF_A_MODEL = (
     "generation_config.json",
     "params.json",
 )
+# Variables of the run's own environment that change what an engine does.
+_ENGINE_VARIABLES = ("VLLM_", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "TORCH_")
+# Options whose values are importable names: the code behind them can change without any file being named.
+_PYTHON_CODE = (
+    "--logits-processors",
+    "--worker-cls",
+    "--worker-extension-cls",
+    "--scheduler-cls",
+    "--middleware",
+)
 
 
 @dataclass(frozen=True)
 class Content:
-    """Digests of the files that a row consists of, at one moment."""
+    """Digests of the files that a model entry consists of, at one moment."""
 
     weights: str | None
     """Digest of the weights' directory; None where it is not on this machine."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """By the text in the row's arguments or environment that names a file, directory or model: its digest."""
+    """Digests by the text in the entry's arguments or environment that names a file, directory or model."""
     stamp: str = ""
-    """Of the files that were too large to be read whole: sizes and times of change; empty without any."""
+    """Digest of sizes and change times of the files that were too large to be read whole; empty without any."""
     of_weights: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Digests of the files in the weights' directory, by their names in it."""
 
     @property
     def key(self) -> str | None:
-        """Sixteen hexadecimal digits that are the same for rows of the same content; None where it is not known."""
+        """Sixteen hexadecimal digits that are equal for entries of equal content; None if the content is unknown."""
         if self.weights is None:
             return None
         text = json.dumps([self.weights, sorted(self.files.items())])
@@ -71,7 +81,7 @@ class Content:
 
     def changed_since(self, earlier: Content) -> list[str]:
         """Names of what has changed since ``earlier``; empty if nothing has."""
-        # What came since is no change: an engine fetches models and files from the hub while it starts.
+        # New files are no change: an engine downloads models and files from the hub while it starts.
         changed = [name for name, digest in sorted(earlier.files.items()) if self.files.get(name) != digest]
         if any(self.of_weights.get(name) != digest for name, digest in earlier.of_weights.items()):
             changed.insert(0, "the weights")
@@ -79,8 +89,8 @@ class Content:
 
 
 def content_of(model: Model, directory: Path | None) -> Content:
-    """Digests of the row's current files; ``directory`` holds its weights. Takes a few tenths of a second at most."""
-    if model.engine == "url":
+    """Digests of the entry's current files; ``directory`` holds its weights. Takes a few tenths of a second at most."""
+    if not engine_named(model.engine).is_started:
         return Content(None)
     stamps: list[str] = []
     own = {} if directory is None else _digests_below(directory, stamps)
@@ -93,34 +103,64 @@ def content_of(model: Model, directory: Path | None) -> Content:
 
 
 def checksums(model: Model, directory: Path | None) -> dict[str, Any]:
-    """For the record; ``directory`` holds the weights, None if the engine has yet to download them."""
-    about: dict[str, Any] = {
+    """Checksums for the record; ``directory`` holds the weights, None if the engine has yet to download them."""
+    return {
         "arguments": list(model.arguments),
         "dtype": model.dtype,
         "quantization": model.quantization,
         "max_model_len": model.max_model_len,
         "sampling_seed": model.sampling.seed,
+        "weights_commit": None if directory is None else _commit(directory),
+        "files": dict(content_of(model, None).files),
+        **_weights(directory),
     }
-    about["weights_commit"] = None if directory is None else _commit(directory)
-    about["files"] = dict(content_of(model, None).files)
-    return about | _weights(directory) | {"template_sha256": template_sha256(model, directory)}
 
 
-def template_sha256(model: Model, directory: Path | None) -> str | None:
-    """Checksum of the chat template that the server uses; None if it cannot be read here."""
-    if directory is None:
-        return None
-    try:
-        source = template_of(model, directory).source
-    except LlmperfError:
-        return None
-    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+@dataclass(frozen=True)
+class Identity:
+    """Everything that answers depend on besides the request: the weights, the engine and its settings, the device.
+
+    Answers of one server may be reused for another one with the same key. Where part of it is unknown (a server that
+    the run did not start, weights that are not on this machine, Python code behind a module's name), the key is not
+    vouched for and nothing is reused.
+    """
+
+    key: str
+    """32 hexadecimal digits, equal for servers that give the same answers."""
+    vouched: bool
+    """True if everything that answers depend on is in the key."""
+
+
+def identity_of(
+    model: Model, server: Server, spec: ServerSpec | None, content: Content, device: str
+) -> Identity:
+    """Identity of a running server on the device of that name; ``spec`` is None if the run did not start it.
+
+    Files count by their content when the server started, not by their path.
+    """
+    parts: dict[str, object] = {
+        "weights": content.weights or [model.weights, model.revision],
+        "files": sorted(content.files.items()),
+        "stamp": content.stamp,
+        "engine": server.engine,
+        "device": device,
+    }
+    if spec is None:
+        parts["url"] = [server.base_url, server.model]
+    else:
+        # Without the first word, the interpreter: its path does not matter, and the engine reports its version.
+        parts["arguments"] = spec.argv[1:]
+        inherited = {name: value for name, value in os.environ.items() if name.startswith(_ENGINE_VARIABLES)}
+        parts["environment"] = sorted((inherited | dict(spec.environment)).items())
+    text = json.dumps(parts, sort_keys=True)
+    vouched = content.weights is not None and option(model.arguments, *_PYTHON_CODE) is None
+    return Identity(hashlib.sha256(text.encode()).hexdigest()[:32], vouched)
 
 
 def _weights(directory: Path | None) -> dict[str, Any]:
-    """``weights_sha256`` and how it was computed: from ``content``, or from ``samples`` of files too large to read.
+    """``weights_sha256``, and whether it was computed from the ``content`` or from ``samples`` of large files.
 
-    The hub's cache names each large file by the checksum of its content, which then need not be read.
+    The hub's cache names each large file by the checksum of its content, so such a file is not read at all.
     """
     files = sorted(weight_files(directory)[0]) if directory is not None else []
     if not files:
@@ -148,13 +188,10 @@ def _digest_of_named(text: str, stamps: list[str]) -> str | None:
             return _file_digest(path, stamps)
         if path.is_dir():
             return _directory_digest(path, stamps) if _holds_a_model(path) else None
-    except (
-        OSError,
-        UsageError,
-    ):  # a name that is too long, a directory that may not be read, no home directory
+    except (OSError, UsageError):  # a name that is too long, an unreadable directory, no home directory
         return None
     if _HUB_ID.fullmatch(text):
-        snapshot = weights_of.cached_snapshot(text, None, weights_of.hub_cache(os.environ))
+        snapshot = cached_snapshot(text, None, hub_cache(os.environ))
         return None if snapshot is None else snapshot.name
     return None
 
@@ -181,7 +218,7 @@ def _joint(digests: Mapping[str, str]) -> str:
 
 
 def _files_below(directory: Path) -> Iterator[Path]:
-    """Without hidden ones: a repository's ``.git``, the hub's ``.cache``."""
+    """Yield all files except hidden ones (a repository's ``.git``, the hub's ``.cache``)."""
     for path in directory.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
         if not hidden and path.is_file():
@@ -189,14 +226,14 @@ def _files_below(directory: Path) -> Iterator[Path]:
 
 
 def _file_digest(file: Path, stamps: list[str]) -> str:
-    """Digest of the content; for a large file of samples, and its modification times are added to ``stamps``."""
+    """Digest of the content; a large file is sampled, and its change times are appended to ``stamps``."""
     if _SHA256.fullmatch(file.resolve().name):
         return file.resolve().name
     status = file.stat()
     with file.open("rb") as data:
         if status.st_size <= READ_WHOLE_BYTES:
             return hashlib.file_digest(data, "sha256").hexdigest()
-        # The time of change of the file's entry as well: that of its content can be set back, and copying keeps it.
+        # ctime as well: mtime can be set back, and copying keeps it.
         stamps.append(f"{file.name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}")
         digest = hashlib.sha256(str(status.st_size).encode())
         for begin, length in _samples(file, status.st_size):
@@ -206,7 +243,7 @@ def _file_digest(file: Path, stamps: list[str]) -> str:
 
 
 def _samples(file: Path, size: int) -> Iterator[tuple[int, int]]:
-    """Begin and length of what is read of a large file: of every tensor something, so that training shows in each."""
+    """Yield (begin, length) of the blocks read of a large file: some of every tensor, so that training shows."""
     spans = _tensor_spans(file, size)
     if not spans:
         step = max(_SAMPLE_BYTES, size // _SAMPLES)
@@ -222,18 +259,12 @@ def _samples(file: Path, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _tensor_spans(file: Path, size: int) -> list[tuple[int, int]]:
-    """Where each tensor of a safetensors file lies, in bytes from its beginning; empty for another file."""
+    """(begin, end) in bytes of each tensor of a safetensors file; empty for any other file."""
     if file.suffix != ".safetensors":
         return []
     try:
-        with file.open("rb") as data:
-            (length,) = struct.unpack("<Q", data.read(8))
-            if length > min(size, READ_WHOLE_BYTES):
-                return []
-            header = json.loads(data.read(length))
-        offsets = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
-        first = 8 + length
-        spans = sorted((first + int(begin), min(size, first + int(end))) for begin, end in offsets)
-        return [(min(first, spans[0][0]), spans[0][1]), *spans[1:]] if spans else []
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+        tensors = read_header(file).values()
+    except HeaderError:
         return []
+    header = size - max((tensor.end for tensor in tensors), default=0)
+    return sorted((header + tensor.begin, header + tensor.end) for tensor in tensors)

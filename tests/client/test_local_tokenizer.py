@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.rules import counting
+from pytest_llmperf.client.tokenizer import can_count_locally, count_locally
 
 # The library is an engine's: it is there where the engines are.
 pytestmark = pytest.mark.vllm
@@ -29,11 +29,11 @@ def weights(tmp_path: Path) -> Path:
 
 def test_the_tokenizers_own_token_is_counted_where_it_puts_one(weights: Path) -> None:
     texts = ["one", "one two three", ""]
-    assert counting.lengths(weights, texts, own_first=False) == [1, 3, 0]
-    assert counting.lengths(weights, texts, own_first=True) == [2, 4, 1]
+    assert count_locally(weights, texts, special_tokens=False) == [1, 3, 0]
+    assert count_locally(weights, texts, special_tokens=True) == [2, 4, 1]
 
 
 def test_weights_without_a_tokenizer_cannot_be_counted(weights: Path, tmp_path: Path) -> None:
-    assert counting.can_count(weights)
-    assert not counting.can_count(tmp_path / "elsewhere")
-    assert not counting.can_count(None)
+    assert can_count_locally(weights)
+    assert not can_count_locally(tmp_path / "elsewhere")
+    assert not can_count_locally(None)

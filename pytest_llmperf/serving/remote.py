@@ -29,12 +29,12 @@ _POLL_S = 2.0
 _LONGEST_WAIT_S = 60.0
 """A server that is ready sooner than its ``Retry-After`` said is not left waiting for longer than this."""
 _NO_LIST = (404, 405, 501)
-"""What a server answers that has no ``/v1/models``: a gateway may pass on the generating paths alone."""
+"""Statuses of a server without ``/v1/models``: a gateway may pass on the generating paths alone."""
 _FIRST_ANSWER_S = 60.0
 _FEW_TOKENS = 16
 _LOADING = re.compile(r"load|start|warm|initiali|not ready|cold|try again|retry", re.IGNORECASE)
 _ENGINES = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
-"""What engines write as ``owned_by`` under ``/v1/models``."""
+"""Engines by the name that they write as ``owned_by`` under ``/v1/models``."""
 
 
 def attach(
@@ -178,7 +178,7 @@ def _get_or_none(address: Address, path: str, api_key: str | None = None) -> Res
 
 
 def _generates(model: Model, address: Address, api_key: str | None) -> bool:
-    """Whether a server without a list of models answers a short request for this one."""
+    """True if a server without a list of models answers a short request for this one."""
     asked = {"model": model.served, "max_tokens": _FEW_TOKENS}
     for path, prompt in (
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),

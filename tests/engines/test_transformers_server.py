@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.serving.transformers_server import door, neutral, taken
+from pytest_llmperf.engines.transformers_server import door, neutral, taken
 
 
 class Response:

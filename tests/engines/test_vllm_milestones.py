@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.serving.milestones import Milestones, milestones, read_milestones
+from pytest_llmperf.engines.base import Milestones
+from pytest_llmperf.engines.vllm import ENGINE
+from pytest_llmperf.serving.log_lines import read_last_start
 from pytest_llmperf.serving.state import TITLE
 
 CPU_0_32 = """\
@@ -26,13 +28,13 @@ GPU_0_26 = """\
 
 
 def test_the_log_of_the_cpu_engine_is_understood() -> None:
-    seen = milestones(CPU_0_32)
+    seen = ENGINE.milestones(CPU_0_32)
     assert (seen.weights_loaded_s, seen.kv_cache_tokens, seen.engine_init_s) == (0.02, 1_048_576, 2.94)
 
 
 @pytest.mark.parametrize("memory", ["3.35 GiB memory", "3.35 GiB"])
 def test_the_log_of_the_gpu_engine_is_understood_in_both_spellings(memory: str) -> None:
-    seen = milestones(GPU_0_26.format(memory=memory))
+    seen = ENGINE.milestones(GPU_0_26.format(memory=memory))
     assert seen.model_bytes == pytest.approx(3.35 * 2**30)
     assert (seen.weights_loaded_s, seen.model_loaded_s) == (1.25, 1.25)
     assert seen.kv_cache_bytes == pytest.approx(27.43 * 2**30)
@@ -47,7 +49,7 @@ def test_the_log_of_the_gpu_engine_is_understood_in_both_spellings(memory: str) 
     ],
 )
 def test_what_a_step_and_cuda_take_is_read_in_both_spellings(usage: str, non_torch: float | None) -> None:
-    seen = milestones(
+    seen = ENGINE.milestones(
         "(EngineCore pid=3) INFO [gpu_worker.py:652] Free memory on device (78.59/79.18 GiB) on startup. "
         f"Desired GPU memory utilization is (0.4, 31.67 GiB). Actual usage is {usage} GiB for CUDAGraph memory. Replace"
     )
@@ -56,14 +58,8 @@ def test_what_a_step_and_cuda_take_is_read_in_both_spellings(usage: str, non_tor
     assert seen.non_torch_bytes == (None if non_torch is None else pytest.approx(non_torch * 2**30))
 
 
-def test_only_the_last_start_in_a_log_counts() -> None:
-    first, second = (GPU_0_26.format(memory=f"{gib} GiB") for gib in (3.35, 1.5))
-    log = f"{TITLE}distill, start 1 ===\n{first}{TITLE}distill, start 2 ===\n{second}"
-    assert milestones(log).model_bytes == 1.5 * 2**30
-
-
 def test_a_log_that_says_nothing_gives_nothing() -> None:
-    assert milestones("Application startup complete.") == Milestones()
+    assert ENGINE.milestones("Application startup complete.") == Milestones()
 
 
 def test_the_last_start_is_read_out_of_a_file_however_long_its_requests_are(tmp_path: Path) -> None:
@@ -75,7 +71,9 @@ def test_the_last_start_is_read_out_of_a_file_however_long_its_requests_are(tmp_
     )
     log.write_text(f"{TITLE}distill, start 1 ===\n{first}{TITLE}distill, start 2 ===\n{second}{requests}")
     assert log.stat().st_size > 10 * 2**20
-    assert read_milestones(log) == milestones(f"{TITLE}distill, start 2 ===\n{second}")
+    assert ENGINE.milestones(read_last_start(log)) == ENGINE.milestones(
+        f"{TITLE}distill, start 2 ===\n{second}"
+    )
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe"])
@@ -83,4 +81,4 @@ def test_a_file_without_a_start_gives_nothing(tmp_path: Path, content: bytes | N
     log = tmp_path / "server.log"
     if content is not None:
         log.write_bytes(content)
-    assert read_milestones(log) == Milestones()
+    assert ENGINE.milestones(read_last_start(log)) == Milestones()

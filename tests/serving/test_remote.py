@@ -17,7 +17,7 @@ import pytest
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import LlmperfError, StartError, UsageError, WrongServer
 from pytest_llmperf.serving.lease import acquire
-from pytest_llmperf.serving.url import attach, parsed
+from pytest_llmperf.serving.remote import attach, parsed
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Run

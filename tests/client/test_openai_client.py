@@ -7,7 +7,7 @@ import dataclasses
 import openai
 import pytest
 
-from pytest_llmperf.client.behaviour import openai_client
+from pytest_llmperf.client.openai_client import openai_client
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import running
 from tests.client.conftest import ScriptedServer
