@@ -45,7 +45,7 @@ class Script:
         )
         self.record = ClaimsRecord(profile="gpu", device=device, candidates=("distill",), baseline="math")
         if onto is not None:
-            self._go_on_with(read_claims_record(read_record(onto), onto))
+            self._go_on_with(read_claims_record(read_record(onto).as_json(), onto))
         self._writing = threading.Lock()
 
     def _go_on_with(self, earlier: ClaimsRecord) -> None:

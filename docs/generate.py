@@ -263,12 +263,17 @@ _PASS_FAIL = {"PASS": "The data show that the bound is kept.", "FAIL": "The data
 
 
 def record() -> str:
-    from pytest_llmperf.record import tables, validity
+    from pytest_llmperf.record import tables
+    from pytest_llmperf.record.model import Record
 
-    schema = json.loads(Path(validity.__file__).with_name("schema-1.json").read_text(encoding="utf-8"))
-    text = f"# The record\n\n`--llmperf-record NAME.json` writes it. {schema['description']}\n\n"
-    text += "Types are those of JSON; the whole schema is `pytest_llmperf/record/schema-1.json`.\n\n"
-    text += _table(("key", "type", "meaning"), _schema_rows(schema))
+    text = (
+        "# The record\n\n`--llmperf-record NAME.json` writes it. Numbers are finite. "
+        "What is not known is null or absent. "
+        "Hooks and later versions may add keys; the keys named here keep their meaning.\n\n"
+        "Types are those of JSON; `pytest_llmperf.record.model.Record.model_json_schema()` is the JSON Schema.\n\n"
+    )
+    schema = Record.model_json_schema()
+    text += _table(("key", "type", "meaning"), _schema_rows(schema, schema["$defs"]))
     for table in (tables.ANSWERS, tables.TRACES):
         text += f"\n## NAME.{table.name}.parquet\n\n"
         text += _table(
@@ -277,24 +282,44 @@ def record() -> str:
     return text
 
 
-def _schema_rows(schema: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:
-    """A row for every named value, those inside of others by their path: ``servers[].row``."""
+def _schema_rows(
+    about: Mapping[str, Any], parts: Mapping[str, Any], prefix: str = ""
+) -> list[tuple[str, str, str]]:
+    """A row for every named value; nested ones by their path: ``servers[].row``."""
     rows = []
-    for name, about in schema.get("properties", {}).items():
+    for name, value in about.get("properties", {}).items():
         path = f"{prefix}{name}"
-        rows.append((f"`{path}`", _json_type(about), about.get("description", "")))
-        rows += _schema_rows(about, f"{path}.") + _schema_rows(about.get("items", {}), f"{path}[].")
+        rows.append((f"`{path}`", _json_type(value, parts), value.get("description", "")))
+        for kind in _kinds(value):
+            rows += _schema_rows(_part(kind, parts), parts, f"{path}.")
+            for inner in _kinds(kind.get("items", {})):
+                rows += _schema_rows(_part(inner, parts), parts, f"{path}[].")
     return rows
 
 
-def _json_type(about: Mapping[str, Any]) -> str:
+def _kinds(about: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The alternatives of a value."""
+    alternatives: list[Mapping[str, Any]] = about.get("anyOf", [about])
+    return alternatives
+
+
+def _part(about: Mapping[str, Any], parts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a reference to a part of the schema stands for."""
+    part: Mapping[str, Any] = parts[about["$ref"].rpartition("/")[2]] if "$ref" in about else about
+    return part
+
+
+def _json_type(about: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
+    return " or ".join(_type_of(_part(kind, parts), parts) for kind in _kinds(about))
+
+
+def _type_of(about: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     if "enum" in about or "const" in about:
         return ", ".join(f"`{json.dumps(one)}`" for one in about.get("enum", [about.get("const")]))
-    kinds = about.get("type", "any")
-    if isinstance(kinds, list):
-        kinds = " or ".join(kinds)
-    inner = about.get("items", {}).get("type")
-    return f"{kinds} of {inner}s" if isinstance(inner, str) else kinds
+    kind = str(about.get("type", "any"))
+    if "items" in about:
+        return f"{kind} of {_json_type(about['items'], parts)}"
+    return f"{kind} of two" if "prefixItems" in about else kind
 
 
 def tasks() -> str:

@@ -14,7 +14,7 @@ from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.home import shown
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.store import write_whole
-from pytest_llmperf.record.wire import verdict_to_json
+from pytest_llmperf.record.verdict_json import verdict_to_json
 from pytest_llmperf.report.elsewhere import github, junit, markdown, openmetrics
 from pytest_llmperf.report.elsewhere.told import Told
 

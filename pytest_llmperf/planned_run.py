@@ -22,7 +22,7 @@ from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.plan import PlannedGate, PlannedJudgement
 from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
-from pytest_llmperf.record.earlier import Earlier, read_earlier
+from pytest_llmperf.record.prior import PlanningRecord, read_planning_record
 from pytest_llmperf.report.plan_table import LEGEND, WITHOUT_RECORD, duration_lines, plan_table, warnings
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class PlannedRun(DryRun):
 
     def __init__(self, config: pytest.Config, settings: Settings, record: str) -> None:
         refuse_workers(config, "--llmperf-plan measures nothing")
-        self.earlier: Earlier | None = None
+        self.earlier: PlanningRecord | None = None
         if record:
-            self.earlier = read_earlier(Path(record), settings.profile.name)
+            self.earlier = read_planning_record(Path(record), settings.profile.name)
         super().__init__(config, settings)
         self.measurements = PlannedMeasurements(settings, self.state_root, self._progress)
         self.gates: list[PlannedGate] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +21,8 @@ from pytest_llmperf.runs.asking import asks
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+    from pytest_llmperf.record.model import Record
 
 
 def configure(config: pytest.Config, options: Options) -> ProvedRun:
@@ -38,9 +40,9 @@ def configure(config: pytest.Config, options: Options) -> ProvedRun:
     kept = load_cases(path, record)
     options = dataclasses.replace(
         options,
-        profile=options.profile or record.get("profile"),
-        models=options.models or tuple(record.get("candidates", ())),
-        baseline=options.baseline or record.get("baseline"),
+        profile=options.profile or record.profile,
+        models=options.models or record.candidates,
+        baseline=options.baseline or (record.baseline or None),
     )
     return ProvedRun(config, resolve(options, None, "CPU"), kept)
 
@@ -90,7 +92,7 @@ class ProvedRun(DryRun):
             reporter.write_line(f"llmperf: {others} gates of the record are of tests that were not selected")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Record:
     try:
         return read_record(path)
     except LlmperfError as error:

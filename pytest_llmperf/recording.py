@@ -1,7 +1,7 @@
-"""What a run puts away while it goes on, and the files that it leaves: the record, its tables and its page.
+"""What a run keeps while it goes on, and the files that it leaves: the record, its tables and its page.
 
-After every test the record is written as far as it goes, marked partial, so that a run which is killed at any moment
-leaves that one, or an earlier run's, and never half a file.
+After every test the record is written as far as it goes, marked partial. A run that is killed at any moment leaves this
+record, or an earlier run's, and never half a file.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.home import shown
-from pytest_llmperf.record import case_files, fingerprint, summing
-from pytest_llmperf.record.parts import Parts
-from pytest_llmperf.record.store import RecordNotWritten, write_record
+from pytest_llmperf.record import case_files, fingerprint, summary
+from pytest_llmperf.record.redaction import redact_values
+from pytest_llmperf.record.shards import Shards
+from pytest_llmperf.record.store import RecordNotWritten, write_record, write_unfinished
 from pytest_llmperf.record.tables import ANSWERS, TRACES, store_table
-from pytest_llmperf.record.wire import verdict_to_json
-from pytest_llmperf.report.page import write_page, write_unfinished
+from pytest_llmperf.record.verdict_json import verdict_to_json
+from pytest_llmperf.report.page import write_page, write_unfinished_page
 from pytest_llmperf.runs.ledger import Ledger
 
 if TYPE_CHECKING:
     from pytest_llmperf.measure import Measurements
+    from pytest_llmperf.record.model import Record
 
 
 class Recording:
@@ -50,7 +52,7 @@ class Recording:
         self._ledger = ledger
         self._root = root
         self._update = update
-        self._parts = Parts(state_root / "parts", process)
+        self._shards = Shards(state_root / "parts", process)
         self._cases = state_root / "cases"
         self._process = process
         self._order: dict[str, int] = {}
@@ -80,9 +82,9 @@ class Recording:
             for kept in asserted:
                 place = self._order.get(kept.test, len(self._order))
                 case_files.keep(self._cases / f"{self._process}.jsonl", place, tries, kept)
-            self._parts.keep_facts(self._measurements.facts() | {"suite": self._suite})
-            self._parts.keep_rows(ANSWERS, self._measurements.take_answers())
-            self._parts.keep_rows(TRACES, self._measurements.take_traces())
+            self._shards.keep_facts(self._measurements.facts() | {"suite": self._suite})
+            self._shards.keep_rows(ANSWERS, self._measurements.take_answers())
+            self._shards.keep_rows(TRACES, self._measurements.take_traces())
         except (OSError, RecordNotWritten) as error:
             self._lost = f"the data of {test} were not kept for the record: {error}"
         return self._lost
@@ -94,8 +96,8 @@ class Recording:
         if self.path is None:
             return
         try:
-            write_record(self.path, self._record("the run has not ended: no test has"), checked=False)
-            write_unfinished(self.path.with_suffix(".html"))
+            write_unfinished(self.path, self._record("the run has not ended: no test has"))
+            write_unfinished_page(self.path.with_suffix(".html"))
         except RecordNotWritten as error:
             raise UsageError(f"--llmperf-record: {error}") from error
 
@@ -106,7 +108,7 @@ class Recording:
         ended = len(self._ledger.entries) - self._ledger.unfinished
         why = f"the run has not ended: {ended} tests of {self._expected() or 'some'} have"
         try:
-            write_record(self.path, self._record(why), checked=False)
+            write_unfinished(self.path, self._record(why))
         except RecordNotWritten as error:
             self.note = str(error)
 
@@ -115,27 +117,27 @@ class Recording:
         interrupted: str,
         history: Sequence[Path] = (),
         references: Path | None = None,
-        compare: Callable[[dict[str, Any]], object] | None = None,
+        compare: Callable[[Record], object] | None = None,
     ) -> dict[str, Path] | None:
         """Write everything: the files that are there now by name, or None if the record could not be written.
 
         ``interrupted`` says why the run ended before its tests did; empty if it did not. ``history`` and ``references``
-        are directories of what the page compares with. ``compare`` is given the record when its tables are written, and
-        may change what the ledger says of the run.
+        are directories that the page compares with. ``compare`` is called with the record when its tables are written,
+        and may change the ledger's verdict on the run.
         """
         assert self.path is not None
         reasons = dict.fromkeys(filter(None, (interrupted, self._unended(), self._lost)))
-        record = self._record("; ".join(reasons), so_far=False)
-        self._update(record)
         try:
+            record = self._record("; ".join(reasons), so_far=False)
+            self._update(record)
             # While the files beside it are replaced one by one, no record may speak of them.
             unwritten = {"partial": "the run was killed while its record was written"}
             write_record(self.path, record | unwritten | {"run": self._run() | {"green": False}})
             record["cases"] = case_files.store_cases(self.path, case_files.gathered(self._cases))
-            record[ANSWERS.key] = store_table(self.path, ANSWERS, self._parts.answers())
-            record[TRACES.key] = store_table(self.path, TRACES, self._parts.traces())
+            record[ANSWERS.key] = store_table(self.path, ANSWERS, self._shards.answers())
+            record[TRACES.key] = store_table(self.path, TRACES, self._shards.traces())
             if compare is not None:
-                compare(record)
+                compare(self._parsed(record))
             write_record(self.path, record | {"run": self._run()})
         except RecordNotWritten as error:
             self.note = str(error)
@@ -156,10 +158,11 @@ class Recording:
         return {"page": page}
 
     def _record(self, partial: str, *, so_far: bool = True) -> dict[str, Any]:
-        """``so_far``: without the tests that have not ended; they may yet judge something."""
+        """The fields of the record; with ``so_far`` without the tests that have not ended, which may still judge."""
         if self._environment is None:
             self._environment = fingerprint.environment(self._root)
-        facts = self._parts.facts() or self._measurements.facts()
+        facts = self._shards.facts() or self._measurements.facts()
+        measured = self._parsed(facts)
         return {
             "id": self._id,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -183,12 +186,21 @@ class Recording:
                 verdict_to_json(verdict) | {"test": entry.test}
                 for entry, verdict in self._ledger.verdicts(so_far=so_far)
             ],
-            "metrics": summing.metrics(facts),
-            "costs": summing.costs(facts),
+            "metrics": summary.metrics(measured),
+            "costs": summary.costs(measured),
         }
 
+    def _parsed(self, fields: Mapping[str, Any]) -> Record:
+        """Read ``fields`` as a record. Raises ``RecordNotWritten`` if they do not fit its types."""
+        from pytest_llmperf.record.model import Record
+
+        try:
+            return Record.of(redact_values(fields))
+        except ValueError as problem:
+            raise RecordNotWritten(f"the record was not written to {self.path}: {problem}") from problem
+
     def _expected(self) -> int:
-        suite = self._parts.facts().get("suite", self._suite)
+        suite = self._shards.facts().get("suite", self._suite)
         return len(suite.get("tests", ()))
 
     def _unended(self) -> str:
@@ -214,4 +226,4 @@ class Recording:
         assert self.path is not None
         with contextlib.suppress(RecordNotWritten):
             partial = "the rest of the run's data could not be written"
-            write_record(self.path, self._record(partial), checked=False)
+            write_unfinished(self.path, self._record(partial))

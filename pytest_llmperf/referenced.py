@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.config.option_paths import anchored
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.home import shown
-from pytest_llmperf.record.comparing import compare
+from pytest_llmperf.record.compare import compare
 from pytest_llmperf.record.references import reference_for
 from pytest_llmperf.record.tables import load_answers
 from pytest_llmperf.report.comparison import comparison_lines, sentence
 
 if TYPE_CHECKING:
     import pytest
+
+    from pytest_llmperf.record.model import Record
 
 
 def references_of(config: pytest.Config) -> Path:
@@ -47,7 +48,7 @@ class Referenced:
             )
         return cls(references_of(config), config.getoption("llmperf_reference_gaps"))
 
-    def compare(self, path: Path, now: Mapping[str, Any]) -> None:
+    def compare(self, path: Path, now: Record) -> None:
         """Compare the record ``now``, whose tables lie beside ``path``."""
         try:
             reference = reference_for(now, self.directory)

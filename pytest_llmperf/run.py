@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
     from pytest_llmperf.measure.questions import Asker
+    from pytest_llmperf.record.model import Record
 
 
 def configure(config: pytest.Config) -> Run:
@@ -443,7 +444,7 @@ class Run:
         beside = self.outlets.history, references_of(self.config)
         if (path := self.settings.record) is not None:
 
-            def compare(record: dict[str, Any]) -> None:
+            def compare(record: Record) -> None:
                 if self.referenced is not None:
                     self.referenced.compare(path, record)
                     self.ledger.compared = self.referenced.why

@@ -58,7 +58,7 @@ def run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     """Tell the outcomes; always 0. Raises :class:`LlmperfError` for a mistake in a file."""
     if asked.records and asked.device:
         parser.error("--device and --record: the record names its device")
-    every = [Evidence(read_record(path), path) for path in asked.records]
+    every = [Evidence(read_record(path).as_json(), path) for path in asked.records]
     device = asked.device or (every[0].device if every else device_at_hand())
     told = [PAGE_HEAD] if asked.markdown else []
     for path in asked.files:

@@ -19,11 +19,11 @@ from contrib.claims.record import (
     ClaimsRecord,
     LoadOf,
     LoadRound,
-    as_json,
     read_claims_record,
 )
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.record.summing import RightAnswers
+from pytest_llmperf.record.store import read_record
+from pytest_llmperf.record.summary import RightAnswers
 from pytest_llmperf.record.tables import load_answers
 from pytest_llmperf.stats import hodges_lehmann, order_statistics
 
@@ -108,7 +108,7 @@ class Evidence:
         if claim.kind == "averaging":
             if self.path is None or self.answers_are_noise(build):
                 return None
-            return of_answers(claim, load_answers(self.path, self.record))
+            return of_answers(claim, load_answers(self.path, read_record(self.path)))
         if claim.kind == "accuracy":
             return None if self.answers_are_noise(build) else self._accuracy(build, claim.key, claim.variant)
         if claim.kind == "gate":
@@ -232,7 +232,7 @@ class Evidence:
         for counts in self.facts.answers:
             if not counts.is_of(build) or (counts.task, counts.variant) != (task, variant):
                 continue
-            right = RightAnswers.of(as_json(counts))
+            right = RightAnswers.of(counts.outcomes or {}, counts.items or 0, counts.samples)
             if right is None:
                 return None
             what = (

@@ -68,7 +68,7 @@ def _evidence(config: pytest.Config) -> Evidence | None:
     if not (value := config.getoption(option)):
         return None
     path = Path(anchored(option, value, config.invocation_params.dir))
-    return Evidence(read_record(path), path)
+    return Evidence(read_record(path).as_json(), path)
 
 
 def _device() -> str:

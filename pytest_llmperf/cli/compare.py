@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from pytest_llmperf.cli.parts import command, record_argument, tell
-from pytest_llmperf.record.comparing import compare
+from pytest_llmperf.record.compare import compare
 from pytest_llmperf.record.redaction import redact
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.cli.parts import command, tell
 from pytest_llmperf.errors import LlmperfError, UsageError, first_line
 from pytest_llmperf.record.store import read_record
-from pytest_llmperf.record.wire import whole_run_of
 from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.numbers import show
+
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import MetricEntry, Record
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,7 +29,7 @@ def run(asked: argparse.Namespace) -> int:
     records, skipped = _read(asked.records)
     if not records:
         raise UsageError(f"no record of a run in {', '.join(map(str, asked.records))}")
-    names = dict.fromkeys(_name(one) for record in records for one in record.get("metrics", ()))
+    names = dict.fromkeys(_name(metric) for record in records for metric in record.metrics)
     told = []
     for name in (name for name in names if asked.metric in name):
         told += [name, *(f"  {line}" for line in aligned(_over(records, name), right=(3,))), ""]
@@ -40,39 +41,33 @@ def run(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _over(records: list[dict[str, Any]], name: str) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for record in records:
-        for one in record.get("metrics", ()):
-            if _name(one) == name:
-                ends = [
-                    "?" if end is None else show(end, one["unit"])
-                    for end in one.get("interval") or (None, None)
-                ]
-                rows.append(
-                    (
-                        str(record.get("written", "?"))[:16].replace("T", " "),
-                        str(record.get("device", {}).get("name", "?")),
-                        _commit(record),
-                        show(one["value"], one["unit"]),
-                        f"{ends[0]} … {ends[1]}",
-                        "partial" if record.get("partial") else "" if whole_run_of(record).green else "red",
-                    )
-                )
-    return rows
+def _over(records: list[Record], name: str) -> list[tuple[str, ...]]:
+    return [
+        (
+            record.written[:16].replace("T", " ") or "?",
+            record.device.name or "?",
+            _commit(record),
+            show(metric.value, metric.unit),
+            " … ".join("?" if end is None else show(end, metric.unit) for end in metric.interval),
+            "partial" if record.partial else "" if record.outcome.green else "red",
+        )
+        for record in records
+        for metric in record.metrics
+        if _name(metric) == name
+    ]
 
 
-def _commit(record: Mapping[str, Any]) -> str:
-    git = record.get("environment", {}).get("git") or {}
-    return str(git.get("commit") or "—")[:9] + ("+" if git.get("changed") else "")
+def _commit(record: Record) -> str:
+    git = record.environment.git
+    return "—" if git is None or not git.commit else git.commit[:9] + ("+" if git.changed else "")
 
 
-def _name(one: Mapping[str, Any]) -> str:
-    return f"{one['row']}: {one['metric']}, {one['of']}"
+def _name(metric: MetricEntry) -> str:
+    return f"{metric.row}: {metric.metric}, {metric.of}"
 
 
-def _read(paths: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Records by their time; a file that is named must be one, in a directory others may lie."""
+def _read(paths: list[Path]) -> tuple[list[Record], list[str]]:
+    """Records in the order of time; a file that is named must be a record, a directory may hold others."""
     found, skipped = [], []
     for path in paths:
         if not path.is_dir():
@@ -83,4 +78,4 @@ def _read(paths: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
                 found.append(read_record(file))
             except LlmperfError as error:
                 skipped.append(first_line(error))
-    return sorted(found, key=lambda record: str(record.get("written", ""))), skipped
+    return sorted(found, key=lambda record: record.written), skipped

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.cli.parts import command, record_argument, tell
 from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.html.facts import read_facts
 from pytest_llmperf.report.numbers import show
 from pytest_llmperf.report.terminal import verdict_table
+
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import MetricEntry
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,47 +25,49 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     facts = read_facts(asked.record)
-    record, verdicts = facts.record, facts.verdicts
-    about = [
-        f"{', '.join(record.get('candidates', ())) or '?'} against {record.get('baseline', '?')}",
-        f"profile {record.get('profile', '?')} on {record.get('device', {}).get('name', '?')}",
-        f"written {record.get('written', '?')}",
-    ]
-    told = ["; ".join(about)]
-    if record.get("partial"):
-        told.append(f"partial: {record['partial']}")
-    told += ["", *(line.text for line in verdict_table(verdicts))]
-    if rows := record.get("metrics"):
+    record = facts.record
+    about = (
+        f"{', '.join(record.candidates) or '?'} against {record.baseline or '?'}; "
+        f"profile {record.profile or '?'} on {record.device.name or '?'}; written {record.written or '?'}"
+    )
+    told = [about]
+    if record.partial:
+        told.append(f"partial: {record.partial}")
+    told += ["", *(line.text for line in verdict_table(facts.verdicts))]
+    if record.metrics:
+        head = ("row", "metric", "of", "value", "95 % bounds", "n")
         cells = [
-            (one["row"], one["metric"], one["of"], show(one["value"], one["unit"]), _ends(one), str(one["n"]))
-            for one in rows
-        ]
-        told += [
-            "",
-            *aligned([("row", "metric", "of", "value", "95 % bounds", "n"), *cells], right=(3, 4, 5)),
-        ]
-    if rows := record.get("costs"):
-        head = ("row", "answers", "requests", "tokens", "seconds", "joules")
-        costs = [
             (
-                one["row"],
-                f"{one['answers']:,}",
-                f"{one['requests']:,}",
-                "—" if one["completion_tokens"] is None else f"{one['completion_tokens']:,}",
-                f"{one['seconds']:,.0f}",
-                "—" if one.get("joules") is None else f"{one['joules']:,.0f}",
+                metric.row,
+                metric.metric,
+                metric.of,
+                show(metric.value, metric.unit),
+                _ends(metric),
+                f"{metric.n}",
             )
-            for one in rows
+            for metric in record.metrics
         ]
-        told += ["", *aligned([head, *costs], right=range(1, 6))]
+        told += ["", *aligned([head, *cells], right=(3, 4, 5))]
+    if record.costs:
+        head = ("row", "answers", "requests", "tokens", "seconds", "joules")
+        cells = [
+            (
+                cost.row,
+                f"{cost.answers:,}",
+                f"{cost.requests:,}",
+                "—" if cost.completion_tokens is None else f"{cost.completion_tokens:,}",
+                f"{cost.seconds:,.0f}",
+                "—" if cost.joules is None else f"{cost.joules:,.0f}",
+            )
+            for cost in record.costs
+        ]
+        told += ["", *aligned([head, *cells], right=range(1, 6))]
     verdict = facts.whole
     tell([*told, "", f"{verdict.status.value}: {verdict.why}"])
     return 0 if verdict.green else 1
 
 
-def _ends(one: dict[str, object]) -> str:
-    ends = one.get("interval")
-    if not isinstance(ends, list):
+def _ends(metric: MetricEntry) -> str:
+    if metric.interval == (None, None):
         return "—"
-    unit = str(one["unit"])
-    return " … ".join("?" if end is None else show(end, unit) for end in ends)
+    return " … ".join("?" if end is None else show(end, metric.unit) for end in metric.interval)

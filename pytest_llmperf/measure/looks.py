@@ -14,7 +14,7 @@ from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.home import shown
-from pytest_llmperf.record.added import Added
+from pytest_llmperf.record.prior import PriorLooks
 from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.tasks.task import Item, Task, items_sha256
 
@@ -51,7 +51,7 @@ class Looks:
     """Which look this run is; without an earlier one, the first."""
 
     settings: Settings
-    earlier: Added | None = None
+    earlier: PriorLooks | None = None
 
     def part(self, task: Task, variant: Variant, items: Sequence[Item]) -> Part:
         """What this run may ask of ``items``, all that the task has."""
@@ -92,7 +92,7 @@ class Looks:
         """For the record, so that the next look knows."""
         if self.earlier is None:
             return {"look": 1, "looks": self.settings.looks, "adds_to": []}
-        announced = self.earlier.record.get("looks")
+        announced = self.earlier.record.looks
         return {"look": self.earlier.look, "looks": announced, "adds_to": self.earlier.chain}
 
 

@@ -32,7 +32,7 @@ from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.sampling import SamplingBook
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import Speed
-from pytest_llmperf.record.added import read_added
+from pytest_llmperf.record.prior import read_prior_looks
 from pytest_llmperf.rules.messages import Variant, as_promised
 from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
@@ -257,7 +257,7 @@ class Measurements:
         Raises :class:`UsageError` if the run of ``record`` is not one that this run can add to.
         """
         names = [model.name for model in self.settings.candidates]
-        earlier = read_added(record, self.comparable(), names)
+        earlier = read_prior_looks(record, self.comparable(), names)
         self.settings = reseeded(self.settings, earlier.look)
         self.looks = Looks(self.settings, earlier)
         return self.settings

@@ -54,7 +54,7 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import rounds_of_each
 from pytest_llmperf.measure.summing_up import Summaries, metric_of
 from pytest_llmperf.measure.unmeasured import Later, NoOutcomes, NoSamples, Unknown, needs_server
-from pytest_llmperf.record.earlier import Phase, PhaseKind
+from pytest_llmperf.record.prior import Phase, PhaseKind
 from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.tasks.task import Task
 

@@ -11,14 +11,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.estimand import Gate, gate_from_json
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.beside import AGAIN, read_beside
-from pytest_llmperf.record.redaction import redact_values
-from pytest_llmperf.record.store import clean, write_whole
+from pytest_llmperf.record.redaction import clean, redact_values
+from pytest_llmperf.record.sidecar import AGAIN, read_sidecar
+from pytest_llmperf.record.store import write_whole
+
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import Record
 
 
 @dataclass(frozen=True)
@@ -69,20 +72,19 @@ def store_cases(record: Path, lines: Sequence[str]) -> dict[str, Any]:
     return {"file": path.name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "count": len(lines)}
 
 
-def load_cases(path: Path, record: Mapping[str, Any]) -> list[KeptCase]:
+def load_cases(path: Path, record: Record) -> list[KeptCase]:
     """The gates of ``record``, which was read from ``path``.
 
     Raises :class:`UsageError`, one line, if the file is missing, is not the one that the record was written with, or
     holds no gate.
     """
-    about = record.get("cases")
-    if record.get("partial") and about is None:
-        raise UsageError(f"{path}: {record['partial']}, before the data of its gates were written; {AGAIN}")
-    if not isinstance(about, Mapping) or not {"file", "sha256", "count"} <= about.keys():
-        raise UsageError(f"{path}: this record keeps no data of its gates; {AGAIN}")
-    if not about["count"]:
+    about = record.cases
+    if about is None:
+        why = f"{record.partial}, before the data of its gates were written" if record.partial else ""
+        raise UsageError(f"{path}: {why or 'this record keeps no data of its gates'}; {AGAIN}")
+    if not about.count:
         raise UsageError(f"{path}: no gate was judged in this run, there is nothing to prove")
-    beside, data = read_beside(path, about, "the data of the record's gates", "data")
+    beside, data = read_sidecar(path, about, "the data of the record's gates", "data")
     try:
         return [_kept(json.loads(line)) for line in data.decode("utf-8").split("\n") if line]
     except (KeyError, TypeError, ValueError) as error:

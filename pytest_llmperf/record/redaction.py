@@ -1,4 +1,4 @@
-"""What must stand in no file and on no screen: keys, tokens, and who ran it. The one place that takes them out.
+"""Take keys, tokens and the identity of the user out of everything that is written or shown.
 
 Secrets are known by the environment variables that hold them (``HF_TOKEN``, anything with ``API_KEY``, ``SECRET``, …),
 by their look (``hf_…``, ``sk-…``, ``Bearer …``), or because somebody handed them to :func:`hide`. A home directory
@@ -65,6 +65,20 @@ def redact_values(value: Any) -> Any:
         return [clean(one) for one in value] if isinstance(value, list | tuple) else value
 
     return clean(value)
+
+
+def clean(text: str) -> str:
+    """``text`` without secrets, and without what UTF-8 cannot hold: models emit anything."""
+    return redact(sound(text))
+
+
+def sound(text: str) -> str:
+    """``text`` as UTF-8 can hold it: halves of surrogate pairs are joined, and the lone ones become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 class _Redactor:

@@ -1,7 +1,7 @@
 """References: records that a person promoted, in a directory of the suite's own repository.
 
-Each lies in a directory of its own, named for what it is a reference of, with its answers beside it. Nothing becomes a
-reference by being the last run.
+Each has a directory of its own, named after profile, device and entries, with its answers beside the record. A run
+never becomes a reference by being the last one.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.record.store import read_record, write_record
-from pytest_llmperf.record.tables import ANSWERS
-from pytest_llmperf.record.wire import whole_run_of
+
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import Record
 
 RECORD = "record.json"
 
@@ -27,103 +28,99 @@ RECORD = "record.json"
 @dataclass(frozen=True)
 class Reference:
     path: Path
-    record: Mapping[str, Any]
+    record: Record
+
+    @property
+    def date(self) -> str:
+        """When it was promoted, ISO 8601; empty if that is not recorded."""
+        promoted = self.record.promoted
+        return (promoted and promoted.date) or ""
 
     def __str__(self) -> str:
-        promoted = self.record.get("promoted") or {}
-        note = f" ({promoted['note']})" if promoted.get("note") else ""
-        return f"{self.path.parent.name} of {str(promoted.get('date', ''))[:10] or '?'}{note}"
+        promoted = self.record.promoted
+        note = f" ({promoted.note})" if promoted and promoted.note else ""
+        return f"{self.path.parent.name} of {self.date[:10] or '?'}{note}"
 
 
-def key_of(record: Mapping[str, Any]) -> str:
-    """What a reference is of: profile, device, rows; then eight digits of engine, arguments, data and suite."""
-    servers = [(one["row"], one.get("engine"), one.get("arguments")) for one in record.get("servers", ())]
-    data = [(one["row"], one["task"], one["variant"], one.get("data")) for one in record.get("answers", ())]
-    rest = json.dumps([sorted(servers), sorted(data), record.get("suite", {}).get("sha256")], default=str)
+def key_of(record: Record) -> str:
+    """Profile, device and entries; then eight digits that depend on engine, arguments, data and suite."""
+    servers = sorted((server.row, server.engine, server.arguments) for server in record.servers)
+    data = sorted((*entry.key, entry.data) for entry in record.answers)
+    rest = json.dumps([servers, data, record.suite.sha256], default=str)
     return f"{_about(record)}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
 
 
-def identity(record: Mapping[str, Any]) -> str:
-    """Of which run this is the record, or a promoted copy of it. Two runs may end within one second."""
-    if given := record.get("id"):
-        return str(given)
-    # A record may be older than this key: what a copy takes over tells them apart.
-    kept = json.dumps([record.get(key) for key in ("written", "verdicts", "metrics")], sort_keys=True)
+def identity(record: Record) -> str:
+    """Identity of the run that this record, or a promoted copy of it, describes."""
+    if record.id:
+        return record.id
+    # Records made before this key: what a copy takes over distinguishes them.
+    fields = record.as_json()
+    kept = json.dumps([fields.get(key) for key in ("written", "verdicts", "metrics")], sort_keys=True)
     return hashlib.sha256(kept.encode()).hexdigest()
 
 
 def promote(source: Path, directory: Path, note: str = "") -> Path:
-    """Make the record at ``source`` a reference in ``directory``; where its record lies now.
+    """Make the record at ``source`` a reference in ``directory``; return the path of its copy.
 
-    One of the same key is replaced. Raises :class:`UsageError` for a record that is partial, has no verdict, or was not
-    green by its own word, and :class:`LlmperfError` for what is no record.
+    A reference of the same key is replaced. Raises :class:`UsageError` for a record that is partial, has no verdict, or
+    was not green, and :class:`LlmperfError` for a file that is no record.
     """
     record = read_record(source)
-    if record.get("partial"):
-        raise UsageError(f"{source}: not promoted, the record is partial ({record['partial']})")
-    if not record.get("verdicts"):
+    if record.partial:
+        raise UsageError(f"{source}: not promoted, the record is partial ({record.partial})")
+    if not record.verdicts:
         raise UsageError(f"{source}: not promoted, the record has no verdict")
-    if (why := _why_not_green(record)) is not None:
+    if why := _why_not_green(record):
         raise UsageError(f"{source}: not promoted, the run was not green ({why})")
     target = directory / key_of(record) / RECORD
     promoted = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "note": note}
     target.parent.mkdir(parents=True, exist_ok=True)
-    about = record.get(ANSWERS.key) or {}
-    if about.get("count"):
-        beside = source.with_name(Path(str(about["file"])).name)
-        if not beside.is_file():
-            raise UsageError(f"{beside}: not promoted, the record's answers are not beside it")
-        # Its name stays: it is what the record calls it.
-        shutil.copyfile(beside, target.with_name(beside.name))
-    # Of the rest a comparison needs nothing, and a repository should not carry it.
-    kept = {key: value for key, value in record.items() if key not in ("schema", "cases", "traces_file")}
+    if record.answers_file and record.answers_file.count:
+        answers = source.with_name(Path(record.answers_file.file).name)
+        if not answers.is_file():
+            raise UsageError(f"{answers}: not promoted, the record's answers are not beside it")
+        # It keeps the name by which the record refers to it.
+        shutil.copyfile(answers, target.with_name(answers.name))
+    # A comparison needs neither gate data nor traces, and a repository should not carry them.
+    kept = {key: value for key, value in record.as_json().items() if key not in ("cases", "traces_file")}
     write_record(target, kept | {"promoted": promoted})
     return target
 
 
-def _why_not_green(record: Mapping[str, Any]) -> str | None:
-    """Why the run was red by itself; a run that is red only beside the old reference may well become the new one.
-
-    None as well for a record that is older than this word of its own.
-    """
-    about = record.get("run")
-    if about is None:
-        return None
-    by_itself = {**record, "run": {**about, "failures": [], "green": about.get("green_by_itself", True)}}
-    whole = whole_run_of(by_itself)
-    return None if whole.green else whole.why
+def _why_not_green(record: Record) -> str:
+    """Why the run was red by itself; empty if it was green, or red only compared with the old reference."""
+    if record.run is None:
+        return ""  # The record is older than this key.
+    by_itself = record.run.model_copy(update={"failures": (), "green": record.run.green_by_itself})
+    outcome = record.model_copy(update={"run": by_itself}).outcome
+    return "" if outcome.green else outcome.why
 
 
 def references(directory: Path) -> list[Reference]:
-    """All of ``directory``, the last promoted first. One that cannot be read is a :class:`UsageError`."""
+    """All references in ``directory``, the last promoted first; :class:`UsageError` for one that cannot be read."""
     found = []
     for path in sorted(directory.glob(f"*/{RECORD}")):
         try:
             found.append(Reference(path, read_record(path)))
         except LlmperfError as error:
             raise UsageError(str(error)) from error
-    return sorted(
-        found, key=lambda one: str((one.record.get("promoted") or {}).get("date", "")), reverse=True
-    )
+    return sorted(found, key=lambda reference: reference.date, reverse=True)
 
 
-def reference_for(record: Mapping[str, Any], directory: Path) -> Reference | None:
-    """The one of ``directory`` to compare ``record`` with; raises as :func:`references` does."""
+def reference_for(record: Record, directory: Path) -> Reference | None:
+    """The reference in ``directory`` to compare ``record`` with; raises as :func:`references` does."""
     return best_of(references(directory), record)
 
 
-def best_of(found: Sequence[Reference], record: Mapping[str, Any]) -> Reference | None:
-    """The reference of the same key; else the last one of the same profile, device and rows; None without one."""
-    of_same = [one for one in found if _about(one.record) == _about(record)]
-    exact = [one for one in of_same if key_of(one.record) == key_of(record)]
-    return next(iter(exact or of_same), None)
+def best_of(found: Sequence[Reference], record: Record) -> Reference | None:
+    """The reference of the same key; else the last one of the same profile, device and entries; None without one."""
+    same = [reference for reference in found if _about(reference.record) == _about(record)]
+    exact = [reference for reference in same if key_of(reference.record) == key_of(record)]
+    return next(iter(exact or same), None)
 
 
-def _about(record: Mapping[str, Any]) -> str:
-    rows = "+".join(map(str, record.get("candidates", ())))
-    parts = (
-        record.get("profile"),
-        record.get("device", {}).get("name"),
-        f"{rows} vs {record.get('baseline')}",
-    )
+def _about(record: Record) -> str:
+    entries = f"{'+'.join(record.candidates)} vs {record.baseline}"
+    parts = (record.profile, record.device.name, entries)
     return "-".join(re.sub(r"[^A-Za-z0-9@.+]+", "-", str(part)).strip("-") for part in parts)

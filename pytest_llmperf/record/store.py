@@ -8,36 +8,51 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.home import shown
-from pytest_llmperf.record.redaction import redact, redact_values
-from pytest_llmperf.record.validity import first_problem
+from pytest_llmperf.record import SCHEMA
+from pytest_llmperf.record.redaction import clean, redact_values, sound
 
-SCHEMA = "llmperf-record/1"
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import Record
 
 
 class RecordNotWritten(LlmperfError):
-    """The record could not be stored; the run's verdict stands, but nobody can look it up."""
+    """The record could not be stored; the verdict of the run stands, but it cannot be looked up."""
 
 
-def write_record(path: Path, record: Mapping[str, Any], *, checked: bool = True) -> None:
-    """Write ``record`` to ``path`` atomically: a reader sees the old file or the new one, never a part.
+def write_record(path: Path, fields: Mapping[str, Any]) -> Record:
+    """Write the record with ``fields`` to ``path`` atomically: a reader sees the old file or the new one, never a part.
 
-    Raises :class:`RecordNotWritten` with the cause (no space, no permission, no such directory); whatever was
-    at ``path`` before is untouched then. One that does not fit the schema, because somebody's hook has put something
-    else into it, is kept at ``PATH.invalid``. ``checked`` is false for what is only kept until the run ends.
+    Raises :class:`RecordNotWritten` with the cause (no space, no permission, no such directory); whatever was at
+    ``path`` before is untouched then. A record that does not fit its types, because a hook has changed it, is kept at
+    ``PATH.invalid``.
     """
-    record = redact_values({"schema": SCHEMA, **record})
-    text = json.dumps(record, indent=1 if checked else None, ensure_ascii=False, allow_nan=False) + "\n"
-    if checked and (problem := first_problem(record)):
+    from pytest_llmperf.record.model import Record
+
+    text = _text_of(fields, indent=1)
+    try:
+        record = Record.parse(text)
+    except ValueError as problem:
         invalid = path.with_name(f"{path.name}.invalid")
         write_whole(invalid, text)
         raise RecordNotWritten(
             f"the record was not written to {shown(path)}: {problem}; it is kept as {invalid.name}"
-        )
-    write_whole(path, text, durable=checked)
+        ) from problem
+    write_whole(path, text)
+    return record
+
+
+def write_unfinished(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write what stands at ``path`` until the run ends: neither checked nor safe from a loss of power."""
+    write_whole(path, _text_of(fields, indent=None), durable=False)
+
+
+def _text_of(fields: Mapping[str, Any], indent: int | None) -> str:
+    values = redact_values({"schema": SCHEMA, **fields})
+    return sound(json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
@@ -92,42 +107,34 @@ def _reason(error: OSError, path: Path, needs: str) -> str:
     return f"{reason}; choose another --llmperf-record"
 
 
-def clean(text: str) -> str:
-    """What may be written of ``text``: no secrets, and nothing that UTF-8 cannot hold. A model may say anything."""
-    return redact(sound(text))
-
-
-def sound(text: str) -> str:
-    """``text`` as UTF-8 can hold it: halves of surrogate pairs are joined, and the lone ones become U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
 def _umask() -> int:
-    """What this process takes from the rights of new files; there is no way to ask without setting it."""
+    """The umask of this process; it can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """The record at ``path``.
+def read_record(path: Path) -> Record:
+    """Read the record at ``path``.
 
-    Raises :class:`LlmperfError`, one line, if it is not a record, one of another schema, or one that does not fit its
-    schema.
+    Raises :class:`LlmperfError`, one line, if it is not a record, has another schema, or does not fit its schema.
     """
+    from pytest_llmperf.record.model import Record
+
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        fields = json.loads(text)
     except OSError as error:
         raise LlmperfError(f"{shown(path)} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise LlmperfError(f"{shown(path)} is not a record of a run: {error}") from error
-    schema = record.get("schema") if isinstance(record, dict) else None
+    schema = fields.get("schema") if isinstance(fields, dict) else None
     if schema != SCHEMA:
         raise LlmperfError(f"{shown(path)}: schema is {schema!r}, this version reads {SCHEMA!r}")
-    if problem := first_problem(record):
-        raise LlmperfError(f"{shown(path)} is not a record of schema {SCHEMA}: {problem}")
-    return dict(record)
+    if "\\ud" in text.lower():
+        # A parser of UTF-8 does not accept half a surrogate pair.
+        text = sound(json.dumps(fields, ensure_ascii=False))
+    try:
+        return Record.parse(text)
+    except ValueError as problem:
+        raise LlmperfError(f"{shown(path)} is not a record of schema {SCHEMA}: {problem}") from problem

@@ -13,13 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.load.metrics import request_metrics
 from pytest_llmperf.parquet_reading import read_parquet
-from pytest_llmperf.record.beside import read_beside
-from pytest_llmperf.record.store import clean, write_file
+from pytest_llmperf.record.redaction import clean
+from pytest_llmperf.record.sidecar import read_sidecar
+from pytest_llmperf.record.store import write_file
+
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import Record, TableFile
 
 _ROWS_AT_A_TIME = 1000
 """So many are in memory at once; a row may hold an answer of a megabyte."""
@@ -131,24 +135,23 @@ def store_table(record: Path, table: Table, rows: Iterable[Mapping[str, Any]]) -
     return {"file": path.name, "sha256": digest.hexdigest(), "count": counted.count}
 
 
-def load_answers(path: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def load_answers(path: Path, record: Record) -> list[dict[str, Any]]:
     """The answers of the run whose ``record`` was read from ``path``; [] if it has none.
 
-    Raises :class:`UsageError`, one line, if their file is missing or is not the one that the record was written with.
+    Raises :class:`UsageError`, one line, if their file is missing or has another checksum than the record states.
     """
-    return _load(path, record, ANSWERS)
+    return _load(path, record.answers_file, ANSWERS)
 
 
-def load_traces(path: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def load_traces(path: Path, record: Record) -> list[dict[str, Any]]:
     """The timed requests, as :func:`load_answers` reads the answers."""
-    return _load(path, record, TRACES)
+    return _load(path, record.traces_file, TRACES)
 
 
-def _load(path: Path, record: Mapping[str, Any], table: Table) -> list[dict[str, Any]]:
-    about = record.get(table.key)
-    if not isinstance(about, Mapping) or not about.get("count"):
+def _load(path: Path, about: TableFile | None, table: Table) -> list[dict[str, Any]]:
+    if about is None or not about.count:
         return []
-    beside, data = read_beside(path, about, f"the record's {table.name}", table.name)
+    beside, data = read_sidecar(path, about, f"the record's {table.name}", table.name)
     if beside.suffix == ".gz":
         return [json.loads(line) for line in gzip.decompress(data).decode().split("\n") if line]
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_llmperf.record.comparing import Comparison, Difference, Outcome
+from pytest_llmperf.record.compare import Comparison, Difference, Outcome
 from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.numbers import show
 

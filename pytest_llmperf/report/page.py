@@ -41,7 +41,7 @@ def write_page(record: Path, out: Path, history: Sequence[Path] = (), references
     write_whole(out, _html(read_facts(record, records_beside(record, *history), references)))
 
 
-def write_unfinished(out: Path) -> None:
+def write_unfinished_page(out: Path) -> None:
     """What stands at ``out`` until the run has come to its end, so that no page of an earlier run does."""
     title = "UNFINISHED"
     text = "This run has not come to its end: nothing of it was judged. Its record says how far it came."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate
 from pytest_llmperf.gates.wording import plural, target
 from pytest_llmperf.home import shown
-from pytest_llmperf.record.earlier import Duration, Earlier
+from pytest_llmperf.record.prior import Duration, PlanningRecord
 from pytest_llmperf.report.columns import aligned
 
 _HEADER = (
@@ -44,7 +44,7 @@ def warnings(gates: Sequence[PlannedGate]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def duration_lines(duration: Duration, earlier: Earlier, device: str) -> list[str]:
+def duration_lines(duration: Duration, earlier: PlanningRecord, device: str) -> list[str]:
     """How long it takes at most, where that is known from, and what is not known."""
     if earlier.device != device:
         theirs = earlier.device or "no device"

@@ -25,7 +25,7 @@ from pytest_llmperf.gates.judgement import Policy
 from pytest_llmperf.gates.run_verdict import RunVerdict, run_verdict
 from pytest_llmperf.gates.verdict import NOT_MEASURED, Status, Verdict
 from pytest_llmperf.record.redaction import redact_log, redact_values
-from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
+from pytest_llmperf.record.verdict_json import verdict_from_json, verdict_to_json
 
 BAD_DATA = "DataError"
 """Kind of the error of a data set that cannot be asked: the run ends with exit code 4."""

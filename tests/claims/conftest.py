@@ -50,7 +50,7 @@ def sheet_of(tmp_path: Path) -> SheetOf:
 @pytest.fixture(scope="session")
 def embedded_run() -> Evidence:
     """What a real run measured of the embedded pair."""
-    return Evidence(read_record(HERE / "embedded_run.json"), HERE / "embedded_run.json")
+    return Evidence(read_record(HERE / "embedded_run.json").as_json(), HERE / "embedded_run.json")
 
 
 def gpu_run(**facts: Any) -> Evidence:

@@ -56,7 +56,7 @@ def recorded(tmp_path: Path) -> Recorded:
         for entry in entries:
             script.add(entry)
         path = tmp_path / "claims-record.json"
-        return Evidence(read_record(path), path)
+        return Evidence(read_record(path).as_json(), path)
 
     return make
 
@@ -224,7 +224,7 @@ def known(value: Any) -> Any:
 
 @pytest.mark.parametrize("path", EVIDENCE, ids=lambda path: path.stem)
 def test_a_record_that_is_continued_loses_nothing(path: Path) -> None:
-    record = read_record(path)
+    record = read_record(path).as_json()
     again = as_json(read_claims_record(record, path))
     assert known({"schema": record["schema"], **again}) == known(record)
 
@@ -283,7 +283,7 @@ DECISIONS = json.loads((HERE / "decisions.json").read_text(encoding="utf-8"))
 @pytest.mark.parametrize("about", DECISIONS)
 def test_recorded_evidence_decides_as_it_did(about: str) -> None:
     sheet, record = (ROOT / part for part in about.split())
-    evidence = Evidence(read_record(record), record)
+    evidence = Evidence(read_record(record).as_json(), record)
     decided = [
         [one.name, one.outcome.value, one.measured, one.why, one.n_needed]
         for one in decide_all(read_claims(sheet), "ignored", evidence)

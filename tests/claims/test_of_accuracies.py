@@ -122,7 +122,7 @@ def test_answers_in_a_record_decide_what_an_average_is_worth(sheet_of: SheetOf, 
     def decided(right: list[list[bool]]) -> Outcome:
         rows = [dict.fromkeys(ANSWERS.columns) | one for one in answers(right)]
         write_record(path, dict(gpu_run().record) | {ANSWERS.key: store_table(path, ANSWERS, rows)})
-        [decision] = decide_all(sheet_of(FIVE), "ignored", Evidence(read_record(path), path))
+        [decision] = decide_all(sheet_of(FIVE), "ignored", Evidence(read_record(path).as_json(), path))
         return decision.outcome
 
     assert decided([[True] * 5] * 770 + [[False] * 5] * 230) is Outcome.REFUTED

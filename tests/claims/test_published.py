@@ -166,7 +166,7 @@ def test_a_verdict_of_that_name_and_unit_decides_a_claim_and_another_does_not() 
 
 def test_int8_needs_less_than_8_gb_by_the_parts_that_were_recorded_on_an_h100() -> None:
     record = ROOT / "docs" / "evidence" / "h100-claims-2026-11-28.json"
-    decisions = decide_all(ARTICLE, "ignored", Evidence(read_record(record)))
+    decisions = decide_all(ARTICLE, "ignored", Evidence(read_record(record).as_json()))
     int8 = next(one for one in decisions if one.claim.name == "int8-needs-8-gb" and one.device != "T4")
     assert int8.outcome is Outcome.REFUTED
     assert "3.66 GB (2.34 GB of weights as they were loaded, and the 1.31 GB" in int8.why

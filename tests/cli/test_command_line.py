@@ -12,7 +12,7 @@ from pytest_llmperf.cli import COMMANDS, doctor, main
 from pytest_llmperf.record.store import write_record
 from pytest_llmperf.record.tables import ANSWERS, store_table
 from pytest_llmperf.serving import gpu
-from tests.record.test_comparing import answers, run
+from tests.record.test_compare import answers, run
 from tests.record.test_references import RUN
 
 PASSED = {

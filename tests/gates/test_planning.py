@@ -20,7 +20,7 @@ from pytest_llmperf.gates.quantile import QuantileGate
 from pytest_llmperf.gates.ratio import START_NOISE, RatioGate, round_noise, start_noise
 from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
+from pytest_llmperf.record.verdict_json import verdict_from_json, verdict_to_json
 from pytest_llmperf.stats import chances, hodges_lehmann, paired, paired_exact
 from tests.gates.judging import not_worse, ratio_over_starts, ratio_within
 

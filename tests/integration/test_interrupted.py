@@ -62,12 +62,13 @@ def test_what_was_measured_before_an_orderly_end_is_kept_and_marked(
     path = project.path / "record.json"
     record = read_record(path)
     assert code != 0
-    assert record["partial"] == why, text
-    first = record["verdicts"][0]
-    assert (first["test"], first["status"]) == ("test_gate.py::test_floor[distill]", "PASS")
-    assert record["suite"]["tests"][-1] == "test_gate.py::test_never[distill]"
-    assert len(load_answers(path, record)) == record["answers"][0]["items"] > 0
-    assert record["cases"]["count"] == 1
+    assert record.partial == why, text
+    first = record.verdicts[0]
+    assert (first.test, first.status) == ("test_gate.py::test_floor[distill]", "PASS")
+    assert record.suite.tests[-1] == "test_gate.py::test_never[distill]"
+    assert len(load_answers(path, record)) == record.answers[0].items > 0
+    assert record.cases is not None
+    assert record.cases.count == 1
     if code != 7:  # pytest tells nothing at the end of a run with an exit code of its own
         assert "partial" in text
 
@@ -78,9 +79,9 @@ def test_a_run_that_is_ended_at_once_leaves_what_its_tests_had_measured(
 ) -> None:
     interrupted(project, solver, "halt(candidate)", number)
     record = read_record(project.path / "record.json")
-    assert record["partial"] == "the run has not ended: 1 tests of 3 have"
-    assert [one["status"] for one in record["verdicts"]] == ["PASS"]
-    assert record["metrics"][0]["metric"] == "accuracy"
+    assert record.partial == "the run has not ended: 1 tests of 3 have"
+    assert [entry.status for entry in record.verdicts] == ["PASS"]
+    assert record.metrics[0].metric == "accuracy"
 
 
 def test_a_run_that_is_complete_is_not_partial(project: Project, solver: str) -> None:
@@ -193,11 +194,11 @@ def test_a_run_killed_at_any_of_fifty_moments_leaves_a_readable_record(tmp_path:
             assert killer.stdout.readline() == "killed\n"
             record = read_record(path)
             answers, traces = load_answers(path, record), load_traces(path, record)
-            if record["partial"]:
+            if record.partial:
                 assert not answers
             else:
-                assert (len(answers), len(traces), len(record["verdicts"])) == (160, 80, 4)
-            seen.append(record["partial"])
+                assert (len(answers), len(traces), len(record.verdicts)) == (160, 80, 4)
+            seen.append(record.partial)
         killer.stdin.close()
     assert len(set(seen)) > 3, "the moments were all alike"
     assert None in seen

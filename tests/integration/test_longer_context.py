@@ -129,13 +129,15 @@ def test_the_longest_prompts_come_to_numbers_and_five_answers_to_a_claim(
         assert longest["medqa"] > 2048
         assert longest["conversations 2048 tokens"] + 128 > 2048
         five = [
-            one for one in load_answers(project.path / "record.json", record) if one["task"] == "embedded"
+            one
+            for one in load_answers(project.path / "record.json", read_record(project.path / "record.json"))
+            if one["task"] == "embedded"
         ]
         assert len(five) == ITEMS * 5
         assert {one["seed"] for one in five} == {0, 1, 2, 3, 4}
         config = _as_toml(json.loads((longer / "config.json").read_text()))
         sheet = project.write("claims.toml", SHEET.format(config=config) + CLAIMS)
-        evidence = Evidence(read_record(project.path / "record.json"), project.path / "record.json")
+        evidence = Evidence(read_record(project.path / "record.json").as_json(), project.path / "record.json")
         decided = {one.claim.name: one for one in decide_all(read_claims(sheet), "ignored", evidence)}
         assert (decided["holds"].outcome.value, decided["holds-not"].outcome.value) == (
             "confirmed",

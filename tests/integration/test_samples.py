@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def test_a_sampled_row_is_asked_k_times_and_a_greedy_one_once(sampled: Project) 
     (case,) = [json.loads(line) for line in (sampled.path / "record.cases.jsonl").read_text().splitlines()]
     outcomes = case["case"]["candidate"] if "case" in case else case["candidate"]
     assert [outcome for _, outcome in outcomes] == [[True, False, True, False]] * 40
-    rows = [one for one in load_answers(sampled.path / "record.json", record) if one["row"] == "distill"]
+    path = sampled.path / "record.json"
+    rows = [one for one in load_answers(path, read_record(path)) if one["row"] == "distill"]
     first = rows[0]["item"]
     kept = [(one["sample"], one["seed"], one["outcome"]) for one in rows if one["item"] == first]
     assert kept == [(0, 0, "correct"), (1, 1, "wrong"), (2, 2, "correct"), (3, 3, "wrong")]

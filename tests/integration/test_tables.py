@@ -26,25 +26,23 @@ def test_every_answer_and_every_timed_request_is_kept(project: Project, solver: 
     result = project.run("--llmperf-record", "record.json", "--llmperf-full")
     path = project.path / "record.json"
     record = read_record(path)
-    [asked] = record["answers"]
+    [asked] = record.answers
     answers = load_answers(path, record)
-    assert len(answers) == asked["items"] == 40, result.text
-    assert Counter(row["outcome"] for row in answers) == {k: n for k, n in asked["outcomes"].items() if n}
+    assert len(answers) == asked.items == 40, result.text
+    assert Counter(row["outcome"] for row in answers) == {k: n for k, n in asked.outcomes.items() if n}
     one = answers[0]
     assert (one["row"], one["task"], one["sample"]) == ("distill", "embedded", 0)
     assert one["gold"] == one["answer"] or one["outcome"] != "correct"
     assert f"boxed{{{one['answer']}}}" in one["reply"]
     traces = load_traces(path, record)
     assert Counter((row["row"], row["round"]) for row in traces) == {
-        (load["row"], number): one["requests"]
-        for load in record["load"]
-        for number, one in enumerate(load["rounds"])
+        (load.row, number): each.requests for load in record.load for number, each in enumerate(load.rounds)
     }
     assert min(row["intended_s"] for row in traces) == 0.0
     assert {(row["kind"], row["concurrency"]) for row in traces} == {("closed", 2)}
     of_distill = [row["ttft_s"] for row in traces if (row["row"], row["round"]) == ("distill", 0)]
-    [load] = [load for load in record["load"] if load["row"] == "distill"]
-    assert of_distill == pytest.approx(load["rounds"][0]["ttft_s"])
+    [load] = [load for load in record.load if load.row == "distill"]
+    assert of_distill == pytest.approx(load.rounds[0].ttft_s)
 
 
 def test_workers_tell_of_their_answers_as_one_process_does(project: Project, solver: str) -> None:
@@ -64,9 +62,7 @@ def test_workers_tell_of_their_answers_as_one_process_does(project: Project, sol
         assert result.noise == [], result.text
         record = read_record(path)
         rows = [(row["item"], row["reply"], row["outcome"]) for row in load_answers(path, record)]
-        facts = [
-            {name: one[name] for name in ("row", "task", "items", "requests")} for one in record["answers"]
-        ]
-        told.append((rows, facts, [server["row"] for server in record["servers"]]))
+        facts = [(entry.row, entry.task, entry.items, entry.requests) for entry in record.answers]
+        told.append((rows, facts, [server.row for server in record.servers]))
     assert told[0] == told[1]
     assert len(told[0][0]) == 40

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.case_files import KeptCase, gathered, keep, load_cases, store_cases
+from pytest_llmperf.record.model import Record
 
 PEAK = KeptCase(
     "test_memory.py::test_peak[ü]",
@@ -25,18 +25,18 @@ def of_test(name: str) -> KeptCase:
     return dataclasses.replace(PEAK, test=name)
 
 
-def stored(tmp_path: Path, *kept: KeptCase) -> tuple[Path, dict[str, Any]]:
-    """A record's path and what it says, with ``kept`` beside it."""
+def stored(tmp_path: Path, *kept: KeptCase) -> tuple[Path, Record]:
+    """A record and its path, with ``kept`` beside it."""
     for place, one in enumerate(kept):
         keep(tmp_path / "cases" / "main.jsonl", place, 1, one)
     path = tmp_path / "night" / "record.json"
-    return path, {"cases": store_cases(path, gathered(tmp_path / "cases"))}
+    return path, Record.of({"cases": store_cases(path, gathered(tmp_path / "cases"))})
 
 
 def test_what_was_kept_is_read_back(tmp_path: Path) -> None:
     path, record = stored(tmp_path, PEAK, of_test("b"))
-    assert record["cases"]["count"] == 2
-    assert record["cases"]["file"] == "record.cases.jsonl"
+    assert record.cases is not None
+    assert (record.cases.count, record.cases.file) == (2, "record.cases.jsonl")
     assert load_cases(path, record) == [PEAK, of_test("b")]
 
 
@@ -93,15 +93,15 @@ def test_a_file_that_is_missing_changed_or_empty_is_one_line_that_says_so(tmp_pa
         assert str(file) in str(caught.value)
 
 
-@pytest.mark.parametrize("about", [None, {}, {"file": "x", "count": 1}, ["x"]])
-def test_a_record_of_an_older_version_says_that_it_keeps_no_data(tmp_path: Path, about: object) -> None:
+def test_a_record_of_an_older_version_says_that_it_keeps_no_data(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="keeps no data of its gates"):
-        load_cases(tmp_path / "record.json", {"cases": about})
+        load_cases(tmp_path / "record.json", Record.of({}))
 
 
 def test_a_gate_of_a_later_version_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    record = {"cases": store_cases(path, ['{"test": "a", "status": "PASS", "case": {"kind": "opinion"}}'])}
+    line = '{"test": "a", "status": "PASS", "case": {"kind": "opinion"}}'
+    record = Record.of({"cases": store_cases(path, [line])})
     with pytest.raises(UsageError, match="cannot be read by this version") as caught:
         load_cases(path, record)
     assert "\n" not in str(caught.value)
@@ -109,5 +109,8 @@ def test_a_gate_of_a_later_version_is_refused_in_one_line(tmp_path: Path) -> Non
 
 def test_a_record_cannot_point_to_a_file_elsewhere(tmp_path: Path) -> None:
     path, record = stored(tmp_path, PEAK)
-    record["cases"]["file"] = f"../{path.parent.name}/record.cases.jsonl"
-    assert load_cases(path, record) == [PEAK], "only the name counts, beside the record"
+    assert record.cases is not None
+    astray = record.cases.model_copy(update={"file": f"../{path.parent.name}/record.cases.jsonl"})
+    assert load_cases(path, record.model_copy(update={"cases": astray})) == [PEAK], (
+        "only the name counts, beside the record"
+    )

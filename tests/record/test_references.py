@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.record.model import Record
 from pytest_llmperf.record.references import key_of, promote, reference_for, references
 from pytest_llmperf.record.store import read_record, write_record
 from pytest_llmperf.record.tables import ANSWERS, load_answers, store_table
@@ -31,11 +32,11 @@ def recorded(directory: Path, **changed: Any) -> Path:
 
 def test_a_promoted_record_is_found_again_with_its_answers(tmp_path: Path) -> None:
     directory = tmp_path / "references"
-    assert reference_for(RUN, directory) is None
+    assert reference_for(Record.of(RUN), directory) is None
     place = promote(recorded(tmp_path), directory, "before the upgrade")
     assert place.parent.name.startswith("gpu-NVIDIA-H100-80GB-HBM3-distill-vs-math-")
     (tmp_path / "night.json").unlink()
-    found = reference_for(RUN, directory)
+    found = reference_for(Record.of(RUN), directory)
     assert found is not None
     assert found.path == place
     assert "before the upgrade" in str(found)
@@ -44,15 +45,16 @@ def test_a_promoted_record_is_found_again_with_its_answers(tmp_path: Path) -> No
 
 def test_another_device_has_no_reference_and_another_engine_has_the_last_one(tmp_path: Path) -> None:
     promote(recorded(tmp_path), tmp_path / "references")
-    assert reference_for(RUN | {"device": {"name": "A100"}}, tmp_path / "references") is None
-    upgraded = RUN | {"servers": [{"row": "distill", "engine": "vllm 0.33.0", "arguments": ["--x"]}]}
-    assert key_of(upgraded) != key_of(RUN)
+    assert reference_for(Record.of(RUN | {"device": {"name": "A100"}}), tmp_path / "references") is None
+    servers = [{"row": "distill", "engine": "vllm 0.33.0", "arguments": ["--x"]}]
+    upgraded = Record.of(RUN | {"servers": servers})
+    assert key_of(upgraded) != key_of(Record.of(RUN))
     assert reference_for(upgraded, tmp_path / "references") is not None
-    promote(recorded(tmp_path, servers=upgraded["servers"]), tmp_path / "references")
+    promote(recorded(tmp_path, servers=servers), tmp_path / "references")
     assert len(references(tmp_path / "references")) == 2
-    exact = reference_for(RUN, tmp_path / "references")
+    exact = reference_for(Record.of(RUN), tmp_path / "references")
     assert exact is not None
-    assert exact.record["servers"] == RUN["servers"]
+    assert exact.record.servers == Record.of(RUN).servers
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,6 @@ def test_what_is_not_a_whole_run_is_not_promoted(tmp_path: Path, changed: dict[s
 
 
 def test_a_reference_names_nobody_and_carries_no_traces(tmp_path: Path) -> None:
-    record = read_record(promote(recorded(tmp_path), tmp_path / "references"))
+    record = read_record(promote(recorded(tmp_path), tmp_path / "references")).as_json()
     assert set(record["promoted"]) == {"date", "note"}
     assert "traces_file" not in record

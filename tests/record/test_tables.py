@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.record.model import Record
 from pytest_llmperf.record.tables import ANSWERS, TRACES, load_answers, load_traces, store_table
 
 ANSWER: dict[str, Any] = {
@@ -69,15 +70,15 @@ def test_rows_are_read_back_as_they_were(tmp_path: Path, suffix: str) -> None:
     rows = [ANSWER | {"sample": n} for n in range(2500)]
     about = store_table(path, ANSWERS, iter(rows))
     assert (about["file"], about["count"]) == (f"record.answers.{suffix}", 2500)
-    assert load_answers(path, {ANSWERS.key: about}) == rows
+    assert load_answers(path, Record.of({ANSWERS.key: about})) == rows
     times = [TRACE, TRACE | {"index": 4, "outcome": "timeout", "itl_s": [], "first_s": None}]
-    assert load_traces(path, {TRACES.key: store_table(path, TRACES, times)}) == times
+    assert load_traces(path, Record.of({TRACES.key: store_table(path, TRACES, times)})) == times
 
 
 def test_half_a_surrogate_pair_in_a_reply_costs_no_table(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "record.json"
     about = store_table(path, ANSWERS, [ANSWER | {"reply": "a\ud83d\ude00b\ud800c"}])
-    [row] = load_answers(path, {ANSWERS.key: about})
+    [row] = load_answers(path, Record.of({ANSWERS.key: about}))
     assert row["reply"] == "a\U0001f600b�c"
 
 
@@ -87,8 +88,8 @@ def test_a_run_without_rows_has_no_file_and_keeps_none_of_an_earlier_run(tmp_pat
     about = store_table(path, ANSWERS, [])
     assert about["count"] == 0
     assert list(tmp_path.iterdir()) == []
-    assert load_answers(path, {ANSWERS.key: about}) == []
-    assert load_traces(path, {}) == [], "a record of an older version"
+    assert load_answers(path, Record.of({ANSWERS.key: about})) == []
+    assert load_traces(path, Record.of({})) == [], "a record of an older version"
 
 
 @pytest.mark.parametrize("change", ["missing", "another run's"])
@@ -100,7 +101,7 @@ def test_a_table_that_is_not_this_records_is_refused_in_one_line(tmp_path: Path,
     else:
         store_table(path, ANSWERS, [ANSWER | {"outcome": "wrong"}])
     with pytest.raises(UsageError, match=r"record\.answers\.parquet") as caught:
-        load_answers(path, {ANSWERS.key: about})
+        load_answers(path, Record.of({ANSWERS.key: about}))
     assert "\n" not in str(caught.value)
 
 
@@ -119,5 +120,5 @@ def test_a_table_that_cannot_be_made_leaves_the_old_one(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         store_table(path, ANSWERS, breaking())
-    assert load_answers(path, {ANSWERS.key: about}) == [ANSWER]
+    assert load_answers(path, Record.of({ANSWERS.key: about})) == [ANSWER]
     assert len(list(tmp_path.iterdir())) == 1

@@ -20,7 +20,7 @@ from pytest_llmperf.gates.ratio import RatioGate
 from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.record import case_files, tables
 from pytest_llmperf.record.store import write_record
-from pytest_llmperf.record.wire import verdict_to_json
+from pytest_llmperf.record.verdict_json import verdict_to_json
 from pytest_llmperf.report.page import write_page
 from tests.report.reader import CHROMIUM, Reader
 

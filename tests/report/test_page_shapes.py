@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.record.model import Record
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.latency import concurrency_section
 
@@ -23,7 +24,7 @@ def load(prompt: int, window_s: float) -> dict[str, Any]:
 
 
 def facts(*loads: dict[str, Any], **more: Any) -> Facts:
-    return Facts(Path("r.json"), {"load": list(loads), "candidates": ["a"], **more}, (), (), "")
+    return Facts(Path("r.json"), Record.of({"load": list(loads), "candidates": ["a"], **more}))
 
 
 def test_two_loads_at_one_concurrency_are_two_rows_with_their_own_numbers() -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_llmperf.gates.plan import PlannedGate
-from pytest_llmperf.record.earlier import Duration, Earlier, Phase
+from pytest_llmperf.record.model import Record
+from pytest_llmperf.record.prior import Duration, Phase, PlanningRecord
 from pytest_llmperf.report.plan_table import duration_lines, plan_table, warnings
 from pytest_llmperf.stats.chances import Chances
 
@@ -81,7 +82,7 @@ def test_a_warning_names_gate_and_bound_and_is_said_once() -> None:
 
 
 def test_minutes_name_their_source_and_what_it_does_not_hold() -> None:
-    earlier = Earlier(Path("last.json"), "CPU", [], {})
+    earlier = PlanningRecord(Path("last.json"), Record.of({"device": {"name": "CPU"}}), [])
     duration = Duration(
         {"starts": 30.0, "load": 120.0}, [Phase("long answers", "a", ("summaries",)), Phase("starts", "b")]
     )

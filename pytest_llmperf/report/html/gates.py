@@ -12,7 +12,7 @@ from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.record.case_files import KeptCase
 from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
 from pytest_llmperf.report.html import specs
-from pytest_llmperf.report.html.facts import Facts, number
+from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Plot, Section, Table
 from pytest_llmperf.report.html.reference import reference_cells
 from pytest_llmperf.report.html.replies import exchanges, flips_of
@@ -49,8 +49,8 @@ def gates_section(facts: Facts) -> Section:
     if then is not None:
         notes.append(f"Beside the candidate stands the promoted reference {facts.reference}.")
     rows = [
-        _cells(verdict, test, () if then is None else (then[at],))
-        for at, (verdict, test) in enumerate(zip(facts.verdicts, facts.tests(), strict=True))
+        _cells(entry.verdict, entry.test, () if then is None else (then[at],))
+        for at, entry in enumerate(facts.record.verdicts)
     ]
     told = () if then is None else ("reference",)
     columns = ("verdict", "metric", NUMBERS[0], *told, *NUMBERS[1:], "n", "says", "more")
@@ -119,13 +119,13 @@ def is_rule(verdict: Verdict) -> bool:
 
 def interval_plots(verdicts: Sequence[Verdict]) -> list[Plot]:
     """One plot per unit, of the verdicts that observed something."""
-    units = dict.fromkeys(one.unit for one in verdicts if number(one.observed) is not None)
+    units = dict.fromkeys(one.unit for one in verdicts if one.observed is not None)
     return [_interval_plot(unit, [one for one in verdicts if one.unit == unit]) for unit in units]
 
 
 def _interval_plot(unit: str, verdicts: Sequence[Verdict]) -> Plot:
     axis, format_, times = _AXES.get(unit, (unit or "value", "~g", 1.0))
-    drawn = [one for one in verdicts if number(one.observed) is not None]
+    drawn = [one for one in verdicts if one.observed is not None]
     known = [
         value
         for one in drawn
@@ -179,8 +179,7 @@ def _end(verdict: Verdict, side: int, times: float) -> float | None:
 
 
 def _scaled(value: float | None, times: float) -> float | None:
-    finite = number(value)
-    return None if finite is None else finite * times
+    return None if value is None else value * times
 
 
 def _cells(verdict: Verdict, test: str, then: tuple[str, ...]) -> tuple[str, ...]:
@@ -214,25 +213,22 @@ def _answers(facts: Facts) -> Table:
         "tokens",
     )
     rows = []
-    for one in facts.dicts("answers"):
-        outcomes = one.get("outcomes")
-        outcomes = outcomes if isinstance(outcomes, dict) else {}
-        counts = {str(name): int(number(many) or 0) for name, many in outcomes.items()}
-        items, planned = (int(number(one.get(name)) or 0) for name in ("items", "planned"))
+    for entry in facts.record.answers:
+        counts, items, planned = entry.outcomes, entry.items, entry.planned
         judged = sum(counts.values()) - counts.get("infra", 0)
         right = counts.get("correct", 0)
         whole = judged == items == planned and items > 0
         interval = clopper_pearson_interval(right, judged) if whole else None
         rows.append(
             (
-                str(one.get("row", "")),
-                str(one.get("task", "")),
-                str(one.get("variant", "")),
+                entry.row,
+                entry.task,
+                entry.variant,
                 f"{items:,} of {planned:,}",
                 show(right / judged if judged else None, "share"),
                 show_interval(interval, "share"),
                 *(f"{counts.get(name, 0):,}" for name in ("wrong", "incomplete", "ungraded", "infra")),
-                "—" if (tokens := number(one.get("completion_tokens"))) is None else f"{int(tokens):,}",
+                "—" if entry.completion_tokens is None else f"{entry.completion_tokens:,}",
             )
         )
     return Table("Answers", columns, rows, frozenset(range(3, len(columns))))

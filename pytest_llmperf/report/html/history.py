@@ -7,22 +7,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.record import SCHEMA
 from pytest_llmperf.record.references import identity
-from pytest_llmperf.record.store import SCHEMA, read_record
+from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.change_points import LEAST_RUNS, change_points
-from pytest_llmperf.report.html.facts import Facts, number
+from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Plot, Section, Table
 from pytest_llmperf.report.numbers import show, show_bound, show_interval
 
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import Record, VerdictEntry
+
 MOST_RUNS = 60
 """The latest; older ones are counted."""
-
-_SAME = ("profile", "device", "candidates", "baseline")
-"""What must be the same in two records for their values to be one history."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Earlier:
     """Whether somebody made it a reference."""
     current: bool
     """Whether it is the reference that this run is compared with."""
-    verdicts: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    verdicts: Mapping[str, VerdictEntry] = field(repr=False)
 
 
 def records_beside(record: Path, *directories: Path) -> list[Path]:
@@ -115,18 +116,17 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
     promoted = {identity(one.record): one for one in facts.promoted}
     current = identity(facts.reference.record) if facts.reference else None
 
-    def run(path: Path, record: Mapping[str, Any]) -> Earlier:
+    def run(path: Path, record: Record) -> Earlier:
         this = identity(record)
-        written = str(record.get("written") or "")
-        made = bool(record.get("promoted")) or this in promoted
-        return Earlier(path.stem, this, written, made, this == current, _gates(record))
+        made = bool(record.promoted) or this in promoted
+        return Earlier(path.stem, this, record.written, made, this == current, _gates(record))
 
     for path in facts.earlier:
         try:
             record = read_record(path)
         except LlmperfError:
             continue
-        if any(record.get(key) != facts.record.get(key) for key in _SAME):
+        if _subject(record) != _subject(facts.record):
             others += 1
             continue
         found.append(run(path, record))
@@ -136,7 +136,7 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
     found += [
         run(one.path.parent, one.record)
         for of, one in promoted.items()
-        if of not in known and all(one.record.get(key) == facts.record.get(key) for key in _SAME)
+        if of not in known and _subject(one.record) == _subject(facts.record)
     ]
     before = sorted((one for one in found if one.written <= this.written), key=lambda one: one.written)
     kept = before[-(MOST_RUNS - 1) :]
@@ -148,32 +148,32 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
     ], others
 
 
-def _gates(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Verdicts by what a gate is called."""
-    verdicts: dict[str, Mapping[str, Any]] = {}
-    given = record.get("verdicts")
-    for one in given if isinstance(given, list) else []:
-        if isinstance(one, Mapping):
-            name = gate = f"{one.get('metric')} {_kind(one)}".strip()
-            nth = 1
-            while name in verdicts:
-                nth += 1
-                name = f"{gate} ({nth})"
-            verdicts[name] = one
+def _subject(record: Record) -> tuple[object, ...]:
+    """What must be the same in two records for their values to be one history."""
+    return record.profile, record.device, record.candidates, record.baseline
+
+
+def _gates(record: Record) -> dict[str, VerdictEntry]:
+    """Verdicts by the name of the gate."""
+    verdicts: dict[str, VerdictEntry] = {}
+    for entry in record.verdicts:
+        # Distinguishes two gates of one metric.
+        kind = " against the baseline" if entry.unit == "points" else ""
+        name = gate = f"{entry.metric}{kind}"
+        nth = 1
+        while name in verdicts:
+            nth += 1
+            name = f"{gate} ({nth})"
+        verdicts[name] = entry
     return verdicts
 
 
-def _kind(verdict: Mapping[str, Any]) -> str:
-    """What tells two gates of one metric apart."""
-    return {"points": "against the baseline", "ratio": ""}.get(str(verdict.get("unit")), "")
-
-
 def _observed(run: Earlier, gate: str) -> float | None:
-    return number(run.verdicts.get(gate, {}).get("observed"))
+    return run.verdicts[gate].observed if gate in run.verdicts else None
 
 
 def _unit(run: Earlier, gate: str) -> str:
-    return str(run.verdicts[gate].get("unit") or "")
+    return run.verdicts[gate].unit
 
 
 def _levels(runs: Sequence[Earlier], gate: str, at: int) -> tuple[float, float]:
@@ -188,13 +188,8 @@ def _levels(runs: Sequence[Earlier], gate: str, at: int) -> tuple[float, float]:
 
 def _value(gate: str, place: int, run: Earlier, changed: bool, reference: Earlier | None) -> dict[str, Any]:
     verdict = run.verdicts[gate]
-    unit = str(verdict.get("unit") or "")
-    interval = verdict.get("interval")
-    low, high = (
-        (number(end) for end in interval)
-        if isinstance(interval, list) and len(interval) == 2
-        else (None, None)
-    )
+    unit = verdict.unit
+    low, high = verdict.interval or (None, None)
     whole = low is not None and high is not None
     observed = _observed(run, gate)
     said = show_interval((low, high), unit) if low is not None and high is not None else "—"
@@ -202,15 +197,15 @@ def _value(gate: str, place: int, run: Earlier, changed: bool, reference: Earlie
         "metric": specs.label(gate),
         "run": place + 1,
         "name": specs.label(f"{run.name}, {run.written[:16].replace('T', ' ')}".rstrip(", ")),
-        "status": str(verdict.get("status")),
+        "status": verdict.status.value,
         "observed": observed,
         "low": low if whole else None,
         "high": high if whole else None,
-        "bound": number(verdict.get("bound")),
+        "bound": verdict.bound,
         "promoted": run.promoted,
         "reference": None if reference is None else _observed(reference, gate),
         "changed": changed,
-        "shown": f"{show(observed, unit)} ({said}), bound {show_bound(number(verdict.get('bound')), unit)}",
+        "shown": f"{show(observed, unit)} ({said}), bound {show_bound(verdict.bound, unit)}",
     }
 
 

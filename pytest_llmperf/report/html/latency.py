@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from pytest_llmperf.gates.quantile import QuantileGate
 from pytest_llmperf.report.html import specs
-from pytest_llmperf.report.html.facts import Facts, Load, number, numbers
+from pytest_llmperf.report.html.facts import Facts, Load, known
 from pytest_llmperf.report.html.parts import Plot, Section, Table
 from pytest_llmperf.report.numbers import show, show_interval
 from pytest_llmperf.stats import clustered_quantile, order_statistics
@@ -154,26 +153,25 @@ def _gaps(facts: Facts) -> Iterator[_Times]:
     several = {(one.concurrency, one.row) for one in facts.load if one.shape}
     found: dict[tuple[int, str], list[float]] = {}
     for one in facts.traces:
-        if one.get("kind") == "closed":
-            key = (int(number(one.get("concurrency")) or 0), str(one.get("row")))
-            found.setdefault(key, []).extend(one.get("itl_s") or ())
+        if one["kind"] == "closed":
+            key = (one["concurrency"] or 0, one["row"])
+            found.setdefault(key, []).extend(one["itl_s"] or ())
     for (concurrency, row), gaps in sorted(found.items()):
         if (concurrency, row) in several:
             continue
-        # Hundreds of thousands: the table's type makes sure that they are floats or missing.
-        if seconds := [gap for gap in gaps if gap is not None and math.isfinite(gap)]:
+        if seconds := known(gaps):
             yield _Times(f"ITL at {concurrency}", row, seconds)
 
 
 def _of_gates(facts: Facts) -> Iterator[_Times]:
     """Times that gates were judged by and the load does not tell; those of two quantiles of one metric once."""
-    known = {one.metric for one in (*_of_load(facts), *_gaps(facts))}
+    told = {one.metric for one in (*_of_load(facts), *_gaps(facts))}
     seen: list[tuple[str, str, Sequence[float]]] = []
     for kept in facts.cases:
         case = kept.case
-        if not isinstance(case, QuantileGate) or case.unit != "s" or case.metric in known:
+        if not isinstance(case, QuantileGate) or case.unit != "s" or case.metric in told:
             continue
-        seconds = numbers(list(case.samples))
+        seconds = known(list(case.samples))
         side = facts.side(kept.test)
         if seconds and (case.metric, side, seconds) not in seen:
             seen.append((case.metric, side, seconds))

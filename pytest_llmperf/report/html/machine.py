@@ -6,39 +6,41 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.report.html import specs
-from pytest_llmperf.report.html.facts import Facts, number, numbers
+from pytest_llmperf.report.html.facts import Facts, known
 from pytest_llmperf.report.html.parts import Plot, Section, Table
 from pytest_llmperf.report.numbers import show
 
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import MetricEntry
+
 _NAMES = """schema profile device candidates baseline servers answers load verdicts cases answers_file traces_file
 telemetry calibration metrics costs environment suite written partial promoted"""
-_KNOWN = frozenset(_NAMES.split())
-"""What has a place on the page, or is said by what has one."""
+_PLACED = frozenset(_NAMES.split())
+"""Keys of the record that have a place of their own on the page."""
 
 
 def setting_section(facts: Facts) -> Section:
     """Models, weights, engines and the device."""
     record = facts.record
-    device = record.get("device")
-    name = device.get("name") if isinstance(device, Mapping) else None
+    fields = record.as_json()
     overview = [
         ("candidate", ", ".join(facts.candidates) or "—"),
         ("baseline", facts.baseline or "—"),
-        ("profile", str(record.get("profile") or "—")),
-        ("device", str(name or "—")),
+        ("profile", record.profile or "—"),
+        ("device", record.device.name or "—"),
         ("written by", f"pytest-llmperf {_version()}"),
         ("record", facts.path.name),
-        *((name, str(record[name])) for name in ("written", "partial") if record.get(name)),
-        *_flat("", record.get("environment")),
-        *_flat("suite", record.get("suite")),
-        *_flat("promoted", record.get("promoted")),
+        *((name, fields[name]) for name in ("written", "partial") if fields.get(name)),
+        *_flat("", fields.get("environment")),
+        *_flat("suite", fields.get("suite")),
+        *_flat("promoted", fields.get("promoted")),
     ]
     servers = [
-        tuple(str(one.get(key) or "—") for key in ("row", "weights", "revision", "engine"))
-        for one in facts.dicts("servers")
+        tuple(text or "—" for text in (server.row, server.weights, server.revision, server.engine))
+        for server in record.servers
     ]
     tables = [Table("The run", ("what", "value"), overview)]
     if servers:
@@ -46,12 +48,15 @@ def setting_section(facts: Facts) -> Section:
     tables += [
         Table(caption, *_columns(several), numeric=frozenset(range(1, 20)), folded=len(several) > 12)
         for caption, key in (("Costs", "costs"), ("The client's own error", "calibration"))
-        if (several := list(facts.dicts(key)))
+        if (several := fields.get(key))
     ]
-    if measured := [_measured(one) for one in facts.dicts("metrics")]:
+    if measured := [_measured(entry) for entry in record.metrics]:
         columns = ("metric", "of", "model", "value", "interval", "n")
         caption = "Everything that was measured, whether or not a gate asked for it"
         tables.append(Table(caption, columns, measured, frozenset({3, 4, 5}), folded=True))
+    placed = _PLACED | (record.model_extra or {}).keys()
+    if rows := [(key, _json(value)) for key, value in fields.items() if key not in placed]:
+        tables.append(Table("Further facts of this record", ("what", "value"), rows, folded=True))
     notes = [] if servers else ["No server was started in this run, or none that the record knows of."]
     return Section("setting", "What ran on what", notes, (), tables)
 
@@ -61,13 +66,17 @@ def added_section(facts: Facts) -> Section | None:
 
     None if they added nothing.
     """
-    added = {key: value for key, value in facts.record.items() if key not in _KNOWN}
-    lists = {key: several for key in added if (several := list(facts.dicts(key)))}
+    added = facts.record.model_extra or {}
+    lists = {key: several for key, values in added.items() if (several := _objects(values))}
     tables = [Table(key, *_columns(several)) for key, several in lists.items()]
-    if rows := [(str(key), _json(value)) for key, value in added.items() if key not in lists]:
+    if rows := [(key, _json(value)) for key, value in added.items() if key not in lists]:
         tables.append(Table("Further facts", ("what", "value"), rows, folded=True))
     notes = ["Not written by pytest-llmperf: see the hook pytest_llmperf_update_record."]
     return Section("added", "Added by other plugins", notes, (), tables) if tables else None
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
@@ -100,30 +109,31 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _measured(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    unit = str(fields.get("unit") or "")
-    ends = [number(end) for end in fields["interval"]] if isinstance(fields.get("interval"), list) else []
-    low, high = ends if len(ends) == 2 else (None, None)
+def _measured(entry: MetricEntry) -> tuple[str, ...]:
+    low, high = entry.interval
     return (
-        *(str(fields.get(key) or "—") for key in ("metric", "of", "row")),
-        show(number(fields.get("value")), unit),
-        "—" if low is None and high is None else f"{show(low, unit)} … {show(high, unit)}",
-        f"{int(number(fields.get('n')) or 0):,}",
+        entry.metric,
+        entry.of,
+        entry.row,
+        show(entry.value, entry.unit),
+        "—" if low is None and high is None else f"{show(low, entry.unit)} … {show(high, entry.unit)}",
+        f"{entry.n:,}",
     )
 
 
 def timings_section(facts: Facts) -> Section:
     """How long starts, answers and load took."""
     starts = [
-        (str(one.get("row", "")), seconds)
-        for one in facts.dicts("servers")
-        for seconds in numbers(one.get("every_ready_s")) or numbers([one.get("ready_s")])
+        (server.row, seconds)
+        for server in facts.record.servers
+        for seconds in known(server.every_ready_s) or known([server.ready_s])
     ]
     spent = [("start until ready", row, seconds) for row, seconds in starts]
-    for one in facts.dicts("answers"):
-        what = f"answers: {one.get('task', '')}, {one.get('variant', '')}"
-        if (seconds := number(one.get("seconds"))) is not None:
-            spent.append((what, str(one.get("row", "")), seconds))
+    spent += [
+        (f"answers: {entry.task}, {entry.variant}", entry.row, entry.seconds)
+        for entry in facts.record.answers
+        if entry.seconds is not None
+    ]
     spent += [(f"load at {one.concurrency}", one.row, one.seconds) for one in facts.load if one.seconds]
     if not spent:
         return Section(
@@ -144,7 +154,7 @@ def timings_section(facts: Facts) -> Section:
 def again_section(facts: Facts) -> Section:
     """Commands: the run again, its gates judged again without a server, and each server by hand."""
     files = dict.fromkeys(kept.test.partition("::")[0] for kept in facts.cases)
-    profile = str(facts.record.get("profile") or "")
+    profile = facts.record.profile or ""
     parts = ["pytest", *files]
     for candidate in facts.candidates:
         parts += ["--model", candidate]
@@ -159,9 +169,9 @@ def again_section(facts: Facts) -> Section:
         prove = shlex.join(["pytest", *files, f"--llmperf-prove={facts.path.name}"])
         code.append(("What each gate catches, from this record and without a server", prove))
     code += [
-        (f"The server of {one.get('row', '')} ({one.get('engine') or 'engine unknown'})", str(one["command"]))
-        for one in facts.dicts("servers")
-        if one.get("command")
+        (f"The server of {server.row} ({server.engine or 'engine unknown'})", server.command)
+        for server in facts.record.servers
+        if server.command
     ]
     return Section("again", "How to reproduce", notes, code=code)
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Hashable, Iterator
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.record.comparing import Outcome, compare
+from pytest_llmperf.record.compare import Outcome, compare
 from pytest_llmperf.record.references import identity
 from pytest_llmperf.record.tables import load_answers
-from pytest_llmperf.record.wire import verdict_from_json
 from pytest_llmperf.report.comparison import sentence
 from pytest_llmperf.report.gate_cells import gate_cells
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Section, Table
 from pytest_llmperf.report.numbers import show
+
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import Record, VerdictEntry
 
 _TITLE = "Against the promoted reference"
 
@@ -67,21 +69,17 @@ def is_this_run(facts: Facts) -> bool:
     return facts.reference is not None and identity(facts.record) == identity(facts.reference.record)
 
 
-def _by_gate(record: Mapping[str, Any]) -> Iterator[tuple[Hashable, Mapping[str, Any]]]:
-    """Verdicts by what two runs know a gate by: its test, what it is about, and which one of these it is."""
+def _by_gate(record: Record) -> Iterator[tuple[Hashable, VerdictEntry]]:
+    """Verdicts by test, metric and unit, numbered where a test has several gates of one metric."""
     seen: Counter[tuple[str, ...]] = Counter()
-    for one in record.get("verdicts", ()):
-        gate = tuple(str(one.get(key)) for key in ("test", "metric", "unit"))
-        seen[gate] += 1
-        yield (*gate, seen[gate]), one
+    for entry in record.verdicts:
+        seen[entry.gate] += 1
+        yield (*entry.gate, seen[entry.gate]), entry
 
 
-def _cell(fields: Mapping[str, Any] | None) -> str:
-    """The candidate's value, and what it was compared with the baseline."""
-    if fields is None:
+def _cell(entry: VerdictEntry | None) -> str:
+    """The candidate's value, and its comparison with the baseline."""
+    if entry is None:
         return "—"
-    try:
-        cells = gate_cells(verdict_from_json(fields))
-    except (KeyError, TypeError, ValueError):
-        return "—"
+    cells = gate_cells(entry.verdict)
     return cells.candidate if cells.compared == "—" else f"{cells.candidate}, {cells.compared}"

@@ -76,25 +76,25 @@ def _exchanges(facts: Facts, test: str, flips: Sequence[Flip]) -> Iterator[Excha
         yield Exchange(
             flip.item,
             flip.change,
-            str(after.get("question") or before.get("question") or ""),
-            str(after.get("gold") or ""),
+            after["question"] or before["question"] or "",
+            after["gold"] or "",
             _said(baseline, before),
             _said(candidate, after),
         )
 
 
 def _said(row: str, answer: Mapping[str, Any]) -> Said:
-    reply = str(answer.get("reply") or "")
+    reply = answer["reply"] or ""
     rest = after_thinking(reply)
-    tokens = answer.get("completion_tokens")
-    about = [str(answer.get("outcome") or ""), f"{tokens:,} tokens" if isinstance(tokens, int) else ""]
-    if answer.get("finish_reason") == "length":
+    tokens = answer["completion_tokens"]
+    about = [answer["outcome"] or "", "" if tokens is None else f"{tokens:,} tokens"]
+    if answer["finish_reason"] == "length":
         about.append("cut off")
     return Said(
         row=row,
-        outcome=str(answer.get("outcome") or ""),
+        outcome=answer["outcome"] or "",
         about=", ".join(part for part in about if part),
-        answer=str(answer.get("answer") or "—"),
+        answer=answer["answer"] or "—",
         thinking="" if rest is None else thought_of(reply),
         reply=(reply if rest is None else rest).strip(),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmperf.report.html import specs
-from pytest_llmperf.report.html.facts import Facts, number
+from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Plot, Section, Table
 from pytest_llmperf.report.numbers import show
 
@@ -60,34 +60,34 @@ def _rounds(traces: Sequence[Mapping[str, Any]]) -> dict[_Round, list[Mapping[st
     numbers: dict[str, dict[tuple[int, int], int]] = {}
     found: dict[_Round, list[Mapping[str, Any]]] = {}
     for one in traces:
-        if number(one.get("sent_s")) is None or number(one.get("end_s")) is None:
+        if one["sent_s"] is None or one["end_s"] is None:
             continue
         load = _load(one)
-        of_start = (int(number(one.get("start")) or 0), int(number(one.get("round")) or 0))
+        of_start = (one["start"] or 0, one["round"] or 0)
         known = numbers.setdefault(load, {})
         found.setdefault((load, known.setdefault(of_start, len(known) + 1)), []).append(one)
     return found
 
 
 def _load(trace: Mapping[str, Any]) -> str:
-    if (rate := number(trace.get("rate"))) is not None and trace.get("kind") == "open":
-        return f"open, {rate:g}/s"
-    return f"{int(number(trace.get('concurrency')) or 0)} at a time"
+    if trace["rate"] is not None and trace["kind"] == "open":
+        return f"open, {trace['rate']:g}/s"
+    return f"{trace['concurrency'] or 0} at a time"
 
 
 def _lines(key: _Round, traces: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[list[Any]]:
     """As arrays, in the order of ``specs.TIMELINE``: objects would name every field of every request."""
     load, nth = key
     lines: list[list[Any]] = []
-    for row in dict.fromkeys([*rows, *(str(one.get("row")) for one in traces)]):
-        mine = sorted((one for one in traces if str(one.get("row")) == row), key=lambda one: one["sent_s"])
+    for row in dict.fromkeys([*rows, *(one["row"] for one in traces)]):
+        mine = sorted((one for one in traces if one["row"] == row), key=lambda one: one["sent_s"])
         began = mine[0]["sent_s"] if mine else 0.0
         for one in mine:
             sent, end = one["sent_s"] - began, one["end_s"] - began
-            first = number(one.get("first_s"))
+            first = one["first_s"]
             shown = end if first is None else first - began
             times = [round(1000 * value, 1) for value in (sent, shown, end)]
-            outcome = str(one.get("outcome") or "")
+            outcome = one["outcome"] or ""
             lines.append([specs.label(row), load, nth, len(lines) + 1, *times, outcome])
     return lines
 
@@ -96,14 +96,14 @@ def _counts(rounds: Mapping[_Round, Sequence[Mapping[str, Any]]]) -> list[tuple[
     sides: dict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = {}
     for (load, nth), traces in rounds.items():
         for one in traces:
-            sides.setdefault((load, str(one.get("row"))), []).append((nth, one))
+            sides.setdefault((load, one["row"]), []).append((nth, one))
     return [
         (
             load,
             row,
             f"{len({nth for nth, _ in many}):,}",
             f"{len(many):,}",
-            f"{sum(1 for _, one in many if one.get('error')):,}",
+            f"{sum(1 for _, one in many if one['error']):,}",
             show(max(_length(one) for _, one in many), "s"),
         )
         for (load, row), many in sides.items()

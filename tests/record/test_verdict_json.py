@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.record.wire import verdict_from_json, verdict_to_json
+from pytest_llmperf.record.verdict_json import verdict_from_json, verdict_to_json
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 optional = st.none() | finite

@@ -11,9 +11,9 @@ from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.ratio import RatioGate
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.record.earlier import Earlier, Phase, read_earlier
+from pytest_llmperf.record.prior import Phase, PlanningRecord, read_planning_record
 from pytest_llmperf.record.store import write_record
-from pytest_llmperf.record.wire import verdict_to_json
+from pytest_llmperf.record.verdict_json import verdict_to_json
 
 SHARE = ProportionGate(metric="accuracy", bound=0.7, candidate={}, at_least=True)
 MARGIN = PairedGate(metric="accuracy", bound=0.03, candidate={}, baseline={}, at_least=True)
@@ -35,8 +35,8 @@ def written(path: Path, *verdicts: Verdict, profile: str = "test", **facts: Any)
     return path / "record.json"
 
 
-def read(path: Path, *verdicts: Verdict, **facts: Any) -> Earlier:
-    return read_earlier(written(path, *verdicts, **facts), "test")
+def read(path: Path, *verdicts: Verdict, **facts: Any) -> PlanningRecord:
+    return read_planning_record(written(path, *verdicts, **facts), "test")
 
 
 def test_the_verdict_of_the_same_metric_in_the_same_unit_is_found(tmp_path: Path) -> None:
@@ -86,13 +86,13 @@ def test_times_are_scaled_to_what_is_planned_and_what_is_not_recorded_is_named(t
 
 def test_what_is_no_record_of_this_profile_is_one_line_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no such file; to plan without a record put --llmperf-plan last"):
-        read_earlier(tmp_path, "test")
+        read_planning_record(tmp_path, "test")
     with pytest.raises(UsageError, match=r"of the profile gpu, this run is of test"):
-        read_earlier(written(tmp_path, profile="gpu"), "test")
+        read_planning_record(written(tmp_path, profile="gpu"), "test")
     (tmp_path / "other.json").write_text('{"schema": "llmperf-record/1", "verdicts": [{"status": "MAYBE"}]}')
     with pytest.raises(UsageError, match=r"not the record of a run"):
-        read_earlier(tmp_path / "other.json", "test")
+        read_planning_record(tmp_path / "other.json", "test")
     (tmp_path / "other.json").write_text("no JSON")
     with pytest.raises(UsageError, match=r"not the record of a run") as raised:
-        read_earlier(tmp_path / "other.json", "test")
+        read_planning_record(tmp_path / "other.json", "test")
     assert "\n" not in str(raised.value)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from pytest_llmperf.record.comparing import Difference, Outcome, compare
-from pytest_llmperf.record.summing import metrics
+from pytest_llmperf.record.compare import Comparison, Difference, Outcome
+from pytest_llmperf.record.compare import compare as compare_records
+from pytest_llmperf.record.model import Record
+from pytest_llmperf.record.summary import metrics
 from tests.record.test_tables import ANSWER
 
-RATIO = {"test": "t.py::test_speed", "metric": "TPOT at 8", "unit": "ratio", "level_unit": "s"}
+RATIO = {
+    "status": "PASS",
+    "test": "t.py::test_speed",
+    "metric": "TPOT at 8",
+    "unit": "ratio",
+    "level_unit": "s",
+}
 
 
 def load(scale: float = 1.0, concurrency: int = 8) -> dict[str, Any]:
@@ -37,7 +45,11 @@ def run(right: int = 80, wrong: int = 20, **changed: Any) -> dict[str, Any]:
         "answers": [asked | {"outcomes": outcomes, "items_sha256": "c" * 64}],
         **changed,
     }
-    return record | {"metrics": metrics(record)}
+    return record | {"metrics": metrics(Record.of(record))}
+
+
+def compare(before: dict[str, Any], now: dict[str, Any], *answers: list[dict[str, Any]]) -> Comparison:
+    return compare_records(Record.of(before), Record.of(now), *answers)
 
 
 def answers(right: set[int], n: int = 100) -> list[dict[str, Any]]:
@@ -166,7 +178,9 @@ def test_a_gate_that_vanished_from_a_test_that_is_still_there_is_a_gap() -> None
             {"test": test, "metric": metric, "status": "PASS", "method": how} for test, metric, how in gates
         ]
         return {
-            "tests": [{"test": test} for test in dict.fromkeys(test for test, *_ in gates)],
+            "tests": [
+                {"test": test, "outcome": "passed"} for test in dict.fromkeys(test for test, *_ in gates)
+            ],
             "verdicts": verdicts,
         }
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_llmperf.record.parts import Parts
+from pytest_llmperf.record.shards import Shards
 from pytest_llmperf.record.tables import ANSWERS, TRACES
 from tests.record.test_tables import ANSWER, TRACE
 
 
 def test_answers_that_two_workers_asked_for_are_told_once(tmp_path: Path) -> None:
-    few, more = Parts(tmp_path, "gw0"), Parts(tmp_path, "gw1")
+    few, more = Shards(tmp_path, "gw0"), Shards(tmp_path, "gw1")
     few.keep_rows(ANSWERS, [ANSWER | {"item": "1"}, ANSWER | {"item": "9", "task": "other"}])
     more.keep_rows(ANSWERS, [ANSWER | {"item": "1"}])
     more.keep_rows(ANSWERS, [ANSWER | {"item": "2"}])
-    for parts in (few, more, Parts(tmp_path, "main")):
+    for parts in (few, more, Shards(tmp_path, "main")):
         assert [row["item"] for row in parts.answers()] == ["9", "1", "2"]
 
 
 def test_facts_of_all_processes_are_put_together(tmp_path: Path) -> None:
-    one, other = Parts(tmp_path, "gw0"), Parts(tmp_path, "gw1")
+    one, other = Shards(tmp_path, "gw0"), Shards(tmp_path, "gw1")
     asked = {"row": "distill", "task": "gsm8k", "variant": "as promised"}
     server = {"row": "distill", "ready_s": 0.5}
     one.keep_facts({"profile": "gpu", "servers": [], "answers": [], "load": [{"row": "distill"}]})
@@ -29,7 +29,7 @@ def test_facts_of_all_processes_are_put_together(tmp_path: Path) -> None:
     other.keep_facts(
         {"profile": "gpu", "servers": [server | {"ready_s": None}], "answers": [asked | {"items": 3}]}
     )
-    assert Parts(tmp_path, "main").facts() == {
+    assert Shards(tmp_path, "main").facts() == {
         "profile": "gpu",
         "servers": [server],
         "answers": [asked | {"items": 7}],
@@ -39,31 +39,31 @@ def test_facts_of_all_processes_are_put_together(tmp_path: Path) -> None:
 
 def test_prompts_that_two_workers_looked_at_are_told_once(tmp_path: Path) -> None:
     prompts = {"row": "distill", "task": "gsm8k", "variant": "as promised", "count": 3}
-    Parts(tmp_path, "gw0").keep_facts({"prompts": [prompts | {"count": 9}]})
-    Parts(tmp_path, "gw1").keep_facts({"prompts": [prompts, prompts | {"row": "math"}]})
-    told = Parts(tmp_path, "main").facts()["prompts"]
+    Shards(tmp_path, "gw0").keep_facts({"prompts": [prompts | {"count": 9}]})
+    Shards(tmp_path, "gw1").keep_facts({"prompts": [prompts, prompts | {"row": "math"}]})
+    told = Shards(tmp_path, "main").facts()["prompts"]
     assert sorted((one["row"], one["count"]) for one in told) == [("distill", 9), ("math", 3)]
 
 
 def test_the_sampling_of_one_row_to_one_question_is_told_once(tmp_path: Path) -> None:
     first = {"row": "m", "what": "gsm8k", "parameters": {"seed": {"value": 0, "from": "request"}}}
     later = {"row": "m", "what": "gsm8k", "parameters": {"seed": {"value": 3, "from": "request"}}}
-    Parts(tmp_path, "gw0").keep_facts({"sampling": [first]})
-    Parts(tmp_path, "gw1").keep_facts({"sampling": [later, first | {"what": "load"}]})
-    assert Parts(tmp_path, "main").facts() == {"sampling": [first, first | {"what": "load"}]}
+    Shards(tmp_path, "gw0").keep_facts({"sampling": [first]})
+    Shards(tmp_path, "gw1").keep_facts({"sampling": [later, first | {"what": "load"}]})
+    assert Shards(tmp_path, "main").facts() == {"sampling": [first, first | {"what": "load"}]}
 
 
 def test_the_clock_of_the_traces_begins_with_the_first_request_of_any_process(tmp_path: Path) -> None:
     for process, at in (("gw0", 1000.5), ("gw1", 1000.0)):
         shifted = {name: at + TRACE[name] for name in ("intended_s", "sent_s", "first_s", "last_s", "end_s")}
-        Parts(tmp_path, process).keep_rows(TRACES, [TRACE | shifted])
-    first, second = Parts(tmp_path, "main").traces()
+        Shards(tmp_path, process).keep_rows(TRACES, [TRACE | shifted])
+    first, second = Shards(tmp_path, "main").traces()
     assert (first["intended_s"], second["intended_s"]) == (0.5, 0.0)
     assert first["ttft_s"] == TRACE["ttft_s"], "durations stay"
 
 
 def test_a_row_that_a_killed_process_did_not_end_is_left_out(tmp_path: Path) -> None:
-    parts = Parts(tmp_path, "gw0")
+    parts = Shards(tmp_path, "gw0")
     parts.keep_rows(ANSWERS, [ANSWER])
     file = tmp_path / "gw0.answers.jsonl"
     file.write_text(file.read_text() + file.read_text()[:50])
@@ -71,7 +71,7 @@ def test_a_row_that_a_killed_process_did_not_end_is_left_out(tmp_path: Path) -> 
 
 
 def test_half_a_surrogate_pair_passes_through(tmp_path: Path) -> None:
-    parts = Parts(tmp_path, "main")
+    parts = Shards(tmp_path, "main")
     parts.keep_rows(ANSWERS, [ANSWER | {"reply": "\ud800"}])
     parts.keep_facts({"note": "\ud800"})
     assert [row["reply"] for row in parts.answers()] == ["\ud800"]

@@ -1,4 +1,4 @@
-"""What the processes of a run (xdist has several) have measured so far, each in files of its own, and all together.
+"""Shards: what each process of a run (xdist has several) has measured so far, in files of its own.
 
 Every process adds to its files as its tests end, so that a worker that crashes or is interrupted has told of all that
 came before. The process that writes the record puts them together.
@@ -19,8 +19,8 @@ _CLOCK = ("intended_s", "sent_s", "first_s", "last_s", "end_s")
 """Columns of the traces that are readings of a clock."""
 
 
-class Parts:
-    """The directory in which all processes of a run keep their parts; ``process`` is this one's name in it."""
+class Shards:
+    """The directory in which all processes of a run keep their shards; ``process`` is the name of this one."""
 
     def __init__(self, directory: Path, process: str) -> None:
         self._directory = directory

@@ -1,0 +1,145 @@
+"""Summarise the facts of a run: every metric with its interval, and what the run cost. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmperf.stats import binomial, clustered_quantile, order_statistics
+
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import LoadEntry, Record, Round
+
+CONFIDENCE = 0.95
+"""Of each end of an interval alone, as everywhere in this package: both together are a 90 % interval."""
+
+_TIMES = (
+    ("ttft_p50", "ttft_s", 0.5),
+    ("ttft_p95", "ttft_s", 0.95),
+    ("tpot_p50", "tpot_s", 0.5),
+    ("e2el_p50", "e2el_s", 0.5),
+    ("e2el_p95", "e2el_s", 0.95),
+)
+"""Name of the metric, series of each round, and quantile."""
+
+
+def metrics(facts: Record) -> list[dict[str, Any]]:
+    """The record's ``metrics``: accuracies of all answers, times and throughputs of all loads."""
+    return [*_of_answers(facts), *_of_loads(facts)]
+
+
+@dataclass
+class _Cost:
+    row: str
+    answers: int = 0
+    requests: int = 0
+    completion_tokens: int | None = 0
+    seconds: float = 0.0
+    joules: float | None = None
+
+
+def costs(facts: Record) -> list[dict[str, Any]]:
+    """The record's ``costs``, by entry: answers, requests, tokens, seconds, and joules where a device was sampled."""
+    rows: dict[str, _Cost] = {}
+    for asked in facts.answers:
+        cost = rows.setdefault(asked.row, _Cost(asked.row))
+        cost.answers += sum(asked.outcomes.values())
+        cost.completion_tokens = _sum(cost.completion_tokens, asked.completion_tokens)
+        cost.seconds += asked.seconds or 0.0
+    for load in facts.load:
+        cost = rows.setdefault(load.row, _Cost(load.row))
+        for round_ in load.rounds:
+            cost.requests += round_.requests
+            cost.completion_tokens = _sum(cost.completion_tokens, round_.output_tokens)
+            cost.seconds += round_.window_s or 0.0
+    for sampled in facts.telemetry:
+        if sampled.energy_j is not None:
+            cost = rows.setdefault(sampled.row, _Cost(sampled.row))
+            cost.joules = (cost.joules or 0.0) + sampled.energy_j
+    return [asdict(cost) | {"seconds": round(cost.seconds, 3)} for cost in rows.values()]
+
+
+def _sum(so_far: int | None, more: int | None) -> int | None:
+    """None as soon as one count is not known: a sum without it would look like one with it."""
+    return None if so_far is None or more is None else so_far + more
+
+
+@dataclass(frozen=True)
+class RightAnswers:
+    """The share of right answers of an entry of the record's ``answers``, with the sampling error of its counts."""
+
+    right: int
+    answers: int
+    items: int
+    """Sample size of the interval: answers to one item are correlated, and count as one at least."""
+
+    @classmethod
+    def of(cls, outcomes: Mapping[str, int], items: int, samples: int) -> RightAnswers | None:
+        """Of the counts of an entry. None where every answer was lost to the infrastructure."""
+        answers = sum(outcomes.values()) - outcomes.get("infra", 0)
+        if not answers:
+            return None
+        return cls(outcomes.get("correct", 0), answers, answers if samples == 1 else min(answers, items))
+
+    @property
+    def share(self) -> float:
+        return self.right / self.answers
+
+    def interval(self) -> tuple[float, float]:
+        """Clopper and Pearson's, each end one-sided at 95 %."""
+        successes = self.share * self.items
+        return (
+            binomial.clopper_pearson_lower(successes, self.items, CONFIDENCE),
+            binomial.clopper_pearson_upper(successes, self.items, CONFIDENCE),
+        )
+
+
+def _of_answers(facts: Record) -> Iterator[dict[str, Any]]:
+    for entry in facts.answers:
+        if found := RightAnswers.of(entry.outcomes, entry.items, entry.samples):
+            yield {
+                "row": entry.row,
+                "metric": "accuracy",
+                "of": f"{entry.task}, {entry.variant}",
+                "value": found.share,
+                "interval": list(found.interval()),
+                "n": found.items,
+                "unit": "share",
+                "better": "higher",
+            }
+
+
+def _of_loads(facts: Record) -> Iterator[dict[str, Any]]:
+    together: dict[tuple[str, str], list[Round]] = {}
+    for load in facts.load:
+        # Several starts of one server are one load.
+        together.setdefault((load.row, _name(load)), []).extend(load.rounds)
+    for (row, name), rounds in together.items():
+        about = {"row": row, "of": name}
+        for metric, series, q in _TIMES:
+            groups = [[time for time in getattr(each, series) if time is not None] for each in rounds]
+            if groups := [times for times in groups if times]:
+                yield about | {"metric": metric, "unit": "s", "better": "lower"} | _quantile(groups, q)
+        rates = [
+            each.output_tokens / each.window_s
+            for each in rounds
+            if each.output_tokens is not None and each.window_s
+        ]
+        if rates:
+            ends = order_statistics.bounds(rates, 0.5, CONFIDENCE)
+            value = {"value": median(rates), "interval": list(ends), "n": len(rates)}
+            yield about | {"metric": "throughput", "unit": "tok/s", "better": "higher"} | value
+
+
+def _name(load: LoadEntry) -> str:
+    at = f"{load.concurrency} at a time" if load.concurrency else "on a schedule"
+    return f"{at}, {load.workload.input_tokens} → {load.workload.output_tokens} tokens"
+
+
+def _quantile(groups: Sequence[Sequence[float]], q: float) -> dict[str, Any]:
+    """The samples of one round share what happened on the machine in it: they are a cluster."""
+    samples = [value for group in groups for value in group]
+    *ends, _ = clustered_quantile.bounds(groups, q, CONFIDENCE)
+    return {"value": order_statistics.quantile(samples, q), "interval": ends, "n": len(samples)}
