@@ -15,6 +15,7 @@ from pytest_llmperf.gates.judgement import GateFailed, GateInvalid
 from pytest_llmperf.gates.mutation import Result, proof_of
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.case_files import KeptCase, gathered, keep, load_cases, store_cases
+from pytest_llmperf.record.model import Record
 from pytest_llmperf.report.plan_table import plan_table
 from tests.seams.worst_case import Worst, WorstGate
 
@@ -48,7 +49,7 @@ def test_it_is_recorded_and_read_back(tmp_path: Path) -> None:
     kept = KeptCase("test_pauses.py::test_pause", Status.PASS, PAUSES)
     keep(tmp_path / "cases" / "main.jsonl", 0, 1, kept)
     path = tmp_path / "night" / "record.json"
-    record = {"cases": store_cases(path, gathered(tmp_path / "cases"))}
+    record = Record.of({"cases": store_cases(path, gathered(tmp_path / "cases"))})
     assert load_cases(path, record) == [kept]
 
 
@@ -74,7 +75,8 @@ def test_it_is_mutation_tested() -> None:
 
 def test_a_kind_that_no_imported_module_defines_is_named(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    record = {"cases": store_cases(path, ['{"test": "a", "status": "PASS", "case": {"kind": "opinion"}}'])}
+    line = '{"test": "a", "status": "PASS", "case": {"kind": "opinion"}}'
+    record = Record.of({"cases": store_cases(path, [line])})
     with pytest.raises(UsageError, match="'opinion'"):
         load_cases(path, record)
 
