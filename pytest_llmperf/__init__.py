@@ -12,12 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Slo", "Status", "Verdict", "points"]
+__all__ = ["Exporter", "FileExporter", "RunResults", "Slo", "Status", "Verdict", "points"]
 
 if TYPE_CHECKING:
     from pytest_llmperf.gates.estimand import points
     from pytest_llmperf.gates.verdict import Status, Verdict
     from pytest_llmperf.load.goodput import Slo
+    from pytest_llmperf.report.exporters.base import Exporter, FileExporter, RunResults
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from pytest_llmperf.gates import verdict
 
         return getattr(verdict, name)
+    if name in {"Exporter", "FileExporter", "RunResults"}:
+        from pytest_llmperf.report.exporters import base
+
+        return getattr(base, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_llmperf.report.exporters.base import Exporter
     from pytest_llmperf.tasks.task import Task
 
 PROFILE_MARK = "llmperf_profile"
@@ -17,6 +18,15 @@ def pytest_llmperf_tasks(config: pytest.Config) -> list[Task]:
     """Return tasks of your own; suites then ask for them by name, as in ``accuracy(candidate, "mine")``.
 
     A task named like a built-in one replaces it.
+    """
+    raise NotImplementedError("a specification is not called")
+
+
+def pytest_llmperf_exporters(config: pytest.Config) -> list[Exporter]:
+    """Return further outputs of the run, each an object of a class derived from ``pytest_llmperf.Exporter``.
+
+    A ``conftest.py`` is asked only if it is read before the tests are collected: in the root directory, or in a
+    directory that is named on the command line.
     """
     raise NotImplementedError("a specification is not called")
 

@@ -16,7 +16,6 @@ from pytest_llmperf.gates.mutation import Result, proof_of
 from pytest_llmperf.record.case_files import KeptCase, load_cases
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
-from pytest_llmperf.report.terminal import MARKUP
 from pytest_llmperf.runs.asking import asks
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class ProvedRun(DryRun):
     def report(self, reporter: TerminalReporter) -> None:
         reporter.section("llmperf proof")
         for line in proof_table(self.gates):
-            reporter.write_line(line.text, **(MARKUP[line.status] if line.status else {}))
+            reporter.write_line(line.text, **line.markup)
         for complaint in complaints(self.gates):
             reporter.write_line(f"llmperf: {complaint}", red=True)
         nothing = "nothing was proved, the record has no gate of the selected tests"

@@ -1,4 +1,4 @@
-"""``--llmperf-reference``: a run that is compared with the record that somebody promoted."""
+"""``--llmperf-reference``: the run compared with a promoted record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_llmperf.home import shown
 from pytest_llmperf.record.compare import compare
 from pytest_llmperf.record.references import reference_for
 from pytest_llmperf.record.tables import load_answers
-from pytest_llmperf.report.comparison import comparison_lines, sentence
+from pytest_llmperf.report.comparison import comparison_lines, outcome_counts
 
 if TYPE_CHECKING:
     import pytest
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def references_of(config: pytest.Config) -> Path:
-    """Where this project's references are, whether a run is compared with them or not."""
+    """Return the directory of this project's references, whether the run is compared with them or not."""
     directory: str = config.getoption("llmperf_reference_dir") or config.getini("llmperf_references")
     return Path(anchored("llmperf_references", directory, config.rootpath))
 
 
 @dataclass
 class Referenced:
-    """Where the references are, what a gap means (``fail`` or ``warn``), and what came of the comparison."""
+    """The comparison of this run with a reference; ``gaps``: what a missing one does, ``fail`` or ``warn``."""
 
     directory: Path
     gaps: str
@@ -39,7 +39,7 @@ class Referenced:
 
     @classmethod
     def of(cls, config: pytest.Config) -> Referenced | None:
-        """None where nothing is asked for; :class:`UsageError` without a record to compare."""
+        """Return None without the option; raises :class:`UsageError` if the run writes no record to compare."""
         if not (config.getoption("llmperf_reference") or config.getoption("llmperf_reference_dir")):
             return None
         if config.getoption("llmperf_record") is None:
@@ -66,4 +66,4 @@ class Referenced:
             return
         self.lines = [f"compared with the reference {reference}", *comparison_lines(found)]
         if found.regressed or (self.gaps == "fail" and found.gaps):
-            self.why = f"{sentence(found)}, beside the reference {reference}"
+            self.why = f"{outcome_counts(found)}, beside the reference {reference}"

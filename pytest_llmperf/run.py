@@ -23,18 +23,19 @@ from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure import Measurements
 from pytest_llmperf.measure.impossible import refuse_impossible_budgets
-from pytest_llmperf.outlets import Outlets, put_properties
 from pytest_llmperf.record import case_files
 from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.recording import Recording
 from pytest_llmperf.referenced import Referenced, references_of
 from pytest_llmperf.report.encoding import write_all
+from pytest_llmperf.report.exporters.exporters import Exporters
+from pytest_llmperf.report.terminal import Screen
 from pytest_llmperf.runs.ending import Closing, shows_only
 from pytest_llmperf.runs.ledger import Ledger
 from pytest_llmperf.runs.watching import Watching
-from pytest_llmperf.screen import Screen
 from pytest_llmperf.serving.gpu import first_device
 from pytest_llmperf.serving.state_root import StateRoot, sweep
+from pytest_llmperf.units import percent
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -186,7 +187,7 @@ class Run:
         """What was left behind, if anything: makes the run red."""
         self._interrupted = ""
         """Why the run was interrupted, if it was, whatever exit code the interruption asked for."""
-        self.outlets = Outlets(config, self.settings, self.ledger)
+        self.exporters = Exporters(config, self.settings, self.ledger)
         self.screen = Screen(config)
         self._cases: dict[tuple[str, int], case_files.KeptCase] = {}
         """What the verdicts of the running test were made of, by test and number."""
@@ -206,7 +207,7 @@ class Run:
         """
         if not self._is_worker and not produces_nothing(self.config):
             self.recording.begin()
-            self.outlets.begin()
+            self.exporters.begin()
 
     def close(self) -> None:
         """Give back every lease; the machine is clean when this returns."""
@@ -267,6 +268,15 @@ class Run:
     def header(self) -> str:
         """What this run is about, in one line that the terminal can show."""
         return self.screen.fit(self.settings.header())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Add the exporters of plugins and of conftest.py files, which have all been configured by now."""
+        if self.judges and not produces_nothing(self.config):
+            try:
+                self.exporters.add_foreign(begin=not self._is_worker)
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from error
 
     # Verdicts
 
@@ -330,7 +340,7 @@ class Run:
                 report.sections.append(("llmperf server log", redact_log(log)))
         entry = self.ledger.entry(item.nodeid)
         if report.when == "teardown" and entry is not None:
-            put_properties(report, entry.verdicts)
+            self.exporters.test_ended(report, entry.verdicts)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -441,7 +451,7 @@ class Run:
         """Every file that was asked for, the record first: what the others say depends on whether it is there."""
         self._tell_unread_budgets()
         finished: dict[str, Path] | None = {}
-        beside = self.outlets.history, references_of(self.config)
+        beside = self._history, references_of(self.config)
         if (path := self.settings.record) is not None:
 
             def compare(record: Record) -> None:
@@ -452,21 +462,25 @@ class Run:
             finished = self.recording.finish(self._interruption(session), *beside, compare)
             if finished is None:
                 self.ledger.problem("the record could not be written")
-        if not self.outlets.write(finished or {}):
+        if not self.exporters.finish(finished or {}):
             self.ledger.problem("a file that was asked for could not be written")
-            finished = self._write_again(session)
-        self.outlets.to_junit(finished or {})
+            self._write_again(session)
         if self.ledger.problems or self.ledger.compared:
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
-    def _write_again(self, session: pytest.Session) -> dict[str, Path] | None:
-        """The files anew, after something has changed what they are to say."""
+    def _write_again(self, session: pytest.Session) -> None:
+        """Write all files anew, after something has changed the verdict of the run."""
         finished: dict[str, Path] | None = {}
         if self.settings.record is not None:
-            beside = self.outlets.history, references_of(self.config)
+            beside = self._history, references_of(self.config)
             finished = self.recording.finish(self._interruption(session), *beside)
-        self.outlets.write(finished or {})
-        return finished
+        self.exporters.finish(finished or {})
+
+    @property
+    def _history(self) -> list[Path]:
+        """Return the directory of earlier records, besides that of this one."""
+        directory = self.config.getoption("llmperf_history")
+        return [Path(directory)] if directory else []
 
     def _tell_unread_budgets(self) -> None:
         """Name the budgets that no gate of a complete run was compared with."""
@@ -495,7 +509,7 @@ class Run:
     @property
     def asked_for_files(self) -> bool:
         """Whether this run is to leave a file that says what came of it."""
-        return self.settings.record is not None or self.outlets.asked
+        return self.settings.record is not None or self.exporters.asked
 
     def exit_code(self, status: int) -> int:
         """The exit code of the process, where pytest would end with ``status``: 0 only for a run that is green."""
@@ -522,7 +536,7 @@ class Run:
             self.screen.say(
                 reporter,
                 f"{asked:,} of {planned:,} answers were enough to decide "
-                f"({100 * (1 - asked / planned):.0f} % saved; --llmperf-full asks for all)",
+                f"({percent(round(1 - asked / planned, 2))} saved; --llmperf-full asks for all)",
             )
         for note in self.measurements.speed.devices.notes():
             self.screen.say(reporter, note)
@@ -532,9 +546,9 @@ class Run:
             self.screen.say(reporter, redact(f"NOT CLEAN: {complaint}"), red=True, bold=True)
         kept = self.answers.notes() if self.answers else []
         compared = self.referenced.lines if self.referenced else []
-        for note in filter(None, (*kept, *compared, self.recording.note, *self.outlets.notes)):
+        for note in filter(None, (*kept, *compared, self.recording.note, *self.exporters.notes)):
             self.screen.say(reporter, redact(note))
-        for command in self.outlets.annotations():
+        for command in self.exporters.log_lines:
             reporter.write_line(command)
 
 

@@ -1,4 +1,4 @@
-"""Values with units, as people write them in ``models.toml`` and ``budgets.toml``: text in, SI floats out."""
+"""Quantities: the one parser of what people write in TOML files, and the one formatter of what every output shows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SCALE: dict[Unit, dict[str, Decimal]] = {
 }
 # A bare number is only taken where it can mean one thing: 0.03 for "3 points" is also how 3 % is written.
 _BARE: frozenset[Unit] = frozenset({"share", "ratio"})
-_ALIASES = {"us": "µs"}
+_ALIASES = {"us": "µs", "pts": "points"}
 _EXAMPLE: dict[Unit, str] = {
     "s": '"90 s" or "80 ms"',
     "bytes": '"3.6 GB" or "4 GiB"',
@@ -54,7 +54,7 @@ def parse_quantity(value: object, unit: Unit) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"must be a quantity; write {_EXAMPLE[unit]}")
     if isinstance(value, str):
-        match = _QUANTITY.fullmatch(plain(value))
+        match = _QUANTITY.fullmatch(plain(value).strip().removeprefix("×" if unit == "ratio" else ""))
         if match is None:
             raise ValueError(f"is not a number with a unit; write {_EXAMPLE[unit]}")
         number, name = match[1], _ALIASES.get(match[2], match[2])
@@ -98,17 +98,115 @@ def _plain(character: str) -> str:
     return " " if unicodedata.category(character) == "Zs" else character
 
 
-def format_quantity(value: float, unit: Unit | str) -> str:
-    """``value`` as it would be written in a catalogue: ``0.08, "s"`` → ``"80 ms"``."""
-    if unit == "s":
-        return f"{value * 1e3:.4g} ms" if abs(value) < 1 else f"{value:.4g} s"
-    if unit == "bytes":
-        for name, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-            if abs(value) >= scale:
-                return f"{value / scale:.4g} {name}"
-        return f"{value:.0f} B"
-    if unit in ("share", "points"):
-        return f"{value * 100:.4g} {'%' if unit == 'share' else 'points'}"
-    if unit in ("tok/s", "req/s", "J/tok", "J"):
-        return f"{value:.4g} {unit}"
-    return f"{value:.4g}"
+_DISPLAY_SCALES: dict[str, list[tuple[float, str]]] = {
+    "s": [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")],
+    "bytes": [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")],
+}
+"""Decimal, as budgets are written and as hubs and vendors count."""
+
+
+def format_value(value: float | None, unit: Unit | str = "", extra_digits: int = 0) -> str:
+    """Return a measured ``value`` of ``unit`` (see ``Verdict.unit``) for any output; an em dash for None.
+
+    Shares and points have one decimal, ratios three, everything else three significant digits; ``extra_digits`` adds
+    more of them. A share that is not 0 or 1 is never rounded to 0 or 100 %.
+
+    >>> format_value(0.0123, "s"), format_value(0.813, "share"), format_value(-0.034, "points")
+    ('12.3 ms', '81.3 %', '−3.4 pts')
+    >>> format_value(1.0382, "ratio"), format_value(0.00004, "share")
+    ('×1.038', '0.004 %')
+    """
+    if value is None:
+        return "—"
+    if math.isnan(value):
+        return "not finite"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if unit == "share":
+        return f"{_share_in_percent(value, extra_digits)} %"
+    if unit == "points":
+        number = _number(100 * value, f"+.{1 + extra_digits}f")
+        return f"{number if number.strip('+−0.') else number[1:]} pts"
+    if unit == "ratio":
+        return f"×{_number(value, f'.{3 + extra_digits}f')}"
+    scaled, name = _scaled(value, unit)
+    return f"{_significant(scaled, 3 + extra_digits)} {name}".rstrip()
+
+
+def format_bound(bound: float | None, unit: Unit | str = "") -> str:
+    """Return ``bound`` in the form of :func:`format_value` with the digits that its author wrote and no others.
+
+    >>> format_bound(0.745, "share"), format_bound(-0.03, "points"), format_bound(1.05, "ratio")
+    ('74.5 %', '−3 pts', '×1.05')
+    """
+    if bound is None or not math.isfinite(bound):
+        return format_value(bound, unit)
+    return f"{'+' if unit == 'points' and bound > 0 else ''}{format_size(bound, unit)}"
+
+
+def format_size(value: float, unit: Unit | str) -> str:
+    """Return a margin, a budget or an amount of damage as TOML files write it; :func:`parse_quantity` reads it back.
+
+    >>> format_size(0.03, "points"), format_size(0.4, "share"), format_size(4.5e9, "bytes")
+    ('3 pts', '40 %', '4.5 GB')
+    """
+    if unit in {"share", "points"}:
+        return f"{_number(100 * value, '.6g')} {'%' if unit == 'share' else 'pts'}"
+    if unit == "ratio":
+        return f"×{_number(value, '.6g')}"
+    scaled, name = _scaled(value, unit)
+    return f"{_number(scaled, '.6g')} {name}".rstrip()
+
+
+def format_interval(interval: tuple[float | None, float | None] | None, unit: Unit | str = "") -> str:
+    """Return ``low … high``, or an em dash where neither end is known."""
+    if interval is None or interval == (None, None):
+        return "—"
+    return f"{format_value(interval[0], unit)} … {format_value(interval[1], unit)}"
+
+
+def format_distinct(value: float, bound: float, unit: Unit | str) -> str:
+    """Return ``value`` with as many digits as it takes to see on which side of ``bound`` it lies.
+
+    >>> format_distinct(0.7396, 0.74, "share"), format_distinct(0.712, 0.74, "share")
+    ('73.96 %', '71.2 %')
+    """
+    for extra_digits in range(6):
+        text = format_value(value, unit, extra_digits)
+        if text != format_value(bound, unit, extra_digits):
+            return text
+    return format_value(value, unit)
+
+
+def percent(share: float) -> str:
+    """Return a setting or a rough share without trailing zeros: ``95 %``, ``97.5 %``, ``0.8 %``."""
+    return f"{_number(100 * share, '.3g')} %"
+
+
+def _share_in_percent(share: float, extra_digits: int) -> str:
+    for decimals in range(1 + extra_digits, 10):
+        text = f"{100 * share:.{decimals}f}"
+        if share in (0.0, 1.0) or abs(float(text)) not in (0.0, 100.0):
+            break
+    return text.replace("-", "−")
+
+
+def _scaled(value: float, unit: Unit | str) -> tuple[float, str]:
+    """Return ``value`` in the largest display unit of which it has at least one, and the name of that unit."""
+    scales = _DISPLAY_SCALES.get(unit, [(1.0, str(unit))])
+    if value == 0.0:
+        return value, next(name for scale, name in scales if scale == 1.0)
+    scale, name = next(((scale, name) for scale, name in scales if abs(value) >= scale), scales[-1])
+    return value / scale, name
+
+
+def _significant(value: float, digits: int) -> str:
+    """Return ``value`` with ``digits`` significant digits or all of its whole part, never with an exponent."""
+    if value == 0.0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return _number(value, f",.{min(decimals, 9)}f")
+
+
+def _number(value: float, spec: str) -> str:
+    return format(value, spec).replace("-", "−")

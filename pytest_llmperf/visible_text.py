@@ -1,4 +1,4 @@
-"""What of a text a reader sees. An answer of zero-width characters is no answer, however many tokens it cost.
+"""Detect text that shows nothing: an answer of zero-width characters is no answer, however many tokens it cost.
 
 Standard library only, because the keeper imports it.
 """
@@ -13,21 +13,16 @@ _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffd")
 
 
-def visible(text: str) -> str:
-    """``text`` without the characters that show nothing: white space, control and zero-width characters, U+FFFD.
-
-    An answer is empty when this is. Letters, digits, punctuation, symbols and private-use characters are visible.
-    """
-    return "".join(character for character in text if not _is_invisible(character))
-
-
 def is_blank(text: str) -> bool:
-    """Whether `visible` leaves nothing of it; of a text that shows something only the beginning is read."""
+    """Return whether ``text`` shows nothing: white space, control and zero-width characters, U+FFFD.
+
+    Letters, digits, punctuation, symbols and private-use characters are visible. Reading stops at the first of them.
+    """
     return all(_is_invisible(character) for character in text)
 
 
 def is_invisible(text: str) -> bool:
-    """Whether a text has characters and a reader sees none, not even white space: what weights of NaN answer."""
+    """Return whether ``text`` has characters and shows not even white space, as answers of NaN weights do."""
     return is_blank(text) and any(character not in " \t\r\n" for character in text)
 
 

@@ -25,7 +25,7 @@ LAYERS = {
     "gates": 4, "record": 5, "report": 5,
     "measure": 6,
     "answer_keeping": 7,
-    "hookspecs": 7, "keys": 7, "outlets": 7, "screen": 7, "run": 7, "dry_run": 7, "planned_run": 7, "proved_run": 7,
+    "hookspecs": 7, "keys": 7, "run": 7, "dry_run": 7, "planned_run": 7, "proved_run": 7,
     "fixtures": 7, "runs": 7, "benchmark_bridge": 7, "profile_marks": 7, "model_option": 7, "plugin": 7,
 }  # fmt: skip
 ROOMS_THAT_KNOW_PYTEST = {

@@ -15,8 +15,8 @@ from pytest_llmperf.load.roofline import (
     why_impossible_first_token,
     why_impossible_speed,
 )
-from pytest_llmperf.report.numbers import show
 from pytest_llmperf.stats.power import items_for_margin
+from pytest_llmperf.units import format_value
 
 _PLAIN = "quantisation that the weights don't have"
 _OTHER = "another quantisation than the weights have"
@@ -35,7 +35,7 @@ def why_impossible(claim: Claim, device: Limits | None) -> str | None:
     if claim.kind == "peak memory" and claim.holds != "at least":
         least = _least_bytes(claim.model, claim.stored) + claim.model.architecture.kv_bytes_per_token()
         if claim.value * (1.0 + claim.tolerance) < least:
-            return f"the weights and one token of cache alone are {show(least, 'bytes')}"
+            return f"the weights and one token of cache alone are {format_value(least, 'bytes')}"
     if device is None or (claim.holds == "at most" and claim.kind == "speed"):
         return None
     if claim.kind == "speed":

@@ -18,9 +18,9 @@ from contrib.claims.measurement import Measurement
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.roofline import speed_limit
-from pytest_llmperf.report.numbers import show, show_interval
 from pytest_llmperf.serving import gpu
 from pytest_llmperf.stats.power import items_for_floor
+from pytest_llmperf.units import format_interval, format_value
 
 _OF_DEVICES = ("speed", "first token", "cold start", "peak memory", "ratio")
 _SUITES = {
@@ -96,7 +96,7 @@ def _compare(claim: Claim, device: str, seen: Measurement) -> Decision:
     elsewhere = claim.protocol.device
     of = f" of a {elsewhere}" if elsewhere and not _same(elsewhere, device) else ""
     known = "is what arithmetic leaves open" if seen.computed else "was measured"
-    why = f"{_measured(claim, seen)} {known}, {wanted}{show(claim.value, claim.unit)} is claimed{of}"
+    why = f"{_measured(claim, seen)} {known}, {wanted}{format_value(claim.value, claim.unit)} is claimed{of}"
     needed = _needed(claim, seen) if outcome is Outcome.UNDECIDED else None
     if needed is not None and seen.computed:
         why += f"; {needed:,} answers to each item would decide"
@@ -124,11 +124,11 @@ def _measured(claim: Claim, seen: Measurement | None) -> str:
     if seen is None:
         return ""
     if seen.low is None or seen.high is None or seen.low == seen.high:
-        return f"{show(seen.value, claim.unit)} ({seen.what})"
-    bounds = show_interval((seen.low, seen.high), claim.unit)
+        return f"{format_value(seen.value, claim.unit)} ({seen.what})"
+    bounds = format_interval((seen.low, seen.high), claim.unit)
     if seen.computed:
         return f"{bounds} ({seen.what})"
-    return f"{show(seen.value, claim.unit)} ({seen.what}, 95 % bounds {bounds})"
+    return f"{format_value(seen.value, claim.unit)} ({seen.what}, 95 % bounds {bounds})"
 
 
 def _missing(claim: Claim, device: str, evidence: Evidence | None) -> str:
@@ -147,9 +147,7 @@ def _missing(claim: Claim, device: str, evidence: Evidence | None) -> str:
         limit = speed_limit(
             claim.model.architecture, limits, concurrency=claim.concurrency, stored=claim.stored
         )
-        possible = (
-            f"not above the limit of {show(limit, 'tok/s')} ({100 * claim.value / limit:.0f} % of it): "
-        )
+        possible = f"not above the limit of {format_value(limit, 'tok/s')} ({100 * claim.value / limit:.0f} % of it): "
     else:
         possible = ""
     return f"{possible}needs a record of {suite} made on {'a GPU' if device == 'CPU' else device}"

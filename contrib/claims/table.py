@@ -8,7 +8,7 @@ from typing import Any
 
 from contrib.claims.claim import ANY, Decision, Sheet
 from contrib.claims.deciding import counts
-from pytest_llmperf.report.columns import aligned
+from pytest_llmperf.report.table import Table
 
 _INDENT = "    "
 _HEADER = ("claim", "published", "on", "measured or computed", "verdict")
@@ -37,7 +37,7 @@ def claim_table(decisions: Sequence[Decision], *, reasons: bool = True, width: i
 def claim_lines(decided: Sequence[Mapping[str, Any]], *, reasons: bool = True, width: int = 200) -> list[str]:
     """The same from what a record keeps, in lines of ``width`` characters at most: a block for each decision, the
     verdict first, where the table's columns do not fit."""
-    lines = aligned([_HEADER, *map(_cells, decided)], right=())
+    lines = Table(_HEADER, [*map(_cells, decided)]).to_text() or ["  ".join(_HEADER)]
     fits = max(map(len, lines)) <= width
     told = [lines[0]] if fits else []
     for line, one in zip(lines[1:], decided, strict=True):

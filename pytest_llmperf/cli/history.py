@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from pytest_llmperf.cli.parts import command, tell
 from pytest_llmperf.errors import LlmperfError, UsageError, first_line
 from pytest_llmperf.record.store import read_record
-from pytest_llmperf.report.columns import aligned
-from pytest_llmperf.report.numbers import show
+from pytest_llmperf.report.table import Table
+from pytest_llmperf.units import format_value
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import MetricEntry, Record
+
+_COLUMNS = ("written", "device", "commit", "value", "95 % bounds", "run")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,7 +34,7 @@ def run(asked: argparse.Namespace) -> int:
     names = dict.fromkeys(_name(metric) for record in records for metric in record.metrics)
     told = []
     for name in (name for name in names if asked.metric in name):
-        told += [name, *(f"  {line}" for line in aligned(_over(records, name), right=(3,))), ""]
+        told += [name, *(f"  {line}" for line in Table(_COLUMNS, _over(records, name), {3}).to_text()), ""]
     if not told:
         raise UsageError(
             f"no metric with {asked.metric!r} in its name; there are {'; '.join(names) or 'none'}"
@@ -47,8 +49,8 @@ def _over(records: list[Record], name: str) -> list[tuple[str, ...]]:
             record.written[:16].replace("T", " ") or "?",
             record.device.name or "?",
             _commit(record),
-            show(metric.value, metric.unit),
-            " … ".join("?" if end is None else show(end, metric.unit) for end in metric.interval),
+            format_value(metric.value, metric.unit),
+            " … ".join("?" if end is None else format_value(end, metric.unit) for end in metric.interval),
             "partial" if record.partial else "" if record.outcome.green else "red",
         )
         for record in records

@@ -6,10 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.cli.parts import command, record_argument, tell
-from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.html.facts import read_facts
-from pytest_llmperf.report.numbers import show
+from pytest_llmperf.report.table import Table
 from pytest_llmperf.report.terminal import verdict_table
+from pytest_llmperf.units import format_value
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import MetricEntry
@@ -41,13 +41,13 @@ def run(asked: argparse.Namespace) -> int:
                 metric.row,
                 metric.metric,
                 metric.of,
-                show(metric.value, metric.unit),
+                format_value(metric.value, metric.unit),
                 _ends(metric),
                 f"{metric.n}",
             )
             for metric in record.metrics
         ]
-        told += ["", *aligned([head, *cells], right=(3, 4, 5))]
+        told += ["", *Table(head, cells, {3, 4, 5}).to_text()]
     if record.costs:
         head = ("row", "answers", "requests", "tokens", "seconds", "joules")
         cells = [
@@ -61,7 +61,7 @@ def run(asked: argparse.Namespace) -> int:
             )
             for cost in record.costs
         ]
-        told += ["", *aligned([head, *cells], right=range(1, 6))]
+        told += ["", *Table(head, cells, range(1, 6)).to_text()]
     verdict = facts.whole
     tell([*told, "", f"{verdict.status.value}: {verdict.why}"])
     return 0 if verdict.green else 1
@@ -70,4 +70,4 @@ def run(asked: argparse.Namespace) -> int:
 def _ends(metric: MetricEntry) -> str:
     if metric.interval == (None, None):
         return "—"
-    return " … ".join("?" if end is None else show(end, metric.unit) for end in metric.interval)
+    return " … ".join("?" if end is None else format_value(end, metric.unit) for end in metric.interval)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Literal
 
-from pytest_llmperf.units import format_quantity
+from pytest_llmperf.units import format_size
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Bound:
             raise ValueError(f"a bound is a finite number, not {self.value}{self._where()}")
 
     def __str__(self) -> str:
-        return format_quantity(self.value, self.unit)
+        return format_size(self.value, self.unit)
 
     def _where(self) -> str:
         return f" ({self.origin})" if self.origin else ""

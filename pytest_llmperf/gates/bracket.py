@@ -12,7 +12,8 @@ from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.measured import MeasuredGate, scale
 from pytest_llmperf.gates.plan import PlannedGate
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.wording import percent, plural, show, target
+from pytest_llmperf.gates.wording import plural
+from pytest_llmperf.units import format_bound, format_value, percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +54,12 @@ class BracketGate(MeasuredGate, kind="bracket"):
             Status.FAIL: "is below" if self.at_least else "is above",
             Status.INCONCLUSIVE: "is not decided against",
         }[status]
-        ends = [f"at least {show(low, unit)}"] if low is not None else []
-        ends += [f"below {show(high, unit)}"] if high is not None else []
+        ends = [f"at least {format_value(low, unit)}"] if low is not None else []
+        ends += [f"below {format_value(high, unit)}"] if high is not None else []
         name = "floor" if self.at_least else "limit"
         why = (
             f"{self.metric}, {' and '.join(ends)} ({trials}, {percent(self.confidence)}), "
-            f"{relation} the {name} {target(bound, unit)}"
+            f"{relation} the {name} {format_bound(bound, unit)}"
         )
         if status is Status.INCONCLUSIVE:
             why += ": search closer to it, or with more requests"

@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.wording import about, beside, percent, plural, show, target
+from pytest_llmperf.gates.wording import about, plural
+from pytest_llmperf.units import format_bound, format_distinct, format_value, percent
 
 ALPHA = 0.05
 """Probability of a wrong PASS, and of a wrong FAIL, when the truth is exactly at the target."""
@@ -66,9 +67,9 @@ def verdict_of(
     status = status_of(e.low, e.high, bound, at_least=at_least)
     n_needed = enough(n_needed, e.n) if status is Status.INCONCLUSIVE and not lost_turn else None
     confidence = percent(1.0 - alpha)
-    low, high = (beside(end, bound, e.unit) for end in (e.low, e.high))
+    low, high = (format_distinct(end, bound, e.unit) for end in (e.low, e.high))
     lower, upper = f"{confidence} lower bound {low}", f"{confidence} upper bound {high}"
-    goal = f"the {bound_name} {target(bound, e.unit)}"
+    goal = f"the {bound_name} {format_bound(bound, e.unit)}"
     if status is Status.INCONCLUSIVE:
         evidence = f"{confidence} bounds {low} and {high}"
         tail = f"is not decided against {goal}{lost_turn or would_decide(n_needed, e.noun)}"
@@ -77,7 +78,7 @@ def verdict_of(
     else:
         evidence, tail = (upper, f"is below {goal}") if at_least else (lower, f"is above {goal}")
     counted = plural(e.n, e.noun)
-    why = f"{e.metric} {show(e.observed, e.unit)} ({aside}n = {counted}, {evidence}) {tail}"
+    why = f"{e.metric} {format_value(e.observed, e.unit)} ({aside}n = {counted}, {evidence}) {tail}"
     return Verdict(
         status=status,
         metric=e.metric,

@@ -22,6 +22,7 @@ from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE, Estimate, inval
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes, tally
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.stats import betting, power
+from pytest_llmperf.units import percent
 
 EARLY_SHARE = 5
 """One part in five of the first look's error is spent on stopping early: little, so that the fixed gate keeps nearly
@@ -61,8 +62,8 @@ def describe_looks(spent: Sequence[float]) -> str:
     if len(spent) == 1:
         return ""
     return (
-        f"look {len(spent)}, with the data of the looks before: decides at {100 * spent[-1]:.3g} %, "
-        f"all looks together err in at most {100 * sum(spent):.3g} %"
+        f"look {len(spent)}, with the data of the looks before: decides at {percent(spent[-1])}, "
+        f"all looks together err in at most {percent(sum(spent))}"
     )
 
 

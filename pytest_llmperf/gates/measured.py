@@ -15,7 +15,7 @@ from typing import Self
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.decision import invalid, status_of
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.wording import beside, target
+from pytest_llmperf.units import format_bound, format_distinct
 
 _REMEDY = "need a faster or idler machine for the client, uvloop, or less concurrency"
 
@@ -80,9 +80,10 @@ def despite_client(
     # The end that decided is the one towards the bound.
     by_lower = at_least is (verdict.status is Status.PASS)
     kind, decided = ("lower", verdict.interval[0]) if by_lower else ("upper", verdict.interval[1])
+    seen, limit = format_distinct(decided, bound, verdict.unit), format_bound(bound, verdict.unit)
     why = (
         f"client-bound: the client's own error, {error} at this load, is larger than the distance between the {kind} "
-        f"bound {beside(decided, bound, verdict.unit)} and the limit {target(bound, verdict.unit)}; {_REMEDY}"
+        f"bound {seen} and the limit {limit}; {_REMEDY}"
     )
     return invalid(verdict.metric, why, bound=bound, n=verdict.n, unit=verdict.unit, method="client-bound")
 

@@ -16,7 +16,7 @@ from pytest_llmperf.config.bounds import Bound
 from pytest_llmperf.gates.base import Damage, Gate
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.stats import arguments
-from pytest_llmperf.units import format_quantity
+from pytest_llmperf.units import format_size, percent
 
 LADDER: Mapping[Damage, tuple[float, ...]] = {
     "points": (0.01, 0.02, 0.03, 0.05, 0.07, 0.10, 0.12, 0.15, 0.20, 0.30, 0.50),
@@ -111,7 +111,7 @@ def proof_of(
         )
         return ends(Result.STOPPED_EARLY, why, climb.smallest)
     stayed = "; ".join(
-        f"{damage_text(by, gate.damage)}: FAIL in {100 * climb.red[by]:.0f} % of plantings"
+        f"{damage_text(by, gate.damage)}: FAIL in {percent(round(climb.red[by], 2))} of plantings"
         for by in climb.missed
     )
     return ends(Result.MISSED, f"claims {damage_text(claim, gate.damage)}; {stayed}", climb.smallest)
@@ -119,7 +119,7 @@ def proof_of(
 
 def damage_text(by: float, damage: Damage) -> str:
     """``12 points``, ``40 %``: as it is written in budgets.toml."""
-    return format_quantity(by, damage)
+    return format_size(by, damage)
 
 
 @dataclass(frozen=True)

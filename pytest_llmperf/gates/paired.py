@@ -21,11 +21,11 @@ from pytest_llmperf.gates.decision import enough, invalid, lost_decide, status_o
 from pytest_llmperf.gates.early_stopping import Question, Watch
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes, Tally, tally
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
-from pytest_llmperf.gates.plan import percent as short_percent
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.wording import about, beside, percent, plural, show
+from pytest_llmperf.gates.wording import about, plural
 from pytest_llmperf.stats import chances, clustered, paired, paired_exact, plan, power
 from pytest_llmperf.stats.chances import Chances
+from pytest_llmperf.units import format_distinct, format_size, format_value, percent
 
 DISCORDANCE = 0.20
 """Items that two equal models answer differently, where nothing is known: a fifth. Independently trained ones have more
@@ -188,14 +188,14 @@ class PairedGate(AnswersGate, kind="margin"):
     ) -> str:
         confidence, margin = percent(1.0 - alpha), self.threshold
         worse, better = ("lower", "higher") if self.at_least else ("higher", "lower")
-        size = f"{100 * abs(margin):.6g} points"
+        size = format_size(abs(margin), "points")
         if margin > 0:
             claim, opposite = f"not {worse} by more than {size}", f"{worse} by more than {size}"
         elif margin < 0:
             claim, opposite = f"{better} by at least {size}", f"not {better} by {size}"
         else:
             claim, opposite = f"not {worse}", worse
-        lower, upper = (beside(end, self._difference, "points") for end in (low, high))
+        lower, upper = (format_distinct(end, self._difference, "points") for end in (low, high))
         bounds = {"lower": lower, "upper": upper}
         near, far = ("lower", "upper") if self.at_least else ("upper", "lower")
         if status is Status.PASS:
@@ -206,9 +206,10 @@ class PairedGate(AnswersGate, kind="margin"):
             evidence = f"{confidence} bounds {lower} and {upper}"
             more = "" if n_needed is None else f"; about {about(n_needed)} items would decide it"
             result = f"cannot tell whether it is {claim if margin < 0 else opposite}{more}"
+        candidate, baseline = format_value(pairs.candidate, "share"), format_value(pairs.baseline, "share")
         return (
-            f"{self.metric} {show(pairs.candidate, 'share')} against the baseline's {show(pairs.baseline, 'share')} "
-            f"({show(pairs.difference, 'points')}, n = {plural(pairs.n, 'common item')}, {evidence}): {result}"
+            f"{self.metric} {candidate} against the baseline's {baseline} "
+            f"({format_value(pairs.difference, 'points')}, n = {plural(pairs.n, 'common item')}, {evidence}): {result}"
         )
 
     def plan(self, prior: Verdict | None) -> PlannedGate:
@@ -226,18 +227,18 @@ class PairedGate(AnswersGate, kind="margin"):
         difference, assumed = 0.0, "equal models"
         if prior is not None and prior.observed is not None:
             difference = prior.observed if self.at_least else -prior.observed
-            assumed = f"{show(prior.observed, 'points')} as recorded"
+            assumed = f"{format_value(prior.observed, 'points')} as recorded"
         seen = None if prior is None else prior.discordance
         discordance = min(1.0, max(abs(difference), DISCORDANCE if seen is None else seen))
         recorded = "" if seen is None else " as recorded"
-        assumed += f", {short_percent(discordance)} answered differently{recorded}"
+        assumed += f", {percent(discordance)} answered differently{recorded}"
         forecast = _chances(n, difference, discordance, margin, alpha)
 
         def needed() -> str:
             items = _items_needed(difference, margin, discordance, alpha)
             wider = _margin_needed(n, difference, discordance, margin, alpha)
             ways = [f"about {about(items)} {self.noun}s"] if items else []
-            ways += [f"a margin of {100 * wider:.1f} points"] if wider is not None else []
+            ways += [f"a margin of {format_size(round(wider, 3), 'points')}"] if wider is not None else []
             return ", or ".join(ways)
 
         return replace(

@@ -14,6 +14,7 @@ from typing import Literal
 from pytest_llmperf.gates.decision import invalid
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.stats.chances import Chances
+from pytest_llmperf.units import percent
 
 WANTED = 0.95
 """A gate that passes less often than this with nothing wrong gets a warning."""
@@ -74,11 +75,6 @@ def power_warning(chances: Chances, is_met: bool, needed: Callable[[], str], ass
         f"{ways} would give {percent(WANTED)}" if ways else "too close to the bound for any number of them"
     )
     return f"passes in only {_rate(chances.passes)} of runs with nothing wrong ({assumed}): {advice}"
-
-
-def percent(share: float) -> str:
-    """``0.25 %``, ``2 %``, ``81.7 %``."""
-    return f"{100 * share:.2g} %" if share < 0.01 else f"{100 * share:.3g} %"
 
 
 def change(factor: float) -> str:

@@ -28,10 +28,11 @@ from pytest_llmperf.gates.early_stopping import Question
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.outcomes import Endings, Outcomes, tally
 from pytest_llmperf.gates.paired import PairedGate
-from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, percent, power_warning
+from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about
 from pytest_llmperf.stats import binomial, chances, plan, power
+from pytest_llmperf.units import percent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,13 @@ from pytest_llmperf.gates.base import Asked, Estimand
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.measured import MeasuredGate, scale
-from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, change, percent
+from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, change
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.gates.wording import plural, show
+from pytest_llmperf.gates.wording import plural
 from pytest_llmperf.stats import chances, clustered_quantile, order_statistics, power
 from pytest_llmperf.stats.binomial import p_at_least, p_at_most
 from pytest_llmperf.stats.chances import Chances
+from pytest_llmperf.units import format_value, percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class QuantileGate(MeasuredGate, kind="quantile"):
 
     @property
     def client_error_text(self) -> str:
-        return show(self.client_error, self.unit) if self.client_error else ""
+        return format_value(self.client_error, self.unit) if self.client_error else ""
 
     def without_client(self, value: float) -> float:
         return value - self.client_error
@@ -181,7 +182,7 @@ class QuantileGate(MeasuredGate, kind="quantile"):
             return ""
         passing, failing = (low / bound, high / bound) if self.at_least else (bound / high, bound / low)
         room = f"passes up to {change(passing)}, fails from {change(failing)} on"
-        return f"{show(prior.observed, self.unit)} as recorded: {room}"
+        return f"{format_value(prior.observed, self.unit)} as recorded: {room}"
 
     def to_json(self) -> dict[str, Any]:
         """Number the groups: what they are called does not matter to a gate, and takes room."""

@@ -19,12 +19,12 @@ from pytest_llmperf.gates.decision import ALPHA, Estimate, invalid, verdict_of
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.measured import MeasuredGate, scale, true_ratio
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
-from pytest_llmperf.gates.plan import percent as short_percent
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.gates.wording import about, percent, plural, show
+from pytest_llmperf.gates.wording import about, plural
 from pytest_llmperf.stats import chances, hodges_lehmann, plan, power, start_to_start
 from pytest_llmperf.stats.binomial import z_of
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS, t_of
+from pytest_llmperf.units import format_value, percent
 
 MAX_LOST_ROUNDS = 0.2
 """A lost round loses both sides, so that it biases less than a lost item; one of five may go."""
@@ -186,9 +186,9 @@ class RatioGate(MeasuredGate, kind="ratio"):
         if self.over_starts:
             each = max(1, self.size // len(self.starts))
             side = math.hypot(START_NOISE, ROUND_NOISE * math.sqrt(math.pi / 3.0 / each))
-            sources = f"{short_percent(START_NOISE)} from start to start, {short_percent(ROUND_NOISE)} noise a round"
+            sources = f"{percent(START_NOISE)} from start to start, {percent(ROUND_NOISE)} noise a round"
         else:
-            side, sources = ROUND_NOISE, f"{short_percent(ROUND_NOISE)} noise a round"
+            side, sources = ROUND_NOISE, f"{percent(ROUND_NOISE)} noise a round"
         ratio, noise, assumed = 1.0, side * math.sqrt(2.0), f"equal servers, {sources}"
         # A record over rounds tells nothing of starts, nor the other way round.
         if prior is not None and self.over_starts is (prior.starts is None):
@@ -197,7 +197,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
             ratio = 1.0 / prior.observed if self.at_least else prior.observed
             noise = (start_noise if self.over_starts else round_noise)(prior.interval, prior.n)
             side = noise / math.sqrt(2.0)
-            assumed = f"{show(prior.observed, 'ratio')}, {short_percent(side)} noise a {noun}, as recorded"
+            assumed = f"{format_value(prior.observed, 'ratio')}, {percent(side)} noise a {noun}, as recorded"
         gate = replace(self.unplanned, n=n, noun=noun, assumed=assumed, caught_unit="slower")
         least = LEAST_STARTS if self.over_starts else hodges_lehmann.least_n(1.0 - self.alpha)
         if n < least:

@@ -17,7 +17,7 @@ from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.measured import MeasuredGate, scale
 from pytest_llmperf.gates.plan import PlannedGate, change
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.wording import show, target
+from pytest_llmperf.units import format_bound, format_value
 
 METHOD = "single measurement"
 
@@ -31,7 +31,7 @@ class _Single(MeasuredGate):
         remark = "single measurement, no power"
         if prior is not None and prior.observed and prior.observed > 0.0 and self.threshold > 0.0:
             room = prior.observed / self.threshold if self.at_least else self.threshold / prior.observed
-            remark += f"; {show(prior.observed, self.verdict_unit)} as recorded, fails from {change(room)} on"
+            remark += f"; {format_value(prior.observed, self.verdict_unit)} as recorded, fails from {change(room)} on"
         return replace(self.unplanned, n=1, remark=remark)
 
     def _verdict(self, observed: float, aside: str) -> Verdict:
@@ -52,7 +52,7 @@ class _Single(MeasuredGate):
             n=1,
             n_needed=None,
             method=METHOD,
-            why=f"{self.label} {show(observed, unit)} ({aside}) {relation} {target(bound, unit)}",
+            why=f"{self.label} {format_value(observed, unit)} ({aside}) {relation} {format_bound(bound, unit)}",
             unit=unit,
             candidate=observed,
         )
@@ -131,7 +131,7 @@ class ScalarRatioGate(_Single, kind="value ratio"):
         assert self.candidate is not None, "refused above"
         assert self.baseline is not None, "refused above"
         aside = (
-            f"{show(self.candidate, self.unit)} against {show(self.baseline, self.unit)}, "
+            f"{format_value(self.candidate, self.unit)} against {format_value(self.baseline, self.unit)}, "
             "a single measurement each"
         )
         verdict = self._verdict(self.candidate / self.baseline, aside)

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.wording import percent, show
 from pytest_llmperf.stats.binomial import clopper_pearson_lower, clopper_pearson_upper
+from pytest_llmperf.units import format_size, format_value, percent
 
 
 def is_sensitive(
@@ -73,12 +73,17 @@ def _insensitive(
     """Return the sentence, without the metric."""
     if at_least:
         what = "guessing" if guess else "nothing right,"
-        bound, worst, where = f"lower bound {show(low, 'share')}", show(guess, "share"), f"above {what}"
+        bound, worst, where = (
+            f"lower bound {format_value(low, 'share')}",
+            format_value(guess, "share"),
+            f"above {what}",
+        )
     else:
-        bound, worst = f"upper bound {show(high, 'share')}", show(1.0, "share")
+        bound, worst = f"upper bound {format_value(high, 'share')}", format_value(1.0, "share")
         where = "below the worst level of"
     return (
-        f"the margin of {100 * margin:.6g} points can decide nothing: the baseline's {show(level, 'share')} "
-        f"({percent(1.0 - alpha)} {bound}) does not lie {where} {worst} by more than the margin, so that a "
+        f"the margin of {format_size(margin, 'points')} can decide nothing: "
+        f"the baseline's {format_value(level, 'share')} ({percent(1.0 - alpha)} {bound}) does not lie {where} {worst} "
+        "by more than the margin, so that a "
         "candidate that lost everything would pass; ask items that the baseline solves, or narrow the margin"
     )

@@ -24,7 +24,7 @@ from pytest_llmperf.measure.marking import marked
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.sampling import SamplingBook
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.report.pace import Pace
+from pytest_llmperf.report.progress import Pace
 from pytest_llmperf.rules.messages import Variant, as_promised, ask, asked_in
 from pytest_llmperf.serving.content import identity_of
 from pytest_llmperf.tasks.grading import Grade, Outcome
@@ -129,7 +129,7 @@ class Evaluation:
 
         def progress(done: int, total: int) -> None:
             del total
-            self.progress(f"{what}: {pace.said(before + done)}")
+            self.progress(f"{what}: {pace.describe(before + done)}")
 
         with self.beside(served, what):
             answers = self._asked(served, bodies, progress)

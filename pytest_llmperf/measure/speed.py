@@ -25,7 +25,7 @@ from pytest_llmperf.measure.once import Once
 from pytest_llmperf.measure.scheduled import Scheduled, rounded_up
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.starts import Failure, over_starts
-from pytest_llmperf.report.pace import Pace
+from pytest_llmperf.report.progress import Pace
 from pytest_llmperf.serving.bandwidth import measured_bandwidth
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Speed:
                 {"candidate": candidate, "baseline": baseline}[one.side].name, one.run, one.metrics, start
             )
             done += 1
-            self._run.progress(f"{what}: round {pace.said(done)}")
+            self._run.progress(f"{what}: round {pace.describe(done)}")
 
         try:
             with self.devices.beside(candidate, baseline, what="load", concurrency=concurrency):
@@ -169,7 +169,7 @@ class Speed:
             pace, workers = Pace(count), said or 1
             with self.devices.beside(served, what="load", concurrency=concurrency):
                 for number in range(count):
-                    self._run.progress(f"{what}: round {pace.said(number)}")
+                    self._run.progress(f"{what}: round {pace.describe(number)}")
                     runs.append(
                         run_load(
                             served.server,

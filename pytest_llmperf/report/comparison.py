@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pytest_llmperf.record.compare import Comparison, Outcome
+from pytest_llmperf.report.table import Table
+from pytest_llmperf.report.text import markdown_text
+from pytest_llmperf.units import format_value
 
-from pytest_llmperf.record.compare import Comparison, Difference, Outcome
-from pytest_llmperf.report.columns import aligned
-from pytest_llmperf.report.numbers import show
-
-_HEADER = ("metric", "before", "now", "outcome", "compared")
-_ORDER = (Outcome.WORSE, Outcome.NOT_COMPARED, Outcome.BETTER, Outcome.SAME)
+WORST_FIRST = (Outcome.WORSE, Outcome.NOT_COMPARED, Outcome.BETTER, Outcome.SAME)
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
-    """What is worse first, then what could not be compared."""
-    rows = [_HEADER, *(_cells(one) for one in _sorted(comparison))]
-    return [*(aligned(rows, right=(1, 2)) if len(rows) > 1 else []), *_told(comparison), sentence(comparison)]
+    """Return a line per metric, what is worse first, then other differences, then the counts."""
+    return [*_table(comparison).to_text(), *_remarks(comparison), outcome_counts(comparison)]
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The same as a table of GitHub's Markdown."""
-    rows = [_HEADER, ("---",) * len(_HEADER), *(_cells(one) for one in _sorted(comparison))]
-    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    told = [f"* {line}" for line in _told(comparison)]
-    return "\n".join([f"**{sentence(comparison)}**", "", *table, "", *told]) + "\n"
+    """Return the same as Markdown."""
+    remarks = [f"* {markdown_text(line)}" for line in _remarks(comparison)]
+    parts = [f"**{outcome_counts(comparison)}**", "", _table(comparison).to_markdown(), "", *remarks]
+    return "\n".join(parts) + "\n"
 
 
-def sentence(comparison: Comparison) -> str:
-    """``1 worse, 2 better, 5 no difference shown``"""
-    counts = [(len(comparison.of(outcome)), outcome.value) for outcome in _ORDER]
+def outcome_counts(comparison: Comparison) -> str:
+    """Return ``1 worse, 2 better, 5 no difference shown``."""
+    counts = [(len(comparison.of(outcome)), outcome.value) for outcome in WORST_FIRST]
     return ", ".join(f"{n} {name}" for n, name in counts if n) or "nothing in the two records can be compared"
 
 
-def _sorted(comparison: Comparison) -> list[Difference]:
-    return sorted(comparison.differences, key=lambda one: _ORDER.index(one.outcome))
+def _table(comparison: Comparison) -> Table:
+    rows = [
+        (
+            difference.what,
+            format_value(difference.before, difference.unit),
+            format_value(difference.now, difference.unit),
+            outcome.value,
+            difference.how,
+        )
+        for outcome in WORST_FIRST
+        for difference in comparison.of(outcome)
+    ]
+    return Table(("metric", "before", "now", "outcome", "compared"), rows, {1, 2})
 
 
-def _cells(one: Difference) -> Sequence[str]:
-    return one.what, show(one.before, one.unit), show(one.now, one.unit), one.outcome.value, one.how
-
-
-def _told(comparison: Comparison) -> list[str]:
-    lines = [f"differs: {line}" for line in comparison.differs]
-    lines += [f"vanished: {test}" for test in comparison.vanished]
-    lines += [f"new: {test}" for test in comparison.new]
-    return [*comparison.notes, *lines]
+def _remarks(comparison: Comparison) -> list[str]:
+    return [
+        *comparison.notes,
+        *(f"differs: {line}" for line in comparison.differs),
+        *(f"vanished: {test}" for test in comparison.vanished),
+        *(f"new: {test}" for test in comparison.new),
+    ]

@@ -7,13 +7,13 @@ import io
 from typing import IO
 
 _INSTEAD = {
-    "→": "->", "…": "...", "×": "x", "—": "-", "–": "-", "≤": "<=", "≥": ">=", "∞": "inf", "µ": "u", "·": "-",
+    "→": "->", "…": "...", "×": "x", "—": "-", "–": "-", "−": "-", "≤": "<=", "≥": ">=", "∞": "inf", "µ": "u", "·": "-",
 }  # fmt: skip
 _HANDLER = "llmperf-fitting"
 
 
 def fitting(text: str, encoding: str) -> str:
-    """``text`` with what ``encoding`` does not have written otherwise; a question mark for what has no other way.
+    """Return ``text`` with replacements for characters that ``encoding`` lacks; a question mark where there is none.
 
     >>> fitting("distill → tiny, ×1.03", "cp1252")
     'distill -> tiny, ×1.03'
@@ -25,9 +25,9 @@ def fitting(text: str, encoding: str) -> str:
 
 
 def write_all(*streams: IO[str] | None) -> None:
-    """From now on each of ``streams`` writes what its encoding does not have as :func:`fitting` does.
+    """Let each of ``streams`` replace characters that its encoding lacks as :func:`fitting` does, from now on.
 
-    Without it Python raises, and pytest writes the code point (``\\u2192``). Streams that can write everything stay.
+    Without it Python raises, and pytest writes the code point (``\\u2192``). UTF-8 streams stay as they are.
     """
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.report.numbers import show, show_bound, show_interval
+from pytest_llmperf.units import format_bound, format_interval, format_value
 
 NUMBERS = ("candidate", "baseline", "compared", "interval", "bound")
 
@@ -28,9 +28,9 @@ def gate_cells(verdict: Verdict) -> GateCells:
     level = verdict.level_unit or unit
     compared = verdict.candidate is not None and verdict.baseline is not None
     return GateCells(
-        show(verdict.candidate if compared else verdict.observed, level),
-        show(verdict.baseline, level),
-        show(verdict.observed, unit) if compared else "—",
-        show_interval(verdict.interval, unit),
-        show_bound(verdict.bound, unit),
+        format_value(verdict.candidate if compared else verdict.observed, level),
+        format_value(verdict.baseline, level),
+        format_value(verdict.observed, unit) if compared else "—",
+        format_interval(verdict.interval, unit),
+        format_bound(verdict.bound, unit),
     )

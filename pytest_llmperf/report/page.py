@@ -1,4 +1,4 @@
-"""One HTML file that shows a run to people: no network, no server, readable without JavaScript."""
+"""A run as one HTML file: no network, no server, readable without JavaScript."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from pytest_llmperf.report.html.machine import (
 from pytest_llmperf.report.html.parts import Section
 from pytest_llmperf.report.html.reference import reference_section
 from pytest_llmperf.report.html.telemetry import telemetry_section
-from pytest_llmperf.report.html.text import script_json, visible
 from pytest_llmperf.report.html.timeline import timeline_section
+from pytest_llmperf.report.table import foldable
+from pytest_llmperf.report.text import printable, script_json
 
 _SIGNS = {Status.PASS: "✓", Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Status.INVALID: "∅"}
 
@@ -33,16 +34,16 @@ _SIGNS = {Status.PASS: "✓", Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Stat
 def write_page(record: Path, out: Path, history: Sequence[Path] = (), references: Path | None = None) -> None:
     """Write the page of the run whose record is at ``record`` (its cases file beside it) to ``out``, atomically.
 
-    Other records in the same directory, and in the directories ``history``, are the run's history, and so are the
-    promoted ones in ``references``, of which one stands beside the run's own numbers.
-    Sections whose data the record does not have say so. Raises :class:`LlmperfError` if there is no record of a run
+    Other records in the same directory, in the directories ``history`` and in ``references`` (promoted ones) are the
+    run's history; one of the promoted ones is also shown beside the run's own numbers. A section whose data the
+    record does not have says so. Raises :class:`LlmperfError` if there is no record of a run
     at ``record``, and :class:`RecordNotWritten` if ``out`` cannot be written.
     """
     write_whole(out, _html(read_facts(record, records_beside(record, *history), references)))
 
 
 def write_unfinished_page(out: Path) -> None:
-    """What stands at ``out`` until the run has come to its end, so that no page of an earlier run does."""
+    """Write to ``out`` that the run has not ended, so that no earlier run's page is taken for its own."""
     title = "UNFINISHED"
     text = "This run has not come to its end: nothing of it was judged. Its record says how far it came."
     write_whole(
@@ -52,7 +53,7 @@ def write_unfinished_page(out: Path) -> None:
 
 
 def sections(facts: Facts) -> list[Section]:
-    """What the page says, in the order in which a reader asks it."""
+    """Return the sections of the page in the order in which a reader needs them."""
     every = (
         setting_section(facts),
         gates_section(facts),
@@ -76,7 +77,7 @@ def _html(facts: Facts) -> str:
 
     shown = sections(facts)
     specs = [plot.spec for section in shown for plot in section.plots]
-    # Nothing to draw, nothing to draw it with: the page stays small.
+    # A page without plots needs no library to draw them.
     libraries = ("vega.min.js", "vega-lite.min.js") if specs else ()
     scripts = [_script(name) for name in (*libraries, "page.js")]
     environment = Environment(
@@ -89,7 +90,8 @@ def _html(facts: Facts) -> str:
         sections=shown,
         statuses=[status.value for status in Status],
         policy=_policy(scripts),
-        markup=_trusted,
+        trusted=_trusted,
+        foldable=foldable,
         style=_trusted(_asset("page.css")),
         data=_trusted(script_json(specs)),
         scripts=[_trusted(script) for script in scripts],
@@ -98,12 +100,12 @@ def _html(facts: Facts) -> str:
 
 
 def _finalize(value: Any) -> Any:
-    """Of every expression in the template; what is trusted is markup already."""
-    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    """Make the value of an expression in the template printable, unless it is markup already."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _trusted(text: str) -> Any:
-    """Only for our own files, for JSON that ``script_json`` made harmless, and for what ``maths`` has escaped."""
+    """Mark as HTML: our own files, JSON from ``script_json``, and what ``maths`` or ``table`` has escaped."""
     from markupsafe import Markup
 
     return Markup(text)
@@ -114,13 +116,13 @@ def _asset(name: str) -> str:
 
 
 def _script(name: str) -> str:
-    """A file of ours without the pointer to a source map, which a browser would look for."""
+    """Return a script without its reference to a source map, which a browser would try to load."""
     lines = _asset(name).splitlines()
     return "\n".join(line for line in lines if not line.startswith("//# sourceMappingURL=")) + "\n"
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """A content security policy: these scripts and no others run, and nothing is fetched or sent.
+    """Return a content security policy: only these scripts run, and nothing is fetched or sent.
 
     Vega compiles the expressions of the specifications, which are ours, hence ``unsafe-eval``.
     """

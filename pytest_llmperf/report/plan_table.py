@@ -1,21 +1,22 @@
-"""The plan of a run as people read it: a line a gate, then what to worry about, then how long it takes."""
+"""The plan of a run for the terminal: a line a gate, then warnings, then how long it takes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate
-from pytest_llmperf.gates.wording import plural, target
+from pytest_llmperf.gates.wording import plural
 from pytest_llmperf.home import shown
 from pytest_llmperf.record.prior import Duration, PlanningRecord
-from pytest_llmperf.report.columns import aligned
+from pytest_llmperf.report.table import Table
+from pytest_llmperf.units import format_bound, format_size, format_value, percent
 
 _HEADER = (
     "gate",
     "bound",
     "data",
-    f"caught {100 * OFTEN:.0f} %",
-    f"caught {100 * WANTED:.0f} %",
+    f"caught {percent(OFTEN)}",
+    f"caught {percent(WANTED)}",
     "FAIL",
     "not PASS",
     "nothing wrong means",
@@ -28,14 +29,12 @@ WITHOUT_RECORD = "minutes: give --llmperf-plan=RECORD, the record of an earlier 
 
 
 def plan_table(gates: Sequence[PlannedGate]) -> list[str]:
-    """A head and a line per gate in the order of the run, columns aligned; empty without gates."""
-    if not gates:
-        return []
-    return aligned([_HEADER, *map(_cells, gates)], right=range(1, len(_HEADER) - 1))
+    """Return a head and a line per gate in the order of the run; empty without gates."""
+    return Table(_HEADER, [*map(_cells, gates)], range(1, len(_HEADER) - 1)).to_text()
 
 
 def warnings(gates: Sequence[PlannedGate]) -> list[str]:
-    """A sentence for each gate that will not decide what its bound asks; the same one once."""
+    """Return a sentence for each gate that will not decide what its bound asks, each sentence once."""
     texts = [
         f"{gate.label} {_bound(gate)}: {gate.warning}" + (f" [{gate.origin}]" if gate.origin else "")
         for gate in gates
@@ -45,7 +44,7 @@ def warnings(gates: Sequence[PlannedGate]) -> list[str]:
 
 
 def duration_lines(duration: Duration, earlier: PlanningRecord, device: str) -> list[str]:
-    """How long it takes at most, where that is known from, and what is not known."""
+    """Return how long the run takes at most, by which record, and which parts are unknown."""
     if earlier.device != device:
         theirs = earlier.device or "no device"
         return [
@@ -81,25 +80,20 @@ def _bound(gate: PlannedGate) -> str:
         return "—"
     sign = "≥" if gate.at_least else "≤"
     if gate.unit == "points":
-        return f"{sign} baseline {'−' if gate.bound < 0 else '+'} {100 * abs(gate.bound):.6g} points"
-    return (
-        f"{sign} {100 * gate.bound:.6g} %"
-        if gate.unit == "share"
-        else f"{sign} {target(gate.bound, gate.unit)}"
-    )
+        return f"{sign} baseline {'−' if gate.bound < 0 else '+'} {format_size(abs(gate.bound), 'points')}"
+    return f"{sign} {format_bound(gate.bound, gate.unit)}"
 
 
 def _caught(gate: PlannedGate, damage: float | None) -> str:
     if damage is None:
         return "—"
     if gate.caught_unit == "points":
-        return f"{'−' if gate.at_least else '+'}{100 * damage:.1f} points"
-    return f"{100 * damage:.1f} % {gate.caught_unit}"
+        return format_value(-damage if gate.at_least else damage, "points")
+    return f"{format_value(damage, 'share')} {gate.caught_unit}"
 
 
 def _chance(chance: float) -> str:
-    """Small ones as such, and none as an impossibility."""
-    return "< 0.1 %" if chance < 0.001 else f"{100 * chance:.1f} %"
+    return "< 0.1 %" if chance < 0.001 else format_value(chance, "share")
 
 
 def _minutes(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What a proof found, as people read it: a line a gate, then what is wrong, then the counts."""
+"""The result of a mutation test for the terminal: a line a gate, then what is wrong, then the counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_llmperf.gates.mutation import GateProof, Result, damage_text
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.report.columns import aligned
+from pytest_llmperf.report.table import Table
 from pytest_llmperf.report.terminal import Line
 
 _HEADER = ("gate", "n", "undamaged", "caught from", "claims", "result", "test")
@@ -23,26 +23,26 @@ class ProvedGate:
 
 
 def proof_table(gates: Sequence[ProvedGate]) -> list[Line]:
-    """A head and a line per gate in the order of the run; empty without gates."""
+    """Return a head and a line per gate in the order of the run; empty without gates."""
     if not gates:
         return []
-    head, *lines = aligned([_HEADER, *map(_cells, gates)], right=range(1, len(_HEADER) - 2))
-    return [Line(head), *(Line(text, _colour(one.proof)) for text, one in zip(lines, gates, strict=True))]
+    head, *lines = Table(_HEADER, [*map(_cells, gates)], range(1, len(_HEADER) - 2)).to_text()
+    return [Line(head), *(Line(text, _colour(gate.proof)) for text, gate in zip(lines, gates, strict=True))]
 
 
 def complaints(gates: Sequence[ProvedGate]) -> list[str]:
-    """A sentence for each gate that makes the proof fail."""
+    """Return a sentence for each gate that did not catch what it claims."""
     return [
-        f"{one.proof.result.value}: {one.proof.verdict.metric} in {one.test}: {one.proof.why}"
-        + (f" [{one.proof.verdict.origin}]" if one.proof.verdict.origin else "")
-        for one in gates
-        if not one.proof.green
+        f"{gate.proof.result.value}: {gate.proof.verdict.metric} in {gate.test}: {gate.proof.why}"
+        + (f" [{gate.proof.verdict.origin}]" if gate.proof.verdict.origin else "")
+        for gate in gates
+        if not gate.proof.green
     ]
 
 
 def result_counts(gates: Sequence[ProvedGate]) -> str:
-    """``3 proved, 10 no claim, 1 MISSED``: zeros left out."""
-    seen = Counter(one.proof.result for one in gates)
+    """Return ``3 proved, 10 no claim, 1 MISSED``: zeros left out."""
+    seen = Counter(gate.proof.result for gate in gates)
     return ", ".join(f"{seen[result]} {result.value}" for result in Result if seen[result])
 
 

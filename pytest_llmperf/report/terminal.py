@@ -1,22 +1,37 @@
-"""The verdicts at the end of a run: a table where the terminal is wide enough, else a block per gate."""
+"""What a run shows in the terminal: a line of progress while it measures, and the verdicts at its end.
+
+Verdicts are a table where the terminal is wide enough, else a block per gate.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.report.columns import aligned
+from pytest_llmperf.report.encoding import fitting
 from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
+from pytest_llmperf.report.progress import ProgressLine
+from pytest_llmperf.report.table import Table
+
+if TYPE_CHECKING:
+    import pytest
+    from _pytest.terminal import TerminalReporter
+
+    from pytest_llmperf.runs.ledger import Ledger
 
 _HEADER = ("metric", *NUMBERS, "n", "verdict")
 _BLOCK = "    "
 _KEPT = "\N{NO-BREAK SPACE}"
 """Keeps a number, its unit and its name on one line."""
 
-MARKUP: dict[Status, dict[str, bool]] = {
+_MARKUP: dict[Status, dict[str, bool]] = {
     Status.PASS: {"green": True},
     Status.FAIL: {"red": True, "bold": True},
     Status.INCONCLUSIVE: {"yellow": True},
@@ -26,42 +41,49 @@ MARKUP: dict[Status, dict[str, bool]] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table; ``status`` colours it, None for what belongs to no verdict."""
+    """A line of a table; ``status`` colours it, None for a line that belongs to no verdict."""
 
     text: str
     status: Status | None = None
+
+    @property
+    def markup(self) -> dict[str, bool]:
+        """Return what pytest's writer is to be given with the text."""
+        return {} if self.status is None else _MARKUP[self.status]
 
 
 def verdict_table(
     verdicts: Sequence[Verdict], *, width: int = 200, verbosity: int = 0, tests: Sequence[str] = ()
 ) -> list[Line]:
-    """The verdicts in the order of the run, in lines of ``width`` characters at most.
+    """Return the verdicts in the order of the run, in lines of ``width`` characters at most.
 
-    ``verbosity`` is pytest's: with ``-q`` what passed is left out, with ``-v`` each gate is followed by its test (of
+    ``verbosity`` is pytest's: with ``-q`` passed gates are left out, with ``-v`` each gate is followed by its test (of
     ``tests``, one per verdict, where they are known), its method and the place of its bound.
     """
-    places = [*tests] if tests else [""] * len(verdicts)
+    names = [*tests] if tests else [""] * len(verdicts)
     shown = [
         (verdict, test)
-        for verdict, test in zip(verdicts, places, strict=True)
+        for verdict, test in zip(verdicts, names, strict=True)
         if verbosity >= 0 or verdict.status is not Status.PASS
     ]
     if not shown:
         return []
-    rows = [(v.metric, *gate_cells(v), str(v.n), _outcome(v)) for v, _ in shown]
-    head, *lines = aligned([_HEADER, *rows], right=range(1, len(_HEADER) - 1))
-    fits = max(map(len, lines)) <= width
-    blocks = [[line] for line in lines] if fits else [_block(verdict, width) for verdict, _ in shown]
-    told = [Line(head)] if fits else []
+    rows = [
+        (verdict.metric, *gate_cells(verdict), f"{verdict.n:,}", _outcome(verdict)) for verdict, _ in shown
+    ]
+    head, *drawn = Table(_HEADER, rows, range(1, len(_HEADER) - 1)).to_text()
+    fits = max(map(len, drawn)) <= width
+    blocks = [[line] for line in drawn] if fits else [_block(verdict, width) for verdict, _ in shown]
+    lines = [Line(head)] if fits else []
     for (verdict, test), block in zip(shown, blocks, strict=True):
-        told += [Line(text, verdict.status) for text in block]
+        lines += [Line(text, verdict.status) for text in block]
         if verbosity > 0:
-            told += [Line(text) for more in _more(verdict, test) for text in _wrapped(more, width)]
-    return told
+            lines += [Line(text) for more in _more(verdict, test) for text in _wrapped(more, width)]
+    return lines
 
 
 def first_lines(lines: Sequence[str], width: int) -> Iterator[str]:
-    """Where to look first: numbered, and wrapped below their number."""
+    """Yield ``lines`` numbered, and wrapped below their number."""
     for number, line in enumerate(lines, 1):
         yield from textwrap.wrap(
             line, max(width, 20), initial_indent=f"  {number}. ", subsequent_indent="     "
@@ -69,36 +91,36 @@ def first_lines(lines: Sequence[str], width: int) -> Iterator[str]:
 
 
 def counts(verdicts: Sequence[Verdict]) -> str:
-    """``19 PASS, 1 FAIL``: in the order of severity, zeros left out."""
+    """Return ``19 PASS, 1 FAIL``: in the order of severity, zeros left out."""
     seen = Counter(verdict.status for verdict in verdicts)
     return ", ".join(f"{seen[status]} {status.value}" for status in Status if seen[status])
 
 
 def _outcome(verdict: Verdict) -> str:
-    needed = (
-        f" (n needed {verdict.n_needed})" if verdict.n_needed and verdict.status is not Status.PASS else ""
-    )
-    return f"{verdict.status.value}{needed}"
+    needed = _n_needed(verdict)
+    return f"{verdict.status.value} (n needed {needed})" if needed else verdict.status.value
+
+
+def _n_needed(verdict: Verdict) -> str:
+    return f"{verdict.n_needed:,}" if verdict.n_needed and verdict.status is not Status.PASS else ""
 
 
 def _block(verdict: Verdict, width: int) -> list[str]:
-    """The name under the verdict, and the numbers below it as a sentence."""
-    known = [(name, cell) for name, cell in zip(NUMBERS, gate_cells(verdict), strict=True) if cell != "—"]
-    said = [f"{name} {cell}".replace(" ", _KEPT) for name, cell in known]
-    needed = (
-        f" of {verdict.n_needed} needed" if verdict.n_needed and verdict.status is not Status.PASS else ""
-    )
-    name = f"{verdict.status.value}  {verdict.metric}"
+    """Return the verdict with the metric, and below it the numbers as a sentence."""
+    cells = zip(NUMBERS, gate_cells(verdict), strict=True)
+    numbers = [f"{name} {cell}" for name, cell in cells if cell != "—"]
+    needed = _n_needed(verdict)
+    numbers.append(f"n {verdict.n:,}" + (f" of {needed} needed" if needed else ""))
     return [
-        *textwrap.wrap(name, max(width, 20), subsequent_indent=_BLOCK),
-        *_wrapped(", ".join([*said, f"n {verdict.n}{needed}".replace(" ", _KEPT)]), width),
+        *textwrap.wrap(f"{verdict.status.value}  {verdict.metric}", max(width, 20), subsequent_indent=_BLOCK),
+        *_wrapped(", ".join(number.replace(" ", _KEPT) for number in numbers), width),
     ]
 
 
 def _more(verdict: Verdict, test: str) -> Iterator[str]:
     origin = f"bound from {verdict.origin}" if verdict.origin else ""
-    if said := "; ".join(part for part in (verdict.method, origin) if part):
-        yield said
+    if text := "; ".join(part for part in (verdict.method, origin) if part):
+        yield text
     if test:
         yield test
 
@@ -106,3 +128,67 @@ def _more(verdict: Verdict, test: str) -> Iterator[str]:
 def _wrapped(text: str, width: int) -> list[str]:
     lines = textwrap.wrap(text, max(width, 20), initial_indent=_BLOCK, subsequent_indent=_BLOCK)
     return [line.replace(_KEPT, " ") for line in lines]
+
+
+class Screen:
+    """Writes through pytest's own terminal writer, which knows the width and whether there are colours."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._line: ProgressLine | None = None
+        # What pytest's writer writes to; its capture replaces `sys.stdout` while a test runs.
+        self._encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
+
+    def fit(self, text: str) -> str:
+        """Return ``text`` with replacements for what the terminal cannot encode; pytest would escape the whole."""
+        return fitting(text, self._encoding)
+
+    def show(self, text: str) -> None:
+        """Show ``text`` as the progress of the run; a log file gets none of it."""
+        if self._line is None:
+            self._line = self._new_line()
+        if self._line is not None:
+            self._line.show(text)
+
+    def clear(self) -> None:
+        """Take the progress away before pytest writes something."""
+        if self._line is not None:
+            self._line.clear()
+
+    def say(self, reporter: TerminalReporter, text: str, **markup: bool) -> None:
+        reporter.write_line(self.fit(f"llmperf: {text}"), **markup)
+
+    def tell(self, reporter: TerminalReporter, ledger: Ledger) -> None:
+        """Write the table, the counts, and where to look first if the run is not green."""
+        width = self._config.get_terminal_writer().fullwidth
+        judged = list(ledger.verdicts())
+        verdicts, tests = [verdict for _, verdict in judged], [entry.test for entry, _ in judged]
+        whole = ledger.verdict()
+        reporter.section("llmperf verdicts")
+        table = verdict_table(verdicts, width=width, verbosity=self._config.get_verbosity(), tests=tests)
+        for line in table:
+            reporter.write_line(self.fit(line.text), **line.markup)
+        self.say(reporter, counts(verdicts) or "no gate was judged")
+        if named := whole.culprit_names:
+            self.say(reporter, f"out of bounds, not by chance (Holm's correction): {named}")
+        again = [f"{entry.test} ({entry.tries} tries)" for entry in ledger.entries if entry.tries > 1]
+        if again:
+            self.say(reporter, f"tried more than once, the last try counts: {', '.join(again)}")
+        for problem in ledger.problems:
+            self.say(reporter, f"INVALID as a whole: {problem}", red=True, bold=True)
+        if not whole.green and whole.look_first:
+            self.say(reporter, "look first at", bold=True)
+            for text in first_lines(whole.look_first, width):
+                reporter.write_line(self.fit(text))
+
+    def _new_line(self) -> ProgressLine | None:
+        """Return None where the output is no terminal, or one whose cursor cannot be moved."""
+        config = self._config
+        reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+        if not getattr(reporter, "isatty", False) or hasattr(config, "workerinput"):
+            return None
+        if os.environ.get("TERM") == "dumb" or config.get_verbosity() < -1:
+            return None
+        capture: Any = config.pluginmanager.getplugin("capturemanager")
+        uncaptured = capture.global_and_fixture_disabled if capture else contextlib.nullcontext
+        return ProgressLine(config.get_terminal_writer(), uncaptured, self._encoding)

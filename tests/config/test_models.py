@@ -15,7 +15,7 @@ from pytest_llmperf.config.catalog import ROW_KEYS, choose_profile, load_catalog
 from pytest_llmperf.config.models import Catalog, Model, Sampling
 from pytest_llmperf.config.toml_errors import keys_of
 from pytest_llmperf.errors import CatalogError
-from pytest_llmperf.units import format_quantity, parse_quantity
+from pytest_llmperf.units import format_size, parse_quantity
 
 SUITES = Path(__file__).parents[2] / "suites"
 
@@ -271,7 +271,7 @@ def test_what_is_no_quantity_is_refused(value: object) -> None:
 @given(st.integers(1, 9999), st.sampled_from(["ms", "s"]))
 def test_a_quantity_is_shown_as_it_was_written(number: int, unit: str) -> None:
     seconds = parse_quantity(f"{number} {unit}", "s")
-    assert parse_quantity(format_quantity(seconds, "s"), "s") == pytest.approx(seconds, rel=1e-3)
+    assert parse_quantity(format_size(seconds, "s"), "s") == pytest.approx(seconds, rel=1e-3)
 
 
 @given(st.text(max_size=60))

@@ -114,11 +114,11 @@ def test_a_failure_prints_a_sentence_and_a_table() -> None:
     with pytest.raises(GateFailed) as caught:
         assert Bound(0.74, "share", "suites/budgets.toml [accuracy] floor") <= BAD
     assert str(caught.value) == (
-        "FAIL: accuracy 0.600 (n = 400 items, 95 % upper bound 0.641) is below the floor 0.74\n"
+        "FAIL: accuracy 60.0 % (n = 400 items, 95 % upper bound 64.1 %) is below the floor 74 %\n"
         "  metric      accuracy\n"
-        "  observed    0.600\n"
-        "  interval    0.558 to 0.641\n"
-        "  bound       0.74\n"
+        "  observed    60.0 %\n"
+        "  interval    55.8 % … 64.1 %\n"
+        "  bound       74 %\n"
         "  n           400\n"
         "  method      Clopper-Pearson\n"
         "  bound from  suites/budgets.toml [accuracy] floor"

@@ -47,7 +47,7 @@ def test_a_gate_that_catches_what_it_claims_is_proved() -> None:
 def test_a_gate_that_claims_too_much_is_told_what_it_missed() -> None:
     proof = proof_of(FLOOR, PASS, claim=0.07)
     assert (proof.result, proof.green) == (Result.MISSED, False)
-    assert "claims 7 points; 7 points: FAIL in 0 % of plantings; 10 points" in proof.why
+    assert "claims 7 pts; 7 pts: FAIL in 0 % of plantings; 10 pts" in proof.why
     assert proof.smallest == 0.12, "what it does catch"
 
 
@@ -56,7 +56,7 @@ def test_a_claim_between_two_steps_of_the_ladder_is_tried_itself() -> None:
     assert between not in LADDER["points"]
     assert proof_of(FLOOR, PASS, claim=between).smallest == between
     missed = proof_of(FLOOR, PASS, claim=0.095)
-    assert "9.5 points" in missed.why
+    assert "9.5 pts" in missed.why
 
 
 def test_a_claim_that_only_some_plantings_keep_is_missed() -> None:
@@ -68,7 +68,7 @@ def test_a_claim_that_only_some_plantings_keep_is_missed() -> None:
     case = PairedGate(metric="a", bound=0.15, candidate=candidate, baseline=baseline, at_least=True)
     proof = proof_of(case, PASS, claim=0.165)
     assert (proof.result, proof.smallest) == (Result.MISSED, 0.20)
-    assert "16.5 points: FAIL in 70 % of plantings" in proof.why
+    assert "16.5 pts: FAIL in 70 % of plantings" in proof.why
 
 
 def test_unwanted_behaviours_are_planted_as_true() -> None:

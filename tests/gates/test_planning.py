@@ -268,7 +268,7 @@ def test_as_many_as_the_warning_asks_for_are_enough_and_not_far_more(make: Calla
 def test_a_margin_that_cannot_be_decided_names_one_that_can() -> None:
     warning = margin(1319, 0.03).forecast().warning
     assert warning.startswith("passes in only 7"), "1,319 items are too few for three points"
-    wider = re.search(r"a margin of ([\d.]+) points", warning)
+    wider = re.search(r"a margin of ([\d.]+) pts", warning)
     assert wider is not None
     assert margin(1319, float(wider[1]) / 100).forecast().warning == ""
     assert margin(1319, float(wider[1]) / 100 - 0.001).forecast().warning != ""
@@ -290,7 +290,7 @@ def test_a_recorded_pair_gives_difference_and_discordance() -> None:
     recorded = not_worse("accuracy", ours, theirs, 0.1)
     gate = margin(n, 0.1).forecast(recorded)
     # 0…39 lost, 60…79 gained: 60 of 400 differ, and the candidate is five points below
-    assert gate.assumed == "-5.0 points as recorded, 15 % answered differently as recorded"
+    assert gate.assumed == "−5.0 pts as recorded, 15 % answered differently as recorded"
     assert gate.chances == chances.of_margin(n, -0.05, 0.15, 0.1)
 
 

@@ -207,9 +207,9 @@ def test_the_plan_says_that_a_margin_can_decide_nothing() -> None:
     bool(asked(400) >= asked(400) - points(80))
     ordinary, hopeless = seen
     assert "INVALID" not in ordinary.forecast().warning
-    assert "will be INVALID: the margin of 80 points can decide nothing" in hopeless.forecast().warning
+    assert "will be INVALID: the margin of 80 pts can decide nothing" in hopeless.forecast().warning
     at_guessing = (share(101, guess=0.25) >= share(100, guess=0.25) - points(3)).verdict
     assert at_guessing.status is Status.INVALID
-    assert "will be INVALID: the margin of 3 points" in ordinary.forecast(at_guessing).warning
+    assert "will be INVALID: the margin of 3 pts" in ordinary.forecast(at_guessing).warning
     good = (share(300, guess=0.25) >= share(300, guess=0.25) - points(3)).verdict
     assert "INVALID" not in ordinary.forecast(good).warning

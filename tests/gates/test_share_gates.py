@@ -20,10 +20,10 @@ def test_the_three_outcomes_read_as_sentences() -> None:
     failed = at_least("accuracy", answers(260, 400), 0.74)
     undecided = at_least("accuracy", answers(290, 400), 0.74)
     assert (passed.status, failed.status, undecided.status) == (Status.PASS, Status.FAIL, Status.INCONCLUSIVE)
-    assert passed.why == "accuracy 0.800 (n = 400 items, 95 % lower bound 0.764) reaches the floor 0.74"
-    assert failed.why == "accuracy 0.650 (n = 400 items, 95 % upper bound 0.690) is below the floor 0.74"
+    assert passed.why == "accuracy 80.0 % (n = 400 items, 95 % lower bound 76.4 %) reaches the floor 74 %"
+    assert failed.why == "accuracy 65.0 % (n = 400 items, 95 % upper bound 69.0 %) is below the floor 74 %"
     assert undecided.why == (
-        "accuracy 0.725 (n = 400 items, 95 % bounds 0.686 and 0.762) is not decided against the floor 0.74: "
+        "accuracy 72.5 % (n = 400 items, 95 % bounds 68.6 % and 76.2 %) is not decided against the floor 74 %: "
         "about 5,500 items would decide it"
     )
     assert undecided.n_needed is not None
@@ -51,7 +51,7 @@ def test_a_rare_behaviour_is_judged_against_its_limit() -> None:
     assert rate_below("loops", answers(2, 200), 0.02).status is Status.INCONCLUSIVE
     failed = rate_below("loops", answers(12, 200), 0.02)
     assert failed.status is Status.FAIL
-    assert failed.why == "loops 0.060 (n = 200 answers, 95 % lower bound 0.035) is above the limit 0.02"
+    assert failed.why == "loops 6.0 % (n = 200 answers, 95 % lower bound 3.5 %) is above the limit 2 %"
     assert at_least("boxed", answers(198, 200), 0.95).status is Status.PASS
 
 

@@ -47,9 +47,9 @@ def test_a_failed_gate_is_a_sentence_with_its_numbers_and_no_traceback(run: Resu
     assert run.noise == []
     told = run.text[run.text.index("test_too_much[distill]") :]
     sentence, *numbers = told.splitlines()[1:9]
-    assert sentence.startswith("FAIL: embedded accuracy 0.")
+    assert sentence.startswith("FAIL: embedded accuracy ")
     assert re.search(rf"stopped early of {PLANNED}, n = \d+ items", sentence)
-    assert "below the floor 0.95" in sentence
+    assert "below the floor 95 %" in sentence
     assert {"observed", "interval", "bound", "n", "method"} <= {
         line.split()[0] for line in numbers if line.strip()
     }

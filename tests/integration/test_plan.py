@@ -103,12 +103,10 @@ def test_a_narrow_margin_is_warned_of_with_the_items_that_would_do(project: Proj
     assert_nothing_ran(project, result)
     [warning] = result.lines("WARNING")
     passes = chances.of_margin(600, 0.0, 0.2, 0.04, alpha=final(spending(1))).passes
-    [shown] = re.findall(
-        r"embedded accuracy ≥ baseline − 4 points: passes in only ([\d.]+) % of runs", warning
-    )
+    [shown] = re.findall(r"embedded accuracy ≥ baseline − 4 pts: passes in only ([\d.]+) % of runs", warning)
     assert float(shown) == pytest.approx(100 * passes, abs=0.1)
     assert "(equal models, 20 % answered differently)" in warning
-    assert re.search(r"about 1,[4-6]\d\d items, or a margin of [56]\.\d points would give 95 %", warning)
+    assert re.search(r"about 1,[4-6]\d\d items, or a margin of [56]\.?\d? pts would give 95 %", warning)
 
 
 def test_tests_without_a_gate_are_counted_and_those_that_break_are_named(project: Project) -> None:
@@ -187,7 +185,7 @@ def test_a_record_changes_what_is_assumed_and_gives_minutes(project: Project, so
     floor, margin, ratio, recall = rows(result)
     assert re.fullmatch(r"\d\d(\.\d)? % as recorded", floor[-1])
     # both give the same answers: the recorded discordance is none
-    assert margin[-1] == "+0.0 points as recorded, 0 % answered differently as recorded"
+    assert margin[-1] == "0.0 pts as recorded, 0 % answered differently as recorded"
     assert ratio[-1].endswith("noise a round, as recorded")
     assert "half-way from the bound" in recall[-1], "this gate was not in the record"
     [known, unknown] = result.lines("llmperf: minutes:")

@@ -113,8 +113,8 @@ def test_a_proof_shows_the_smallest_damage_that_each_gate_catches(recorded: Proj
     head = next(line for line in result.text.splitlines() if line.startswith("gate "))
     assert head.split() == ["gate", "n", "undamaged", "caught", "from", "claims", "result", "test"]
     floor, margin = cells(result, "test_floor"), cells(result, "test_not_worse")
-    assert floor == ["embedded accuracy", "400", "PASS", "30 points", "30 points", "proved"]
-    assert margin[1:] == ["400", "PASS", "7 points", "15 points", "proved"]
+    assert floor == ["embedded accuracy", "400", "PASS", "30 pts", "30 pts", "proved"]
+    assert margin[1:] == ["400", "PASS", "7 pts", "15 pts", "proved"]
     assert cells(result, "test_too_much")[1:] == ["400", "FAIL", "—", "—", "no claim"]
     assert cells(result, "test_peak")[1:] == ["1", "PASS", "none", "—", "no claim"]
     assert result.lines("llmperf: 2 proved, 2 no claim")

@@ -96,9 +96,7 @@ def test_a_plan_knows_them_without_data_and_a_record_how_long_they_took(project:
     assert planned.lines("ROUGE-L of cnn_dailymail summaries", "≥ 50 %", "40 items", "not planned"), (
         planned.text
     )
-    assert planned.lines("ROUGE-L of cnn_dailymail summaries difference", "≥ baseline − 8 points"), (
-        planned.text
-    )
+    assert planned.lines("ROUGE-L of cnn_dailymail summaries difference", "≥ baseline − 8 pts"), planned.text
     project.judged("--llmperf-data", "data")
     planned = project.run("--llmperf-plan", "record.json")
     assert planned.lines("long answers"), planned.text

@@ -16,9 +16,9 @@ import pytest
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.record.store import RecordNotWritten
-from pytest_llmperf.report.numbers import show_interval
 from pytest_llmperf.report.page import write_page
 from pytest_llmperf.stats import clustered_quantile
+from pytest_llmperf.units import format_interval
 
 if TYPE_CHECKING:
     from tests.report.conftest import Page, RecordedRun
@@ -130,7 +130,7 @@ def test_the_interval_of_a_first_token_takes_a_round_for_a_cluster(run: Recorded
     assert low is not None
     assert high is not None
     page = run.page_of(run.write())
-    assert page.row("8", "math")[7] == show_interval((low, high), "s")
+    assert page.row("8", "math")[7] == format_interval((low, high), "s")
     ((spec, found),) = values_with(page, low=1000 * low, high=1000 * high)
     assert (found[0]["row"], found[0]["concurrency"]) == ("math", 8)
     fields = [

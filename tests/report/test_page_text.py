@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pytest_llmperf.report.html.text import LONGEST, script_json, visible
+from pytest_llmperf.report.text import LONGEST, printable, script_json
 
 
 @pytest.mark.parametrize(
@@ -19,14 +19,14 @@ from pytest_llmperf.report.html.text import LONGEST, script_json, visible
     ],
 )
 def test_what_cannot_be_seen_is_shown_and_the_rest_is_left_alone(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert printable(text) == shown
 
 
 def test_a_megabyte_is_cut_and_what_is_missing_counted() -> None:
-    shown = visible("x" * 1_000_000)
+    shown = printable("x" * 1_000_000)
     assert shown.startswith("x" * LONGEST)
     assert shown.endswith(f"… [{1_000_000 - LONGEST:,} more characters]")
-    assert visible("x" * LONGEST) == "x" * LONGEST
+    assert printable("x" * LONGEST) == "x" * LONGEST
 
 
 def test_json_in_a_script_ends_no_script_and_reads_back_the_same() -> None:

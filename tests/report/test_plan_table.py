@@ -54,20 +54,20 @@ def cells(gate: PlannedGate) -> list[str]:
 
 def test_a_line_says_bound_data_damage_chances_and_what_was_assumed() -> None:
     assert [cell.strip() for cell in cells(SHARE)] == [
-        "accuracy", "≥ 70 %", "≤ 600 items", "−12.3 points", "—", "< 0.1 %", "31.1 %", "85 %",
+        "accuracy", "≥ 70 %", "≤ 600 items", "−12.3 pts", "—", "< 0.1 %", "31.1 %", "85 %",
     ]  # fmt: skip
 
 
 def test_bounds_and_damage_are_written_in_their_units() -> None:
-    assert [cell.strip() for cell in cells(LIMIT)][1:5] == ["≤ 5 %", "1 answer", "—", "+2.0 points"]
-    assert [cell.strip() for cell in cells(MARGIN)][1] == "≥ baseline − 3 points"
+    assert [cell.strip() for cell in cells(LIMIT)][1:5] == ["≤ 5 %", "1 answer", "—", "+2.0 pts"]
+    assert [cell.strip() for cell in cells(MARGIN)][1] == "≥ baseline − 3 pts"
     assert cells(MARGIN)[-1].strip() == "why not"
-    assert [cell.strip() for cell in cells(RATIO)][1:5] == ["≤ 1.05", "64 rounds", "—", "8.1 % slower"]
+    assert [cell.strip() for cell in cells(RATIO)][1:5] == ["≤ ×1.05", "64 rounds", "—", "8.1 % slower"]
 
 
 def test_columns_are_aligned_and_no_gates_are_no_table() -> None:
     head, *rows = plan_table([SHARE, LIMIT, RATIO])
-    assert {row.index("points") + 6 for row in rows if "points" in row} <= {
+    assert {row.index("pts") + 3 for row in rows if "pts" in row} <= {
         head.index("80 %") + 4,
         head.index("95 %") + 4,
     }

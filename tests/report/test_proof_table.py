@@ -9,7 +9,6 @@ from pytest_llmperf.gates.mutation import proof_of
 from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.report.columns import aligned
 from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
 
 FLOOR = ProportionGate(
@@ -34,7 +33,7 @@ def test_nothing_is_no_table() -> None:
 def test_a_line_says_what_is_caught_claimed_and_proved() -> None:
     _, *lines = proof_table([PROVED, MISSED, EARLY, FAILED])
     proved, missed, early, failed = (re.split(r"\s{2,}", line.text) for line in lines)
-    assert proved == ["accuracy", "400", "PASS", "30 points", "30 points", "proved", "t.py::test_floor"]
+    assert proved == ["accuracy", "400", "PASS", "30 pts", "30 pts", "proved", "t.py::test_floor"]
     assert missed == ["peak", "1", "PASS", "none", "50 %", "MISSED", "t.py::test_peak"]
     assert (early[1], early[5]) == ("400 of 1,500", "no claim")
     assert failed == ["accuracy", "400", "FAIL", "—", "—", "no claim", "t.py::test_much"]
@@ -50,7 +49,3 @@ def test_only_what_is_wrong_gets_a_sentence_and_it_names_the_bound() -> None:
 
 def test_results_are_counted() -> None:
     assert result_counts([FAILED, MISSED, EARLY, PROVED]) == "1 proved, 2 no claim, 1 MISSED"
-
-
-def test_columns_are_aligned_and_nothing_trails() -> None:
-    assert aligned([("a", "1", "x"), ("bcd", "22", "")], right=[1]) == ["a     1  x", "bcd  22"]

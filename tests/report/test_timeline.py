@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import read_facts
 from pytest_llmperf.report.html.telemetry import telemetry_section
 from pytest_llmperf.report.html.timeline import MOST_REQUESTS, timeline_section
+from pytest_llmperf.report.plots import TIMELINE_FIELDS
 
 if TYPE_CHECKING:
     from tests.report.conftest import RecordedRun
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def requests_of(section: Any) -> list[dict[str, Any]]:
     (plot,) = section.plots
-    return [dict(zip(specs.TIMELINE, one, strict=True)) for one in plot.spec["data"]["values"]]
+    return [dict(zip(TIMELINE_FIELDS, one, strict=True)) for one in plot.spec["data"]["values"]]
 
 
 def test_every_request_is_a_line_of_its_round_with_its_three_times(run: RecordedRun) -> None:

@@ -1,4 +1,4 @@
-"""Where the level of a series has changed: PELT on its mean, from the library ruptures.
+"""Change points of the level of a series: PELT on its mean, from the library ruptures.
 
 Killick, Fearnhead & Eckley 2012, J. Am. Stat. Assoc. 107, 1590. The noise is measured by the series itself, from the
 differences of neighbours, which a change of level hardly touches.
@@ -13,7 +13,7 @@ from statistics import median
 
 LEAST_RUNS = 10
 _LEAST_AT_A_LEVEL = 3
-"""Two nights that agree by chance are no level."""
+"""Two nights may agree by chance."""
 
 _PENALTY = 5.0
 """Times the logarithm of the number of runs: a series of that many independent normal values without a change is
@@ -24,7 +24,7 @@ _OF_DIFFERENCES = 0.6745 * math.sqrt(2.0)
 
 
 def change_points(values: Sequence[float | None]) -> list[int] | None:
-    """Places of the first values at another level; None where the library is not installed.
+    """Return the indexes of the first values at another level; None if the library is not installed.
 
     Values that are None (a run without the gate) are passed over. Empty if there are fewer than ``LEAST_RUNS``.
     """

@@ -11,13 +11,14 @@ from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.record.case_files import KeptCase
 from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
-from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts
-from pytest_llmperf.report.html.parts import Plot, Section, Table
+from pytest_llmperf.report.html.parts import Plot, Section
 from pytest_llmperf.report.html.reference import reference_cells
 from pytest_llmperf.report.html.replies import exchanges, flips_of
-from pytest_llmperf.report.numbers import show, show_bound, show_interval
+from pytest_llmperf.report.plots import fill_plot, label
+from pytest_llmperf.report.table import Table
 from pytest_llmperf.stats.binomial import clopper_pearson_interval
+from pytest_llmperf.units import format_bound, format_interval, format_value
 
 LONGEST_LIST = 500
 """Changed items listed of one gate."""
@@ -34,7 +35,8 @@ _AXES = {
 }
 """By unit: title and number format of the axis, and what a value is multiplied with."""
 
-_DOMAINS = {"share": (0.0, 1.0)}
+_SCALES = {"share": {"type": "linear", "domain": [0.0, 1.0]}}
+_DEFAULT_SCALE = {"type": "linear", "zero": False, "padding": 10}
 _SPANS_DECADES = {"s", "tok/s", "bytes", "J/tok", "J"}
 
 
@@ -55,7 +57,7 @@ def gates_section(facts: Facts) -> Section:
     told = () if then is None else ("reference",)
     columns = ("verdict", "metric", NUMBERS[0], *told, *NUMBERS[1:], "n", "says", "more")
     states = [verdict.status.value for verdict in facts.verdicts]
-    table = Table("Every gate", columns, rows, frozenset(range(2, len(columns) - 2)), states, filtered=True)
+    table = Table(columns, rows, range(2, len(columns) - 2), "Every gate", states, filtered=True)
     return Section("gates", "Gates", notes, interval_plots(facts.verdicts), [table] if rows else [])
 
 
@@ -99,16 +101,16 @@ def rules_section(facts: Facts) -> Section:
     rows = [
         (
             v.metric,
-            show(v.observed, v.unit),
-            show_interval(v.interval, v.unit),
-            show_bound(v.bound, v.unit),
+            format_value(v.observed, v.unit),
+            format_interval(v.interval, v.unit),
+            format_bound(v.bound, v.unit),
             f"{v.n:,}",
             v.status.value,
         )
         for v in about
     ]
     columns = ("rule", "rate", "interval", "bound", "n", "verdict")
-    table = Table("Rates", columns, rows, frozenset(range(1, 5)), [one.status.value for one in about])
+    table = Table(columns, rows, range(1, 5), "Rates", [verdict.status.value for verdict in about])
     return Section("rules", "Prompt rules", (), interval_plots(about), [table])
 
 
@@ -142,8 +144,8 @@ def _interval_plot(unit: str, verdicts: Sequence[Verdict]) -> Plot:
             "low": _end(one, 0, times),
             "high": _end(one, 1, times),
             "bound": _scaled(one.bound, times),
-            "shown": f"{show(one.observed, unit)} ({show_interval(one.interval, unit)}), "
-            f"bound {show_bound(one.bound, unit)}",
+            "shown": f"{format_value(one.observed, unit)} ({format_interval(one.interval, unit)}), "
+            f"bound {format_bound(one.bound, unit)}",
         }
         for one in drawn
     ]
@@ -155,7 +157,14 @@ def _interval_plot(unit: str, verdicts: Sequence[Verdict]) -> Plot:
     return Plot(
         f"{axis.split(',')[0].capitalize()}{aside}",
         alt,
-        specs.intervals(values, axis, format_, domain=_DOMAINS.get(unit), log=log),
+        fill_plot(
+            "intervals",
+            values,
+            axis=axis,
+            format=format_,
+            height=22 * len(values),
+            scale={"type": "log"} if log else _SCALES.get(unit, _DEFAULT_SCALE),
+        ),
     )
 
 
@@ -164,7 +173,7 @@ def _namer() -> Callable[[str], str]:
     seen: dict[str, count[int]] = {}
 
     def name(text: str) -> str:
-        short = specs.label(text)
+        short = label(text)
         nth = next(seen.setdefault(short, count(1)))
         return short if nth == 1 else f"{short} ({nth})"
 
@@ -225,13 +234,13 @@ def _answers(facts: Facts) -> Table:
                 entry.task,
                 entry.variant,
                 f"{items:,} of {planned:,}",
-                show(right / judged if judged else None, "share"),
-                show_interval(interval, "share"),
+                format_value(right / judged if judged else None, "share"),
+                format_interval(interval, "share"),
                 *(f"{counts.get(name, 0):,}" for name in ("wrong", "incomplete", "ungraded", "infra")),
                 "—" if entry.completion_tokens is None else f"{entry.completion_tokens:,}",
             )
         )
-    return Table("Answers", columns, rows, frozenset(range(3, len(columns))))
+    return Table(columns, rows, range(3, len(columns)), "Answers")
 
 
 def _flips(kept: KeptCase) -> Table:
@@ -240,7 +249,7 @@ def _flips(kept: KeptCase) -> Table:
     assert isinstance(case, PairedGate)
     flips, same = flips_of(case)
     rows = [
-        (one.change, one.item, show(one.was, "share"), show(one.now, "share"))
+        (one.change, one.item, format_value(one.was, "share"), format_value(one.now, "share"))
         for change in ("worse", "better")
         for one in [flip for flip in flips if flip.change == change][:LONGEST_LIST]
     ]
@@ -249,4 +258,4 @@ def _flips(kept: KeptCase) -> Table:
     caption = f"{case.metric}: {worse:,} worse, {len(flips) - worse:,} better, {same:,} the same"
     if left_out:
         caption += f" ({left_out:,} of the changed are not listed)"
-    return Table(caption, ("change", "item", "baseline", "candidate"), rows, frozenset({2, 3}), folded=True)
+    return Table(("change", "item", "baseline", "candidate"), rows, {2, 3}, caption, folded=True)

@@ -13,11 +13,12 @@ from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.record import SCHEMA
 from pytest_llmperf.record.references import identity
 from pytest_llmperf.record.store import read_record
-from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.change_points import LEAST_RUNS, change_points
 from pytest_llmperf.report.html.facts import Facts
-from pytest_llmperf.report.html.parts import Plot, Section, Table
-from pytest_llmperf.report.numbers import show, show_bound, show_interval
+from pytest_llmperf.report.html.parts import Plot, Section
+from pytest_llmperf.report.plots import fill_plot, label
+from pytest_llmperf.report.table import Table
+from pytest_llmperf.units import format_bound, format_interval, format_value
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import Record, VerdictEntry
@@ -75,16 +76,25 @@ def history_section(facts: Facts) -> Section:
     if not values:
         return Section("history", title, ["No gate of this run has a value."])
     moved = [gate for gate in gates if changes[gate]]
-    drawn = [gate for gate in gates if any(one["metric"] == specs.label(gate) for one in values)]
+    drawn = [gate for gate in gates if any(one["metric"] == label(gate) for one in values)]
     plot = Plot(
         "A gate over the runs",
         f"Value, interval and bound of the chosen gate in {len(runs)} runs; {len(moved)} of {len(gates)} gates "
         "have changed their level. The values of this run are in the table of gates.",
-        specs.history(values, [specs.label(one) for one in drawn], specs.label(next(iter([*moved, *drawn])))),
+        fill_plot(
+            "history",
+            values,
+            metrics=[label(gate) for gate in drawn],
+            metric=label(next(iter([*moved, *drawn]))),
+        ),
         wide=True,
     )
     rows = [
-        (gate, runs[at].name, *(show(level, _unit(runs[-1], gate)) for level in _levels(runs, gate, at)))
+        (
+            gate,
+            runs[at].name,
+            *(format_value(level, _unit(runs[-1], gate)) for level in _levels(runs, gate, at)),
+        )
         for gate in moved
         for at in changes[gate] or ()
     ]
@@ -105,7 +115,7 @@ def history_section(facts: Facts) -> Section:
         title,
         notes,
         [plot],
-        [Table("Changes of level", columns, rows, frozenset({2, 3}))] if rows else [],
+        [Table(columns, rows, {2, 3}, "Changes of level")] if rows else [],
     )
 
 
@@ -192,11 +202,11 @@ def _value(gate: str, place: int, run: Earlier, changed: bool, reference: Earlie
     low, high = verdict.interval or (None, None)
     whole = low is not None and high is not None
     observed = _observed(run, gate)
-    said = show_interval((low, high), unit) if low is not None and high is not None else "—"
+    said = format_interval((low, high), unit) if low is not None and high is not None else "—"
     return {
-        "metric": specs.label(gate),
+        "metric": label(gate),
         "run": place + 1,
-        "name": specs.label(f"{run.name}, {run.written[:16].replace('T', ' ')}".rstrip(", ")),
+        "name": label(f"{run.name}, {run.written[:16].replace('T', ' ')}".rstrip(", ")),
         "status": verdict.status.value,
         "observed": observed,
         "low": low if whole else None,
@@ -205,7 +215,7 @@ def _value(gate: str, place: int, run: Earlier, changed: bool, reference: Earlie
         "promoted": run.promoted,
         "reference": None if reference is None else _observed(reference, gate),
         "changed": changed,
-        "shown": f"{show(observed, unit)} ({said}), bound {show_bound(verdict.bound, unit)}",
+        "shown": f"{format_value(observed, unit)} ({said}), bound {format_bound(verdict.bound, unit)}",
     }
 
 

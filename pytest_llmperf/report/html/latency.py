@@ -9,11 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from pytest_llmperf.gates.quantile import QuantileGate
-from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts, Load, known
-from pytest_llmperf.report.html.parts import Plot, Section, Table
-from pytest_llmperf.report.numbers import show, show_interval
+from pytest_llmperf.report.html.parts import Plot, Section
+from pytest_llmperf.report.plots import by_row, fill_plot, label
+from pytest_llmperf.report.table import Table
 from pytest_llmperf.stats import clustered_quantile, order_statistics
+from pytest_llmperf.units import format_interval, format_value
 
 DRAWN = 150
 """Points of a distribution that are drawn; quantiles and counts are made of all."""
@@ -37,7 +38,7 @@ class _Times:
     def quantile(self, q: float) -> str:
         if len(self.seconds) < _SHOWN_FROM[q]:
             return "too few"
-        return show(order_statistics.quantile_of_ordered(self.ordered, q), "s")
+        return format_value(order_statistics.quantile_of_ordered(self.ordered, q), "s")
 
 
 def distributions_section(facts: Facts) -> Section:
@@ -63,11 +64,11 @@ def distributions_section(facts: Facts) -> Section:
             one.row,
             f"{len(one.seconds):,}",
             *(one.quantile(q) for q in _SHOWN_FROM),
-            show(one.ordered[-1], "s"),
+            format_value(one.ordered[-1], "s"),
         )
         for one in times
     ]
-    table = Table("Quantiles", columns, cells, frozenset(range(2, len(columns))))
+    table = Table(columns, cells, range(2, len(columns)), "Quantiles")
     return Section("distributions", "Distributions of times", notes, plots, [table] if cells else [])
 
 
@@ -95,10 +96,13 @@ def concurrency_section(facts: Facts) -> Section:
         Plot(
             "Output throughput, median of the rounds",
             "Tokens per second of each model at each concurrency, with intervals. The numbers are in the table.",
-            specs.against_concurrency(
+            fill_plot(
+                "against_concurrency",
                 [_point(one, at, ends, "tok/s") for one, at, ends in output if one in usual],
-                "tokens per second",
-                facts.rows,
+                axis="tokens per second",
+                scale={"type": "linear", "zero": True},
+                format=",~f",
+                **by_row(facts.rows),
             ),
         )
     ]
@@ -108,10 +112,19 @@ def concurrency_section(facts: Facts) -> Section:
             _point(one, at, ends, "s", 1000.0) for one, of, at, ends in first if of == q and one in usual
         ]
         alt = f"{name} of each model at each concurrency, with intervals. The numbers are in the table."
-        spec = specs.against_concurrency(points, "milliseconds, logarithmic", facts.rows, log=True)
+        spec = fill_plot(
+            "against_concurrency",
+            points,
+            axis="milliseconds, logarithmic",
+            scale={"type": "log"},
+            format="~g",
+            **by_row(facts.rows),
+        )
         plots.append(Plot(name, alt, spec))
-    shown = {id(one): (show(at, "tok/s"), show_interval(ends, "tok/s")) for one, at, ends in output}
-    of_first = {(id(one), q): (show(at, "s"), show_interval(ends, "s")) for one, q, at, ends in first}
+    shown = {id(one): (format_value(at, "tok/s"), format_interval(ends, "tok/s")) for one, at, ends in output}
+    of_first = {
+        (id(one), q): (format_value(at, "s"), format_interval(ends, "s")) for one, q, at, ends in first
+    }
     none = ("—", "—")
     rows = [
         (
@@ -122,14 +135,14 @@ def concurrency_section(facts: Facts) -> Section:
             *shown.get(id(one), none),
             *of_first.get((id(one), 0.5), none),
             *of_first.get((id(one), 0.95), none),
-            show(one.clumped, "share"),
+            format_value(one.clumped, "share"),
             f"{one.taken_out:,}",
         )
         for one in loads
     ]
     columns = ("concurrency", "model", "requests", "errors", "throughput", "interval", "TTFT p50", "interval")
     named = (*columns, "TTFT p95", "interval", "clumped", "rounds taken out")
-    table = Table("Load", named, rows, frozenset({0, *range(2, len(named))}))
+    table = Table(named, rows, {0, *range(2, len(named))}, "Load")
     notes = [
         "Closed loop: as many requests as the concurrency are under way at any time.",
         "Each end of an interval holds with 95 %; the samples of a round count as a cluster.",
@@ -183,7 +196,9 @@ def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str]) -> 
     said = "; ".join(f"{one.row} median {one.quantile(0.5)}" for one in times)
     alt = f"Share of samples at or below each time, {metric}: {said}. More quantiles are in the table."
     shown = [row for row in rows if any(one.row == row for one in times)]
-    return Plot(metric, alt, specs.shares_below(values, "milliseconds, logarithmic", shown))
+    return Plot(
+        metric, alt, fill_plot("shares_below", values, axis="milliseconds, logarithmic", **by_row(shown))
+    )
 
 
 def _steps(times: _Times) -> list[Mapping[str, Any]]:
@@ -192,8 +207,7 @@ def _steps(times: _Times) -> list[Mapping[str, Any]]:
     n = len(ordered)
     ranks = range(n) if n <= DRAWN else sorted({round(i * (n - 1) / (DRAWN - 1)) for i in range(DRAWN)})
     return [
-        {"value": 1000.0 * ordered[rank], "share": (rank + 1) / n, "row": specs.label(times.row)}
-        for rank in ranks
+        {"value": 1000.0 * ordered[rank], "share": (rank + 1) / n, "row": label(times.row)} for rank in ranks
     ]
 
 
@@ -211,10 +225,10 @@ def _point(
 ) -> Mapping[str, Any]:
     low, high = ends or (None, None)
     return {
-        "row": specs.label(load.row),
+        "row": label(load.row),
         "concurrency": load.concurrency,
         "value": value * times,
         "low": None if low is None else low * times,
         "high": None if high is None else high * times,
-        "shown": f"{show(value, unit)} ({show_interval(ends, unit)})",
+        "shown": f"{format_value(value, unit)} ({format_interval(ends, unit)})",
     }

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts, known
-from pytest_llmperf.report.html.parts import Plot, Section, Table
-from pytest_llmperf.report.numbers import show
+from pytest_llmperf.report.html.parts import Plot, Section
+from pytest_llmperf.report.plots import fill_plot, label
+from pytest_llmperf.report.table import Table
+from pytest_llmperf.units import format_value
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import MetricEntry
@@ -42,21 +43,21 @@ def setting_section(facts: Facts) -> Section:
         tuple(text or "—" for text in (server.row, server.weights, server.revision, server.engine))
         for server in record.servers
     ]
-    tables = [Table("The run", ("what", "value"), overview)]
+    tables = [Table(("what", "value"), overview, caption="The run")]
     if servers:
-        tables.append(Table("Servers", ("model", "weights", "revision", "engine"), servers))
+        tables.append(Table(("model", "weights", "revision", "engine"), servers, caption="Servers"))
     tables += [
-        Table(caption, *_columns(several), numeric=frozenset(range(1, 20)), folded=len(several) > 12)
+        Table(*_columns(several), range(1, 20), caption, folded=len(several) > 12)
         for caption, key in (("Costs", "costs"), ("The client's own error", "calibration"))
         if (several := fields.get(key))
     ]
     if measured := [_measured(entry) for entry in record.metrics]:
         columns = ("metric", "of", "model", "value", "interval", "n")
         caption = "Everything that was measured, whether or not a gate asked for it"
-        tables.append(Table(caption, columns, measured, frozenset({3, 4, 5}), folded=True))
+        tables.append(Table(columns, measured, {3, 4, 5}, caption, folded=True))
     placed = _PLACED | (record.model_extra or {}).keys()
     if rows := [(key, _json(value)) for key, value in fields.items() if key not in placed]:
-        tables.append(Table("Further facts of this record", ("what", "value"), rows, folded=True))
+        tables.append(Table(("what", "value"), rows, caption="Further facts of this record", folded=True))
     notes = [] if servers else ["No server was started in this run, or none that the record knows of."]
     return Section("setting", "What ran on what", notes, (), tables)
 
@@ -68,9 +69,9 @@ def added_section(facts: Facts) -> Section | None:
     """
     added = facts.record.model_extra or {}
     lists = {key: several for key, values in added.items() if (several := _objects(values))}
-    tables = [Table(key, *_columns(several)) for key, several in lists.items()]
+    tables = [Table(*_columns(several), caption=key) for key, several in lists.items()]
     if rows := [(key, _json(value)) for key, value in added.items() if key not in lists]:
-        tables.append(Table("Further facts", ("what", "value"), rows, folded=True))
+        tables.append(Table(("what", "value"), rows, caption="Further facts", folded=True))
     notes = ["Not written by pytest-llmperf: see the hook pytest_llmperf_update_record."]
     return Section("added", "Added by other plugins", notes, (), tables) if tables else None
 
@@ -115,8 +116,10 @@ def _measured(entry: MetricEntry) -> tuple[str, ...]:
         entry.metric,
         entry.of,
         entry.row,
-        show(entry.value, entry.unit),
-        "—" if low is None and high is None else f"{show(low, entry.unit)} … {show(high, entry.unit)}",
+        format_value(entry.value, entry.unit),
+        "—"
+        if low is None and high is None
+        else f"{format_value(low, entry.unit)} … {format_value(high, entry.unit)}",
         f"{entry.n:,}",
     )
 
@@ -139,14 +142,14 @@ def timings_section(facts: Facts) -> Section:
         return Section(
             "timings", "Where the time went", ["This record holds no times of servers or answers."]
         )
-    values = [{"name": specs.label(f"{row}: {what}"), "value": seconds} for what, row, seconds in spent]
+    values = [{"name": label(f"{row}: {what}"), "value": seconds} for what, row, seconds in spent]
     plot = Plot(
         "Seconds",
         f"{len(spent)} parts of the run and how long each took. The numbers are in the table.",
-        specs.bars(_numbered(values), "seconds"),
+        fill_plot("bars", _numbered(values), axis="seconds", height=24 * len(values)),
     )
-    rows = [(what, row, show(seconds, "s")) for what, row, seconds in spent]
-    table = Table("Parts of the run", ("what", "model", "time"), rows, frozenset({2}))
+    rows = [(what, row, format_value(seconds, "s")) for what, row, seconds in spent]
+    table = Table(("what", "model", "time"), rows, {2}, "Parts of the run")
     notes = ["Loading and waiting between the parts are not in these times."]
     return Section("timings", "Where the time went", notes, [plot], [table])
 

@@ -1,7 +1,7 @@
 r"""TeX in what models write, as MathML: browsers draw it without a font or a script of ours.
 
-What comes out is built element by element from a list of harmless ones, so that no reply can put another element or an
-attribute of its own into the page. What cannot be read as TeX stays as it was written.
+The output is built from an allow-list of elements and attributes, so that no reply can put anything else into the page.
+Text that cannot be read as TeX stays as it was written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from pytest_llmperf.report.html.text import visible
+from pytest_llmperf.report.text import html_text
 
 LONGEST = 400
 """Characters of one formula that are tried."""
@@ -33,14 +33,14 @@ _VALUE = re.compile(r"[\w.+-]+(?: [\w.+-]+)*%?")
 
 
 class Maths:
-    """Turns text into markup; after ``budget`` characters of MathML the rest stays TeX, so that a page stays small."""
+    """Converts text to markup; after ``budget`` characters of MathML the rest stays TeX, to keep the page small."""
 
     def __init__(self, budget: int = 400_000) -> None:
         self._left = budget
         self._known: dict[tuple[str, bool], str | None] = {}
 
     def markup(self, text: str) -> str:
-        """``text`` as HTML: formulas as MathML, all else escaped, control characters made visible."""
+        """Return ``text`` as HTML: formulas as MathML, all else escaped, control characters made visible."""
         return "".join(self._parts(text))
 
     def _parts(self, text: str) -> Iterator[str]:
@@ -54,10 +54,10 @@ class Maths:
             drawn = self._drawn(*formula) if formula else None
             if drawn is None:
                 continue
-            yield _plain(text[at : found.start()])
+            yield html_text(text[at : found.start()])
             yield drawn
             at = found.end()
-        yield _plain(text[at:])
+        yield html_text(text[at:])
 
     def _drawn(self, tex: str, block: bool) -> str | None:
         if len(tex) > LONGEST or self._left <= 0:
@@ -78,7 +78,7 @@ def _formula(found: re.Match[str]) -> tuple[str, bool] | None:
 
 
 def _mathml(tex: str, block: bool) -> str | None:
-    """None for what is no TeX, or where the library is not installed."""
+    """Return None for text that is not TeX, or if the library is not installed."""
     try:
         from latex2mathml.converter import convert_to_element
     except ImportError:
@@ -94,7 +94,7 @@ def _mathml(tex: str, block: bool) -> str | None:
         return None
     # What is copied, and what a reader without MathML gets, is what the model wrote.
     display = ' display="block"' if block else ""
-    return f'<math{display} aria-label="{_plain(tex)}"><mrow>{inner}</mrow></math>'
+    return f'<math{display} aria-label="{html_text(tex)}"><mrow>{inner}</mrow></math>'
 
 
 def _markup(element: Any) -> str:
@@ -120,8 +120,4 @@ def _children(element: Any) -> str:
 
 
 def _text(text: str | None) -> str:
-    return _plain(html.unescape(text or ""))
-
-
-def _plain(text: str) -> str:
-    return html.escape(visible(text))
+    return html_text(html.unescape(text or ""))

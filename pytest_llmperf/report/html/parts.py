@@ -1,10 +1,12 @@
-"""What a page is made of."""
+"""The elements of a page: sections of plots, tables, sentences, commands and pairs of replies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pytest_llmperf.report.table import Table
 
 
 @dataclass(frozen=True)
@@ -15,25 +17,7 @@ class Plot:
     alt: str
     spec: Mapping[str, Any]
     wide: bool = False
-    """Whether it takes the whole width of the page."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """``rows`` of as many cells as there are ``columns``; those in ``numeric`` end at the same place.
-
-    ``states`` names a status per row (it colours and filters the rows), or is empty. ``folded`` tables open when
-    asked.
-    """
-
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numeric: frozenset[int] = frozenset()
-    states: Sequence[str] = ()
-    folded: bool = False
-    filtered: bool = False
-    """Whether the reader can choose which rows are shown."""
+    """Take the whole width of the page."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +27,9 @@ class Said:
     row: str
     outcome: str
     about: str
-    """Outcome, tokens and how it ended, in words."""
+    """Outcome, number of tokens, and whether it was cut off."""
     answer: str
-    """What was read as the final answer."""
+    """The final answer that the grader extracted."""
     thinking: str
     reply: str
 
@@ -56,7 +40,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Exchange:
-    """An item that one of two models got right and the other did not."""
+    """An item that only one of two models got right, with both replies."""
 
     item: str
     change: str
@@ -68,7 +52,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Exchanges:
-    """Of one gate."""
+    """The exchanges of one gate."""
 
     caption: str
     several: Sequence[Exchange]
@@ -76,7 +60,7 @@ class Exchanges:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it; ``notes`` are sentences, ``code`` commands to copy."""
+    """A heading with its content; ``notes`` are sentences, ``code`` commands to copy."""
 
     key: str
     title: str
@@ -84,5 +68,5 @@ class Section:
     plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
     code: Sequence[tuple[str, str]] = ()
-    """What each command does, and the command."""
+    """Pairs of a description and a command."""
     exchanges: Sequence[Exchanges] = ()

@@ -7,14 +7,15 @@ from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.record.compare import Outcome, compare
+from pytest_llmperf.record.compare import compare
 from pytest_llmperf.record.references import identity
 from pytest_llmperf.record.tables import load_answers
-from pytest_llmperf.report.comparison import sentence
+from pytest_llmperf.report.comparison import WORST_FIRST, outcome_counts
 from pytest_llmperf.report.gate_cells import gate_cells
 from pytest_llmperf.report.html.facts import Facts
-from pytest_llmperf.report.html.parts import Section, Table
-from pytest_llmperf.report.numbers import show
+from pytest_llmperf.report.html.parts import Section
+from pytest_llmperf.report.table import Table
+from pytest_llmperf.units import format_value
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import Record, VerdictEntry
@@ -41,19 +42,24 @@ def reference_section(facts: Facts) -> Section | None:
         before = []
         notes.append("The reference's answers are not beside it: accuracies are compared unpaired.")
     found = compare(reference.record, facts.record, before, facts.answers)
-    notes.append(f"{sentence(found).capitalize()}.")
+    notes.append(f"{outcome_counts(found).capitalize()}.")
     notes += [*found.notes, *(f"Another since: {line}." for line in found.differs)]
     notes += [f"Asked of the reference and not of this run: {test}." for test in found.vanished]
-    order = (Outcome.WORSE, Outcome.NOT_COMPARED, Outcome.BETTER, Outcome.SAME)
     rows = [
-        (one.outcome.value, one.what, show(one.before, one.unit), show(one.now, one.unit), one.how)
-        for outcome in order
+        (
+            one.outcome.value,
+            one.what,
+            format_value(one.before, one.unit),
+            format_value(one.now, one.unit),
+            one.how,
+        )
+        for outcome in WORST_FIRST
         for one in found.of(outcome)
     ]
     columns = ("outcome", "metric", "reference", "this run", "compared")
     states = [row[0].partition(" ")[0] for row in rows]
-    tables = [Table("This run and the reference", columns, rows, frozenset({2, 3}), states)] if rows else []
-    return Section("reference", _TITLE, notes, (), tables)
+    table = Table(columns, rows, {2, 3}, "This run and the reference", states)
+    return Section("reference", _TITLE, notes, (), [table] if rows else [])
 
 
 def reference_cells(facts: Facts) -> list[str] | None:

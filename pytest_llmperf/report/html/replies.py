@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.maths import Maths
 from pytest_llmperf.report.html.parts import Exchange, Exchanges, Said
-from pytest_llmperf.report.html.text import LONGEST, visible
+from pytest_llmperf.report.text import LONGEST, html_text, printable
 from pytest_llmperf.tasks.thinking import after_thinking, thought_of
 
 MOST = 200
@@ -102,11 +101,11 @@ def _said(row: str, answer: Mapping[str, Any]) -> Said:
 
 def _cut(one: Exchange, longest: int, maths: Maths) -> Exchange:
     def cut(said: Said) -> Said:
-        reply = visible(said.reply, longest)
-        thinking = visible(said.thinking, max(0, longest - len(said.reply))) if said.thinking else ""
+        reply = printable(said.reply, longest)
+        thinking = printable(said.thinking, max(0, longest - len(said.reply))) if said.thinking else ""
         return Said(said.row, said.outcome, said.about, said.answer, thinking, maths.markup(reply))
 
-    question = maths.markup(visible(one.question, LONGEST // 10))
+    question = maths.markup(printable(one.question, LONGEST // 10))
     return Exchange(one.item, one.change, question, one.gold, cut(one.baseline), cut(one.candidate))
 
 
@@ -125,7 +124,7 @@ def _longest(texts: Sequence[str], budget: int) -> int:
 
 def _cost(text: str) -> float:
     """Bytes in the page for a character of ``text``."""
-    return len(html.escape(visible(text)).encode("utf-8", "replace")) / len(text) if text else 1.0
+    return len(html_text(text).encode("utf-8", "replace")) / len(text) if text else 1.0
 
 
 def _rate(outcome: object) -> float | None:

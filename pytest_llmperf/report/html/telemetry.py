@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts
-from pytest_llmperf.report.html.parts import Plot, Section, Table
-from pytest_llmperf.report.numbers import show
+from pytest_llmperf.report.html.parts import Plot, Section
+from pytest_llmperf.report.plots import by_row, fill_plot, label
+from pytest_llmperf.report.table import Table
+from pytest_llmperf.units import format_value
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import Readings, TelemetryEntry
@@ -37,21 +38,21 @@ def telemetry_section(facts: Facts) -> Section:
     for field, name, unit, times in _QUANTITIES:
         if values := _points(entries, field, times):
             alt = f"{name} of the devices in {unit} over the time of the run, {len(entries)} measurements."
-            plots.append(Plot(name, alt, specs.over_time(values, unit, labels)))
+            plots.append(Plot(name, alt, fill_plot("over_time", values, axis=unit, **by_row(labels))))
     rows = [
         (
             entry.what or "",
             _label(entry),
             entry.device or "",
-            show(entry.energy_j, "J"),
-            show(entry.mean_power_w, "W"),
-            show(entry.peak_bytes, "bytes"),
-            ", ".join(f"{why} {show(share, 'share')}" for why, share in entry.lowered.items()) or "—",
+            format_value(entry.energy_j, "J"),
+            format_value(entry.mean_power_w, "W"),
+            format_value(entry.peak_bytes, "bytes"),
+            ", ".join(f"{why} {format_value(share, 'share')}" for why, share in entry.lowered.items()) or "—",
         )
         for entry, _ in entries
     ]
     columns = ("measured", "models", "device", "energy", "mean power", "peak memory", "clocks lowered")
-    table = Table("Devices", columns, rows, frozenset({3, 4, 5}), folded=len(rows) > 12)
+    table = Table(columns, rows, {3, 4, 5}, "Devices", folded=len(rows) > 12)
     return Section("telemetry", title, ["Between measurements nothing is read."], plots, [table])
 
 
@@ -64,7 +65,7 @@ def _points(
         {
             "time": time_s,
             "value": round(value * times, 4),
-            "row": specs.label(_label(entry)),
+            "row": label(_label(entry)),
             "part": f"{part}",
         }
         for part, (entry, readings) in enumerate(entries)

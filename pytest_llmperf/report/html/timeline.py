@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmperf.report.html import specs
 from pytest_llmperf.report.html.facts import Facts
-from pytest_llmperf.report.html.parts import Plot, Section, Table
-from pytest_llmperf.report.numbers import show
+from pytest_llmperf.report.html.parts import Plot, Section
+from pytest_llmperf.report.plots import TIMELINE_FIELDS, by_row, fill_plot, label
+from pytest_llmperf.report.table import Table
+from pytest_llmperf.units import format_value
 
 MOST_REQUESTS = 12_000
 """Drawn at most, of the slowest rounds: what the page holds of a request is some forty bytes."""
@@ -37,12 +38,14 @@ def timeline_section(facts: Facts) -> Section:
         "Requests of a round",
         f"{len(drawn):,} rounds with {total:,} requests; the one with the slowest request is shown first: "
         f"{load}, round {number_of_round}. The quantiles of all are in the table of distributions.",
-        specs.timeline(
+        fill_plot(
+            "timeline",
             values,
-            facts.rows,
-            loads=list(dict.fromkeys(one for one, _ in sorted(drawn))),
-            rounds=max(one for _, one in drawn),
-            first=(load, number_of_round),
+            loads=list(dict.fromkeys(load for load, _ in sorted(drawn))),
+            load=load,
+            round=number_of_round,
+            rounds=max(2, *(nth for _, nth in drawn)),
+            color=by_row(facts.rows, str(TIMELINE_FIELDS.index("row")))["color"],
         ),
         wide=True,
     )
@@ -51,7 +54,7 @@ def timeline_section(facts: Facts) -> Section:
     if left_out:
         notes.append(f"The {left_out:,} quickest rounds of {len(rounds):,} are not drawn.")
     columns = ("load", "model", "rounds", "requests", "failed", "longest")
-    table = Table("Requests", columns, _counts(rounds), frozenset(range(2, 6)))
+    table = Table(columns, _counts(rounds), range(2, 6), "Requests")
     return Section("timeline", title, notes, [plot], [table])
 
 
@@ -76,7 +79,7 @@ def _load(trace: Mapping[str, Any]) -> str:
 
 
 def _lines(key: _Round, traces: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[list[Any]]:
-    """As arrays, in the order of ``specs.TIMELINE``: objects would name every field of every request."""
+    """As arrays, in the order of ``TIMELINE_FIELDS``: objects would name every field of every request."""
     load, nth = key
     lines: list[list[Any]] = []
     for row in dict.fromkeys([*rows, *(one["row"] for one in traces)]):
@@ -88,7 +91,7 @@ def _lines(key: _Round, traces: Sequence[Mapping[str, Any]], rows: Sequence[str]
             shown = end if first is None else first - began
             times = [round(1000 * value, 1) for value in (sent, shown, end)]
             outcome = one["outcome"] or ""
-            lines.append([specs.label(row), load, nth, len(lines) + 1, *times, outcome])
+            lines.append([label(row), load, nth, len(lines) + 1, *times, outcome])
     return lines
 
 
@@ -104,7 +107,7 @@ def _counts(rounds: Mapping[_Round, Sequence[Mapping[str, Any]]]) -> list[tuple[
             f"{len({nth for nth, _ in many}):,}",
             f"{len(many):,}",
             f"{sum(1 for _, one in many if one['error']):,}",
-            show(max(_length(one) for _, one in many), "s"),
+            format_value(max(_length(one) for _, one in many), "s"),
         )
         for (load, row), many in sides.items()
     ]

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.report.elsewhere.github import commands, in_repository
-from pytest_llmperf.report.elsewhere.told import Told
+from pytest_llmperf.report.exporters.base import LocatedVerdict
+from pytest_llmperf.report.exporters.github import commands, in_repository
 
 
-def told(status: Status, metric: str = "accuracy", why: str = "why", line: int = 12) -> Told:
+def told(status: Status, metric: str = "accuracy", why: str = "why", line: int = 12) -> LocatedVerdict:
     verdict = Verdict(status, metric, 0.7, (0.6, 0.8), 0.74, 100, None, "m", why, "share")
-    return Told(verdict, "suites/test_a.py::test_b[distill]", "suites/test_a.py", line)
+    return LocatedVerdict(verdict, "suites/test_a.py::test_b[distill]", "suites/test_a.py", line)
 
 
 def read(command: str) -> tuple[str, dict[str, str], str]:

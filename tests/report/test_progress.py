@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pyte
 import pytest
 
-from pytest_llmperf.report.live_line import LiveLine
+from pytest_llmperf.report.progress import ProgressLine
 
 COLUMNS = 40
 
@@ -54,8 +54,8 @@ def terminal() -> Terminal:
     return Terminal()
 
 
-def live_on(terminal: Terminal, encoding: str = "utf-8") -> LiveLine:
-    return LiveLine(terminal, contextlib.nullcontext, encoding, lambda: terminal.now)
+def live_on(terminal: Terminal, encoding: str = "utf-8") -> ProgressLine:
+    return ProgressLine(terminal, contextlib.nullcontext, encoding, lambda: terminal.now)
 
 
 def test_the_line_stands_below_what_pytest_has_written(terminal: Terminal) -> None:
@@ -126,7 +126,7 @@ def test_capture_is_suspended_while_it_writes(terminal: Terminal) -> None:
         yield
         entered.append(io.StringIO("".join(terminal.written[before:])))
 
-    live = LiveLine(terminal, uncaptured, "utf-8", lambda: terminal.now)
+    live = ProgressLine(terminal, uncaptured, "utf-8", lambda: terminal.now)
     live.show("a")
     live.clear()
     assert len(entered) == len(terminal.written) == 2

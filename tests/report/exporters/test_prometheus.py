@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.report.elsewhere.openmetrics import metrics
-from pytest_llmperf.report.elsewhere.told import Told
+from pytest_llmperf.report.exporters.base import LocatedVerdict, RunResults
+from pytest_llmperf.report.exporters.prometheus import metrics
 
 HOSTILE = 'a "quoted" \\ back\nslash {x="y"} \udcff # EOF'
 ABOUT = {"candidate": "distill", "baseline": "math", "device": "CPU"}
@@ -26,14 +26,14 @@ def verdict(status: Status = Status.PASS, metric: str = "embedded accuracy", **f
 
 
 TOLD = [
-    Told(verdict(), "suites/a.py::test_floor[distill]"),
-    Told(
+    LocatedVerdict(verdict(), "suites/a.py::test_floor[distill]"),
+    LocatedVerdict(
         verdict(Status.FAIL, "TPOT at 8", unit="ratio", candidate=0.009, baseline=0.008, level_unit="s"),
         "t2",
     ),
-    Told(verdict(Status.INVALID, "memory", observed=None, interval=None, bound=None), "t3"),
-    Told(verdict(interval=(-math.inf, 0.83)), "suites/a.py::test_floor[distill]"),
-    Told(verdict(Status.INVALID, HOSTILE, observed=math.nan), HOSTILE),
+    LocatedVerdict(verdict(Status.INVALID, "memory", observed=None, interval=None, bound=None), "t3"),
+    LocatedVerdict(verdict(interval=(-math.inf, 0.83)), "suites/a.py::test_floor[distill]"),
+    LocatedVerdict(verdict(Status.INVALID, HOSTILE, observed=math.nan), HOSTILE),
 ]
 
 
@@ -47,8 +47,9 @@ def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
     return iter(found[0])
 
 
-def written(every: list[Told], about: dict[str, str], finished_s: float) -> str:
-    return metrics(every, run_verdict([one.verdict for one in every]), about, finished_s)
+def written(gates: list[LocatedVerdict], about: dict[str, str], finished_s: float) -> str:
+    whole = run_verdict([gate.verdict for gate in gates])
+    return metrics(RunResults(gates, whole, about, finished_s=finished_s))
 
 
 def test_both_readers_of_prometheus_find_every_gate_with_its_numbers() -> None:

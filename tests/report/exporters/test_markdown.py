@@ -9,22 +9,23 @@ from markdown_it import MarkdownIt
 
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.report.elsewhere.markdown import MOST_ROWS, plain, summary
-from pytest_llmperf.report.elsewhere.told import Told
+from pytest_llmperf.report.exporters.base import LocatedVerdict, RunResults
+from pytest_llmperf.report.exporters.markdown import MOST_ROWS, summary
+from pytest_llmperf.report.text import markdown_text
 
 HOSTILE = (
     "a | b\n# head <img src=x onerror=y> `c` *d* _e_ [f](javascript:g) @team #12 $x$ ~~h~~ </details> \u202e"
 )
-ABOUT = {"profile": "embedded", "device": "CPU"}
+ABOUT = {"candidate": "distill", "baseline": "math", "device": "CPU"}
 
 
-def told(status: Status, metric: str = "accuracy", why: str = "why", n: int = 100) -> Told:
+def told(status: Status, metric: str = "accuracy", why: str = "why", n: int = 100) -> LocatedVerdict:
     verdict = Verdict(status, metric, 0.7, (0.6, 0.8), 0.74, n, None, "m", why, "share")
-    return Told(verdict, "suites/test_a.py::test_b[distill]")
+    return LocatedVerdict(verdict, "suites/test_a.py::test_b[distill]")
 
 
-def summarised(every: list[Told], title: str, about: dict[str, str]) -> str:
-    return summary(every, run_verdict([one.verdict for one in every]), title, about)
+def summarised(gates: list[LocatedVerdict], about: dict[str, str] = ABOUT) -> str:
+    return summary(RunResults(gates, run_verdict([gate.verdict for gate in gates]), about))
 
 
 def rendered(text: str) -> str:
@@ -40,7 +41,7 @@ def rows(html: str) -> list[list[str]]:
 
 def test_the_verdict_comes_first_then_where_to_look_then_what_did_not_pass() -> None:
     every = [told(Status.PASS), told(Status.FAIL, "TTFT at 8", "too slow"), told(Status.INCONCLUSIVE, "ITL")]
-    html = rendered(summarised(every, "distill against math", ABOUT))
+    html = rendered(summarised(every))
     assert html.startswith("<h2>❌ FAIL: distill against math</h2>")
     places = [
         html.index(one) for one in ("3 gates", "Look at first", "FAIL: too slow", "<table>", "1 gate passed")
@@ -48,18 +49,18 @@ def test_the_verdict_comes_first_then_where_to_look_then_what_did_not_pass() -> 
     assert places == sorted(places)
     assert [row[0] for row in rows(html)] == ["verdict", "❌ FAIL", "❔ INCONCLUSIVE", "verdict", "✅ PASS"]
     assert rows(html)[1] == ["❌ FAIL", "TTFT at 8", "70.0 %", "—", "—", "60.0 % … 80.0 %", "74 %", "100"]
-    assert html.rstrip().endswith("<p>profile: embedded · device: CPU</p>")
+    assert html.rstrip().endswith("<p>candidate: distill · baseline: math · device: CPU</p>")
 
 
 def test_a_green_run_has_nothing_to_look_at() -> None:
-    html = rendered(summarised([told(Status.PASS)], "distill against math", ABOUT))
+    html = rendered(summarised([told(Status.PASS)]))
     assert "Look at first" not in html
     assert html.startswith("<h2>✅ PASS")
 
 
 def test_hostile_text_stays_text_in_its_cell() -> None:
     every = [told(Status.FAIL, HOSTILE, HOSTILE)]
-    html = rendered(summarised(every, HOSTILE, {"device": HOSTILE}))
+    html = rendered(summarised(every, {"candidate": HOSTILE, "baseline": "math"}))
     shown = HOSTILE.replace("\n", " ").replace("\u202e", "[U+202E]")
     assert rows(html)[1][1] == shown
     assert set(re.findall(r"<(\w+)", html)) == {
@@ -80,10 +81,10 @@ def test_hostile_text_stays_text_in_its_cell() -> None:
 
 def test_a_summary_of_thousands_of_gates_fits_into_what_github_takes() -> None:
     long = "w" * 5_000
-    text = summarised([told(Status.FAIL, f"{long}{i}") for i in range(5_000)], "t", ABOUT)
+    text = summarised([told(Status.FAIL, f"{long}{i}") for i in range(5_000)])
     assert len(text.encode()) < 1_048_576
     assert f"and {5_000 - MOST_ROWS:,} more" in text
 
 
 def test_plain_text_is_left_readable() -> None:
-    assert plain("embedded accuracy 0.79, n = 400 (95 %)") == "embedded accuracy 0.79, n = 400 (95 %)"
+    assert markdown_text("embedded accuracy 0.79, n = 400 (95 %)") == "embedded accuracy 0.79, n = 400 (95 %)"

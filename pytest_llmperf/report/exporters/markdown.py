@@ -1,0 +1,67 @@
+"""A run as Markdown for GitHub and GitLab: the verdict, where to look first, and the gates as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.gates.wording import plural
+from pytest_llmperf.report.exporters.base import FileExporter, LocatedVerdict, RunResults, title_of
+from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
+from pytest_llmperf.report.table import Table
+from pytest_llmperf.report.text import markdown_text
+
+MOST_ROWS = 300
+"""Of one table: GitHub takes 1 MiB of summary from a step, and people do not read more."""
+
+_SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔", Status.INVALID: "⛔"}
+_COLUMNS = ("verdict", "metric", *NUMBERS, "n")
+_NUMERIC = range(2, len(_COLUMNS))
+
+
+class MarkdownExporter(FileExporter):
+    """Writes the file of ``--llmperf-markdown``."""
+
+    def unfinished(self, about: Mapping[str, str]) -> str:
+        title = markdown_text(title_of(about))
+        return f"## {_SIGNS[Status.INVALID]} UNFINISHED: {title}\n\nThe run has not come to its end.\n"
+
+    def text(self, results: RunResults) -> str:
+        return summary(results)
+
+
+def summary(results: RunResults) -> str:
+    """Return the whole text; the last line says what was compared on what device, and where the files are."""
+    whole = results.verdict
+    parts = [
+        f"## {_SIGNS[whole.status]} {whole.status.value}: {markdown_text(results.title)}",
+        markdown_text(whole.why),
+    ]
+    if not whole.green and whole.look_first:
+        first = [f"{number}. {markdown_text(line)}" for number, line in enumerate(whole.look_first, 1)]
+        parts.append("\n".join(["**Look at first**", "", *first]))
+    not_passed = [gate for gate in results.gates if gate.verdict.status is not Status.PASS]
+    passed = [gate for gate in results.gates if gate.verdict.status is Status.PASS]
+    if not_passed:
+        parts.append(_gate_table(not_passed))
+    if passed:
+        heading = f"<summary>{plural(len(passed), 'gate')} passed</summary>"
+        parts.append(f"<details>{heading}\n\n{_gate_table(passed)}\n\n</details>")
+    about = {**results.about, **results.files}
+    parts.append(
+        " · ".join(f"{markdown_text(name)}: {markdown_text(value)}" for name, value in about.items())
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _gate_table(gates: Sequence[LocatedVerdict]) -> str:
+    """A row per gate up to ``MOST_ROWS``; the rest is counted below."""
+    text = Table(_COLUMNS, [_cells(gate.verdict) for gate in gates[:MOST_ROWS]], _NUMERIC).to_markdown()
+    if len(gates) > MOST_ROWS:
+        text += f"\n\n… and {len(gates) - MOST_ROWS:,} more, in the record."
+    return text
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    verdict_cell = f"{_SIGNS[verdict.status]} {verdict.status.value}"
+    return (verdict_cell, verdict.metric, *gate_cells(verdict), f"{verdict.n:,}")

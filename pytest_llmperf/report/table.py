@@ -1,0 +1,80 @@
+"""The one table: rows of text cells, drawn for a terminal, as Markdown and as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pytest_llmperf.report.text import html_text, markdown_text
+
+_LONGEST_CELL = 240
+"""Characters of a cell that a page shows unfolded."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``rows`` have as many cells as there are ``columns``; the ``numeric`` columns (by number) are aligned right.
+
+    The last four fields matter to pages only.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: Collection[int] = frozenset()
+    caption: str = ""
+    states: Sequence[str] = ()
+    """A status for each row, by which it is coloured and filtered; or empty."""
+    folded: bool = False
+    """Whether the reader has to open it."""
+    filtered: bool = False
+    """Whether the reader can choose which rows are shown."""
+
+    def to_text(self) -> list[str]:
+        """Return a line of aligned cells for the columns and for each row; no line at all without rows."""
+        if not self.rows:
+            return []
+        every = [self.columns, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+        return [
+            "  ".join(
+                cell.rjust(width) if i in self.numeric else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in every
+        ]
+
+    def to_markdown(self) -> str:
+        """Return a table of GitHub's Markdown; whatever a cell contains is shown as text."""
+        rule = ["---:" if i in self.numeric else "---" for i in range(len(self.columns))]
+        rows = [self.columns, rule, *([*map(markdown_text, row)] for row in self.rows)]
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+    def to_html(self) -> str:
+        """Return a ``<table>``; whatever a cell contains is shown as text, and a long one is folded."""
+        kinds = [' class="number"' if i in self.numeric else "" for i in range(len(self.columns))]
+        head = "".join(
+            f'<th scope="col"{kind}>{html_text(name)}</th>'
+            for name, kind in zip(self.columns, kinds, strict=True)
+        )
+        lines = [
+            f"<table{' data-filtered' if self.filtered else ''}>",
+            f"<caption><bdi>{html_text(self.caption)}</bdi></caption>",
+            f"<thead><tr>{head}</tr></thead>",
+            "<tbody>",
+        ]
+        for number, (first, *others) in enumerate(self.rows):
+            state = f' data-state="{html_text(self.states[number])}"' if self.states else ""
+            cells = [f'<th scope="row">{foldable(first)}</th>']
+            cells += [
+                f"<td{kind}>{foldable(cell)}</td>" for cell, kind in zip(others, kinds[1:], strict=True)
+            ]
+            lines.append(f"<tr{state}>{''.join(cells)}</tr>")
+        return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+def foldable(text: str) -> str:
+    """Return ``text`` as HTML; a long one shows its beginning, and the rest when it is opened."""
+    if len(text) <= _LONGEST_CELL and "\n" not in text:
+        return f"<bdi>{html_text(text)}</bdi>"
+    start = html_text(text.partition("\n")[0][:120])
+    return f"<details><summary><bdi>{start}</bdi> …</summary><bdi>{html_text(text)}</bdi></details>"
