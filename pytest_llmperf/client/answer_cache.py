@@ -325,7 +325,7 @@ def _forget_old(database: sqlite3.Connection, directory: Path) -> None:
 def _open(directory: Path) -> sqlite3.Connection:
     path = directory / DATABASE
     if not path.exists():
-        # Answers may quote prompts that are nobody else's business.
+        # Answers may quote prompts, which other users must not read.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
     try:

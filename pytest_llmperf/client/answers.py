@@ -258,7 +258,7 @@ class _Completion:
                 continue
             answer = replace(_answer(trace_of(reply, index, whole=self.whole)), attempts=attempt)
             if self.whole and answer.outcome is Outcome.TIMEOUT:
-                # Nobody saw whether text was coming; if so, it would come, and be lost, again.
+                # It is unknown whether text was coming; if so, it would come, and be lost, again.
                 return answer
             if attempt >= self.retries.attempts or not _passing(answer):
                 return answer

@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._reply is None:
-            # A second response in the same read: nobody asked for it.
+            # A second response in the same read, which was not asked for.
             self.abort()
 
     def on_headers_complete(self) -> None:

@@ -486,7 +486,7 @@ class _Reading:
     def credited(self) -> tuple[Arrival, ...]:
         """The arrivals, without their counts where those do not follow the chunks.
 
-        A count that stands still while texts come, and then makes up for it, says when nobody's token came.
+        A count that stands still while texts come, and then makes up for it, does not say when tokens came.
         """
         counts = [arrival.tokens for arrival in self.arrivals]
         if None not in counts and counts.count(0) > 1 + 0.1 * len(counts):

@@ -4,7 +4,7 @@
 
 Executed by the row's interpreter, which has transformers[serving] and need not have this package. Left to itself the
 server lists what lies in the hub's cache and not what it serves, takes requests for the path of its weights only, and
-asks nobody for a key. With ``--generation-config neutral`` what a request leaves out is not filled in from the weights'
+asks for no key. With ``--generation-config neutral`` what a request leaves out is not filled in from the weights'
 ``generation_config.json``, and a request with a temperature above 0 is sampled whatever that file says.
 """
 

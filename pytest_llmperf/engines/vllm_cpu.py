@@ -90,7 +90,7 @@ def run_pip(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def say(text: str) -> None:
-    """One line for whoever waits."""
+    """Print one line of progress."""
     print(f"vllm_cpu: {text}", flush=True)  # noqa: T201
 
 

@@ -104,7 +104,7 @@ class EngineProcess:
     def end(self, grace_s: float) -> Ended:
         """SIGTERM to the API process alone, then SIGKILL to every descendant.
 
-        SIGTERM goes to nobody else because vLLM's API process ends its own engine in order, and an engine
+        SIGTERM goes to no other process, because vLLM's API process ends its own engine in order, and an engine
         that is signalled at the same time breaks that. With ``grace_s`` 0 everything is killed at once: the
         only safe end during start-up, when the engine has no handlers yet.
         """

@@ -190,7 +190,7 @@ def driver() -> Driver | None:
         cuda = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())
         return Driver(_text(pynvml.nvmlSystemGetDriverVersion()), f"{cuda // 1000}.{cuda % 1000 // 10}")
     except Exception:
-        return None  # why there is none is told by whoever needs a device
+        return None  # the caller that needs a device reports why there is none
 
 
 class NoDevices:
@@ -393,7 +393,7 @@ def _held(nvml: Nvml, pids: Collection[int], before_bytes: Mapping[int, int] | N
     if ours:
         return ", ".join(_describe(process) for process in ours)
     if before_bytes is None or listed:
-        # Others are listed and ours aren't: they are gone, and the rest is somebody else's.
+        # Others are listed and ours aren't: they are gone, and the rest belongs to other processes.
         return None
     for device in nvml.devices():
         more = device.used_bytes - before_bytes.get(device.index, device.used_bytes)

@@ -1,7 +1,7 @@
 """The process that owns one server: ``python -m pytest_llmperf.serving.keeper STATE_DIRECTORY LEASE < SPEC``.
 
-The server lives while somebody holds a *lease*: an open connection to the keeper. The kernel closes it however its
-holder ends: nobody has to say goodbye, and pytest needs no signal handler. The first lease is a socket that the
+The server lives while a process holds a *lease*: an open connection to the keeper. The kernel closes it however its
+holder ends: no holder has to say goodbye, and pytest needs no signal handler. The first lease is a socket that the
 starter inherits (descriptor ``LEASE``), so that there is no moment at which the server has no holder; further ones
 come through a Unix socket. When the last lease has gone, every descendant of the keeper is ended; a Ctrl-C or SIGTERM
 to the group doesn't reach it.
@@ -133,7 +133,7 @@ class Keeper:
         for key, _ in self.selector.select(timeout=0):
             key.data(key.fileobj)
         if self.leases and not self.must_end:
-            # Else whoever wanted the server has gone while we waited for its predecessor's end.
+            # Else the process that wanted the server has gone while we waited for its predecessor's end.
             self._begin_generation()
         lease_deadline = 0.0
         heartbeat = time.monotonic()
@@ -179,7 +179,7 @@ class Keeper:
     def _take_lease(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         for farewell in self.farewells:
-            # Whoever said goodbye last was not the last after all.
+            # The holder that said goodbye last was not the last after all.
             farewell.send({"event": "bye", "last": False})
             farewell.close()
         self.farewells = []
@@ -409,7 +409,7 @@ class Keeper:
 
     def _restart(self, lease: Holder, generation: int) -> None:
         if self.phase == "starting" or generation < self.generation:
-            # Somebody else has asked already; the holder follows.
+            # Another holder has asked already; the holder follows.
             lease.send(self._progress() if self.phase == "starting" else self.last)
             return
         if self.generation > int(self.spec["restarts"]):
@@ -443,11 +443,11 @@ class Keeper:
             self.state.write(self.directory.state)
 
     def _finish(self) -> None:
-        # Nobody may come in any more: who connects now waits for keeper.lock and starts anew.
+        # No further connection is accepted: a process that connects now waits for keeper.lock and starts anew.
         self.selector.unregister(self.listener)
         self.directory.address.unlink(missing_ok=True)
         self.listener.close()
-        # Without a lease nobody waits for a start; an engine in the middle of one can't end in order.
+        # Without a lease no process waits for a start; an engine in the middle of one can't end in order.
         ended = self._end_attempt(self.grace_s if self.phase == "ready" else 0.0)
         message = {
             "event": "ended",

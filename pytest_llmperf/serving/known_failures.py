@@ -530,7 +530,7 @@ GENERAL: tuple[KnownFailure, ...] = (
 # What is said of a signal that ended a process without a word in the log.
 SIGNALS: dict[int, tuple[str, str]] = {
     signal.SIGKILL: (
-        "the kernel's OOM killer, a limit of the container, or somebody's `kill -9`; the log doesn't say which",
+        "the kernel's OOM killer, a limit of the container, or a `kill -9`; the log doesn't say which",
         (
             "look at `dmesg` and the container's events; if memory was short, make {row} smaller (`max_model_len`, "
             "VLLM_CPU_KVCACHE_SPACE) or run fewer servers"
@@ -561,7 +561,7 @@ SIGNALS: dict[int, tuple[str, str]] = {
         "set PYTHONFAULTHANDLER=1 in the environment of {row} to see where",
     ),
     signal.SIGTERM: (
-        "somebody ended it: a job's time limit, a supervisor, or `kill`",
+        "it was told to end: a job's time limit, a supervisor, or `kill`",
         "look at the scheduler's or the container's events",
     ),
     signal.SIGXCPU: ("the limit of processor time is used up", "raise it (`ulimit -t`)"),

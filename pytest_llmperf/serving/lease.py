@@ -468,7 +468,7 @@ def _await_greeting(
 
 
 def _call_off(connection: socket.socket, directory: StateDirectory) -> None:
-    """Tell a keeper that may have greeted us or not that nobody wants its server, and wait until it has gone."""
+    """Tell a keeper, which may have greeted us or not, that its server is not wanted, and wait until it has gone."""
     deadline = time.monotonic() + AT_ONCE_S
     with connection, contextlib.suppress(OSError):
         connection.send(encode({"do": "close", "at_once": True}))

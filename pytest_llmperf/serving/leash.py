@@ -31,7 +31,7 @@ class Leash:
 
     @classmethod
     def make(cls) -> Leash:
-        """A leash with nobody on it. On a kernel without such signals it does nothing."""
+        """A leash that holds no process yet. On a kernel without such signals it does nothing."""
         low_read, high_write = os.pipe()
         read, low_write = os.pipe()
         high_read = fcntl.fcntl(read, fcntl.F_DUPFD_CLOEXEC, low_write + 1)

@@ -93,7 +93,7 @@ def _lock_directory() -> Path:
     directory = Path(tempfile.gettempdir()) / f"llmperf-ports-{os.getuid()}"
     directory.mkdir(mode=0o700, exist_ok=True)
     if directory.stat().st_uid != os.getuid():
-        # Somebody else made it: locks there would be theirs to break.
+        # Another user made it, and could break locks there.
         return Path(tempfile.mkdtemp(prefix="llmperf-ports-"))
     return directory
 

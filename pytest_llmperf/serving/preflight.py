@@ -127,7 +127,7 @@ def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:
     for device in devices[: model.gpus]:
         needed = model.memory_needed_bytes or int(fraction * device.total_bytes)
         if device.free_bytes < needed:
-            holders = gpu.describe_holders(nvml) or "nobody that NVML names"
+            holders = gpu.describe_holders(nvml) or "no process that NVML names"
             raise StartError(
                 f"{model.name}: GPU {device.index} ({device.name}) has {device.free_bytes / gpu.GIB:.1f} GiB "
                 f"free of {device.total_bytes / gpu.GIB:.1f} GiB, {needed / gpu.GIB:.1f} GiB are needed",

@@ -226,7 +226,7 @@ def _listening_sockets(port: int) -> set[str]:
 
 def _open_files(pid: int) -> set[str]:
     targets: set[str] = set()
-    # Either step fails for a process that ends meanwhile or belongs to somebody else.
+    # Either step fails for a process that ends meanwhile or belongs to another user.
     with contextlib.suppress(OSError):
         for link in (PROC / str(pid) / "fd").iterdir():
             with contextlib.suppress(OSError):

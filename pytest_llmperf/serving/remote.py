@@ -129,7 +129,7 @@ def _when_loaded(
         if response.status == 200:
             # llama.cpp lists its model while it loads it.
             health = _get_or_none(address, "/health")
-            # Not its 429: whoever limits the rate of /health without a key says nothing about the model.
+            # Not its 429: a rate limit on /health without a key says nothing about the model.
             is_loading = health is not None and health.status == 503 and _is_loading(health)
             response = health if health is not None and is_loading else response
         if not _is_loading(response):

@@ -1,6 +1,6 @@
 """The keeper's state directory: what lies in it, and how it is written and read.
 
-``lock``         held (flock) by whoever connects to or starts a keeper
+``lock``         held (flock) by a process that connects to or starts a keeper
 ``keeper.lock``  held by the keeper for its life: a second one waits until the first has ended everything
 ``socket``       where leases are taken
 ``state.json``   the keeper's and the engine's processes, for those who find the keeper dead

@@ -29,7 +29,7 @@ class StateRoot:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        # Locked before it has its name: whoever finds the file finds it held.
+        # Locked before it has its name: a process that finds the file finds it held.
         unnamed = self.path / f"{OWNER}.new"
         descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -19,7 +19,7 @@ AT_LEAST_EVERY_S = 1.0
 """Maximum age of the answer to a question, seconds, whatever it costs."""
 
 # Bits of NVML's clocks event reasons (nvml.h, nvmlClocksEventReasons) that lower the clock of a busy device.
-# Idle (1), a clock that somebody set (2), sync boost (16) and display (256) are not among them.
+# Idle (1), a clock set by the user (2), sync boost (16) and display (256) are not among them.
 LOWERED = {
     4: "power cap",
     8: "hardware slowdown",

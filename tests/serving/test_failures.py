@@ -174,11 +174,11 @@ def test_every_row_of_the_table_can_be_formatted() -> None:
         ({"exit_code": 139}, "killed by SIGSEGV"),
         (
             {"exit_code": 137},
-            "killed by SIGKILL: the kernel's OOM killer, a limit of the container, or somebody's",
+            "killed by SIGKILL: the kernel's OOM killer, a limit of the container, or a `kill",
         ),
         ({"exit_code": 137, "oom": True}, "killed a process for want of memory (exit code 137, SIGKILL)"),
         ({"signal": 9, "oom": True}, "killed a process for want of memory (killed by SIGKILL)"),
-        ({"signal": 15}, "killed by SIGTERM: somebody ended it"),
+        ({"signal": 15}, "killed by SIGTERM: it was told to end"),
         ({"exit_code": 1}, "ended (exit code 1) without naming an error"),
     ],
 )
