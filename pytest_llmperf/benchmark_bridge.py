@@ -25,7 +25,7 @@ class ReplayClock:
     """A timer for pytest-benchmark that shows durations measured elsewhere."""
 
     __name__ = "llmperf.replay"
-    """What pytest-benchmark's JSON calls the timer."""
+    """Name of the timer in pytest-benchmark's JSON."""
 
     def __init__(self) -> None:
         self._now_s = 0.0

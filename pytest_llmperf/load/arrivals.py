@@ -1,6 +1,6 @@
-"""When the requests of an open loop are to be sent: a schedule in absolute time, fixed before the load begins.
+"""Arrival schedules of open loops: absolute times, fixed before the load begins.
 
-A schedule of relative sleeps drifts, and slows down with the server: the very thing that an open loop is there
+A schedule of relative sleeps drifts, and slows down with the server: the very thing that an open loop is meant
 to avoid.
 """
 
@@ -18,7 +18,7 @@ class Schedule:
     """Intended times of all requests, in seconds after the load's begin, never falling."""
 
     name: str
-    """What it is, for reports: ``Poisson, 4 requests/s, seed 1``."""
+    """Name for reports: ``Poisson, 4 requests/s, seed 1``."""
     offsets_s: tuple[float, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ def constant(rate_per_s: float, requests: int) -> Schedule:
 
 
 def poisson(rate_per_s: float, requests: int, *, seed: int = 0) -> Schedule:
-    """Independent users: gaps are exponential. The same as :func:`gamma` with a burstiness of 1."""
+    """Arrivals of independent users: gaps are exponential. The same as :func:`gamma` with a burstiness of 1."""
     rate, count = _checked(rate_per_s, requests)
     return Schedule(f"Poisson, {rate:g} requests/s, seed {seed}", _gamma_offsets(rate, count, 1.0, seed))
 

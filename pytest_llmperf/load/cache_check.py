@@ -1,4 +1,4 @@
-"""Was the prefix cache warm? By the server's own counters, before and after."""
+"""Detects a warm prefix cache by the server's own counters, before and after a load."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ tell how many: alike for all requests, and by themselves no warm cache where ``u
 three eighths at most."""
 
 OPENING_TOKENS = 2
-"""Of a bare prompt: one that begins every text, perhaps another before a language."""
+"""Tokens that all bare prompts share: one that begins every text, perhaps another before a language."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CacheUse:
         return self.hit_share > WARM_ABOVE
 
     def since(self, before: CacheUse) -> CacheUse:
-        """What was added; counters that went back (the server was restarted) begin at zero."""
+        """The increase since ``before``; counters that went back (the server was restarted) begin at zero."""
         if self.queries < before.queries or self.hits < before.hits:
             return self
         return CacheUse(self.queries - before.queries, self.hits - before.hits)

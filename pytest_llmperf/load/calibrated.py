@@ -1,4 +1,4 @@
-"""The client's own error at the load of a test: measured once a machine and kept, because it says nothing of a server.
+"""The client's own error at the load of a test, measured once a machine and cached: it does not depend on the server.
 
 What the client costs depends on how many streams it reads and how fast their tokens come, so the reference server
 runs at the concurrency of the test and at a pace that is no slower than the one that was seen.
@@ -28,17 +28,17 @@ _PACES_MS = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0)
 """Gaps to choose from, so that two runs of one suite ask for the same calibration. A slower server is no harder."""
 _TTFT_MS = 50.0
 _STREAM_S = 0.6
-"""So long one answer may stream: more of the same tells nothing new."""
+"""Longest stream of one answer: more of the same adds nothing."""
 _ATTEMPTS = 3
 _CALM_S = 0.005
-"""p99 of the loop's lateness above which somebody else had the processor: the error would be theirs."""
+"""p99 of the loop's lateness above which other processes had the processor: the error would be theirs."""
 _KEEP_S = 30 * 86400.0
 _SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Load:
-    """What the client's error depends on."""
+    """The properties of a load on which the client's error depends."""
 
     concurrency: int
     output_tokens: int
@@ -56,7 +56,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Calibration:
-    """One calibration, and where it comes from."""
+    """One calibration and its origin."""
 
     load: Load
     error: ClientError
@@ -142,7 +142,7 @@ def machine_key(load: Load) -> str:
 
 
 def _read(path: Path) -> dict[str, Mapping[str, Any]]:
-    """What is kept; nothing if the file is not there or is not ours."""
+    """The cached entries; none if the file is missing or is not ours."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

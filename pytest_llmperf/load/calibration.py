@@ -1,8 +1,8 @@
-"""How wrong is the client itself, on this machine, at this concurrency?
+"""The client's own error on this machine, at one concurrency.
 
     python -m pytest_llmperf.load.calibration --concurrency 256
 
-The client runs against a server whose schedule is known. What it reports more than the truth is its own error
+The client runs against a server with a known schedule. What it reports above the truth is its own error
 (with the way through the kernel and the reference server's own delay in reading, so that the error is never
 understated).
 """
@@ -61,7 +61,7 @@ class ClientError:
     errors_s: Mapping[str, Mapping[str, float]]
     """Reported minus true by metric and quantile: ``errors_s["ttft"]["p95"]``."""
     cycle_s: float
-    """What the client adds to the time of one request, from its sending to the next one's: what it takes of the
+    """Time that the client adds to each request, from its sending to the next one's: the client's part in lost
     throughput."""
 
     def error_s(self, metric: str, q: float) -> float:

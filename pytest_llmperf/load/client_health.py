@@ -1,4 +1,4 @@
-"""How hard the client itself has to work while it measures."""
+"""Load of the client's own process while it measures."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LAG_EVERY_S = 0.05
 
 @dataclass(frozen=True)
 class ClientHealth:
-    """How hard the client itself had to work."""
+    """CPU time and timer lag of the client."""
 
     cpu_s: float
     cpu_share: float
-    """Of one core, over the window: the client's loop is one thread."""
+    """Share of one core over the window; the client's loop is one thread."""
     lag_p99_s: float
-    """How late the loop came to a timer; a millisecond of it is the timers' own resolution."""
+    """p99 of the loop's lateness to a timer; a millisecond of it is the timers' own resolution."""
     lag_max_s: float
     loop: str
     """``uvloop`` or ``asyncio``."""
@@ -64,7 +64,7 @@ class Watch:
 
     def stop(self) -> ClientHealth:
         self._timer.cancel()
-        # Whoever is woken at the end of a standstill may get here before the timer does.
+        # After a standstill, the end of the load may run before the timer does.
         if (late_s := now() - self._due) > 0:
             self._lags.append(late_s)
         cpu_s, wall_s = time.thread_time() - self._cpu_s, now() - self._began

@@ -1,4 +1,4 @@
-"""Goodput: the share of requests that a user was content with, and the highest rate that keeps them content.
+"""Goodput: the share of requests that met their service-level objective, and the highest rate that keeps it.
 
 A service-level objective (SLO) is a set of limits that one request meets or not; a failed request never meets it
 (Zhong et al. 2024, DistServe, OSDI). In an open loop latencies count from the intended time.
@@ -42,7 +42,7 @@ class Slo:
                 raise ValueError(f"{name} is {limit}; need a finite number of seconds above 0")
 
     def met_by(self, trace: Trace) -> bool:
-        """Whether this request met every limit.
+        """True if the request met every limit.
 
         A failed one did not, nor did one without any token if the first token has a limit; an answer of one
         token has no time per output token, and meets that limit; one whose tokens all came at one instant does
@@ -78,7 +78,7 @@ class Slo:
 
 @dataclass(frozen=True)
 class Goodput:
-    """How many of the requests of one run met the SLO."""
+    """The number of requests of one run that met the SLO."""
 
     met: int
     requests: int
@@ -103,10 +103,10 @@ class Goodput:
 
 
 def goodput(run: Run, slo: Slo) -> Goodput:
-    """Of all requests of the run, the failed ones among them. Raises ``NotMeasured`` as :meth:`Slo.met_by` does, and
+    """Goodput of all requests of the run, failed ones included. Raises ``NotMeasured`` as :meth:`Slo.met_by` does, and
     where the SLO has limits for tokens that were not seen when they came."""
     if why := slo.unseen(run):
-        raise NotMeasured(f"goodput cannot be told: {why}")
+        raise NotMeasured(f"goodput cannot be judged: {why}")
     return Goodput(sum(slo.met_by(trace) for trace in run.traces), len(run.traces), run.window_s)
 
 
@@ -117,7 +117,7 @@ class Trial:
     rate_per_s: float
     goodput: Goodput
     kept: bool | None
-    """Whether the SLO was kept, with confidence; None: too close to the share to say."""
+    """True if the SLO was shown to be kept, False if broken; None: too close to the share to say."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ MAX_TRIALS = 12
 
 @dataclass(frozen=True)
 class RateSearch:
-    """Where to search for the highest rate, and how closely. Rates in requests per second."""
+    """Range and precision of a search for the highest rate; rates in requests per second."""
 
     lowest: float
     highest: float
@@ -154,7 +154,7 @@ class RateSearch:
     precision: float = 0.1
     """Stop when neighbouring rates differ by no more than this share."""
     confidence: float = 0.95
-    """Of all calls of one search together."""
+    """Confidence of all calls of one search together."""
     max_trials: int = MAX_TRIALS
 
     def __post_init__(self) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.load.reference_server.process import TrueRequest
 
 Needs = Literal["end", "first token", "arrivals", "tokens", "usage"]
-"""What must have been observed for a metric to be judged, each but the last including those before it:
+"""The observations that a metric needs to be judged, each but the last including those before it:
 
 * ``end``: the end of the response
 * ``first token``: no visible text in a field that the client does not read
@@ -65,7 +65,7 @@ class Totals:
     window_s: float
     """Wall-clock time in which the requests ran."""
     output_tokens: int | None
-    """Of all successful requests, by ``usage``; None if one of them lacks it."""
+    """Tokens of all successful requests, by ``usage``; None if one of them lacks it."""
     prompt_tokens: int | None
 
 

@@ -1,4 +1,4 @@
-"""Prompts that are given instead of made up: a user's own, a shared beginning, conversations.
+"""Prompt sets instead of made-up prompts: a user's own, a shared prefix, conversations.
 
 What prompts have in common decides what a prefix cache is worth. Prompts of a user's file or of a task are kept apart
 from each other and from earlier runs unless the workload wants a warm cache; a shared prefix and conversations want it.

@@ -114,10 +114,10 @@ def read_trace(path: Path, *, skip: int = 0, requests: int | None = None, unit: 
 
 @dataclass
 class _Form:
-    """What is known of a file's format while it is read."""
+    """The format of a file, as far as it is known while the file is read."""
 
     has_unit: bool = False
-    """Whether its times are ``timestamp``, whose unit differs from trace to trace."""
+    """True if its times are called ``timestamp``, whose unit differs from trace to trace."""
     is_bailian: bool = False
     has_hashes: bool = False
     kind: str = ""

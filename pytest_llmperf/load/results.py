@@ -1,4 +1,4 @@
-"""What a load measured: the samples of every metric, or why they must not be judged; pure.
+"""The results of a load: the samples of every metric, or why they must not be judged; pure.
 
 A failed request contributes to no metric; it is counted in ``errors``. What the server did not count is not
 measured: chunks are not tokens. Nor is what was not seen when it was sent (``load.seen_times``).
@@ -27,7 +27,7 @@ from pytest_llmperf.stats import clustered_quantile, order_statistics
 
 LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 CONFIDENCE = 0.95
-"""Of each bound by itself."""
+"""Confidence of each bound by itself."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Metrics(Totals):
     gaps: int = 0
     """Between arrivals of one request."""
     clumped: int = 0
-    """Of them, those in which two arrivals came together."""
+    """Gaps in which two arrivals came together."""
     taken_out: str = ""
     """Why nothing of this round is judged: client or server stood still meanwhile. Empty if it counts."""
 

@@ -1,9 +1,9 @@
-"""What a device cannot exceed: bytes and operations of a decoder, against memory bandwidth and peak arithmetic.
+"""The roofline of a device: bytes and operations of a decoder, against memory bandwidth and peak arithmetic.
 
 The roofline model (Williams, Waterman and Patterson 2009, Communications of the ACM 52(4), 65) for a dense decoder:
 a step that decodes one token for each of c requests reads every weight once and the KV cache of each request, and does
 two operations per weight and request. No implementation is faster than the slower of the two; a published value
-above the limit is therefore physically impossible, whoever measured it.
+above the limit is therefore physically impossible.
 
 A limit must never refuse what is possible, so everything left out makes it looser: activations, the cache that is
 written, the row that is looked up in the embedding, launch times. What the last-level cache could keep from one step to
@@ -20,13 +20,13 @@ from typing import Any
 from pytest_llmperf.errors import DataError
 
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
-"""Of one value, by the ``dtype`` of ``config.json``."""
+"""Bytes of one value, by the ``dtype`` of ``config.json``."""
 MODEL_TYPES = ("llama", "qwen2")
 
 
 @dataclass(frozen=True)
 class Format:
-    """How the weights are stored: bits of a value in the linear layers, and what stays in the model's own dtype.
+    """Storage format of the weights: bits of a value in the linear layers, and what stays in the model's own dtype.
 
     ``group`` values share one 16-bit scale and, if ``zero_points``, one zero point of ``bits``; None: one scale per
     output channel. ``all_of_it`` says that embedding, head, biases and norms are stored in ``bits`` too and no scale
@@ -118,7 +118,7 @@ class Architecture:
         return 2.0 * (self.linear + self.embedding)
 
     def prefill_operations(self, tokens: int) -> float:
-        """Of one prompt: the blocks for each token, the head for the last, attention over what precedes."""
+        """Operations of one prompt: the blocks for each token, the head for the last, attention over earlier tokens."""
         attention = 2.0 * self.layers * self.heads * self.head_size * tokens * (tokens + 1)
         return 2.0 * self.linear * tokens + 2.0 * self.embedding + attention
 
@@ -189,7 +189,7 @@ def _count(config: Mapping[str, Any], key: str, default: int | None = None) -> i
 
 @dataclass(frozen=True)
 class Limits:
-    """What a device can do at most: bytes per second, operations per second, bytes of its last-level cache.
+    """Limits of a device: bytes per second, operations per second, bytes of its last-level cache.
 
     ``operations`` is by bits of the values multiplied, dense (without structured sparsity). ``measured``: the bandwidth
     is that of a copy, which stays below what is possible, and so allows a share but no refusal.
@@ -249,7 +249,7 @@ def _from_memory(read_bytes: float, device: Limits) -> float:
 
 
 def share_of_limit(tokens_per_second: float, limit: float) -> float:
-    """How much of the limit was reached, 1.0 being all of it."""
+    """Share of the limit that was reached."""
     return tokens_per_second / limit
 
 

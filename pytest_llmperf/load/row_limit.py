@@ -1,4 +1,4 @@
-"""What the device of a row cannot exceed with the row's own weights, as far as both are known."""
+"""The roofline of a row's device with the row's own weights, as far as both are known."""
 
 from __future__ import annotations
 

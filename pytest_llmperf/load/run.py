@@ -1,4 +1,4 @@
-"""One measured load: its traces, its window, and what forbids to judge it."""
+"""One measured load: its traces, its window, and the problems that make it INVALID."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ place in the queue. The latencies count from the intended time and contain it in
 
 @dataclass(frozen=True)
 class ScheduleKept:
-    """How an open loop kept to its schedule."""
+    """The schedule of an open loop, and how well the client kept to it."""
 
     schedule: str
     rate_per_s: float
     """Intended, between the first request and the last."""
     own_delay_s: tuple[float, ...]
-    """How late the client turned to each request; opening a connection to the server comes after it."""
+    """The client's lateness to each request, before it opened a connection if it had to."""
 
     @property
     def own_delay_p99_s(self) -> float:
@@ -59,15 +59,15 @@ class Run:
     client: ClientHealth
     prompts_note: str
     cache: CacheUse | None
-    """Prefix-cache use within the run; None if the server does not tell."""
+    """Prefix-cache use within the run; None if the server does not report it."""
     connections: int
     """Opened for warm-up and run together; the concurrency, if all were kept alive."""
     workers: tuple[ClientHealth, ...] = ()
-    """Of each worker process; empty where one process sends and reads everything. ``client`` is all of them."""
+    """Health of each worker process; empty with a single process. ``client`` is all of them."""
     open_loop: ScheduleKept | None = None
     """None: a closed loop."""
     server_samples: ServerSamples | None = None
-    """What the server said of itself within the run; None if it tells nothing, or the run was too short."""
+    """The server's ``/metrics`` within the run; None if it has none, or the run was too short."""
     template_tokens: int | None = None
     """Tokens that the chat template adds to a made-up prompt; None where the server does not tell."""
     prompt_problem: str = ""
@@ -77,7 +77,7 @@ class Run:
 
     @cached_property
     def disturbance(self) -> str:
-        """What stood still meanwhile, client or server; empty if nothing did."""
+        """A sentence if client or server stood still; empty if not."""
         return disturbance(self.traces, self.client)
 
     @property

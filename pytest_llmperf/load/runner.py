@@ -134,7 +134,7 @@ class OpenLoop:
 
 @dataclass(frozen=True)
 class SendOptions:
-    """How to send a load, whatever its pattern. Reuse one object for several runs of one workload on one server."""
+    """Options of sending, for any pattern. Reuse one object for several runs of one workload on one server."""
 
     warmup: int | None = None
     """Requests of the same shape that are sent first and discarded; None: the pattern's default."""

@@ -1,4 +1,4 @@
-"""Were the tokens of a load seen when they came? Times per token mean nothing otherwise; pure.
+"""Checks that the tokens of a load were seen when they were sent; times per token mean nothing otherwise. Pure.
 
 A proxy that holds a stream back, a client that is kept from the processor, a server that counts at the end what it sent
 in few pieces, and thinking that is counted and not sent all make a server look quick: the time between two tokens that
@@ -29,12 +29,12 @@ _LACKING_ABOVE = 0.05
 
 @dataclass(frozen=True)
 class SeenTimes:
-    """How the tokens of some requests arrived."""
+    """The arrivals of the tokens of some requests."""
 
     gaps: int
     """Between arrivals of one request."""
     clumped: int
-    """Of them, those in which two came together."""
+    """Gaps in which two arrivals came together."""
     uncountable: bool
     """Chunks cannot stand for tokens: there are no gaps between tokens to be had."""
     problems: dict[Needs, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class SeenTimes:
 
 
 def seen_times(traces: Sequence[Trace], most_clumped: float = CLUMPED_ABOVE) -> SeenTimes:
-    """Of complete answers; ``most_clumped`` is the share of their tokens that may come together."""
+    """Check complete answers; ``most_clumped`` is the share of their tokens that may come together."""
     gaps = clumped = 0
     chunks = tokens = unseen = visible = 0
     unread = ""
@@ -67,7 +67,7 @@ def seen_times(traces: Sequence[Trace], most_clumped: float = CLUMPED_ABOVE) -> 
         )
     if unseen > _LACKING_ABOVE * visible:
         problems["tokens"] = (
-            f"{unseen} of {visible} tokens were counted that nobody saw: no chunk has their text, or the count went "
+            f"{unseen} of {visible} tokens were counted that were not seen: no chunk has their text, or the count went "
             "back"
         )
     if clumped > most_clumped * gaps:

@@ -1,7 +1,7 @@
-"""What the server says of itself while it is loaded: its ``/metrics``, read beside the load on a connection of its own.
+"""The server's ``/metrics`` during a load, read on a connection of their own.
 
-Rarely, and understood after the run: a scrape makes the API process of a server write some hundred lines, in which
-time it streams no token. What the scrapes took is told with them.
+Scraped rarely, and parsed after the run: a scrape makes a server's API process write some hundred lines, during which
+it streams no token. The time of the scrapes is recorded.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Sample:
-    """One scrape; None where the server does not tell."""
+    """One scrape; None for values that the server does not report."""
 
     time_s: float
-    """Of the client's clock, when it was asked."""
+    """When it was requested, on the client's clock."""
     took_s: float
     running: float | None
     """Requests that the engine works on, all engines of the server together."""
     waiting: float | None
     kv_share: float | None
-    """Of the key-value cache in use, 0..1; of several engines the fullest one."""
+    """Share of the key-value cache in use, 0..1; the fullest one of several engines."""
     preemptions: float | None
     """Since the server's start."""
 

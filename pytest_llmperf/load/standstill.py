@@ -1,7 +1,7 @@
-"""Did the client or the server stand still during a load? Pure.
+"""Detects that the client or the server stood still during a load; pure.
 
-What was measured meanwhile says nothing of the model: a machine that was suspended, a container that was throttled, a
-process that was stopped. The clock notices by itself: the client's loop comes late to its own timers, and all streams
+Such measurements say nothing about the model: a machine that was suspended, a container that was throttled, a
+process that was stopped. The clock shows it: the client's loop comes late to its own timers, and all streams
 are silent at once.
 """
 
@@ -14,16 +14,16 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.load.client_health import ClientHealth
 
 STANDSTILL_S = 3.0
-"""Longer than a neighbour takes the processor for, or a server needs to prefill what a suite sends."""
+"""Longer than another process keeps the processor, or a server needs to prefill a suite's prompts."""
 _TIMES_TYPICAL = 20.0
-"""And so many times the load's own typical wait: a model that needs ten seconds for every first token is slow."""
+"""And this many times the load's own typical wait: a model that needs ten seconds for every first token is slow."""
 LATE_ABOVE = 0.4
 """Share of the time for which the client's loop may be late to its timers. A loop that is stopped for 60 of every 100
 ms comes to a half; on two cores with a load average of 8 it was more than this in 2 to 10 % of the rounds."""
 
 
 def disturbance(traces: Sequence[Trace], client: ClientHealth) -> str:
-    """What stood still, and for how long; empty if nothing did."""
+    """A sentence that says what stood still, and for how long; empty if nothing did."""
     if client.lag_max_s >= STANDSTILL_S:
         return f"the client stood still for {client.lag_max_s:.1f} s: its loop came so late to a timer"
     if client.late_share > LATE_ABOVE:

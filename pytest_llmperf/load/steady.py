@@ -86,7 +86,7 @@ def steady_part(run: Run) -> Steady:
 
 
 def mser(values: Sequence[float]) -> int | None:
-    """How many values at the beginning to cut off; None if no place in the first half is the best.
+    """The number of values to cut off at the beginning; None if no place in the first half is the best.
 
     Minimises the squared standard error of the mean of the rest, Σ(x − x̄)² / (n − d)². Cutting off more than half
     would leave too little to tell a settled series from a lucky end: where it still falls at the half, nothing had

@@ -57,7 +57,7 @@ class Sweep:
 
     @property
     def reached(self) -> bool:
-        """Whether the knee was passed; if not, it is only the highest level that was measured."""
+        """True if the knee was passed; otherwise it is only the highest level that was measured."""
         return self.knee is not self.levels[-1]
 
     @property

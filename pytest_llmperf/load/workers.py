@@ -88,7 +88,7 @@ class Silent:
 
 @dataclass(frozen=True)
 class Done:
-    """What came back, in the order of the shard's requests."""
+    """The results, in the order of the shard's requests."""
 
     sent: tuple[Sent, ...] = field(repr=False)
     client: ClientHealth

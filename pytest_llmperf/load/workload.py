@@ -1,4 +1,4 @@
-"""What a load asks for: how long the prompts are, how long the answers, and that no prompt is in a cache."""
+"""The shape of a load: lengths of prompts and answers, and unique prompts that no prefix cache holds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Workload:
     usage_per_chunk: bool = True
     """Have the server count tokens in every chunk: exact gaps when a chunk holds several."""
     seed: int = 0
-    """Of the prompts' words."""
+    """Seed of the prompts' words."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body, e.g. ``{"temperature": 0.6}``."""
     given: PromptSet | None = None
@@ -82,11 +82,11 @@ class Prompts:
     asked: tuple[int, ...]
     """Length that each prompt was to have; 0: that of its text."""
     given: str = ""
-    """Whose prompts they are, where they were given."""
+    """Name of the prompt set, if the prompts were given."""
     no_count: str = _NO_TOKENIZE
     """Why ``tokens`` is None."""
     by_usage: bool = False
-    """Whether the lengths are estimated by the server's own ``usage`` of other prompts."""
+    """True if the lengths are estimated from the server's own ``usage`` of other prompts."""
 
     @property
     def exact(self) -> bool:
@@ -94,7 +94,7 @@ class Prompts:
 
     @property
     def note(self) -> str:
-        """How far the lengths can be trusted, in one sentence."""
+        """A sentence on how exact the lengths are."""
         asked = _span(self.asked)
         if self.given:
             return f"prompts as given: {self.given}"
@@ -262,7 +262,7 @@ def _dressed(fields: dict[str, Any], workload: Workload, limit: int, salt: str) 
 
 
 def _number(nonce: str, index: int) -> str:
-    """What makes prompt ``index`` unique: always as many digits, and so as many tokens."""
+    """The number that makes prompt ``index`` unique: always as many digits, and so as many tokens."""
     number = random.Random(f"number {nonce} {index}").randrange(10**_PREFIX_DIGITS)
     return f"{number:0{_PREFIX_DIGITS}d}"
 
@@ -287,7 +287,7 @@ class _Maker:
         """The best guess so far: what fitted the prompt before."""
 
     async def probe(self) -> bool:
-        """Whether the server has ``/tokenize``, and more words have more tokens by it."""
+        """True if the server has ``/tokenize``, and counts more tokens for more words."""
         if self.known.tokenize is None:
             few = await self._count("one")
             many = None if few is None else await self._count("one two three four five six seven eight")
@@ -330,7 +330,7 @@ class _Maker:
         return max(1, round((self.workload.input_tokens - none) / each))
 
     def knows(self, count: int) -> bool:
-        """Whether the first ``count`` prompts were fitted before."""
+        """True if the first ``count`` prompts were fitted before."""
         return all(index in self.fits for index in range(count))
 
     def prefix(self, index: int) -> str:

@@ -91,7 +91,7 @@ class Evidence:
         return (self.population * self.null - self._total) / (self.population - self.seen)
 
     def _impossible(self) -> bool:
-        """Whether the items seen exceed what the hypothesis leaves room for, whatever the rest would be."""
+        """True if the items seen rule the hypothesis out, whatever the rest would be."""
         if self.population is None:
             return False
         left = self.population - self.seen

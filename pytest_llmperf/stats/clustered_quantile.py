@@ -1,6 +1,6 @@
 """Bounds for a quantile when the samples come in groups that resemble each other inside.
 
-Token gaps of one round share their engine steps, their batch and the machine's mood: six thousand of
+Token gaps of one round share their engine steps, their batch and the state of the machine: six thousand of
 them are not six thousand independent samples. Woodruff (1952), Journal of the American Statistical
 Association 47, 635: bound the *share* of samples below the quantile, with the variance between groups,
 and read the samples at these shares.
@@ -16,7 +16,7 @@ from pytest_llmperf.stats.clustered import estimated_variance_penalty
 
 
 def effective_n(groups: Sequence[Sequence[float]], q: float) -> float:
-    """How many independent samples these are worth for bounding the q-quantile, between 1 and their number.
+    """The number of independent samples that these are worth for bounding the q-quantile, between 1 and their number.
 
     The share of samples at or below the observed quantile is a ratio of group totals, its variance is the
     linearised one between groups (Cochran 1977, Sampling Techniques, section 9.7), and the effective n is

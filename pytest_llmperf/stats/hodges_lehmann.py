@@ -109,7 +109,7 @@ def _moments(n: int) -> tuple[float, float]:
 
 @lru_cache(maxsize=64)
 def _null_counts(n: int) -> tuple[int, ...]:
-    """How many of the 2^n sign patterns give each value 0…n(n+1)/2 of the signed-rank statistic."""
+    """The number of the 2^n sign patterns that give each value 0…n(n+1)/2 of the signed-rank statistic."""
     counts = [1]
     for rank in range(1, n + 1):
         shifted = [0] * rank + counts

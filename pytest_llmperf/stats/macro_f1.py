@@ -34,7 +34,7 @@ class Jackknifed:
 
 
 def macro_f1(items: Sequence[Said], classes: Sequence[str]) -> Jackknifed:
-    """Of all items; ``ValueError`` for fewer than two, or an item of a class that is not among ``classes``."""
+    """Macro-F1 of all items; ``ValueError`` for fewer than two, or an item of a class that is not among ``classes``."""
     return _jackknifed([_Counts.of(items, classes)])
 
 
@@ -51,7 +51,7 @@ class _Counts:
     classes: Sequence[str]
     right: dict[str, int]
     total: dict[str, int]
-    """Of each class: items that are of it, and items that were said to be."""
+    """For each class, items that belong to it and items that were classified as it, added up."""
 
     @classmethod
     def of(cls, items: Sequence[Said], classes: Sequence[str]) -> _Counts:

@@ -1,4 +1,4 @@
-"""How often Tango's score test errs, by enumeration, and the critical value at which it errs no more than stated.
+"""Exact error rates of Tango's score test by enumeration, and the critical value that keeps them as stated.
 
 The normal quantile keeps its promise only nearly: at the margin itself a candidate passes in up to 6.0 % of runs
 and fails in up to 8.7 %, where 5 % was said (n = 50…1319, margins of 2 to 5 points; worst where few items are

@@ -1,4 +1,4 @@
-"""What models are asked, and how answers are graded: data sets, few-shot examples, exact grading.
+"""Tasks: data sets, few-shot examples, and exact grading.
 
 ``load_items(find_task("gsm8k"), data_dir, n, seed)`` gives items, ``task.grader(text, item.answer, …)``
 outcomes.

@@ -12,7 +12,7 @@ from pytest_llmperf.tasks.source import DataFile, HubSplit
 from pytest_llmperf.tasks.task import Item, Source, find_named
 
 ARTICLE_TOKENS = 480
-"""Of an article, its beginning; instruction and template make 512 of it at most."""
+"""Tokens of an article that are sent, from its beginning; with instruction and template 512 at most."""
 
 
 @dataclass(frozen=True)

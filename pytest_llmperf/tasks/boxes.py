@@ -26,7 +26,7 @@ WINDOW = 4096
 _MOST_BOXES = 16
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 FIRST_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*[^\s}]")
-"""Where a box with something in it begins."""
+"""The beginning of a box with something in it."""
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE = re.compile(
     r"-?[0-9][0-9.,]*[0-9]|-?[0-9]|\([^()\n]{1,80}\)"
@@ -39,7 +39,7 @@ _BETWEEN = re.compile(
 )
 _OR = re.compile(r"\bor\b|或")
 _JOINED = re.compile(r"[,;&和或、，]|\b(?:and|or|und)\b")
-"""What may stand between the boxes of one answer: nothing that says another thing, like "wait" or "rather"."""
+"""Text that may stand between the boxes of one answer: nothing that says another thing, like "wait" or "rather"."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pytest_llmperf.tasks.source import DataFile, HubSplit
 from pytest_llmperf.tasks.task import Item, Shot, Task
 
 SHA256 = "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14"
-"""Of ``test.jsonl`` as its authors publish it."""
+"""SHA-256 of ``test.jsonl`` as its authors publish it."""
 
 _REVISION = "e53f048856ff4f594e959d75785d2c2d37b678ee"
 _AUTHORS = (
@@ -27,7 +27,7 @@ _FETCH_TRAIN = f"curl -fL --create-dirs -o DIR/gsm8k/train.jsonl {_AUTHORS}/trai
 _TRAIN_FILES = ("train.jsonl", "train_first200.jsonl")
 _MOST_SHOTS = 8
 _SHOTS_SHA256 = "9a504db87cdd5f797ec053a2df3d4f2a29e9f6cb6ba8cc4be04ac4c13d35f36c"
-"""Of question and answer of the first eight rows: the training file itself may be whole or cut."""
+"""SHA-256 of the first eight rows' questions and answers: the training file itself may be whole or cut."""
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 

@@ -182,7 +182,7 @@ _YAML = re.compile(rb"\s*(?:---\s*\n|- [A-Za-z_]+:\s)")
 
 
 def kind_of(data: bytes) -> str | None:
-    """What ``data`` is and how to fix it, to follow "is …" in a message; None if it may be JSON or is unknown."""
+    """The kind of ``data`` and how to fix it, to follow "is …" in a message; None if it may be JSON or is unknown."""
     head = data[:_LOOKED_AT]
     for mark, name in _ENCODINGS:
         if head.startswith(mark):
@@ -218,7 +218,7 @@ def kind_of(data: bytes) -> str | None:
 
 
 def shape_of(data: bytes) -> str | None:
-    """What text that is not JSON lines is and how to fix it, to follow "is …"; None if it looks like JSON lines."""
+    """The form of text that is not JSON lines and how to fix it, to follow "is …"; None if it looks like JSON lines."""
     text = data.removeprefix(codecs.BOM_UTF8).lstrip()
     first = text[:1]
     if _ARRAY_OF_OBJECTS.match(text):

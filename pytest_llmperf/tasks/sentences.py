@@ -25,7 +25,7 @@ MARKS = re.compile(
     r"|(?:正确|最终|最后的?|标准)?(?:答案|选项)(?:应该|应当|应)?[ \t]*(?:是|为|：|:|选)",
     re.MULTILINE,
 )
-"""What stands before a final answer. ``####`` begins a line and is followed by something on it."""
+"""Marks before a final answer. ``####`` begins a line and is followed by something on it."""
 
 _FILLER = re.compile(
     r"(?:[\s:：*_>=“]|\"|(?i:therefore|thus|then|hence|simply|just|indeed|clearly|exactly|equal to"
@@ -64,7 +64,7 @@ _QUESTIONS = (
     "Task",
     "题",
 )
-"""What the names of a next question begin with: looked for first, since that costs nothing."""
+"""Beginnings of the names of a next question: looked for first, since that costs nothing."""
 _NEXT_QUESTION = re.compile(
     r"^[ \t>*_#]*(?:Q|Question|Problem|Exercise|Example|Instruction|User|Human|Input|Task|问题|题目)"
     r"[ \t]*(?:#?\d+)?[ \t*_]*[:：.]",
@@ -86,13 +86,13 @@ _SECOND_THOUGHT = re.compile(
 
 @dataclass(frozen=True)
 class Sentence:
-    """What is said behind a mark. ``text`` is the sentence, ``start`` where its mark stands."""
+    """The sentence after a mark. ``text`` is the sentence, ``start`` where its mark stands."""
 
     text: str
     start: int
     hashes: bool = False
     firm: bool = False
-    """Whether the mark says "answer is" or "final answer", and not just "answer:"."""
+    """True if the mark says "answer is" or "final answer", and not just "answer:"."""
 
 
 def final_words(body: str, reads: Callable[[str], bool]) -> str | None:
@@ -154,7 +154,7 @@ def answer_of(sentence: str, reads: Callable[[str], bool]) -> str:
 
 
 def _last_said(text: str, begin: int, reads: Callable[[str], bool], *, only_firm: bool) -> str | None:
-    """What the last mark behind ``begin`` gives; a remark on the answer ("is correct") is no answer."""
+    """The answer after the last mark behind ``begin``; a remark on the answer ("is correct") is no answer."""
     remark = None
     for sentence in reversed(sentences(text, begin)):
         if only_firm and not sentence.firm:

@@ -62,7 +62,7 @@ class HubSplit:
 
 
 def _from_worker(request: str) -> tuple[str, Any]:
-    """What ``hub_worker.py`` answers; a worker that died has failed."""
+    """The reply of ``hub_worker.py``; a worker that died has failed."""
     command = [sys.executable, "-P", str(_WORKER), request]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None

@@ -1,4 +1,4 @@
-"""What a task is: items from a source, how they are asked, and how answers are graded."""
+"""Tasks: items from a source, how they are asked, and how answers are graded."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Item:
     answer: str
     meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     group: str = ""
-    """What the item shares with others that resemble it (a document, a template): then the groups are the sample, each
-    with equal weight, and not the items. Empty: the item is independent of all others."""
+    """Name that the item shares with items that resemble it (a document, a template): then the groups are the sample,
+    each with equal weight, and not the items. Empty: the item is independent of all others."""
     place: str = field(default="", compare=False, repr=False)
     """File and row that it was read from, for messages; empty where there is none."""
 
@@ -56,7 +56,7 @@ class Shot:
 
 
 class Source(Protocol):
-    """Where items come from. See ``source.py`` for data sets, ``embedded.py`` for generated ones."""
+    """A source of items. See ``source.py`` for data sets, ``embedded.py`` for generated ones."""
 
     @property
     def sha256(self) -> str | None:
@@ -163,12 +163,12 @@ def load_items(
 
 
 def sample_of(item: Item) -> str:
-    """What counts as one sample of the task: the item's group, or the item itself."""
+    """The unit of sampling: the item's group, or the item itself."""
     return f"group {item.group}" if item.group else item.id
 
 
 def remarks(task: Task, items: Sequence[Item]) -> list[str]:
-    """What is worth knowing of the data before their figures are believed, a line each."""
+    """Warnings about the data, a line each."""
     lines = []
     questions = Counter(item.prompt for item in items)
     if repeated := len(items) - len(questions):
@@ -254,7 +254,7 @@ def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
 
 
 def gold_check_of(grader: Grader) -> Callable[[str], object] | None:
-    """What a grader of this package asks of an expected answer; None for a grader of somebody else's."""
+    """The check of expected answers of one of this package's graders; None for any other grader."""
     checks: dict[object, Callable[[str], object]] = {
         grade: gold_number,
         grade_symbolic: check_symbolic,

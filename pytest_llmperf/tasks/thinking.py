@@ -1,11 +1,11 @@
-"""Where a reply's reasoning ends, whatever tags its model writes around it."""
+"""Finds the end of a reply's reasoning, whatever tags its model writes around it."""
 
 from __future__ import annotations
 
 import re
 
 END_OF_THINKING = "</think>"
-"""What is put between reasoning and answer where a server has split them."""
+"""Separator put between reasoning and answer where a server has split them."""
 
 _WORD = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|monologue|deliberation)"
 _NAMED = rf"(?:[A-Za-z0-9]+[:_]){{0,2}}{_WORD}"
@@ -29,7 +29,7 @@ _OUTPUT = re.compile(r"\A\s*(?:<\|(?:begin_of_solution|START_RESPONSE)\|>|<(?:re
 
 
 def after_thinking(text: str) -> str | None:
-    """What follows the last end of thinking; None if none ended, or the reply ends in a thinking that began anew."""
+    """The text after the last end of thinking; None if none ended, or the reply ends in a thinking that began anew."""
     position = _end_of_last(_CLOSING, text)
     if position is None:
         return None
@@ -44,7 +44,7 @@ def after_thinking(text: str) -> str | None:
 
 
 def opens_thinking(text: str) -> bool:
-    """Whether a tag that begins a thinking stands in the text."""
+    """True if the text contains a tag that begins a thinking."""
     return _may_hold_tags(text) and _OPENING.search(text) is not None
 
 
@@ -60,13 +60,13 @@ def begins_inside(opening: str) -> bool | None:
 
 
 def thought_of(text: str) -> str:
-    """What stands before the first end of the thinking, without the tag that begins it; all of it if none ends."""
+    """The text before the first end of the thinking, without its opening tag; all of it if none ends."""
     end = _CLOSING.search(text) if _may_hold_tags(text) else None
     return _OPENING.sub("", text[: end.start()] if end else text, count=1).strip()
 
 
 def never_ends(text: str, *, thinking: bool) -> bool:
-    """Whether a reply stopped inside its thinking; ``thinking``: its row promises to think."""
+    """True if a reply stopped inside its thinking; ``thinking``: its row promises to think."""
     return (thinking or opens_thinking(text)) and after_thinking(text) is None
 
 

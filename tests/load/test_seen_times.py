@@ -140,7 +140,7 @@ def test_whatever_can_be_seen_gives_the_true_times(events: list[Timed]) -> None:
         (stream(every=4, counted="end"), "32 chunks came for 124 tokens"),
         (stream(every=4, counted="last"), "32 chunks came for 124 tokens"),
         (thinking(lambda text: {"role": "assistant"}), "64 chunks came for 124 tokens"),
-        ([*stream(), (due(31), chunk(None, 500))], "1872 of 2000 tokens were counted that nobody saw"),
+        ([*stream(), (due(31), chunk(None, 500))], "1872 of 2000 tokens were counted that were not seen"),
         ([*stream(), (due(31), chunk(None, 8))], "the count went back"),
         ([*stream()[:-1], (due(31), chunk({"content": " tok"}, 9, "stop"))], "the count went back"),
         (thinking(lambda text: {"inner_voice": text}), "'inner_voice'"),
@@ -183,7 +183,7 @@ def test_the_first_token_is_not_known_where_text_came_that_is_not_read() -> None
 
 def test_thinking_that_interrupts_an_answer_unseen_is_found() -> None:
     events = stream()[:8] + [(time_s + 0.4, event) for time_s, event in stream(hidden=200)[8:]]
-    with pytest.raises(NotMeasured, match="804 of 928 tokens were counted that nobody saw"):
+    with pytest.raises(NotMeasured, match="804 of 928 tokens were counted that were not seen"):
         metrics_of(events).value("tpot")
 
 

@@ -98,6 +98,6 @@ def parse(argv: Sequence[str] | None = None) -> ReferenceOptions:
 
 
 def falls_on(ordinal: int, share: float) -> bool:
-    """Whether the ``ordinal``-th request (from 0) belongs to that share: spread evenly, exact in the long
+    """True if the ``ordinal``-th request (from 0) belongs to that share: spread evenly, exact in the long
     run."""
     return int((ordinal + 1) * share + 1e-9) > int(ordinal * share + 1e-9)

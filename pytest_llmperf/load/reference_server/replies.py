@@ -131,7 +131,7 @@ def http_chunk(data: bytes) -> bytes:
 
 
 def cut_in_character(event: bytes) -> int:
-    """Where to cut an event so that a character of its text is torn apart; 0 if it has none of several
+    """Index at which to cut an event within a character of its text; 0 if it has no character of several
     bytes."""
     for position in range(len(event) - 1, 0, -1):
         if event[position] & 0xC0 == 0x80:

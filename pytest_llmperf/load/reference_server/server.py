@@ -44,7 +44,7 @@ from pytest_llmperf.serving.processes import end_with_parent
 _TOKEN = re.compile(r"\d|[^\W\d]+|[^\w\s]")
 _READ_FIRST_S = 0.02
 _TEMPLATE_TOKENS = 8
-"""What the pretended chat template adds to a conversation."""
+"""Tokens that the simulated chat template adds to a conversation."""
 
 
 @dataclass

@@ -43,7 +43,7 @@ class Grade:
     detail: str = ""
     answer: str | None = None
     score: float | None = None
-    """How good the answer is, 0 to 1, for graders that know more than right or wrong; see :attr:`value`."""
+    """Quality of the answer, 0 to 1, from graders that know more than right or wrong; see :attr:`value`."""
 
     def __post_init__(self) -> None:
         if self.score is not None and not 0.0 <= self.score <= 1.0:

@@ -116,7 +116,7 @@ def letter_of(answer: str) -> str | None:
 
 
 def _names_another(rest: str) -> bool:
-    """Whether a letter is followed by a further one that is chosen too: ``, and C``, ``or (D)``."""
+    """True if a letter is followed by another one that is chosen too: ``, and C``, ``or (D)``."""
     return _JOINS.match(rest) is not None and _ANOTHER.match(rest) is not None
 
 

@@ -24,7 +24,7 @@ class Number:
     percent: bool = False
 
     def equals(self, gold: Number) -> bool:
-        """Whether this answers ``gold``. 50 % equals 0.5, and also 50 where the gold dropped its sign.
+        """True if this answers ``gold``. 50 % equals 0.5, and also 50 where the gold dropped its sign.
 
         Only an integer gold can have dropped its sign: 0.18 % is not 0.18.
         """
@@ -175,7 +175,7 @@ _ABBREVIATED = re.compile(r"(?:[kK]|\s*[MBT])(?![A-Za-z])")
 
 
 def _multiple(word: str) -> int:
-    """What a word multiplies the number before it by: ``million``, and ``万`` in ``18万元``."""
+    """The factor by which a word multiplies the number before it: ``million``, and ``万`` in ``18万元``."""
     if (leading := _CJK_MULTIPLE.match(word)) is None:
         return _MULTIPLES.get(word, 1)
     product = 1
@@ -235,7 +235,7 @@ def _mixed(whole: str | None, over: str, under: str) -> Fraction | None:
 
 
 def _is_unit(word: str, *, is_attached: bool) -> bool:
-    """Whether a word leaves the number before it what it is; ``is_attached``: no space is between the two."""
+    """True if a word leaves the number before it unchanged; ``is_attached``: no space is between the two."""
     if word in _NO_UNITS or _CJK_NO_UNIT.search(word):
         return False
     if word in _UNITS or word in _MULTIPLES or not word.isascii():

@@ -1,4 +1,4 @@
-r"""What can be told of a formula from its text: its parts, names, words, base and units. Nothing here needs SymPy."""
+r"""Properties of a formula that its text shows: its parts, names, words, base and units. Nothing here needs SymPy."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ _OTHER_NAMES = tuple(
         ),
     )
 )
-"""What other people write for the same, or around it."""
+"""Other notations of the same, and text around it."""
 
 _SAME_WORDS = (
     re.compile(
@@ -219,7 +219,7 @@ _SET_UNIT = re.compile(
 
 
 def same_by_words(gold: str, answer: str) -> bool:
-    """Whether both say that nothing solves it, or that every real number does, in whatever words."""
+    """True if both say that nothing solves it, or that every real number does, in whatever words."""
     texts = [plain(text).lower().rstrip(".") for text in (gold, answer)]
     return any(all(pattern.fullmatch(text) for text in texts) for pattern in _SAME_WORDS)
 
@@ -244,19 +244,19 @@ def unit_of(text: str) -> tuple[str, str] | None:
 
 
 def dots(text: str) -> int:
-    """How many times ``text`` goes on with dots."""
+    """The number of times that ``text`` goes on with dots."""
     return len(_DOTS.findall(text))
 
 
 def digits_apart(text: str) -> bool:
-    """Whether spaces stand between digits that are no groups of three: ``1 2`` is neither 12 nor surely 1 and 2."""
+    """True if spaces stand between digits that are no groups of three: ``1 2`` is neither 12 nor surely 1 and 2."""
     return "\\frac" not in text and any(
         _GROUPS.fullmatch(re.sub(r"\\q?quad|\\", " ", match[0])) is None for match in _APART.finditer(text)
     )
 
 
 def are_other_names(expected: str, given: str) -> bool:
-    """Whether both are tuples of names, and not the same: ``(x,y)`` and ``(y,x)``."""
+    """True if both are tuples of names, and not the same: ``(x,y)`` and ``(y,x)``."""
     texts = plain(expected), plain(given)
     return all(_TUPLE_OF_NAMES.fullmatch(text) for text in texts) and texts[0].strip("()") != texts[1].strip(
         "()"
@@ -284,7 +284,7 @@ def both_signs(text: str) -> str:
 
 
 def _closing(text: str) -> int:
-    """Where the brace that begins ``text`` is closed; -1 if nowhere."""
+    """Index at which the brace that begins ``text`` is closed; -1 if it is not."""
     depth = 0
     for brace in re.finditer(r"\\.|[{}]", text):
         depth += {"{": 1, "}": -1}.get(brace[0], 0)
@@ -368,7 +368,7 @@ def based(text: str) -> tuple[str, int] | None:
 
 
 def primes(text: str) -> int:
-    """How many primes stand in ``f'(x)``, ``f''(x)``, ``f^{\\prime}(x)``."""
+    """The number of primes in ``f'(x)``, ``f''(x)``, ``f^{\\prime}(x)``."""
     return sum(match[0].count("'") + match[0].count("\\prime") for match in _PRIMES.finditer(cleaned(text)))
 
 
@@ -400,7 +400,7 @@ def split_at(text: str, pattern: re.Pattern[str]) -> list[str]:
 
 
 def sides(text: str) -> list[str]:
-    """What stands between the equals signs of one equation or chain; one part where there is none, or more than one
+    """The parts between the equals signs of one equation or chain; one part where there is none, or more than one
     statement."""
     if len(split_at(text, _SEPARATOR)) > 1 or _RELATION.search(text):
         return [text]
@@ -408,7 +408,7 @@ def sides(text: str) -> list[str]:
 
 
 def has_relation(text: str) -> bool:
-    """Whether ``text`` holds an inequality, or says what is in a set."""
+    """True if ``text`` holds an inequality, or says what is in a set."""
     return _RELATION.search(text) is not None
 
 
@@ -418,7 +418,7 @@ def listed(text: str) -> list[str]:
 
 
 def is_name(text: str) -> bool:
-    """Whether the left side of an equation only names its right side: ``x``, ``f(x)``, ``\\angle ABC``, ``Total``."""
+    """True if the left side of an equation only names its right side: ``x``, ``f(x)``, ``\\angle ABC``, ``Total``."""
     bare = _LOOKS.sub("", _STYLES.sub("", cleaned(text)))
     words = re.fullmatch(
         r"[A-Za-z][a-z]+(?: [A-Za-z][a-z]*)*",
@@ -476,7 +476,7 @@ def percent_of(text: str) -> str | None:
 
 
 def has_bare_letters(text: str) -> bool:
-    """Whether a letter stands in ``text`` that is neither in a command nor set as text: a variable, in an expected
+    """True if a letter stands in ``text`` that is neither in a command nor set as text: a variable, in an expected
     answer."""
     bare = re.sub(r"\\(?:text\w*|mbox|math\w+)\s*\{[^{}]*\}", " ", text)
     bare = re.sub(

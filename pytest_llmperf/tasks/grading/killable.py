@@ -62,7 +62,7 @@ class Killable:
         self._owner = os.getpid()
 
     def ask(self, *request: str) -> bool | str:
-        """What the worker replies: yes, no, or the name of a trouble.
+        """The worker's reply: yes, no, or the name of a trouble.
 
         ``time``: it took longer than one of its limits; ``memory``: it needed more; ``died``: its process ended for
         another reason; ``length``: the request is longer than any answer. Raises :class:`UsageError` if the worker

@@ -66,14 +66,14 @@ def check_symbolic(gold: str) -> None:
 
 @lru_cache(maxsize=8192)
 def is_readable(gold: str) -> bool:
-    """Whether an expected answer can be read; one that can't is compared by its text alone."""
+    """True if an expected answer can be read as a formula; any other is compared by its text alone."""
     if _gold_number(gold) is not None or formulas.words_of(gold) or formulas.based(gold):
         return True
     return _pool.ask("parse", _for_sympy(gold, gold)) is True
 
 
 def _reads(text: str) -> bool:
-    """Whether a sentence gives a formula, and not prose."""
+    """True if a sentence gives a formula, and not prose."""
     if read_number(text) is not None:
         return True
     return bool(text) and formulas.prose(formulas.without_unit(text, "")) is None
@@ -140,7 +140,7 @@ def _same_words(gold: str, answer: str, expected: str | None, given: str | None)
 
 
 def _is_named(words: str) -> bool:
-    """Whether capitals stand for points: ABC is not acb."""
+    """True if capitals stand for points: ABC is not acb."""
     return words.isupper() and len(words) > 1
 
 

@@ -156,7 +156,7 @@ def _math_verify() -> Callable[[list[str]], Any]:
         return found if isinstance(found, Basic | MatrixBase) else None
 
     def as_set(found: Any) -> Any:
-        """What inequalities in one unknown say; None for everything else."""
+        """The solution set of inequalities in one unknown; None for everything else."""
         if isinstance(found, Eq) and isinstance(found.rhs, Set):
             return found.rhs
         if isinstance(found, Set) and not isinstance(found, FiniteSet):
@@ -242,7 +242,7 @@ def _numeric_equal(a: Any, b: Any, float_rounding: int, numeric_precision: int) 
 
 
 def _same_set(a: Any, b: Any) -> bool:
-    """Whether two sets are equal; the ends of intervals are compared like other numbers (``0.5`` is ``1/2``)."""
+    """True if two sets are equal; the ends of intervals are compared like other numbers (``0.5`` is ``1/2``)."""
     from sympy import Interval
 
     if isinstance(a, Interval) and isinstance(b, Interval):
@@ -253,7 +253,7 @@ def _same_set(a: Any, b: Any) -> bool:
 
 
 def _symbolic_equal(a: Any, b: Any) -> bool:
-    """Whether the difference of two expressions in unknowns is nothing."""
+    """True if the difference of two expressions in unknowns is zero."""
     from sympy import Basic, MatrixBase, simplify
 
     if isinstance(a, Basic) and isinstance(b, Basic) and not (a.free_symbols or b.free_symbols):
