@@ -28,7 +28,7 @@ from benchmarks.characteristics.table import (
     row,
 )
 from pytest_llmperf.config.sizes import EMBEDDED, GPU
-from pytest_llmperf.stats import chances, plan
+from pytest_llmperf.stats import operating_characteristics, sample_size
 from pytest_llmperf.units import parse_quantity
 
 SHIPPED = Path(__file__).parents[2] / "suites" / "budgets.toml"
@@ -112,13 +112,13 @@ def _shares(
             continue
         bound, truth = parse_quantity(written, "share"), night.rates[name]
         good, at = (1.0 - truth, 1.0 - bound) if limit else (truth, bound)
-        fewest, most = chances.floor_counts(n, at)
+        fewest, most = operating_characteristics.floor_counts(n, at)
         counts = inputs.rng.binomial(n, good, size=inputs.runs)
         said = decisions(
             counts >= (n + 1 if fewest is None else fewest), counts <= (-1 if most is None else most)
         )
-        needed = _solve(lambda p, n=n, at=at: chances.of_floor(n, p, at).passes, at, 1.0)  # type: ignore[misc]
-        drop = plan.drop_caught_by_floor(n, good, at)
+        needed = _solve(lambda p, n=n, at=at: operating_characteristics.of_floor(n, p, at).passes, at, 1.0)  # type: ignore[misc]
+        drop = sample_size.drop_caught_by_floor(n, good, at)
         needs = "-" if needed is None else f"{'≤' if limit else '≥'} {1.0 - needed if limit else needed:.3f}"
         result.append(
             _row(
@@ -145,10 +145,10 @@ def _margins(
         margin = parse_quantity(written, "points")
         said = rules.ours(rules.drawn(inputs.rng, inputs.runs, n, d, psi), margin)
         needed = _solve(partial(_equal_passes, n, psi, margin), max(-margin, -psi), psi)
-        items_needed = plan.items_for_margin(d, margin, psi, wanted=GREEN)
+        items_needed = sample_size.exact_items_for_margin(d, margin, psi, wanted=GREEN)
         needs = "" if needed is None else f"{100 * needed:+.1f} points"
         needs += f" or {items_needed} items" if items_needed else ""
-        drop = plan.drop_caught_by_margin(n, psi, margin)
+        drop = sample_size.drop_caught_by_margin(n, psi, margin)
         truth = f"{100 * d:+g} points, discordance {psi:g}"
         result.append(
             _row(
@@ -174,8 +174,13 @@ def _ratios(inputs: Inputs, profile: str, shipped: dict[str, Any], rounds: int) 
         bound = float(written)
         budget = bound if bound > 1.0 else 1.0 / bound
         logs = NOISE * math.sqrt(2.0) * inputs.rng.standard_normal((inputs.runs, rounds))
-        quiet = _solve(lambda s, b=budget: chances.of_ratio(rounds, 1.0, b, s).passes, 0.0, 1.0, falling=True)  # type: ignore[misc]
-        slower = plan.slowdown_caught_by_ratio(rounds, budget, NOISE * math.sqrt(2.0))
+        quiet = _solve(
+            lambda s, b=budget: operating_characteristics.of_ratio(rounds, 1.0, b, s).passes,  # type: ignore[misc]
+            0.0,
+            1.0,
+            falling=True,
+        )
+        slower = sample_size.slowdown_caught_by_ratio(rounds, budget, NOISE * math.sqrt(2.0))
         needs = "" if quiet is None else f"round noise ≤ {100 * quiet / math.sqrt(2.0):.1f} %"
         result.append(
             _row(
@@ -193,7 +198,7 @@ def _ratios(inputs: Inputs, profile: str, shipped: dict[str, Any], rounds: int) 
 
 
 def _equal_passes(n: int, discordance: float, margin: float, difference: float) -> float:
-    return chances.of_margin(n, difference, discordance, margin).passes
+    return operating_characteristics.of_margin(n, difference, discordance, margin).passes
 
 
 def _row(

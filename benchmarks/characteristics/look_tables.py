@@ -29,7 +29,7 @@ from benchmarks.characteristics.table import (
 from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.stats import chances
+from pytest_llmperf.stats import operating_characteristics
 
 LOOKS, CHECKED = 3, 8
 ANNOUNCED = f"{OURS}, {LOOKS} looks announced"
@@ -113,7 +113,7 @@ def _floors(inputs: Inputs) -> list[_Drawn]:
 
         def judge(first: int, end: int, alpha: float, right: NDArray[Any] = right) -> Decisions:
             k, n = right[:, first:end].sum(axis=1), ITEMS * (end - first)
-            fewest, most = chances.floor_counts(n, FLOOR, alpha=alpha)
+            fewest, most = operating_characteristics.floor_counts(n, FLOOR, alpha=alpha)
             assert fewest is not None
             assert most is not None
             return decisions(k >= fewest, k <= most)

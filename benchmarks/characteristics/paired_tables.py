@@ -19,7 +19,7 @@ from benchmarks.characteristics.table import (
     at_most,
     row,
 )
-from pytest_llmperf.stats import chances, plan
+from pytest_llmperf.stats import operating_characteristics, sample_size
 
 DISCORDANCES = (0.05, 0.10, 0.15, 0.20, 0.25)
 SIZES = (50, 75, 100, 150, 200, 300, 500, 1000, 1319)
@@ -61,11 +61,11 @@ def planned(inputs: Inputs) -> Table:
     rows: list[Row] = []
     for margin in (0.02, 0.03, 0.05):
         for psi in DISCORDANCES:
-            n = plan.items_for_margin(0.0, margin, psi)
+            n = sample_size.exact_items_for_margin(0.0, margin, psi)
             assert n is not None, "a margin above zero can be decided"
             counts = rules.drawn(inputs.rng, inputs.runs, n, 0.0, psi)
             settings: dict[str, Setting] = {"margin": _points(margin), "discordance": psi, "n planned": n}
-            exact = chances.of_margin(n, 0.0, psi, margin).passes
+            exact = operating_characteristics.of_margin(n, 0.0, psi, margin).passes
             rows.append(
                 row(settings, OURS, rules.ours(counts, margin), **{"PASS promised": f"{100 * exact:.1f} %"})
             )

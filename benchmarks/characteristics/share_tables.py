@@ -24,7 +24,7 @@ from benchmarks.characteristics.table import (
 from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.stats import binomial, chances
+from pytest_llmperf.stats import binomial, operating_characteristics
 
 _STATUS = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE}
 
@@ -89,7 +89,7 @@ def sampled(inputs: Inputs) -> Table:
 
 
 def _exact(right: NDArray[np.int64], n: int, floor: float) -> Decisions:
-    fewest, most = chances.floor_counts(n, floor)
+    fewest, most = operating_characteristics.floor_counts(n, floor)
     passes = right >= (n + 1 if fewest is None else fewest)
     return decisions(passes, right <= (-1 if most is None else most))
 
@@ -106,7 +106,7 @@ def _worst_sizes() -> str:
     worst = dict.fromkeys(names, (0.0, 0, 0.0))
     for n in (*range(50, 400), *range(400, 1320, 7), 1319):
         for floor in (0.5, 0.6, 0.7, 0.74, 0.8, 0.85, 0.9, 0.95):
-            most = chances.floor_counts(n, floor)[1] or -1
+            most = operating_characteristics.floor_counts(n, floor)[1] or -1
             wilson = _first(n, lambda k, n=n, floor=floor: binomial.wilson_upper(k, n) >= floor) - 1  # type: ignore[misc]
             # where either holds fewer than ten, the exact bound is used
             mixed = max(k for k in (min(wilson, n - 10), most) if k <= wilson)

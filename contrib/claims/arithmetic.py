@@ -15,7 +15,7 @@ from pytest_llmperf.load.roofline import (
     why_impossible_first_token,
     why_impossible_speed,
 )
-from pytest_llmperf.stats.power import items_for_margin
+from pytest_llmperf.stats.sample_size import items_for_margin
 from pytest_llmperf.units import format_value
 
 _PLAIN = "quantisation that the weights don't have"

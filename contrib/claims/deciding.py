@@ -19,7 +19,7 @@ from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.roofline import speed_limit
 from pytest_llmperf.serving import gpu
-from pytest_llmperf.stats.power import items_for_floor
+from pytest_llmperf.stats.sample_size import items_for_floor
 from pytest_llmperf.units import format_interval, format_value
 
 _OF_DEVICES = ("speed", "first token", "cold start", "peak memory", "ratio")

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pytest_llmperf.gates.decision import ALPHA, MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes, tally
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.stats import betting, power
+from pytest_llmperf.stats import betting, sample_size
 from pytest_llmperf.units import percent
 
 EARLY_SHARE = 5
@@ -215,10 +215,10 @@ class Watch:
     def _n_needed(self, observed: float) -> int | None:
         q = self.question
         if not q.paired:
-            return power.items_for_floor(min(1.0, max(0.0, observed)), q.bound, alpha=self.alpha)
+            return sample_size.items_for_floor(min(1.0, max(0.0, observed)), q.bound, alpha=self.alpha)
         squared = sum(value * value for value in self._values) / len(self._values)
         difference = min(0.999, max(-0.999, observed))
-        return power.items_for_margin(difference, -q.bound, min(1.0, squared), alpha=self.alpha)
+        return sample_size.items_for_margin(difference, -q.bound, min(1.0, squared), alpha=self.alpha)
 
 
 def watch(question: Question, candidate: Outcomes, baseline: Outcomes, *, alpha: float) -> Watch:

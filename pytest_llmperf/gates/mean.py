@@ -28,9 +28,9 @@ from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.outcomes import Endings, with_endings
 from pytest_llmperf.gates.plan import PlannedGate
 from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.stats.binomial import ENOUGH_UNLIKE, widen_for_unseen
 from pytest_llmperf.stats.macro_f1 import Said, macro_f1, macro_f1_difference
-from pytest_llmperf.stats.ratio_of_sums import ratio_of_sums
-from pytest_llmperf.stats.unseen import ENOUGH, widened
+from pytest_llmperf.stats.ratio_estimators import ratio_of_sums
 
 _LEAST = 30
 
@@ -159,7 +159,7 @@ class MeanGate(ByItemGate):
             lost_turn = lost_decide(lost, without, now, "answer")
         distance = abs(observed - target)
         # A spread falls with the root of the number of items, the share that none of them shows with the number.
-        power = 1.0 if self.unlike(ours, theirs) < ENOUGH else 2.0
+        power = 1.0 if self.unlike(ours, theirs) < ENOUGH_UNLIKE else 2.0
         width = max(high - observed, observed - low)
         verdict = verdict_of(
             Estimate(self.label, self.verdict_unit, observed, low, high, len(names), "item", self.method),
@@ -185,7 +185,7 @@ class MeanGate(ByItemGate):
     ) -> tuple[float, float, float]:
         """Return the estimate and its two one-sided bounds."""
         found, level = self.estimate(ours, theirs), 1.0 - alpha
-        low, high = widened(
+        low, high = widen_for_unseen(
             *found.bounds(level),
             estimate=found.estimate,
             unlike=self.unlike(ours, theirs),

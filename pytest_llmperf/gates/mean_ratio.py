@@ -17,8 +17,7 @@ from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.mean import ByItem, ByItemGate
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.stats.ratio_of_ratios import ratio_of_ratios
-from pytest_llmperf.stats.ratio_of_sums import ratio_of_sums
+from pytest_llmperf.stats.ratio_estimators import ratio_of_ratios, ratio_of_sums
 
 Documents = Mapping[str, Sequence[float] | None]
 """By document: tokens that were scored, the sum of their log probabilities, and that of the first; None: an error."""
@@ -155,7 +154,7 @@ class PerplexityGate(MeanRatioGate, kind="perplexity"):
     """How unlikely a model finds texts, weighted by tokens and paired by document.
 
     The log of the ratio of two perplexities is the sum of what the documents' log probabilities differ by, over their
-    tokens (``stats.ratio_of_sums``). That needs the same tokens on both sides.
+    tokens (``stats.ratio_estimators``). That needs the same tokens on both sides.
     """
 
     least: ClassVar[int] = 10

@@ -23,8 +23,8 @@ from pytest_llmperf.gates.outcomes import Outcome, Outcomes, Tally, tally
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, plural
-from pytest_llmperf.stats import chances, clustered, paired, paired_exact, plan, power
-from pytest_llmperf.stats.chances import Chances
+from pytest_llmperf.stats import clustered, operating_characteristics, paired, paired_exact, sample_size
+from pytest_llmperf.stats.operating_characteristics import Chances
 from pytest_llmperf.units import format_distinct, format_size, format_value, percent
 
 DISCORDANCE = 0.20
@@ -114,7 +114,7 @@ class PairedGate(AnswersGate, kind="margin"):
         n_needed = None
         if status is Status.INCONCLUSIVE and not lost_turn:
             difference = min(0.999, max(-0.999, pairs.difference))
-            needed = power.items_for_margin(difference, -bound, min(1.0, pairs.squared), alpha=alpha)
+            needed = sample_size.items_for_margin(difference, -bound, min(1.0, pairs.squared), alpha=alpha)
             n_needed = enough(needed, pairs.n)
         verdict = Verdict(
             status=status,
@@ -347,17 +347,17 @@ def _mean(scores: Sequence[float]) -> float:
 
 @lru_cache(maxsize=256)
 def _chances(n: int, difference: float, discordance: float, margin: float, alpha: float) -> Chances:
-    return chances.of_margin(n, difference, discordance, margin, alpha=alpha)
+    return operating_characteristics.of_margin(n, difference, discordance, margin, alpha=alpha)
 
 
 @lru_cache(maxsize=256)
 def _drop_caught(n: int, discordance: float, margin: float, alpha: float, wanted: float) -> float | None:
-    return plan.drop_caught_by_margin(n, discordance, margin, alpha=alpha, wanted=wanted)
+    return sample_size.drop_caught_by_margin(n, discordance, margin, alpha=alpha, wanted=wanted)
 
 
 @lru_cache(maxsize=256)
 def _items_needed(difference: float, margin: float, discordance: float, alpha: float) -> int | None:
-    return plan.items_for_margin(difference, margin, discordance, alpha=alpha, wanted=WANTED)
+    return sample_size.exact_items_for_margin(difference, margin, discordance, alpha=alpha, wanted=WANTED)
 
 
 @lru_cache(maxsize=256)
@@ -366,10 +366,16 @@ def _margin_needed(
 ) -> float | None:
     """The margin, to a tenth of a point and never too narrow, that so many items decide; None above 30 points."""
     low, high = math.floor(1000 * margin), 300
-    if chances.of_margin(n, difference, discordance, high / 1000, alpha=alpha).passes < WANTED:
+    if (
+        operating_characteristics.of_margin(n, difference, discordance, high / 1000, alpha=alpha).passes
+        < WANTED
+    ):
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        decides = chances.of_margin(n, difference, discordance, middle / 1000, alpha=alpha).passes >= WANTED
+        decides = (
+            operating_characteristics.of_margin(n, difference, discordance, middle / 1000, alpha=alpha).passes
+            >= WANTED
+        )
         low, high = (low, middle) if decides else (middle, high)
     return high / 1000

@@ -1,7 +1,7 @@
 """The forecast of one gate before any data: how often it errs with nothing wrong, and what damage it catches.
 
-Every kind of gate makes its own (``Gate.plan``), for a fixed number of data by ``stats.chances``. Early looks can only
-end a gate sooner; the part of the error that they cost is taken off (``early_stopping.final``).
+Every kind of gate makes its own (``Gate.plan``), for a fixed number of data by ``stats.operating_characteristics``.
+Early looks can only end a gate sooner; the part of the error that they cost is taken off (``early_stopping.final``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 from pytest_llmperf.gates.decision import invalid
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.stats.chances import Chances
+from pytest_llmperf.stats.operating_characteristics import Chances
 from pytest_llmperf.units import percent
 
 WANTED = 0.95

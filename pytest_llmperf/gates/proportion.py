@@ -31,7 +31,7 @@ from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about
-from pytest_llmperf.stats import binomial, chances, plan, power
+from pytest_llmperf.stats import binomial, operating_characteristics, sample_size
 from pytest_llmperf.units import percent
 
 
@@ -80,7 +80,7 @@ class ProportionGate(AnswersGate, kind="share"):
             estimate = replace(estimate, low=min(estimate.low, worst.low), high=max(estimate.high, best.high))
             now = status_of(estimate.low, estimate.high, bound, at_least=at_least)
             lost_turn = lost_decide(counted.lost, without, now, "answer")
-        answers = power.items_for_floor(estimate.observed, bound, alpha=alpha)
+        answers = sample_size.items_for_floor(estimate.observed, bound, alpha=alpha)
         verdict = verdict_of(
             estimate,
             bound,
@@ -136,7 +136,7 @@ class ProportionGate(AnswersGate, kind="share"):
             truth = (1.0 + good(bound)) / 2.0
             best = "100" if self.at_least else "0"
             assumed = f"{percent(good(truth))}, half-way from the bound to {best} %"
-        forecast = chances.of_floor(n, truth, good(bound), alpha=alpha)
+        forecast = operating_characteristics.of_floor(n, truth, good(bound), alpha=alpha)
 
         def needed() -> str:
             items = _items_needed(truth, good(bound), alpha)
@@ -157,12 +157,12 @@ class ProportionGate(AnswersGate, kind="share"):
 
 @lru_cache(maxsize=256)
 def _drop_caught(n: int, truth: float, floor: float, alpha: float, wanted: float) -> float | None:
-    return plan.drop_caught_by_floor(n, truth, floor, alpha=alpha, wanted=wanted)
+    return sample_size.drop_caught_by_floor(n, truth, floor, alpha=alpha, wanted=wanted)
 
 
 @lru_cache(maxsize=256)
 def _items_needed(truth: float, floor: float, alpha: float) -> int | None:
-    return plan.items_for_floor(truth, floor, alpha=alpha, wanted=WANTED)
+    return sample_size.exact_items_for_floor(truth, floor, alpha=alpha, wanted=WANTED)
 
 
 class Growing(Protocol):

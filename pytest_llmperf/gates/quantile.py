@@ -18,9 +18,9 @@ from pytest_llmperf.gates.measured import MeasuredGate, scale
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, change
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import plural
-from pytest_llmperf.stats import chances, clustered_quantile, order_statistics, power
+from pytest_llmperf.stats import clustered_quantile, operating_characteristics, order_statistics, sample_size
 from pytest_llmperf.stats.binomial import p_at_least, p_at_most
-from pytest_llmperf.stats.chances import Chances
+from pytest_llmperf.stats.operating_characteristics import Chances
 from pytest_llmperf.units import format_value, percent
 
 
@@ -96,7 +96,7 @@ class QuantileGate(MeasuredGate, kind="quantile"):
         assert high is not None, "there are enough samples for both bounds"
         observed = order_statistics.quantile(values, q)
         inside = sum(1 for value in values if value <= bound) / len(values)
-        independent = power.items_for_floor(inside, q, alpha=alpha)
+        independent = sample_size.items_for_floor(inside, q, alpha=alpha)
         return verdict_of(
             Estimate(self.label, self.unit, observed, low, high, len(values), noun, method),
             bound,
@@ -209,11 +209,11 @@ def _unusable(values: Sequence[float], lost: int, allowed: float, noun: str) -> 
 def _beyond(n: int, q: float, alpha: float, holds: Callable[[Chances], bool], *, last: bool) -> float | None:
     """Return the last (first) share of samples beyond the bound for which ``holds`` is true, to 0.001 points."""
     low, high = 0.0, 1.0
-    if not holds(chances.of_quantile(n, 1.0 if last else 0.0, q, alpha=alpha)):
+    if not holds(operating_characteristics.of_quantile(n, 1.0 if last else 0.0, q, alpha=alpha)):
         return None
     while high - low > 1e-5:
         middle = (low + high) / 2.0
-        holds_there = holds(chances.of_quantile(n, 1.0 - middle, q, alpha=alpha))
+        holds_there = holds(operating_characteristics.of_quantile(n, 1.0 - middle, q, alpha=alpha))
         low, high = (middle, high) if holds_there == last else (low, middle)
     return low if last else high
 

@@ -21,7 +21,7 @@ from pytest_llmperf.gates.measured import MeasuredGate, scale, true_ratio
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import about, plural
-from pytest_llmperf.stats import chances, hodges_lehmann, plan, power, start_to_start
+from pytest_llmperf.stats import hodges_lehmann, operating_characteristics, sample_size, start_to_start
 from pytest_llmperf.stats.binomial import z_of
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS, t_of
 from pytest_llmperf.units import format_value, percent
@@ -109,7 +109,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
             bound_name="floor" if self.at_least else "budget",
             alpha=alpha,
             p_value=worse(logs, math.log(self.threshold)),
-            n_needed=power.rounds_for_ratio(observed, self.threshold, _deviation(logs), alpha=alpha),
+            n_needed=sample_size.rounds_for_ratio(observed, self.threshold, _deviation(logs), alpha=alpha),
             candidate=median(ours for ours, _ in kept),
             baseline=median(theirs for _, theirs in kept),
             level_unit=self.unit,
@@ -203,9 +203,17 @@ class RatioGate(MeasuredGate, kind="ratio"):
         if n < least:
             return replace(gate, warning=f"will be INVALID: {plural(n, noun)}, at least {least} are needed")
         chances_of, enough, caught = (
-            (chances.of_starts, plan.starts_for_ratio, plan.slowdown_caught_by_starts)
+            (
+                operating_characteristics.of_starts,
+                sample_size.starts_for_ratio,
+                sample_size.slowdown_caught_by_starts,
+            )
             if self.over_starts
-            else (chances.of_ratio, plan.rounds_for_ratio, plan.slowdown_caught_by_ratio)
+            else (
+                operating_characteristics.of_ratio,
+                sample_size.exact_rounds_for_ratio,
+                sample_size.slowdown_caught_by_ratio,
+            )
         )
         forecast = chances_of(n, ratio, budget, noise, alpha=self.alpha)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmperf.measure.asking import Asked, last_turn
 from pytest_llmperf.rules import detect
-from pytest_llmperf.stats.ratio_of_means import RatioOfMeans, ratio_of_means
+from pytest_llmperf.stats.ratio_estimators import RatioOfMeans, ratio_of_means
 from pytest_llmperf.tasks.grading import Outcome
 
 
@@ -30,7 +30,7 @@ def yields(asked: Sequence[Asked], *, thinking: bool, temperature: float) -> dic
     """For the record; everything is of the answers that came, and None where none did.
 
     ``…_per_correct`` are ratios of totals, all answers' tokens (seconds in the server's hands) over the correct ones,
-    with the interval of ``stats.ratio_of_means``. Seconds depend on the load that the answers were collected at.
+    with the interval of ``stats.ratio_estimators``. Seconds depend on the load that the answers were collected at.
     """
     came = [one for one in asked if one.usable]
     shown = [behaviour_of(one, thinking=thinking) for one in came]

@@ -36,12 +36,6 @@ def wilson_upper(successes: float, n: float, confidence: float = 0.95) -> float:
     return 1.0 - wilson_lower(total - k, total, confidence)
 
 
-def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided Wilson interval with coverage ``confidence``."""
-    one_sided = 0.5 + arguments.inside("confidence", confidence, 0.0, 1.0) / 2.0
-    return wilson_lower(successes, n, one_sided), wilson_upper(successes, n, one_sided)
-
-
 def _wilson(k: float, n: float, z: float) -> float:
     p = k / n
     half = z * math.sqrt(p * (1.0 - p) / n + z * z / (4.0 * n * n))
@@ -90,3 +84,38 @@ def p_at_least(successes: float, n: float, share: float) -> float:
     """P(as many successes or more) when the true share is ``share``."""
     k, total = arguments.successes_of(successes, n)
     return p_at_most(total - k, total, 1.0 - arguments.share("share", share))
+
+
+ENOUGH_UNLIKE = 10
+"""Items unlike the rest, from which on an interval needs no help."""
+
+
+def widen_for_unseen(
+    low: float,
+    high: float,
+    *,
+    estimate: float,
+    unlike: int,
+    n: int,
+    level: float,
+    least: float,
+    most: float,
+) -> tuple[float, float]:
+    """Move two one-sided bounds at ``level`` (0.95) of a mean of ``n`` values out to where unseen items could put it.
+
+    An interval made of the spread of the data has hardly any width where nearly all items are alike: thirty right
+    answers of thirty would prove that every answer is right. But of items that are unlike the rest, ``unlike`` of
+    ``n`` seen, the source can hold a share up to the bound of Clopper and Pearson, which for none is about ln(1/α)/n
+    (at α = 5 % the "rule of three", Hanley and Lippman-Hand, JAMA 249, 1983); and those that were not seen can be as
+    low as ``least``, or as high as ``most``. From ``ENOUGH_UNLIKE`` such items on the spread speaks for itself, as
+    for any normal approximation of a share.
+
+    Raises ``ValueError`` unless 0 <= unlike <= n, n >= 1 and 0.5 < level < 1.
+    """
+    if unlike >= ENOUGH_UNLIKE:
+        return low, high
+    unseen = clopper_pearson_upper(unlike, n, level) - unlike / n
+    return (
+        min(low, estimate - unseen * max(0.0, estimate - least)),
+        max(high, estimate + unseen * max(0.0, most - estimate)),
+    )

@@ -7,7 +7,6 @@ Of n items, ``gained`` are right for the candidate only and ``lost`` for the bas
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 from pytest_llmperf.stats import arguments
 from pytest_llmperf.stats.binomial import p_at_least, z_of
@@ -76,17 +75,6 @@ def tango_upper_at(gained: int, lost: int, n: int, z: float) -> float:
     return -tango_lower_at(lost, gained, n, z)
 
 
-def tango_interval(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided interval with coverage ``confidence``."""
-    one_sided = 0.5 + arguments.inside("confidence", confidence, 0.0, 1.0) / 2.0
-    return tango_lower(gained, lost, n, one_sided), tango_upper(gained, lost, n, one_sided)
-
-
-def tango_p_below(gained: int, lost: int, n: int, difference: float) -> float:
-    """One-sided p-value for "the true difference is below ``difference``", by the same score statistic."""
-    return NormalDist().cdf(tango_z(gained, lost, n, difference))
-
-
 def mcnemar_p_worse(gained: int, lost: int) -> float:
     """Exact one-sided p-value for "the candidate is worse": P(Binomial(gained + lost, ½) >= lost).
 
@@ -95,11 +83,6 @@ def mcnemar_p_worse(gained: int, lost: int) -> float:
     """
     _counts(gained, lost, gained + lost or 1)
     return p_at_least(lost, gained + lost, 0.5) if gained + lost else 1.0
-
-
-def mcnemar_p_different(gained: int, lost: int) -> float:
-    """Exact two-sided p-value for "the two differ": twice the smaller tail, at most 1."""
-    return min(1.0, 2.0 * min(mcnemar_p_worse(gained, lost), mcnemar_p_worse(lost, gained)))
 
 
 def _counts(gained: int, lost: int, n: int) -> None:

@@ -14,7 +14,7 @@ from pytest_llmperf.config.budgets import DEVICES, Budgets, Claim, load_budgets
 from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.sizes import EMBEDDED
 from pytest_llmperf.errors import CatalogError, NotMeasured
-from pytest_llmperf.stats import plan
+from pytest_llmperf.stats import sample_size
 
 SUITES = Path(__file__).parents[2] / "suites"
 
@@ -243,9 +243,9 @@ def test_the_shipped_claims_are_of_the_embedded_pair_and_within_what_their_gates
     floor, margin = view.accuracy.floor, view.accuracy.margin
     claims = {key: damage for (*_, key), damage in budgets.claims.items()}
     assert claims["floor"] >= (
-        plan.drop_caught_by_floor(EMBEDDED.items, 0.817, floor.value, wanted=0.99) or 1.0
+        sample_size.drop_caught_by_floor(EMBEDDED.items, 0.817, floor.value, wanted=0.99) or 1.0
     )
-    drop = plan.drop_caught_by_margin(EMBEDDED.items, 0.095, margin.value, wanted=0.99)
+    drop = sample_size.drop_caught_by_margin(EMBEDDED.items, 0.095, margin.value, wanted=0.99)
     assert claims["margin"] >= 0.009 + (drop or 1.0)
 
 

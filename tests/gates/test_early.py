@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.gates.early_stopping import Question, Watch
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.stats import power
+from pytest_llmperf.stats import sample_size
 
 MARGIN = Question("accuracy", -0.03, paired=True)
 FLOOR = Question("accuracy", 0.74)
@@ -87,7 +87,7 @@ def test_an_undecided_watch_says_how_many_items_would_do() -> None:
         watch.observe(ours, theirs)
     verdict = watch.verdict()
     assert verdict.status is Status.INCONCLUSIVE
-    assert verdict.n_needed == power.items_for_margin(-1 / 60, 0.03, 9 / 60)
+    assert verdict.n_needed == sample_size.items_for_margin(-1 / 60, 0.03, 9 / 60)
     assert verdict.n_needed is not None
     assert verdict.n_needed > 60
 

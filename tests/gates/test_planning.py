@@ -21,7 +21,7 @@ from pytest_llmperf.gates.ratio import START_NOISE, RatioGate, round_noise, star
 from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.record.verdict_json import verdict_from_json, verdict_to_json
-from pytest_llmperf.stats import chances, hodges_lehmann, paired, paired_exact
+from pytest_llmperf.stats import hodges_lehmann, operating_characteristics, paired, paired_exact
 from tests.gates.judging import not_worse, ratio_over_starts, ratio_within
 
 DRAWS = 3_000
@@ -110,7 +110,7 @@ def test_a_share_that_lost_what_is_caught_fails_that_often() -> None:
     assert gate.caught_often is not None
     assert gate.caught is not None
     drawn = random.Random(11)
-    fewest_that_do_not_fail = 1 + (chances.floor_counts(n, floor)[1] or 0)
+    fewest_that_do_not_fail = 1 + (operating_characteristics.floor_counts(n, floor)[1] or 0)
     for wanted, lost in ((OFTEN, gate.caught_often), (WANTED, gate.caught)):
         right = [sum(drawn.random() < 0.8 - lost for _ in range(n)) for _ in range(DRAWS)]
         assert sum(k < fewest_that_do_not_fail for k in right) / DRAWS == pytest.approx(wanted, abs=NEAR)
@@ -228,10 +228,12 @@ def test_a_gate_that_may_stop_early_is_planned_at_what_looking_leaves_of_alpha()
     whole, growing = share(500, 0.72).forecast(), share(500, 0.72, may_stop=True).forecast()
     assert (whole.at_most, growing.at_most) == (False, True)
     assert growing.n == 500
-    assert growing.chances == chances.of_floor(500, 0.86, 0.72, alpha=final(spending(1)))
-    assert whole.chances == chances.of_floor(500, 0.86, 0.72)
+    assert growing.chances == operating_characteristics.of_floor(500, 0.86, 0.72, alpha=final(spending(1)))
+    assert whole.chances == operating_characteristics.of_floor(500, 0.86, 0.72)
     pair = margin(500, 0.04, may_stop=True).forecast()
-    assert pair.chances == chances.of_margin(500, 0.0, DISCORDANCE, 0.04, alpha=final(spending(1)))
+    assert pair.chances == operating_characteristics.of_margin(
+        500, 0.0, DISCORDANCE, 0.04, alpha=final(spending(1))
+    )
 
 
 def test_a_warning_is_there_exactly_when_a_gate_passes_too_seldom() -> None:
@@ -291,13 +293,13 @@ def test_a_recorded_pair_gives_difference_and_discordance() -> None:
     gate = margin(n, 0.1).forecast(recorded)
     # 0…39 lost, 60…79 gained: 60 of 400 differ, and the candidate is five points below
     assert gate.assumed == "−5.0 pts as recorded, 15 % answered differently as recorded"
-    assert gate.chances == chances.of_margin(n, -0.05, 0.15, 0.1)
+    assert gate.chances == operating_characteristics.of_margin(n, -0.05, 0.15, 0.1)
 
 
 def test_where_lower_is_better_a_recorded_difference_turns_round() -> None:
     recorded = verdict("loops", 0.02, "points")
     gate = margin(400, 0.1, lower_is_better=True).forecast(recorded)
-    assert gate.chances == chances.of_margin(400, -0.02, DISCORDANCE, 0.1)
+    assert gate.chances == operating_characteristics.of_margin(400, -0.02, DISCORDANCE, 0.1)
     assert (gate.bound, gate.at_least) == (0.1, False)
 
 
@@ -350,7 +352,7 @@ def test_announced_looks_are_planned_with_their_part_of_the_error() -> None:
     whole, half = over_starts(5), dataclasses.replace(over_starts(5), spent=spending(1, 2))
     assert half.forecast().caught > whole.forecast().caught  # type: ignore[operator]
     pair = dataclasses.replace(margin(500, 0.04), spent=spending(1, 2)).forecast()
-    assert pair.chances == chances.of_margin(500, 0.0, DISCORDANCE, 0.04, alpha=0.025)
+    assert pair.chances == operating_characteristics.of_margin(500, 0.0, DISCORDANCE, 0.04, alpha=0.025)
 
 
 def test_the_noise_of_a_round_is_found_again_in_a_recorded_interval() -> None:
@@ -363,7 +365,7 @@ def test_the_noise_of_a_round_is_found_again_in_a_recorded_interval() -> None:
     assert gate.chances is not None
     assert recorded.observed is not None
     noise = round_noise(recorded.interval, 64)
-    assert gate.chances == chances.of_ratio(64, recorded.observed, 1.1, noise)
+    assert gate.chances == operating_characteristics.of_ratio(64, recorded.observed, 1.1, noise)
 
 
 def test_a_server_that_is_slower_already_needs_less_to_be_caught() -> None:

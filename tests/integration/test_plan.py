@@ -11,7 +11,7 @@ import pytest
 
 from pytest_llmperf.gates.early_stopping import final, spending
 from pytest_llmperf.rules.messages import as_promised
-from pytest_llmperf.stats import chances
+from pytest_llmperf.stats import operating_characteristics
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result
@@ -102,7 +102,7 @@ def test_a_narrow_margin_is_warned_of_with_the_items_that_would_do(project: Proj
     result = project.run("--llmperf-plan")
     assert_nothing_ran(project, result)
     [warning] = result.lines("WARNING")
-    passes = chances.of_margin(600, 0.0, 0.2, 0.04, alpha=final(spending(1))).passes
+    passes = operating_characteristics.of_margin(600, 0.0, 0.2, 0.04, alpha=final(spending(1))).passes
     [shown] = re.findall(r"embedded accuracy ≥ baseline − 4 pts: passes in only ([\d.]+) % of runs", warning)
     assert float(shown) == pytest.approx(100 * passes, abs=0.1)
     assert "(equal models, 20 % answered differently)" in warning

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.load.metrics import BUILT_IN, Metric, register
+from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_traces
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def test_it_is_gated_with_a_budget_and_recorded(stranger: Project) -> None:
         )
     for calibration in record["calibration"]:
         assert "p50" in calibration["error"]["errors_s"]["second_token"]
-    traces = load_traces(stranger.path / "record.json", record)
+    path = stranger.path / "record.json"
+    traces = load_traces(path, read_record(path))
     assert all(row["ttft_s"] < row["second_token_s"] < row["e2el_s"] for row in traces)
 
 

@@ -6,7 +6,7 @@ from pytest_llmperf.gates.plan import PlannedGate
 from pytest_llmperf.record.model import Record
 from pytest_llmperf.record.prior import Duration, Phase, PlanningRecord
 from pytest_llmperf.report.plan_table import duration_lines, plan_table, warnings
-from pytest_llmperf.stats.chances import Chances
+from pytest_llmperf.stats.operating_characteristics import Chances
 
 SHARE = PlannedGate(
     label="accuracy",

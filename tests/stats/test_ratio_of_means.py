@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pytest_llmperf.stats.ratio_of_means import ratio_of_means
+from pytest_llmperf.stats.ratio_estimators import ratio_of_means
 
 
 def test_it_is_the_ratio_of_the_totals_and_not_the_mean_of_ratios() -> None:

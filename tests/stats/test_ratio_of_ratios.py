@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pytest_llmperf.stats.ratio_of_ratios import ratio_of_ratios
+from pytest_llmperf.stats.ratio_estimators import ratio_of_ratios
 
 
 def test_it_is_the_ratio_of_the_totals_and_not_of_the_items() -> None:

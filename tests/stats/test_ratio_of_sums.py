@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from pytest_llmperf.stats.ratio_of_sums import ratio_of_sums
+from pytest_llmperf.stats.ratio_estimators import ratio_of_sums
 
 
 def test_long_pieces_weigh_more() -> None:

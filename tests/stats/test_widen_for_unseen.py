@@ -9,31 +9,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.stats.binomial import clopper_pearson_lower
-from pytest_llmperf.stats.ratio_of_sums import ratio_of_sums
-from pytest_llmperf.stats.unseen import ENOUGH, widened
+from pytest_llmperf.stats.binomial import ENOUGH_UNLIKE, clopper_pearson_lower, widen_for_unseen
+from pytest_llmperf.stats.ratio_estimators import ratio_of_sums
 
 
 def test_nothing_seen_of_thirty_is_the_rule_of_three() -> None:
-    low, high = widened(1.0, 1.0, estimate=1.0, unlike=0, n=30, level=0.95, least=0.0, most=1.0)
+    low, high = widen_for_unseen(1.0, 1.0, estimate=1.0, unlike=0, n=30, level=0.95, least=0.0, most=1.0)
     assert low == pytest.approx(0.05 ** (1 / 30))
     assert high == 1.0
     assert 1.0 - low == pytest.approx(3 / 30, rel=0.06)
 
 
-@given(unlike=st.integers(0, ENOUGH - 1), n=st.integers(30, 2000))
+@given(unlike=st.integers(0, ENOUGH_UNLIKE - 1), n=st.integers(30, 2000))
 def test_of_right_and_wrong_it_is_at_least_as_careful_as_the_exact_bound(unlike: int, n: int) -> None:
     share = 1.0 - unlike / n
-    low, _ = widened(share, share, estimate=share, unlike=unlike, n=n, level=0.95, least=0.0, most=1.0)
+    low, _ = widen_for_unseen(
+        share, share, estimate=share, unlike=unlike, n=n, level=0.95, least=0.0, most=1.0
+    )
     # It takes the same share of unseen items away, from those that are right alone.
     assert low == pytest.approx(clopper_pearson_lower(n - unlike, n), abs=unlike / n * 0.3 + 1e-9)
 
 
 def test_with_enough_unlike_items_and_further_out_bounds_nothing_changes() -> None:
-    bounds = partial(widened, estimate=0.0, n=100, level=0.95, least=-1.0, most=1.0)
-    assert bounds(-0.001, 0.001, unlike=ENOUGH) == (-0.001, 0.001)
+    bounds = partial(widen_for_unseen, estimate=0.0, n=100, level=0.95, least=-1.0, most=1.0)
+    assert bounds(-0.001, 0.001, unlike=ENOUGH_UNLIKE) == (-0.001, 0.001)
     assert bounds(-0.5, 0.5, unlike=0) == (-0.5, 0.5)
-    low, high = bounds(-0.001, 0.001, unlike=ENOUGH - 1)
+    low, high = bounds(-0.001, 0.001, unlike=ENOUGH_UNLIKE - 1)
     assert low < -0.01
     assert high > 0.01
 
@@ -46,7 +47,7 @@ def test_a_rare_loss_is_not_denied_as_students_interval_alone_denies_it(share: f
         values = [-1.0 if rng.random() < share else 0.0 for _ in range(n)]
         found = ratio_of_sums(values, [1.0] * n)
         unlike = round(-sum(values))
-        low, _ = widened(
+        low, _ = widen_for_unseen(
             *found.bounds(0.95),
             estimate=found.estimate,
             unlike=unlike,
@@ -64,4 +65,4 @@ def test_a_rare_loss_is_not_denied_as_students_interval_alone_denies_it(share: f
 @pytest.mark.parametrize(("unlike", "n", "level"), [(0, 0, 0.95), (-1, 30, 0.95), (0, 30, 1.0)])
 def test_what_cannot_be_is_refused(unlike: int, n: int, level: float) -> None:
     with pytest.raises(ValueError, match=r"must lie|need|successes|n is"):
-        widened(0.0, 0.0, estimate=0.0, unlike=unlike, n=n, level=level, least=0.0, most=1.0)
+        widen_for_unseen(0.0, 0.0, estimate=0.0, unlike=unlike, n=n, level=level, least=0.0, most=1.0)

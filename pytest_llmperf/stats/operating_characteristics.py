@@ -1,4 +1,4 @@
-"""How likely a gate is to say PASS, FAIL or neither, when the truth is as stated: exact where counts decide.
+"""Operating characteristics: the probability that a gate says PASS, FAIL or neither for a given truth.
 
 Floors, limits and quantiles are binomial and the paired margin is trinomial, so every outcome is added up. The
 ratio over rounds is by the noncentral t distribution with the efficiency of the signed-rank test (3/π), which is
@@ -35,11 +35,6 @@ def of_floor(n: int, truth: float, floor: float, *, alpha: float = 0.05) -> Chan
     fewest, most = floor_counts(n, floor, alpha=alpha)
     passes = 0.0 if fewest is None else p_at_least(fewest, n, p)
     return Chances(passes, 0.0 if most is None else p_at_most(most, n, p))
-
-
-def of_limit(n: int, truth: float, limit: float, *, alpha: float = 0.05) -> Chances:
-    """A share of ``truth`` against a ``limit`` that it must not exceed."""
-    return of_floor(n, 1.0 - truth, 1.0 - limit, alpha=alpha)
 
 
 def floor_counts(n: int, floor: float, *, alpha: float = 0.05) -> tuple[int | None, int | None]:
