@@ -39,8 +39,8 @@ from contrib.claims.record import Machine
 from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.load.workload import Workload
-from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.servers import close_together
 
 WORKLOAD = Workload(input_tokens=32, output_tokens=4, sampling={"temperature": 0.0})
 ROUNDS = 32

@@ -60,9 +60,9 @@ from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
-from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.servers import close_together
 from pytest_llmperf.serving.command import arguments as with_port
 from pytest_llmperf.serving.command import spec_for
 

@@ -36,8 +36,8 @@ from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.load import results
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Fits, Workload
-from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.servers import close_together
 from pytest_llmperf.serving import gpu
 
 REQUESTS = {1: 12, 64: 512, 256: 768, 512: 1024}

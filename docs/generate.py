@@ -127,29 +127,45 @@ def _typed(action: argparse.Action) -> str:
 def fixtures() -> str:
     from pytest_llmperf import fixtures as room
     from pytest_llmperf.gates import estimand
-    from pytest_llmperf.measure import questions
+    from pytest_llmperf.measure import load_questions, questions
 
     found = [(one, scope) for one in ast.parse(inspect.getsource(room)).body if (scope := _scope(one))]
     rows = [
         (f"`{one.name}`", scope, _line(ast.get_docstring(one) or ""))
         for one, scope in found
-        if isinstance(one, ast.FunctionDef)
+        if isinstance(one, ast.FunctionDef) and not one.name.startswith("_")
     ]
     text = "# Fixtures\n\nBy example: [what a suite may ask for](../fixtures.md).\n\n"
     text += _table(("fixture", "scope", "gives"), rows)
     text += "\n## What they give\n\n"
-    for kind in _measured(questions):
+    for kind in _measured(questions, load_questions):
         text += _fields(f"`{kind.__name__}`", kind)
+    text += _load_metrics()
     text += "## Quantities\n\nWhat a test compares; the comparison is the gate.\n"
     for kind in (estimand.Share, estimand.Series, estimand.Ratio, estimand.Scalar):
         text += f"\n### `{kind.__name__}`\n\n{_prose(kind)}"
     return text
 
 
-def _measured(questions: ModuleType) -> list[type]:
-    """The values that hold quantities, in the module of the questions and in those that it takes them from."""
-    rooms = {questions.__name__} | {
-        value.__module__ for value in vars(questions).values() if dataclasses.is_dataclass(value)
+def _load_metrics() -> str:
+    from pytest_llmperf.load.metrics import BUILT_IN
+    from pytest_llmperf.measure.load_results import ON_DEVICE, LoadResult, Pair
+
+    rows: list[tuple[str, str, str]] = [
+        (f"`.{metric.name}`", metric.unit, metric.description) for metric in BUILT_IN
+    ]
+    rows += [(f"`.{name}`", unit, meaning) for name, (_, unit, meaning) in ON_DEVICE.items()]
+    text = "".join(f"### `{kind.__name__}`\n\n{_prose(kind)}\n" for kind in (LoadResult, Pair))
+    return f"{text}{_table(('metric', 'unit', 'meaning'), rows)}\n"
+
+
+def _measured(*questions: ModuleType) -> list[type]:
+    """The values that hold quantities, in the modules of the questions and in those that they take them from."""
+    rooms = {module.__name__ for module in questions} | {
+        value.__module__
+        for module in questions
+        for value in vars(module).values()
+        if dataclasses.is_dataclass(value)
     }
     quantities = {"Share", "Series", "Ratio", "Scalar", "Paired"}
     return [

@@ -1,4 +1,4 @@
-"""A session that starts nothing: the collected tests are looked at, and get no report."""
+"""A session that starts no server: it examines the collected tests and reports none of them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 def refuse_workers(config: pytest.Config, why: str) -> None:
-    """``UsageError`` under xdist; ``why`` is what the line begins with: the option, and that it runs nothing."""
+    """Raise ``UsageError`` under xdist; ``why`` begins the line: the option, and that it runs nothing."""
     if config.getoption("dist", "no") != "no":
         raise UsageError(f"{why} and needs no workers: leave -n out, or give -n 0")
 
 
 class DryRun(Run):
-    """What a plan and a proof have in common."""
+    """The common part of a plan and a mutation test."""
 
     judges = False
 
     def look_at(self, items: list[pytest.Item]) -> int:
-        """Called instead of running them, in their order; how many reasons there are for exit status 1."""
+        """Called instead of running the tests, in their order; returns the number of reasons for exit status 1."""
         raise NotImplementedError
 
     def begin(self) -> None:
@@ -35,7 +35,7 @@ class DryRun(Run):
         return status or (0 if self.finished or produces_nothing(self.config) else 1)
 
     def report(self, reporter: TerminalReporter) -> None:
-        """Say what was found."""
+        """Write the results to the terminal."""
         raise NotImplementedError
 
     @pytest.hookimpl(tryfirst=True)
@@ -43,7 +43,7 @@ class DryRun(Run):
         option = session.config.option
         if option.collectonly or (session.testsfailed and not option.continue_on_collection_errors):
             return None  # pytest's own loop ends there, too
-        # What pytest makes its exit status of.
+        # pytest derives its exit status from this.
         session.testsfailed += self.look_at(session.items)
         return True
 

@@ -1,4 +1,4 @@
-"""What a suite may ask for. Each fixture is a thin shell: measuring happens below, judging in the assert.
+"""The fixtures for suites. Each is a thin shell: measuring happens below, judging in the assert.
 
 Registered by the plugin. Heavy imports stay inside functions.
 """
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
     from pytest_llmperf.config.budgets import BudgetView
-    from pytest_llmperf.measure import questions
+    from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
+    from pytest_llmperf.measure.questions import Questions
     from pytest_llmperf.measure.served import Served
     from pytest_llmperf.rules.prompts import Prompts
     from pytest_llmperf.run import Run
@@ -62,80 +63,80 @@ def baseline(llmperf_run: Run) -> Served:
 
 @pytest.fixture(scope="session")
 def budget(llmperf_run: Run) -> BudgetView:
-    """What must be kept on this device: ``budget.latency.ttft_p95[8]``."""
+    """The limits that hold on this device: ``budget.latency.ttft_p95[8]``."""
     return llmperf_run.settings.budget
 
 
 @pytest.fixture
-def questions_of_this_test(request: pytest.FixtureRequest, llmperf_run: Run) -> questions.Asker:
-    """The measurements, with verdicts going to the test that compares."""
-    return llmperf_run.asker_for(request.node)
+def _llmperf_questions(llmperf_run: Run) -> Questions:
+    """The questions behind the fixtures below; their verdicts go to the test that compares."""
+    return llmperf_run.questions()
 
 
 @pytest.fixture
-def accuracy(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+def accuracy(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``accuracy(model, [task], [variant])`` → the share of items that are right."""
-    return questions_of_this_test.accuracy
+    return _llmperf_questions.accuracy
 
 
 @pytest.fixture
-def answers(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+def answers(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``answers(model, [task], [variant])`` → ``.boxed``, ``.unfinished``, ``.loops``, …, ``.tokens_per_correct``."""
-    return questions_of_this_test.behaviour
+    return _llmperf_questions.behaviour
 
 
 @pytest.fixture
-def energy(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
-    """``energy(model, [task], [variant])`` → joules of the device by right answer."""
-    return questions_of_this_test.energy
+def energy(_llmperf_questions: Questions) -> Callable[..., Any]:
+    """``energy(model, [task], [variant])`` → joules of the device by correct answer."""
+    return _llmperf_questions.energy
 
 
 @pytest.fixture
-def load(questions_of_this_test: questions.Asker) -> questions.Asker.Load:
+def load(_llmperf_questions: Questions) -> LoadQuestions:
     """``load(model, concurrency=8)`` and ``load.interleaved(candidate, baseline, concurrency=8)``."""
-    return questions_of_this_test.load
+    return _llmperf_questions.load
 
 
 @pytest.fixture
-def memory(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+def memory(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``memory(model)`` → ``.peak``, ``.weights``."""
-    return questions_of_this_test.memory
+    return _llmperf_questions.memory
 
 
 @pytest.fixture
-def startup(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+def startup(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``startup(model)`` → ``.ready``, ``.milestones`` (from the engine's log)."""
-    return questions_of_this_test.startup
+    return _llmperf_questions.startup
 
 
 @pytest.fixture
-def macro_f1(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+def macro_f1(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``macro_f1(model, "medqa", [variant])`` → the macro-F1 of a multiple choice, by the letters that were read."""
-    return questions_of_this_test.macro_f1
+    return _llmperf_questions.macro_f1
 
 
 @pytest.fixture
-def perplexity(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+def perplexity(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``perplexity(model, [texts])``: compare with a number, or with ``perplexity(baseline) * 1.05``."""
-    return questions_of_this_test.perplexity
+    return _llmperf_questions.perplexity
 
 
 @pytest.fixture
-def summaries(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+def summaries(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``summaries(model, [articles])`` → ``.facts_kept``, ``.unfinished``, ``.rouge_l``; of ``cnn_dailymail``."""
-    return questions_of_this_test.summaries
+    return _llmperf_questions.summaries
 
 
 @pytest.fixture
-def recall(questions_of_this_test: questions.Asker) -> Callable[..., Any]:
+def recall(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``recall(model, tokens=1024)`` → the share of conversations whose fact is given back."""
-    return questions_of_this_test.recall
+    return _llmperf_questions.recall
 
 
 @pytest.fixture
-def stream(questions_of_this_test: questions.Asker) -> questions.Asker.Stream:
+def stream(_llmperf_questions: Questions) -> StreamQuestions:
     """``stream(model, question, **fields)`` → one trace; ``stream.together(model, questions, **fields)``."""
-    return questions_of_this_test.stream
+    return _llmperf_questions.stream
 
 
 @pytest.fixture(scope="session")
@@ -169,5 +170,5 @@ def openai_client() -> Generator[Callable[[Served], OpenAI]]:
         return clients[server.base_url]
 
     yield client
-    for one in clients.values():
-        one.close()
+    for opened in clients.values():
+        opened.close()

@@ -1,7 +1,7 @@
-"""A run that is only planned: the tests' own bodies say what they would ask, and nothing is started or reported.
+"""A planned run: the bodies of the tests say what they would ask, and nothing is started or reported.
 
-The suite is the only place where gates are declared, so the plan comes from running it against estimands without data
-(``measure.planned_questions``). No test gets a report: nothing that was not measured may be seen green.
+Gates are declared in the suite alone, so the plan comes from running it over data of known size and no content
+(``measure.planned``). No test gets a report: nothing that was not measured may be green.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.plan import PlannedGate, PlannedJudgement
-from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
+from pytest_llmperf.measure.planned import PlannedMeasurements
 from pytest_llmperf.record.prior import PlanningRecord, read_planning_record
 from pytest_llmperf.report.plan_table import LEGEND, WITHOUT_RECORD, duration_lines, plan_table, warnings
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
+    from pytest_llmperf.measure.questions import Questions
+
 
 class PlannedRun(DryRun):
-    """Runs every test that could make a gate, up to its last comparison, and prints what the gates are worth."""
+    """Runs every test that could make a gate, up to its last comparison, and prints the power of the gates."""
 
     def __init__(self, config: pytest.Config, settings: Settings, record: str) -> None:
         refuse_workers(config, "--llmperf-plan measures nothing")
@@ -38,22 +40,21 @@ class PlannedRun(DryRun):
         if record:
             self.earlier = read_planning_record(Path(record), settings.profile.name)
         super().__init__(config, settings)
-        self.measurements = PlannedMeasurements(settings, self.state_root, self._progress)
+        self.measurements = self._data = PlannedMeasurements(settings, self.state_root, self._progress)
         self.gates: list[PlannedGate] = []
-        self._phases = Phases()
         self._compared: list[tuple[PlannedGate, Judgement]] = []
-        """Comparisons of the test that runs."""
+        """Comparisons made by the running test."""
         self._without = 0
         self._reasons: list[str] = []
 
-    def asker_for(self, item: pytest.Item) -> PlanAsker:
-        del item
-        return PlanAsker(self.measurements, self._plan, self._phases)
+    def questions(self) -> Questions:
+        from pytest_llmperf.measure.questions import Questions
 
-    def _plan(self, gate: Gate) -> Judgement:
+        return Questions(self._data, self.judge)
+
+    def judge(self, gate: Gate) -> Judgement:
         earlier = self.earlier.verdict(gate, self.settings.device_name) if self.earlier else None
-        gate = dataclasses.replace(gate, spent=spending(1, self.settings.looks))
-        planned = gate.forecast(earlier)
+        planned = dataclasses.replace(gate, spent=spending(1, self.settings.looks)).forecast(earlier)
         judgement = PlannedJudgement(planned)
         self._compared.append((planned, judgement))
         return judgement
@@ -66,7 +67,7 @@ class PlannedRun(DryRun):
         return 0
 
     def _ask(self, item: pytest.Item, following: pytest.Item | None) -> None:
-        """Run one test as far as it comes, and sort what it said."""
+        """Run one test until it needs data, and collect its gates."""
         self._compared.clear()
         error = _error_of(item, following)
         gates = [gate for gate, judgement in self._compared if judgement.asked]
@@ -97,7 +98,7 @@ class PlannedRun(DryRun):
         if self.earlier is None:
             reporter.write_line(f"llmperf: {WITHOUT_RECORD}")
         else:
-            took = self.earlier.duration(self._phases)
+            took = self.earlier.duration(self._data.phases)
             for line in duration_lines(took, self.earlier, self.settings.device_name):
                 reporter.write_line(f"llmperf: {line}")
         if self.settings.record is not None:
@@ -107,14 +108,14 @@ class PlannedRun(DryRun):
 
 
 def _may_ask(item: pytest.Item) -> bool:
-    """Whether a test can come by an estimand; one that can't is not run: it may fetch, or do, anything."""
-    if "questions_of_this_test" in getattr(item, "fixturenames", ()):
+    """Whether a test can make a comparison; a test that can't is not run: it may do anything."""
+    if "_llmperf_questions" in getattr(item, "fixturenames", ()):
         return True
     return isinstance(item, pytest.Function) and "request" in inspect.signature(item.function).parameters
 
 
 def _error_of(item: pytest.Item, following: pytest.Item | None) -> BaseException | None:
-    """What the test raised first; None if it came to its end. Makes no report of it."""
+    """Run setup, call and teardown without a report; returns the first error, None if there was none."""
 
     def step(when: str, run: Callable[[], None]) -> BaseException | None:
         ends = (pytest.exit.Exception, KeyboardInterrupt)

@@ -1,4 +1,4 @@
-"""A recorded run that is judged again with damage planted into its data: starts no server and runs no test."""
+"""A mutation test of a recorded run: its data are damaged and judged again. Starts no server and runs no test."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ class ProvedRun(DryRun):
         self.kept = kept
         self.gates: list[ProvedGate] = []
         self._without: list[str] = []
-        """Selected tests of which the record has no gate."""
+        """Selected tests without a gate in the record."""
 
     def look_at(self, items: list[pytest.Item]) -> int:
         selected = {item.nodeid for item in items}
-        kept = [one for one in self.kept if one.test in selected]
-        for number, one in enumerate(kept, start=1):
-            self._progress(f"proving gate {number} of {len(kept)}: {one.case.label}")
-            self.gates.append(self._proved(one))
-        with_gates = {one.test for one in kept}
+        kept = [case for case in self.kept if case.test in selected]
+        for number, case in enumerate(kept, start=1):
+            self._progress(f"proving gate {number} of {len(kept)}: {case.case.label}")
+            self.gates.append(self._proved(case))
+        with_gates = {case.test for case in kept}
         self._without = [item.nodeid for item in items if asks(item) and item.nodeid not in with_gates]
         # A proof of nothing is not green.
-        return sum(not one.proof.green for one in self.gates) or int(not self.gates)
+        return sum(not gate.proof.green for gate in self.gates) or int(not self.gates)
 
     def _proved(self, kept: KeptCase) -> ProvedGate:
         claim = self.settings.budget.budgets.claim_of(kept.case.origin)
@@ -80,7 +80,7 @@ class ProvedRun(DryRun):
             reporter.write_line(f"llmperf: {complaint}", red=True)
         nothing = "nothing was proved, the record has no gate of the selected tests"
         reporter.write_line(f"llmperf: {result_counts(self.gates) or nothing}")
-        if self.gates and all(one.proof.result is Result.UNCLAIMED for one in self.gates):
+        if self.gates and all(gate.proof.result is Result.UNCLAIMED for gate in self.gates):
             reporter.write_line("llmperf: no gate claims to catch anything: write catches into budgets.toml")
         if self._without:
             named = ", ".join(self._without)

@@ -19,7 +19,7 @@ from pytest_llmperf.config.option_paths import anchor, anchored, interpreter
 from pytest_llmperf.config.run_config import Options, Settings, resolve
 from pytest_llmperf.errors import GpuUnreadable, LlmperfError, NotMeasured, UsageError, first_line
 from pytest_llmperf.gates.base import Gate
-from pytest_llmperf.gates.estimand import GateError, Judge, Judgement
+from pytest_llmperf.gates.estimand import GateError, Judgement
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure import Measurements
 from pytest_llmperf.measure.impossible import refuse_impossible_budgets
@@ -40,7 +40,7 @@ from pytest_llmperf.units import percent
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from pytest_llmperf.measure.questions import Asker
+    from pytest_llmperf.measure.questions import Questions
     from pytest_llmperf.record.model import Record
 
 
@@ -280,21 +280,14 @@ class Run:
 
     # Verdicts
 
-    def asker_for(self, item: pytest.Item) -> Asker:
-        """The measurements, with verdicts going to the test that compares."""
-        from pytest_llmperf.measure.questions import Asker
+    def questions(self) -> Questions:
+        """The questions of a test; a verdict belongs to the test that runs when the comparison is made."""
+        from pytest_llmperf.measure.questions import Questions
 
-        return Asker(self.measurements, self.judge_for(item), self.refuse_speed, self.ledger)
+        return Questions(self.measurements, self.judge, self.refuse_speed, self.ledger)
 
-    def judge_for(self, item: pytest.Item) -> Judge:
-        """Return the judge to which estimands hand their gates.
-
-        A verdict belongs to the test that runs when the comparison is made, and not to the one that made the estimand.
-        """
-        del item
-        return self._judge
-
-    def _judge(self, gate: Gate) -> Judgement:
+    def judge(self, gate: Gate) -> Judgement:
+        """Settle and judge a comparison for the test that runs."""
         with self.ledger.asking(gate.label):
             test = self.ledger.running
             asserted = self.ledger.entry(test)

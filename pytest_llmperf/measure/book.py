@@ -1,4 +1,4 @@
-"""Where questions, and their errors, are noted while they are asked: the ledger of a run, or nothing."""
+"""Note questions and their errors while they are asked, in the ledger of a run (``runs.ledger``) or nowhere."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Question = TypeVar("Question", bound=Callable[..., Any])
 
 
 class Book(Protocol):
-    """What a run's ledger offers to the questions of its tests."""
+    """The part of a run's ledger that the questions of its tests use."""
 
     def asking(self, what: str, *, gated: bool = True) -> AbstractContextManager[None]:
-        """Around a question. Errors inside it are noted, and raised on; ``gated``: only a gate judges the answer."""
+        """A context for a question. Errors inside it are noted and raised; ``gated``: only a gate judges the answer."""
         ...
 
 
 class _Unbooked:
-    """For questions outside of a run: nothing is noted."""
+    """Notes nothing: for questions outside of a run."""
 
     @contextlib.contextmanager
     def asking(self, what: str, *, gated: bool = True) -> Iterator[None]:
@@ -32,7 +32,7 @@ UNBOOKED: Book = _Unbooked()
 
 
 def booked(what: str, *, gated: bool = True) -> Callable[[Question], Question]:
-    """Note every call of a method in its object's ``book``; ``what`` is the fixture through which it is asked."""
+    """Decorate a method so that its object's ``book`` notes every call under ``what``, the name of the fixture."""
 
     def decorate(question: Question) -> Question:
         @functools.wraps(question)

@@ -1,9 +1,9 @@
-"""The client's own error beside what it has measured: which part of a number is not the server's."""
+"""The client's own timing error at the load of a measurement: the part of a number that is not the server's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -17,28 +17,22 @@ from pytest_llmperf.stats.order_statistics import quantile
 _MOST = 0.99
 
 
-@dataclass
-class ClockErrors:
-    """Calibrations of one run, each load once."""
+def measured_at(load: Load) -> Calibration | str:
+    """The calibration at that load, from the cache of this machine or measured now; or why it failed."""
+    try:
+        return calibrated(load)
+    except LlmperfError as error:
+        return first_line(error)
 
-    _made: dict[Load, Calibration | str] = field(default_factory=dict)
 
-    def at(self, load: Load) -> ClockError:
-        """The error at that load, from the cache of this machine or measured now."""
-        if load not in self._made:
-            try:
-                self._made[load] = calibrated(load)
-            except LlmperfError as error:
-                self._made[load] = first_line(error)
-        made = self._made[load]
-        return ClockError(why=made) if isinstance(made, str) else ClockError(made.error)
+def clock_error_at(made: Calibration | str) -> ClockError:
+    """The client's error by what :func:`measured_at` returned."""
+    return ClockError(why=made) if isinstance(made, str) else ClockError(made.error)
 
-    def facts(self) -> list[dict[str, Any]]:
-        """For the record, in the order of time."""
-        return [
-            {"concurrency": load.concurrency, "failed": made} if isinstance(made, str) else made.facts()
-            for load, made in self._made.items()
-        ]
+
+def facts_of(load: Load, made: Calibration | str) -> dict[str, Any]:
+    """A calibration for the record."""
+    return {"concurrency": load.concurrency, "failed": made} if isinstance(made, str) else made.facts()
 
 
 @dataclass(frozen=True)
@@ -48,12 +42,12 @@ class ClockError:
     error: ClientError | None = None
     why: str = ""
     late_s: tuple[float, ...] = ()
-    """Of a load with a schedule: how late the client came to each request. Its latencies count from the intended time,
+    """How late the client came to each request of a load with a schedule, whose latencies count from the intended time
     and contain it."""
 
     @property
     def unusable(self) -> str:
-        """Why nothing may be judged: a clock that nobody has checked. Empty if there is nothing."""
+        """Why nothing may be judged: the clock could not be checked. Empty if it was."""
         return f"the client's own error could not be measured: {self.why}" if self.why else ""
 
     def of_quantile(self, metric: str, q: float) -> float:
@@ -71,13 +65,15 @@ class ClockError:
 
     def share_of_cycle(self, concurrency: int, rounds: Sequence[Metrics]) -> float:
         """The client's part of a request's time, which it takes of the throughput; 0 to 0.99."""
-        cycles = [concurrency * one.window_s / one.succeeded for one in rounds if one.succeeded]
+        cycles = [
+            concurrency * metrics.window_s / metrics.succeeded for metrics in rounds if metrics.succeeded
+        ]
         if self.error is None or not cycles:
             return 0.0
         return min(_MOST, max(0.0, self.error.cycle_s / median(cycles)))
 
 
 def load_like(concurrency: int, output_tokens: int, rounds: Sequence[Metrics], workers: int = 1) -> Load:
-    """What to calibrate at for these rounds: their own pace or a quicker one; the quickest where none was measured."""
-    gaps = [quantile(one.judged("itl"), 0.5) for one in rounds if one.judged("itl")]
+    """The load to calibrate at for these rounds: their pace or a quicker one; the quickest where none was measured."""
+    gaps = [quantile(metrics.judged("itl"), 0.5) for metrics in rounds if metrics.judged("itl")]
     return Load.like(concurrency, output_tokens, median(gaps) if gaps else 0.0, workers)

@@ -1,4 +1,4 @@
-"""The GPUs beside everything that is measured: energy of a load and of its rounds, power, clocks, memory."""
+"""Telemetry of the GPUs during every measurement: energy of a load and of its rounds, power, clocks, memory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _NAMES = {
     "energy_j": "energy",
 }
 TOLD_ABOVE = 0.05
-"""Share of the readings at which the clocks were lowered from which a person is told of it."""
+"""Share of readings with lowered clocks above which the report says so."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What the devices of some servers did during one measurement."""
+    """Telemetry of the devices of some servers during one measurement."""
 
     rows: tuple[str, ...]
     what: str
@@ -35,15 +35,15 @@ class Watched:
     """By ``NVML's number, name`` of each device."""
 
     def energy_between_j(self, begin_s: float, end_s: float) -> float | None:
-        """Of all devices together; None where one does not tell."""
-        every = [one.energy_between_j(begin_s, end_s) for one in self.devices.values()]
-        known = [one for one in every if one is not None]
+        """Joules of all devices together; None where one does not report its energy."""
+        every = [telemetry.energy_between_j(begin_s, end_s) for telemetry in self.devices.values()]
+        known = [energy_j for energy_j in every if energy_j is not None]
         return sum(known) if known and len(known) == len(every) else None
 
     @property
     def energy_j(self) -> float | None:
-        every = [one.energy_j for one in self.devices.values()]
-        known = [one for one in every if one is not None]
+        every = [telemetry.energy_j for telemetry in self.devices.values()]
+        known = [energy_j for energy_j in every if energy_j is not None]
         return sum(known) if known and len(known) == len(every) else None
 
 
@@ -51,7 +51,7 @@ class Devices:
     """Samples the GPUs of servers while they are measured; without a GPU it does nothing."""
 
     def __init__(self, tell: Callable[[str], None] = lambda _: None) -> None:
-        """``tell`` reports something that the user of the run must know."""
+        """``tell`` reports an event of the run to its user."""
         self.watched: list[Watched] = []
         self._tell = tell
 
@@ -71,7 +71,7 @@ class Devices:
                     stack.enter_context(sampler)
                 yield
         finally:
-            # Also of what failed half-way: the rounds before are in the record, and so is their energy.
+            # Also after a failure: the rounds before it are in the record, and so is their energy.
             found = {name: sampler.telemetry for name, sampler in samplers.items() if sampler.has_ended}
             rows = tuple(dict.fromkeys(side.name for side in sides))
             self.watched.append(Watched(rows, what, concurrency, found))
@@ -90,48 +90,46 @@ class Devices:
             return []
 
     def energy_between_j(self, begin_s: float, end_s: float) -> float | None:
-        """Joules of the devices that were watched then; None if none was, or one does not tell."""
-        for one in self.watched:
-            if (energy := one.energy_between_j(begin_s, end_s)) is not None:
+        """Joules of the devices that were watched then; None if none was, or one reports no energy."""
+        for watched in self.watched:
+            if (energy := watched.energy_between_j(begin_s, end_s)) is not None:
                 return energy
         return None
 
-    def answering(self, served: Served, what: str) -> contextlib.AbstractContextManager[None]:
-        """The same while a server answers questions, under the name ``what``."""
-        return self.beside(served, what=what)
-
     def answering_j(self, row: str, what: str) -> float | None:
-        """Joules of all that was asked of ``row`` under the name ``what``; None if it is not known of a part."""
-        every = [one.energy_j for one in self.watched if one.rows == (row,) and one.what == what]
-        known = [one for one in every if one is not None]
+        """Joules of all requests to ``row`` under the name ``what``; None if those of a part are not known."""
+        every = [
+            watched.energy_j for watched in self.watched if watched.rows == (row,) and watched.what == what
+        ]
+        known = [energy_j for energy_j in every if energy_j is not None]
         return sum(known) if known and len(known) == len(every) else None
 
     def facts(self, zero_s: float | None = None) -> dict[str, Any]:
-        """For the record: the readings, column by column, their times from ``zero_s`` on (None: from the first)."""
-        every = [one for watched in self.watched for one in watched.devices.values()]
+        """For the record: the readings by column, their times from ``zero_s`` on (None: from the first reading)."""
+        every = [telemetry for watched in self.watched for telemetry in watched.devices.values()]
         if zero_s is None:
-            zero_s = min((one.readings[0].time_s for one in every), default=0.0)
+            zero_s = min((telemetry.readings[0].time_s for telemetry in every), default=0.0)
         entries = [
-            _facts(one, device, telemetry, zero_s)
-            for one in self.watched
-            for device, telemetry in one.devices.items()
+            _facts(watched, device, telemetry, zero_s)
+            for watched in self.watched
+            for device, telemetry in watched.devices.items()
         ]
         return {"telemetry": entries} if entries else {}
 
     def notes(self) -> list[str]:
-        """Sentences for a person: where a device lowered its clocks beside a timed load."""
+        """Sentences for the report: the timed loads during which a device lowered its clocks."""
         found: dict[str, list[str]] = {}
-        for one in self.watched:
-            for device, telemetry in one.devices.items():
+        for watched in self.watched:
+            for device, telemetry in watched.devices.items():
                 for reason, share in telemetry.lowered_share.items():
-                    if one.concurrency is not None and share > TOLD_ABOVE:
-                        where = f"{' and '.join(one.rows)} at {one.concurrency}: {share:.0%}"
+                    if watched.concurrency is not None and share > TOLD_ABOVE:
+                        where = f"{' and '.join(watched.rows)} at {watched.concurrency}: {share:.0%}"
                         found.setdefault(f"GPU {device} lowered its clocks, {reason}", []).append(where)
         return [f"{what} ({'; '.join(where)} of the readings)" for what, where in found.items()]
 
 
 def _instruments(sides: Sequence[Served]) -> list[tuple[Any, gpu.Device]]:
-    """Whom to ask, and which devices: those on which the servers have memory, else as many as the rows need."""
+    """NVML and the devices to watch: those on which the servers have memory, else as many as the rows need."""
     wanted = max((side.model.gpus for side in sides), default=0)
     if not wanted:
         return []
@@ -151,9 +149,9 @@ def _instruments(sides: Sequence[Served]) -> list[tuple[Any, gpu.Device]]:
 
 
 def _facts(watched: Watched, device: str, telemetry: Telemetry, zero_s: float) -> dict[str, Any]:
-    readings = {name: [getattr(one, name) for one in telemetry.readings] for name in COLUMNS}
+    readings = {name: [getattr(reading, name) for reading in telemetry.readings] for name in COLUMNS}
     readings["time_s"] = [round(time_s - zero_s, 4) for time_s in readings["time_s"]]
-    readings["power_w"] = [None if one is None else round(one, 1) for one in readings["power_w"]]
+    readings["power_w"] = [None if watts is None else round(watts, 1) for watts in readings["power_w"]]
     return {
         "row": watched.rows[0],
         "rows": list(watched.rows),

@@ -1,4 +1,4 @@
-"""Replies to generated long prompts: asked for as far as somebody needs them, and no prompt twice."""
+"""Replies to long prompts; for summaries the facts that they keep, whether they end, and ROUGE-L."""
 
 from __future__ import annotations
 
@@ -8,52 +8,71 @@ from typing import Any
 
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.errors import InfrastructureError, NotMeasured
-from pytest_llmperf.gates.outcomes import Outcome, Outcomes
-from pytest_llmperf.measure.conversations import LongItem, answer_proper
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.gates.estimand import Judge, MeanScore, Share
+from pytest_llmperf.gates.mean import Scores
+from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts
+from pytest_llmperf.measure.sample_list import SampleList, outcomes
+from pytest_llmperf.tasks.thinking import after_thinking, never_ends
 
-Ask = Callable[[Sequence[LongItem], int], tuple[Sequence[Answer], float]]
-"""Prompts, and how many were asked before → their answers, in the order of the prompts, and the seconds they took."""
+
+@dataclass(frozen=True)
+class LongReply:
+    """The reply to one long prompt."""
+
+    prompt: LongItem
+    answer: Answer
+    text: str
+    """The reply without its thinking; empty if the thinking never ended."""
+
+    @classmethod
+    def of(
+        cls, model: Model, prompt: LongItem, answer: Answer, begins_inside: bool | None = None
+    ) -> LongReply:
+        """``begins_inside``: the prompt ends inside a thinking or after one; None: as the row promises."""
+        text = after_thinking(answer.text)
+        if text is None:
+            inside = model.rules.thinking if begins_inside is None else begins_inside
+            unended = never_ends(answer.text, thinking=inside and not answer.reasoning)
+            text = "" if unended else answer.text
+        return cls(prompt, answer, text.strip())
+
+    @property
+    def item(self) -> str:
+        return self.prompt.id
+
+    @property
+    def usable(self) -> bool:
+        return self.answer.ok
+
+    @property
+    def error(self) -> str:
+        return self.answer.error
+
+    @property
+    def facts(self) -> list[bool]:
+        """For each fact that matters, whether the reply holds it."""
+        return [*self.prompt.facts(self.text)]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the reply was cut, or never came to its answer."""
+        return self.answer.finish_reason != "stop" or not self.text
 
 
-@dataclass
-class LongAnswers:
-    """The replies of one row to prompts of one kind: to the first n of them, which are drawn at random.
-
-    A failure to ask is remembered, and raised again.
-    """
-
-    items: Sequence[LongItem] = field(repr=False)
-    ask: Ask = field(repr=False)
-    answers: list[Answer] = field(default_factory=list, repr=False)
-    failure: InfrastructureError | NotMeasured | None = None
-    seconds: float = 0.0
-    begins_inside: bool | None = None
-    """Whether the prompts end inside a thinking (True) or after one (False); None: they do not say."""
-
-    def first(self, count: int) -> list[tuple[LongItem, Answer]]:
-        """The first ``count`` prompts (all, if there are fewer) with their replies; missing ones are asked now."""
-        if self.failure is not None:
-            raise self.failure
-        if missing := self.items[len(self.answers) : count]:
-            try:
-                answers, seconds = self.ask(missing, len(self.answers))
-            except (InfrastructureError, NotMeasured) as error:
-                self.failure = error
-                raise
-            self.answers += answers
-            self.seconds += seconds
-        return list(zip(self.items[:count], self.answers, strict=False))
+class LongAnswers(SampleList[LongItem, LongReply]):
+    """The replies of one row to long prompts of one kind."""
 
     def facts(self) -> dict[str, Any]:
         """For the record: how many were asked, of how many, and what came."""
-        came = [one for one in self.answers if one.ok]
-        tokens = [one.completion_tokens for one in came]
-        prompts = [one.prompt_tokens for one in came if one.prompt_tokens is not None]
+        came = [reply.answer for reply in self.samples if reply.usable]
+        tokens = [answer.completion_tokens for answer in came]
+        prompts = [answer.prompt_tokens for answer in came if answer.prompt_tokens is not None]
         return {
             "prompts": len(self.items),
-            "asked": len(self.answers),
-            "errors": len(self.answers) - len(came),
+            "asked": len(self.samples),
+            "errors": len(self.samples) - len(came),
             "longest_prompt": max(prompts, default=None),
             "completion_tokens": None if None in tokens else sum(count or 0 for count in tokens),
             "seconds": round(self.seconds, 3),
@@ -61,46 +80,79 @@ class LongAnswers:
 
 
 @dataclass(frozen=True)
-class GrowingLong:
-    """What a gate watches of long replies. See ``gates.proportion.Growing``."""
+class Summaries:
+    """Summaries of generated reports with three or four facts that matter each, or of articles."""
 
-    replies: LongAnswers
-    shown: Callable[[LongItem, Answer], Outcome | list[Outcome]] = field(repr=False)
-    """Of one reply that came."""
+    prompts: LongPrompts
+    unfinished: Share
+    """Share of the summaries that were cut, or never came."""
+    facts: Callable[[], Share] = field(repr=False)
+    scores: Callable[[str], MeanScore] = field(repr=False)
 
     @property
-    def planned(self) -> int:
-        return len(self.replies.items)
+    def facts_kept(self) -> Share:
+        """Share of the facts that the summary holds, word for word; clustered by report.
 
-    def first(self, n: int) -> Outcomes:
-        """By prompt; None for an infrastructure error. ``NotMeasured`` with the first error if not one came."""
-        found = self.replies.first(n)
-        if found and not any(answer.ok for _, answer in found):
-            raise NotMeasured(
-                f"nothing was measured, all {len(found)} requests failed; the first: {found[0][1].error}"
+        Raises :class:`UsageError` for articles, whose facts nobody has listed.
+        """
+        if self.prompts.articles is not None:
+            raise UsageError(
+                f"summaries of {self.prompts.articles.name}: nobody has said which facts matter in them; "
+                "ask for rouge_l, or for facts_kept of the generated reports: summaries(model)"
             )
-        return {item.id: self.shown(item, answer) if answer.ok else None for item, answer in found}
+        return self.facts()
+
+    @property
+    def rouge_l(self) -> MeanScore:
+        """Mean ROUGE-L (F1, 0 to 1) of all summaries with their references; thinking is left out."""
+        return self.scores(_named(self.prompts, "ROUGE-L of", "summaries"))
+
+    @classmethod
+    def of(
+        cls,
+        prompts: LongPrompts,
+        replies: SampleList[LongItem, LongReply],
+        share: Callable[[str, Callable[[Sequence[LongReply]], Outcomes], str], Share],
+        judge: Judge,
+    ) -> Summaries:
+        """``share`` takes metric, outcomes and noun, and measures as far as its gates need it."""
+
+        def scores(metric: str) -> MeanScore:
+            from pytest_llmperf.tasks.rouge import scorer
+
+            scorer()  # Raises UsageError before anything is asked where ROUGE-L can't be computed here.
+            count = replies.plan(len(replies.items))
+            return MeanScore(
+                metric,
+                replies.read(count, rouge_scores),
+                judge=judge,
+                unusable=replies.why_unusable(count),
+            )
+
+        def unfinished(found: Sequence[LongReply]) -> Outcomes:
+            return outcomes(found, lambda reply: reply.unfinished)
+
+        def facts(found: Sequence[LongReply]) -> Outcomes:
+            return outcomes(found, lambda reply: reply.facts)
+
+        return cls(
+            prompts,
+            share(_named(prompts, "unfinished", "summaries"), unfinished, "report"),
+            lambda: share("key facts kept in summaries", facts, "report"),
+            scores,
+        )
 
 
-def facts_kept(model: Model, replies: LongAnswers) -> GrowingLong:
-    """Of each reply, which of the facts that matter it holds."""
-    return GrowingLong(
-        replies, lambda item, answer: [*item.facts(answer_proper(model, answer, replies.begins_inside))]
-    )
+def _named(prompts: LongPrompts, before: str, after: str) -> str:
+    """``before`` and ``after`` with the articles' name between them, if there are articles."""
+    name = "" if prompts.articles is None else prompts.articles.name
+    return " ".join(filter(None, (before, name, after)))
 
 
-def recalled(model: Model, replies: LongAnswers) -> GrowingLong:
-    """Whether a reply holds everything that it was asked for."""
-    return GrowingLong(
-        replies, lambda item, answer: all(item.facts(answer_proper(model, answer, replies.begins_inside)))
-    )
+def rouge_scores(replies: Sequence[LongReply]) -> Scores:
+    """ROUGE-L (F1) by prompt; None for an infrastructure error."""
+    from pytest_llmperf.tasks.rouge import rouge_l
 
-
-def unfinished(model: Model, replies: LongAnswers) -> GrowingLong:
-    """Whether a reply was cut, or never came to its answer."""
-    return GrowingLong(
-        replies,
-        lambda _, answer: (
-            answer.finish_reason != "stop" or not answer_proper(model, answer, replies.begins_inside)
-        ),
-    )
+    return {
+        reply.item: rouge_l(reply.text, reply.prompt.reference) if reply.usable else None for reply in replies
+    }

@@ -1,7 +1,9 @@
-"""Which long prompts a question is about: generated ones, or articles that others wrote and summed up."""
+"""Long prompts: reports or articles to sum up, and conversations in which something said early is asked for late."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +11,83 @@ from typing import Any
 
 from pytest_llmperf.client.tokenizer import cut
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.measure import conversations
-from pytest_llmperf.measure.conversations import LongItem
+from pytest_llmperf.embedded.recall import recall_conversation
+from pytest_llmperf.embedded.summary import summary_item
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.rules.messages import Message
 from pytest_llmperf.tasks.articles import ARTICLE_TOKENS, Articles, find_articles
+from pytest_llmperf.tasks.boxes import last_box
 from pytest_llmperf.tasks.task import Item, items_sha256
+
+SUMMARY_TOKENS = 480
+"""Length of a report in the embedded pair's tokens; with the instruction that makes the 512 of the suite."""
+# A short reply is all that is asked for: a model that goes on beyond this has not ended.
+_REPLY_TOKENS = 256
+_THINKING_TOKENS = 1024
+_LONGER = 1.14
+"""By which a generated conversation may be longer, in a row's own tokens, than it was asked to be (in ChatML)."""
+
+
+@dataclass(frozen=True)
+class LongItem:
+    """A long prompt and what a reply to it must hold."""
+
+    id: str
+    body: dict[str, Any]
+    facts: Callable[[str], tuple[bool, ...]]
+    """Which of the facts that matter the answer proper (thinking cut off) holds."""
+    reference: str = ""
+    """A summary that somebody else has written; empty where none is asked for."""
+
+
+def summaries(model: Model, count: int) -> list[LongItem]:
+    """Reports of about 512 tokens with the instruction; a summary should hold every key fact."""
+    return [_summary(model, seed) for seed in range(count)]
+
+
+def recalls(model: Model, count: int, tokens: int) -> list[LongItem]:
+    """Conversations of about ``tokens`` tokens, at most; the reply must give the number that was stated."""
+    return [_recall(model, seed, tokens) for seed in range(count)]
+
+
+def _summary(model: Model, seed: int) -> LongItem:
+    item = summary_item(seed, SUMMARY_TOKENS)
+
+    def facts(text: str) -> tuple[bool, ...]:
+        flat = " ".join(text.split()).casefold()
+        return tuple(fact.casefold() in flat for fact in item.key_facts)
+
+    messages: list[Message] = [{"role": "user", "content": item.prompt}]
+    return LongItem(f"summary-{seed}", body(model, messages), facts, item.reference)
+
+
+def _recall(model: Model, seed: int, tokens: int) -> LongItem:
+    item = recall_conversation(seed, tokens, instruction=model.rules.instruction)
+
+    def facts(text: str) -> tuple[bool, ...]:
+        found = last_box(text) or next(iter(reversed(re.findall(r"\d+", text))), "")
+        return (found.strip() == str(item.answer),)
+
+    messages: list[Message] = [{"role": m["role"], "content": m["content"]} for m in item.messages]
+    return LongItem(f"recall-{tokens}-{seed}", body(model, messages, tokens), facts)
+
+
+def body(model: Model, messages: list[Message], tokens: int = 0) -> dict[str, Any]:
+    """The request: the messages, or a transcript of them that a base model is to continue.
+
+    ``tokens``: about how many there are, where the reply may have to do with what the row's context leaves it.
+    """
+    room = _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS
+    if tokens and model.max_model_len is not None:
+        room = max(1, min(room, model.max_model_len - math.ceil(_LONGER * tokens)))
+    sampling = model.sampling.body() | {"max_tokens": room}
+    if model.rules.system is not None:
+        messages = [{"role": "system", "content": model.rules.system}, *messages]
+    if model.rules.protocol == "chat":
+        return {"messages": messages, **sampling}
+    # A base model continues a text: the conversation as a transcript, with the reply's beginning written for it.
+    lines = [f"{m['role'].capitalize()}: {m['content']}" for m in messages]
+    return {"prompt": "\n".join([*lines, "Assistant:"]), "stop": ["\nUser:", "\nAssistant:"], **sampling}
 
 
 @dataclass(frozen=True)
@@ -26,7 +99,7 @@ class Shortened:
 
 
 Shorten = Callable[[Articles, int], Shortened]
-"""So many of the articles, each short enough; the same ones for every row."""
+"""Articles, count → so many of them, each short enough; the same ones for every row."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +111,7 @@ class LongPrompts:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells them from others, in words."""
+        """Their kind in words, for reports and plans."""
         if self.articles is not None:
             return ("summaries", self.articles.name)
         return ("conversations", f"{self.tokens} tokens") if self.tokens else ("summaries",)
@@ -48,19 +121,14 @@ class LongPrompts:
         return " ".join(self.key)
 
     def items(self, model: Model, count: int, shorten: Shorten) -> list[LongItem]:
-        """As ``model`` is asked them."""
+        """The first ``count`` prompts as ``model`` is asked them."""
         if self.articles is None:
-            made = (
-                conversations.recalls(model, count, self.tokens)
-                if self.tokens
-                else conversations.summaries(model, count)
-            )
-            return list(made)
+            return recalls(model, count, self.tokens) if self.tokens else summaries(model, count)
         instruction = self.articles.instruction
         return [_asked(model, item, instruction) for item in shorten(self.articles, count).items]
 
     def facts(self, count: int, shorten: Shorten) -> dict[str, Any]:
-        """For the record: where they are from."""
+        """For the record: the source of the prompts."""
         if self.articles is None:
             return {"data": "generated"}
         asked = shorten(self.articles, count)
@@ -89,4 +157,4 @@ def shortened(served: Served, articles: Articles, data_dir: Path | None, count: 
 
 def _asked(model: Model, item: Item, instruction: str) -> LongItem:
     messages: list[Message] = [{"role": "user", "content": f"{item.prompt}\n\n{instruction}"}]
-    return LongItem(item.id, conversations.body(model, messages), lambda _: (), item.answer)
+    return LongItem(item.id, body(model, messages), lambda _: (), item.answer)

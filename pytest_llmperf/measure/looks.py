@@ -1,4 +1,4 @@
-"""What a further look at the same gates asks: items that no look had, or else the same items with other seeds."""
+"""The items of a further look at the same gates: those that no look had, or else the same items with other seeds."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.tasks.task import Item, Task, items_sha256
 
 SEEDS_APART = 100_000
-"""Between two looks, so that no look repeats the seeds of another's samples."""
+"""Distance between the seeds of two looks, so that none repeats another's samples."""
 _OF_THE_MACHINE = {"base_url", "api_key_env", "ready_timeout_s", "engine_python"}
-"""Fields of a row that say where and how it is reached, and not what answers."""
+"""Fields of a row that say where and how it is reached, and not which model answers."""
 _NEW = {"extra_body"}
 """Keys that are younger than the first records: at their default, the row is served as it was without them, and its
 fingerprint stays."""
 
 
 @dataclass(frozen=True)
-class Part:
+class ItemSlice:
     """The items of a task that this run may ask, in their order.
 
     ``before``: how many of the task's items the looks before have asked. ``again``: they are all that there are, and
@@ -53,21 +53,21 @@ class Looks:
     settings: Settings
     earlier: PriorLooks | None = None
 
-    def part(self, task: Task, variant: Variant, items: Sequence[Item]) -> Part:
-        """What this run may ask of ``items``, all that the task has."""
+    def items_for(self, task: Task, variant: Variant, items: Sequence[Item]) -> ItemSlice:
+        """The part of ``items``, all that the task has, which this run may ask."""
         if self.earlier is None:
-            return Part(items, items)
+            return ItemSlice(items, items)
         differ = self.earlier.data_differ(
             task.name, variant.name, task.source.describe(), lambda n: items_sha256(items[:n])
         )
         before = min(len(items), self.earlier.asked(task.name, variant.name))
         if left := items[before:]:
-            return Part(items, left, before, refused=differ)
+            return ItemSlice(items, left, before, refused=differ)
         # Greedy answers to the same items are the same answers: no data at all. Where one side is sampled, both are
         # asked, since a pair needs both; the other's same answers change neither its mean nor its spread over items.
         rows = (*self.settings.candidates, self.settings.baseline)
         sampled = any(variant.sampling(row.sampling).temperature > 0.0 for row in rows)
-        return Part(items, items if sampled else (), before, again=True, refused=differ)
+        return ItemSlice(items, items if sampled else (), before, again=True, refused=differ)
 
     def at(self, test: str, gate: Gate, nth: int, engines: Callable[[], Mapping[str, str]]) -> Gate:
         """The ``nth`` gate like it of ``test``, with its part of the error and the data of the looks before.
@@ -82,7 +82,7 @@ class Looks:
 
     @property
     def note(self) -> str:
-        """For the end of the report; empty for a first look."""
+        """A line for the end of the report; empty for a first look."""
         if self.earlier is None:
             return ""
         path = shown(self.earlier.path)
@@ -97,7 +97,7 @@ class Looks:
 
 
 def comparable(settings: Settings, workload: Mapping[str, Any]) -> dict[str, Any]:
-    """What two runs must have in common whose data are to be put together: all but what they measured."""
+    """Everything that two runs must have in common for their data to be pooled."""
     rows = (*settings.candidates, settings.baseline)
     return {
         "profile": settings.profile.name,
@@ -109,7 +109,7 @@ def comparable(settings: Settings, workload: Mapping[str, Any]) -> dict[str, Any
 
 
 def reseeded(settings: Settings, look: int) -> Settings:
-    """The same rows with seeds that no other look has."""
+    """The same settings with sampling seeds that no other look has."""
 
     def other(row: Model) -> Model:
         seed = row.sampling.seed + SEEDS_APART * (look - 1)

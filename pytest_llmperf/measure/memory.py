@@ -1,4 +1,4 @@
-"""What a server's processes take: device memory by pid where NVML can say it, resident memory otherwise."""
+"""The memory of a server's processes: device memory by pid where NVML can say it, resident memory otherwise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pytest_llmperf.serving import gpu, processes
 
 _PERIOD_S = 0.1
 _MOST_SHARE = 0.005
-"""Of one core. Whose memory it is takes the whole process table: where that is long, it is asked less often."""
+"""Share of one core that the watch may use. Finding the processes reads the whole process table: where that is long,
+it is read less often."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class MemoryWatch:
         """Whether the device stopped answering: a peak that was seen before may not be the peak."""
         self._peak: int | None = None
         self._resident = 0
-        """Peak of the servers that were ended before this one."""
+        """Peak of the earlier servers of the row, bytes."""
         self._nvml: gpu.Nvml = gpu.NoDevices()
         self._root: int | None = None
         self._stop = threading.Event()
@@ -59,7 +60,7 @@ class MemoryWatch:
             self._thread.join()
 
     def keep(self) -> None:
-        """Called before the server is ended to start another: what it has used still counts."""
+        """Remember the peak of a server that is about to be ended for another start."""
         if not self._served.model.gpus and not (self._served.crashes or self._served.death()):
             self._resident = self.use().peak or 0
         self._root = None
@@ -95,7 +96,7 @@ class MemoryWatch:
             self._tell(f"{self._served.name}: its peak of device memory is not known: {error.cause}")
 
     def _sample(self) -> None:
-        # Not through the server: asking for it would start a dead one again, behind the back of the test.
+        # Not through the server: asking for it would start a dead one again unnoticed.
         root = self._root
         if root is None:
             return

@@ -1,4 +1,4 @@
-"""A load against the device that it ran on: joules a token, and how much of what the device can do was reached."""
+"""A load against its device: joules by token, and the share of the device's limit that was reached."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.errors import InfrastructureError, first_line
-from pytest_llmperf.gates.estimand import Judge, Series
 from pytest_llmperf.load.device_limits import limits_of, measured_limits
 from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.load.row_limit import RowLimit, row_limit
@@ -17,10 +16,10 @@ from pytest_llmperf.measure.served import Served
 
 @dataclass(frozen=True)
 class OnDevice:
-    """Of each round of one model at one concurrency, in their order; None: not known."""
+    """Figures of each round of one model at one concurrency, in their order; None: not known."""
 
     energy_j: Sequence[float | None]
-    """Of the whole device from the first request of the round to its last token, whoever used it."""
+    """Of the whole device from the first request of the round to its last token, other processes included."""
     tokens: Sequence[int | None]
     share: Sequence[float | None]
     """Output tokens a second by the most that the device's bandwidth and arithmetic allow."""
@@ -32,26 +31,11 @@ class OnDevice:
         pairs = zip(self.energy_j, self.tokens, strict=True)
         return [energy / tokens if energy is not None and tokens else None for energy, tokens in pairs]
 
-    def energy(self, judge: Judge, at: int | str, problems: str) -> Series:
-        values = self.joules_per_token
-        silent = "" if any(value is not None for value in values) else "no device tells its energy"
-        return Series(
-            f"energy per token at {at}",
-            values,
-            "J/tok",
-            noun="round",
-            judge=judge,
-            unusable="; ".join(filter(None, [problems, silent])),
-        )
-
-    def roofline(self, judge: Judge, at: int | str, problems: str) -> Series:
-        return Series(
-            f"share of the device's limit at {at}",
-            self.share,
-            "share",
-            noun="round",
-            judge=judge,
-            unusable="; ".join(filter(None, [problems, self.no_share])),
+    @property
+    def no_energy(self) -> str:
+        """Why no energy is known; empty if that of any round is."""
+        return (
+            "" if any(value is not None for value in self.joules_per_token) else "no device tells its energy"
         )
 
 
@@ -62,9 +46,9 @@ def on_device(
     runs: Sequence[Run],
     rounds: Sequence[Metrics],
 ) -> OnDevice:
-    """What is known of these rounds of one row."""
+    """Energy and share of the limit of these rounds of one row."""
     energy = [devices.energy_between_j(run.start_s, run.end_s) for run in runs]
-    tokens = [one.output_tokens for one in rounds]
+    tokens = [metrics.output_tokens for metrics in rounds]
     rates = [count / run.window_s if count else None for run, count in zip(runs, tokens, strict=True)]
     if isinstance(limit, str):
         return OnDevice(energy, tokens, [None] * len(runs), f"the device's limit is unknown: {limit}")

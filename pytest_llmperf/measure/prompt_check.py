@@ -1,4 +1,4 @@
-"""Every prompt of a task, as the model will read it, looked at before the first of them is sent.
+"""A check of every prompt of a task, as the model will read it, before the first of them is sent.
 
 With the chat template of the row's weights, and with what the server makes of it: the tokens, where it has
 ``/tokenize``, else how many it counts.
@@ -13,13 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client.answers import complete_all
-from pytest_llmperf.client.tokenizer import (
-    Tokenized,
-    can_count_locally,
-    count_locally,
-    detokenize,
-    tokenize,
-)
+from pytest_llmperf.client.tokenizer import Tokenized, can_count_locally, count_locally, detokenize, tokenize
 from pytest_llmperf.errors import DataError, NotMeasured, StartError, UsageError
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.rules import breaches
@@ -31,15 +25,15 @@ from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.tasks.thinking import begins_inside
 
 _COUNTED = 8
-"""So many of the longest prompts are counted in tokens; of the others, those that may be too long by these."""
+"""Number of the longest prompts whose tokens are counted; of the others, those that may be too long by these."""
 _UNEVEN = 1.25
-"""By so much a text may have more tokens to a character than the one that had the most."""
+"""Factor by which a text may have more tokens to a character than the densest one counted."""
 _ANY = "x"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a row's tokenizer lies, and the chat template that is used with it; ``why`` there is none."""
+    """The directory of a row's tokenizer, and the chat template that is used with it; ``why`` there is none."""
 
     directory: Path | None
     template: ChatTemplate | None
@@ -72,15 +66,15 @@ class Source:
             return cls(directory, None, str(error), limit)
 
     def rendered(self, ask: Ask) -> Rendered | None:
-        """What the model reads; None where no template is known. :class:`DataError` if it refuses."""
+        """The prompt that the model reads; None where no template is known. :class:`DataError` if that refuses it."""
         if self.template is not None:
             return self.template.render_ask(ask)
         return None if ask.prompt is None else Rendered(ask.prompt)
 
 
 @dataclass
-class Looked:
-    """What is known of the prompts of one task to one row, asked in one way."""
+class Findings:
+    """Findings about the prompts of one task to one row, asked in one way."""
 
     row: str
     task: str
@@ -112,9 +106,9 @@ class Looked:
         self.digest.update(len(raw).to_bytes(8, "big") + raw)
 
     def found(self, item: str, findings: Iterable[Finding]) -> None:
-        for one in findings:
+        for finding in findings:
             known = self.findings.setdefault(
-                one.rule, {"rule": one.rule, "says": one.says, "item": item, "items": 0}
+                finding.rule, {"rule": finding.rule, "says": finding.says, "item": item, "items": 0}
             )
             known["items"] += 1
 
@@ -141,7 +135,7 @@ class PromptCheck:
     """The prompts of a run, by row, task and variant."""
 
     def __init__(self) -> None:
-        self._looked: dict[tuple[str, str, str], Looked] = {}
+        self._looked: dict[tuple[str, str, str], Findings] = {}
         self._sources: dict[str, Source] = {}
 
     def look(
@@ -157,11 +151,11 @@ class PromptCheck:
             self._sources[served.name] = Source.of(served)
         source = self._sources[served.name]
         seen = self._looked.setdefault(
-            (served.name, task, variant.name), Looked(served.name, task, variant.name, limit=source.limit)
+            (served.name, task, variant.name), Findings(served.name, task, variant.name, limit=source.limit)
         )
         is_first = seen.count == 0 and not seen.why
         prompts = list({item: (item, ask) for item, ask in zip(items, asks, strict=True)}.values())
-        texts = [self._text(served, source, seen, *one) for one in prompts]
+        texts = [self._text(served, source, seen, *prompt) for prompt in prompts]
         if is_first and prompts:
             self._ask_the_server(served, source, seen, *prompts[0])
         self._measure(served, source, seen, prompts, texts)
@@ -170,9 +164,9 @@ class PromptCheck:
 
     def facts(self) -> list[dict[str, Any]]:
         """For the record."""
-        return [one.facts() for one in self._looked.values()]
+        return [looked.facts() for looked in self._looked.values()]
 
-    def _text(self, served: Served, source: Source, seen: Looked, item: str, ask: Ask) -> str | None:
+    def _text(self, served: Served, source: Source, seen: Findings, item: str, ask: Ask) -> str | None:
         """The prompt as the model will read it, looked at; None where no template is known."""
         chat = as_chat(ask)
         try:
@@ -188,8 +182,8 @@ class PromptCheck:
         seen.take(item, ask, text, "template" if chat.prompt is None else "protocol")
         return text
 
-    def _ask_the_server(self, served: Served, source: Source, seen: Looked, item: str, ask: Ask) -> None:
-        """What the server makes of the first chat, and which token it puts before a text by itself."""
+    def _ask_the_server(self, served: Served, source: Source, seen: Findings, item: str, ask: Ask) -> None:
+        """Check the server's rendering of the first chat, and the token that it puts before a text by itself."""
         chat = as_chat(ask)
         if chat.prompt is not None or "template-refuses" in seen.findings:
             return
@@ -225,9 +219,9 @@ class PromptCheck:
             seen.found(item, breaches.token_at_the_beginning(theirs.tokens, own, name))
 
     def _count_one(
-        self, served: Served, source: Source, seen: Looked, item: str, chat: Ask, rendered: Rendered
+        self, served: Served, source: Source, seen: Findings, item: str, chat: Ask, rendered: Rendered
     ) -> None:
-        """Of a server without ``/tokenize``: how many tokens it counts of the first chat, when asked for one more."""
+        """For a server without ``/tokenize``: compare its count of the first chat's tokens by asking for one token."""
         if source.directory is None or not can_count_locally(source.directory):
             return
         (ours,) = count_locally(source.directory, [rendered.text], special_tokens=False)
@@ -242,11 +236,11 @@ class PromptCheck:
         self,
         served: Served,
         source: Source,
-        seen: Looked,
+        seen: Findings,
         prompts: Sequence[tuple[str, Ask]],
         texts: Sequence[str | None],
     ) -> None:
-        """Whether the longest prompts leave room for their answers."""
+        """Check that the longest prompts leave room for their answers."""
         sizes = [
             len(text) if text is not None else sum(len(m["content"]) for m in ask.messages)
             for (_, ask), text in zip(prompts, texts, strict=True)
@@ -278,18 +272,18 @@ class PromptCheck:
             )
 
     def _lengths(
-        self, served: Served, source: Source, seen: Looked, which: Sequence[tuple[Ask, str | None]]
+        self, served: Served, source: Source, seen: Findings, which: Sequence[tuple[Ask, str | None]]
     ) -> list[int]:
         """Tokens of these prompts, by the server, else by the tokenizer of the weights; empty where neither tells."""
         if not which:
             return []
         found = tokenize(served.server, [_as_sent(ask, text) for ask, text in which])
-        known = [one for one in found if one is not None]
+        known = [tokens for tokens in found if tokens is not None]
         if len(known) == len(which):
             seen.counted_by = "server"
-            limits = [one.limit for one in known if one.limit is not None]
+            limits = [tokens.limit for tokens in known if tokens.limit is not None]
             seen.limit = min([*limits, *([seen.limit] if seen.limit is not None else [])], default=None)
-            return [len(one.tokens) for one in known]
+            return [len(tokens.tokens) for tokens in known]
         texts = [text for _, text in which if text is not None]
         if source.directory is None or len(texts) < len(which) or not can_count_locally(source.directory):
             return []
@@ -297,13 +291,13 @@ class PromptCheck:
         few_shot = served.rules.protocol == "few-shot"
         return count_locally(source.directory, texts, special_tokens=few_shot)
 
-    def _refuse(self, served: Served, task: str, seen: Looked) -> None:
-        for rule, one in seen.findings.items():
+    def _refuse(self, served: Served, task: str, seen: Findings) -> None:
+        for rule, finding in seen.findings.items():
             if served.rules.accepted(rule):
                 continue
-            more = f" and {one['items'] - 1} more" if one["items"] > 1 else ""
+            more = f" and {finding['items'] - 1} more" if finding["items"] > 1 else ""
             raise NotMeasured(
-                f"{served.name}: {task} was not asked: {one['says']} (item {one['item']!r}{more})\n"
+                f"{served.name}: {task} was not asked: {finding['says']} (item {finding['item']!r}{more})\n"
                 f'what to do: {breaches.REMEDIES[rule]}; if it is meant to be so, accepts = ["{rule}"] in the row\'s '
                 "rules"
             )

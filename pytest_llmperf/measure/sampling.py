@@ -101,7 +101,7 @@ def differences(
 
 
 class SamplingBook:
-    """What was asked with which sampling, by row; reports once if two rows are not sampled alike."""
+    """The sampling of all requests, by row and what was asked; reports once if two rows are not sampled alike."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
@@ -136,7 +136,7 @@ class SamplingBook:
             said = ", ".join(f"{name} {a} against {b}" for name, (a, b) in known.items())
             self._say(f"{row} and {other} are not sampled alike: {said}")
         for name, settings in ((row, theirs), (other, mine)):
-            unknown = [one for one in found if settings[one].origin == UNKNOWN]
+            unknown = [parameter for parameter in found if settings[parameter].origin == UNKNOWN]
             if unknown:
                 self._say(
                     f"{name}: its server's default for {', '.join(unknown)} is not known, so {row} and {other} may "
@@ -155,7 +155,8 @@ class SamplingBook:
                 "row": row,
                 "what": what,
                 "parameters": {
-                    name: {"value": one.value, "from": one.origin} for name, one in settings.items()
+                    name: {"value": setting.value, "from": setting.origin}
+                    for name, setting in settings.items()
                 },
             }
             for (what, row), settings in self._settings.items()

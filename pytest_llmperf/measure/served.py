@@ -43,7 +43,7 @@ _CONDEMNED_S = 15.0
 
 
 class Served:
-    """The object that a suite knows as ``candidate`` or ``baseline``.
+    """The object behind the fixtures ``candidate`` and ``baseline``.
 
     ``repr`` names the row. Every access to :attr:`server` returns a living server or raises an
     :class:`InfrastructureError`; a failed start is remembered, so that fifty tests do not try it fifty times.
@@ -71,10 +71,10 @@ class Served:
         self._failure: LlmperfError | None = None
         self._log_mark = 0
         self._ready_s: list[float | None] = []
-        """Of each start that this process has seen, apart from those after a crash."""
+        """Seconds to ready of each start that this process has seen, apart from those after a crash."""
         self._used_before: dict[int, int] = {}
         self._earlier_crashes = 0
-        """Of servers of this row whose lease was given back."""
+        """Crashes of the servers of this row whose lease was given back."""
         self._stop = threading.Event()
         """Set when the run is interrupted while another thread starts the server."""
         self._weights: Weights | None = None
@@ -128,7 +128,7 @@ class Served:
             return self.running()
 
     def running(self) -> Server:
-        """As :attr:`server`, and an error is not noted as one of the running test: it may not need this server."""
+        """As :attr:`server`, but an error is not noted for the running test, which may not need this server."""
         if self._failure is not None:
             raise self._failure
         if not self.engine.is_started:
@@ -188,7 +188,7 @@ class Served:
 
     @property
     def crashes(self) -> int:
-        """How often the server had died in this run, in whichever process, when it was last used."""
+        """Number of deaths of the server in this run, in all processes, when it was last used."""
         return self._earlier_crashes + (max(0, self._lease.generation - 1) if self._lease else 0)
 
     def refuse_if_restarted(self, what: str) -> None:
@@ -203,7 +203,7 @@ class Served:
             )
 
     def condemn(self, why: str) -> None:
-        """Take a server that runs for dead, once for the whole run: it is ended, and not started again.
+        """Declare a running server dead for the rest of the run: it is ended, and not started again.
 
         Every later request for it raises :class:`ServerDied`. Safe to call from any thread.
         """
@@ -211,17 +211,17 @@ class Served:
             self._lease.condemn(why)
             self.death(wait_s=_CONDEMNED_S)
         elif self._failure is None:
-            # A server that we did not start: nothing of it is ours to end.
+            # A server that this run did not start is not ended.
             self._failure = ServerDied(f"the server of {self.name} is taken for dead: {why}")
             self._tell(str(self._failure))
 
     def call_off(self) -> None:
-        """End a start that another thread waits for, because the run was interrupted."""
+        """End a start that another thread waits for: the run was interrupted."""
         self._stop.set()
 
     @property
     def spec(self) -> ServerSpec | None:
-        """How the server was started; None if it was not, or by others."""
+        """Command and environment that the server was started with; None if it was not started by this run."""
         return None if self._lease is None else self._lease.spec
 
     def death(self, wait_s: float = 0.0) -> ServerDied | None:
@@ -237,7 +237,7 @@ class Served:
         return death
 
     def is_healthy(self) -> bool:
-        """Whether the server that was last used says so itself, within two seconds; True if there is none."""
+        """Whether the server that was last used answers ``/health`` within two seconds; True if there is none."""
         if self._lease is None:
             return True
         address = Address.parse(self._lease.server.base_url)
@@ -270,13 +270,13 @@ class Served:
 
     @property
     def weights(self) -> Weights:
-        """Where the weights lie, and how large they are; raises :class:`StartError` if they are not there."""
+        """Directory and size of the weights; raises :class:`StartError` if they are not there."""
         if self._weights is None:
             self._weights = weights_of.resolve(self.model)
         return self._weights
 
     def weights_directory(self) -> Path | None:
-        """Where the weights lie by now: an engine may have fetched them since the run began. None if nowhere here."""
+        """Directory of the weights by now: an engine may have fetched them since the run began. None if not here."""
         try:
             found = self.weights if self.model.weights else None
             if found is not None and found.directory is None:
@@ -287,7 +287,7 @@ class Served:
 
     @property
     def content(self) -> Content:
-        """What the row was made of when its server started: weights, and the files that its arguments name."""
+        """Digests of weights and of the files that the arguments name, as of the start of the server."""
         return self._content
 
     def tell_changes(self) -> None:
@@ -301,7 +301,7 @@ class Served:
             self._tell(f"{self.name}: {', '.join(changed)} changed while the run was going: {consequence}")
 
     def facts(self) -> dict[str, Any]:
-        """What the record says of a server that was started."""
+        """The record of a server that was started."""
         # The one that was last used, and not the lease's: that of a start that failed has none.
         server = self._last_server
         milestones = self.milestones()

@@ -1,11 +1,12 @@
-"""Speed: what is measured under a timed load, once a run."""
+"""Timed loads at a fixed concurrency, each once a run; and what all timed loads share."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
@@ -16,105 +17,107 @@ from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workers import workers_for
 from pytest_llmperf.load.workload import Workload
-from pytest_llmperf.measure.clock_error import ClockError, ClockErrors, load_like
-from pytest_llmperf.measure.deaths import death_of
+from pytest_llmperf.measure.clock_error import ClockError, clock_error_at, facts_of, load_like, measured_at
 from pytest_llmperf.measure.devices import Devices
-from pytest_llmperf.measure.loads import Loads, NotedLoad
+from pytest_llmperf.measure.load_log import LoadEntry, LoadLog
+from pytest_llmperf.measure.memo import Memo
 from pytest_llmperf.measure.on_device import OnDevice, limit_of, on_device
-from pytest_llmperf.measure.once import Once
-from pytest_llmperf.measure.scheduled import Scheduled, rounded_up
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.measure.starts import Failure, over_starts
+from pytest_llmperf.measure.servers import Servers, find_dead_server
 from pytest_llmperf.report.progress import Pace
 from pytest_llmperf.serving.bandwidth import measured_bandwidth
 
-if TYPE_CHECKING:
-    from pytest_llmperf.measure.measurements import Measurements
+LEAST_ROUNDS = 12
+"""Rounds of one pair of starts. The start is the sample, and its own error only has to be small beside the 1 to 3 % by
+which starts differ: twelve rounds with 5 % noise leave 1.5 %."""
+
+Failure = InfrastructureError | NotMeasured
 
 
 class Speed:
-    """Every timed load of one run; two tests that need the same one share it."""
+    """The closed loops of one run, with the log, the devices and the clock's error of all its loads."""
 
-    def __init__(self, run: Measurements) -> None:
-        self._run = run
-        self._once = Once()
-        self.loads = Loads()
-        self._clock = ClockErrors()
-        self.scheduled = Scheduled(run, self)
-        self.devices = Devices(run.tell)
-        self._limits: dict[str, RowLimit | str] = {}
-        self._measured_bandwidth: float | str | None = None
+    def __init__(self, servers: Servers, memo: Memo) -> None:
+        self.servers = servers
+        self._memo = memo
+        self.log = LoadLog()
+        self.devices = Devices(servers.tell)
 
     def facts(self) -> dict[str, Any]:
         """For the record."""
-        if not (noted := self.loads.facts(self._load_facts)):
+        if not (noted := self.log.facts(self._load_facts)):
             return self.devices.facts()
-        return noted | {"calibration": self._clock.facts()} | self.devices.facts(self.loads.begin_s)
+        calibrations = [facts_of(key[1], made) for key, made in self._memo.of_kind("clock error")]
+        return noted | {"calibration": calibrations} | self.devices.facts(self.log.begin_s)
 
-    def _load_facts(self, load: NotedLoad) -> dict[str, Any]:
+    def _load_facts(self, load: LoadEntry) -> dict[str, Any]:
         facts = load.facts()
-        device = self.on_device(self._run.row(load.row), facts["concurrency"], load.runs, load.metrics)
-        for one, energy_j, share in zip(facts["rounds"], device.energy_j, device.share, strict=True):
-            one |= {"energy_j": energy_j, "roofline_share": share}
+        device = self.on_device(self.servers.row(load.row), facts["concurrency"], load.runs, load.metrics)
+        for measured, energy_j, share in zip(facts["rounds"], device.energy_j, device.share, strict=True):
+            measured |= {"energy_j": energy_j, "roofline_share": share}
         return facts | {"roofline_unknown": device.no_share}
 
     def on_device(
         self, served: Served, concurrency: int, runs: Sequence[Run], rounds: Sequence[Metrics]
     ) -> OnDevice:
-        """What the device did for these rounds, and what it could have done."""
-        if served.name not in self._limits:
-            name = self._run.settings.device_name
-            self._limits[served.name] = limit_of(served, name, self._bandwidth)
-        return on_device(self.devices, self._limits[served.name], concurrency, runs, rounds)
+        """Energy of these rounds, and the share of the device's limit that they reached."""
+        name = self.servers.settings.device_name
+
+        def limit() -> RowLimit | str:
+            return limit_of(served, name, self._bandwidth)
+
+        return on_device(self.devices, self._memo(("limit", served.name), limit), concurrency, runs, rounds)
 
     def _bandwidth(self, served: Served) -> float | str:
-        """Of the device, measured between two loads: bytes a second, or why they are not known."""
-        if self._measured_bandwidth is None:
-            self._run.progress("the memory bandwidth of the device")
-            python = served.model.engine_python or sys.executable
-            self._measured_bandwidth = measured_bandwidth(python, os.environ)
-        return self._measured_bandwidth
+        """The memory bandwidth of the device, measured between two loads: bytes a second, or why it is not known."""
+
+        def measure() -> float | str:
+            self.servers.progress("the memory bandwidth of the device")
+            return measured_bandwidth(served.model.engine_python or sys.executable, os.environ)
+
+        return self._memo(("bandwidth",), measure)
 
     def clock_error(self, runs: Sequence[Run], *sides: Sequence[Metrics]) -> ClockError:
         """The client's own error at the load of these runs, and at the pace of the quicker side."""
         concurrency = runs[0].concurrency
         if runs[0].open_loop:
-            concurrency = rounded_up(concurrency)
+            # To a power of two: the peak of an open loop differs from run to run, and the client's error hardly.
+            concurrency = 1 << max(0, concurrency - 1).bit_length()
         workers = max(1, *(len(run.workers) for run in runs))
         tokens = runs[0].workload.output_tokens
         loads = [load_like(concurrency, tokens, side, workers) for side in sides if side]
-        load = min(loads, key=lambda one: one.gap_ms)
-        self._run.progress(f"the client's own error, {concurrency} at a time")
-        return self._clock.at(load)
+        load = min(loads, key=lambda load: load.gap_ms)
+        self.servers.progress(f"the client's own error, {concurrency} at a time")
+        return clock_error_at(self._memo(("clock error", load), lambda: measured_at(load)))
 
     def rounds(
         self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape
     ) -> tuple[Rounds, ...]:
         """Interleaved rounds of both sides, of each pair of their starts."""
-        starts = self._run.settings.starts
-        usual = shape == self._run.sizes.load
+        starts = self.servers.settings.starts
+        usual = shape == self.servers.sizes.load
 
         def key(of: int) -> tuple[str, str, str, int, LoadShape]:
             return ("rounds", candidate.name, baseline.name, of, shape)
 
         def measure() -> tuple[Rounds, ...] | Failure:
-            # Starts are dear: those that are made for one concurrency serve all that will be asked for.
+            # Starts take long: those that are made for one concurrency serve all that will be asked for.
             later = [
                 c
-                for c in self._run.concurrencies
-                if starts > 1 and usual and c != concurrency and key(c) not in self._once
+                for c in self.servers.concurrencies
+                if starts > 1 and usual and c != concurrency and key(c) not in self._memo
             ]
             found = over_starts(
                 lambda *how: self._interleaved(candidate, baseline, shape, *how),
-                lambda: self._run.start_anew(candidate, baseline),
+                lambda: self.servers.start_anew(candidate, baseline),
                 [concurrency, *later],
                 shape.rounds,
                 starts,
             )
-            self._once.remember({key(other): found[other] for other in later})
+            self._memo.remember({key(other): found[other] for other in later})
             return found[concurrency]
 
-        outcome = self._once(key(concurrency), measure, candidate, baseline)
+        outcome = self._memo(key(concurrency), measure, candidate, baseline)
         if isinstance(outcome, tuple):
             return outcome
         raise outcome
@@ -123,21 +126,19 @@ class Speed:
         self, candidate: Served, baseline: Served, shape: LoadShape, concurrency: int, count: int, start: int
     ) -> Rounds:
         what = f"{candidate.name} and {baseline.name} in turn, {concurrency} at a time"
-        if self._run.settings.starts > 1:
-            what += f", start {start} of {self._run.settings.starts}"
+        if self.servers.settings.starts > 1:
+            what += f", start {start} of {self.servers.settings.starts}"
         for side in (candidate, baseline):
-            self._run.memory(side)
-            self.note_sampling(side, shape)
+            self.prepare(side, shape)
         done = 0
         pace = Pace(2 * count)
 
-        def progress(one: Round) -> None:
+        def progress(measured: Round) -> None:
             nonlocal done
-            self.note(
-                {"candidate": candidate, "baseline": baseline}[one.side].name, one.run, one.metrics, start
-            )
+            side = {"candidate": candidate, "baseline": baseline}[measured.side]
+            self.note(side.name, measured.run, measured.metrics, start)
             done += 1
-            self._run.progress(f"{what}: round {pace.describe(done)}")
+            self.servers.progress(f"{what}: round {pace.describe(done)}")
 
         try:
             with self.devices.beside(candidate, baseline, what="load", concurrency=concurrency):
@@ -145,14 +146,14 @@ class Speed:
                     candidate.server,
                     baseline.server,
                     self.workload(shape),
-                    ClosedLoop(concurrency, self._run.sizes.requests_per_round(concurrency)),
+                    ClosedLoop(concurrency, self.servers.sizes.requests_per_round(concurrency)),
                     rounds=count,
                     on_round=progress,
-                    options=SendOptions(workers=self._run.settings.workers),
+                    options=SendOptions(workers=self.servers.settings.workers),
                 )
         except (InfrastructureError, NotMeasured) as error:
             # Asked now, because the next question to a dead server starts it again.
-            raise death_of(candidate, baseline) or error from None
+            raise find_dead_server(candidate, baseline) or error from None
 
     def alone(
         self, served: Served, concurrency: int, shape: LoadShape
@@ -160,59 +161,95 @@ class Speed:
         """The same rounds of one side only, for a run that compares nothing."""
 
         def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
-            self._run.memory(served)
-            self.note_sampling(served, shape)
+            self.prepare(served, shape)
             what, count = f"{served.name}, {concurrency} at a time", shape.rounds
-            said = self._run.settings.workers
+            fixed = self.servers.settings.workers
             runs: list[Run] = []
             metrics: list[Metrics] = []
-            pace, workers = Pace(count), said or 1
+            pace, workers = Pace(count), fixed or 1
             with self.devices.beside(served, what="load", concurrency=concurrency):
                 for number in range(count):
-                    self._run.progress(f"{what}: round {pace.describe(number)}")
+                    self.servers.progress(f"{what}: round {pace.describe(number)}")
                     runs.append(
                         run_load(
                             served.server,
                             self.workload(shape),
-                            ClosedLoop(concurrency, self._run.sizes.requests_per_round(concurrency)),
+                            ClosedLoop(concurrency, self.servers.sizes.requests_per_round(concurrency)),
                             SendOptions(warmup=concurrency if number == 0 else 0, workers=workers),
                         )
                     )
                     # At once, for a round without an answer ends the load: the next ones would have none either.
                     metrics.append(of_run(runs[-1]))
                     self.note(served.name, runs[-1], metrics[-1])
-                    if said is None:
+                    if fixed is None:
                         workers = max(workers, workers_for(runs[-1].client.cpu_share))
             return tuple(runs), tuple(metrics)
 
-        return self._once(("alone", served.name, concurrency, shape), measure, served)
+        return self._memo(("alone", served.name, concurrency, shape), measure, served)
 
     def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
         """Keep one more run for the record; tell if something stood still in it, or its server refuses something."""
-        self.loads.note(row, run, metrics, start, purpose=purpose)
+        self.log.note(row, run, metrics, start, purpose=purpose)
         for text in run.server.capabilities.notes:
-            self._run.tell(f"{row}: {text}")
+            self.servers.tell(f"{row}: {text}")
         if run.disturbance:
             # Without the figures of a starved client, which differ from round to round.
             what = run.disturbance.split(":")[0]
             out = "it is not judged" if run.open_loop else "such rounds are taken out"
-            self._run.tell(f"{row}, a load of {run.concurrency} at a time: {what}; {out}")
+            self.servers.tell(f"{row}, a load of {run.concurrency} at a time: {what}; {out}")
 
-    def note_sampling(self, served: Served, shape: LoadShape | None = None) -> None:
-        """A load is sent to ``served``: with which sampling, is kept for the record."""
+    def prepare(self, served: Served, shape: LoadShape | None = None) -> None:
+        """Start the server and the watch on its memory; note the sampling of the load for the record."""
+        self.servers.memory(served)
         workload = self.workload(shape)
         body = {"max_tokens": workload.output_tokens, **workload.sampling}
-        self._run.sampling.note(served.model, served.weights_directory, "load", body)
+        self.servers.sampling.note(served.model, served.weights_directory, "load", body)
 
     def workload(self, shape: LoadShape | None = None) -> Workload:
-        """What the speed suites send: unique prompts, answers of fixed length, sampled alike on both sides.
+        """The requests of a load: unique prompts, answers of fixed length, sampled alike on both sides.
 
         Greedy, because a server otherwise takes the sampling of the model's ``generation_config.json``, and two
         models would be compared by the price of top-p.
         """
-        shape = shape or self._run.sizes.load
+        shape = shape or self.servers.sizes.load
         return Workload(
             input_tokens=shape.prompt_tokens,
             output_tokens=shape.answer_tokens,
             sampling={"temperature": 0.0},
         )
+
+
+def rounds_of_each(rounds: int, starts: int) -> int:
+    """Rounds of one pair of starts, when ``rounds`` were asked for in all."""
+    return rounds if starts == 1 else max(LEAST_ROUNDS, math.ceil(rounds / starts))
+
+
+def over_starts(
+    measure: Callable[[int, int, int], Rounds],
+    start_anew: Callable[[], None],
+    concurrencies: Sequence[int],
+    rounds: int,
+    starts: int,
+) -> dict[int, tuple[Rounds, ...] | Failure]:
+    """By concurrency, the rounds of each pair of starts, or why they could not be measured.
+
+    ``measure`` takes concurrency, number of rounds, and number of the pair of starts (from 1). Each pair meets every
+    concurrency before the next one is started, because starting is what takes long. A concurrency that fails is left
+    out from then on, and the others go on. Raises what ``start_anew`` raises.
+    """
+    each = rounds_of_each(rounds, starts)
+    found: dict[int, list[Rounds]] = {concurrency: [] for concurrency in concurrencies}
+    failed: dict[int, Failure] = {}
+    for number in range(1, starts + 1):
+        if number > 1:
+            start_anew()
+        for concurrency in [c for c in found if c not in failed]:
+            try:
+                found[concurrency].append(measure(concurrency, each, number))
+            except (InfrastructureError, NotMeasured) as error:
+                failed[concurrency] = error
+        if len(failed) == len(found):
+            break
+    return {
+        concurrency: failed.get(concurrency) or tuple(measured) for concurrency, measured in found.items()
+    }

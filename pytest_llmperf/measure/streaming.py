@@ -16,8 +16,8 @@ from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.real_clock import RealClock
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import InfrastructureError
-from pytest_llmperf.measure.deaths import may_be_a_death, raise_if_dead
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.servers import may_be_a_death, raise_if_dead
 from pytest_llmperf.serving.http_client import explained
 
 # Enough to see a stream flow; a test that wants the whole answer says so.
@@ -64,6 +64,6 @@ def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]
             f"no connection to {server.shown}: {explained(error, Address.parse(server.base_url))}"
         ) from error
     clock.check()
-    if any(may_be_a_death(trace.outcome, trace.status) for trace in traces):
+    if any(may_be_a_death(trace) for trace in traces):
         raise_if_dead(served)
     return traces

@@ -16,7 +16,8 @@ from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import NeedsServer
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.measure.planned_questions import Phases, PlanAsker, PlannedMeasurements
+from pytest_llmperf.measure.planned import PlannedMeasurements
+from pytest_llmperf.measure.questions import Questions
 
 from .conftest import HERE, PUBLISHED, ROOT
 
@@ -34,19 +35,19 @@ class Asked:
         settings = resolve(options, device=None, device_name="CPU")
         measurements = PlannedMeasurements(settings, state, lambda _: None)
         self.metrics: set[tuple[str, str]] = set()
-        self.phases = Phases()
-        asker = PlanAsker(measurements, self._judge, self.phases)
+        self.phases = measurements.phases
+        questions = Questions(measurements, self._judge)
         self._fixtures: dict[str, Any] = {
             "candidate": measurements.served(settings.candidates[0]),
             "baseline": measurements.served(settings.baseline),
             "budget": settings.budget,
             "rules": rules,
-            "accuracy": asker.accuracy,
-            "answers": asker.behaviour,
-            "perplexity": asker.perplexity,
-            "macro_f1": asker.macro_f1,
-            "summaries": asker.summaries,
-            "recall": asker.recall,
+            "accuracy": questions.accuracy,
+            "answers": questions.behaviour,
+            "perplexity": questions.perplexity,
+            "macro_f1": questions.macro_f1,
+            "summaries": questions.summaries,
+            "recall": questions.recall,
         }
 
     def _judge(self, case: Gate) -> Judgement:

@@ -54,7 +54,7 @@ def test_every_option_that_pytest_lists_is_explained(tmp_path: Path) -> None:
 
 def test_every_fixture_that_pytest_lists_is_explained(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    listed = _told_by_pytest("--fixtures", "-v", "-c", "pytest.ini", cwd=tmp_path)
+    listed = _told_by_pytest("--fixtures", "-c", "pytest.ini", cwd=tmp_path)
     ours = set(re.findall(r"^(\w+).* -- .*pytest_llmperf/fixtures\.py", listed, re.MULTILINE))
     assert {"candidate", "accuracy"} <= ours
     assert ours == set(re.findall(r"^\| `(\w+)` \| (?:session|function)", PAGES["fixtures.md"], re.MULTILINE))

@@ -12,7 +12,8 @@ from pytest_llmperf.gates.estimand import GateInvalid, MacroF1, MeanScore, Share
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.plan import PlannedJudgement
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.measure.asking import Answers, ending_of
+from pytest_llmperf.measure import answers
+from pytest_llmperf.measure.answers import ending_of
 from pytest_llmperf.tasks import find_task
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.grading.number import grade
@@ -112,7 +113,7 @@ def test_every_ending_has_a_name() -> None:
     assert of("I'm sorry, but I can't help with that.") == "refused"
     assert of("\\boxed{many}") == "unreadable"
     assert ending_of(Grade(Outcome.INCOMPLETE, "of a grader of their own")) == "cut off"
-    assert Answers("row", "task", "as promised", [], 0.0).endings() == {}
+    assert answers.endings([]) == {}
 
 
 class Growing:

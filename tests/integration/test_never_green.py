@@ -76,13 +76,13 @@ SUITES = {
     "nan": """
         from pytest_llmperf.gates.estimand import Scalar
         def test_it(candidate, llmperf_run, request):
-            judge = llmperf_run.judge_for(request.node)
+            judge = llmperf_run.judge
             assert Scalar("peak", float("nan"), "bytes", judge=judge) <= 1e12
     """,
     "no sample": """
         from pytest_llmperf.gates.estimand import Series
         def test_it(candidate, llmperf_run, request):
-            assert Series("TTFT", [], "s", judge=llmperf_run.judge_for(request.node)).p50 <= 1000
+            assert Series("TTFT", [], "s", judge=llmperf_run.judge).p50 <= 1000
     """,
     "skipped": """
         import pytest

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.measure.starts import LEAST_ROUNDS, rounds_of_each
+from pytest_llmperf.measure.speed import LEAST_ROUNDS, rounds_of_each
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result

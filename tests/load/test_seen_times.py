@@ -15,7 +15,7 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.results import Metrics, measure
 from pytest_llmperf.load.seen_times import clumped_gaps, seen_times
-from pytest_llmperf.measure.loaded import chunked_apart
+from pytest_llmperf.measure.load_results import chunked_apart
 
 TOKENS, TTFT_S, GAP_S = 32, 0.015, 0.002
 Event = dict[str, Any]

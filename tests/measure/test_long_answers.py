@@ -13,23 +13,28 @@ from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.estimand import Judgement
+from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.measure.conversations import LongItem, recalls
-from pytest_llmperf.measure.long_answers import GrowingLong, LongAnswers
+from pytest_llmperf.measure.book import UNBOOKED
+from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
+from pytest_llmperf.measure.long_prompts import LongItem, recalls
+from pytest_llmperf.measure.sample_list import OutcomesOnDemand, outcomes
 
 
-class Told:
-    """Who is asked: tells ``right`` or not, and remembers what it was asked."""
+class Asked:
+    """A server that replies ``right`` or not, and remembers what it was asked."""
 
     def __init__(self, right: bool = True, ok: bool = True) -> None:
         self.right, self.ok = right, ok
         self.asked: list[str] = []
 
-    def __call__(self, items: Sequence[LongItem], before: int) -> tuple[list[Answer], float]:
+    def __call__(self, items: Sequence[LongItem], before: int, planned: int) -> tuple[list[LongReply], float]:
         assert before == len(self.asked)
         self.asked += [item.id for item in items]
-        return [self._answer(i) for i in range(len(items))], 0.5
+        return [
+            LongReply(item, self._answer(i), "42" if self.right else "41") for i, item in enumerate(items)
+        ], 0.5
 
     def _answer(self, index: int) -> Answer:
         outcome = Outcome.OK if self.ok else Outcome.HTTP_ERROR
@@ -41,9 +46,12 @@ def _items(count: int) -> list[LongItem]:
     return [LongItem(f"recall-512-{n}", {}, lambda text: (text == "42",)) for n in range(count)]
 
 
-def _share(told: Told, count: int = 240) -> Share:
-    replies = LongAnswers(_items(count), told)
-    growing = GrowingLong(replies, lambda item, answer: all(item.facts(answer.text)))
+def _recalled(replies: Sequence[LongReply]) -> Outcomes:
+    return outcomes(replies, lambda reply: all(reply.facts))
+
+
+def _share(asked: Asked, count: int = 240) -> Share:
+    growing = OutcomesOnDemand(LongAnswers(items=_items(count), ask=asked), count, _recalled, UNBOOKED)
     return Share("recall", {}, noun="conversation", growing=growing)
 
 
@@ -60,41 +68,41 @@ def _decided(share: Share, bound: float) -> Status:
 
 
 def test_a_clear_case_needs_few_of_the_prompts() -> None:
-    told = Told(right=True)
-    assert _decided(_share(told), 0.75) is Status.PASS
-    assert 0 < len(told.asked) <= 150
+    asked = Asked(right=True)
+    assert _decided(_share(asked), 0.75) is Status.PASS
+    assert 0 < len(asked.asked) <= 150
 
 
 def test_a_model_that_forgets_everything_fails_after_few_of_the_prompts() -> None:
-    told = Told(right=False)
-    assert _decided(_share(told), 0.75) is Status.FAIL
-    assert 0 < len(told.asked) <= 150
+    asked = Asked(right=False)
+    assert _decided(_share(asked), 0.75) is Status.FAIL
+    assert 0 < len(asked.asked) <= 150
 
 
 def test_no_prompt_is_asked_twice() -> None:
-    told = Told()
-    replies = LongAnswers(_items(30), told)
+    asked = Asked()
+    replies = LongAnswers(items=_items(30), ask=asked)
     replies.first(10)
     replies.first(30)
-    assert [item.id for item, _ in replies.first(20)] == told.asked[:20]
-    assert told.asked == [f"recall-512-{n}" for n in range(30)]
+    assert [reply.item for reply in replies.first(20)] == asked.asked[:20]
+    assert asked.asked == [f"recall-512-{n}" for n in range(30)]
 
 
 def test_a_server_that_only_fails_measures_nothing() -> None:
-    replies = LongAnswers(_items(10), Told(ok=False))
+    replies = LongAnswers(items=_items(10), ask=Asked(ok=False))
     with pytest.raises(NotMeasured, match="all 10 requests failed; the first: HTTP 500"):
-        GrowingLong(replies, lambda *_: True).first(10)
+        OutcomesOnDemand(replies, 10, _recalled, UNBOOKED).first(10)
 
 
 def test_a_failure_to_ask_is_remembered() -> None:
     calls = 0
 
-    def ask(items: Sequence[LongItem], before: int) -> tuple[list[Answer], float]:
+    def ask(items: Sequence[LongItem], before: int, planned: int) -> tuple[list[LongReply], float]:
         nonlocal calls
         calls += 1
         raise NotMeasured("the server is gone")
 
-    replies = LongAnswers(_items(3), ask)
+    replies = LongAnswers(items=_items(3), ask=ask)
     for _ in range(2):
         with pytest.raises(NotMeasured, match="gone"):
             replies.first(3)

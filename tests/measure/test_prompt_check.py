@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -18,10 +19,10 @@ from pytest_llmperf.client.trace import Outcome as Ending
 from pytest_llmperf.config.models import Model, PromptRules
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.measure import prompt_check
+from pytest_llmperf.measure.answers import behaviour_of
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.measure.yields import behaviour_of
 from pytest_llmperf.tasks.grading import Outcome
 from pytest_llmperf.tasks.task import Item, Task
 
@@ -94,7 +95,7 @@ def counting_server(
         server.server_close()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Replying(Evaluation):
     """An evaluation whose server gives the same reply to everything."""
 
@@ -146,7 +147,7 @@ def test_a_reply_is_read_from_where_its_prompt_ends_whatever_the_row_promises(
     served, _ = counting_server(TOKENS, weights=str(weights), rules=promises)
     task = Task("cats", source=cast(Any, None))
     items = [Item("three", "How many legs do 3 cats have?", "12")]
-    evaluation = Replying(cast(Any, None), cast(Any, None), ignore, ignore, cast(Any, ignore), reply=reply)
+    evaluation = Replying(cast(Any, SimpleNamespace(memory=ignore)), cast(Any, None), reply=reply)
     ((asked,), _) = evaluation.graded(served, task, rules.as_promised, items, "", 0, 1)
     assert asked.grade.outcome is outcome
     assert behaviour_of(asked, thinking=row).boxed is (outcome is Outcome.CORRECT)

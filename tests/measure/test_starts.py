@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmperf.errors import NotMeasured, StartError
 from pytest_llmperf.load.interleave import Rounds
-from pytest_llmperf.measure.starts import over_starts
+from pytest_llmperf.measure.speed import over_starts
 
 
 class Machine:

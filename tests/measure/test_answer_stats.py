@@ -1,4 +1,4 @@
-"""What a row's answers tell beside right and wrong."""
+"""Costs and behaviours of answers, for the record."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome as Ending
-from pytest_llmperf.measure.asking import Asked
-from pytest_llmperf.measure.yields import behaviour_of, yields
+from pytest_llmperf.measure.answers import GradedAnswer, answer_stats, behaviour_of
 from pytest_llmperf.tasks.grading import Grade, Outcome
 
 BODY = {
@@ -20,16 +19,16 @@ BODY = {
 
 def asked(
     item: str, outcome: Outcome, tokens: int, reply: str = "It is \\boxed{4}.", seconds: float = 1.0
-) -> Asked:
+) -> GradedAnswer:
     ok = outcome is not Outcome.INFRA
     ending = Ending.OK if ok else Ending.CUT
     finish = "length" if outcome is Outcome.INCOMPLETE else "stop"
     answer = Answer(0, reply, "", finish, 10, tokens, None, ending, "", 1, seconds)
-    return Asked(item, BODY, answer, Grade(outcome, ""), reply)
+    return GradedAnswer(item, BODY, answer, Grade(outcome, ""), reply)
 
 
-def of(*answers: Asked) -> dict[str, Any]:
-    return yields(answers, thinking=False, temperature=0.6)
+def of(*answers: GradedAnswer) -> dict[str, Any]:
+    return answer_stats(answers, thinking=False, temperature=0.6)
 
 
 def test_a_correct_answer_costs_the_tokens_of_the_wrong_ones_too() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
 from pytest_llmperf.gates.base import strict
-from pytest_llmperf.gates.estimand import Judgement
+from pytest_llmperf.gates.estimand import Judgement, Share
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.goodput import Slo
@@ -19,9 +19,9 @@ from pytest_llmperf.load.results import of_run
 from pytest_llmperf.load.run import Run, ScheduleKept
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.clock_error import ClockError
-from pytest_llmperf.measure.loaded import Loaded, Pair
+from pytest_llmperf.measure.load_results import LoadResult, MeasuredLoad, MeasuredPair, Pair
 from pytest_llmperf.measure.on_device import OnDevice
-from pytest_llmperf.measure.scheduled import good_share
+from pytest_llmperf.measure.scheduled import met_by_slice
 from pytest_llmperf.serving.server import Server
 
 GAP_S = 0.002
@@ -64,10 +64,10 @@ def a_run(traces: Sequence[Trace], row: str = "distill", **fields: Any) -> Run:
     )
 
 
-def loaded(runs: Sequence[Run]) -> Loaded:
+def loaded(runs: Sequence[Run]) -> LoadResult:
     nothing = [None] * len(runs)
     device = OnDevice(nothing, nothing, nothing, "not asked")
-    return Loaded.of(strict, 4, runs, [of_run(run) for run in runs], ClockError(), device)
+    return LoadResult(strict, 4, MeasuredLoad(4, runs, [of_run(run) for run in runs], ClockError(), device))
 
 
 def verdict(judgement: Judgement) -> tuple[Status, str]:
@@ -111,7 +111,8 @@ def test_half_of_the_answers_held_back_is_a_load_that_was_not_seen() -> None:
 
 def in_turn(candidate: Sequence[Run], baseline: Sequence[Run]) -> Pair:
     a, b = ([of_run(run) for run in side] for side in (candidate, baseline))
-    return Pair.of(strict, 4, [Rounds(tuple(a), tuple(b), tuple(candidate), tuple(baseline))], ClockError())
+    rounds = Rounds(tuple(a), tuple(b), tuple(candidate), tuple(baseline))
+    return Pair(strict, 4, MeasuredPair(4, [rounds], ClockError()))
 
 
 @pytest.mark.parametrize("metric", ["itl", "tpot"])
@@ -171,11 +172,16 @@ def test_usage_tells_of_a_load_that_was_not_the_one_asked_for(fields: dict[str, 
     )
 
 
+def goodput(run: Run, slo: Slo) -> Share:
+    outcomes, unusable = met_by_slice(run, slo)
+    return Share("goodput", outcomes, noun="slice", unusable=unusable)
+
+
 def test_goodput_on_tokens_that_were_not_seen_is_invalid() -> None:
     run = a_run([answer(16)] * 320, open_loop=ScheduleKept("poisson", 10.0, (0.0,) * 320))
-    status, why = verdict(good_share(strict, run, Slo(tpot_s=0.002), "10 requests/s") >= 0.5)
+    status, why = verdict(goodput(run, Slo(tpot_s=0.002)) >= 0.5)
     assert status is Status.INVALID
     assert "holds the stream back" in why
-    assert verdict(good_share(strict, run, Slo(e2el_s=0.2), "10 requests/s") >= 0.5)[0] is Status.PASS
+    assert verdict(goodput(run, Slo(e2el_s=0.2)) >= 0.5)[0] is Status.PASS
     empty = replace(run, traces=(answer(outcome=Outcome.EMPTY, arrivals=(), completion_tokens=0),) * 320)
-    assert verdict(good_share(strict, empty, Slo(e2el_s=0.2), "10 requests/s") >= 0.5)[0] is Status.FAIL
+    assert verdict(goodput(empty, Slo(e2el_s=0.2)) >= 0.5)[0] is Status.FAIL

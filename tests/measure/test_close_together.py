@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from pytest_llmperf.errors import InfrastructureError
-from pytest_llmperf.measure.closing import close_together
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.servers import close_together
 from pytest_llmperf.serving import gpu
 from pytest_llmperf.serving.gpu import GIB, Device, GpuProcess
 from pytest_llmperf.serving.lease import Released

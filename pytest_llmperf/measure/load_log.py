@@ -1,4 +1,4 @@
-"""The timed requests of a run, as its record keeps them: noted round by round, so that an interrupted run has them."""
+"""The timed loads of a run for its record, noted round by round, so that an interrupted run has them as well."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pytest_llmperf.load.steady import METHOD, steady_part
 
 
 @dataclass
-class NotedLoad:
-    """What was measured of one row at one concurrency, with one start of its server."""
+class LoadEntry:
+    """The rounds of one row under one load, with one start of its server."""
 
     row: str
     start: int
@@ -29,13 +29,13 @@ class NotedLoad:
 
     def facts(self) -> dict[str, Any]:
         run = self.runs[0]
-        clumped = sum(one.clumped for one in self.metrics)
+        clumped = sum(metrics.clumped for metrics in self.metrics)
         return {
             "row": self.row,
             "concurrency": run.concurrency,
             "purpose": self.purpose,
             "start": self.start,
-            "workers": max(1, *(len(one.workers) for one in self.runs)),
+            "workers": max(1, *(len(run.workers) for run in self.runs)),
             "schedule": run.open_loop.schedule if run.open_loop else None,
             "rate": run.open_loop.rate_per_s if run.open_loop else None,
             "workload": {
@@ -44,23 +44,25 @@ class NotedLoad:
             },
             "rounds": [
                 {
-                    "requests": one.requests,
-                    "errors": dict(one.errors),
-                    "window_s": one.window_s,
-                    "ttft_s": list(one.judged("ttft")),
-                    "tpot_s": list(one.judged("tpot")),
-                    "e2el_s": list(one.samples["e2el"]),
-                    "output_tokens": one.output_tokens,
+                    "requests": metrics.requests,
+                    "errors": dict(metrics.errors),
+                    "window_s": metrics.window_s,
+                    "ttft_s": list(metrics.judged("ttft")),
+                    "tpot_s": list(metrics.judged("tpot")),
+                    "e2el_s": list(metrics.samples["e2el"]),
+                    "output_tokens": metrics.output_tokens,
                     "client_cpu_share": run.client.cpu_share,
                     "client_late_share": run.client.late_share,
-                    "clumped_share": one.clumped_share,
-                    "taken_out": one.taken_out or None,
+                    "clumped_share": metrics.clumped_share,
+                    "taken_out": metrics.taken_out or None,
                 }
-                for run, one in zip(self.runs, self.metrics, strict=True)
+                for run, metrics in zip(self.runs, self.metrics, strict=True)
             ],
             "tails": tails(self.metrics),
             "error_kinds": error_kinds([trace for run in self.runs for trace in run.traces]),
-            "clumped_share": clumped / gaps if (gaps := sum(one.gaps for one in self.metrics)) else 0.0,
+            "clumped_share": clumped / gaps
+            if (gaps := sum(metrics.gaps for metrics in self.metrics))
+            else 0.0,
             "delivered_concurrency": fmean(run.delivered_concurrency for run in self.runs),
             "server_metrics": server.facts()
             if (server := together([run.server_samples for run in self.runs]))
@@ -69,41 +71,40 @@ class NotedLoad:
         }
 
     def _steady(self) -> dict[str, Any]:
-        """Of one long run; rounds of a wave begin and end together, and have no steady part."""
+        """The steady part of one long run; rounds of one wave begin and end together, and have none."""
         if len(self.runs) == 1:
             return steady_part(self.runs[0]).facts(self.runs[0])
         why = f"not looked for: {len(self.runs)} short rounds, each with its begin and its end"
         return {"method": METHOD, "found": False, "why": why}
 
 
-class Loads:
+class LoadLog:
     """All loads of this process."""
 
     def __init__(self) -> None:
-        self._noted: dict[tuple[str, int | str, str, int, str], NotedLoad] = {}
-        self._fresh: list[tuple[NotedLoad, int]] = []
-        """Rounds whose requests nobody has taken yet."""
+        self._noted: dict[tuple[str, int | str, str, int, str], LoadEntry] = {}
+        self._fresh: list[tuple[LoadEntry, int]] = []
+        """Entry and round number of the requests that :meth:`take_rows` has not returned yet."""
 
     def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
         """One more round."""
         arrivals = f"{len(run.traces)} of {run.open_loop.schedule}" if run.open_loop else run.concurrency
         # Two schedules that are the same may carry other prompts.
         key = (row, arrivals, repr(run.workload), start, purpose)
-        load = self._noted.setdefault(key, NotedLoad(row, start, purpose))
+        load = self._noted.setdefault(key, LoadEntry(row, start, purpose))
         self._fresh.append((load, len(load.runs)))
         load.runs.append(run)
         load.metrics.append(metrics)
 
-    def facts(self, facts_of: Callable[[NotedLoad], dict[str, Any]] = NotedLoad.facts) -> dict[str, Any]:
-        """For the record: ``load``, what was measured round by round at a fixed concurrency, and ``scheduled_load``,
-        all else."""
+    def facts(self, facts_of: Callable[[LoadEntry], dict[str, Any]] = LoadEntry.facts) -> dict[str, Any]:
+        """For the record: ``load``, the rounds at a fixed concurrency, and ``scheduled_load``, all other loads."""
         rounds = [facts_of(load) for load in self._noted.values() if load.purpose == "rounds"]
         others = [facts_of(load) for load in self._noted.values() if load.purpose != "rounds"]
         return {name: loads for name, loads in (("load", rounds), ("scheduled_load", others)) if loads}
 
     @property
     def begin_s(self) -> float:
-        """When the first of all requests was to be sent, on the process's clock."""
+        """The time at which the first request was due, seconds on the process's clock."""
         runs = [run for load in self._noted.values() for run in load.runs]
         return min(trace.intended_s for run in runs for trace in run.traces)
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pytest_llmperf.measure.marking import marked
+from pytest_llmperf.measure.evaluation import grade_all
 
 
 def test_quick_grades_are_made_here_and_in_order() -> None:
@@ -17,7 +17,7 @@ def test_quick_grades_are_made_here_and_in_order() -> None:
         where.add(threading.current_thread())
         return answer * 2
 
-    assert marked(grade, range(5000)) == [2 * n for n in range(5000)]
+    assert grade_all(grade, range(5000)) == [2 * n for n in range(5000)]
     assert where == {threading.current_thread()}
 
 
@@ -29,7 +29,7 @@ def test_slow_grades_are_made_at_the_same_time_and_stay_in_order() -> None:
         together.wait(30)  # nobody passes alone
         return answer * 2
 
-    assert marked(grade, range(20), patience_s=0.0) == [2 * n for n in range(20)]
+    assert grade_all(grade, range(20), patience_s=0.0) == [2 * n for n in range(20)]
 
 
 def test_what_a_grader_raises_is_raised() -> None:
@@ -38,8 +38,8 @@ def test_what_a_grader_raises_is_raised() -> None:
 
     for patience_s in (0.0, 1.0):
         with pytest.raises(ValueError, match="no grade for 0"):
-            marked(grade, range(3), patience_s=patience_s)
+            grade_all(grade, range(3), patience_s=patience_s)
 
 
 def test_no_answer_has_no_grade() -> None:
-    assert marked(lambda one: one, []) == []
+    assert grade_all(lambda one: one, []) == []

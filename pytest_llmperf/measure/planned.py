@@ -1,0 +1,224 @@
+"""The data of a planned run: their sizes. Nothing is started, sent or fetched, and reading data raises NeedsServer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from pytest_llmperf.config.models import Model
+from pytest_llmperf.config.sizes import LoadShape
+from pytest_llmperf.engines.base import Milestones
+from pytest_llmperf.errors import NeedsServer
+from pytest_llmperf.gates.mean_ratio import Documents
+from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.load.arrivals import Schedule
+from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
+from pytest_llmperf.load.metrics import metric_named
+from pytest_llmperf.load.prompt_set import PromptSet
+from pytest_llmperf.load.steady import slice_size
+from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, PairData, PairedSamples, Samples
+from pytest_llmperf.measure.long_prompts import LongPrompts
+from pytest_llmperf.measure.measurements import Measurements
+from pytest_llmperf.measure.sample_list import SampleList
+from pytest_llmperf.measure.scheduled import SweepData
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.speed import rounds_of_each
+from pytest_llmperf.record.prior import Phase, PhaseKind
+from pytest_llmperf.rules.messages import Variant
+from pytest_llmperf.tasks.task import Task
+from pytest_llmperf.tasks.texts import Texts
+
+R = TypeVar("R")
+
+
+def unmeasured(count: int | None = None) -> Any:
+    """Data of a known number, or a single value (None), that every use but ``len`` refuses."""
+    return _Unmeasured(count)
+
+
+class _Unmeasured:
+    def __init__(self, count: int | None) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._refuse() if self._count is None else self._count
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise NeedsServer("measured data are known once a server has answered; the run is planned only")
+
+    __getattr__ = __getitem__ = __iter__ = __contains__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __float__ = __format__ = __str__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+
+
+class Phases:
+    """The work of a run, each piece once, in the order in which it was first asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Phase] = {}
+
+    def add(self, kind: PhaseKind, served: Served, key: tuple[str | int, ...] = (), amount: int = 1) -> None:
+        """Add a phase and the start of its server; the larger amount of one that was added before."""
+        for phase in (Phase("starts", served.name), Phase(kind, served.name, key, amount)):
+            at = (phase.kind, phase.row, phase.key)
+            known = self._known.setdefault(at, phase)
+            self._known[at] = replace(known, amount=max(known.amount, phase.amount))
+
+    def __iter__(self) -> Iterator[Phase]:
+        return iter(self._known.values())
+
+
+@dataclass(kw_only=True)
+class PlannedSamples(SampleList[Any, Any]):
+    """Samples that are not asked for; ``note`` is called with how many a question plans."""
+
+    note: Callable[[int], None]
+
+    def plan(self, count: int) -> int:
+        count = super().plan(count)
+        self.note(count * self.per_item)
+        return count
+
+    def read(self, count: int, of: Callable[[Sequence[Any]], R]) -> R:
+        del of
+        found: R = unmeasured(count)
+        return found
+
+    def why_unusable(self, count: int, why: Callable[[Sequence[Any]], str] | None = None) -> str:
+        del count, why
+        return ""
+
+
+@dataclass(frozen=True)
+class PlannedLoad:
+    """A load of so many requests in each round or slice."""
+
+    groups: Sequence[int]
+    """The round or slice of each request."""
+    runs: int
+    """Runs by which the device is watched: rounds, or 1 for a load on a schedule."""
+
+    def samples(self, metric: str) -> Samples:
+        if metric in ON_DEVICE:
+            return Samples(unmeasured(self.runs))
+        if metric_named(metric).from_round is not None:
+            return Samples(unmeasured(len(set(self.groups))))
+        return Samples(unmeasured(len(self.groups)), groups=self.groups)
+
+
+@dataclass(frozen=True)
+class PlannedPair:
+    """Rounds of both models, for each of some pairs of starts."""
+
+    starts: int
+    rounds: int
+
+    def samples(self, metric: str) -> PairedSamples:
+        del metric
+        return PairedSamples([unmeasured(self.rounds)] * self.starts)
+
+
+class PlannedMeasurements(Measurements):
+    """Sizes and rows of the run, with the phases that measuring would take."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.phases = Phases()
+
+    def served(self, model: Model) -> Served:
+        served = super().served(model)
+        served.refuse(NeedsServer(f"{model.name}: the run is planned only, no server is started"))
+        return served
+
+    def answers(self, served: Served, task: Task, variant: Variant) -> PlannedSamples:
+        hub = getattr(task.source, "hub", None)
+        if hub is not None and self.settings.data_dir is None:
+            # Not worth a download; a data set that is pinned says how many items it has.
+            there = hub.count if hub.count is not None else sys.maxsize
+        else:
+            there = len(self.items(task))
+        key = (task.name, variant.name)
+        return self._samples(there, served, "answers", key, self.samples(served, variant))
+
+    def long_answers(self, served: Served, prompts: LongPrompts) -> PlannedSamples:
+        return self._samples(self.sizes.quality_items, served, "long answers", prompts.key)
+
+    def _samples(
+        self, there: int, served: Served, kind: PhaseKind, key: tuple[str, ...], per_item: int = 1
+    ) -> PlannedSamples:
+        return PlannedSamples(
+            items=unmeasured(there),
+            ask=unmeasured(),
+            per_item=per_item,
+            at_once=self.settings.full,
+            note=lambda count: self.phases.add(kind, served, key, count),
+        )
+
+    def documents(self, served: Served, texts: Texts) -> tuple[Documents, str]:
+        self.phases.add("texts", served, (texts.name,), self.sizes.documents)
+        return unmeasured(self.sizes.documents), ""
+
+    def startup(self, served: Served) -> tuple[float | None, Milestones]:
+        self.phases.add("starts", served)
+        return unmeasured(), unmeasured()
+
+    def memory_use(self, served: Served) -> tuple[str, float | None, float | None]:
+        self.phases.add("starts", served)
+        kind = "device memory" if served.model.gpus else "resident memory"
+        return kind, unmeasured(), unmeasured()
+
+    def load(self, served: Served, concurrency: int, shape: LoadShape) -> LoadData:
+        rounds = self._rounds(served, concurrency, shape)
+        if self.will_need_baseline:
+            self._rounds(self.served(self.settings.baseline), concurrency, shape)
+        requests = self.sizes.requests_per_round(concurrency)
+        return PlannedLoad([number for number in range(rounds) for _ in range(requests)], rounds)
+
+    def pair(self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape) -> PairData:
+        self._rounds(baseline, concurrency, shape)
+        starts = self.settings.starts
+        return PlannedPair(starts, self._rounds(candidate, concurrency, shape) // starts)
+
+    def _rounds(self, served: Served, concurrency: int, shape: LoadShape) -> int:
+        starts = self.settings.starts
+        rounds = starts * rounds_of_each(shape.rounds, starts)
+        key = (concurrency, shape.prompt_tokens, shape.answer_tokens)
+        self.phases.add("load", served, key, rounds)
+        return rounds
+
+    def prompts(self, served: Served, prompts: str | Path | PromptSet | None) -> PromptSet | None:
+        is_task = isinstance(prompts, str) and prompts in self.tasks  # whose items are not worth a download
+        return None if is_task else super().prompts(served, prompts)
+
+    def on_schedule(self, served: Served, schedule: Schedule, *_: Any, **__: Any) -> LoadData:
+        """As if all of the load were steady: its run-in is known once it has run."""
+        self.phases.add("scheduled loads", served, ("open loop", schedule.name))
+        size = slice_size(len(schedule))
+        return PlannedLoad([number // size for number in range(len(schedule))], 1)
+
+    def goodput(self, served: Served, schedule: Schedule, *_: Any, **__: Any) -> tuple[Outcomes, str]:
+        self.on_schedule(served, schedule)
+        return unmeasured(-(-len(schedule) // slice_size(len(schedule), least=1))), ""
+
+    def sweep(self, served: Served, *_: Any, **__: Any) -> SweepData:
+        self.phases.add("scheduled loads", served, ("sweep",))
+        return SweepData(unmeasured(), unmeasured(), unmeasured())
+
+    def max_rate(
+        self, served: Served, slo: Slo, search: RateSearch, requests: int, shape: LoadShape
+    ) -> tuple[MaxRate, str]:
+        del slo, shape
+        self.phases.add("scheduled loads", served, ("max rate",))
+        found = MaxRate(None, None, search.share, search.confidence, unmeasured(search.max_trials))
+        if requests >= search.min_requests:
+            return found, ""
+        return found, (
+            f"{requests} requests at each rate; need at least {search.min_requests} to show that {search.share:g} meet "
+            "the SLO"
+        )
