@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.client.answer_cache import AnswerCache, Reused, finish, reused
-from pytest_llmperf.config.answer_options import Collecting
+from pytest_llmperf.config.run_config import Collecting
 from pytest_llmperf.record.redaction import redact_values
 
 

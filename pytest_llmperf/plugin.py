@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf import fixtures, profile_marks
+from pytest_llmperf.config.options import register
 from pytest_llmperf.keys import RUN, UNSUPPORTED
 
 if TYPE_CHECKING:
@@ -20,110 +21,9 @@ if TYPE_CHECKING:
 
     from pytest_llmperf.run import Run
 
-OPTIONS = {
-    "--llmperf-baseline": ("ROW", "row of the catalogue to compare with (default: the profile's)"),
-    "--llmperf-profile": (
-        "NAME|PATH",
-        "a profile, or a models.toml (default: gpu if there is a CUDA device, else embedded)",
-    ),
-    "--llmperf-models": ("PATH", "the catalogue of models (default: the ini value llmperf_models)"),
-    "--llmperf-budgets": ("PATH", "the budgets (default: budgets.toml beside the catalogue)"),
-    "--llmperf-engine-python": ("PATH", "interpreter that has vLLM installed (default: this one)"),
-    "--llmperf-data": ("DIR", "read data sets from here instead of the hub"),
-    "--llmperf-inconclusive": ("fail|warn", "what an INCONCLUSIVE verdict does to its test (default: fail)"),
-    "--llmperf-record": ("PATH", "write the run's record (JSON) here, and the data of its gates beside it"),
-    "--llmperf-markdown": ("PATH", "write a summary as Markdown here (also to $GITHUB_STEP_SUMMARY, if set)"),
-    "--llmperf-metrics": ("PATH", "write the verdicts here, for Prometheus' textfile collector"),
-    "--llmperf-add": (
-        "RECORD",
-        "add this run's data to that run's, and judge both together (a further look)",
-    ),
-    "--llmperf-looks": (
-        "N",
-        "announce up to N looks (this run, then --llmperf-add), which share the promised error",
-    ),
-    "--llmperf-history": ("DIR", "earlier records for the page, beside those in the record's own directory"),
-    "--llmperf-starts": (
-        "K",
-        "compare speed over K starts of both servers, 3 or more (default: 1)",
-    ),
-    "--llmperf-workers": (
-        "N",
-        "client processes of a timed load (default: one, and more where it needs too much of its core)",
-    ),
-    "--llmperf-samples": (
-        "K",
-        "answers to each item wherever a row is sampled (default: the row's `samples`)",
-    ),
-    "--llmperf-order": ("SEED", "draw the order of the items from this number (default: 0)"),
-    "--llmperf-answers": (
-        "DIR",
-        "keep answers here, to go on after an interruption (default: pytest's cache)",
-    ),
-    "--llmperf-in-flight": ("N", "requests at a time while answers are collected (default: a full server)"),
-    "--llmperf-prove": (
-        "RECORD",
-        "start nothing: plant damage into a record's data, prove what its gates catch",
-    ),
-    "--llmperf-reference-dir": (
-        "DIR",
-        "as --llmperf-reference, with the promoted records of this directory",
-    ),
-}
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("llmperf", "LLM serving gates")
-    group.addoption(
-        "--llmperf-model", dest="llmperf_model", action="append", metavar="ROW", help="row to judge; repeats"
-    )
-    group.addoption(
-        "--llmperf-base-url",
-        action="append",
-        metavar="[ROW=]URL",
-        help="test a server that is already running (key in the environment variable LLMPERF_API_KEY); repeats",
-    )
-    for name, (metavar, text) in OPTIONS.items():
-        group.addoption(name, dest=name.removeprefix("--").replace("-", "_"), metavar=metavar, help=text)
-    group.addoption(
-        "--llmperf-full",
-        action="store_true",
-        help="ask every item of the accuracy tasks, also where the gates are decided before",
-    )
-    group.addoption(
-        "--llmperf-fresh", action="store_true", help="ask for every answer, also after an interrupted run"
-    )
-    group.addoption(
-        "--llmperf-reuse",
-        action="store_true",
-        help="take every answer that is kept, also of runs that came to their end: to try a gate, not to measure",
-    )
-    # Takes no value: one that may take a value takes `suites/` for it in `--llmperf-reference suites/`.
-    group.addoption(
-        "--llmperf-reference",
-        action="store_true",
-        help="compare the record with a promoted one; the ini value llmperf_references says where these lie",
-    )
-    group.addoption(
-        "--llmperf-reference-gaps",
-        choices=["fail", "warn"],
-        default="fail",
-        help="what a missing reference, an incomparable metric or a vanished test does (default: fail)",
-    )
-    group.addoption(
-        "--llmperf-plan",
-        nargs="?",
-        const="",
-        metavar="RECORD",
-        help="start nothing, and say what each gate will catch and how often it errs; RECORD: an earlier run's",
-    )
-    parser.addini("llmperf_models", "catalogue of models, relative to the rootdir", type="string", default="")
-    parser.addini(
-        "llmperf_references",
-        "directory of promoted records, relative to the rootdir",
-        type="string",
-        default="llmperf-references",
-    )
+    register(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:

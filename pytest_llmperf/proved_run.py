@@ -40,7 +40,7 @@ def configure(config: pytest.Config, options: Options) -> ProvedRun:
     options = dataclasses.replace(
         options,
         profile=options.profile or record.profile,
-        models=options.models or record.candidates,
+        model=options.model or record.candidates,
         baseline=options.baseline or (record.baseline or None),
     )
     return ProvedRun(config, resolve(options, None, "CPU"), kept)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.config.option_paths import anchored
+from pytest_llmperf.config.options import anchored
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.home import shown
 from pytest_llmperf.record.compare import compare

@@ -6,6 +6,7 @@ The only module beside ``plugin`` and ``fixtures`` that knows pytest.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -14,9 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from pytest_llmperf.answer_keeping import AnswerKeeping, cache_directory, cache_fails
-from pytest_llmperf.config.answer_options import AnswerOptions
-from pytest_llmperf.config.option_paths import anchor, anchored, interpreter
-from pytest_llmperf.config.run_config import Options, Settings, resolve
+from pytest_llmperf.config.options import anchor, anchored, interpreter
+from pytest_llmperf.config.run_config import Options, Settings, read_options, resolve
 from pytest_llmperf.errors import GpuUnreadable, LlmperfError, NotMeasured, UsageError, first_line
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.estimand import GateError, Judgement
@@ -97,33 +97,16 @@ def _options(config: pytest.Config) -> Options:
         raise UsageError(
             "no catalogue of models: give --llmperf-models PATH, or set llmperf_models in pytest's configuration"
         )
-    models_path = Path(anchored("llmperf_models", models, config.rootpath))
-    budgets = config.getoption("llmperf_budgets")
-    return Options(
-        models_path=models_path,
-        budgets_path=Path(budgets) if budgets else models_path.with_name("budgets.toml"),
-        models=tuple(config.getoption("llmperf_model") or ()),
-        baseline=config.getoption("llmperf_baseline"),
-        profile=profile,
-        base_urls=tuple(config.getoption("llmperf_base_url") or ()),
-        engine_python=config.getoption("llmperf_engine_python") or _python_of_environment(config),
-        data_dir=config.getoption("llmperf_data"),
-        inconclusive=config.getoption("llmperf_inconclusive"),
-        record=config.getoption("llmperf_record"),
-        full=config.getoption("llmperf_full"),
-        starts=config.getoption("llmperf_starts"),
-        answers=AnswerOptions(
-            samples=config.getoption("llmperf_samples"),
-            order=config.getoption("llmperf_order"),
-            in_flight=config.getoption("llmperf_in_flight"),
-            log=config.getoption("llmperf_answers"),
-            fresh=config.getoption("llmperf_fresh"),
-            reuse=config.getoption("llmperf_reuse"),
-        ),
-        add=config.getoption("llmperf_add"),
-        looks=config.getoption("llmperf_looks"),
-        workers=config.getoption("llmperf_workers"),
-    )
+    path = Path(anchored("llmperf_models", models, config.rootpath))
+    names = [field.name for field in dataclasses.fields(Options)]
+    given = {name: value for name in names if (value := config.getoption(f"llmperf_{name}")) is not None}
+    given |= {
+        "models": path,
+        "profile": profile,
+        "budgets": given.get("budgets") or path.with_name("budgets.toml"),
+    }
+    given["engine_python"] = given.get("engine_python") or _python_of_environment(config)
+    return read_options(given)
 
 
 def _python_of_environment(config: pytest.Config) -> str | None:

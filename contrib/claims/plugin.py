@@ -21,7 +21,7 @@ from contrib.claims.deciding import decide_all, device_at_hand
 from contrib.claims.measured import Evidence
 from contrib.claims.reading import read_claims
 from contrib.claims.table import claim_lines, decision_to_json
-from pytest_llmperf.config.option_paths import anchored
+from pytest_llmperf.config.options import anchored
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.encoding import write_all

@@ -28,7 +28,7 @@ from typing import Any
 from pytest_llmperf.client.answers import Answer, complete_all
 from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.client.trace import Outcome
-from pytest_llmperf.config.answer_options import Reuse
+from pytest_llmperf.config.run_config import Reuse
 from pytest_llmperf.serving.server import Server
 
 INTERRUPTED_S = 12 * 3600.0

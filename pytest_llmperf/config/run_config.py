@@ -6,13 +6,14 @@ Knows nothing of pytest: strings in, :class:`Settings` out, or a :class:`UsageEr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from pytest_llmperf.address import Address
-from pytest_llmperf.config.answer_options import AnswerOptions, Collecting, collecting, whole_number
 from pytest_llmperf.config.budgets import BudgetView, load_budgets
 from pytest_llmperf.config.catalog import choose_profile, load_catalog
 from pytest_llmperf.config.models import Model, Profile
@@ -26,28 +27,87 @@ DEFAULT_KEY_VARIABLE = "LLMPERF_API_KEY"
 """Environment variable with the API key of a server given by ``--llmperf-base-url``; not set: it wants no key."""
 
 InconclusivePolicy = Literal["fail", "warn"]
+Reuse = Literal["nothing", "interrupted", "all"]
+"""Which answers of earlier runs stand for this run's own: none, those of a run that did not come to its end, or
+whatever is there."""
+
+
+_Path = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
+
+
+def _whole_number(low: int, needed: str = "", *, but: int | None = None) -> BeforeValidator:
+    """Digits that make a whole number, ``low`` or more and not ``but``."""
+
+    def check(given: str) -> int:
+        if not (given.isascii() and given.isdecimal()) or int(given) < low or int(given) == but:
+            raise ValueError(needed or f"must be a whole number, {low} or more")
+        return int(given)
+
+    return BeforeValidator(check)
 
 
 @dataclass(frozen=True)
 class Options:
-    """The command line and the ini file, as plain strings (xdist workers parse them again)."""
+    """The command line and the ini file, by the names of the options in ``config.options``."""
 
-    models_path: Path
-    budgets_path: Path
-    models: tuple[str, ...] = ()
+    models: Path
+    budgets: Path
+    model: tuple[str, ...] = ()
     baseline: str | None = None
     profile: str | None = None
-    base_urls: tuple[str, ...] = ()
+    base_url: tuple[str, ...] = ()
     engine_python: str | None = None
-    data_dir: str | None = None
-    inconclusive: str | None = None
-    record: str | None = None
+    data: _Path = None
+    inconclusive: InconclusivePolicy = "fail"
+    record: _Path = None
     full: bool = False
-    starts: str | None = None
-    answers: AnswerOptions = field(default_factory=AnswerOptions)
-    add: str | None = None
-    looks: str | None = None
-    workers: str | None = None
+    starts: Annotated[
+        int,
+        _whole_number(
+            1, f"must be 1, or at least {LEAST_STARTS} to tell how starts of one model differ", but=2
+        ),
+    ] = 1
+    samples: Annotated[int | None, _whole_number(1)] = None
+    order: Annotated[int, _whole_number(0)] = 0
+    in_flight: Annotated[int | None, _whole_number(1)] = None
+    answers: _Path = None
+    fresh: bool = False
+    reuse: bool = False
+    add: _Path = None
+    looks: Annotated[
+        int | None,
+        _whole_number(1, "must be a whole number, 2 for a run that may be added to once"),
+    ] = None
+    workers: Annotated[int | None, _whole_number(1)] = None
+
+
+def read_options(given: Mapping[str, object]) -> Options:
+    """The options that were ``given`` (not None), as pytest holds them; ``models`` and ``budgets`` always.
+
+    Raises :class:`UsageError`: one line with option, value and what it must be.
+    """
+    try:
+        return TypeAdapter(Options).validate_python(dict(given))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option, context = str(first["loc"][0]).replace("_", "-"), first.get("ctx", {})
+        must = context.get("error") or f"must be {str(context.get('expected')).replace(chr(39), '')}"
+        raise UsageError(f"--llmperf-{option}={given[str(first['loc'][0])]}: {must}") from None
+
+
+@dataclass(frozen=True)
+class Collecting:
+    """How answers are collected."""
+
+    samples: int | None = None
+    """Answers to each item wherever a row is sampled; None: as many as the row says."""
+    order_seed: int = 0
+    """What the order of the items is drawn from, the same for both sides of a comparison."""
+    in_flight: int | None = None
+    """Requests in flight; None: as the row says, else as many as keep its server busy."""
+    log: Path | None = None
+    """Directory of the answer log; None: the run's own choice (pytest's cache)."""
+    reuse: Reuse = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -110,8 +170,9 @@ def resolve(
             raise _unreadable(options, gpu_trouble)
         return device is not None
 
-    profile = choose_profile(options.profile, options.models_path, has_cuda=has_cuda)
-    urls = _base_urls(options.base_urls, default=(options.models or (profile.candidate,))[0])
+    profile = choose_profile(options.profile, options.models, has_cuda=has_cuda)
+    wanted = options.model or (profile.candidate,)
+    urls = _base_urls(options.base_url, default=wanted[0])
     unknown = set(urls) - set(profile.models)
     for name in unknown:
         profile.model(name)  # raises with the nearest name
@@ -130,23 +191,15 @@ def resolve(
             model = dataclasses.replace(model, engine_python=options.engine_python)
         return model
 
-    candidates = tuple(row(name) for name in dict.fromkeys(options.models or (profile.candidate,)))
-    policy: InconclusivePolicy
-    match options.inconclusive:
-        case None | "fail":
-            policy = "fail"
-        case "warn":
-            policy = "warn"
-        case other:
-            raise UsageError(f"--llmperf-inconclusive={other}: must be fail or warn")
+    candidates = tuple(row(name) for name in dict.fromkeys(wanted))
     baseline = row(options.baseline or profile.baseline)
     if gpu_trouble is not None and any(
         model.gpus and engine_named(model.engine).is_started for model in (*candidates, baseline)
     ):
         raise _unreadable(options, gpu_trouble)
-    data_dir = Path(options.data_dir) if options.data_dir else None
-    if data_dir is not None and not data_dir.is_dir():
-        raise UsageError(f"--llmperf-data {shown(data_dir)}: no such directory")
+    if options.data is not None and not options.data.is_dir():
+        raise UsageError(f"--llmperf-data {shown(options.data)}: no such directory")
+    _fit_together(options, (*candidates, baseline))
     # A profile that runs on the CPU is judged by the CPU's budgets, also on a machine that has a GPU.
     on_gpu = profile.needs_cuda and device is not None
     judged_as = device if on_gpu and device is not None else "CPU"
@@ -154,59 +207,56 @@ def resolve(
         profile=profile,
         candidates=candidates,
         baseline=baseline,
-        budget=load_budgets(options.budgets_path).for_device(profile.name, judged_as),
+        budget=load_budgets(options.budgets).for_device(profile.name, judged_as),
         device=judged_as,
         device_name=device_name if on_gpu else "CPU",
-        inconclusive=policy,
-        data_dir=data_dir,
-        record=Path(options.record) if options.record else None,
-        models_path=options.models_path,
-        budgets_path=options.budgets_path,
-        starts=_starts(options.starts, (*candidates, baseline)),
+        inconclusive=options.inconclusive,
+        data_dir=options.data,
+        record=options.record,
+        models_path=options.models,
+        budgets_path=options.budgets,
+        starts=options.starts,
         full=options.full,
-        collecting=collecting(options.answers),
-        add=Path(options.add) if options.add else None,
-        looks=_looks(options.looks, options.add),
-        workers=whole_number("--llmperf-workers", options.workers, low=1),
+        collecting=_collecting(options),
+        add=options.add,
+        looks=options.looks,
+        workers=options.workers,
     )
 
 
 def _unreadable(options: Options, trouble: GpuUnreadable) -> UsageError:
     """The error of a run that needs to know the GPU, with the profiles that do not."""
-    others = [p.name for p in load_catalog(options.models_path).profiles.values() if not p.needs_cuda]
+    others = [p.name for p in load_catalog(options.models).profiles.values() if not p.needs_cuda]
     without = (
         f", or choose a profile that needs no GPU: --llmperf-profile {' or '.join(others)}" if others else ""
     )
     return UsageError(f"{trouble.cause}; {trouble.remedy}{without}")
 
 
-def _looks(given: str | None, add: str | None) -> int | None:
-    if given is None:
-        return None
-    if add:
+def _collecting(options: Options) -> Collecting:
+    if options.fresh and options.reuse:
         raise UsageError(
-            f"--llmperf-looks={given}: is said at the first look, and --llmperf-add={add} is a later one"
+            "--llmperf-fresh asks everything anew, --llmperf-reuse nothing that is known: give one of them"
         )
-    if not given.isdecimal() or int(given) < 1:
-        raise UsageError(
-            f"--llmperf-looks={given}: must be a whole number, 2 for a run that may be added to once"
-        )
-    return int(given)
+    log = options.answers
+    if log is not None and log.exists() and not log.is_dir():
+        raise UsageError(f"--llmperf-answers {shown(log)}: is no directory")
+    reuse: Reuse = "nothing" if options.fresh else "all" if options.reuse else "interrupted"
+    return Collecting(options.samples, options.order, options.in_flight, log, reuse)
 
 
-def _starts(given: str | None, models: Sequence[Model]) -> int:
-    if given is None:
-        return 1
-    if not given.isdecimal() or int(given) in (0, 2):
+def _fit_together(options: Options, models: Sequence[Model]) -> None:
+    """Raise for options that contradict each other or the servers."""
+    if options.looks is not None and options.add:
         raise UsageError(
-            f"--llmperf-starts={given}: must be 1, or at least {LEAST_STARTS} to tell how starts of one model differ"
+            f"--llmperf-looks={options.looks}: is said at the first look, "
+            f"and --llmperf-add={options.add} is a later one"
         )
     running = [model.name for model in models if not engine_named(model.engine).is_started]
-    if int(given) > 1 and running:
+    if options.starts > 1 and running:
         raise UsageError(
-            f"--llmperf-starts={given}: {running[0]} is a server that runs already, and cannot be started anew"
+            f"--llmperf-starts={options.starts}: {running[0]} is a server that runs already, and cannot be started anew"
         )
-    return int(given)
 
 
 def _base_urls(values: Sequence[str], *, default: str) -> dict[str, str]:

@@ -29,9 +29,7 @@ class Asked:
     """What the tests of some files would ask of a profile: metrics with units, and (row, task, way of asking)."""
 
     def __init__(self, profile: str, state: Path) -> None:
-        options = Options(
-            models_path=SUITES / "models.toml", budgets_path=SUITES / "budgets.toml", profile=profile
-        )
+        options = Options(models=SUITES / "models.toml", budgets=SUITES / "budgets.toml", profile=profile)
         settings = resolve(options, device=None, device_name="CPU")
         measurements = PlannedMeasurements(settings, state, lambda _: None)
         self.metrics: set[tuple[str, str]] = set()

@@ -30,7 +30,7 @@ from pytest_llmperf.client.answer_cache import (
 )
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome
-from pytest_llmperf.config.answer_options import Reuse
+from pytest_llmperf.config.run_config import Reuse
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "2 + 2"}], "temperature": 0.6, "seed": 0}
 

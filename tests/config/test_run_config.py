@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.config.run_config import Options, resolve
+from pytest_llmperf.config.run_config import Collecting, Options, read_options, resolve
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 
 TROUBLE = GpuUnreadable("/dev/nvidia0 is there, and NVML fails: Driver/library version mismatch", "reboot")
@@ -36,7 +36,7 @@ def options(tmp_path: Path) -> Options:
 @pytest.mark.parametrize("profile", [None, "gpu"])
 def test_a_gpu_that_cannot_be_read_ends_the_run_in_one_line(options: Options, profile: str | None) -> None:
     with pytest.raises(UsageError) as raised:
-        resolve(Options(options.models_path, options.budgets_path, profile=profile), None, "CPU", TROUBLE)
+        resolve(Options(options.models, options.budgets, profile=profile), None, "CPU", TROUBLE)
     assert str(raised.value) == (
         "/dev/nvidia0 is there, and NVML fails: Driver/library version mismatch; reboot, "
         "or choose a profile that needs no GPU: --llmperf-profile embedded"
@@ -44,17 +44,72 @@ def test_a_gpu_that_cannot_be_read_ends_the_run_in_one_line(options: Options, pr
 
 
 def test_a_profile_for_the_cpu_that_is_named_runs_beside_a_broken_gpu(options: Options) -> None:
-    named = Options(options.models_path, options.budgets_path, profile="embedded")
+    named = Options(options.models, options.budgets, profile="embedded")
     assert resolve(named, None, "CPU", TROUBLE).device == "CPU"
 
 
 def test_servers_that_run_already_need_no_gpu_of_this_machine(options: Options) -> None:
-    elsewhere = Options(
-        options.models_path, options.budgets_path, profile="gpu", base_urls=("a=http://127.0.0.1:1",)
-    )
+    elsewhere = Options(options.models, options.budgets, profile="gpu", base_url=("a=http://127.0.0.1:1",))
     assert resolve(elsewhere, None, "CPU", TROUBLE).profile.name == "gpu"
 
 
 def test_a_machine_without_a_gpu_takes_the_profile_for_the_cpu(options: Options) -> None:
     assert resolve(options, None, "CPU").profile.name == "embedded"
     assert resolve(options, "H100", "NVIDIA H100").profile.name == "gpu"
+
+
+# How answers are collected
+
+
+def collecting(directory: Path, **given: object) -> Collecting:
+    (directory / "models.toml").write_text(CATALOGUE)
+    (directory / "budgets.toml").write_text("")
+    paths = {"models": directory / "models.toml", "budgets": directory / "budgets.toml"}
+    return resolve(read_options({**paths, **given}), None, "CPU").collecting
+
+
+def test_nothing_given_asks_once_in_the_usual_order_and_resumes_what_was_interrupted(tmp_path: Path) -> None:
+    assert collecting(tmp_path) == Collecting(None, 0, None, None, "interrupted")
+
+
+def test_what_is_given_is_read(tmp_path: Path) -> None:
+    given = {"samples": "4", "order": "7", "in_flight": "96", "answers": str(tmp_path), "fresh": True}
+    assert collecting(tmp_path, **given) == Collecting(4, 7, 96, tmp_path, "nothing")
+    assert collecting(tmp_path, reuse=True).reuse == "all"
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "many", "", "²"])
+def test_what_is_no_number_is_named_with_its_option(tmp_path: Path, given: str) -> None:
+    with pytest.raises(UsageError, match=r"^--llmperf-samples=.*: must be a whole number, 1 or more$"):
+        collecting(tmp_path, samples=given)
+    with pytest.raises(UsageError, match=r"^--llmperf-in-flight=.*: must be a whole number, 1 or more$"):
+        collecting(tmp_path, in_flight=given)
+
+
+@pytest.mark.parametrize("given", ["0", "2", "-1", "many"])
+def test_a_number_of_starts_that_tells_nothing_is_refused(tmp_path: Path, given: str) -> None:
+    with pytest.raises(UsageError, match=f"^--llmperf-starts={given}: must be 1, or at least 3 to tell how"):
+        collecting(tmp_path, starts=given)
+
+
+def test_a_policy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--llmperf-inconclusive=pass: must be fail or warn$"):
+        collecting(tmp_path, inconclusive="pass")
+
+
+def test_looks_are_announced_at_the_first_look(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"^--llmperf-looks=2: is said at the first look, and --llmperf-add="
+    ):
+        collecting(tmp_path, looks="2", add=str(tmp_path / "record.json"))
+
+
+def test_fresh_and_reuse_contradict_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give one of them"):
+        collecting(tmp_path, fresh=True, reuse=True)
+
+
+def test_a_file_is_no_place_for_a_log_of_many_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is no directory"):
+        collecting(tmp_path, answers=str(tmp_path / "file"))
