@@ -57,8 +57,8 @@ def test_an_inconclusive_gate_is_decided_by_the_data_of_both_runs(
     now = cases(project, "second.cases.jsonl")["test_floor[distill]"]
     assert now["status"] == "PASS", second.text
     before = cases(project, "first.cases.jsonl")["test_floor[distill]"]
-    data = now["case"]["candidate"]
-    assert data[:150] == before["case"]["candidate"]
+    data = now["case"]["candidate"]["items"]
+    assert data[:150] == before["case"]["candidate"]["items"]
     assert len({item for item, _ in data}) == len(data) > 150, "other items than those of the first run"
     assert second.lines("look 2", "first.json", "added to")
     [verdict] = [v for v in named(project, "second.json")["verdicts"] if v["bound"] == 0.87]
@@ -68,7 +68,8 @@ def test_an_inconclusive_gate_is_decided_by_the_data_of_both_runs(
 def test_pairs_are_of_the_same_items_in_both_runs(looked_twice: tuple[Project, Result, Result]) -> None:
     project, _, _ = looked_twice
     case = cases(project, "second.cases.jsonl")["test_not_worse[distill]"]["case"]
-    assert [item for item, _ in case["candidate"]] == [item for item, _ in case["baseline"]]
+    ours, theirs = ([item for item, _ in case[side]["items"]] for side in ("candidate", "baseline"))
+    assert ours == theirs
 
 
 def test_what_the_first_run_decided_stands_and_is_not_asked_again(

@@ -94,7 +94,7 @@ def test_the_record_names_the_data_of_every_asserted_gate_in_the_order_of_the_ru
     lines = kept(recorded)
     assert [line["test"] for line in lines] == [f"test_gate.py::{name}[distill]" for name in GATES]
     assert [line["status"] for line in lines] == ["PASS", "PASS", "PASS", "FAIL"]
-    assert [len(line["case"].get("candidate", ())) for line in lines] == [400, 400, 0, 400]
+    assert [len(line["case"].get("candidate", {}).get("items", ())) for line in lines] == [400, 400, 0, 400]
     about = recorded.record()["cases"]
     assert (about["file"], about["count"]) == ("record.cases.jsonl", 4)
 

@@ -62,7 +62,7 @@ def test_a_sampled_row_is_asked_k_times_and_a_greedy_one_once(sampled: Project) 
     asked = (sampled.path / "asked").read_text().split("\n")
     assert (asked.count("distill 3"), asked.count("math 0")) == (40, 40)
     (case,) = [json.loads(line) for line in (sampled.path / "record.cases.jsonl").read_text().splitlines()]
-    outcomes = case["case"]["candidate"] if "case" in case else case["candidate"]
+    outcomes = case["case"]["candidate"]["items"]
     assert [outcome for _, outcome in outcomes] == [[True, False, True, False]] * 40
     path = sampled.path / "record.json"
     rows = [one for one in load_answers(path, read_record(path)) if one["row"] == "distill"]

@@ -91,6 +91,13 @@ def test_the_guide_to_tasks_can_be_followed(reader: Reader) -> None:
     assert result.lines("capitals accuracy", "100.0 %", "PASS")
 
 
+def test_the_guide_to_kinds_of_gates_can_be_followed(reader: Reader, solver: str) -> None:
+    reader.project.catalog({"distill": {"ANSWERS": solver}})
+    judged, proved = reader.follow(HOW_TO / "own-gate.md")
+    assert judged.lines("time of a short answer", "PASS"), judged.text
+    assert proved.lines("test_worst.py::test_a_short_answer_never_takes_long", "no claim"), proved.text
+
+
 def test_the_guide_to_references_can_be_followed(reader: Reader, solver: str) -> None:
     reader.project.catalog({"distill": {"ANSWERS": solver}})
     reader.project.suite("""
