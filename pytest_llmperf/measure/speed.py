@@ -25,7 +25,7 @@ from pytest_llmperf.measure.on_device import OnDevice, limit_of, on_device
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers, find_dead_server
 from pytest_llmperf.report.progress import Pace
-from pytest_llmperf.serving.bandwidth import measured_bandwidth
+from pytest_llmperf.serving.gpu import measured_bandwidth
 
 LEAST_ROUNDS = 12
 """Rounds of one pair of starts. The start is the sample, and its own error only has to be small beside the 1 to 3 % by

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.serving.bandwidth import measured_bandwidth
+from pytest_llmperf.serving.gpu import measured_bandwidth
 
 # A PyTorch that copies 64 MiB · 2 · 8 in half a millisecond … in all but the last copy, which takes a quarter.
 TORCH = """
