@@ -30,8 +30,8 @@ class Plan:
     def __init__(self, state: Path, **options: Any) -> None:
         settings = resolve(
             Options(
-                models_path=SUITES / "models.toml",
-                budgets_path=SUITES / "budgets.toml",
+                models=SUITES / "models.toml",
+                budgets=SUITES / "budgets.toml",
                 profile="embedded",
                 **options,
             ),

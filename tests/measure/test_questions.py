@@ -81,8 +81,8 @@ class Asking:
 
     def __init__(self, state: Path, full: bool = False, **canned: Any) -> None:
         options = Options(
-            models_path=SUITES / "models.toml",
-            budgets_path=SUITES / "budgets.toml",
+            models=SUITES / "models.toml",
+            budgets=SUITES / "budgets.toml",
             profile="embedded",
             full=full,
         )
