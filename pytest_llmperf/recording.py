@@ -137,7 +137,7 @@ class Recording:
             record[ANSWERS.key] = store_table(self.path, ANSWERS, self._shards.answers())
             record[TRACES.key] = store_table(self.path, TRACES, self._shards.traces())
             if compare is not None:
-                compare(self._parsed(record))
+                compare(self._parsed(redact_values(record)))
             write_record(self.path, record | {"run": self._run()})
         except RecordNotWritten as error:
             self.note = str(error)
@@ -195,7 +195,7 @@ class Recording:
         from pytest_llmperf.record.model import Record
 
         try:
-            return Record.of(redact_values(fields))
+            return Record.of(fields)
         except ValueError as problem:
             raise RecordNotWritten(f"the record was not written to {self.path}: {problem}") from problem
 

@@ -1,14 +1,13 @@
-"""The data of a run's gates in a file beside its record: too many for the record, and only proofs read them.
+"""The data of a run's gates, in a table beside its record: they are large, and few readers need them.
 
-Every process of a run (xdist has several) writes down its own gates as their tests end; the one that writes the
+Each process of a run (xdist has several) keeps the gates of a test when the test ends. The process that writes the
 record puts them together, in the order of the tests.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.estimand import Gate, gate_from_json
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.redaction import clean, redact_values
-from pytest_llmperf.record.sidecar import AGAIN, read_sidecar
-from pytest_llmperf.record.store import write_whole
+from pytest_llmperf.record.redaction import redact_values
+from pytest_llmperf.record.sidecar import AGAIN
+from pytest_llmperf.record.tables import CASES, load_table, store_table
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import Record
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KeptCase:
-    """A gate that was asserted: in which test (its node id), what came of it, and its data."""
+    """A gate that was asserted: its test (node id), the status of its verdict, and its data."""
 
     test: str
     status: Status
@@ -34,10 +33,10 @@ class KeptCase:
 
 
 def keep(file: Path, order: int, attempt: int, kept: KeptCase) -> None:
-    """Add ``kept`` to what this process has in ``file``. ``OSError``.
+    """Add ``kept`` to the gates of this process in ``file``. ``OSError``.
 
     ``order`` is the place of its test in the run, ``attempt`` counts the tries of the test: only the gates of the last
-    one are gathered.
+    try are gathered.
     """
     fields = {"test": kept.test, "status": kept.status.value, "case": kept.case.to_json()}
     line = json.dumps(redact_values(fields), allow_nan=False)
@@ -47,10 +46,10 @@ def keep(file: Path, order: int, attempt: int, kept: KeptCase) -> None:
 
 
 def gathered(directory: Path) -> list[str]:
-    """What all processes have kept there, one JSON text each, in the order of the run."""
+    """The gates that all processes have kept there, one JSON text each, in the order of the run."""
     found: list[tuple[int, int, str]] = []
     for file in sorted(directory.glob("*.jsonl")):
-        # A process that was killed while it wrote has told of no verdict either.
+        # A process that was killed while it wrote has reported no verdict either.
         *whole, _cut_off = file.read_text(encoding="utf-8").split("\n")
         found += [
             (int(order), int(attempt), text)
@@ -64,16 +63,13 @@ def gathered(directory: Path) -> list[str]:
 
 
 def store_cases(record: Path, lines: Sequence[str]) -> dict[str, Any]:
-    """Write the file beside ``record``, whole, if there is a gate; what the record is to say. ``RecordNotWritten``."""
-    path = record.with_name(f"{record.stem}.cases.jsonl")
-    text = clean("".join(f"{line}\n" for line in lines))
-    if lines:
-        write_whole(path, text)
-    return {"file": path.name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "count": len(lines)}
+    """Write the table beside ``record``, if there is a gate; return its entry in the record. ``RecordNotWritten``."""
+    gates = map(json.loads, lines)
+    return store_table(record, CASES, (gate | {"case": json.dumps(gate["case"])} for gate in gates))
 
 
 def load_cases(path: Path, record: Record) -> list[KeptCase]:
-    """The gates of ``record``, which was read from ``path``.
+    """Read the gates of ``record``, which was read from ``path``.
 
     Raises :class:`UsageError`, one line, if the file is missing, is not the one that the record was written with, or
     holds no gate.
@@ -84,14 +80,13 @@ def load_cases(path: Path, record: Record) -> list[KeptCase]:
         raise UsageError(f"{path}: {why or 'this record keeps no data of its gates'}; {AGAIN}")
     if not about.count:
         raise UsageError(f"{path}: no gate was judged in this run, there is nothing to prove")
-    beside, data = read_sidecar(path, about, "the data of the record's gates", "data")
     try:
-        return [_kept(json.loads(line)) for line in data.decode("utf-8").split("\n") if line]
+        return [
+            KeptCase(row["test"], Status(row["status"]), gate_from_json(json.loads(row["case"])))
+            for row in load_table(path, about, CASES)
+        ]
     except (KeyError, TypeError, ValueError) as error:
+        where = path.with_name(Path(about.file).name)
         raise UsageError(
-            f"{beside}: a gate in it cannot be read by this version ({error!r}); {AGAIN}"
+            f"{where}: a gate in it cannot be read by this version ({error!r}); {AGAIN}"
         ) from error
-
-
-def _kept(fields: Mapping[str, Any]) -> KeptCase:
-    return KeptCase(str(fields["test"]), Status(fields["status"]), gate_from_json(fields["case"]))

@@ -6,13 +6,14 @@ came before. The process that writes the record puts them together.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.record.store import write_whole
 from pytest_llmperf.record.tables import ANSWERS, TRACES, Table
 
 _CLOCK = ("intended_s", "sent_s", "first_s", "last_s", "end_s")
@@ -20,52 +21,73 @@ _CLOCK = ("intended_s", "sent_s", "first_s", "last_s", "end_s")
 
 
 class Shards:
-    """The directory in which all processes of a run keep their shards; ``process`` is the name of this one."""
+    """The directory in which all processes of a run keep their shards; ``process`` is the name of this one.
+
+    Files only grow: each test adds what it has changed, and each reading continues where the last one ended.
+    """
 
     def __init__(self, directory: Path, process: str) -> None:
         self._directory = directory
         self._process = process
+        self._kept: dict[str, list[str]] = {}
+        """By key, the JSON of what this process kept last: of each entry of a list, or of the one value."""
+        self._torn = False
+        """The last line of the facts may be half a line."""
+        self._read: dict[Path, _FactsOfProcess] = {}
 
     def keep_facts(self, facts: Mapping[str, Any]) -> None:
-        """In place of what this process said before. Raises ``RecordNotWritten``."""
-        write_whole(
-            self._directory / f"{self._process}.facts.json", json.dumps(facts, allow_nan=False), durable=False
-        )
+        """Keep ``facts`` in place of what this process kept before. ``OSError``."""
+        lines = []
+        for key, value in facts.items():
+            entries = value if isinstance(value, list) else [value]
+            texts = [json.dumps(entry, allow_nan=False) for entry in entries]
+            known = self._kept.get(key)
+            changed = {at: text for at, text in enumerate(texts) if not known or known[at : at + 1] != [text]}
+            if known is None or changed or len(texts) != len(known):
+                inner = ", ".join(f'"{at}": {text}' for at, text in changed.items())
+                count = len(texts) if isinstance(value, list) else "null"
+                lines.append(f'{{"key": {json.dumps(key)}, "count": {count}, "changed": {{{inner}}}}}\n')
+                self._kept[key] = texts
+        if self._torn:
+            lines.insert(0, "\n")
+        self._torn = True
+        try:
+            self._append("facts", lines)
+        except OSError:
+            self._kept.clear()
+            raise
+        self._torn = False
 
     def keep_rows(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
         """Behind those that this process kept before. ``OSError``."""
+        self._append(table.name, (json.dumps(row) + "\n" for row in rows))
+
+    def _append(self, name: str, lines: Iterable[str]) -> None:
         self._directory.mkdir(exist_ok=True)
-        file = self._directory / f"{self._process}.{table.name}.jsonl"
-        with file.open("a", encoding="ascii") as lines:
-            lines.writelines(json.dumps(row) + "\n" for row in rows)
+        with (self._directory / f"{self._process}.{name}.jsonl").open("a", encoding="ascii") as file:
+            file.writelines(lines)
 
     def facts(self) -> dict[str, Any]:
-        """Of all processes: what one value says is the same everywhere, and lists are put behind each other.
+        """The facts of all processes: single values are the same everywhere, and lists are concatenated.
 
         Two workers share one server, and may have asked it the same questions: of these the longer list counts.
         """
         together: dict[str, Any] = {}
-        for file in sorted(self._directory.glob("*.facts.json")):
-            for key, value in json.loads(file.read_text(encoding="utf-8")).items():
+        for file in sorted(self._directory.glob("*.facts.jsonl")):
+            for key, value in self._read.setdefault(file, _FactsOfProcess()).read(file).items():
                 if isinstance(value, list):
-                    together.setdefault(key, []).extend(
-                        one for one in value if one not in together.get(key, ())
-                    )
+                    others = together.setdefault(key, [])
+                    others += [entry for entry in value if entry not in others]
                 else:
                     together.setdefault(key, value)
         if "servers" in together:
-            together["servers"] = list({one["row"]: one for one in reversed(together["servers"])}.values())[
-                ::-1
-            ]
+            together["servers"] = _first_of_each(together["servers"], "row")
         if "answers" in together:
-            by_size = sorted(together["answers"], key=lambda one: int(one["items"]))
-            together["answers"] = list({_asked(one): one for one in by_size}.values())
+            together["answers"] = _largest_of_each(together["answers"], "items")
         if "prompts" in together:
-            by_size = sorted(together["prompts"], key=lambda one: int(one["count"]))
-            together["prompts"] = list({_asked(one): one for one in by_size}.values())
+            together["prompts"] = _largest_of_each(together["prompts"], "count")
         if "sampling" in together:
-            by_row = {(one["row"], one["what"]): one for one in reversed(together["sampling"])}
-            together["sampling"] = list(by_row.values())[::-1]
+            together["sampling"] = _first_of_each(together["sampling"], "row", "what")
         return together
 
     def answers(self) -> Iterator[dict[str, Any]]:
@@ -86,8 +108,50 @@ class Shards:
     def _rows(self, table: Table) -> Iterator[tuple[Path, dict[str, Any]]]:
         for file in sorted(self._directory.glob(f"*.{table.name}.jsonl")):
             with file.open(encoding="ascii") as lines:
-                # A process that was killed while it wrote has told of no verdict either.
+                # A process that was killed while it wrote has reported no verdict either.
                 yield from ((file, json.loads(line)) for line in lines if line.endswith("\n"))
+
+
+@dataclass
+class _FactsOfProcess:
+    """The facts of one process as far as they were read."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    offset: int = 0
+
+    def read(self, file: Path) -> Mapping[str, Any]:
+        """Read what was added to ``file``, and return all facts."""
+        with file.open("rb") as lines:
+            lines.seek(self.offset)
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break  # Still being written, or cut off by the death of the process.
+                self.offset += len(line)
+                with contextlib.suppress(ValueError):  # Half a line, left by a full disk.
+                    self._apply(json.loads(line))
+        return self.facts
+
+    def _apply(self, change: Mapping[str, Any]) -> None:
+        key, count, changed = change["key"], change["count"], change["changed"]
+        if count is None:
+            self.facts[key] = changed["0"]
+            return
+        before = self.facts.get(key, [])
+        self.facts[key] = [changed[str(at)] if str(at) in changed else before[at] for at in range(count)]
+
+
+def _first_of_each(entries: Iterable[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for entry in entries:
+        found.setdefault(tuple(entry[key] for key in keys), entry)
+    return list(found.values())
+
+
+def _largest_of_each(entries: Iterable[dict[str, Any]], size: str) -> list[dict[str, Any]]:
+    """For each entry, task and variant, the entry with the greatest ``size``."""
+    return list(
+        {_asked(entry): entry for entry in sorted(entries, key=lambda entry: int(entry[size]))}.values()
+    )
 
 
 def _asked(of: Mapping[str, Any]) -> tuple[str, ...]:

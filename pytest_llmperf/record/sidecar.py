@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 AGAIN = "record the run again with --llmperf-record"
 
 
-def read_sidecar(record: Path, about: TableFile, what: str, short: str) -> tuple[Path, bytes]:
-    """Path and content of the file ``about``, which lies beside ``record``; ``what`` and ``short`` name its content.
+def read_sidecar(record: Path, about: TableFile, content: str) -> tuple[Path, bytes]:
+    """Path and content of the file ``about``, which lies beside ``record``; ``content`` names the content in messages.
 
     Raises :class:`UsageError`, one line, if it cannot be read or has another checksum.
     """
@@ -25,10 +25,10 @@ def read_sidecar(record: Path, about: TableFile, what: str, short: str) -> tuple
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"{path}: {what} cannot be read: {error.strerror}; keep it beside {record.name}"
+            f"{path}: the record's {content} cannot be read: {error.strerror}; keep it beside {record.name}"
         ) from error
     if hashlib.sha256(data).hexdigest() != about.sha256:
         raise UsageError(
-            f"{path}: not the {short} that {record.name} was written with (its SHA-256 differs); {AGAIN}"
+            f"{path}: not the {content} that {record.name} was written with (its SHA-256 differs); {AGAIN}"
         )
     return path, data

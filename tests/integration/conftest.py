@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmperf.parquet_reading import read_parquet
 from pytest_llmperf.serving import ports, processes
 from tests.integration.fork_server import MARK, ForkedRun, ForkServer
 from tests.waiting import CLEAN_WITHIN_S, eventually
@@ -227,6 +228,11 @@ class Project:
         """A run and its verdicts, from the record that it wrote."""
         result = self.run("--llmperf-record", "record.json", *arguments, **options)
         return result, self.record()["verdicts"]
+
+    def gates(self, record: str = "record") -> list[dict[str, Any]]:
+        """The data of the gates beside a record: ``test``, ``status`` and ``case`` of each."""
+        rows = read_parquet((self.path / f"{record}.cases.parquet").read_bytes())
+        return [row | {"case": json.loads(row["case"])} for row in rows]
 
     def record(self) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.path / "record.json").read_text(encoding="utf-8"))

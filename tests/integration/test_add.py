@@ -30,8 +30,7 @@ def named(project: Project, name: str) -> dict[str, Any]:
 
 def cases(project: Project, name: str) -> dict[str, dict[str, Any]]:
     """The gates beside a record, by test."""
-    lines = (project.path / name).read_text(encoding="utf-8").splitlines()
-    return {one["test"].split("::")[1]: one for one in map(json.loads, lines)}
+    return {gate["test"].split("::")[1]: gate for gate in project.gates(name)}
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +51,13 @@ def test_an_inconclusive_gate_is_decided_by_the_data_of_both_runs(
     looked_twice: tuple[Project, Result, Result],
 ) -> None:
     project, first, second = looked_twice
-    statuses = {name: one["status"] for name, one in cases(project, "first.cases.jsonl").items()}
+    statuses = {name: one["status"] for name, one in cases(project, "first").items()}
     assert statuses["test_floor[distill]"] == "INCONCLUSIVE", first.text
-    now = cases(project, "second.cases.jsonl")["test_floor[distill]"]
+    now = cases(project, "second")["test_floor[distill]"]
     assert now["status"] == "PASS", second.text
-    before = cases(project, "first.cases.jsonl")["test_floor[distill]"]
-    data = now["case"]["candidate"]["items"]
-    assert data[:150] == before["case"]["candidate"]["items"]
+    before = cases(project, "first")["test_floor[distill]"]
+    data = now["case"]["candidate"]
+    assert data[:150] == before["case"]["candidate"]
     assert len({item for item, _ in data}) == len(data) > 150, "other items than those of the first run"
     assert second.lines("look 2", "first.json", "added to")
     [verdict] = [v for v in named(project, "second.json")["verdicts"] if v["bound"] == 0.87]
@@ -67,9 +66,8 @@ def test_an_inconclusive_gate_is_decided_by_the_data_of_both_runs(
 
 def test_pairs_are_of_the_same_items_in_both_runs(looked_twice: tuple[Project, Result, Result]) -> None:
     project, _, _ = looked_twice
-    case = cases(project, "second.cases.jsonl")["test_not_worse[distill]"]["case"]
-    ours, theirs = ([item for item, _ in case[side]["items"]] for side in ("candidate", "baseline"))
-    assert ours == theirs
+    case = cases(project, "second")["test_not_worse[distill]"]["case"]
+    assert [item for item, _ in case["candidate"]] == [item for item, _ in case["baseline"]]
 
 
 def test_what_the_first_run_decided_stands_and_is_not_asked_again(
@@ -135,7 +133,7 @@ def test_what_cannot_be_added_to_is_refused_in_one_line(
     assert len(project.starts) == started
 
 
-_FILES = ("first.cases.jsonl", "second.cases.jsonl")
+_FILES = ("first.cases.parquet", "second.cases.parquet")
 
 
 @pytest.mark.parametrize(

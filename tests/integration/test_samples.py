@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +60,8 @@ def test_a_sampled_row_is_asked_k_times_and_a_greedy_one_once(sampled: Project) 
     assert ours["outcomes"]["correct"] == 80, "with seeds 0 and 2"
     asked = (sampled.path / "asked").read_text().split("\n")
     assert (asked.count("distill 3"), asked.count("math 0")) == (40, 40)
-    (case,) = [json.loads(line) for line in (sampled.path / "record.cases.jsonl").read_text().splitlines()]
-    outcomes = case["case"]["candidate"]["items"]
-    assert [outcome for _, outcome in outcomes] == [[True, False, True, False]] * 40
+    (gate,) = sampled.gates()
+    assert [outcome for _, outcome in gate["case"]["candidate"]] == [[True, False, True, False]] * 40
     path = sampled.path / "record.json"
     rows = [one for one in load_answers(path, read_record(path)) if one["row"] == "distill"]
     first = rows[0]["item"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from pathlib import Path
 
 import pytest
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.gates.quantile import QuantileGate
 from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.case_files import KeptCase, gathered, keep, load_cases, store_cases
@@ -36,7 +38,7 @@ def stored(tmp_path: Path, *kept: KeptCase) -> tuple[Path, Record]:
 def test_what_was_kept_is_read_back(tmp_path: Path) -> None:
     path, record = stored(tmp_path, PEAK, of_test("b"))
     assert record.cases is not None
-    assert (record.cases.count, record.cases.file) == (2, "record.cases.jsonl")
+    assert (record.cases.count, record.cases.file) == (2, "record.cases.parquet")
     assert load_cases(path, record) == [PEAK, of_test("b")]
 
 
@@ -75,18 +77,16 @@ def test_a_record_that_was_moved_with_its_file_is_read(tmp_path: Path) -> None:
 
 def test_a_file_that_is_missing_changed_or_empty_is_one_line_that_says_so(tmp_path: Path) -> None:
     path, record = stored(tmp_path, PEAK)
-    file = path.with_name("record.cases.jsonl")
-    right = file.read_text()
+    file = path.with_name("record.cases.parquet")
     changes = {
-        "SHA-256 differs": right.replace('"value": 1.0', '"value": 0.5'),
-        "SHA-256": "",
+        "SHA-256 differs": file.read_bytes()[:-1],
+        "SHA-256": b"",
         "cannot be read: No such file": None,
     }
-    assert changes["SHA-256 differs"] != right
-    for words, text in changes.items():
+    for words, data in changes.items():
         file.unlink()
-        if text is not None:
-            file.write_text(text)
+        if data is not None:
+            file.write_bytes(data)
         with pytest.raises(UsageError, match=words) as caught:
             load_cases(path, record)
         assert "\n" not in str(caught.value)
@@ -110,7 +110,20 @@ def test_a_gate_of_a_later_version_is_refused_in_one_line(tmp_path: Path) -> Non
 def test_a_record_cannot_point_to_a_file_elsewhere(tmp_path: Path) -> None:
     path, record = stored(tmp_path, PEAK)
     assert record.cases is not None
-    astray = record.cases.model_copy(update={"file": f"../{path.parent.name}/record.cases.jsonl"})
+    astray = record.cases.model_copy(update={"file": f"../{path.parent.name}/record.cases.parquet"})
     assert load_cases(path, record.model_copy(update={"cases": astray})) == [PEAK], (
         "only the name counts, beside the record"
     )
+
+
+def test_the_table_is_several_times_smaller_than_its_json(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    times = tuple(round(chance.lognormvariate(-3, 0.3), 9) for _ in range(2000))
+    gates = [
+        QuantileGate(metric="ITL", bound=0.1, samples=times, q=q, unit="s", at_least=False)
+        for q in (0.5, 0.95)
+    ]
+    path, record = stored(tmp_path, *(KeptCase("t", Status.PASS, gate) for gate in gates))
+    assert record.cases is not None
+    size = path.with_name(record.cases.file).stat().st_size
+    assert 3 * size < sum(len(json.dumps(gate.to_json())) for gate in gates)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pytest_llmperf.record.shards import Shards
 from pytest_llmperf.record.tables import ANSWERS, TRACES
 from tests.record.test_tables import ANSWER, TRACE
@@ -75,3 +77,53 @@ def test_half_a_surrogate_pair_passes_through(tmp_path: Path) -> None:
     parts.keep_rows(ANSWERS, [ANSWER | {"reply": "\ud800"}])
     parts.keep_facts({"note": "\ud800"})
     assert [row["reply"] for row in parts.answers()] == ["\ud800"]
+
+
+def test_only_what_has_changed_is_written_again(tmp_path: Path) -> None:
+    shards, main = Shards(tmp_path, "gw0"), Shards(tmp_path, "main")
+    rounds = [{"ttft_s": [0.1] * 1000}]
+    load = [{"row": "distill", "rounds": rounds}, {"row": "math", "rounds": rounds}]
+    shards.keep_facts({"profile": "gpu", "load": load, "events": []})
+    assert main.facts() == {"profile": "gpu", "load": load, "events": []}
+    file = tmp_path / "gw0.facts.jsonl"
+    size = file.stat().st_size
+    shards.keep_facts({"profile": "gpu", "load": load, "events": []})
+    assert file.stat().st_size == size
+    later = [load[0], load[1] | {"clumped": True}, {"row": "distill", "rounds": []}]
+    shards.keep_facts({"profile": "gpu", "load": later, "events": [{"text": "a"}]})
+    assert (
+        main.facts()
+        == Shards(tmp_path, "new").facts()
+        == {"profile": "gpu", "load": later, "events": [{"text": "a"}]}
+    )
+    shards.keep_facts({"profile": "gpu", "load": later[:1], "events": []})
+    assert main.facts() == {"profile": "gpu", "load": later[:1], "events": []}
+    assert file.stat().st_size < 2 * size
+
+
+def test_facts_that_a_killed_process_did_not_end_are_those_of_the_test_before(tmp_path: Path) -> None:
+    shards, main = Shards(tmp_path, "gw0"), Shards(tmp_path, "main")
+    shards.keep_facts({"load": [{"c": 1}]})
+    file = tmp_path / "gw0.facts.jsonl"
+    whole = file.read_text()
+    file.write_text(whole + whole[:20])
+    assert main.facts() == {"load": [{"c": 1}]}
+
+
+def test_after_a_full_disk_the_next_test_keeps_everything_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = Shards(tmp_path, "gw0")
+    shards.keep_facts({"load": [{"c": 1}]})
+
+    def half_a_line(name: str, lines: list[str]) -> None:
+        with (tmp_path / f"gw0.{name}.jsonl").open("a") as file:
+            file.write(lines[0][:20])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(shards, "_append", half_a_line)
+        with pytest.raises(OSError, match="No space"):
+            shards.keep_facts({"load": [{"c": 2}]})
+    shards.keep_facts({"load": [{"c": 2}, {"c": 3}]})
+    assert Shards(tmp_path, "main").facts() == {"load": [{"c": 2}, {"c": 3}]}

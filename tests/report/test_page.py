@@ -215,9 +215,9 @@ def test_a_record_of_nothing_says_of_each_section_what_is_missing(run: RecordedR
 
 def test_without_the_data_of_the_gates_it_says_so_and_shows_the_rest(run: RecordedRun) -> None:
     record = run.write()
-    record.with_name("night.cases.jsonl").write_text("{}\n")
+    record.with_name("night.cases.parquet").write_text("{}\n")
     page = run.page_of(record)
-    assert "No flips are known: night.cases.jsonl: not the data" in page.text
+    assert "No flips are known: night.cases.parquet: not the gate data" in page.text
     assert page.row("FAIL", "boxed answers")[2] == "60.0 %"
     assert page.row("TTFT at 8", "math")[2] == "96"
     assert str(record.parent) not in page.html
