@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.parquet_reading import read_parquet
+from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.store import read_record
 from pytest_llmperf.serving import ports, processes
 from tests.integration.fork_server import MARK, ForkedRun, ForkServer
 from tests.waiting import CLEAN_WITHIN_S, eventually
@@ -229,10 +230,10 @@ class Project:
         result = self.run("--llmperf-record", "record.json", *arguments, **options)
         return result, self.record()["verdicts"]
 
-    def gates(self, record: str = "record") -> list[dict[str, Any]]:
-        """The data of the gates beside a record: ``test``, ``status`` and ``case`` of each."""
-        rows = read_parquet((self.path / f"{record}.cases.parquet").read_bytes())
-        return [row | {"case": json.loads(row["case"])} for row in rows]
+    def gates(self, record: str = "record") -> list[KeptCase]:
+        """The gates of a record with their data, from the file beside it."""
+        path = self.path / f"{record}.json"
+        return load_cases(path, read_record(path))
 
     def record(self) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.path / "record.json").read_text(encoding="utf-8"))
@@ -372,7 +373,6 @@ def _make_project(path: Path, engine: Path = FAKE_PYTHON, weights: Path | None =
 def _check_that_records_are_explained(project: Project) -> None:
     """Every key that a run writes into its record has a type, whose description tells a user what it means."""
     from pytest_llmperf.errors import LlmperfError
-    from pytest_llmperf.record.store import read_record
     from tests.undescribed import undescribed
 
     for path in project.path.glob("*.json"):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.gates.verdict import Status
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result
 
@@ -28,9 +30,10 @@ def named(project: Project, name: str) -> dict[str, Any]:
     return found
 
 
-def cases(project: Project, name: str) -> dict[str, dict[str, Any]]:
-    """The gates beside a record, by test."""
-    return {gate["test"].split("::")[1]: gate for gate in project.gates(name)}
+def gate(project: Project, record: str, test: str) -> tuple[Status, Any]:
+    """Status and data of the gate of a test beside a record."""
+    [kept] = [kept for kept in project.gates(record) if kept.test.endswith(f"::{test}[distill]")]
+    return kept.status, kept.case
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +54,12 @@ def test_an_inconclusive_gate_is_decided_by_the_data_of_both_runs(
     looked_twice: tuple[Project, Result, Result],
 ) -> None:
     project, first, second = looked_twice
-    statuses = {name: one["status"] for name, one in cases(project, "first").items()}
-    assert statuses["test_floor[distill]"] == "INCONCLUSIVE", first.text
-    now = cases(project, "second")["test_floor[distill]"]
-    assert now["status"] == "PASS", second.text
-    before = cases(project, "first")["test_floor[distill]"]
-    data = now["case"]["candidate"]
-    assert data[:150] == before["case"]["candidate"]
-    assert len({item for item, _ in data}) == len(data) > 150, "other items than those of the first run"
+    status, before = gate(project, "first", "test_floor")
+    assert status == "INCONCLUSIVE", first.text
+    status, now = gate(project, "second", "test_floor")
+    assert status == "PASS", second.text
+    assert list(now.candidate.items())[:150] == list(before.candidate.items())
+    assert len(now.candidate) > 150, "other items than those of the first run"
     assert second.lines("look 2", "first.json", "added to")
     [verdict] = [v for v in named(project, "second.json")["verdicts"] if v["bound"] == 0.87]
     assert "all looks together err in at most 7.5 %" in verdict["detail"]
@@ -66,25 +67,25 @@ def test_an_inconclusive_gate_is_decided_by_the_data_of_both_runs(
 
 def test_pairs_are_of_the_same_items_in_both_runs(looked_twice: tuple[Project, Result, Result]) -> None:
     project, _, _ = looked_twice
-    case = cases(project, "second")["test_not_worse[distill]"]["case"]
-    assert [item for item, _ in case["candidate"]] == [item for item, _ in case["baseline"]]
+    _, pairs = gate(project, "second", "test_not_worse")
+    assert list(pairs.candidate) == list(pairs.baseline)
 
 
 def test_what_the_first_run_decided_stands_and_is_not_asked_again(
     looked_twice: tuple[Project, Result, Result],
 ) -> None:
     project, _, second = looked_twice
-    before, now = (cases(project, name)["test_too_much[distill]"] for name in _FILES)
-    assert (before["status"], now["status"]) == ("FAIL", "FAIL")
-    assert now["case"]["candidate"] == before["case"]["candidate"]
+    (then, before), (status, now) = (gate(project, name, "test_too_much") for name in ("first", "second"))
+    assert (then, status) == ("FAIL", "FAIL")
+    assert now.candidate == before.candidate
     assert second.code == 1
 
 
 def test_rounds_of_both_runs_are_one_sample(looked_twice: tuple[Project, Result, Result]) -> None:
     project, _, _ = looked_twice
-    before, now = (cases(project, name)["test_speed[distill]"]["case"]["starts"] for name in _FILES)
-    assert [len(starts[0]) for starts in (before, now)] == [8, 16]
-    assert now[0][:8] == before[0]
+    before, now = (gate(project, name, "test_speed")[1].starts[0] for name in ("first", "second"))
+    assert (len(before), len(now)) == (8, 16)
+    assert now[:8] == before
 
 
 def test_the_record_remembers_its_looks(looked_twice: tuple[Project, Result, Result]) -> None:
@@ -131,9 +132,6 @@ def test_what_cannot_be_added_to_is_refused_in_one_line(
     assert len(result.lines("ERROR:", why)) == 1, result.text
     assert result.noise == []
     assert len(project.starts) == started
-
-
-_FILES = ("first.cases.parquet", "second.cases.parquet")
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,10 @@ def prove(project: Project, *arguments: str, **options: Any) -> Result:
 
 
 def test_the_record_names_the_data_of_every_asserted_gate_in_the_order_of_the_run(recorded: Project) -> None:
-    lines = recorded.gates()
-    assert [line["test"] for line in lines] == [f"test_gate.py::{name}[distill]" for name in GATES]
-    assert [line["status"] for line in lines] == ["PASS", "PASS", "PASS", "FAIL"]
-    assert [len(line["case"].get("candidate", {}).get("items", ())) for line in lines] == [400, 400, 0, 400]
+    gates = recorded.gates()
+    assert [kept.test for kept in gates] == [f"test_gate.py::{name}[distill]" for name in GATES]
+    assert [kept.status for kept in gates] == ["PASS", "PASS", "PASS", "FAIL"]
+    assert [len(getattr(kept.case, "candidate", ())) for kept in gates] == [400, 400, 0, 400]
     about = recorded.record()["cases"]
     assert (about["file"], about["count"]) == ("record.cases.parquet", 4)
 
@@ -246,7 +246,7 @@ def test_the_data_of_several_workers_are_put_together_in_the_order_of_the_run(
     """)
     result = project.run_with_workers(2, "--model", "other", "--llmperf-record", "record.json")
     assert result.code == 0, result.text
-    tests = [line["test"] for line in project.gates()]
+    tests = [kept.test for kept in project.gates()]
     assert tests == [f"test_gate.py::test_floor[other-{n}]" for n in (0.3, 0.31, 0.32, 0.33, 0.34, 0.35)]
     proof = prove(project)
     assert proof.code == 0, proof.text

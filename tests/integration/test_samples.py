@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.gates.answers import AnswersGate
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers
 
@@ -61,7 +62,8 @@ def test_a_sampled_row_is_asked_k_times_and_a_greedy_one_once(sampled: Project) 
     asked = (sampled.path / "asked").read_text().split("\n")
     assert (asked.count("distill 3"), asked.count("math 0")) == (40, 40)
     (gate,) = sampled.gates()
-    assert [outcome for _, outcome in gate["case"]["candidate"]] == [[True, False, True, False]] * 40
+    assert isinstance(gate.case, AnswersGate)
+    assert list(gate.case.candidate.values()) == [(True, False, True, False)] * 40
     path = sampled.path / "record.json"
     rows = [one for one in load_answers(path, read_record(path)) if one["row"] == "distill"]
     first = rows[0]["item"]
