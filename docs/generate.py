@@ -290,7 +290,7 @@ def record() -> str:
     )
     schema = Record.model_json_schema()
     text += _table(("key", "type", "meaning"), _schema_rows(schema, schema["$defs"]))
-    for table in (tables.ANSWERS, tables.TRACES):
+    for table in (tables.ANSWERS, tables.TRACES, tables.CASES):
         text += f"\n## NAME.{table.name}.parquet\n\n"
         text += _table(
             ("column", "type"), [(f"`{name}`", f"`{kind}`") for name, kind in table.columns.items()]
