@@ -36,6 +36,7 @@ def pages() -> dict[str, str]:
         "fixtures.md": fixtures,
         "models.md": models,
         "budgets.md": budgets,
+        "metrics.md": metrics,
         "verdict.md": verdict,
         "record.md": record,
         "tasks.md": tasks,
@@ -259,6 +260,27 @@ def budgets() -> str:
         text += f"\n## {suite}\n\n`[PROFILE.DEVICE.{suite}]`\n\n"
         text += _table(("key", "says", "must be", "unit", "index", "`catches` in"), rows)
     return text
+
+
+def metrics() -> str:
+    from pytest_llmperf.load import metrics as room
+
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.title,
+            metric.description,
+            metric.unit,
+            metric.better,
+            "round" if metric.from_trace is None else "token" if metric.many_per_request else "request",
+            f"`{metric.column}`" if metric.from_trace else "",
+        )
+        for metric in room.BUILT_IN
+    ]
+    text = f"# Metrics of loads\n\n{_prose(room)}\n"
+    return text + _table(
+        ("name", "title", "what", "unit", "better", "one value a", "column of the traces"), rows
+    )
 
 
 def verdict() -> str:

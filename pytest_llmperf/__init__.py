@@ -12,12 +12,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Exporter", "FileExporter", "RunResults", "Slo", "Status", "Verdict", "points"]
+__all__ = [
+    "Exporter",
+    "FileExporter",
+    "Metric",
+    "RunResults",
+    "Slo",
+    "Status",
+    "Verdict",
+    "points",
+    "register_metric",
+]
 
 if TYPE_CHECKING:
     from pytest_llmperf.gates.estimand import points
     from pytest_llmperf.gates.verdict import Status, Verdict
     from pytest_llmperf.load.goodput import Slo
+    from pytest_llmperf.load.metrics import Metric
+    from pytest_llmperf.load.metrics import register as register_metric
     from pytest_llmperf.report.exporters.base import Exporter, FileExporter, RunResults
 
 
@@ -31,6 +43,10 @@ def __getattr__(name: str) -> Any:
         from pytest_llmperf.load.goodput import Slo
 
         return Slo
+    if name in {"Metric", "register_metric"}:
+        from pytest_llmperf.load import metrics
+
+        return metrics.Metric if name == "Metric" else metrics.register
     if name in {"Status", "Verdict"}:
         from pytest_llmperf.gates import verdict
 

@@ -1,10 +1,9 @@
-"""Load with a known shape, and what is measured under it.
+"""Load of a known shape, and the metrics measured under it.
 
 ::
 
-    workload ─┬─ closed_loop ─┬─ Run (traces) ─ metrics ─ Metrics    rounds: two servers, in turn
-              │               │                 goodput              sweep: one server, level by level
-    arrivals ─┴─ open_loop ───┤
-    trace_replay              session: server, prompts, warm-up, cache_check
-                                          known_truth, calibration: how wrong the client itself is
+    workload, prompt_set ─┐                                   ┌─ interleave: two servers in turn
+    arrivals, replay ─────┴─ runner ─ Run (traces) ─ results ─┼─ sweep: one server, level by level
+                             workers               metrics    └─ goodput: the highest rate that keeps an SLO
+    reference_server ─ calibration: the client's own error
 """

@@ -12,9 +12,9 @@ All durations are in seconds.
 
 A metric of your own is one call in a ``conftest.py`` or a plugin::
 
-    from pytest_llmperf.load.metrics import Metric, register
+    from pytest_llmperf import Metric, register_metric
 
-    register(
+    register_metric(
         Metric(
             name="second_token",
             title="second token",

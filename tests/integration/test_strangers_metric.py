@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 METRIC = """
-    from pytest_llmperf.load.metrics import Metric, register
+    from pytest_llmperf import Metric, register_metric
 
-    register(
+    register_metric(
         Metric(
             name="second_token",
             title="second token",
