@@ -110,6 +110,12 @@ def startup(_llmperf_questions: Questions) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def score(_llmperf_questions: Questions) -> Callable[..., Any]:
+    """``score(model, "mine", [variant])`` → the mean score of its answers, of a grader that gives ``Grade.score``."""
+    return _llmperf_questions.score
+
+
+@pytest.fixture
 def macro_f1(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``macro_f1(model, "medqa", [variant])`` → the macro-F1 of a multiple choice, by the letters that were read."""
     return _llmperf_questions.macro_f1

@@ -26,6 +26,7 @@ A metric of your own is one call in a ``conftest.py`` or a plugin::
         )
     )
 
+
     def test_second_token(load, candidate, budget):
         assert load(candidate, concurrency=8).second_token.p95 <= 0.3
 """

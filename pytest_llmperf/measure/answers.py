@@ -7,12 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from pytest_llmperf.client.answers import Answer
-from pytest_llmperf.gates.mean import Choices
+from pytest_llmperf.gates.mean import Choices, Scores
+from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.measure.looks import ItemSlice
-from pytest_llmperf.measure.sample_list import SampleList
+from pytest_llmperf.measure.sample_list import SampleList, outcomes
 from pytest_llmperf.rules import detect
 from pytest_llmperf.stats.ratio_estimators import RatioOfMeans, ratio_of_means
 from pytest_llmperf.tasks.grading import Grade, Outcome
@@ -35,6 +37,8 @@ class GradedAnswer:
     """Number of this answer among those to the item, from 0."""
     begins_inside: bool | None = None
     """Whether the prompt ends inside a thinking (True) or after one (False); None: it does not say."""
+    unit: str = ""
+    """The unit of sampling that the item belongs to (``tasks.task.sample_of``); empty: the item itself."""
 
     @property
     def seed(self) -> int | None:
@@ -103,6 +107,23 @@ class TaskAnswers(SampleList[Item, GradedAnswer]):
         for number in fresh:
             item, answer = self.items[number // self.per_item], self.samples[number]
             yield about | {"gold": str(item.answer)} | _row(answer, item.prompt)
+
+
+def by_unit(
+    answers: Sequence[GradedAnswer], shows: Callable[[GradedAnswer], bool | list[bool]] = lambda a: a.correct
+) -> Outcomes:
+    """By unit of sampling (an item, or a group of items) the outcomes of its answers; see ``outcomes``."""
+    return outcomes(answers, shows, lambda answer: answer.unit or answer.item)
+
+
+def mean_scores(answers: Sequence[GradedAnswer]) -> Scores:
+    """By unit of sampling the mean score of its answers; None if no answer of it came."""
+    by_unit: dict[str, list[float]] = {}
+    for answer in answers:
+        values = by_unit.setdefault(answer.unit or answer.item, [])
+        if answer.usable:
+            values.append(answer.grade.value)
+    return {unit: fmean(values) if values else None for unit, values in by_unit.items()}
 
 
 def endings(answers: Iterable[GradedAnswer]) -> dict[str, int]:

@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 from pytest_llmperf.gates.estimand import Judge, PerCorrect, Share
 from pytest_llmperf.gates.mean_ratio import Costs
 from pytest_llmperf.gates.outcomes import Outcomes
-from pytest_llmperf.measure.answers import GradedAnswer, behaviour_of, output_tokens, per_item, uncounted
-from pytest_llmperf.measure.sample_list import SampleList, all_failed, outcomes
+from pytest_llmperf.measure.answers import (
+    GradedAnswer,
+    behaviour_of,
+    by_unit,
+    output_tokens,
+    per_item,
+    uncounted,
+)
+from pytest_llmperf.measure.sample_list import SampleList, all_failed
 from pytest_llmperf.rules import detect
 from pytest_llmperf.tasks.task import Item
 
@@ -62,7 +69,7 @@ def behaviours(
         return seen[at]
 
     def of(metric: str, shown: Callable[[detect.Behaviour], bool]) -> Share:
-        return share(named(metric), lambda answers: outcomes(answers, lambda answer: shown(examine(answer))))
+        return share(named(metric), lambda answers: by_unit(answers, lambda answer: shown(examine(answer))))
 
     def costs(what: str, unit: str) -> PerCorrect:
         count = answers.plan(cost_items)

@@ -26,7 +26,7 @@ from pytest_llmperf.report.progress import Pace
 from pytest_llmperf.rules.messages import Variant, as_promised, ask, asked_in
 from pytest_llmperf.serving.content import identity_of
 from pytest_llmperf.tasks.grading import Grade, Outcome
-from pytest_llmperf.tasks.task import Item, Task, load_shots
+from pytest_llmperf.tasks.task import Item, Task, load_shots, sample_of
 from pytest_llmperf.tasks.thinking import with_thinking
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Evaluation:
                 if answer.ok
                 else Grade(Outcome.INFRA, answer.outcome.value)
             )
-            return GradedAnswer(item.id, body, answer, grade, reply, sample, begins_inside)
+            return GradedAnswer(item.id, body, answer, grade, reply, sample, begins_inside, sample_of(item))
 
         return grade_all(graded, list(zip(order, bodies, answers, strict=True))), seconds
 

@@ -129,7 +129,8 @@ class Measurements(Servers):
                     served, task, variant, more, what, before, planned
                 ),
                 per_item=self.samples(served, variant),
-                at_once=part.again or self.settings.full,
+                # A gate that stops early counts items, and half a group says little about the other half.
+                at_once=part.again or self.settings.full or any(item.group for item in part.items),
                 refused=part.refused,
                 row=served.name,
                 task=task.name,

@@ -8,9 +8,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.gates.estimand import Judge, MacroF1, Perplexity, Scalar, Share
+from pytest_llmperf.gates.estimand import Judge, MacroF1, MeanScore, Perplexity, Scalar, Share
 from pytest_llmperf.gates.outcomes import Outcomes
-from pytest_llmperf.measure.answers import GradedAnswer, choices, endings, energy_per_correct
+from pytest_llmperf.measure.answers import (
+    GradedAnswer,
+    by_unit,
+    choices,
+    endings,
+    energy_per_correct,
+    mean_scores,
+)
 from pytest_llmperf.measure.behaviours import Behaviours, behaviours
 from pytest_llmperf.measure.book import UNBOOKED, Book, booked
 from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
@@ -60,10 +67,7 @@ class Questions:
         answers = self._data.answers(served, task, variant)
         count = answers.plan(self._data.item_limit(variant) if items is None else items)
 
-        def correct(found: Sequence[GradedAnswer]) -> Outcomes:
-            return outcomes(found, lambda answer: answer.correct)
-
-        share = self._share(served, variant.named(f"{task.name} accuracy"), answers, count, correct, "item")
+        share = self._share(served, variant.named(f"{task.name} accuracy"), answers, count, by_unit, "item")
         return replace(share, guess=task.guessing, ended=lambda n: answers.read(n, endings))
 
     @booked("energy")
@@ -83,6 +87,25 @@ class Questions:
             "J",
             judge=self._data.sided(self._judge, served),
             unusable=answers.why_unusable(count, lambda answers: found(answers)[1]),
+        )
+
+    @booked("score")
+    def score(self, served: Served, *how: str | Variant) -> MeanScore:
+        """The mean score of the answers to a task (``Grade.score``, 0 to 1) over all items of the profile.
+
+        Samples of one item, and items of one group, count as one: with their mean.
+        """
+        name, variant = task_and_variant(how)
+        task = self._data.task(name)
+        answers = self._data.answers(served, task, variant)
+        count = answers.plan(self._data.item_limit(variant))
+        return MeanScore(
+            variant.named(f"{task.name} score"),
+            answers.read(count, mean_scores),
+            guess=task.guess or 0.0,
+            endings=answers.read(count, endings),
+            judge=self._data.sided(self._judge, served),
+            unusable=answers.why_unusable(count),
         )
 
     @booked("macro_f1")

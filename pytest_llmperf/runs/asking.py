@@ -18,7 +18,18 @@ import pytest
 MODELS = frozenset({"candidate", "baseline", "prompts"})
 """Fixtures that are a model, or are about one."""
 GATED = frozenset(
-    {"accuracy", "answers", "energy", "load", "memory", "macro_f1", "perplexity", "summaries", "recall"}
+    {
+        "accuracy",
+        "answers",
+        "energy",
+        "load",
+        "memory",
+        "macro_f1",
+        "perplexity",
+        "recall",
+        "score",
+        "summaries",
+    }
 )
 """Fixtures that measure what only a gate judges: a test that has one must assert a comparison."""
 LOOSE = frozenset({"startup", "stream", "openai_client"})
