@@ -1,1 +1,1 @@
-"""What people read after a run."""
+"""The outputs of a run: terminal tables, the page, and exports to other tools."""

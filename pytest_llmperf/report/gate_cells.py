@@ -1,4 +1,4 @@
-"""A verdict's numbers as they stand in every table of gates, whoever draws it."""
+"""The numbers of a verdict, the same in every table of gates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ NUMBERS = ("candidate", "baseline", "compared", "interval", "bound")
 
 
 class GateCells(NamedTuple):
-    """Text in the order of ``NUMBERS``; an em dash for what the verdict does not have.
+    """Texts in the order of ``NUMBERS``; an em dash for a number that the verdict does not have.
 
-    Without a baseline there is nothing compared, and what was observed is the candidate's.
+    Without a baseline nothing is compared, and the observed value is the candidate's.
     """
 
     candidate: str

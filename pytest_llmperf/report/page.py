@@ -126,7 +126,7 @@ def _policy(scripts: Sequence[str]) -> str:
 
     Vega compiles the expressions of the specifications, which are ours, hence ``unsafe-eval``.
     """
-    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
         f"default-src 'none'; script-src 'unsafe-eval' {allowed}; style-src 'unsafe-inline'; "

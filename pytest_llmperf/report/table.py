@@ -25,9 +25,9 @@ class Table:
     states: Sequence[str] = ()
     """A status for each row, by which it is coloured and filtered; or empty."""
     folded: bool = False
-    """Whether the reader has to open it."""
+    """The reader has to open it."""
     filtered: bool = False
-    """Whether the reader can choose which rows are shown."""
+    """The reader can choose which rows are shown."""
 
     def to_text(self) -> list[str]:
         """Return a line of aligned cells for the columns and for each row; no line at all without rows."""

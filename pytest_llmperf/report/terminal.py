@@ -1,4 +1,4 @@
-"""What a run shows in the terminal: a line of progress while it measures, and the verdicts at its end.
+"""The terminal output of a run: a line of progress while it measures, and the verdicts at its end.
 
 Verdicts are a table where the terminal is wide enough, else a block per gate.
 """

@@ -156,7 +156,7 @@ def test_doctor_says_what_to_do_where_there_is_no_engine(
     out = capsys.readouterr().out
     assert "BAD   engine:" in out
     assert "→ give --engine-python PATH" in out
-    monkeypatch.setattr(doctor, "engine_version", lambda python: "vllm 0.32.0")
+    monkeypatch.setattr(doctor, "engine_version", lambda python, distributions: "vllm 0.32.0")
     monkeypatch.setattr(gpu, "open_nvml", gpu.NoDevices)
     main(["doctor"])
     assert "ok    engine: vllm 0.32.0" in capsys.readouterr().out

@@ -1,1 +1,1 @@
-"""What a run hands to other tools: Markdown summaries, GitHub annotations, JUnit properties, Prometheus metrics."""
+"""Exports of a run to other tools: Markdown summaries, GitHub annotations, JUnit properties, Prometheus metrics."""

@@ -34,7 +34,7 @@ class LocatedVerdict:
 
 @dataclass(frozen=True)
 class RunResults:
-    """What the ledger says at the end of a run."""
+    """The ledger's account of a run at its end."""
 
     gates: Sequence[LocatedVerdict]
     """Every verdict in the order of the tests; a test that judged nothing has an INVALID one."""
@@ -42,7 +42,7 @@ class RunResults:
     about: Mapping[str, str]
     """``candidate`` (several: separated by commas), ``baseline``, ``profile`` and ``device``."""
     policy: Policy = "fail"
-    """What an INCONCLUSIVE gate does to the run."""
+    """``fail``: an INCONCLUSIVE gate makes the run red; ``warn``: it does not."""
     problems: Sequence[str] = ()
     """Why the run as a whole is red, besides its gates."""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Exporter:
     name: str = ""
     """For messages; the class's name if empty."""
     asked: bool = False
-    """Whether the user asked for this output by an option: then even a session without a single gate is judged."""
+    """True if the user asked for this output by an option: then even a session without a single gate is judged."""
 
     def begin(self, about: Mapping[str, str]) -> None:
         """Prepare before the first test: mark the output as unfinished. Raise :class:`UsageError` to refuse the run."""

@@ -31,7 +31,7 @@ class Exporters:
         self._config = config
         self._ledger = ledger
         self.notes: list[str] = []
-        """What was written, and what could not be."""
+        """The files that were written, and those that could not be."""
         self.log_lines: list[str] = []
         """Lines for a CI service, after everything else."""
         self._about = {
@@ -44,7 +44,7 @@ class Exporters:
 
     @property
     def asked(self) -> bool:
-        """Whether the user asked for a file."""
+        """True if the user asked for a file."""
         return any(exporter.asked for exporter in self._exporters)
 
     def begin(self) -> None:

@@ -12,7 +12,7 @@ from pytest_llmperf.report.table import Table
 from pytest_llmperf.report.text import markdown_text
 
 MOST_ROWS = 300
-"""Of one table: GitHub takes 1 MiB of summary from a step, and people do not read more."""
+"""Maximum of rows of a table: GitHub takes 1 MiB of summary from a step, and people do not read more."""
 
 _SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔", Status.INVALID: "⛔"}
 _COLUMNS = ("verdict", "metric", *NUMBERS, "n")

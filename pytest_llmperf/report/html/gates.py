@@ -1,4 +1,4 @@
-"""Sections made of verdicts: every gate against its bound, and the answers among them."""
+"""Sections about gates: every gate against its bound, accuracy with its flips, and prompt rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_llmperf.stats.binomial import clopper_pearson_interval
 from pytest_llmperf.units import format_bound, format_interval, format_value
 
 LONGEST_LIST = 500
-"""Changed items listed of one gate."""
+"""Maximum of flipped items listed for a gate."""
 
 _AXES = {
     "share": ("share", ".0%", 1.0),
@@ -33,7 +33,7 @@ _AXES = {
     "J/tok": ("joules per token, logarithmic", "~s", 1.0),
     "J": ("joules, logarithmic", "~s", 1.0),
 }
-"""By unit: title and number format of the axis, and what a value is multiplied with."""
+"""By unit: title and number format of the axis, and the factor of its values."""
 
 _SCALES = {"share": {"type": "linear", "domain": [0.0, 1.0]}}
 _DEFAULT_SCALE = {"type": "linear", "zero": False, "padding": 10}
@@ -41,8 +41,8 @@ _SPANS_DECADES = {"s", "tok/s", "bytes", "J/tok", "J"}
 
 
 def gates_section(facts: Facts) -> Section:
-    """Every verdict: a plot per unit, and the table with what each says."""
-    notes = ["A bar is the interval that the verdict was made of, the upright mark is the bound."]
+    """Return every verdict: a plot per unit, and the table."""
+    notes = ["A bar is the interval that decided the verdict, the upright mark is the bound."]
     if facts.no_cases:
         notes.append(f"The test of each gate is not known: {facts.no_cases}")
     if not facts.verdicts:
@@ -62,8 +62,10 @@ def gates_section(facts: Facts) -> Section:
 
 
 def accuracy_section(facts: Facts) -> Section:
-    """Shares and differences of shares that are no prompt rule, what was answered, and what changed."""
-    about = [one for one in facts.verdicts if one.unit in {"share", "points"} and not is_rule(one)]
+    """Return shares and differences of shares (other than prompt rules), the counts of answers, and the flips."""
+    about = [
+        verdict for verdict in facts.verdicts if verdict.unit in {"share", "points"} and not is_rule(verdict)
+    ]
     answers = _answers(facts)
     flips = [_flips(kept) for kept in facts.cases if isinstance(kept.case, PairedGate)]
     notes = []
@@ -94,8 +96,8 @@ def accuracy_section(facts: Facts) -> Section:
 
 
 def rules_section(facts: Facts) -> Section:
-    """How often the candidate kept to the prompt rules."""
-    about = [one for one in facts.verdicts if is_rule(one)]
+    """Return how often the candidate kept to each prompt rule."""
+    about = [verdict for verdict in facts.verdicts if is_rule(verdict)]
     if not about:
         return Section("rules", "Prompt rules", ["This record holds no rate of a prompt rule."])
     rows = [
@@ -115,39 +117,39 @@ def rules_section(facts: Facts) -> Section:
 
 
 def is_rule(verdict: Verdict) -> bool:
-    """Whether the bound is one of the prompt rules (a table of that name in the budgets)."""
+    """Return whether the bound is a budget of the suite ``rules``."""
     return suite_of(verdict.origin) == "rules" and verdict.unit in {"share", "points"}
 
 
 def interval_plots(verdicts: Sequence[Verdict]) -> list[Plot]:
-    """One plot per unit, of the verdicts that observed something."""
-    units = dict.fromkeys(one.unit for one in verdicts if one.observed is not None)
-    return [_interval_plot(unit, [one for one in verdicts if one.unit == unit]) for unit in units]
+    """Return a plot per unit, of the verdicts that have a value."""
+    units = dict.fromkeys(verdict.unit for verdict in verdicts if verdict.observed is not None)
+    return [_interval_plot(unit, [verdict for verdict in verdicts if verdict.unit == unit]) for unit in units]
 
 
 def _interval_plot(unit: str, verdicts: Sequence[Verdict]) -> Plot:
     axis, format_, times = _AXES.get(unit, (unit or "value", "~g", 1.0))
-    drawn = [one for one in verdicts if one.observed is not None]
+    drawn = [verdict for verdict in verdicts if verdict.observed is not None]
     known = [
         value
-        for one in drawn
-        for value in (one.observed, one.bound, *(one.interval or ()))
+        for verdict in drawn
+        for value in (verdict.observed, verdict.bound, *(verdict.interval or ()))
         if value is not None and math.isfinite(value)
     ]
     log = unit in _SPANS_DECADES and all(value > 0 for value in known)
     name = _namer()
     values = [
         {
-            "gate": name(one.metric),
-            "status": one.status.value,
-            "observed": _scaled(one.observed, times),
-            "low": _end(one, 0, times),
-            "high": _end(one, 1, times),
-            "bound": _scaled(one.bound, times),
-            "shown": f"{format_value(one.observed, unit)} ({format_interval(one.interval, unit)}), "
-            f"bound {format_bound(one.bound, unit)}",
+            "gate": name(verdict.metric),
+            "status": verdict.status.value,
+            "observed": _scaled(verdict.observed, times),
+            "low": _end(verdict, 0, times),
+            "high": _end(verdict, 1, times),
+            "bound": _scaled(verdict.bound, times),
+            "shown": f"{format_value(verdict.observed, unit)} ({format_interval(verdict.interval, unit)}), "
+            f"bound {format_bound(verdict.bound, unit)}",
         }
-        for one in drawn
+        for verdict in drawn
     ]
     missing = len(verdicts) - len(drawn)
     aside = (
@@ -169,7 +171,7 @@ def _interval_plot(unit: str, verdicts: Sequence[Verdict]) -> Plot:
 
 
 def _namer() -> Callable[[str], str]:
-    """Names that differ: an axis has one line for what is called the same."""
+    """Return a function that numbers equal names: gates of one name would share a line of the axis."""
     seen: dict[str, count[int]] = {}
 
     def name(text: str) -> str:
@@ -181,7 +183,7 @@ def _namer() -> Callable[[str], str]:
 
 
 def _end(verdict: Verdict, side: int, times: float) -> float | None:
-    """One end of the interval; neither of one that is open to a side, which nothing could be drawn to."""
+    """Return an end of the interval; None for both ends of a one-sided interval, which cannot be drawn."""
     if verdict.interval is None or not all(map(math.isfinite, verdict.interval)):
         return None
     return verdict.interval[side] * times
@@ -192,7 +194,7 @@ def _scaled(value: float | None, times: float) -> float | None:
 
 
 def _cells(verdict: Verdict, test: str, then: tuple[str, ...]) -> tuple[str, ...]:
-    """``then``: what the reference had, if there is one."""
+    """Return a row of the table; ``then`` is the cell of the reference, if there is a reference."""
     more = [verdict.method, verdict.origin, test, verdict.detail]
     candidate, *others = gate_cells(verdict)
     return (
@@ -244,16 +246,16 @@ def _answers(facts: Facts) -> Table:
 
 
 def _flips(kept: KeptCase) -> Table:
-    """The items whose outcome differs between the two sides of a comparison, what got worse first."""
+    """Return the items whose outcome differs between the two sides of a comparison, those that got worse first."""
     case = kept.case
     assert isinstance(case, PairedGate)
     flips, same = flips_of(case)
     rows = [
-        (one.change, one.item, format_value(one.was, "share"), format_value(one.now, "share"))
+        (flip.change, flip.item, format_value(flip.was, "share"), format_value(flip.now, "share"))
         for change in ("worse", "better")
-        for one in [flip for flip in flips if flip.change == change][:LONGEST_LIST]
+        for flip in [each for each in flips if each.change == change][:LONGEST_LIST]
     ]
-    worse = sum(one.change == "worse" for one in flips)
+    worse = sum(flip.change == "worse" for flip in flips)
     left_out = len(flips) - len(rows)
     caption = f"{case.metric}: {worse:,} worse, {len(flips) - worse:,} better, {same:,} the same"
     if left_out:

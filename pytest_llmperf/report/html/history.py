@@ -1,4 +1,4 @@
-"""Every gate's value over earlier runs of the same comparison, and where its level has changed."""
+"""The history of each gate over earlier runs of the same comparison, with changes of its level."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from pytest_llmperf.record.model import Record, VerdictEntry
 
 MOST_RUNS = 60
-"""The latest; older ones are counted."""
+"""The latest runs are shown; older ones are counted."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """One run: its verdicts as the record has them, by what the gate is called."""
+    """A run of the history, with its verdicts by the name of the gate."""
 
     name: str
     identity: str
-    """Which run this is: a promoted copy has the same."""
+    """Identifies the run; a promoted copy has the same."""
     written: str
     promoted: bool
-    """Whether somebody made it a reference."""
+    """It was promoted to a reference."""
     current: bool
-    """Whether it is the reference that this run is compared with."""
+    """It is the reference that this run is compared with."""
     verdicts: Mapping[str, VerdictEntry] = field(repr=False)
 
 
 def records_beside(record: Path, *directories: Path) -> list[Path]:
-    """Other records in the same directory and in ``directories``."""
+    """Return other records in the same directory and in ``directories``."""
     found = [
         path
         for place in dict.fromkeys((record.parent, *directories))
@@ -53,7 +53,7 @@ def records_beside(record: Path, *directories: Path) -> list[Path]:
 
 
 def history_section(facts: Facts) -> Section:
-    """The reader chooses the gate; every change of level is in the table."""
+    """Return a plot of the gate that the reader chooses, and a table of every change of level."""
     title = "History"
     runs, others = _runs(facts)
     notes = []
@@ -76,7 +76,7 @@ def history_section(facts: Facts) -> Section:
     if not values:
         return Section("history", title, ["No gate of this run has a value."])
     moved = [gate for gate in gates if changes[gate]]
-    drawn = [gate for gate in gates if any(one["metric"] == label(gate) for one in values)]
+    drawn = [gate for gate in gates if any(value["metric"] == label(gate) for value in values)]
     plot = Plot(
         "A gate over the runs",
         f"Value, interval and bound of the chosen gate in {len(runs)} runs; {len(moved)} of {len(gates)} gates "
@@ -123,7 +123,7 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
     """In the order of time, this one last; and how many records are about something else."""
     found: list[Earlier] = []
     others = 0
-    promoted = {identity(one.record): one for one in facts.promoted}
+    promoted = {identity(reference.record): reference for reference in facts.promoted}
     current = identity(facts.reference.record) if facts.reference else None
 
     def run(path: Path, record: Record) -> Earlier:
@@ -142,24 +142,24 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
         found.append(run(path, record))
     this = run(facts.path, facts.record)
     # A reference is a copy: where the run that it is of lies here as well, it is there once.
-    known = {this.identity, *(one.identity for one in found)}
+    known = {this.identity, *(run.identity for run in found)}
     found += [
-        run(one.path.parent, one.record)
-        for of, one in promoted.items()
-        if of not in known and _subject(one.record) == _subject(facts.record)
+        run(reference.path.parent, reference.record)
+        for of, reference in promoted.items()
+        if of not in known and _subject(reference.record) == _subject(facts.record)
     ]
-    before = sorted((one for one in found if one.written <= this.written), key=lambda one: one.written)
+    before = sorted((run for run in found if run.written <= this.written), key=lambda run: run.written)
     kept = before[-(MOST_RUNS - 1) :]
     # The reference stays however many runs have been since.
     return [
-        *(one for one in before[: -len(kept) or None] if one.current and one not in kept),
+        *(run for run in before[: -len(kept) or None] if run.current and run not in kept),
         *kept,
         this,
     ], others
 
 
 def _subject(record: Record) -> tuple[object, ...]:
-    """What must be the same in two records for their values to be one history."""
+    """Return what two records must share for their values to belong to one history."""
     return record.profile, record.device, record.candidates, record.baseline
 
 
@@ -187,7 +187,7 @@ def _unit(run: Earlier, gate: str) -> str:
 
 
 def _levels(runs: Sequence[Earlier], gate: str, at: int) -> tuple[float, float]:
-    """Means before and from ``at`` on, up to the next changes."""
+    """Return the mean levels before ``at`` and from it on, up to the next changes."""
     values = [_observed(run, gate) for run in runs]
     ends = [0, *(change_points(values) or ()), len(runs)]
     low = max(end for end in ends if end < at)
@@ -220,7 +220,7 @@ def _value(gate: str, place: int, run: Earlier, changed: bool, reference: Earlie
 
 
 def _is_record(path: Path) -> bool:
-    """By its first bytes: a directory may hold large files of other kinds."""
+    """Return whether the first bytes are a record's: a directory may hold large files of other kinds."""
     try:
         with path.open("rb") as file:
             head = file.read(200)

@@ -1,4 +1,4 @@
-"""Sections made of times: how they are distributed, and how they and the throughput go with concurrency."""
+"""Sections about times: their distributions, and throughput and TTFT against concurrency."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pytest_llmperf.stats import clustered_quantile, order_statistics
 from pytest_llmperf.units import format_interval, format_value
 
 DRAWN = 150
-"""Points of a distribution that are drawn; quantiles and counts are made of all."""
+"""Maximum of points drawn of a distribution; quantiles and counts use all samples."""
 
 _SHOWN_FROM = {0.5: 1, 0.95: order_statistics.least_n_upper(0.95), 0.99: order_statistics.least_n_upper(0.99)}
-"""Samples from which a quantile is shown: below, no sample bounds it from above."""
+"""Fewest samples for which a quantile is shown: with fewer, no sample bounds it from above."""
 
 
 @dataclass(frozen=True)
 class _Times:
-    """One side's samples of one metric, seconds; ``row`` is the model, or the gate where that is all that is known."""
+    """The samples of a metric on one side, in seconds; ``row`` is the model, or the gate if the model is not known."""
 
     metric: str
     row: str
@@ -42,53 +42,56 @@ class _Times:
 
 
 def distributions_section(facts: Facts) -> Section:
-    """TTFT, TPOT and end-to-end latency of both sides; of other times what a gate was judged by."""
+    """Return TTFT, TPOT and end-to-end latency of both sides, and other times that a gate was judged by."""
     times = [*_of_load(facts), *_gaps(facts), *_of_gates(facts)]
     notes = [] if facts.load else ["This record holds no load: no times of the two sides side by side."]
     if facts.traces:
         notes.append("Gaps between tokens (ITL) are those of every timed request.")
-    elif any(one.metric.startswith("ITL") for one in times):
+    elif any(sample.metric.startswith("ITL") for sample in times):
         notes.append("Gaps between tokens (ITL) are known of the side that a gate was asked about only.")
     elif facts.no_cases:
         notes.append(f"Gaps between tokens (ITL) are not known: {facts.no_cases}")
     elif facts.load:
         notes.append("Gaps between tokens (ITL) are not known: no gate of this run was asked about them.")
-    rows = list(dict.fromkeys(one.row for one in times))
+    rows = list(dict.fromkeys(sample.row for sample in times))
     ordered = [row for row in facts.rows if row in rows] + [row for row in rows if row not in facts.rows]
-    metrics = dict.fromkeys(one.metric for one in times)
-    plots = [_distribution(name, [one for one in times if one.metric == name], ordered) for name in metrics]
+    metrics = dict.fromkeys(sample.metric for sample in times)
+    plots = [
+        _distribution(name, [sample for sample in times if sample.metric == name], ordered)
+        for name in metrics
+    ]
     columns = ("metric", "model", "samples", "p50", "p95", "p99", "longest")
     cells = [
         (
-            one.metric,
-            one.row,
-            f"{len(one.seconds):,}",
-            *(one.quantile(q) for q in _SHOWN_FROM),
-            format_value(one.ordered[-1], "s"),
+            sample.metric,
+            sample.row,
+            f"{len(sample.seconds):,}",
+            *(sample.quantile(q) for q in _SHOWN_FROM),
+            format_value(sample.ordered[-1], "s"),
         )
-        for one in times
+        for sample in times
     ]
     table = Table(columns, cells, range(2, len(columns)), "Quantiles")
     return Section("distributions", "Distributions of times", notes, plots, [table] if cells else [])
 
 
 def concurrency_section(facts: Facts) -> Section:
-    """Output throughput and TTFT of both sides at each concurrency."""
+    """Return output throughput and TTFT of both sides at each concurrency."""
     title = "Throughput and time to first token against concurrency"
-    loads = sorted(facts.load, key=lambda one: (one.concurrency, facts.rows.index(one.row)))
+    loads = sorted(facts.load, key=lambda load: (load.concurrency, facts.rows.index(load.row)))
     if not loads:
         return Section(
             "concurrency", title, ["This record holds no load: nothing was asked for at a concurrency."]
         )
     output = [
-        (one, order_statistics.quantile(one.output, 0.5), _of_rounds(one)) for one in loads if one.output
+        (load, order_statistics.quantile(load.output, 0.5), _of_rounds(load)) for load in loads if load.output
     ]
     # A line over concurrencies is of one kind of load: others stand in the table.
-    usual = [one for one in loads if not one.shape] or loads
+    usual = [load for load in loads if not load.shape] or loads
     first = [
-        (one, q, order_statistics.quantile(pooled, q), _ends(clustered_quantile.bounds(filled, q)))
-        for one in loads
-        if (filled := [times for times in one.ttft_s if times])
+        (load, q, order_statistics.quantile(pooled, q), _ends(clustered_quantile.bounds(filled, q)))
+        for load in loads
+        if (filled := [times for times in load.ttft_s if times])
         for q in (0.5, 0.95)
         if len(pooled := [value for times in filled for value in times]) >= _SHOWN_FROM[q]
     ]
@@ -98,7 +101,7 @@ def concurrency_section(facts: Facts) -> Section:
             "Tokens per second of each model at each concurrency, with intervals. The numbers are in the table.",
             fill_plot(
                 "against_concurrency",
-                [_point(one, at, ends, "tok/s") for one, at, ends in output if one in usual],
+                [_point(load, at, ends, "tok/s") for load, at, ends in output if load in usual],
                 axis="tokens per second",
                 scale={"type": "linear", "zero": True},
                 format=",~f",
@@ -109,7 +112,7 @@ def concurrency_section(facts: Facts) -> Section:
     for q in dict.fromkeys(q for _, q, _, _ in first):
         name = f"Time to first token, p{100 * q:.0f}"
         points = [
-            _point(one, at, ends, "s", 1000.0) for one, of, at, ends in first if of == q and one in usual
+            _point(load, at, ends, "s", 1000.0) for load, of, at, ends in first if of == q and load in usual
         ]
         alt = f"{name} of each model at each concurrency, with intervals. The numbers are in the table."
         spec = fill_plot(
@@ -121,24 +124,26 @@ def concurrency_section(facts: Facts) -> Section:
             **by_row(facts.rows),
         )
         plots.append(Plot(name, alt, spec))
-    shown = {id(one): (format_value(at, "tok/s"), format_interval(ends, "tok/s")) for one, at, ends in output}
+    shown = {
+        id(load): (format_value(at, "tok/s"), format_interval(ends, "tok/s")) for load, at, ends in output
+    }
     of_first = {
-        (id(one), q): (format_value(at, "s"), format_interval(ends, "s")) for one, q, at, ends in first
+        (id(load), q): (format_value(at, "s"), format_interval(ends, "s")) for load, q, at, ends in first
     }
     none = ("—", "—")
     rows = [
         (
-            f"{one.concurrency:,}{one.shape}",
-            one.row,
-            f"{one.requests:,}",
-            f"{one.errors:,}",
-            *shown.get(id(one), none),
-            *of_first.get((id(one), 0.5), none),
-            *of_first.get((id(one), 0.95), none),
-            format_value(one.clumped, "share"),
-            f"{one.taken_out:,}",
+            f"{load.concurrency:,}{load.shape}",
+            load.row,
+            f"{load.requests:,}",
+            f"{load.errors:,}",
+            *shown.get(id(load), none),
+            *of_first.get((id(load), 0.5), none),
+            *of_first.get((id(load), 0.95), none),
+            format_value(load.clumped, "share"),
+            f"{load.taken_out:,}",
         )
-        for one in loads
+        for load in loads
     ]
     columns = ("concurrency", "model", "requests", "errors", "throughput", "interval", "TTFT p50", "interval")
     named = (*columns, "TTFT p95", "interval", "clumped", "rounds taken out")
@@ -154,21 +159,21 @@ def concurrency_section(facts: Facts) -> Section:
 
 def _of_load(facts: Facts) -> Iterator[_Times]:
     for name in ("TTFT", "TPOT", "E2EL"):
-        for one in sorted(facts.load, key=lambda load: load.concurrency):
-            rounds = {"TTFT": one.ttft_s, "TPOT": one.tpot_s, "E2EL": one.e2el_s}[name]
+        for load in sorted(facts.load, key=lambda load: load.concurrency):
+            rounds = {"TTFT": load.ttft_s, "TPOT": load.tpot_s, "E2EL": load.e2el_s}[name]
             if pooled := [value for times in rounds for value in times]:
-                yield _Times(f"{name} at {one.at}", one.row, pooled)
+                yield _Times(f"{name} at {load.at}", load.row, pooled)
 
 
 def _gaps(facts: Facts) -> Iterator[_Times]:
     """Between tokens, of every request of a closed loop; not where loads of several lengths had one concurrency, since
     a request does not say to which it belongs."""
-    several = {(one.concurrency, one.row) for one in facts.load if one.shape}
+    several = {(load.concurrency, load.row) for load in facts.load if load.shape}
     found: dict[tuple[int, str], list[float]] = {}
-    for one in facts.traces:
-        if one["kind"] == "closed":
-            key = (one["concurrency"] or 0, one["row"])
-            found.setdefault(key, []).extend(one["itl_s"] or ())
+    for trace in facts.traces:
+        if trace["kind"] == "closed":
+            key = (trace["concurrency"] or 0, trace["row"])
+            found.setdefault(key, []).extend(trace["itl_s"] or ())
     for (concurrency, row), gaps in sorted(found.items()):
         if (concurrency, row) in several:
             continue
@@ -177,8 +182,8 @@ def _gaps(facts: Facts) -> Iterator[_Times]:
 
 
 def _of_gates(facts: Facts) -> Iterator[_Times]:
-    """Times that gates were judged by and the load does not tell; those of two quantiles of one metric once."""
-    told = {one.metric for one in (*_of_load(facts), *_gaps(facts))}
+    """Yield times that gates were judged by and the loads do not have; two quantiles of a metric share them."""
+    told = {sample.metric for sample in (*_of_load(facts), *_gaps(facts))}
     seen: list[tuple[str, str, Sequence[float]]] = []
     for kept in facts.cases:
         case = kept.case
@@ -192,17 +197,17 @@ def _of_gates(facts: Facts) -> Iterator[_Times]:
 
 
 def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str]) -> Plot:
-    values = [point for one in times for point in _steps(one)]
-    said = "; ".join(f"{one.row} median {one.quantile(0.5)}" for one in times)
+    values = [point for sample in times for point in _steps(sample)]
+    said = "; ".join(f"{sample.row} median {sample.quantile(0.5)}" for sample in times)
     alt = f"Share of samples at or below each time, {metric}: {said}. More quantiles are in the table."
-    shown = [row for row in rows if any(one.row == row for one in times)]
+    shown = [row for row in rows if any(sample.row == row for sample in times)]
     return Plot(
         metric, alt, fill_plot("shares_below", values, axis="milliseconds, logarithmic", **by_row(shown))
     )
 
 
 def _steps(times: _Times) -> list[Mapping[str, Any]]:
-    """The empirical distribution function at ``DRAWN`` ranks at most, both ends among them."""
+    """Return the empirical distribution function at no more than ``DRAWN`` ranks, both ends included."""
     ordered = times.ordered[bisect_right(times.ordered, 0.0) :]
     n = len(ordered)
     ranks = range(n) if n <= DRAWN else sorted({round(i * (n - 1) / (DRAWN - 1)) for i in range(DRAWN)})

@@ -1,4 +1,4 @@
-"""Sections about the run itself: what ran on what, how long it took, how to have it again."""
+"""Sections about the run itself: models, engines and device, timings, and commands to reproduce it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PLACED = frozenset(_NAMES.split())
 
 
 def setting_section(facts: Facts) -> Section:
-    """Models, weights, engines and the device."""
+    """Return models, weights, engines and the device."""
     record = facts.record
     fields = record.as_json()
     overview = [
@@ -63,7 +63,7 @@ def setting_section(facts: Facts) -> Section:
 
 
 def added_section(facts: Facts) -> Section | None:
-    """What other plugins added to the record: a list of objects as a table of its own, anything else as JSON.
+    """Return what other plugins added to the record: a list of objects as a table of its own, anything else as JSON.
 
     None if they added nothing.
     """
@@ -81,12 +81,12 @@ def _objects(value: object) -> list[Mapping[str, Any]]:
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
-    """Name and text of everything in ``value`` that can be said in a line; long lists are counted."""
+    """Yield name and text of everything in ``value`` that fits on a line; long lists are counted."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flat(f"{name} {key}".strip(), inner)
     elif isinstance(value, list):
-        names = [str(one.get("name") if isinstance(one, Mapping) else one) for one in value]
+        names = [str(entry.get("name") if isinstance(entry, Mapping) else entry) for entry in value]
         yield name, ", ".join(names) if len(names) <= 8 else f"{len(names):,}"
     elif value is not None:
         yield (
@@ -96,12 +96,12 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 
 def _columns(several: list[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Names and rows of the numbers and words of ``several``; what has parts of its own is left to the record."""
+    """Return names and rows of the plain values of ``several``; nested ones are left to the record."""
     plain = str | int | float
     names = list(
-        dict.fromkeys(key for one in several for key, value in one.items() if isinstance(value, plain))
+        dict.fromkeys(key for entry in several for key, value in entry.items() if isinstance(value, plain))
     )
-    return names, [[_cell(one.get(name)) for name in names] for one in several]
+    return names, [[_cell(entry.get(name)) for name in names] for entry in several]
 
 
 def _cell(value: object) -> str:
@@ -125,7 +125,7 @@ def _measured(entry: MetricEntry) -> tuple[str, ...]:
 
 
 def timings_section(facts: Facts) -> Section:
-    """How long starts, answers and load took."""
+    """Return how long starts, answers and loads took."""
     starts = [
         (server.row, seconds)
         for server in facts.record.servers
@@ -137,7 +137,7 @@ def timings_section(facts: Facts) -> Section:
         for entry in facts.record.answers
         if entry.seconds is not None
     ]
-    spent += [(f"load at {one.concurrency}", one.row, one.seconds) for one in facts.load if one.seconds]
+    spent += [(f"load at {load.concurrency}", load.row, load.seconds) for load in facts.load if load.seconds]
     if not spent:
         return Section(
             "timings", "Where the time went", ["This record holds no times of servers or answers."]
@@ -155,7 +155,7 @@ def timings_section(facts: Facts) -> Section:
 
 
 def again_section(facts: Facts) -> Section:
-    """Commands: the run again, its gates judged again without a server, and each server by hand."""
+    """Return commands: the run again, its gates without a server, and each server by hand."""
     files = dict.fromkeys(kept.test.partition("::")[0] for kept in facts.cases)
     profile = facts.record.profile or ""
     parts = ["pytest", *files]
@@ -180,12 +180,12 @@ def again_section(facts: Facts) -> Section:
 
 
 def _numbered(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Bars of the same name are several starts of one server: they stand below each other."""
+    """Number bars of the same name, which are several starts of a server."""
     seen: dict[str, int] = {}
-    for one in values:
-        seen[one["name"]] = nth = seen.get(one["name"], 0) + 1
+    for bar in values:
+        seen[bar["name"]] = nth = seen.get(bar["name"], 0) + 1
         if nth > 1:
-            one["name"] += f" ({nth})"
+            bar["name"] += f" ({nth})"
     return values
 
 

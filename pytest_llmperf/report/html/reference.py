@@ -1,4 +1,4 @@
-"""The promoted reference beside a run: its value of every gate, and what has changed since."""
+"""The promoted reference beside a run: its value of every gate, and the changes since."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TITLE = "Against the promoted reference"
 
 
 def reference_section(facts: Facts) -> Section | None:
-    """Every metric of both runs, with what chance alone does not explain; None where nothing was ever promoted."""
+    """Return every metric of both runs with the changes beyond chance; None where nothing was ever promoted."""
     if facts.no_reference:
         return Section("reference", _TITLE, [f"No reference is shown: {facts.no_reference}"])
     reference = facts.reference
@@ -47,14 +47,14 @@ def reference_section(facts: Facts) -> Section | None:
     notes += [f"Asked of the reference and not of this run: {test}." for test in found.vanished]
     rows = [
         (
-            one.outcome.value,
-            one.what,
-            format_value(one.before, one.unit),
-            format_value(one.now, one.unit),
-            one.how,
+            difference.outcome.value,
+            difference.what,
+            format_value(difference.before, difference.unit),
+            format_value(difference.now, difference.unit),
+            difference.how,
         )
         for outcome in WORST_FIRST
-        for one in found.of(outcome)
+        for difference in found.of(outcome)
     ]
     columns = ("outcome", "metric", "reference", "this run", "compared")
     states = [row[0].partition(" ")[0] for row in rows]
@@ -63,7 +63,7 @@ def reference_section(facts: Facts) -> Section | None:
 
 
 def reference_cells(facts: Facts) -> list[str] | None:
-    """What each gate of this run was in the reference, in the order of the verdicts; None without a reference."""
+    """Return the reference's value of each gate, in the order of the verdicts; None without a reference."""
     if facts.reference is None or is_this_run(facts):
         return None
     then = dict(_by_gate(facts.reference.record))
@@ -71,7 +71,7 @@ def reference_cells(facts: Facts) -> list[str] | None:
 
 
 def is_this_run(facts: Facts) -> bool:
-    """Whether the reference is the run itself, promoted since."""
+    """Return whether the reference is the run itself, promoted since."""
     return facts.reference is not None and identity(facts.record) == identity(facts.reference.record)
 
 

@@ -1,9 +1,9 @@
-"""What changed between the two models, with both replies to read."""
+"""The items whose outcome differs between the two models, with both replies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_llmperf.gates.paired import PairedGate
@@ -14,10 +14,10 @@ from pytest_llmperf.report.text import LONGEST, html_text, printable
 from pytest_llmperf.tasks.thinking import after_thinking, thought_of
 
 MOST = 200
-"""Changed items of one gate whose replies are shown."""
+"""Maximum of flipped items of a gate whose replies are shown."""
 
 BUDGET_BYTES = 1_500_000
-"""For all replies of a page, as they stand in it: a page has to stay below 5 MB, whatever models write."""
+"""For all replies of a page, escaped: a page stays below 5 MB, whatever models write."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,10 @@ class Flip:
 
 
 def flips_of(case: PairedGate) -> tuple[list[Flip], int]:
-    """What got worse first, in the run's order; and how many items stayed the same."""
-    pairs = [(item, _rate(one), _rate(case.baseline.get(item))) for item, one in case.candidate.items()]
+    """Return the flips, those that got worse first and in the run's order, and the number of unchanged items."""
+    pairs = [
+        (item, _rate(outcome), _rate(case.baseline.get(item))) for item, outcome in case.candidate.items()
+    ]
     known = [(item, was, now) for item, now, was in pairs if was is not None and now is not None]
     sign = -1.0 if case.at_least else 1.0
     flips = [
@@ -41,11 +43,11 @@ def flips_of(case: PairedGate) -> tuple[list[Flip], int]:
         for item, was, now in known
         if was != now
     ]
-    return sorted(flips, key=lambda one: one.change, reverse=True), len(known) - len(flips)
+    return sorted(flips, key=lambda flip: flip.change, reverse=True), len(known) - len(flips)
 
 
 def exchanges(facts: Facts) -> list[Exchanges]:
-    """The replies to the changed items of every comparison of answers, each comparison of the same items once."""
+    """Return the replies to the flipped items of every comparison of answers; equal comparisons appear once."""
     found: dict[tuple[str, tuple[Flip, ...]], list[Exchange]] = {}
     for kept in facts.cases:
         if not isinstance(kept.case, PairedGate):
@@ -54,23 +56,25 @@ def exchanges(facts: Facts) -> list[Exchanges]:
         key = (kept.case.metric, tuple(flips))
         if flips and key not in found and (read := list(_exchanges(facts, kept.test, flips))):
             found[key] = read
-    texts = [said.whole for many in found.values() for one in many for said in (one.baseline, one.candidate)]
+    every = [exchange for many in found.values() for exchange in many]
+    texts = [said.whole for exchange in every for said in (exchange.baseline, exchange.candidate)]
     longest = _longest(texts, BUDGET_BYTES)
     maths = Maths()
     return [
-        Exchanges(metric, [_cut(one, longest, maths) for one in many]) for (metric, _), many in found.items()
+        Exchanges(metric, [_cut(exchange, longest, maths) for exchange in many])
+        for (metric, _), many in found.items()
     ]
 
 
 def _exchanges(facts: Facts, test: str, flips: Sequence[Flip]) -> Iterator[Exchange]:
-    """Of those items whose replies the record's table has of both sides, asked in the same way."""
+    """Yield the exchanges of those items for which the record has replies of both sides, asked in the same way."""
     candidate, baseline = facts.side(test), facts.baseline
     for flip in flips:
         now, was = (facts.replies.get((row, flip.item), []) for row in (candidate, baseline))
         pairs = [(b, a) for b in was for a in now if all(b[key] == a[key] for key in ("task", "variant"))]
         if not pairs:
             continue
-        # An item may have been asked in several ways; the gate was about one in which something changed.
+        # An item may have been asked in several ways; the gate was about a way in which its outcome changed.
         before, after = next((pair for pair in pairs if pair[0]["outcome"] != pair[1]["outcome"]), pairs[0])
         yield Exchange(
             flip.item,
@@ -99,18 +103,19 @@ def _said(row: str, answer: Mapping[str, Any]) -> Said:
     )
 
 
-def _cut(one: Exchange, longest: int, maths: Maths) -> Exchange:
+def _cut(exchange: Exchange, longest: int, maths: Maths) -> Exchange:
     def cut(said: Said) -> Said:
         reply = printable(said.reply, longest)
         thinking = printable(said.thinking, max(0, longest - len(said.reply))) if said.thinking else ""
         return Said(said.row, said.outcome, said.about, said.answer, thinking, maths.markup(reply))
 
-    question = maths.markup(printable(one.question, LONGEST // 10))
-    return Exchange(one.item, one.change, question, one.gold, cut(one.baseline), cut(one.candidate))
+    question = maths.markup(printable(exchange.question, LONGEST // 10))
+    baseline, candidate = cut(exchange.baseline), cut(exchange.candidate)
+    return replace(exchange, question=question, baseline=baseline, candidate=candidate)
 
 
 def _longest(texts: Sequence[str], budget: int) -> int:
-    """The most characters of each text with which all of them, escaped, fit into ``budget`` bytes."""
+    """Return how many characters of each text may be shown so that all of them, escaped, fit into ``budget`` bytes."""
     sizes = [(len(text), _cost(text[:LONGEST])) for text in texts]
     low, high = 0, LONGEST
     while low < high:
@@ -123,13 +128,13 @@ def _longest(texts: Sequence[str], budget: int) -> int:
 
 
 def _cost(text: str) -> float:
-    """Bytes in the page for a character of ``text``."""
+    """Return the mean bytes in the page of a character of ``text``."""
     return len(html_text(text).encode("utf-8", "replace")) / len(text) if text else 1.0
 
 
 def _rate(outcome: object) -> float | None:
-    """Share of an item's answers that were right, None if one of them was lost."""
+    """Return the share of an item's answers that were right, None if any of them was lost."""
     several = outcome if isinstance(outcome, list | tuple) else [outcome]
-    if not several or not all(isinstance(one, bool) for one in several):
+    if not several or not all(isinstance(answer, bool) for answer in several):
         return None
     return sum(several) / len(several)

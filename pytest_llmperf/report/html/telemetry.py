@@ -1,4 +1,4 @@
-"""What the devices did while they were measured."""
+"""Memory, power and clocks of the devices while something was measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.record.model import Readings, TelemetryEntry
 
 MOST_POINTS = 4_000
-"""Of one plot: a screen has no more columns."""
+"""Maximum of points of a plot: a screen has no more columns."""
 
 _QUANTITIES = (
     ("used_bytes", "Memory in use", "gigabytes", 1e-9),
@@ -25,7 +25,7 @@ _QUANTITIES = (
 
 
 def telemetry_section(facts: Facts) -> Section:
-    """Memory, power and clocks over the run, and the energy of its parts."""
+    """Return the plots over the run, and the energy of its parts."""
     title = "Memory and power over time"
     entries = [(entry, entry.readings) for entry in facts.record.telemetry if entry.readings is not None]
     if not entries:

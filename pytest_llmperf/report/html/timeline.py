@@ -1,4 +1,4 @@
-"""Every timed request of a round as a line: when it was sent, when its first token came, when its last."""
+"""The timeline of a round: each request as a line from its sending to its first and its last token."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pytest_llmperf.report.table import Table
 from pytest_llmperf.units import format_value
 
 MOST_REQUESTS = 12_000
-"""Drawn at most, of the slowest rounds: what the page holds of a request is some forty bytes."""
+"""Maximum drawn, of the slowest rounds; the page needs some forty bytes for a request."""
 
 _Round = tuple[str, int]
-"""The load that a round belongs to, and its number in it."""
+"""The load of a round, and its number within that load."""
 
 
 def timeline_section(facts: Facts) -> Section:
-    """A round at a time, both sides below each other; the reader chooses which."""
+    """Return a plot of the round that the reader chooses, both sides below each other."""
     title = "Timeline of the requests"
     rounds = _rounds(facts.traces)
     if not rounds:
         why = facts.no_tables or "it has no table of them"
         return Section("timeline", title, [f"This record holds no single requests: {why}."])
-    slowest_first = sorted(rounds, key=lambda key: -max(_length(one) for one in rounds[key]))
+    slowest_first = sorted(rounds, key=lambda key: -max(_length(trace) for trace in rounds[key]))
     drawn: list[_Round] = []
     total = 0
     for key in slowest_first:
@@ -59,16 +59,16 @@ def timeline_section(facts: Facts) -> Section:
 
 
 def _rounds(traces: Sequence[Mapping[str, Any]]) -> dict[_Round, list[Mapping[str, Any]]]:
-    """By load and number; rounds of later starts of the servers are counted on."""
+    """Return the requests by load and number of the round; numbers continue over the starts of the servers."""
     numbers: dict[str, dict[tuple[int, int], int]] = {}
     found: dict[_Round, list[Mapping[str, Any]]] = {}
-    for one in traces:
-        if one["sent_s"] is None or one["end_s"] is None:
+    for trace in traces:
+        if trace["sent_s"] is None or trace["end_s"] is None:
             continue
-        load = _load(one)
-        of_start = (one["start"] or 0, one["round"] or 0)
+        load = _load(trace)
+        of_start = (trace["start"] or 0, trace["round"] or 0)
         known = numbers.setdefault(load, {})
-        found.setdefault((load, known.setdefault(of_start, len(known) + 1)), []).append(one)
+        found.setdefault((load, known.setdefault(of_start, len(known) + 1)), []).append(trace)
     return found
 
 
@@ -79,18 +79,18 @@ def _load(trace: Mapping[str, Any]) -> str:
 
 
 def _lines(key: _Round, traces: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[list[Any]]:
-    """As arrays, in the order of ``TIMELINE_FIELDS``: objects would name every field of every request."""
+    """Return arrays in the order of ``TIMELINE_FIELDS``; objects would repeat the names for every request."""
     load, nth = key
     lines: list[list[Any]] = []
-    for row in dict.fromkeys([*rows, *(one["row"] for one in traces)]):
-        mine = sorted((one for one in traces if one["row"] == row), key=lambda one: one["sent_s"])
+    for row in dict.fromkeys([*rows, *(trace["row"] for trace in traces)]):
+        mine = sorted((trace for trace in traces if trace["row"] == row), key=lambda trace: trace["sent_s"])
         began = mine[0]["sent_s"] if mine else 0.0
-        for one in mine:
-            sent, end = one["sent_s"] - began, one["end_s"] - began
-            first = one["first_s"]
+        for trace in mine:
+            sent, end = trace["sent_s"] - began, trace["end_s"] - began
+            first = trace["first_s"]
             shown = end if first is None else first - began
             times = [round(1000 * value, 1) for value in (sent, shown, end)]
-            outcome = one["outcome"] or ""
+            outcome = trace["outcome"] or ""
             lines.append([label(row), load, nth, len(lines) + 1, *times, outcome])
     return lines
 
@@ -98,16 +98,16 @@ def _lines(key: _Round, traces: Sequence[Mapping[str, Any]], rows: Sequence[str]
 def _counts(rounds: Mapping[_Round, Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
     sides: dict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = {}
     for (load, nth), traces in rounds.items():
-        for one in traces:
-            sides.setdefault((load, one["row"]), []).append((nth, one))
+        for trace in traces:
+            sides.setdefault((load, trace["row"]), []).append((nth, trace))
     return [
         (
             load,
             row,
             f"{len({nth for nth, _ in many}):,}",
             f"{len(many):,}",
-            f"{sum(1 for _, one in many if one['error']):,}",
-            format_value(max(_length(one) for _, one in many), "s"),
+            f"{sum(1 for _, trace in many if trace['error']):,}",
+            format_value(max(_length(trace) for _, trace in many), "s"),
         )
         for (load, row), many in sides.items()
     ]
