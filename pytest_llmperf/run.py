@@ -439,7 +439,7 @@ class Run:
             if finished is None:
                 self.ledger.problem("the record could not be written")
         if not self.exporters.finish(finished or {}):
-            self.ledger.problem("a file that was asked for could not be written")
+            self.ledger.problem("an output of the run could not be written")
             self._write_again(session)
         if self.ledger.problems or self.ledger.compared:
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

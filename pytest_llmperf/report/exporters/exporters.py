@@ -117,4 +117,4 @@ def _built_in(config: pytest.Config) -> Iterator[Exporter]:
 def _failure(exporter: Exporter, error: Exception) -> str:
     if isinstance(error, LlmperfError):
         return str(error)
-    return f"exporter {exporter.name or type(exporter).__name__} failed: {type(error).__name__}: {first_line(error)}"
+    return f"exporter {exporter.name or type(exporter).__name__} failed: {first_line(error)}"
