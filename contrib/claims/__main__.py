@@ -15,12 +15,11 @@ from pathlib import Path
 from contrib.claims.claim import Sheet
 from contrib.claims.columns import columns_page
 from contrib.claims.deciding import decide_all, device_at_hand
-from contrib.claims.measured import Evidence
+from contrib.claims.measured import Evidence, load_evidence
 from contrib.claims.reading import read_claims
 from contrib.claims.table import PAGE_HEAD, claim_page, claim_table
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.record.redaction import redact
-from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.encoding import write_all
 
 
@@ -58,7 +57,7 @@ def run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     """Tell the outcomes; always 0. Raises :class:`LlmperfError` for a mistake in a file."""
     if asked.records and asked.device:
         parser.error("--device and --record: the record names its device")
-    every = [Evidence(read_record(path).as_json(), path) for path in asked.records]
+    every = [load_evidence(path) for path in asked.records]
     device = asked.device or (every[0].device if every else device_at_hand())
     told = [PAGE_HEAD] if asked.markdown else []
     for path in asked.files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from contrib.claims.record import (
     read_claims_record,
 )
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.home import shown
+from pytest_llmperf.record import SCHEMA
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.summary import RightAnswers
 from pytest_llmperf.record.tables import load_answers
@@ -29,6 +32,23 @@ from pytest_llmperf.stats import hodges_lehmann, order_statistics
 
 _PEAK_MEMORY = f"peak {DEVICE_MEMORY} ratio"
 """The metric of a run's gate on memory; a run's record has the peaks nowhere else."""
+
+
+def load_evidence(path: Path) -> Evidence:
+    """The record of a run, or one that a script wrote for claims alone and that lacks the rest of a run's record.
+
+    Raises :class:`UsageError`, one line, if it cannot be read or is of another schema.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{shown(path)} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{shown(path)} is not a record: {error}") from None
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != SCHEMA:
+        raise UsageError(f"{shown(path)}: schema is {schema!r}, claims read {SCHEMA!r}")
+    return Evidence(record, path)
 
 
 @dataclass(frozen=True)
@@ -106,7 +126,7 @@ class Evidence:
                 return self._retention(claim, build, against)
             return self._ratio(claim.of, build, against, claim.concurrency)
         if claim.kind == "averaging":
-            if self.path is None or self.answers_are_noise(build):
+            if self.path is None or "answers_file" not in self.record or self.answers_are_noise(build):
                 return None
             return of_answers(claim, load_answers(self.path, read_record(self.path)))
         if claim.kind == "accuracy":

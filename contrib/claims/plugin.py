@@ -18,12 +18,11 @@ import pytest
 
 from contrib.claims.claim import Decision, Outcome
 from contrib.claims.deciding import decide_all, device_at_hand
-from contrib.claims.measured import Evidence
+from contrib.claims.measured import Evidence, load_evidence
 from contrib.claims.reading import read_claims
 from contrib.claims.table import claim_lines, decision_to_json
 from pytest_llmperf.config.options import anchored
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.encoding import write_all
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def _evidence(config: pytest.Config) -> Evidence | None:
     if not (value := config.getoption(option)):
         return None
     path = Path(anchored(option, value, config.invocation_params.dir))
-    return Evidence(read_record(path).as_json(), path)
+    return load_evidence(path)
 
 
 def _device() -> str:

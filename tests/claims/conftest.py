@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from contrib.claims.claim import Sheet
-from contrib.claims.measured import Evidence
+from contrib.claims.measured import Evidence, load_evidence
 from contrib.claims.reading import read_claims
-from pytest_llmperf.record.store import read_record
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -50,7 +49,7 @@ def sheet_of(tmp_path: Path) -> SheetOf:
 @pytest.fixture(scope="session")
 def embedded_run() -> Evidence:
     """What a real run measured of the embedded pair."""
-    return Evidence(read_record(HERE / "embedded_run.json").as_json(), HERE / "embedded_run.json")
+    return load_evidence(HERE / "embedded_run.json")
 
 
 def gpu_run(**facts: Any) -> Evidence:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.claims_script import Script
 from contrib.claims.claim import Build, Decision, Outcome
 from contrib.claims.deciding import decide_all
-from contrib.claims.measured import Evidence
+from contrib.claims.measured import Evidence, load_evidence
 from contrib.claims.reading import read_claims
 from contrib.claims.record import (
     DEVICE_MEMORY,
@@ -56,7 +56,7 @@ def recorded(tmp_path: Path) -> Recorded:
         for entry in entries:
             script.add(entry)
         path = tmp_path / "claims-record.json"
-        return Evidence(read_record(path).as_json(), path)
+        return load_evidence(path)
 
     return make
 
@@ -283,7 +283,7 @@ DECISIONS = json.loads((HERE / "decisions.json").read_text(encoding="utf-8"))
 @pytest.mark.parametrize("about", DECISIONS)
 def test_recorded_evidence_decides_as_it_did(about: str) -> None:
     sheet, record = (ROOT / part for part in about.split())
-    evidence = Evidence(read_record(record).as_json(), record)
+    evidence = load_evidence(record)
     decided = [
         [one.name, one.outcome.value, one.measured, one.why, one.n_needed]
         for one in decide_all(read_claims(sheet), "ignored", evidence)
