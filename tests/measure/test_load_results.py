@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from pytest_llmperf.client.trace import Arrival, Outcome, Trace
 from pytest_llmperf.gates.base import strict
 from pytest_llmperf.gates.estimand import Judgement, Share
 from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.load import metrics
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.interleave import Rounds
@@ -185,3 +186,49 @@ def test_goodput_on_tokens_that_were_not_seen_is_invalid() -> None:
     assert verdict(goodput(run, Slo(e2el_s=0.2)) >= 0.5)[0] is Status.PASS
     empty = replace(run, traces=(answer(outcome=Outcome.EMPTY, arrivals=(), completion_tokens=0),) * 320)
     assert verdict(goodput(empty, Slo(e2el_s=0.2)) >= 0.5)[0] is Status.FAIL
+
+
+@pytest.fixture
+def second_token() -> Iterator[None]:
+    """The metric of a user's own that ``load.metrics`` gives as its example."""
+    metrics.register(
+        metrics.Metric(
+            name="second_token",
+            title="second token",
+            description="time to the second token",
+            from_trace=lambda trace: [a.time_s - trace.intended_s for a in trace.arrivals[1:2]],
+            from_truth=lambda request: [t - request.received_s for t in request.tokens_s[1:2]],
+            needs="arrivals",
+            from_intended=True,
+        )
+    )
+    yield
+    metrics.unregister("second_token")
+
+
+@pytest.mark.usefixtures("second_token")
+def test_a_metric_of_ones_own_is_judged_and_compared_like_any_other() -> None:
+    rounds = [a_run([answer()] * 4)] * 64
+    result = loaded(rounds)
+    assert result.second_token.metric == "second token at 4"
+    assert result.second_token.size == 64 * 4
+    assert verdict(result.second_token.p95 <= 0.1)[0] is Status.PASS
+    assert verdict(loaded([a_run([answer(16)] * 4)] * 64).second_token.p95 <= 0.1)[0] is Status.INVALID
+    slow = [a_run([answer(slower=2)] * 4)] * 64
+    pair = in_turn(slow, [a_run([answer()] * 4, "math")] * 64)
+    assert verdict(pair.second_token.ratio <= 1.05)[0] is Status.FAIL
+
+
+def test_a_metric_that_is_not_registered_is_named_with_those_that_are() -> None:
+    with pytest.raises(AttributeError, match="LoadResult: no metric 'second_token'; there are ttft, ttfat"):
+        _ = loaded([a_run([answer()] * 4)]).second_token
+    with pytest.raises(AttributeError, match="client's own"):
+        _ = in_turn([a_run([answer()] * 4)], [a_run([answer()] * 4)]).schedule_delay
+    assert not hasattr(loaded([a_run([answer()] * 4)]), "mean")
+
+
+def test_requests_a_second_are_a_metric_with_one_value_a_round() -> None:
+    result = loaded([a_run([answer()] * 4)] * 64)
+    assert result.requests_per_s.size == 64
+    assert result.requests_per_s.p50.value == pytest.approx(40.0)
+    assert verdict(result.requests_per_s.p50 >= 30.0)[0] is Status.PASS
