@@ -18,7 +18,7 @@ from pytest_llmperf.measure.sample_list import SampleList, outcomes
 from pytest_llmperf.rules import detect
 from pytest_llmperf.stats.ratio_estimators import RatioOfMeans, ratio_of_means
 from pytest_llmperf.tasks.grading import Grade, Outcome
-from pytest_llmperf.tasks.task import Item
+from pytest_llmperf.tasks.task import Item, sample_of
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,9 @@ class TaskAnswers(SampleList[Item, GradedAnswer]):
     taken: int = 0
     """Number of answers that :meth:`take_rows` has returned."""
 
+    def plan(self, count: int) -> int:
+        return super().plan(whole_groups(self.items, count))
+
     def facts(self) -> dict[str, Any]:
         """For the record: what was asked, of how many, and how the answers ended."""
         return {
@@ -124,6 +127,14 @@ def mean_scores(answers: Sequence[GradedAnswer]) -> Scores:
         if answer.usable:
             values.append(answer.grade.value)
     return {unit: fmean(values) if values else None for unit, values in by_unit.items()}
+
+
+def whole_groups(items: Sequence[Item], count: int) -> int:
+    """The number of items up to the last group that is whole within the first ``count``; one group at least."""
+    if not any(item.group for item in items):
+        return count
+    ends = [n for n in range(1, len(items)) if sample_of(items[n - 1]) != sample_of(items[n])]
+    return max((n for n in [*ends, len(items)] if n <= count), default=min([*ends, len(items)]))
 
 
 def endings(answers: Iterable[GradedAnswer]) -> dict[str, int]:
@@ -242,11 +253,12 @@ def uncounted(came: Sequence[GradedAnswer]) -> str:
 def per_item(
     came: Iterable[GradedAnswer], cost: Callable[[GradedAnswer], float]
 ) -> dict[str, tuple[float, float]]:
-    """By item the cost of its answers, and how many of them are correct."""
+    """By unit of sampling the cost of its answers, and how many of them are correct."""
     totals: dict[str, tuple[float, float]] = {}
     for answer in came:
-        spent, correct = totals.get(answer.item, (0.0, 0.0))
-        totals[answer.item] = (spent + cost(answer), correct + answer.correct)
+        unit = answer.unit or answer.item
+        spent, correct = totals.get(unit, (0.0, 0.0))
+        totals[unit] = (spent + cost(answer), correct + answer.correct)
     return totals
 
 

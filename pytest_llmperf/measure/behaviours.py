@@ -93,16 +93,18 @@ def behaviours(
 
 
 def costs_of(answers: Sequence[GradedAnswer], *, tokens: bool) -> Costs:
-    """By item the tokens (or seconds) of its answers that came, and how many are correct; None where none came, or
-    where the server did not count the tokens of one."""
+    """By unit of sampling the tokens (or seconds) of its answers that came, and how many are correct; None where none
+    came, or where the server did not count the tokens of one."""
 
     def cost(answer: GradedAnswer) -> float:
         return output_tokens(answer) if tokens else answer.answer.seconds
 
-    found: dict[str, Sequence[float] | None] = {answer.item: None for answer in answers}
-    unknown = {answer.item for answer in answers if tokens and answer.answer.completion_tokens is None}
+    found: dict[str, Sequence[float] | None] = {answer.unit or answer.item: None for answer in answers}
+    unknown = {
+        answer.unit or answer.item for answer in answers if tokens and answer.answer.completion_tokens is None
+    }
     return found | per_item(
-        [answer for answer in answers if answer.usable and answer.item not in unknown], cost
+        [answer for answer in answers if answer.usable and (answer.unit or answer.item) not in unknown], cost
     )
 
 

@@ -19,6 +19,7 @@ from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
 from pytest_llmperf.load.metrics import metric_named
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.steady import slice_size
+from pytest_llmperf.measure.answers import whole_groups
 from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, PairData, PairedSamples, Samples
 from pytest_llmperf.measure.long_prompts import LongPrompts
 from pytest_llmperf.measure.measurements import Measurements
@@ -28,7 +29,7 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import rounds_of_each
 from pytest_llmperf.record.prior import Phase, PhaseKind
 from pytest_llmperf.rules.messages import Variant
-from pytest_llmperf.tasks.task import Task
+from pytest_llmperf.tasks.task import Item, Task, sample_of
 from pytest_llmperf.tasks.texts import Texts
 
 R = TypeVar("R")
@@ -79,15 +80,17 @@ class PlannedSamples(SampleList[Any, Any]):
     """Samples that are not asked for; ``note`` is called with how many a question plans."""
 
     note: Callable[[int], None]
+    known: Sequence[Item] = ()
+    """The items themselves, where they are at hand."""
 
     def plan(self, count: int) -> int:
-        count = super().plan(count)
+        count = super().plan(whole_groups(self.known, count))
         self.note(count * self.per_item)
         return count
 
     def read(self, count: int, of: Callable[[Sequence[Any]], R]) -> R:
         del of
-        found: R = unmeasured(count)
+        found: R = unmeasured(len({sample_of(item) for item in self.known[:count]}) or count)
         return found
 
     def why_unusable(self, count: int, why: Callable[[Sequence[Any]], str] | None = None) -> str:
@@ -141,10 +144,15 @@ class PlannedMeasurements(Measurements):
         if hub is not None and self.settings.data_dir is None:
             # Not worth a download; a data set that is pinned says how many items it has.
             there = hub.count if hub.count is not None else sys.maxsize
+            known: Sequence[Item] = ()
         else:
-            there = len(self.items(task))
+            known = self.items(task)
+            there = len(known)
         key = (task.name, variant.name)
-        return self._samples(there, served, "answers", key, self.samples(served, variant))
+        samples = self._samples(there, served, "answers", key, self.samples(served, variant))
+        if any(item.group for item in known):
+            samples.at_once, samples.known = True, known
+        return samples
 
     def long_answers(self, served: Served, prompts: LongPrompts) -> PlannedSamples:
         return self._samples(self.sizes.quality_items, served, "long answers", prompts.key)

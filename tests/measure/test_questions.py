@@ -20,11 +20,12 @@ from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.measure.answers import GradedAnswer
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.measurements import Measurements
+from pytest_llmperf.measure.planned import PlannedMeasurements
 from pytest_llmperf.measure.questions import Questions
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.tasks.grading import Grade, Outcome
-from pytest_llmperf.tasks.task import Item, Task
+from pytest_llmperf.tasks.task import Item, Task, sample_of
 
 SUITES = Path(__file__).parents[2] / "suites"
 
@@ -57,7 +58,10 @@ class Canned(Evaluation):
         reply = "<think>\n2 + 2 = 4\n</think>\nIt is \\boxed{4}."
         answer = Answer(0, reply, "", "stop", 12, self.tokens, None, Ending.OK, "", 1, 0.5)
         body = {"messages": [{"role": "user", "content": "2 + 2?"}], "seed": 7}
-        return [GradedAnswer(item.id, body, answer, Grade(outcome, ""), reply) for item in items], 1.0
+        return [
+            GradedAnswer(item.id, body, answer, Grade(outcome, ""), reply, unit=sample_of(item))
+            for item in items
+        ], 1.0
 
 
 class Book:
@@ -184,3 +188,31 @@ def test_every_answer_is_taken_for_the_record_once_with_what_was_expected(tmp_pa
     assert list(asking.data.take_answers()) == []
     _ = asking.ask.accuracy(asking.candidate, items=30) >= 0.5
     assert len(list(asking.data.take_answers())) == 10
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Thirty documents of four questions each."""
+
+    sha256: str | None = None
+
+    def items(self, data_dir: Path | None) -> Sequence[Item]:
+        return [Item(f"i{n}", f"What is {n}?", str(n), group=f"d{n // 4}") for n in range(120)]
+
+    def describe(self) -> str:
+        return "thirty documents"
+
+
+def test_groups_of_items_are_the_sample_of_every_gate_and_are_asked_whole(tmp_path: Path) -> None:
+    asking = Asking(tmp_path)
+    asking.data.tasks["documents"] = Task("documents", Documents())
+    _ = asking.ask.accuracy(asking.candidate, "documents", items=90) >= 0.5
+    assert asking.canned.asked == {"distill": 88}, "no group is cut, and no gate stops before all of them"
+    assert asking.verdicts[0].n == 22
+    behaviour = asking.ask.behaviour(asking.candidate, "documents")
+    assert len(behaviour.tokens_per_correct.costs) == 30
+    plan = PlannedMeasurements(asking.data.settings, tmp_path, lambda _: None, asking.data.tasks.values())
+    planned = Questions(plan, asking._judge).accuracy(
+        plan.served(asking.candidate.model), "documents", items=90
+    )
+    assert (planned.growing, planned.size) == (None, 22)
