@@ -13,7 +13,7 @@ from pytest_llmperf.config.run_config import Options, Settings, resolve
 from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.mutation import Result, proof_of
-from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
 from pytest_llmperf.runs.asking import asks
@@ -36,7 +36,7 @@ def configure(config: pytest.Config, options: Options) -> ProvedRun:
     refuse_workers(config, "--llmperf-prove runs no test")
     path = Path(config.getoption("llmperf_prove"))
     record = _read(path)
-    kept = load_cases(path, record)
+    kept = load_gates(path, record)
     options = dataclasses.replace(
         options,
         profile=options.profile or record.profile,
@@ -49,7 +49,7 @@ def configure(config: pytest.Config, options: Options) -> ProvedRun:
 class ProvedRun(DryRun):
     """Proves the gates of the selected tests, and of no others."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, kept: Sequence[KeptCase]) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, kept: Sequence[RecordedGate]) -> None:
         super().__init__(config, settings)
         self.kept = kept
         self.gates: list[ProvedGate] = []
@@ -58,19 +58,19 @@ class ProvedRun(DryRun):
 
     def look_at(self, items: list[pytest.Item]) -> int:
         selected = {item.nodeid for item in items}
-        kept = [case for case in self.kept if case.test in selected]
-        for number, case in enumerate(kept, start=1):
-            self._progress(f"proving gate {number} of {len(kept)}: {case.case.label}")
-            self.gates.append(self._proved(case))
-        with_gates = {case.test for case in kept}
+        kept = [recorded for recorded in self.kept if recorded.test in selected]
+        for number, recorded in enumerate(kept, start=1):
+            self._progress(f"proving gate {number} of {len(kept)}: {recorded.gate.label}")
+            self.gates.append(self._proved(recorded))
+        with_gates = {recorded.test for recorded in kept}
         self._without = [item.nodeid for item in items if asks(item) and item.nodeid not in with_gates]
         # A proof of nothing is not green.
         return sum(not gate.proof.green for gate in self.gates) or int(not self.gates)
 
-    def _proved(self, kept: KeptCase) -> ProvedGate:
-        claim = self.settings.budget.budgets.claim_of(kept.case.origin)
+    def _proved(self, kept: RecordedGate) -> ProvedGate:
+        claim = self.settings.budget.budgets.claim_of(kept.gate.origin)
         damage, bound = (claim.damage, claim.bound) if claim else (None, None)
-        return ProvedGate(kept.test, proof_of(kept.case, kept.status, claim=damage, now=bound))
+        return ProvedGate(kept.test, proof_of(kept.gate, kept.status, claim=damage, now=bound))
 
     def report(self, reporter: TerminalReporter) -> None:
         reporter.section("llmperf proof")

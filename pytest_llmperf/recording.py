@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.home import shown
-from pytest_llmperf.record import case_files, fingerprint, summary
+from pytest_llmperf.record import fingerprint, gate_files, summary
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.shards import Shards
 from pytest_llmperf.record.store import RecordNotWritten, write_record, write_unfinished
@@ -73,7 +73,7 @@ class Recording:
                 "tests": list(tests)
             }
 
-    def keep(self, test: str, asserted: list[case_files.KeptCase]) -> str:
+    def keep(self, test: str, asserted: list[gate_files.RecordedGate]) -> str:
         """Put away what ``test`` has measured and its gates; empty, or why that was not possible."""
         if self.path is None:
             return ""
@@ -81,7 +81,7 @@ class Recording:
             tries = entry.tries if (entry := self._ledger.entry(test)) else 1
             for kept in asserted:
                 place = self._order.get(kept.test, len(self._order))
-                case_files.keep(self._cases / f"{self._process}.jsonl", place, tries, kept)
+                gate_files.keep(self._cases / f"{self._process}.jsonl", place, tries, kept)
             self._shards.keep_facts(self._measurements.facts() | {"suite": self._suite})
             self._shards.keep_rows(ANSWERS, self._measurements.take_answers())
             self._shards.keep_rows(TRACES, self._measurements.take_traces())
@@ -133,7 +133,7 @@ class Recording:
             # While the files beside it are replaced one by one, no record may speak of them.
             unwritten = {"partial": "the run was killed while its record was written"}
             write_record(self.path, record | unwritten | {"run": self._run() | {"green": False}})
-            record["cases"] = case_files.store_cases(self.path, case_files.gathered(self._cases))
+            record["cases"] = gate_files.store_gates(self.path, gate_files.gathered(self._cases))
             record[ANSWERS.key] = store_table(self.path, ANSWERS, self._shards.answers())
             record[TRACES.key] = store_table(self.path, TRACES, self._shards.traces())
             if compare is not None:

@@ -23,7 +23,7 @@ from pytest_llmperf.gates.estimand import GateError, Judgement
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure import Measurements
 from pytest_llmperf.measure.impossible import refuse_impossible_budgets
-from pytest_llmperf.record import case_files
+from pytest_llmperf.record import gate_files
 from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.recording import Recording
 from pytest_llmperf.referenced import Referenced, references_of
@@ -172,7 +172,7 @@ class Run:
         """Why the run was interrupted, if it was, whatever exit code the interruption asked for."""
         self.exporters = Exporters(config, self.settings, self.ledger)
         self.screen = Screen(config)
-        self._cases: dict[tuple[str, int], case_files.KeptCase] = {}
+        self._gates: dict[tuple[str, int], gate_files.RecordedGate] = {}
         """What the verdicts of the running test were made of, by test and number."""
         config.pluginmanager.register(self, "llmperf_run")
         if self.judges and not produces_nothing(config):
@@ -281,7 +281,7 @@ class Run:
             gate = self.measurements.looks.at(test, gate, nth, self.measurements.engines).settled()
             verdict = gate.judge()
         test, number, on_assert = self.ledger.judged(verdict)
-        self._cases[test, number] = case_files.KeptCase(test, verdict.status, gate)
+        self._gates[test, number] = gate_files.RecordedGate(test, verdict.status, gate)
         return Judgement(verdict, self.settings.inconclusive, on_assert)
 
     def _test_ended(self, item: pytest.Item) -> None:
@@ -291,15 +291,15 @@ class Run:
             return
         asserted = [
             kept
-            for (test, number), kept in self._cases.items()
+            for (test, number), kept in self._gates.items()
             if test == entry.test and number < len(entry.judged) and entry.judged[number].asserted
         ]
         self._keep(entry.test, asserted)
-        self._cases.clear()
+        self._gates.clear()
         if not self._is_worker:
             self.recording.update()
 
-    def _keep(self, test: str, asserted: list[case_files.KeptCase]) -> None:
+    def _keep(self, test: str, asserted: list[gate_files.RecordedGate]) -> None:
         """Put away what the record is to hold of this test; as properties it would swell every report."""
         if complaint := self.recording.keep(test, asserted):
             self.ledger.problem(complaint)

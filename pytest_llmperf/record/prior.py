@@ -16,7 +16,7 @@ from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.home import shown
-from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.store import read_record
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class PriorLooks:
 
     path: Path
     record: Record = field(repr=False)
-    kept: Sequence[KeptCase] = field(repr=False)
+    kept: Sequence[RecordedGate] = field(repr=False)
     spent: tuple[float, ...]
     """Error probability of each look, this one last."""
     chain: Sequence[Mapping[str, str]]
@@ -44,12 +44,12 @@ class PriorLooks:
 
     def with_data(self, test: str, gate: Gate, nth: int) -> Gate:
         """Return ``gate`` with the data of the ``nth`` (from 0) gate of ``test`` that asked the same, if any."""
-        same = [kept for kept in self.kept if kept.test == test and gate.same_question(kept.case)]
+        same = [kept for kept in self.kept if kept.test == test and gate.same_question(kept.gate)]
         # A test may ask the same twice with two bounds; a bound that was not asked then is refused by add_to.
-        fitting = [kept for kept in same if kept.case.bound == gate.bound] or same
+        fitting = [kept for kept in same if kept.gate.bound == gate.bound] or same
         if nth >= len(fitting):
             return gate
-        return gate.add_to(fitting[nth].case, fitting[nth].status, self.spent)
+        return gate.add_to(fitting[nth].gate, fitting[nth].status, self.spent)
 
     def other_engine(self, engines: Mapping[str, str]) -> str:
         """Why this run's servers (engine by entry) are not those of the record; empty if they are."""
@@ -91,7 +91,7 @@ def read_prior_looks(path: Path, facts: Mapping[str, Any], candidates: Sequence[
         record = read_record(path)
     except LlmperfError as error:
         raise UsageError(f"{option}: {error}") from error
-    kept = load_cases(path, record)
+    kept = load_gates(path, record)
     if trouble := incomparable(record, facts, candidates):
         raise UsageError(f"{option}: {trouble}; start anew without it")
     look, declared = record.look + 1, record.looks

@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_llmperf.gates.base import gate_from_json
 from pytest_llmperf.gates.mutation import proof_of
-from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.store import read_record
 
 KEPT_OF_A_KIND = {"quantile": 2}
@@ -25,9 +25,9 @@ KEPT_OF_A_KIND = {"quantile": 2}
 MANY = 6
 
 
-def golden_of(kept: KeptCase) -> dict[str, Any]:
+def golden_of(kept: RecordedGate) -> dict[str, Any]:
     """Return all numbers that the code at hand derives from one gate's data."""
-    case = kept.case
+    case = kept.gate
     verdict = case.judge()
     plan = case.forecast(verdict)
     proof = proof_of(case, verdict.status)
@@ -52,12 +52,12 @@ def golden_of(kept: KeptCase) -> dict[str, Any]:
     }
 
 
-def read_golden(path: Path) -> Iterator[tuple[str, KeptCase, dict[str, Any]]]:
+def read_golden(path: Path) -> Iterator[tuple[str, RecordedGate, dict[str, Any]]]:
     """Yield (run, gate with its data, expected numbers)."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             entry = json.loads(line)
-            kept = KeptCase(entry["test"], entry["expected"]["status"], gate_from_json(entry["case"]))
+            kept = RecordedGate(entry["test"], entry["expected"]["status"], gate_from_json(entry["case"]))
             yield entry["run"], kept, entry["expected"]
 
 
@@ -69,8 +69,8 @@ def main() -> None:
     with gzip.GzipFile(asked.out, "wb", mtime=0) as file:
         for path in asked.records:
             seen: Counter[tuple[str, str]] = Counter()
-            for kept in load_cases(path, read_record(path)):
-                fields = kept.case.to_json()
+            for kept in load_gates(path, read_record(path)):
+                fields = kept.gate.to_json()
                 key = (fields["kind"], kept.status.value)
                 seen[key] += 1
                 if seen[key] > KEPT_OF_A_KIND.get(fields["kind"], MANY):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.case_files import KeptCase
+from pytest_llmperf.record.gate_files import RecordedGate
 from tests.golden.build import golden_of, read_golden
 
 GOLDEN = list(read_golden(Path(__file__).with_name("runs.jsonl.gz")))
@@ -33,19 +33,19 @@ def close(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("kept", "expected"),
     [
-        pytest.param(kept, expected, id=f"{run}-{number}-{kept.case.label}")
+        pytest.param(kept, expected, id=f"{run}-{number}-{kept.gate.label}")
         for number, (run, kept, expected) in enumerate(GOLDEN)
     ],
 )
 def test_a_recorded_gate_is_judged_planned_and_mutated_as_ever(
-    kept: KeptCase, expected: dict[str, Any]
+    kept: RecordedGate, expected: dict[str, Any]
 ) -> None:
     assert golden_of(kept) == close(expected)
 
 
 def test_the_golden_gates_are_of_every_kind_and_of_more_than_one_status() -> None:
-    kinds = Counter(type(kept.case).__name__ for _, kept, _ in GOLDEN)
+    kinds = Counter(type(kept.gate).__name__ for _, kept, _ in GOLDEN)
     statuses = {Status(expected["status"]) for _, _, expected in GOLDEN}
     assert len(kinds) >= 9, kinds
     assert statuses >= {Status.PASS, Status.FAIL}
-    assert any(len(kept.case.spent) > 1 for _, kept, _ in GOLDEN), "no gate that joined an earlier look"
+    assert any(len(kept.gate.spent) > 1 for _, kept, _ in GOLDEN), "no gate that joined an earlier look"

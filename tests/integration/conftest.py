@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.serving import ports, processes
 from tests.integration.fork_server import MARK, ForkedRun, ForkServer
@@ -230,10 +230,10 @@ class Project:
         result = self.run("--llmperf-record", "record.json", *arguments, **options)
         return result, self.record()["verdicts"]
 
-    def gates(self, record: str = "record") -> list[KeptCase]:
+    def gates(self, record: str = "record") -> list[RecordedGate]:
         """The gates of a record with their data, from the file beside it."""
         path = self.path / f"{record}.json"
-        return load_cases(path, read_record(path))
+        return load_gates(path, read_record(path))
 
     def record(self) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.path / "record.json").read_text(encoding="utf-8"))

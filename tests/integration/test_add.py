@@ -33,7 +33,7 @@ def named(project: Project, name: str) -> dict[str, Any]:
 def gate(project: Project, record: str, test: str) -> tuple[Status, Any]:
     """Status and data of the gate of a test beside a record."""
     [kept] = [kept for kept in project.gates(record) if kept.test.endswith(f"::{test}[distill]")]
-    return kept.status, kept.case
+    return kept.status, kept.gate
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_the_record_names_the_data_of_every_asserted_gate_in_the_order_of_the_ru
     gates = recorded.gates()
     assert [kept.test for kept in gates] == [f"test_gate.py::{name}[distill]" for name in GATES]
     assert [kept.status for kept in gates] == ["PASS", "PASS", "PASS", "FAIL"]
-    assert [len(getattr(kept.case, "candidate", ())) for kept in gates] == [400, 400, 0, 400]
+    assert [len(getattr(kept.gate, "candidate", ())) for kept in gates] == [400, 400, 0, 400]
     about = recorded.record()["cases"]
     assert (about["file"], about["count"]) == ("record.cases.parquet", 4)
 

@@ -62,8 +62,8 @@ def test_a_sampled_row_is_asked_k_times_and_a_greedy_one_once(sampled: Project) 
     asked = (sampled.path / "asked").read_text().split("\n")
     assert (asked.count("distill 3"), asked.count("math 0")) == (40, 40)
     (gate,) = sampled.gates()
-    assert isinstance(gate.case, AnswersGate)
-    assert list(gate.case.candidate.values()) == [(True, False, True, False)] * 40
+    assert isinstance(gate.gate, AnswersGate)
+    assert list(gate.gate.candidate.values()) == [(True, False, True, False)] * 40
     path = sampled.path / "record.json"
     rows = [one for one in load_answers(path, read_record(path)) if one["row"] == "distill"]
     first = rows[0]["item"]

@@ -18,7 +18,7 @@ from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.quantile import QuantileGate
 from pytest_llmperf.gates.ratio import RatioGate
 from pytest_llmperf.gates.scalar import ScalarGate
-from pytest_llmperf.record import case_files, tables
+from pytest_llmperf.record import gate_files, tables
 from pytest_llmperf.record.store import write_record
 from pytest_llmperf.record.verdict_json import verdict_to_json
 from pytest_llmperf.report.page import write_page
@@ -117,11 +117,11 @@ class RecordedRun:
         for place, (test, case) in enumerate(self.cases):
             verdict = case.judge()
             verdicts.append(verdict_to_json(verdict) | {"test": test})
-            kept = case_files.KeptCase(test, verdict.status, case)
-            case_files.keep(self.directory / "kept" / "main.jsonl", place, 1, kept)
+            kept = gate_files.RecordedGate(test, verdict.status, case)
+            gate_files.keep(self.directory / "kept" / "main.jsonl", place, 1, kept)
         path = self.directory / "night.json"
-        lines = case_files.gathered(self.directory / "kept")
-        record = {**self.facts, "verdicts": verdicts, **changed, "cases": case_files.store_cases(path, lines)}
+        lines = gate_files.gathered(self.directory / "kept")
+        record = {**self.facts, "verdicts": verdicts, **changed, "cases": gate_files.store_gates(path, lines)}
         for table, rows in ((tables.ANSWERS, self.answers), (tables.TRACES, self.traces)):
             if rows:
                 record[table.key] = tables.store_table(path, table, rows)

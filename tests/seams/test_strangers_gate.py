@@ -14,7 +14,7 @@ from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.gates.judgement import GateFailed, GateInvalid
 from pytest_llmperf.gates.mutation import Result, proof_of
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.record.case_files import KeptCase, gathered, keep, load_cases, store_cases
+from pytest_llmperf.record.gate_files import RecordedGate, gathered, keep, load_gates, store_gates
 from pytest_llmperf.record.model import Record
 from pytest_llmperf.report.plan_table import plan_table
 from tests.seams.worst_case import Worst, WorstGate
@@ -46,11 +46,11 @@ def test_its_judge_sees_it_and_its_side() -> None:
 
 
 def test_it_is_recorded_and_read_back(tmp_path: Path) -> None:
-    kept = KeptCase("test_pauses.py::test_pause", Status.PASS, PAUSES)
+    kept = RecordedGate("test_pauses.py::test_pause", Status.PASS, PAUSES)
     keep(tmp_path / "cases" / "main.jsonl", 0, 1, kept)
     path = tmp_path / "night" / "record.json"
-    record = Record.of({"cases": store_cases(path, gathered(tmp_path / "cases"))})
-    assert load_cases(path, record) == [kept]
+    record = Record.of({"cases": store_gates(path, gathered(tmp_path / "cases"))})
+    assert load_gates(path, record) == [kept]
 
 
 def test_it_is_planned() -> None:
@@ -76,9 +76,9 @@ def test_it_is_mutation_tested() -> None:
 def test_a_kind_that_no_imported_module_defines_is_named(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     line = '{"test": "a", "status": "PASS", "case": {"kind": "opinion"}}'
-    record = Record.of({"cases": store_cases(path, [line])})
+    record = Record.of({"cases": store_gates(path, [line])})
     with pytest.raises(UsageError, match="'opinion'"):
-        load_cases(path, record)
+        load_gates(path, record)
 
 
 def test_a_class_without_a_kind_cannot_be_recorded_and_a_name_belongs_to_one_class() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.run_verdict import RunVerdict
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.record.case_files import KeptCase, load_cases
+from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.references import Reference, best_of
 from pytest_llmperf.record.references import references as all_references
 from pytest_llmperf.record.store import read_record
@@ -51,12 +51,12 @@ class Load:
 
 @dataclass(frozen=True)
 class Facts:
-    """A record with the data of its gates. ``no_cases`` says why there are none, empty if there are."""
+    """A record with the data of its gates. ``no_gates`` says why there are none, empty if there are."""
 
     path: Path
     record: Record = field(repr=False)
-    cases: Sequence[KeptCase] = field(default=(), repr=False)
-    no_cases: str = ""
+    gates: Sequence[RecordedGate] = field(default=(), repr=False)
+    no_gates: str = ""
     answers: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """Every answer with its text, as in the record's table."""
     traces: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
@@ -137,11 +137,11 @@ def read_facts(path: Path, earlier: Sequence[Path] = (), references: Path | None
         # A page may be handed to people who must not learn where the record lies.
         return str(error).replace(f"{path.parent}/", "")
 
-    cases, no_cases = [], ""
+    gates, no_gates = [], ""
     try:
-        cases = load_cases(path, record)
+        gates = load_gates(path, record)
     except UsageError as error:
-        no_cases = without_directory(error)
+        no_gates = without_directory(error)
     answers, traces, no_tables = [], [], ""
     try:
         answers, traces = load_answers(path, record), load_traces(path, record)
@@ -154,7 +154,7 @@ def read_facts(path: Path, earlier: Sequence[Path] = (), references: Path | None
             reference = best_of(promoted, record)
         except UsageError as error:
             no_reference = str(error).replace(f"{references.parent}/", "")
-    tables = cases, no_cases, answers, traces, no_tables
+    tables = gates, no_gates, answers, traces, no_tables
     return Facts(path, record, *tables, earlier, promoted, reference, no_reference)
 
 

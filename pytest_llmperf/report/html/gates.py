@@ -9,7 +9,7 @@ from itertools import count
 from pytest_llmperf.config.bounds import suite_of
 from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.record.case_files import KeptCase
+from pytest_llmperf.record.gate_files import RecordedGate
 from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Plot, Section
@@ -43,8 +43,8 @@ _SPANS_DECADES = {"s", "tok/s", "bytes", "J/tok", "J"}
 def gates_section(facts: Facts) -> Section:
     """Return every verdict: a plot per unit, and the table."""
     notes = ["A bar is the interval that decided the verdict, the upright mark is the bound."]
-    if facts.no_cases:
-        notes.append(f"The test of each gate is not known: {facts.no_cases}")
+    if facts.no_gates:
+        notes.append(f"The test of each gate is not known: {facts.no_gates}")
     if not facts.verdicts:
         notes = ["No gate was judged in this run, so nothing is known about the candidate."]
     then = reference_cells(facts)
@@ -67,14 +67,14 @@ def accuracy_section(facts: Facts) -> Section:
         verdict for verdict in facts.verdicts if verdict.unit in {"share", "points"} and not is_rule(verdict)
     ]
     answers = _answers(facts)
-    flips = [_flips(kept) for kept in facts.cases if isinstance(kept.case, PairedGate)]
+    flips = [_flips(kept) for kept in facts.gates if isinstance(kept.gate, PairedGate)]
     notes = []
     if not about and not answers.rows:
         notes.append("This record holds no accuracy: no gate asked for answers.")
     if not flips:
         notes.append(
-            f"No flips are known: {facts.no_cases}"
-            if facts.no_cases
+            f"No flips are known: {facts.no_gates}"
+            if facts.no_gates
             else "No flips are known: no gate of this run compared the answers to the same items."
         )
     else:
@@ -245,9 +245,9 @@ def _answers(facts: Facts) -> Table:
     return Table(columns, rows, range(3, len(columns)), "Answers")
 
 
-def _flips(kept: KeptCase) -> Table:
+def _flips(kept: RecordedGate) -> Table:
     """Return the items whose outcome differs between the two sides of a comparison, those that got worse first."""
-    case = kept.case
+    case = kept.gate
     assert isinstance(case, PairedGate)
     flips, same = flips_of(case)
     rows = [

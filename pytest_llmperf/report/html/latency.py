@@ -49,8 +49,8 @@ def distributions_section(facts: Facts) -> Section:
         notes.append("Gaps between tokens (ITL) are those of every timed request.")
     elif any(sample.metric.startswith("ITL") for sample in times):
         notes.append("Gaps between tokens (ITL) are known of the side that a gate was asked about only.")
-    elif facts.no_cases:
-        notes.append(f"Gaps between tokens (ITL) are not known: {facts.no_cases}")
+    elif facts.no_gates:
+        notes.append(f"Gaps between tokens (ITL) are not known: {facts.no_gates}")
     elif facts.load:
         notes.append("Gaps between tokens (ITL) are not known: no gate of this run was asked about them.")
     rows = list(dict.fromkeys(sample.row for sample in times))
@@ -185,8 +185,8 @@ def _of_gates(facts: Facts) -> Iterator[_Times]:
     """Yield times that gates were judged by and the loads do not have; two quantiles of a metric share them."""
     told = {sample.metric for sample in (*_of_load(facts), *_gaps(facts))}
     seen: list[tuple[str, str, Sequence[float]]] = []
-    for kept in facts.cases:
-        case = kept.case
+    for kept in facts.gates:
+        case = kept.gate
         if not isinstance(case, QuantileGate) or case.unit != "s" or case.metric in told:
             continue
         seconds = known(list(case.samples))

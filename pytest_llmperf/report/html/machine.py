@@ -156,7 +156,7 @@ def timings_section(facts: Facts) -> Section:
 
 def again_section(facts: Facts) -> Section:
     """Return commands: the run again, its gates without a server, and each server by hand."""
-    files = dict.fromkeys(kept.test.partition("::")[0] for kept in facts.cases)
+    files = dict.fromkeys(kept.test.partition("::")[0] for kept in facts.gates)
     profile = facts.record.profile or ""
     parts = ["pytest", *files]
     for candidate in facts.candidates:
@@ -166,8 +166,8 @@ def again_section(facts: Facts) -> Section:
     parts += ["--llmperf-record", facts.path.name]
     code = [("The same gates on servers of your own", shlex.join(parts))]
     notes = []
-    if facts.no_cases:
-        notes.append(f"Which tests ran is not known: {facts.no_cases}")
+    if facts.no_gates:
+        notes.append(f"Which tests ran is not known: {facts.no_gates}")
     else:
         prove = shlex.join(["pytest", *files, f"--llmperf-prove={facts.path.name}"])
         code.append(("What each gate catches, from this record and without a server", prove))

@@ -49,11 +49,11 @@ def flips_of(case: PairedGate) -> tuple[list[Flip], int]:
 def exchanges(facts: Facts) -> list[Exchanges]:
     """Return the replies to the flipped items of every comparison of answers; equal comparisons appear once."""
     found: dict[tuple[str, tuple[Flip, ...]], list[Exchange]] = {}
-    for kept in facts.cases:
-        if not isinstance(kept.case, PairedGate):
+    for kept in facts.gates:
+        if not isinstance(kept.gate, PairedGate):
             continue
-        flips = flips_of(kept.case)[0][:MOST]
-        key = (kept.case.metric, tuple(flips))
+        flips = flips_of(kept.gate)[0][:MOST]
+        key = (kept.gate.metric, tuple(flips))
         if flips and key not in found and (read := list(_exchanges(facts, kept.test, flips))):
             found[key] = read
     every = [exchange for many in found.values() for exchange in many]

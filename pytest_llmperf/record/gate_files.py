@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KeptCase:
+class RecordedGate:
     """A gate that was asserted: its test (node id), the status of its verdict, and its data."""
 
     test: str
     status: Status
-    case: Gate
+    gate: Gate
 
 
-def keep(file: Path, order: int, attempt: int, kept: KeptCase) -> None:
+def keep(file: Path, order: int, attempt: int, kept: RecordedGate) -> None:
     """Add ``kept`` to the gates of this process in ``file``. ``OSError``.
 
     ``order`` is the place of its test in the run, ``attempt`` counts the tries of the test: only the gates of the last
     try are gathered.
     """
-    fields = {"test": kept.test, "status": kept.status.value, "case": kept.case.to_json()}
+    fields = {"test": kept.test, "status": kept.status.value, "case": kept.gate.to_json()}
     line = json.dumps(redact_values(fields), allow_nan=False)
     file.parent.mkdir(exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
@@ -46,7 +46,7 @@ def keep(file: Path, order: int, attempt: int, kept: KeptCase) -> None:
 
 
 def gathered(directory: Path) -> list[str]:
-    """The gates that all processes have kept there, one JSON text each, in the order of the run."""
+    """Return the gates of all processes as JSON texts, in the order of the run."""
     found: list[tuple[int, int, str]] = []
     for file in sorted(directory.glob("*.jsonl")):
         # A process that was killed while it wrote has reported no verdict either.
@@ -59,16 +59,16 @@ def gathered(directory: Path) -> list[str]:
     for order, attempt, _ in found:
         last[order] = max(attempt, last.get(order, 0))
     kept = [(order, text) for order, attempt, text in found if attempt == last[order]]
-    return [text for _, text in sorted(kept, key=lambda one: one[0])]
+    return [text for _, text in sorted(kept, key=lambda entry: entry[0])]
 
 
-def store_cases(record: Path, lines: Sequence[str]) -> dict[str, Any]:
+def store_gates(record: Path, lines: Sequence[str]) -> dict[str, Any]:
     """Write the table beside ``record``, if there is a gate; return its entry in the record. ``RecordNotWritten``."""
     gates = map(json.loads, lines)
     return store_table(record, CASES, (gate | {"case": json.dumps(gate["case"])} for gate in gates))
 
 
-def load_cases(path: Path, record: Record) -> list[KeptCase]:
+def load_gates(path: Path, record: Record) -> list[RecordedGate]:
     """Read the gates of ``record``, which was read from ``path``.
 
     Raises :class:`UsageError`, one line, if the file is missing, is not the one that the record was written with, or
@@ -82,7 +82,7 @@ def load_cases(path: Path, record: Record) -> list[KeptCase]:
         raise UsageError(f"{path}: no gate was judged in this run, there is nothing to prove")
     try:
         return [
-            KeptCase(row["test"], Status(row["status"]), gate_from_json(json.loads(row["case"])))
+            RecordedGate(row["test"], Status(row["status"]), gate_from_json(json.loads(row["case"])))
             for row in load_table(path, about, CASES)
         ]
     except (KeyError, TypeError, ValueError) as error:
