@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
     from pytest_llmperf.measure.questions import Questions
     from pytest_llmperf.measure.served import Served
-    from pytest_llmperf.rules.prompts import Prompts
+    from pytest_llmperf.prompts.prompts import Prompts
     from pytest_llmperf.run import Run
 
 __all__ = ["llmperf_replay_clock", "to_benchmark"]  # fixtures of this plugin that have a file of their own
@@ -148,8 +148,8 @@ def stream(_llmperf_questions: Questions) -> StreamQuestions:
 @pytest.fixture(scope="session")
 def prompts(candidate: Served) -> Prompts:
     """The candidate's prompts, rendered and linted; no server is needed."""
-    from pytest_llmperf.rules.prompts import Prompts
-    from pytest_llmperf.rules.render import template_of
+    from pytest_llmperf.prompts.prompts import Prompts
+    from pytest_llmperf.prompts.template import template_of
 
     return Prompts(candidate.model, template_of(candidate.model))
 
@@ -157,9 +157,9 @@ def prompts(candidate: Served) -> Prompts:
 @pytest.fixture(scope="session")
 def rules() -> Any:
     """Ways of asking: ``rules.chinese``, ``rules.at_temperature(0.5)``, ``rules.with_system("…")``, …"""
-    from pytest_llmperf.rules import messages
+    from pytest_llmperf.prompts import variants
 
-    return messages
+    return variants
 
 
 @pytest.fixture(scope="session")

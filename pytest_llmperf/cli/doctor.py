@@ -17,9 +17,9 @@ from pytest_llmperf.config.catalog import choose_profile
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.registry import DEFAULT, engine_named
 from pytest_llmperf.errors import GpuUnreadable, LlmperfError, first_line
-from pytest_llmperf.rules.breaches import REMEDIES, breaches
-from pytest_llmperf.rules.messages import ask
-from pytest_llmperf.rules.render import template_of
+from pytest_llmperf.prompts.asking import ask
+from pytest_llmperf.prompts.template import template_of
+from pytest_llmperf.prompts.violations import REMEDIES, prompt_violations
 from pytest_llmperf.serving import checkpoint, gpu, ports, weights
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.gpu import GIB
@@ -210,7 +210,7 @@ def _prompts(model: Model, directory: Path) -> Iterator[Finding]:
         return
     try:
         asked = ask(model, "How many legs do 3 cats have?")
-        found = breaches(asked, template_of(model, directory).render_ask(asked), model)
+        found = prompt_violations(asked, template_of(model, directory).render_ask(asked), model)
     except LlmperfError as error:
         yield Finding(what, "bad", first_line(error), REMEDIES["template-refuses"])
         return

@@ -61,7 +61,7 @@ PROMPT_FINDINGS = (
     "other-template",
     "template-refuses",
 )
-"""What is looked for in the prompts of every task before the first of them is sent (``rules/breaches.py``)."""
+"""What is looked for in the prompts of every task before the first of them is sent (``prompts/violations.py``)."""
 STRICT = ConfigDict(extra="forbid")
 
 

@@ -15,7 +15,7 @@ from pytest_llmperf.gates.mean import Choices, Scores
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.measure.looks import ItemSlice
 from pytest_llmperf.measure.sample_list import SampleList, outcomes
-from pytest_llmperf.rules import detect
+from pytest_llmperf.prompts.behaviour import Behaviour, examine
 from pytest_llmperf.stats.ratio_estimators import RatioOfMeans, ratio_of_means
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.task import Item, sample_of
@@ -182,10 +182,10 @@ def choices(answers: Iterable[GradedAnswer], items: Iterable[Item]) -> Choices:
     }
 
 
-def behaviour_of(answer: GradedAnswer, *, thinking: bool) -> detect.Behaviour:
+def behaviour_of(answer: GradedAnswer, *, thinking: bool) -> Behaviour:
     """The behaviour of an answer, expecting the language of its question."""
     prompt = str(answer.body.get("prompt", ""))
-    return detect.examine(
+    return examine(
         answer.reply,
         finish_reason=answer.answer.finish_reason,
         thinking=thinking,

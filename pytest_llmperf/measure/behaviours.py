@@ -17,7 +17,7 @@ from pytest_llmperf.measure.answers import (
     uncounted,
 )
 from pytest_llmperf.measure.sample_list import SampleList, all_failed
-from pytest_llmperf.rules import detect
+from pytest_llmperf.prompts.behaviour import Behaviour
 from pytest_llmperf.tasks.task import Item
 
 MakeShare = Callable[[str, Callable[[Sequence[GradedAnswer]], Outcomes]], Share]
@@ -60,15 +60,15 @@ def behaviours(
 
     ``named``: the metric's name with the way of asking. ``thinking``: whether the row promises to think.
     """
-    seen: dict[tuple[str, int], detect.Behaviour] = {}
+    seen: dict[tuple[str, int], Behaviour] = {}
 
-    def examine(answer: GradedAnswer) -> detect.Behaviour:
+    def examine(answer: GradedAnswer) -> Behaviour:
         at = (answer.item, answer.sample)
         if at not in seen:
             seen[at] = behaviour_of(answer, thinking=thinking)
         return seen[at]
 
-    def of(metric: str, shown: Callable[[detect.Behaviour], bool]) -> Share:
+    def of(metric: str, shown: Callable[[Behaviour], bool]) -> Share:
         return share(named(metric), lambda answers: by_unit(answers, lambda answer: shown(examine(answer))))
 
     def costs(what: str, unit: str) -> PerCorrect:

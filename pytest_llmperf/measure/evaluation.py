@@ -22,8 +22,9 @@ from pytest_llmperf.measure.long_prompts import LongItem
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers, may_be_a_death, raise_if_dead
+from pytest_llmperf.prompts.asking import ask, asked_in
+from pytest_llmperf.prompts.variants import Variant, model_default
 from pytest_llmperf.report.progress import Pace
-from pytest_llmperf.rules.messages import Variant, as_promised, ask, asked_in
 from pytest_llmperf.serving.content import identity_of
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.task import Item, Task, load_shots, sample_of
@@ -103,7 +104,7 @@ class Evaluation:
         """
         self.servers.memory(served)
         asks = [asked_in(item.body, served.model) for item in items]
-        return self.prompts.look(served, task, as_promised, asks, [item.id for item in items])
+        return self.prompts.look(served, task, model_default, asks, [item.id for item in items])
 
     def samples(self, model: Model, variant: Variant) -> int:
         """Number of answers to each item: one at temperature 0, where all of them are the same but for rounding."""

@@ -14,7 +14,7 @@ from pytest_llmperf.config.models import Model
 from pytest_llmperf.embedded.recall import recall_conversation
 from pytest_llmperf.embedded.summary import summary_item
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.rules.messages import Message
+from pytest_llmperf.prompts.variants import Message
 from pytest_llmperf.tasks.articles import ARTICLE_TOKENS, Articles, find_articles
 from pytest_llmperf.tasks.boxes import last_box
 from pytest_llmperf.tasks.task import Item, items_sha256

@@ -14,8 +14,8 @@ from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.home import shown
+from pytest_llmperf.prompts.variants import Variant
 from pytest_llmperf.record.prior import PriorLooks
-from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.tasks.task import Item, Task, items_sha256
 
 SEEDS_APART = 100_000

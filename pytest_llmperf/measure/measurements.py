@@ -37,8 +37,9 @@ from pytest_llmperf.measure.scheduled import Scheduled, SweepData, met_by_slice
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers
 from pytest_llmperf.measure.speed import Speed
+from pytest_llmperf.prompts.asking import ask
+from pytest_llmperf.prompts.variants import Variant, model_default
 from pytest_llmperf.record.prior import read_prior_looks
-from pytest_llmperf.rules.messages import Variant, as_promised, ask
 from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
@@ -108,7 +109,7 @@ class Measurements(Servers):
 
     def item_limit(self, variant: Variant) -> int:
         """The number of items that may be asked in this way, by the profile."""
-        return self.sizes.items if variant == as_promised else self.sizes.variant_items
+        return self.sizes.items if variant == model_default else self.sizes.variant_items
 
     def samples(self, served: Served, variant: Variant) -> int:
         """Answers to each item when the row is asked in this way."""
@@ -230,7 +231,7 @@ class Measurements(Servers):
         if str(prompts) not in self.tasks:
             return read_prompts(Path(prompts))
         task = self.task(str(prompts))
-        bodies = [ask(served.model, item.prompt, as_promised).body() for item in self.items(task)]
+        bodies = [ask(served.model, item.prompt, model_default).body() for item in self.items(task)]
         return PromptSet(task.name, [_prompt_of(body) for body in bodies])
 
     def on_schedule(

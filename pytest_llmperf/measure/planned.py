@@ -27,8 +27,8 @@ from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import SweepData
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import rounds_of_each
+from pytest_llmperf.prompts.variants import Variant
 from pytest_llmperf.record.prior import Phase, PhaseKind
-from pytest_llmperf.rules.messages import Variant
 from pytest_llmperf.tasks.task import Item, Task, sample_of
 from pytest_llmperf.tasks.texts import Texts
 

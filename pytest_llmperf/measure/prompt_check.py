@@ -16,11 +16,11 @@ from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.client.tokenizer import Tokenized, can_count_locally, count_locally, detokenize, tokenize
 from pytest_llmperf.errors import DataError, NotMeasured, StartError, UsageError
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.rules import breaches
-from pytest_llmperf.rules.breaches import as_chat
-from pytest_llmperf.rules.lint import Finding, opening_of
-from pytest_llmperf.rules.messages import Ask, Variant
-from pytest_llmperf.rules.render import ChatTemplate, Rendered, template_of, tokenizer_directory
+from pytest_llmperf.prompts import violations
+from pytest_llmperf.prompts.lint import Finding, opening_of
+from pytest_llmperf.prompts.template import ChatTemplate, Rendered, template_of, tokenizer_directory
+from pytest_llmperf.prompts.variants import Ask, Variant
+from pytest_llmperf.prompts.violations import as_chat
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.tasks.thinking import begins_inside
 
@@ -177,7 +177,7 @@ class PromptCheck:
         if rendered is None:
             seen.why = source.why
             return None
-        seen.found(item, breaches.breaches(chat, rendered, served.model))
+        seen.found(item, violations.prompt_violations(chat, rendered, served.model))
         text = rendered.text if ask.prompt is None else ask.prompt
         seen.take(item, ask, text, "template" if chat.prompt is None else "protocol")
         return text
@@ -204,19 +204,19 @@ class PromptCheck:
             return
         if rendered is None:
             if (text := detokenize(server, theirs.tokens)) is not None:
-                seen.found(item, breaches.breaches(chat, Rendered(text), served.model))
+                seen.found(item, violations.prompt_violations(chat, Rendered(text), served.model))
                 seen.take(item, ask, text, "server")
         elif ours is not None:
             seen.same = ours.tokens == theirs.tokens
             if not seen.same:
                 text = detokenize(server, theirs.tokens)
                 seen.found(
-                    item, breaches.other_text(rendered.text, text, len(ours.tokens), len(theirs.tokens))
+                    item, violations.other_text(rendered.text, text, len(ours.tokens), len(theirs.tokens))
                 )
         own = _own_first(with_own, plain)
         if own is not None and "bos" not in seen.findings:
             name = rendered.bos if rendered and rendered.bos else detokenize(server, [own]) or f"token {own}"
-            seen.found(item, breaches.token_at_the_beginning(theirs.tokens, own, name))
+            seen.found(item, violations.token_at_the_beginning(theirs.tokens, own, name))
 
     def _count_one(
         self, served: Served, source: Source, seen: Findings, item: str, chat: Ask, rendered: Rendered
@@ -230,7 +230,7 @@ class PromptCheck:
             return
         seen.same = answer.prompt_tokens == ours
         if not seen.same:
-            seen.found(item, breaches.other_text(rendered.text, None, ours, answer.prompt_tokens))
+            seen.found(item, violations.other_text(rendered.text, None, ours, answer.prompt_tokens))
 
     def _measure(
         self,
@@ -256,7 +256,7 @@ class PromptCheck:
                 seen.longest = max(seen.longest, sizes[n])
                 seen.to_a_character = max(seen.to_a_character, tokens / max(1, sizes[n]))
                 if seen.limit is not None:
-                    seen.found(item, breaches.too_long(tokens, ask, seen.limit))
+                    seen.found(item, violations.too_long(tokens, ask, seen.limit))
 
         count(ahead)
         if seen.limit is not None and seen.tokens is not None:
@@ -298,7 +298,7 @@ class PromptCheck:
             more = f" and {finding['items'] - 1} more" if finding["items"] > 1 else ""
             raise NotMeasured(
                 f"{served.name}: {task} was not asked: {finding['says']} (item {finding['item']!r}{more})\n"
-                f'what to do: {breaches.REMEDIES[rule]}; if it is meant to be so, accepts = ["{rule}"] in the row\'s '
+                f'what to do: {violations.REMEDIES[rule]}; if it is meant to be so, accepts = ["{rule}"] in the row\'s '
                 "rules"
             )
 

@@ -26,7 +26,7 @@ from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.sample_list import OutcomesOnDemand, S, SampleList, outcomes
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.rules.messages import Variant, as_promised
+from pytest_llmperf.prompts.variants import Variant, model_default
 from pytest_llmperf.tasks.texts import find_texts
 
 P = ParamSpec("P")
@@ -251,7 +251,7 @@ class Memory:
 def task_and_variant(how: Sequence[str | Variant]) -> tuple[str | None, Variant]:
     """``("gsm8k", rules.chinese)`` in either order, each at most once."""
     task: str | None = None
-    variant = as_promised
+    variant = model_default
     for given in how:
         if isinstance(given, str):
             task = given

@@ -25,8 +25,8 @@ from pytest_llmperf.errors import (
     first_line,
 )
 from pytest_llmperf.measure.book import UNBOOKED, Book
+from pytest_llmperf.prompts.template import template_sha256
 from pytest_llmperf.record.redaction import hide
-from pytest_llmperf.rules.render import template_sha256
 from pytest_llmperf.serving import checkpoint, gpu, preflight, remote
 from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import ServerSpec, spec_for

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from contrib.claims.reading import read_claims
-from pytest_llmperf import rules
 from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import NeedsServer
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.measure.planned import PlannedMeasurements
 from pytest_llmperf.measure.questions import Questions
+from pytest_llmperf.prompts import variants
 
 from .conftest import HERE, PUBLISHED, ROOT
 
@@ -39,7 +39,7 @@ class Asked:
             "candidate": measurements.served(settings.candidates[0]),
             "baseline": measurements.served(settings.baseline),
             "budget": settings.budget,
-            "rules": rules,
+            "rules": variants,
             "accuracy": questions.accuracy,
             "answers": questions.behaviour,
             "perplexity": questions.perplexity,

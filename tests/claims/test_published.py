@@ -12,8 +12,8 @@ from contrib.claims.claim import Decision, Outcome
 from contrib.claims.deciding import decide_all
 from contrib.claims.measured import Evidence
 from contrib.claims.reading import read_claims
+from pytest_llmperf.prompts.variants import at_temperature
 from pytest_llmperf.record.store import read_record
-from pytest_llmperf.rules.messages import at_temperature
 
 from .conftest import HERE, PUBLISHED, ROOT, gpu_run
 

@@ -10,7 +10,7 @@ from pytest_llmperf.client.body import lint
 from pytest_llmperf.client.request_fields import FIELDS, Endpoint, why_not
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.rules.lint import lint_body
+from pytest_llmperf.prompts.lint import lint_body
 
 MISSPELT = ("temprature", "Temperature", "topk", "max_token", "stream_option", "xyz", "")
 BODIES: tuple[dict[str, Any], ...] = ({"messages": [{"role": "user", "content": "hi"}]}, {"prompt": "hi"})

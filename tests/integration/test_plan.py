@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.gates.early_stopping import final, spending
-from pytest_llmperf.rules.messages import as_promised
+from pytest_llmperf.prompts.variants import model_default
 from pytest_llmperf.stats import operating_characteristics
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def test_minutes_are_those_that_the_record_holds(project: Project) -> None:
         def test_floor(candidate, accuracy):
             assert accuracy(candidate, items=400) >= 0.5
     """)
-    asked = {"row": "distill", "task": "embedded", "variant": as_promised.name}
+    asked = {"row": "distill", "task": "embedded", "variant": model_default.name}
     record = {
         "schema": "llmperf-record/1",
         "profile": "test",

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf import rules
 from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import NeedsServer, NotMeasured, UsageError
 from pytest_llmperf.gates.base import Gate
@@ -19,6 +18,7 @@ from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.measure.planned import PlannedMeasurements, unmeasured
 from pytest_llmperf.measure.questions import Questions
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.prompts import variants
 from pytest_llmperf.record.prior import Phase
 
 SUITES = Path(__file__).parents[2] / "suites"
@@ -141,7 +141,7 @@ def test_every_phase_starts_its_server_and_is_counted_once_with_its_largest_amou
     plan.ask.accuracy(plan.candidate, items=40)
     plan.ask.accuracy(plan.candidate, items=90)
     plan.ask.accuracy(plan.candidate, items=20)
-    plan.ask.behaviour(plan.candidate, rules.at_temperature(0.5))
+    plan.ask.behaviour(plan.candidate, variants.at_temperature(0.5))
     plan.ask.recall(plan.candidate, tokens=256)
     plan.ask.memory(plan.candidate)
     assert [(phase.kind, phase.amount) for phase in plan.data.phases] == [

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_llmperf import rules
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome as Ending
 from pytest_llmperf.config.models import Model, PromptRules
@@ -23,6 +22,8 @@ from pytest_llmperf.measure.answers import behaviour_of
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.prompts import variants
+from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.tasks.grading import Outcome
 from pytest_llmperf.tasks.task import Item, Task
 
@@ -113,8 +114,8 @@ def ignore(*_: object) -> None: ...
 
 def look(served: Served) -> PromptCheck:
     check = PromptCheck()
-    asks = [rules.ask(served.model, f"How many legs do {n} cats have?") for n in (2, 3)]
-    check.look(served, "cats", rules.as_promised, asks, ["two", "three"])
+    asks = [ask(served.model, f"How many legs do {n} cats have?") for n in (2, 3)]
+    check.look(served, "cats", variants.model_default, asks, ["two", "three"])
     return check
 
 
@@ -148,7 +149,7 @@ def test_a_reply_is_read_from_where_its_prompt_ends_whatever_the_row_promises(
     task = Task("cats", source=cast(Any, None))
     items = [Item("three", "How many legs do 3 cats have?", "12")]
     evaluation = Replying(cast(Any, SimpleNamespace(memory=ignore)), cast(Any, None), reply=reply)
-    ((asked,), _) = evaluation.graded(served, task, rules.as_promised, items, "", 0, 1)
+    ((asked,), _) = evaluation.graded(served, task, variants.model_default, items, "", 0, 1)
     assert asked.grade.outcome is outcome
     assert behaviour_of(asked, thinking=row).boxed is (outcome is Outcome.CORRECT)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf import rules
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome as Ending
 from pytest_llmperf.config.run_config import Options, resolve
@@ -23,7 +22,8 @@ from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.planned import PlannedMeasurements
 from pytest_llmperf.measure.questions import Questions
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.rules.messages import Variant
+from pytest_llmperf.prompts import variants
+from pytest_llmperf.prompts.variants import Variant
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.task import Item, Task, sample_of
 
@@ -125,7 +125,7 @@ def test_a_full_run_asks_every_item_of_the_profile(tmp_path: Path) -> None:
 
 def test_a_way_of_asking_has_answers_of_its_own(tmp_path: Path) -> None:
     asking = Asking(tmp_path, full=True)
-    hot = rules.at_temperature(0.5)
+    hot = variants.at_temperature(0.5)
     _ = asking.ask.accuracy(asking.candidate, items=30) >= 0.5
     _ = asking.ask.accuracy(asking.candidate, hot, items=20) >= 0.5
     assert asking.canned.asked == {"distill": 50}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.rules.render import template_sha256
+from pytest_llmperf.prompts.template import template_sha256
 from pytest_llmperf.serving import content as module
 from pytest_llmperf.serving.content import checksums, content_of
 from pytest_llmperf.serving.weights import embedded_directory

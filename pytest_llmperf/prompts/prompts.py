@@ -6,9 +6,10 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.rules.lint import MATHS_TOKENS, Finding, injected_text, lint
-from pytest_llmperf.rules.messages import Ask, Variant, as_promised, ask, instruction_of
-from pytest_llmperf.rules.render import ChatTemplate, Rendered
+from pytest_llmperf.prompts.asking import ask, instruction_of
+from pytest_llmperf.prompts.lint import MATHS_TOKENS, Finding, injected_text, lint
+from pytest_llmperf.prompts.template import ChatTemplate, Rendered
+from pytest_llmperf.prompts.variants import Ask, Variant, model_default
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,18 @@ class Prompts:
     def instruction(self) -> str:
         return "" if self.model.rules.protocol == "few-shot" else instruction_of(self.model)
 
-    def rendered(self, question: str, variant: Variant = as_promised) -> Rendered:
+    def rendered(self, question: str, variant: Variant = model_default) -> Rendered:
         """What the model reads, with its fingerprint."""
         return self.template.render_ask(ask(self.model, question, variant))
 
-    def render(self, question: str, variant: Variant = as_promised) -> str:
+    def render(self, question: str, variant: Variant = model_default) -> str:
         """What the model reads, as text."""
         return self.rendered(question, variant).text
 
     def findings(
         self,
         question: str,
-        variant: Variant = as_promised,
+        variant: Variant = model_default,
         *,
         temperature: float | None = None,
         max_tokens: int | None = None,

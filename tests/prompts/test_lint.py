@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf import rules
 from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.embedded import prompts as embedded
-from pytest_llmperf.rules.lint import injected_text, lint, lint_body, lint_messages
-from pytest_llmperf.rules.messages import Ask, Message, Variant
-from pytest_llmperf.rules.prompts import Prompts
-from pytest_llmperf.rules.render import ChatTemplate, Rendered
+from pytest_llmperf.prompts import variants
+from pytest_llmperf.prompts.asking import ask
+from pytest_llmperf.prompts.lint import injected_text, lint, lint_body, lint_messages
+from pytest_llmperf.prompts.prompts import Prompts
+from pytest_llmperf.prompts.template import ChatTemplate, Rendered
+from pytest_llmperf.prompts.variants import Ask, Message, Variant
 
 QUESTION = "How many legs do 3 cats have?"
 questions = st.text(min_size=1, max_size=300).filter(lambda q: q.strip() and "<" not in q and "[" not in q)
@@ -37,7 +38,7 @@ def test_the_rows_own_prompt_is_clean_whatever_the_question(
 def test_a_system_prompt_hidden_in_the_template_is_found_whatever_the_question(
     qwen_like: ChatTemplate, plain: Model, question: str, language: str
 ) -> None:
-    asked = rules.ask(plain, question, rules.chinese if language == "zh" else rules.as_promised)
+    asked = ask(plain, question, variants.chinese if language == "zh" else variants.model_default)
     assert found(asked, qwen_like, plain) == ["hidden-system"]
 
 
@@ -45,7 +46,7 @@ def test_a_system_prompt_hidden_in_the_template_is_found_whatever_the_question(
 def test_a_system_message_that_was_sent_is_not_called_hidden(
     qwen_like: ChatTemplate, r1_like: ChatTemplate, thinker: Model, question: str
 ) -> None:
-    asked = rules.ask(thinker, question, rules.with_system("You are a helpful assistant for cats."))
+    asked = ask(thinker, question, variants.with_system("You are a helpful assistant for cats."))
     assert found(asked, r1_like, thinker) == ["system"]
     assert injected_text(qwen_like.render(asked.messages), asked.messages) == ""
 
@@ -55,26 +56,26 @@ def test_a_temperature_outside_the_rows_range_is_found(
     r1_like: ChatTemplate, thinker: Model, question: str, temperature: float
 ) -> None:
     outside = not 0.5 <= temperature <= 0.7
-    asked = rules.ask(thinker, question, rules.at_temperature(temperature))
+    asked = ask(thinker, question, variants.at_temperature(temperature))
     assert found(asked, r1_like, thinker) == (["temperature"] if outside else [])
 
 
 @pytest.mark.parametrize(
     ("variant", "expected"),
     [
-        (rules.as_promised, []),
-        (rules.chinese, []),
-        (rules.without_system, []),
-        (rules.without_instruction, ["instruction"]),
-        (rules.with_system("Be brief, please."), ["system"]),
-        (rules.with_system("Put it in \\boxed{}."), ["system", "instruction-in-system"]),
-        (rules.at_temperature(1.5), ["temperature"]),
+        (variants.model_default, []),
+        (variants.chinese, []),
+        (variants.without_system, []),
+        (variants.without_instruction, ["instruction"]),
+        (variants.with_system("Be brief, please."), ["system"]),
+        (variants.with_system("Put it in \\boxed{}."), ["system", "instruction-in-system"]),
+        (variants.at_temperature(1.5), ["temperature"]),
     ],
 )
 def test_each_variant_breaks_the_rule_that_it_is_named_for(
     r1_like: ChatTemplate, thinker: Model, variant: Variant, expected: list[str]
 ) -> None:
-    assert found(rules.ask(thinker, QUESTION, variant), r1_like, thinker) == expected
+    assert found(ask(thinker, QUESTION, variant), r1_like, thinker) == expected
 
 
 @pytest.mark.parametrize("tokens", [1, 300, 1023])
@@ -87,21 +88,21 @@ def test_too_little_room_for_an_answer_is_found(r1_like: ChatTemplate, thinker: 
 @given(questions)
 def test_a_reply_that_is_opened_twice_is_found(r1_like: ChatTemplate, thinker: Model, question: str) -> None:
     twice = dataclasses.replace(r1_like, source=r1_like.source + "<think>\n")
-    assert found(rules.ask(thinker, question), twice, thinker) == ["doubled-think"]
+    assert found(ask(thinker, question), twice, thinker) == ["doubled-think"]
     never = dataclasses.replace(r1_like, source=r1_like.source.replace("<think>\\n", ""))
-    assert found(rules.ask(thinker, question), never, thinker) == ["no-think"]
+    assert found(ask(thinker, question), never, thinker) == ["no-think"]
 
 
 def test_think_at_the_end_of_the_user_turn_doubles_the_templates_own(
     r1_like: ChatTemplate, thinker: Model
 ) -> None:
     turn: Message = {"role": "user", "content": f"{QUESTION}\n{thinker.rules.instruction}\n<think>"}
-    asked = dataclasses.replace(rules.ask(thinker, QUESTION), messages=(turn,))
+    asked = dataclasses.replace(ask(thinker, QUESTION), messages=(turn,))
     assert "doubled-think" in found(asked, r1_like, thinker)
 
 
 def test_a_first_token_that_is_doubled_or_missing_is_found(r1_like: ChatTemplate, thinker: Model) -> None:
-    asked = rules.ask(thinker, QUESTION)
+    asked = ask(thinker, QUESTION)
     doubled = dataclasses.replace(r1_like, source="{{ bos_token }}" + r1_like.source)
     assert found(asked, doubled, thinker) == ["bos"]
     missing = dataclasses.replace(r1_like, source=r1_like.source.replace("bos_token + ", ""))
@@ -126,19 +127,19 @@ def test_a_first_token_written_into_a_text_is_doubled_by_the_tokenizer(plain: Mo
     ],
 )
 def test_a_user_turn_that_does_not_stand_alone_is_found(thinker: Model, question: str) -> None:
-    asked = rules.ask(thinker, question)
+    asked = ask(thinker, question)
     assert [f.rule for f in lint_messages(asked.messages, thinker)] == ["self-contained"]
 
 
 def test_after_earlier_turns_a_question_may_look_back(thinker: Model) -> None:
     earlier: list[Message] = [{"role": "user", "content": "3 cats?"}, {"role": "assistant", "content": "12"}]
-    asked = rules.ask(thinker, "Answer the previous question for dogs.", earlier=earlier)
+    asked = ask(thinker, "Answer the previous question for dogs.", earlier=earlier)
     assert lint_messages(asked.messages, thinker) == []
 
 
 @pytest.mark.parametrize("token", ["<|im_start|>system", "<｜Assistant｜>", "</think>", "<s>", "[INST]"])
 def test_a_special_token_in_a_question_is_found(thinker: Model, token: str) -> None:
-    asked = rules.ask(thinker, f"{QUESTION} {token}")
+    asked = ask(thinker, f"{QUESTION} {token}")
     assert [f.rule for f in lint_messages(asked.messages, thinker)] == ["special-token"]
 
 
@@ -148,11 +149,11 @@ def test_a_template_that_drops_or_changes_the_question_is_found(
     lower = dataclasses.replace(
         r1_like, source=r1_like.source.replace("m['content'] }}", "m['content'] | lower }}")
     )
-    assert found(rules.ask(thinker, "HOW MANY?"), lower, thinker) == ["question-altered"]
+    assert found(ask(thinker, "HOW MANY?"), lower, thinker) == ["question-altered"]
 
 
 def test_a_misspelt_field_is_found_because_the_server_would_ignore_it(thinker: Model) -> None:
-    body = rules.ask(thinker, QUESTION).body(temprature=0.6, stream=True, xyz=1)
+    body = ask(thinker, QUESTION).body(temprature=0.6, stream=True, xyz=1)
     says = [f.says for f in lint_body(body, thinker)]
     assert says == [
         "'temprature': it would be ignored without a word; did you mean 'temperature'?",
@@ -181,7 +182,7 @@ def test_what_a_row_promises_and_what_its_template_hides_can_be_compared(
 @pytest.mark.parametrize(
     ("row", "template"), [("distill", embedded.R1_TEMPLATE), ("math", embedded.CHATML_TEMPLATE)]
 )
-@pytest.mark.parametrize("variant", [rules.as_promised, rules.chinese], ids=str)
+@pytest.mark.parametrize("variant", [variants.model_default, variants.chinese], ids=str)
 def test_the_embedded_pairs_own_prompts_are_clean(row: str, template: str, variant: Variant) -> None:
     models = Path(__file__).parents[2] / "suites" / "models.toml"
     prompts = Prompts(load_catalog(models).profile("embedded").model(row), ChatTemplate(template))

@@ -1,6 +1,6 @@
 """Findings for which a task is not run, because the model would read something other than the suite intends.
 
-These are fewer than :mod:`~pytest_llmperf.rules.lint` reports: a suite may use a higher temperature than a row allows,
+These are fewer than ``prompts.lint`` reports: a suite may use a higher temperature than a row allows,
 or drop the instruction, to measure the effect. A system prompt hidden in a template is never intended.
 """
 
@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.rules.lint import Finding, lint_rendered, opened_thinking
-from pytest_llmperf.rules.messages import Ask
-from pytest_llmperf.rules.render import Rendered
+from pytest_llmperf.prompts.lint import Finding, lint_rendered, opened_thinking
+from pytest_llmperf.prompts.template import Rendered
+from pytest_llmperf.prompts.variants import Ask
 
 REMEDIES: Mapping[str, str] = {
     "hidden-system": "to ask with it, write it as system in the row's rules; to ask without, serve a chat template "
@@ -32,7 +32,7 @@ REMEDIES: Mapping[str, str] = {
 """What to do about a finding, by its rule."""
 
 
-def breaches(ask: Ask, rendered: Rendered, model: Model) -> list[Finding]:
+def prompt_violations(ask: Ask, rendered: Rendered, model: Model) -> list[Finding]:
     """Findings for one prompt as the model reads it."""
     found = lint_rendered(rendered, ask)
     is_chat = ask.prompt is None

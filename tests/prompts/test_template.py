@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import DataError
-from pytest_llmperf.rules import render
-from pytest_llmperf.rules.breaches import breaches
-from pytest_llmperf.rules.messages import Message, ask
-from pytest_llmperf.rules.render import ChatTemplate, template_from, template_of
+from pytest_llmperf.prompts import template
+from pytest_llmperf.prompts.asking import ask
+from pytest_llmperf.prompts.template import ChatTemplate, template_from, template_of
+from pytest_llmperf.prompts.variants import Message
+from pytest_llmperf.prompts.violations import prompt_violations
 from pytest_llmperf.tasks.task import Shot
 
 contents = st.text(max_size=200)
@@ -178,7 +179,7 @@ def test_a_template_over_content_parts_is_given_parts_and_passes_the_question_on
     asked = ask(plain, "How many legs?")
     rendered = ChatTemplate(source).render_ask(asked)
     assert "How many legs?" in rendered.text
-    assert breaches(asked, rendered, plain) == []
+    assert prompt_violations(asked, rendered, plain) == []
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_whatever_a_template_raises_is_one_line_with_file_and_line(
 
 
 def test_a_template_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "RENDERED_WITHIN_S", 0.2)
+    monkeypatch.setattr(template, "RENDERED_WITHIN_S", 0.2)
     loop = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     with pytest.raises(DataError, match="does not end within"):
         ChatTemplate(loop).render([{"role": "user", "content": "hi"}])

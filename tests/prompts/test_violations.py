@@ -6,20 +6,20 @@ import dataclasses
 
 import pytest
 
-from pytest_llmperf import rules
 from pytest_llmperf.config.models import PROMPT_FINDINGS, Model
-from pytest_llmperf.rules.breaches import (
+from pytest_llmperf.prompts import variants
+from pytest_llmperf.prompts.asking import ask, with_reply_prefill
+from pytest_llmperf.prompts.lint import Finding, injected_text
+from pytest_llmperf.prompts.template import ChatTemplate, Rendered
+from pytest_llmperf.prompts.variants import Ask, Message, Variant
+from pytest_llmperf.prompts.violations import (
     REMEDIES,
     as_chat,
-    breaches,
     other_text,
+    prompt_violations,
     token_at_the_beginning,
     too_long,
 )
-from pytest_llmperf.rules.lint import Finding, injected_text
-from pytest_llmperf.rules.messages import Ask, Message, Variant
-from pytest_llmperf.rules.openings import opened
-from pytest_llmperf.rules.render import ChatTemplate, Rendered
 
 QUESTION = "How many legs do 3 cats have?"
 
@@ -31,34 +31,34 @@ def names(findings: list[Finding]) -> list[str]:
 @pytest.mark.parametrize(
     "variant",
     [
-        rules.without_instruction,
-        rules.with_system("Be brief, please."),
-        rules.at_temperature(1.5),
-        rules.chinese,
+        variants.without_instruction,
+        variants.with_system("Be brief, please."),
+        variants.at_temperature(1.5),
+        variants.chinese,
     ],
 )
 def test_a_way_of_asking_that_a_suite_wants_refuses_nothing(
     r1_like: ChatTemplate, thinker: Model, variant: Variant
 ) -> None:
-    asked = rules.ask(thinker, QUESTION, variant)
-    assert breaches(asked, r1_like.render_ask(asked), thinker) == []
+    asked = ask(thinker, QUESTION, variant)
+    assert prompt_violations(asked, r1_like.render_ask(asked), thinker) == []
 
 
 def test_a_hidden_system_prompt_and_a_doubled_think_refuse(
     qwen_like: ChatTemplate, r1_like: ChatTemplate, thinker: Model
 ) -> None:
-    asked = rules.ask(thinker, QUESTION)
-    assert names(breaches(asked, qwen_like.render_ask(asked), thinker)) == ["hidden-system"]
+    asked = ask(thinker, QUESTION)
+    assert names(prompt_violations(asked, qwen_like.render_ask(asked), thinker)) == ["hidden-system"]
     doubling = dataclasses.replace(
         r1_like, source=r1_like.source.replace("<think>\\n", "<think>\\n<think>\\n")
     )
-    assert names(breaches(asked, doubling.render_ask(asked), thinker)) == ["doubled-think"]
+    assert names(prompt_violations(asked, doubling.render_ask(asked), thinker)) == ["doubled-think"]
 
 
 def test_a_chat_that_was_rendered_here_begins_once(r1_like: ChatTemplate, thinker: Model) -> None:
-    asked = opened(rules.ask(thinker, QUESTION), r1_like, "<think>\nFirst of all,")
-    assert breaches(asked, r1_like.render_ask(asked), thinker) == []
-    assert as_chat(asked) == rules.ask(thinker, QUESTION)
+    asked = with_reply_prefill(ask(thinker, QUESTION), r1_like, "<think>\nFirst of all,")
+    assert prompt_violations(asked, r1_like.render_ask(asked), thinker) == []
+    assert as_chat(asked) == ask(thinker, QUESTION)
 
 
 def test_an_earlier_reply_whose_thinking_the_template_leaves_out_hides_nothing(
@@ -77,11 +77,11 @@ def test_an_earlier_reply_whose_thinking_the_template_leaves_out_hides_nothing(
     rendered = r1_like.render_ask(asked)
     assert "add them up" not in rendered.text
     assert injected_text(rendered, turns) == ""
-    assert breaches(asked, rendered, thinker) == []
+    assert prompt_violations(asked, rendered, thinker) == []
 
 
 def test_a_prompt_must_leave_room_for_its_answer(plain: Model) -> None:
-    asked = rules.ask(plain, QUESTION)
+    asked = ask(plain, QUESTION)
     most = asked.sampling.max_tokens
     assert too_long(76, asked, most + 76) == []
     (found,) = too_long(77, asked, most + 76)
@@ -107,12 +107,12 @@ def test_where_two_texts_part_is_shown() -> None:
 
 def test_every_finding_has_a_remedy_and_can_be_accepted() -> None:
     assert set(REMEDIES) == set(PROMPT_FINDINGS)
-    assert names([*too_long(9, rules.ask(_row(), QUESTION), 9), *other_text("a", "b", 1, 1)]) == [
+    assert names([*too_long(9, ask(_row(), QUESTION), 9), *other_text("a", "b", 1, 1)]) == [
         "too-long",
         "other-template",
     ]
     unknown = Rendered("Only this.")
-    assert names(breaches(rules.ask(_row(), QUESTION), unknown, _row())) == ["question-altered"]
+    assert names(prompt_violations(ask(_row(), QUESTION), unknown, _row())) == ["question-altered"]
 
 
 def _row() -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmperf.config.models import Model, PromptRules, Sampling
-from pytest_llmperf.rules.render import ChatTemplate
+from pytest_llmperf.prompts.template import ChatTemplate
 
 # Like Qwen2.5-Math's: without a system message it writes one of its own.
 HIDES_A_SYSTEM_PROMPT = """

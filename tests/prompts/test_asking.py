@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf import rules
 from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.rules.messages import Message
+from pytest_llmperf.prompts import variants
+from pytest_llmperf.prompts.asking import ask
+from pytest_llmperf.prompts.variants import Message
 from pytest_llmperf.tasks.task import Shot
 
 DISTILL = Model(
@@ -30,7 +31,7 @@ questions = st.text(min_size=1, max_size=300)
 
 @given(questions)
 def test_a_chat_row_gets_one_user_turn_with_question_and_instruction_and_nothing_else(question: str) -> None:
-    asked = rules.ask(DISTILL, question)
+    asked = ask(DISTILL, question)
     assert asked.messages == ({"role": "user", "content": f"{question}\n{DISTILL.rules.instruction}"},)
     assert asked.path == "/v1/chat/completions"
     assert asked.user_turn.startswith(question)
@@ -38,7 +39,7 @@ def test_a_chat_row_gets_one_user_turn_with_question_and_instruction_and_nothing
 
 @given(questions)
 def test_the_body_holds_the_rows_sampling_and_every_field_is_plain(question: str) -> None:
-    body = rules.ask(DISTILL, question).body(stream=True)
+    body = ask(DISTILL, question).body(stream=True)
     assert body == {
         "model": "distill",
         "messages": [{"role": "user", "content": f"{question}\n{DISTILL.rules.instruction}"}],
@@ -52,7 +53,7 @@ def test_the_body_holds_the_rows_sampling_and_every_field_is_plain(question: str
 
 @given(questions)
 def test_a_few_shot_row_continues_a_text_that_ends_in_the_unanswered_question(question: str) -> None:
-    asked = rules.ask(MATH, question, shots=SHOTS)
+    asked = ask(MATH, question, shots=SHOTS)
     body = asked.body()
     assert asked.path == "/v1/completions"
     assert "messages" not in body
@@ -64,39 +65,39 @@ def test_a_few_shot_row_continues_a_text_that_ends_in_the_unanswered_question(qu
 
 
 def test_several_samples_of_one_question_differ_in_their_seed_alone() -> None:
-    first, second = (rules.ask(DISTILL, "1 + 1?", sample=k).body() for k in (0, 1))
+    first, second = (ask(DISTILL, "1 + 1?", sample=k).body() for k in (0, 1))
     assert (first.pop("seed"), second.pop("seed")) == (7, 8)
     assert first == second
 
 
 def test_variants_change_what_their_name_says_and_nothing_else() -> None:
-    plain = rules.ask(DISTILL, "1 + 1?")
-    hot = rules.ask(DISTILL, "1 + 1?", rules.at_temperature(1.5))
+    plain = ask(DISTILL, "1 + 1?")
+    hot = ask(DISTILL, "1 + 1?", variants.at_temperature(1.5))
     assert dataclasses.replace(hot, sampling=plain.sampling) == plain
     assert hot.sampling.temperature == 1.5
-    assert rules.ask(DISTILL, "1 + 1?", rules.chinese).user_turn == f"1 + 1?\n{DISTILL.rules.instruction_zh}"
-    assert rules.ask(DISTILL, "1 + 1?", rules.without_instruction).user_turn == "1 + 1?"
-    system = rules.ask(DISTILL, "1 + 1?", rules.with_system("Be brief.")).messages
+    assert ask(DISTILL, "1 + 1?", variants.chinese).user_turn == f"1 + 1?\n{DISTILL.rules.instruction_zh}"
+    assert ask(DISTILL, "1 + 1?", variants.without_instruction).user_turn == "1 + 1?"
+    system = ask(DISTILL, "1 + 1?", variants.with_system("Be brief.")).messages
     assert system == ({"role": "system", "content": "Be brief."}, *plain.messages)
 
 
 def test_without_system_leaves_out_the_system_message_that_a_row_promises() -> None:
     model = dataclasses.replace(DISTILL, rules=dataclasses.replace(DISTILL.rules, system="Be exact."))
-    assert [m["role"] for m in rules.ask(model, "1 + 1?").messages] == ["system", "user"]
-    assert [m["role"] for m in rules.ask(model, "1 + 1?", rules.without_system).messages] == ["user"]
+    assert [m["role"] for m in ask(model, "1 + 1?").messages] == ["system", "user"]
+    assert [m["role"] for m in ask(model, "1 + 1?", variants.without_system).messages] == ["user"]
 
 
 def test_earlier_turns_stand_between_system_message_and_question() -> None:
     earlier: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    asked = rules.ask(DISTILL, "c?", rules.with_system("s"), earlier=earlier)
+    asked = ask(DISTILL, "c?", variants.with_system("s"), earlier=earlier)
     assert [m["role"] for m in asked.messages] == ["system", "user", "assistant", "user"]
 
 
 @pytest.mark.parametrize(
     ("model", "arguments", "expected"),
     [
-        (MATH, {"variant": rules.with_system("s")}, "has no place for it"),
-        (MATH, {"variant": rules.chinese}, "has no place for it"),
+        (MATH, {"variant": variants.with_system("s")}, "has no place for it"),
+        (MATH, {"variant": variants.chinese}, "has no place for it"),
         (MATH, {"earlier": [{"role": "user", "content": "a"}]}, "earlier turns"),
         (DISTILL, {"shots": SHOTS}, 'worked examples need protocol = "few-shot"'),
     ],
@@ -105,21 +106,24 @@ def test_what_a_protocol_has_no_place_for_is_an_error(
     model: Model, arguments: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(UsageError, match=expected):
-        rules.ask(model, "1 + 1?", **arguments)
+        ask(model, "1 + 1?", **arguments)
 
 
 def test_a_few_shot_row_has_a_temperature_and_no_system_prompt_anyway() -> None:
-    assert rules.ask(MATH, "q", rules.at_temperature(0.3)).sampling.temperature == 0.3
-    assert rules.ask(MATH, "q", rules.without_system) == rules.ask(MATH, "q")
+    assert ask(MATH, "q", variants.at_temperature(0.3)).sampling.temperature == 0.3
+    assert ask(MATH, "q", variants.without_system) == ask(MATH, "q")
 
 
 @pytest.mark.parametrize("temperature", [-0.1, 2.1, float("nan")])
 def test_a_temperature_that_no_server_takes_is_refused(temperature: float) -> None:
     with pytest.raises(UsageError, match="must be between 0 and 2"):
-        rules.at_temperature(temperature)
+        variants.at_temperature(temperature)
 
 
 def test_variants_are_values_that_say_their_name() -> None:
-    assert rules.at_temperature(0.5) == rules.at_temperature(0.5)
-    assert str(rules.at_temperature(0.5)) == "at T = 0.5"
-    assert len({rules.chinese, rules.without_system, rules.with_system("a"), rules.with_system("b")}) == 4
+    assert variants.at_temperature(0.5) == variants.at_temperature(0.5)
+    assert str(variants.at_temperature(0.5)) == "at T = 0.5"
+    assert (
+        len({variants.chinese, variants.without_system, variants.with_system("a"), variants.with_system("b")})
+        == 4
+    )

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import table_of, value_of
 from pytest_llmperf.errors import DataError, LlmperfError
-from pytest_llmperf.rules.content_parts import wants_parts
-from pytest_llmperf.rules.messages import Ask, Message
+from pytest_llmperf.prompts.content_parts import wants_parts
+from pytest_llmperf.prompts.variants import Ask, Message
 
 if TYPE_CHECKING:
     import jinja2

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.rules.detect import (
+from pytest_llmperf.prompts.behaviour import (
     LOOP_REPEATS,
     LOOP_TOKENS,
     boxed,

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmperf import rules
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.rules.breaches import breaches
-from pytest_llmperf.rules.labels import is_label
-from pytest_llmperf.rules.lint import injected_text, lint
-from pytest_llmperf.rules.prompts import Prompts
-from pytest_llmperf.rules.render import ChatTemplate
+from pytest_llmperf.prompts import variants
+from pytest_llmperf.prompts.asking import ask
+from pytest_llmperf.prompts.labels import is_label
+from pytest_llmperf.prompts.lint import injected_text, lint
+from pytest_llmperf.prompts.prompts import Prompts
+from pytest_llmperf.prompts.template import ChatTemplate
+from pytest_llmperf.prompts.violations import prompt_violations
 
 QUESTION = "How many legs do 3 cats have?"
 ChatMl = (
@@ -32,7 +33,7 @@ def chatml(system: str = "", behind: str = "", opening: str = "") -> str:
 
 
 def added(source: str, model: Model, question: str = QUESTION, **more: Any) -> str:
-    asked = rules.ask(model, question)
+    asked = ask(model, question)
     return injected_text(ChatTemplate(source, **more).render_ask(asked), asked.messages)
 
 
@@ -85,8 +86,8 @@ def test_text_that_nobody_sent_is_found_in_any_script_and_of_any_length(
     source: str, text: str, plain: Model
 ) -> None:
     assert added(source, plain) == text
-    asked = rules.ask(plain, QUESTION)
-    assert [one.rule for one in breaches(asked, ChatTemplate(source).render_ask(asked), plain)] == [
+    asked = ask(plain, QUESTION)
+    assert [one.rule for one in prompt_violations(asked, ChatTemplate(source).render_ask(asked), plain)] == [
         "hidden-system"
     ]
 
@@ -143,7 +144,7 @@ def test_roles_and_labels_are_no_hidden_prompt_whatever_the_question(
 def test_a_question_that_looks_like_a_label_is_still_the_question(
     source: str, question: str, plain: Model
 ) -> None:
-    bare = rules.ask(plain, question, rules.without_instruction)
+    bare = ask(plain, question, variants.without_instruction)
     assert injected_text(ChatTemplate(source).render_ask(bare), bare.messages) == ""
 
 
@@ -168,12 +169,14 @@ def test_a_thinking_that_the_template_closes_itself_refuses_a_row_that_thinks(
     opening: str, thinker: Model
 ) -> None:
     template = ChatTemplate("<｜User｜>{{ messages[-1].content }}<｜Assistant｜>" + opening)
-    asked = rules.ask(thinker, QUESTION)
-    found = [one.rule for one in breaches(asked, template.render_ask(asked), thinker)]
+    asked = ask(thinker, QUESTION)
+    found = [one.rule for one in prompt_violations(asked, template.render_ask(asked), thinker)]
     assert "closed-think" in found
     assert "closed-think" in [one.rule for one in Prompts(thinker, template).findings(QUESTION)]
     quick = dataclasses.replace(thinker, rules=dataclasses.replace(thinker.rules, thinking=False))
-    assert "closed-think" not in [one.rule for one in breaches(asked, template.render_ask(asked), quick)]
+    assert "closed-think" not in [
+        one.rule for one in prompt_violations(asked, template.render_ask(asked), quick)
+    ]
 
 
 def test_a_thinking_that_was_closed_in_an_earlier_turn_is_no_finding(thinker: Model) -> None:
@@ -181,15 +184,17 @@ def test_a_thinking_that_was_closed_in_an_earlier_turn_is_no_finding(thinker: Mo
         "{% for m in messages %}<｜User｜>{{ m.content }}{% endfor %}<｜Assistant｜><think>\n", bos=""
     )
     earlier = ({"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "<think>x</think>2"})
-    asked = rules.ask(thinker, QUESTION, earlier=earlier)  # type: ignore[arg-type]
-    assert "closed-think" not in [one.rule for one in breaches(asked, template.render_ask(asked), thinker)]
+    asked = ask(thinker, QUESTION, earlier=earlier)  # type: ignore[arg-type]
+    assert "closed-think" not in [
+        one.rule for one in prompt_violations(asked, template.render_ask(asked), thinker)
+    ]
 
 
 def test_what_a_row_accepts_is_accepted_by_the_lint_and_by_the_tests_of_the_prompts(
     qwen_like: ChatTemplate, plain: Model
 ) -> None:
     accepting = dataclasses.replace(plain, rules=dataclasses.replace(plain.rules, accepts=("hidden-system",)))
-    asked = rules.ask(accepting, QUESTION)
+    asked = ask(accepting, QUESTION)
     assert [one.rule for one in lint(asked, qwen_like.render_ask(asked), plain)] == ["hidden-system"]
     assert lint(asked, qwen_like.render_ask(asked), accepting) == []
     prompts = Prompts(accepting, qwen_like)

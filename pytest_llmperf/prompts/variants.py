@@ -1,22 +1,16 @@
-"""From a question to what is sent: the row's own rules, and the variants of them that a suite can name.
+"""Ways of asking that a suite can name, and what one request says.
 
-A suite reads ``accuracy(candidate, rules.at_temperature(0.5))``; ``rules`` is this package.
+A suite reads ``accuracy(candidate, rules.at_temperature(0.5))``; the fixture ``rules`` is this module.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from pytest_llmperf.config.models import Model, Sampling
+from pytest_llmperf.config.models import Sampling
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.tasks.task import Shot
-
-# As in Qwen2.5-Math's own evaluation: its base model was measured with these shots and these ends.
-_BETWEEN_SHOTS = "\n\n\n"
-_STOPS = ("</s>", "<|im_end|>", "<|endoftext|>", "\n\nQuestion:")
 
 
 class Message(TypedDict):
@@ -53,13 +47,13 @@ class Variant:
 
     def named(self, what: str) -> str:
         """``what`` with this way of asking behind it, unless it is the row's own."""
-        return what if self == as_promised else f"{what} {self}"
+        return what if self == model_default else f"{what} {self}"
 
     def __str__(self) -> str:
         return self.name
 
 
-as_promised = Variant("as promised")
+model_default = Variant("as promised")
 """The row's own rules."""
 without_system = Variant("without a system prompt", no_system=True)
 chinese = Variant("instruction in Chinese", instruction="zh")
@@ -120,69 +114,3 @@ class Ask:
         # A rendered chat holds its special tokens already.
         special = {"add_special_tokens": False} if self.chat else {}
         return {"model": self.model, **content, **self.sampling.body(), **stop, **special, **more}
-
-
-def instruction_of(model: Model, variant: Variant = as_promised) -> str:
-    """The sentence behind the question; empty for a variant without one."""
-    return {"en": model.rules.instruction, "zh": model.rules.instruction_zh, "none": ""}[variant.instruction]
-
-
-def ask(
-    model: Model,
-    question: str,
-    variant: Variant = as_promised,
-    *,
-    shots: Sequence[Shot] = (),
-    earlier: Sequence[Message] = (),
-    sample: int = 0,
-) -> Ask:
-    """How ``model`` is asked ``question``.
-
-    A chat row gets one user turn, question and instruction on lines of their own, after the turns in
-    ``earlier``; a few-shot row gets ``shots`` and an unanswered question to continue. ``sample`` tells
-    apart several samples of one question: it is added to the row's seed. A variant that opens the reply gets
-    the chat rendered here (``rules.openings``). Raises :class:`UsageError` for what the protocol has no place for.
-    """
-    sampling = variant.sampling(model.sampling)
-    sampling = dataclasses.replace(sampling, seed=sampling.seed + sample)
-    if model.rules.protocol == "few-shot":
-        return _few_shot(model, question, variant, sampling, shots if variant.shots else (), earlier)
-    if shots:
-        raise UsageError(f'{model.name}: worked examples need protocol = "few-shot", the row says "chat"')
-    system = None if variant.no_system else (variant.system or model.rules.system)
-    instruction = instruction_of(model, variant)
-    turn = f"{question}\n{instruction}" if instruction else question
-    messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
-    messages += [*earlier, {"role": "user", "content": turn}]
-    asked = Ask(model.served, sampling, tuple(messages))
-    if variant.opens_with is None:
-        return asked
-    from pytest_llmperf.rules.openings import opened  # which is built on this module
-    from pytest_llmperf.rules.render import template_of
-
-    return opened(asked, template_of(model), variant.opens_with)
-
-
-def asked_in(body: Mapping[str, Any], model: Model) -> Ask:
-    """What a request body says; its ``max_tokens`` is taken over, the rest of its sampling is the row's."""
-    sampling = dataclasses.replace(
-        model.sampling, max_tokens=body.get("max_tokens", model.sampling.max_tokens)
-    )
-    return Ask(model.served, sampling, tuple(body.get("messages", ())), body.get("prompt"))
-
-
-def _few_shot(
-    model: Model,
-    question: str,
-    variant: Variant,
-    sampling: Sampling,
-    shots: Sequence[Shot],
-    earlier: Sequence[Message],
-) -> Ask:
-    misfit = variant.system is not None or variant.instruction != "en" or variant.opens_with is not None
-    if misfit or earlier:
-        what = "earlier turns" if earlier else variant.name
-        raise UsageError(f"{model.name}: {what}: a few-shot row continues a text, and has no place for it")
-    texts = [f"Question: {shot.prompt}\nAnswer: {shot.solution}" for shot in shots]
-    prompt = _BETWEEN_SHOTS.join([*texts, f"Question: {question}\nAnswer:"])
-    return Ask(model.served, sampling, prompt=prompt, stop=_STOPS)

@@ -13,9 +13,9 @@ from typing import Any
 
 from pytest_llmperf.client.request_fields import endpoint_of, why_not
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.rules.labels import is_label
-from pytest_llmperf.rules.messages import Ask, Message
-from pytest_llmperf.rules.render import Rendered
+from pytest_llmperf.prompts.labels import is_label
+from pytest_llmperf.prompts.template import Rendered
+from pytest_llmperf.prompts.variants import Ask, Message
 
 MATHS_TOKENS = 1024
 """Room that an answer to a maths question needs: with 300, every answer of a reasoning model is cut."""

@@ -6,11 +6,12 @@ import dataclasses
 
 import pytest
 
-from pytest_llmperf import rules
 from pytest_llmperf.config.models import Model, PromptRules
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.rules.detect import thinking_skipped
-from pytest_llmperf.rules.render import template_of
+from pytest_llmperf.prompts import variants
+from pytest_llmperf.prompts.asking import ask
+from pytest_llmperf.prompts.behaviour import thinking_skipped
+from pytest_llmperf.prompts.template import template_of
 from pytest_llmperf.tasks.task import Shot
 
 PAIR = Model(name="distill", profile="p", weights="embedded:tiny-distill", rules=PromptRules(thinking=True))
@@ -19,36 +20,36 @@ FEW_SHOT = Model(name="math", profile="p", weights="w", rules=PromptRules(protoc
 
 def test_an_opening_takes_the_place_of_the_templates_own() -> None:
     own = "<think>\n"
-    plain = template_of(PAIR).render_ask(rules.ask(PAIR, "2 + 2?")).text
+    plain = template_of(PAIR).render_ask(ask(PAIR, "2 + 2?")).text
     assert plain.endswith(own)
-    assert rules.ask(PAIR, "2 + 2?", rules.opened_with("\n")).prompt == plain.removesuffix(own) + "\n"
-    assert rules.ask(PAIR, "2 + 2?", rules.opened_with(own)).prompt == plain
+    assert ask(PAIR, "2 + 2?", variants.opened_with("\n")).prompt == plain.removesuffix(own) + "\n"
+    assert ask(PAIR, "2 + 2?", variants.opened_with(own)).prompt == plain
 
 
 def test_a_rendered_chat_gets_no_special_token_twice_and_keeps_its_user_turn() -> None:
-    asked = rules.ask(PAIR, "2 + 2?", rules.opened_with("\n"))
+    asked = ask(PAIR, "2 + 2?", variants.opened_with("\n"))
     assert asked.path == "/v1/completions"
     assert asked.body()["add_special_tokens"] is False
     assert "messages" not in asked.body()
-    assert asked.user_turn == rules.ask(PAIR, "2 + 2?").user_turn
+    assert asked.user_turn == ask(PAIR, "2 + 2?").user_turn
 
 
 def test_a_row_that_continues_a_text_cannot_open_a_reply() -> None:
     with pytest.raises(UsageError, match="has no place for it"):
-        rules.ask(FEW_SHOT, "2 + 2?", rules.opened_with("\n"))
+        ask(FEW_SHOT, "2 + 2?", variants.opened_with("\n"))
 
 
 def test_zero_shot_leaves_out_the_examples_and_nothing_else() -> None:
     shots = (Shot("1 + 1?", "The answer is 2."),)
-    bare = rules.ask(FEW_SHOT, "2 + 2?", rules.zero_shot, shots=shots)
-    assert bare == rules.ask(FEW_SHOT, "2 + 2?")
-    assert bare != rules.ask(FEW_SHOT, "2 + 2?", shots=shots)
-    assert rules.ask(PAIR, "2 + 2?", rules.zero_shot) == rules.ask(PAIR, "2 + 2?")
+    bare = ask(FEW_SHOT, "2 + 2?", variants.zero_shot, shots=shots)
+    assert bare == ask(FEW_SHOT, "2 + 2?")
+    assert bare != ask(FEW_SHOT, "2 + 2?", shots=shots)
+    assert ask(PAIR, "2 + 2?", variants.zero_shot) == ask(PAIR, "2 + 2?")
 
 
 def test_a_rendered_text_has_the_system_message_of_its_variant() -> None:
-    both = dataclasses.replace(rules.opened_with("\n"), system="Be brief.")
-    assert "Be brief." in str(rules.ask(PAIR, "2 + 2?", both).prompt)
+    both = dataclasses.replace(variants.opened_with("\n"), system="Be brief.")
+    assert "Be brief." in str(ask(PAIR, "2 + 2?", both).prompt)
 
 
 @pytest.mark.parametrize(

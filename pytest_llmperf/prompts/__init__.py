@@ -1,0 +1,1 @@
+"""Prompts: how a row is asked, what it really reads, and whether its answers keep its rules."""

@@ -1,0 +1,97 @@
+"""The request for a question: the row's own rules, or a variant of them that the suite names."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_llmperf.config.models import Model, Sampling
+from pytest_llmperf.errors import UsageError
+from pytest_llmperf.prompts.template import ChatTemplate, template_of
+from pytest_llmperf.prompts.variants import Ask, Message, Variant, model_default
+from pytest_llmperf.tasks.task import Shot
+
+# As in Qwen2.5-Math's own evaluation: its base model was measured with these shots and these ends.
+_BETWEEN_SHOTS = "\n\n\n"
+_STOPS = ("</s>", "<|im_end|>", "<|endoftext|>", "\n\nQuestion:")
+_OPENED_THINKING = re.compile(r"<think>\s*\Z")
+
+
+def instruction_of(model: Model, variant: Variant = model_default) -> str:
+    """The sentence behind the question; empty for a variant without one."""
+    return {"en": model.rules.instruction, "zh": model.rules.instruction_zh, "none": ""}[variant.instruction]
+
+
+def ask(
+    model: Model,
+    question: str,
+    variant: Variant = model_default,
+    *,
+    shots: Sequence[Shot] = (),
+    earlier: Sequence[Message] = (),
+    sample: int = 0,
+) -> Ask:
+    """How ``model`` is asked ``question``.
+
+    A chat row gets one user turn, question and instruction on lines of their own, after the turns in
+    ``earlier``; a few-shot row gets ``shots`` and an unanswered question to continue. ``sample`` tells
+    apart several samples of one question: it is added to the row's seed. A variant that opens the reply gets
+    the chat rendered here. Raises :class:`UsageError` for what the protocol has no place for.
+    """
+    sampling = variant.sampling(model.sampling)
+    sampling = dataclasses.replace(sampling, seed=sampling.seed + sample)
+    if model.rules.protocol == "few-shot":
+        return _few_shot(model, question, variant, sampling, shots if variant.shots else (), earlier)
+    if shots:
+        raise UsageError(f'{model.name}: worked examples need protocol = "few-shot", the row says "chat"')
+    system = None if variant.no_system else (variant.system or model.rules.system)
+    instruction = instruction_of(model, variant)
+    turn = f"{question}\n{instruction}" if instruction else question
+    messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
+    messages += [*earlier, {"role": "user", "content": turn}]
+    asked = Ask(model.served, sampling, tuple(messages))
+    if variant.opens_with is None:
+        return asked
+    return with_reply_prefill(asked, template_of(model), variant.opens_with)
+
+
+def asked_in(body: Mapping[str, Any], model: Model) -> Ask:
+    """What a request body says; its ``max_tokens`` is taken over, the rest of its sampling is the row's."""
+    sampling = dataclasses.replace(
+        model.sampling, max_tokens=body.get("max_tokens", model.sampling.max_tokens)
+    )
+    return Ask(model.served, sampling, tuple(body.get("messages", ())), body.get("prompt"))
+
+
+def _few_shot(
+    model: Model,
+    question: str,
+    variant: Variant,
+    sampling: Sampling,
+    shots: Sequence[Shot],
+    earlier: Sequence[Message],
+) -> Ask:
+    misfit = variant.system is not None or variant.instruction != "en" or variant.opens_with is not None
+    if misfit or earlier:
+        what = "earlier turns" if earlier else variant.name
+        raise UsageError(f"{model.name}: {what}: a few-shot row continues a text, and has no place for it")
+    texts = [f"Question: {shot.prompt}\nAnswer: {shot.solution}" for shot in shots]
+    prompt = _BETWEEN_SHOTS.join([*texts, f"Question: {question}\nAnswer:"])
+    return Ask(model.served, sampling, prompt=prompt, stop=_STOPS)
+
+
+def with_reply_prefill(ask: Ask, template: ChatTemplate, prefill: str) -> Ask:
+    """``ask`` as a text to be continued, whose reply begins with ``prefill``.
+
+    Not a turn that the server is to continue: chat templates may trim a turn, and white space is what matters here.
+    What the template opens the reply with itself (``<think>``) gives way. Raises :class:`UsageError` for an ask
+    without a chat.
+    """
+    if ask.prompt is not None:
+        raise UsageError("a reply can be opened only where a chat is asked: this row continues a text")
+    text = template.render(ask.messages).text
+    return dataclasses.replace(
+        ask, messages=(), prompt=_OPENED_THINKING.sub("", text) + prefill, chat=ask.messages
+    )
