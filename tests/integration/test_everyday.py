@@ -137,3 +137,16 @@ def test_workers_share_a_server_and_refuse_to_measure_times(project: Project, so
         sorted(verdict["status"] for verdict in project.record()["verdicts"])
         == ["INVALID"] * 2 + ["PASS"] * 2
     )
+
+
+def test_a_suite_of_ones_own_has_a_budget_of_its_own(project: Project, solver: str) -> None:
+    project.catalog({"distill": {"ANSWERS": solver}})
+    project.write("budgets.toml", "[test.any.mytask]\nreached = 0.5\nnever = 0.5\n")
+    project.suite("""
+        def test_floor(candidate, accuracy, budget):
+            assert accuracy(candidate) >= budget.mytask.reached
+    """)
+    result, verdicts = project.judged()
+    assert result.code == 0, result.text
+    assert [(one["status"], one["bound"]) for one in verdicts] == [("PASS", 0.5)]
+    assert result.lines("no test of this run asserts these budgets", "mytask.never")
