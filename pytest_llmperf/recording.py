@@ -47,7 +47,7 @@ class Recording:
     ) -> None:
         self.path = path
         self.note = ""
-        """Where it is, or why it is not, for the end of the run."""
+        """Where the record is, or why there is none, for the end of the run."""
         self._measurements = measurements
         self._ledger = ledger
         self._root = root
@@ -56,10 +56,10 @@ class Recording:
         self._cases = state_root / "cases"
         self._process = process
         self._order: dict[str, int] = {}
-        """Places of the tests in this run, by node id: xdist ends them in any order."""
+        """Position of each test in the run, by node id: xdist ends them in any order."""
         self._suite: dict[str, Any] = {}
         self._lost = ""
-        """What could not be put away, if anything: the record will not have it."""
+        """What could not be kept, if anything, and so is missing in the record."""
         self._environment: dict[str, Any] | None = None
         self._id = uuid.uuid4().hex
 
@@ -74,7 +74,7 @@ class Recording:
             }
 
     def keep(self, test: str, asserted: list[gate_files.RecordedGate]) -> str:
-        """Put away what ``test`` has measured and its gates; empty, or why that was not possible."""
+        """Keep the gates of ``test`` and what it has measured; return why that was not possible, else an empty text."""
         if self.path is None:
             return ""
         try:
@@ -119,7 +119,7 @@ class Recording:
         references: Path | None = None,
         compare: Callable[[Record], object] | None = None,
     ) -> dict[str, Path] | None:
-        """Write everything: the files that are there now by name, or None if the record could not be written.
+        """Write everything; return the written files by name, or None if the record could not be written.
 
         ``interrupted`` says why the run ended before its tests did; empty if it did not. ``history`` and ``references``
         are directories that the page compares with. ``compare`` is called with the record when its tables are written,
@@ -130,7 +130,7 @@ class Recording:
         try:
             record = self._record("; ".join(reasons), so_far=False)
             self._update(record)
-            # While the files beside it are replaced one by one, no record may speak of them.
+            # While the files beside the record are replaced one by one, it must not refer to them.
             unwritten = {"partial": "the run was killed while its record was written"}
             write_record(self.path, record | unwritten | {"run": self._run() | {"green": False}})
             record["cases"] = gate_files.store_gates(self.path, gate_files.gathered(self._cases))
@@ -168,7 +168,7 @@ class Recording:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "partial": partial or None,
             **facts,
-            # Some happen after the last test has put its facts away.
+            # Some happen after the facts of the last test were kept.
             "events": self._measurements.events(),
             "environment": self._environment,
             "run": self._run() | ({"green": False} if partial else {}),
@@ -208,7 +208,7 @@ class Recording:
         return f"{missing} of {self._expected()} tests were not run" if missing else ""
 
     def _run(self) -> dict[str, Any]:
-        """What came of the run, as everything that reads the record is to say it."""
+        """Outcome of the run, which every reader of the record reports as it stands here."""
         verdict, ledger = self._ledger.verdict(), self._ledger
         return {
             "status": verdict.status.value,
@@ -222,7 +222,7 @@ class Recording:
         }
 
     def _mark_unwritten(self) -> None:
-        """After the disk was full: what stands there is an earlier state of this run, and must say so."""
+        """Say in the record at ``path``, an earlier state of this run, that the rest could not be written."""
         assert self.path is not None
         with contextlib.suppress(RecordNotWritten):
             partial = "the rest of the run's data could not be written"

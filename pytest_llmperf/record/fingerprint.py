@@ -1,7 +1,7 @@
-"""What a run's numbers depend on beside the models: machine, driver, interpreter, plugin, suite, commit.
+"""Fingerprint of what a run's numbers depend on beside the models: machine, driver, interpreter, suite, commit.
 
-Everything here is looked up once, costs milliseconds, and is None where it cannot be told; nothing of it names a
-person or a place on the disk.
+Everything is looked up once and costs milliseconds. A value that cannot be determined is None. Nothing names a person
+or a directory of the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def environment(root: Path) -> dict[str, Any]:
     try:
         devices = gpu.open_nvml().devices()
     except GpuUnreadable:
-        # Told where a profile is chosen; a run on the CPU has no need of them.
+        # Choosing a profile reports this error; a run on the CPU does not need the devices.
         devices = []
     return {
         "plugin": _version("pytest-llmperf"),
@@ -44,7 +44,7 @@ def environment(root: Path) -> dict[str, Any]:
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """As the kernel names it."""
+    """Model of the processor, as the kernel names it."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -54,7 +54,7 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def commit_of(root: Path) -> dict[str, Any] | None:
-    """The commit that is checked out there, and whether tracked files differ from it; None outside of git."""
+    """The commit checked out at ``root``, and whether tracked files differ from it; None outside of git."""
     commit = _git(root, "rev-parse", "HEAD")
     if not commit:
         return None
@@ -63,9 +63,9 @@ def commit_of(root: Path) -> dict[str, Any] | None:
 
 
 def suite_of(tests: Iterable[Path], also: Iterable[Path], root: Path) -> dict[str, Any]:
-    """The files that say what is measured and judged, by their place below ``root``, and their joint checksum.
+    """Paths below ``root`` of the files that define what is measured and judged, and one checksum over all of them.
 
-    They are those of the ``tests``, every ``conftest.py`` above them, and ``also`` (the catalogues).
+    These are the files of the ``tests``, every ``conftest.py`` above them, and ``also`` (the catalogues).
     """
     found = {path.resolve() for path in (*tests, *also)}
     for path in list(found):
@@ -84,7 +84,7 @@ def suite_of(tests: Iterable[Path], also: Iterable[Path], root: Path) -> dict[st
 
 
 def _below(path: Path, root: Path) -> str:
-    # Of a file elsewhere only the name: where it lies is nobody's business.
+    # Only the name of a file elsewhere: a record must not reveal directories of the machine.
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 

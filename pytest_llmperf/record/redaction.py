@@ -1,9 +1,9 @@
 """Take keys, tokens and the identity of the user out of everything that is written or shown.
 
-Secrets are known by the environment variables that hold them (``HF_TOKEN``, anything with ``API_KEY``, ``SECRET``, …),
-by their look (``hf_…``, ``sk-…``, ``Bearer …``), or because somebody handed them to :func:`hide`. A home directory
-becomes ``~``, and a user's name is taken out where it is part of a path or an address. As a bare word it is taken out
-of logs only: in an answer, ``alice`` may be who has three apples.
+Secrets are recognised by the environment variables that hold them (``HF_TOKEN``, names with ``API_KEY``, ``SECRET``, …)
+and by their form (``hf_…``, ``sk-…``, ``Bearer …``), or were passed to :func:`hide`. A home directory becomes ``~``;
+the user's name is removed where it is part of a path or an address. As a word of its own it is removed from logs only:
+in an answer, ``alice`` may be who has three apples.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 GONE = "[redacted]"
 SOMEBODY = "[user]"
 LEAST = 8
-"""A shorter value is no secret: it would be found everywhere."""
+"""Characters; a shorter value is no secret, and would match everywhere."""
 
 _NAMES = re.compile(r"TOKEN(?!S|IZER)|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 _LOOKS = (
@@ -31,14 +31,14 @@ _LOOKS = (
     r"(?<=Bearer )[A-Za-z0-9._~+/=-]{8,}",
 )
 _EVERYBODY = {"root", "user", "admin", "runner", "ubuntu", "nobody", "vllm"}
-"""Names that say nothing of anybody."""
+"""User names that identify nobody."""
 
-# Keys are made while a run goes on, and everything that writes must know them: one list a process, which only grows.
+# Keys are made during a run, and every writer must know them: one set for the process, which only grows.
 _HIDDEN: set[str] = set()
 
 
 def hide(secret: str | None) -> None:
-    """From now on, take this out of everything that this process writes."""
+    """Remove ``secret`` from everything that this process writes from now on."""
     if secret and len(secret) >= LEAST:
         _HIDDEN.add(secret)
 
@@ -49,12 +49,12 @@ def redact(text: str) -> str:
 
 
 def redact_log(text: str) -> str:
-    """As :func:`redact`, and without the user's name as a word of its own."""
+    """As :func:`redact`, also without the user's name as a word of its own."""
     return _redactor(_secrets(os.environ), _homes(), _user())(text, log=True)
 
 
 def redact_values(value: Any) -> Any:
-    """A JSON value with all its texts redacted, keys included."""
+    """A JSON value with all texts redacted, keys included."""
     redactor = _redactor(_secrets(os.environ), _homes(), _user())
 
     def clean(value: Any) -> Any:
@@ -116,7 +116,7 @@ def _secrets(environment: Mapping[str, str]) -> frozenset[str]:
 
 
 def _homes() -> frozenset[str]:
-    """Home directories, of the environment and of the system."""
+    """Home directories, from the environment and from the system."""
     homes = {os.path.expanduser("~"), os.environ.get("HOME", "")}  # noqa: PTH111
     return frozenset(home for home in (one.rstrip("/\\") for one in homes) if home)
 
