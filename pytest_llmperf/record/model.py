@@ -507,7 +507,7 @@ class TelemetryEntry(Part):
 class VerdictEntry(Part):
     """A :class:`Verdict` and its test."""
 
-    status: Status
+    status: Status = optional("INVALID where a record does not say", Status.INVALID)
     test: str = optional("node id", "")
     metric: str
     observed: float | None = optional("in the unit of the bound")
