@@ -130,10 +130,10 @@ def test_a_concurrency_that_cannot_be_measured_does_not_cost_the_others_their_st
 
         @pytest.fixture(scope="session", autouse=True)
         def broken():
-            def measure(*servers, concurrency, **how):
-                if concurrency == 5:
+            def measure(candidate, baseline, workload, loop, **how):
+                if loop.concurrency == 5:
                     raise NotMeasured("planted")
-                return interleaved(*servers, concurrency=concurrency, **how)
+                return interleaved(candidate, baseline, workload, loop, **how)
             speed.interleaved = measure
 
         @pytest.mark.parametrize("concurrency", [3, 5, 4])
