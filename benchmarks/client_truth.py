@@ -9,6 +9,7 @@ Each rival in an environment of its own (aiperf 0.13.0 takes 1.2 GB, guidellm 0.
     python -m venv AIPERF && AIPERF/bin/pip install aiperf==0.13.0
     python -m venv GUIDELLM && GUIDELLM/bin/pip install torch==2.13.0 && GUIDELLM/bin/pip install guidellm==0.8.1
 
+``--tool "plain reader=PYTHON"`` reads and parses nothing: the floor under any client on this machine.
 vLLM's is that of the suites' environment, whose interpreter should also run this: it has uvloop, which makes ours
 lighter.
 

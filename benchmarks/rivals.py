@@ -63,6 +63,17 @@ def _read_ours(ask: Ask) -> Said:
     return Said(**json.loads((ask.out / "ours.json").read_text()))
 
 
+def _plain(python: Path, ask: Ask) -> list[str]:
+    return [
+        *(str(python), "-m", "benchmarks.plain_reader", ask.base_url, ask.model),
+        *(str(ask.concurrency), str(ask.requests), str(ask.out / "plain.json")),
+    ]
+
+
+def _read_plain(ask: Ask) -> Said:
+    return Said(**json.loads((ask.out / "plain.json").read_text()))
+
+
 def _vllm(python: Path, ask: Ask) -> list[str]:
     return [
         *(str(python), "-m", "benchmarks.vllm_bench", "--backend", "openai", "--base-url", ask.base_url),
@@ -144,6 +155,7 @@ TOOLS = {
     tool.name: tool
     for tool in (
         Tool("ours", _ours, _read_ours),
+        Tool("plain reader", _plain, _read_plain),
         Tool("vllm bench serve", _vllm, _read_vllm, OFFLINE),
         Tool("guidellm", _guidellm, _read_guidellm, OFFLINE | {"GUIDELLM__LOGGING__DISABLED": "1"}),
         # Offline it takes a directory for the name of a repository (ai-dynamo/aiperf, pull request 1339).
