@@ -54,13 +54,15 @@ def _request(host: str, model: str, number: int) -> bytes:
 
 async def _load(url: str, model: str, concurrency: int, requests: int) -> list[tuple[float, list[float]]]:
     place = urlsplit(url)
-    assert place.hostname is not None
+    host, port = place.hostname, place.port
+    assert host is not None
+    assert port is not None
     running = asyncio.get_running_loop()
     numbers = iter(range(requests))
     results: list[tuple[float, list[float]]] = []
 
     async def worker() -> None:
-        transport, reader = await running.create_connection(PlainReader, place.hostname, place.port)
+        transport, reader = await running.create_connection(PlainReader, host, port)
         for number in numbers:
             reader.done = running.create_future()
             sent_s = time.perf_counter()

@@ -141,7 +141,7 @@ def format_bound(bound: float | None, unit: Unit | str = "") -> str:
     """
     if bound is None or not math.isfinite(bound):
         return format_value(bound, unit)
-    return f"{'+' if unit == 'points' and bound > 0 else ''}{format_size(bound, unit)}"
+    return f"{'+' if unit == 'points' and bound > 0 else ''}{_as_written(bound, unit, ',')}"
 
 
 def format_size(value: float, unit: Unit | str) -> str:
@@ -150,12 +150,16 @@ def format_size(value: float, unit: Unit | str) -> str:
     >>> format_size(0.03, "points"), format_size(0.4, "share"), format_size(4.5e9, "bytes")
     ('3 pts', '40 %', '4.5 GB')
     """
+    return _as_written(value, unit)
+
+
+def _as_written(value: float, unit: Unit | str, grouping: str = "") -> str:
     if unit in {"share", "points"}:
         return f"{_number(100 * value, '.6g')} {'%' if unit == 'share' else 'pts'}"
     if unit == "ratio":
         return f"×{_number(value, '.6g')}"
     scaled, name = _scaled(value, unit)
-    return f"{_number(scaled, '.6g')} {name}".rstrip()
+    return f"{_number(scaled, f'{grouping}.6g')} {name}".rstrip()
 
 
 def format_interval(interval: tuple[float | None, float | None] | None, unit: Unit | str = "") -> str:

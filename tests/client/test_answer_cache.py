@@ -190,7 +190,7 @@ FULL_DISK = """
 
 
 def test_a_full_disk_ends_the_writing_says_so_and_costs_no_answer_that_was_stored(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(tmp_path)]
+    command = [sys.executable, "-B", "-c", textwrap.dedent(FULL_DISK), str(tmp_path)]
     kept, _, complaint = subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition(
         " "
     )

@@ -30,7 +30,7 @@ def of(data: Costs, unit: str = "tokens") -> PerCorrect:
 
 def test_a_model_that_is_as_dear_passes_and_a_dearer_one_fails() -> None:
     assert of(costs(100, seed=2)) <= of(costs(100)) * 1.2
-    with pytest.raises(GateFailed, match=r"tokens per correct ratio 1\.[45].* is above the budget 1\.2"):
+    with pytest.raises(GateFailed, match=r"tokens per correct ratio ×1\.[45].* is above the budget ×1\.2"):
         assert of(costs(150)) <= of(costs(100)) * 1.2
 
 

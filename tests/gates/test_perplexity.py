@@ -52,7 +52,7 @@ def test_a_ratio_is_decided_where_the_levels_are_not() -> None:
 
 def test_a_model_that_is_more_surprised_fails_and_says_by_how_much() -> None:
     ours, theirs = perplexity(documents(12.0, shift=0.2)), perplexity(documents(12.0))
-    with pytest.raises(GateFailed, match=r"c4 perplexity ratio 1\.2.* is above the budget 1\.05"):
+    with pytest.raises(GateFailed, match=r"c4 perplexity ratio ×1\.2.* is above the budget ×1\.05"):
         assert ours <= theirs * 1.05
 
 

@@ -52,8 +52,8 @@ def test_a_floor_for_a_quantile_is_the_mirror_image() -> None:
     failed = within("throughput", rates, 1100.0, q=0.5, unit="tok/s", at_least=True)
     assert failed.status is Status.FAIL
     assert failed.why == (
-        "throughput p50 1009 tok/s (n = 20 samples, 95 % upper bound 1014 tok/s) "
-        "is below the floor 1100 tok/s"
+        "throughput p50 1,009 tok/s (n = 20 samples, 95 % upper bound 1,014 tok/s) "
+        "is below the floor 1,100 tok/s"
     )
 
 

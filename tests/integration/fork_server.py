@@ -97,7 +97,12 @@ class ForkServer:
             "environment": dict(environment),
         }
         with theirs:
-            socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno(), output.fileno()])
+            try:
+                handles = [theirs.fileno(), output.fileno()]
+                socket.send_fds(self._control, [json.dumps(request).encode()], handles)
+            except OSError:
+                ours.close()
+                raise
         return ForkedRun(ours, ["pytest", *arguments])
 
     def close(self) -> None:

@@ -122,7 +122,8 @@ def test_a_full_disk_makes_a_green_run_red_and_keeps_the_record_of_before_it_was
     # A limit on the size of files fails as a full disk does, in the middle of the writing.
     with (project.path / "conftest.py").open("a") as conftest:
         conftest.write("""
-import resource
+import resource, sys
+sys.dont_write_bytecode = True
 def pytest_configure():
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, 64 * 1024))
 def pytest_llmperf_update_record(record):

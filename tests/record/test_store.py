@@ -21,7 +21,8 @@ def test_what_is_written_is_read_back_with_its_schema(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_clear_line_and_leaves_the_old_record(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     write_record(path, {"night": 1})
-    # A limit on the size of files is the disk that is full for this one process.
+    # A limit on the size of files is the disk that is full for this one process. -B: it also cuts off the bytecode of
+    # what is imported behind it, which every later process would read.
     script = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
@@ -32,7 +33,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_the_old_record(tmp_path: Path)
         "except RecordNotWritten as error:\n    print(error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-B", "-c", script, str(path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.count("\n") == 1
     assert "was not written" in done.stdout
