@@ -51,7 +51,7 @@ def test_a_data_set_that_is_not_the_pinned_one_is_told_in_one_line(
 
 OWN_TASK = """
     from pytest_llmperf.tasks import DataFile, Item, Task
-    from pytest_llmperf.tasks.{module} import {grader}, {check}
+    from pytest_llmperf.tasks.grading.{module} import {grader}, {check}
 
     MINE = Task(
         name="mine",
@@ -68,7 +68,7 @@ OWN_TASK = """
         return [MINE]
 """
 GRADERS = {
-    "grade": ("grading", "gold_number"),
+    "grade": ("number", "gold_number"),
     "grade_symbolic": ("symbolic", "check_symbolic"),
     "grade_choice": ("choice", "check_choice"),
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -283,18 +285,26 @@ def test_solutions_cut_before_their_answer_line_are_never_right(golds: list[str]
 
 
 @needs_gsm8k
-def test_grading_costs_less_than_50_microseconds_an_item(golds: list[str]) -> None:
+def test_grading_costs_less_than_eight_scans_of_the_words(golds: list[str]) -> None:
+    # About 4 on an idle machine (45 and 12 microseconds an answer, AMD EPYC, 2026-11-30). A ratio, because neighbours
+    # slow the processor itself down; the best of several, in turn, because they come and go.
     texts = [f"{a} So the answer is \\boxed{{{a.rpartition('#### ')[2]}}}." for a in golds]
-    for gold in golds:
-        gold_number(gold.rpartition("#### ")[2])
-    best = min(_seconds(texts, golds) for _ in range(5))
-    assert best / len(golds) < 50e-6
+    rights = [gold.rpartition("#### ")[2] for gold in golds]
+    for right in rights:
+        gold_number(right)
+    words = re.compile(r"\w+")
+    grading, scanning = [], []
+    for _ in range(7):
+        grading.append(
+            _seconds(lambda: [grade(*each, finish_reason="stop") for each in zip(texts, rights, strict=True)])
+        )
+        scanning.append(_seconds(lambda: [words.findall(text) for text in texts]))
+    assert min(grading) / min(scanning) < 8
 
 
-def _seconds(texts: list[str], golds: list[str]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     start = time.process_time()
-    for text, gold in zip(texts, golds, strict=True):
-        grade(text, gold.rpartition("#### ")[2], finish_reason="stop")
+    work()
     return time.process_time() - start
 
 
