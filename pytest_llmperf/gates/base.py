@@ -338,9 +338,13 @@ class Estimand:
         return self.__ge__(other)
 
     def __le__(self, other: object) -> Judgement:
-        raise NotImplementedError
+        return self._compare(other, at_least=False)
 
     def __ge__(self, other: object) -> Judgement:
+        return self._compare(other, at_least=True)
+
+    def _compare(self, other: object, *, at_least: bool) -> Judgement:
+        """Judge ``self >= other`` if ``at_least``, else ``self <= other``."""
         raise NotImplementedError
 
     @property
@@ -433,3 +437,19 @@ class Relative(Generic[E]):
             what = self.base.what
             raise TypeError(f"a {what} {self.how} is compared with another {what}, not with {other!r}")
         return other
+
+
+@dataclass(frozen=True, eq=False)
+class Scalable(Estimand):
+    """An estimand that is compared with another of its kind times a factor: ``a <= b * 1.05``."""
+
+    metric: str
+
+    @property
+    def label(self) -> str:
+        return self.metric
+
+    def __mul__(self, factor: object) -> Relative[Self]:
+        return Relative(self, bound_of(factor, "ratio", metric=f"{self.metric} ratio"), "times a factor")
+
+    __rmul__ = __mul__

@@ -120,12 +120,6 @@ class Bracketed(Estimand):
     def size(self) -> int:
         return self.n
 
-    def __ge__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=True)
-
-    def __le__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=False)
-
     def _compare(self, other: object, *, at_least: bool) -> Judgement:
         return self.judge_against(
             other,

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from pytest_llmperf.gates.base import Asked, Estimand, Relative
-from pytest_llmperf.gates.bound import bound_of
+from pytest_llmperf.gates.base import Asked, Relative, Scalable
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.mean import ByItem, ByItemGate
@@ -88,14 +87,8 @@ class MeanRatioGate(ByItemGate):
 
 
 @dataclass(frozen=True, eq=False)
-class MeanRatio(Estimand):
+class MeanRatio(Scalable):
     """``level(candidate) <= level(baseline) * 1.05``, or against a number."""
-
-    metric: str
-
-    @property
-    def label(self) -> str:
-        return self.metric
 
     @property
     def size(self) -> int:
@@ -110,18 +103,6 @@ class MeanRatio(Estimand):
     def bound_unit(self) -> str:
         """Unit of the level."""
         raise NotImplementedError
-
-    def __mul__(self, factor: object) -> Relative[MeanRatio]:
-        by = bound_of(factor, "ratio", metric=f"{self.metric} ratio")
-        return Relative(self, by, "times a factor")
-
-    __rmul__ = __mul__
-
-    def __le__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=False)
-
-    def __ge__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=True)
 
     def _compare(self, other: object, *, at_least: bool) -> Judgement:
         if (

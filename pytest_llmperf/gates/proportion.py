@@ -222,12 +222,6 @@ class Share(Estimand):
         scores = tally(outcomes).scores.values()
         return sum(sum(item) / len(item) for item in scores) / len(scores) if scores else None
 
-    def __ge__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=True)
-
-    def __le__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=False)
-
     def __sub__(self, margin: object) -> Relative[Share]:
         by = margin_of(margin)
         return Relative(self, by if isinstance(by, Incomparable) else -by, "with a margin")

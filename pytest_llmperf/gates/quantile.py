@@ -302,11 +302,8 @@ class Quantile(Estimand):
         values = [value for value in self.series.samples if value is not None]
         return order_statistics.quantile(values, self.q) if values else None
 
-    def __le__(self, other: object) -> Judgement:
-        return self.judge_against(other, self.series.unit, lambda asked: self._gate(asked, at_least=False))
-
-    def __ge__(self, other: object) -> Judgement:
-        return self.judge_against(other, self.series.unit, lambda asked: self._gate(asked, at_least=True))
+    def _compare(self, other: object, *, at_least: bool) -> Judgement:
+        return self.judge_against(other, self.series.unit, lambda asked: self._gate(asked, at_least=at_least))
 
     def _gate(self, asked: Asked, *, at_least: bool) -> QuantileGate:
         series = self.series

@@ -314,12 +314,6 @@ class Ratio(Estimand):
     def size(self) -> int:
         return sum(map(len, self.starts))
 
-    def __le__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=False)
-
-    def __ge__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=True)
-
     def _compare(self, other: object, *, at_least: bool) -> Judgement:
         return self.judge_against(
             other,

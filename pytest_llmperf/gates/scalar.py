@@ -10,8 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from pytest_llmperf.gates.base import Asked, Estimand, Relative
-from pytest_llmperf.gates.bound import bound_of
+from pytest_llmperf.gates.base import Asked, Relative, Scalable
 from pytest_llmperf.gates.decision import invalid
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.measured import MeasuredGate, scale
@@ -160,7 +159,7 @@ def _unusable(value: float | None, *, may_be_zero: bool) -> str | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Scalar(Estimand):
+class Scalar(Scalable):
     """A value measured once, in ``unit``; None: it could not be measured.
 
     ``memory.peak <= budget``, and against another: ``memory(a).peak <= memory(b).peak * 1.05``.
@@ -168,14 +167,9 @@ class Scalar(Estimand):
     """
 
     what: ClassVar[str] = "measurement"
-    metric: str
     value: float | None
     unit: str
     may_be_zero: bool = False
-
-    @property
-    def label(self) -> str:
-        return self.metric
 
     @property
     def example(self) -> str:
@@ -184,18 +178,6 @@ class Scalar(Estimand):
     @property
     def size(self) -> int:
         return 0 if self.value is None else 1
-
-    def __mul__(self, factor: object) -> Relative[Scalar]:
-        by = bound_of(factor, "ratio", metric=f"{self.metric} ratio")
-        return Relative(self, by, "times a factor")
-
-    __rmul__ = __mul__
-
-    def __le__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=False)
-
-    def __ge__(self, other: object) -> Judgement:
-        return self._compare(other, at_least=True)
 
     def _compare(self, other: object, *, at_least: bool) -> Judgement:
         if isinstance(other, Relative) and isinstance(other.base, Scalar):
