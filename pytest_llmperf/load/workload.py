@@ -288,6 +288,7 @@ class _Maker:
 
     async def probe(self) -> bool:
         """True if the server has ``/tokenize``, and counts more tokens for more words."""
+        few = None
         if self.known.tokenize is None:
             few = await self._count("one")
             many = None if few is None else await self._count("one two three four five six seven eight")
@@ -302,12 +303,16 @@ class _Maker:
             and self.known.template_tokens is None
             and self.pool is not None
         ):
-            await self._measure_template()
+            await self._measure_template(few)
         return self.known.tokenize
 
-    async def _measure_template(self) -> None:
-        """By the same word as a message and as a bare prompt, whose own special token counts for the template."""
-        message = await self._count("one")
+    async def _measure_template(self, message: int | None) -> None:
+        """Compare a word as a message (``message`` tokens, if that was counted already) with it as a bare prompt.
+
+        The special token that begins a bare prompt counts for the template.
+        """
+        if message is None:
+            message = await self._count("one")
         bare = await count_tokens(self.pool, {"model": self.model, "prompt": "one"}, or_raise=False)
         if message is not None and bare is not None and bare <= message:
             self.known.template_tokens = message - bare + OPENING_TOKENS
