@@ -195,6 +195,15 @@ MISUSES: dict[str, tuple[Callable[[], object], str]] = {
     "a shifted share against a number": (lambda: GOOD - points(3) >= 0.7, "compared with another share"),
     "a bool in points": (lambda: points(True), "a number of percentage points"),
     "a word as bound": (lambda: Bound("0.74"), "a bound is a number"),  # type: ignore[arg-type]
+    "a scaled scalar as a condition": (
+        lambda: bool(PEAK * 1.05),
+        f"{PEAK.metric} times a factor is not true or false",
+    ),
+    "a factor that is no number": (lambda: PEAK * "1.05", "not with str '1.05'"),
+    "a scaled scalar against a number": (
+        lambda: PEAK * 1.05 >= 3.0,
+        "a measurement times a factor is compared with",
+    ),
     "a scaled scalar of another unit": (lambda: Scalar("ready", 3.0, "s") * 2 >= PEAK, "measured in 'bytes'"),
 }
 
