@@ -126,11 +126,6 @@ class Task:
             return self.guess
         return 1.0 / len(self.classes) if self.classes else 0.0
 
-    @property
-    def checksum(self) -> str | None:
-        """SHA-256 that pins the data; None: nothing is pinned."""
-        return self.source.sha256
-
 
 def load_items(
     task: Task, data_dir: Path | None = None, n: int | None = None, seed: int = 0
