@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.benchmark_bridge import llmperf_replay_clock, to_benchmark
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.keys import RUN, UNSUPPORTED
+from pytest_llmperf.runs.benchmark_bridge import llmperf_replay_clock, to_benchmark
+from pytest_llmperf.runs.keys import RUN, UNSUPPORTED
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.measure.questions import Questions
     from pytest_llmperf.measure.served import Served
     from pytest_llmperf.prompts.prompts import Prompts
-    from pytest_llmperf.run import Run
+    from pytest_llmperf.runs.session import Run
 
 __all__ = ["llmperf_replay_clock", "to_benchmark"]  # fixtures of this plugin that have a file of their own
 

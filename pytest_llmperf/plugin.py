@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf import fixtures, profile_marks
+from pytest_llmperf import fixtures
 from pytest_llmperf.config.options import register
-from pytest_llmperf.keys import RUN, UNSUPPORTED
+from pytest_llmperf.runs import profile_marks
+from pytest_llmperf.runs.keys import RUN, UNSUPPORTED
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter  # only for the checker; pytest exports no public name
 
-    from pytest_llmperf.run import Run
+    from pytest_llmperf.runs.session import Run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "llmperf_fixtures")
     config.pluginmanager.register(profile_marks.ProfileMarks(), "llmperf_profile_marks")
     if _asked_for(config, config.option):
-        from pytest_llmperf.platforms import why_unsupported
+        from pytest_llmperf.runs.platforms import why_unsupported
 
         if why := why_unsupported():
             # The rest of a project's tests run everywhere: only what asks about a model ends the run.
@@ -65,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
                 raise pytest.UsageError(why)
             config.stash[UNSUPPORTED] = why
             return
-        from pytest_llmperf.run import configure
+        from pytest_llmperf.runs.configuring import configure
 
         config.stash[RUN] = configure(config)
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_llmperf.configured import configured_path
+from pytest_llmperf.errors import UsageError
 from pytest_llmperf.record.redaction import redact
 
 
@@ -38,6 +38,31 @@ def references_argument(parser: argparse.ArgumentParser, name: str) -> None:
 def references_of(given: Path | None) -> Path:
     """``given``, or what the project that we are in has configured."""
     return given if given is not None else Path(os.path.relpath(configured_path("llmperf_references")))
+
+
+def configured_path(name: str) -> Path:
+    """The path that the ini value ``name`` means here, whichever of its files pytest is configured by.
+
+    Raises :class:`UsageError` where pytest cannot read its configuration (it has said why).
+    """
+    import pytest
+
+    found: list[Path] = []
+
+    class Asked:
+        """Ends pytest before it does anything."""
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_cmdline_main(self, config: pytest.Config) -> int:
+            found.append(config.rootpath / config.getini(name))
+            return 0
+
+    pytest.main(["--noconftest", "-p", "llmperf", "-p", "no:cacheprovider"], plugins=[Asked()])
+    if not found:
+        raise UsageError(
+            f"pytest cannot read its configuration here, and so not {name}; correct it or give the directory"
+        )
+    return found[0]
 
 
 def tell(lines: Iterable[str]) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.benchmark_bridge import ReplayClock, durations
 from pytest_llmperf.errors import NotMeasured, UsageError
 from pytest_llmperf.gates.estimand import Series
+from pytest_llmperf.runs.benchmark_bridge import ReplayClock, durations
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result

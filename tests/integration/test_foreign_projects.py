@@ -177,7 +177,7 @@ def test_the_short_spellings_are_there_where_nobody_else_has_them(idle: Project)
 
 
 @pytest.mark.parametrize(
-    "module", ["plugin", "fixtures", "model_option", "hookspecs", "platforms", "config.options"]
+    "module", ["plugin", "fixtures", "model_option", "hookspecs", "runs.platforms", "config.options"]
 )
 def test_what_an_idle_run_imports_needs_no_linux(module: str) -> None:
     script = "\n".join(line.removeprefix("    ") for line in ELSEWHERE.splitlines())

@@ -98,7 +98,7 @@ KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 
-import pytest_llmperf.recording as recording
+import pytest_llmperf.runs.recording as recording
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.runs.ledger import Ledger
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_llmperf.run import Run
+    from pytest_llmperf.runs.session import Run
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """Set in ``pytest_configure`` when a catalogue is configured; absent in projects that don't use the plugin."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.config.run_config import Options, Settings, resolve
-from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.gates.mutation import Result, proof_of
 from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
 from pytest_llmperf.runs.asking import asks
+from pytest_llmperf.runs.dry_run import DryRun, refuse_workers
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

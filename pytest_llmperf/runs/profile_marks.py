@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_llmperf.hookspecs import PROFILE_MARK
-from pytest_llmperf.keys import RUN
+from pytest_llmperf.runs.keys import RUN
 
 
 class ProfileMarks:

@@ -1,39 +1,30 @@
-"""One pytest session that judges models: what was chosen, what was measured, what the verdicts were.
-
-The only module beside ``plugin`` and ``fixtures`` that knows pytest.
-"""
+"""One pytest session that judges models: its measurements, verdicts, files and exit code."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from pytest_llmperf.answer_keeping import AnswerKeeping, cache_directory, cache_fails
-from pytest_llmperf.config.options import anchor, anchored, interpreter
-from pytest_llmperf.config.run_config import Options, Settings, read_options, resolve
-from pytest_llmperf.errors import GpuUnreadable, LlmperfError, NotMeasured, UsageError, first_line
+from pytest_llmperf.config.run_config import Settings
+from pytest_llmperf.errors import LlmperfError, NotMeasured, UsageError, first_line
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.estimand import GateError, Judgement
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure import Measurements
-from pytest_llmperf.measure.impossible import refuse_impossible_budgets
 from pytest_llmperf.record import gate_files
 from pytest_llmperf.record.redaction import redact, redact_log
-from pytest_llmperf.recording import Recording
-from pytest_llmperf.referenced import Referenced, references_of
-from pytest_llmperf.report.encoding import write_all
 from pytest_llmperf.report.exporters.exporters import Exporters
 from pytest_llmperf.report.terminal import Screen
+from pytest_llmperf.runs.answer_keeping import AnswerKeeping, cache_directory, cache_fails
 from pytest_llmperf.runs.ending import Closing, shows_only
 from pytest_llmperf.runs.ledger import Ledger
+from pytest_llmperf.runs.recording import Recording
+from pytest_llmperf.runs.reference import Referenced, references_of
 from pytest_llmperf.runs.watching import Watching
-from pytest_llmperf.serving.gpu import first_device
 from pytest_llmperf.serving.state_root import StateRoot, sweep
 from pytest_llmperf.units import percent
 
@@ -42,76 +33,6 @@ if TYPE_CHECKING:
 
     from pytest_llmperf.measure.questions import Questions
     from pytest_llmperf.record.model import Record
-
-
-def configure(config: pytest.Config) -> Run:
-    """Resolve the command line; ``pytest.UsageError`` (exit code 4, one line) if it does not fit."""
-    # What pytest's writer writes to; its capture replaces `sys.stdout` only while tests run.
-    write_all(sys.__stdout__)
-    try:
-        if config.getoption("dist", "no") == "each":
-            raise UsageError(
-                "--dist=each runs every test in every worker, so that no test has one verdict: use --dist=loadscope"
-            )
-        anchor(config)
-        options = _options(config)
-        if config.getoption("llmperf_prove") is not None:
-            from pytest_llmperf import proved_run
-
-            return proved_run.configure(config, options)
-        settings = resolve(options, *_device_here())
-        refuse_impossible_budgets(settings)
-        if (record := config.getoption("llmperf_plan")) is not None:
-            from pytest_llmperf.planned_run import PlannedRun
-
-            return PlannedRun(config, settings, record)
-        run = Run(config, settings)
-        try:
-            run.begin()
-        except UsageError:
-            run.close()
-            raise
-        return run
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
-    except OSError as error:
-        # A directory that may not be read or written, a name that is too long, no room, no temporary directory.
-        where = f"{error.filename}: " if error.filename else ""
-        raise pytest.UsageError(f"llmperf: {where}{error.strerror or error}") from error
-
-
-def _device_here() -> tuple[str | None, str, GpuUnreadable | None]:
-    """Class and name of the first GPU, None and "CPU" without one, and why it is not known whether there is one."""
-    try:
-        return *first_device(), None
-    except GpuUnreadable as error:
-        return None, "CPU", error
-
-
-def _options(config: pytest.Config) -> Options:
-    models = config.getoption("llmperf_models") or config.getini("llmperf_models")
-    profile = config.getoption("llmperf_profile")
-    if profile and profile.endswith(".toml"):
-        models, profile = profile, None
-    if not models:
-        raise UsageError(
-            "no catalogue of models: give --llmperf-models PATH, or set llmperf_models in pytest's configuration"
-        )
-    path = Path(anchored("llmperf_models", models, config.rootpath))
-    names = [field.name for field in dataclasses.fields(Options)]
-    given = {name: value for name in names if (value := config.getoption(f"llmperf_{name}")) is not None}
-    given |= {
-        "models": path,
-        "profile": profile,
-        "budgets": given.get("budgets") or path.with_name("budgets.toml"),
-    }
-    given["engine_python"] = given.get("engine_python") or _python_of_environment(config)
-    return read_options(given)
-
-
-def _python_of_environment(config: pytest.Config) -> str | None:
-    value = os.environ.get("LLMPERF_ENGINE_PYTHON")
-    return interpreter("LLMPERF_ENGINE_PYTHON", value, config.invocation_params.dir) if value else None
 
 
 def concurrencies_of(items: list[pytest.Item]) -> tuple[int, ...]:

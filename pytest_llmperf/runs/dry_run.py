@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.run import Run, produces_nothing
+from pytest_llmperf.runs.session import Run, produces_nothing
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

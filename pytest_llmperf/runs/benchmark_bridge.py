@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmperf.errors import NotMeasured, UsageError
-from pytest_llmperf.keys import RUN
+from pytest_llmperf.runs.keys import RUN
 
 if TYPE_CHECKING:
     from pytest_llmperf.gates.estimand import Series

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.config.run_config import Settings
-from pytest_llmperf.dry_run import DryRun, refuse_workers
 from pytest_llmperf.errors import NeedsServer, UsageError
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.early_stopping import spending
@@ -24,6 +23,7 @@ from pytest_llmperf.gates.plan import PlannedGate, PlannedJudgement
 from pytest_llmperf.measure.planned import PlannedMeasurements
 from pytest_llmperf.record.prior import PlanningRecord, read_planning_record
 from pytest_llmperf.report.plan_table import LEGEND, WITHOUT_RECORD, duration_lines, plan_table, warnings
+from pytest_llmperf.runs.dry_run import DryRun, refuse_workers
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
