@@ -79,7 +79,7 @@ def _asked_for(config: pytest.Config, options: argparse.Namespace) -> bool:
 
 def _named_on_the_command_line(options: argparse.Namespace) -> bool:
     chosen = ("llmperf_models", "llmperf_model", "llmperf_baseline", "llmperf_profile", "llmperf_base_url")
-    if any(getattr(options, name, None) is not None for name in ("llmperf_plan", "llmperf_prove")):
+    if any(getattr(options, name, None) is not None for name in ("llmperf_plan", "llmperf_mutation_test")):
         return True
     return any(getattr(options, name, None) for name in chosen)
 

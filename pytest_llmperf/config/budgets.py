@@ -11,7 +11,7 @@ The file that users edit, by example::
 
     [gpu."RTX 3090".memory]
     peak = "11 GB"
-    catches = { peak = "30 %" }        # what the gate claims to turn red for; proved by --llmperf-prove
+    catches = { peak = "30 %" }        # what the gate claims to turn red for; tested by --llmperf-mutation-test
 
     [gpu.any.mytask]                   # a suite of your own, with keys of your own
     accuracy = 0.5                     # without a unit: in the unit of whatever it is compared with

@@ -48,7 +48,10 @@ _VALUES = {
     "order": ("SEED", "draw the order of the items from this number (default: 0)"),
     "answers": ("DIR", "keep answers here, to go on after an interruption (default: pytest's cache)"),
     "in-flight": ("N", "requests at a time while answers are collected (default: a full server)"),
-    "prove": ("RECORD", "start nothing: plant damage into a record's data, prove what its gates catch"),
+    "mutation-test": (
+        "RECORD",
+        "start nothing: plant damage into a record's data, and see what its gates catch",
+    ),
     "reference-dir": ("DIR", "as --llmperf-reference, with the promoted records of this directory"),
     "model": ("ROW", "row to judge; repeats"),
     "plan": (

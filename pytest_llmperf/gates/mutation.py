@@ -30,7 +30,7 @@ PLANTINGS: Mapping[Damage, int] = {"points": 20, "share": 1}
 class Result(StrEnum):
     """The result of one gate. Everything but the first two makes the mutation test fail."""
 
-    PROVED = "proved"
+    CAUGHT = "caught"
     UNCLAIMED = "no claim"
     MISSED = "MISSED"
     """A claimed damage stayed without FAIL."""
@@ -45,8 +45,8 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True)
-class GateProof:
-    """What one gate of a record was shown to catch.
+class MutationResult:
+    """The damage that one gate of a record catches.
 
     ``smallest``: the least damage of the ladder from which on all is FAIL, None where none is, or where the gate was
     not PASS to begin with. ``claim``: the damage that it says it catches. ``why``: a sentence, empty if all is well.
@@ -63,12 +63,12 @@ class GateProof:
 
     @property
     def green(self) -> bool:
-        return self.result in (Result.PROVED, Result.UNCLAIMED)
+        return self.result in (Result.CAUGHT, Result.UNCLAIMED)
 
 
-def proof_of(
+def mutation_test(
     gate: Gate, recorded: Status, *, claim: float | None = None, now: Bound | None = None
-) -> GateProof:
+) -> MutationResult:
     """Judge ``gate`` again, plant the ladder into it, and compare with its claim.
 
     ``recorded``: its verdict in the run. ``claim``: a damage as ``Gate.mutate`` takes it, None: nothing is claimed.
@@ -76,8 +76,8 @@ def proof_of(
     """
     verdict = gate.judge()
 
-    def ends(result: Result, why: str = "", smallest: float | None = None) -> GateProof:
-        return GateProof(verdict, gate.size, gate.unasked, gate.damage, smallest, claim, result, why)
+    def ends(result: Result, why: str = "", smallest: float | None = None) -> MutationResult:
+        return MutationResult(verdict, gate.size, gate.unasked, gate.damage, smallest, claim, result, why)
 
     if verdict.status is not recorded:
         why = f"was {recorded.value} in the run and is {verdict.status.value} now: judged by another version?"
@@ -102,7 +102,7 @@ def proof_of(
     if claim is None:
         return ends(Result.UNCLAIMED, smallest=climb.smallest)
     if not climb.missed:
-        return ends(Result.PROVED, smallest=climb.smallest)
+        return ends(Result.CAUGHT, smallest=climb.smallest)
     missed = " and ".join(damage_text(by, gate.damage) for by in climb.missed)
     if gate.unasked and all(seen[by] <= {Status.FAIL, Status.INCONCLUSIVE} for by in climb.missed):
         why = (

@@ -79,7 +79,7 @@ def load_gates(path: Path, record: Record) -> list[RecordedGate]:
         why = f"{record.partial}, before the data of its gates were written" if record.partial else ""
         raise UsageError(f"{path}: {why or 'this record keeps no data of its gates'}; {AGAIN}")
     if not about.count:
-        raise UsageError(f"{path}: no gate was judged in this run, there is nothing to prove")
+        raise UsageError(f"{path}: no gate was judged in this run, there is nothing to test")
     try:
         return [
             RecordedGate(row["test"], Status(row["status"]), gate_from_json(json.loads(row["case"])))

@@ -31,7 +31,7 @@ def configure(config: pytest.Config) -> Run:
             )
         anchor(config)
         options = _options(config)
-        if config.getoption("llmperf_prove") is not None:
+        if config.getoption("llmperf_mutation_test") is not None:
             return mutation_run.configure(config, options)
         settings = resolve(options, *_device_here())
         refuse_impossible_budgets(settings)

@@ -50,7 +50,7 @@ def test_latencies_grow_by_what_was_planted() -> None:
         tail.mutate(-1.0)
 
 
-def test_a_floor_proves_the_smallest_loss_that_it_catches() -> None:
+def test_a_floor_shows_the_smallest_loss_that_it_catches() -> None:
     climb = climb_ladder(
         lambda loss, seed: accuracy(RIGHT).mutate(loss, seed).judge(),
         [0.0, 0.05, 0.10, 0.15, 0.20],

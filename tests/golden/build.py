@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.gates.base import gate_from_json
-from pytest_llmperf.gates.mutation import proof_of
+from pytest_llmperf.gates.mutation import mutation_test
 from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.store import read_record
 
@@ -30,7 +30,7 @@ def golden_of(kept: RecordedGate) -> dict[str, Any]:
     case = kept.gate
     verdict = case.judge()
     plan = case.forecast(verdict)
-    proof = proof_of(case, verdict.status)
+    tested = mutation_test(case, verdict.status)
     return {
         "status": verdict.status.value,
         "observed": verdict.observed,
@@ -48,7 +48,7 @@ def golden_of(kept: RecordedGate) -> dict[str, Any]:
             "caught": plan.caught,
             "chances": plan.chances and dataclasses.asdict(plan.chances),
         },
-        "mutation": {"result": proof.result.value, "smallest": proof.smallest},
+        "mutation": {"result": tested.result.value, "smallest": tested.smallest},
     }
 
 

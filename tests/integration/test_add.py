@@ -109,8 +109,8 @@ def test_a_third_look_adds_to_the_second(looked_twice: tuple[Project, Result, Re
 
 def test_a_joined_record_can_be_proved(looked_twice: tuple[Project, Result, Result]) -> None:
     project, _, _ = looked_twice
-    proof = project.run("--llmperf-prove", "second.json", "-k", "speed")
-    assert not proof.lines("NOT REPRODUCED"), proof.text
+    result = project.run("--llmperf-mutation-test", "second.json", "-k", "speed")
+    assert not result.lines("NOT REPRODUCED"), result.text
 
 
 @pytest.mark.parametrize(

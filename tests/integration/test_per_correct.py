@@ -47,15 +47,15 @@ def test_an_equal_model_passes_and_one_that_talks_longer_fails_by_tokens(
     assert verdicts[0]["candidate"] == record["tokens_per_correct"]["value"]
 
 
-def test_a_plan_and_a_proof_know_it(project: Project, solver: str) -> None:
+def test_a_plan_and_a_mutation_test_know_it(project: Project, solver: str) -> None:
     prepare(project, solver)
     planned = project.run("--llmperf-plan")
     assert planned.code == 0, planned.text
     assert planned.lines("tokens per correct embedded answer ratio", "300 items", "not planned"), planned.text
     project.judged()
-    proved = project.run("--llmperf-prove=record.json")
-    assert proved.code == 0, proved.text
-    assert proved.lines("tokens per correct embedded answer ratio"), proved.text
+    tested = project.run("--llmperf-mutation-test=record.json")
+    assert tested.code == 0, tested.text
+    assert tested.lines("tokens per correct embedded answer ratio"), tested.text
 
 
 FROZEN = """

@@ -40,15 +40,15 @@ def test_a_server_that_cannot_tell_makes_it_invalid_and_never_green(project: Pro
     assert result.lines("nothing was measured", "no log probability"), result.text
 
 
-def test_a_plan_and_a_proof_know_it(project: Project) -> None:
+def test_a_plan_and_a_mutation_test_know_it(project: Project) -> None:
     project.suite(SUITE)
     planned = project.run("--llmperf-plan")
     assert planned.code == 0, planned.text
     assert planned.lines("embedded perplexity ratio", "20"), planned.text
     project.judged()
-    proved = project.run("--llmperf-prove=record.json")
-    assert proved.code == 0, proved.text
-    assert proved.lines("embedded perplexity ratio"), proved.text
+    tested = project.run("--llmperf-mutation-test=record.json")
+    assert tested.code == 0, tested.text
+    assert tested.lines("embedded perplexity ratio"), tested.text
 
 
 def test_unknown_texts_are_named(project: Project) -> None:

@@ -100,9 +100,9 @@ def test_a_plan_knows_them_without_data_and_a_record_how_long_they_took(project:
     project.judged("--llmperf-data", "data")
     planned = project.run("--llmperf-plan", "record.json")
     assert planned.lines("long answers"), planned.text
-    proved = project.run("--llmperf-prove=record.json")
-    assert proved.code == 0, proved.text
-    assert proved.lines("ROUGE-L of cnn_dailymail summaries difference"), proved.text
+    tested = project.run("--llmperf-mutation-test=record.json")
+    assert tested.code == 0, tested.text
+    assert tested.lines("ROUGE-L of cnn_dailymail summaries difference"), tested.text
 
 
 def test_what_cannot_be_asked_is_one_line_and_starts_nothing(project: Project) -> None:

@@ -158,7 +158,7 @@ def test_commands_to_have_the_run_again_can_be_copied(run: RecordedRun) -> None:
         "pytest suites/test_night.py --model distill --baseline math --llmperf-profile embedded"
         " --llmperf-record night.json"
     ) in text
-    assert "--llmperf-prove=night.json" in text
+    assert "--llmperf-mutation-test=night.json" in text
     assert "python -m vllm --served-model-name math" in text
 
 

@@ -12,7 +12,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.base import GATE_KINDS, Gate, SidedJudge, strict
 from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.gates.judgement import GateFailed, GateInvalid
-from pytest_llmperf.gates.mutation import Result, proof_of
+from pytest_llmperf.gates.mutation import Result, mutation_test
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.gate_files import RecordedGate, gathered, keep, load_gates, store_gates
 from pytest_llmperf.record.model import Record
@@ -68,9 +68,9 @@ def test_it_is_pooled_with_an_earlier_look() -> None:
 
 
 def test_it_is_mutation_tested() -> None:
-    proof = proof_of(PAUSES, Status.PASS, claim=2.0)
-    assert (proof.result, proof.smallest) == (Result.PROVED, 2.0)
-    assert proof_of(PAUSES, Status.PASS, claim=0.5).result is Result.MISSED
+    tested = mutation_test(PAUSES, Status.PASS, claim=2.0)
+    assert (tested.result, tested.smallest) == (Result.CAUGHT, 2.0)
+    assert mutation_test(PAUSES, Status.PASS, claim=0.5).result is Result.MISSED
 
 
 def test_a_kind_that_no_imported_module_defines_is_named(tmp_path: Path) -> None:

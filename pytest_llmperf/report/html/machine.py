@@ -169,8 +169,8 @@ def again_section(facts: Facts) -> Section:
     if facts.no_gates:
         notes.append(f"Which tests ran is not known: {facts.no_gates}")
     else:
-        prove = shlex.join(["pytest", *files, f"--llmperf-prove={facts.path.name}"])
-        code.append(("What each gate catches, from this record and without a server", prove))
+        mutation = shlex.join(["pytest", *files, f"--llmperf-mutation-test={facts.path.name}"])
+        code.append(("What each gate catches, from this record and without a server", mutation))
     code += [
         (f"The server of {server.row} ({server.engine or 'engine unknown'})", server.command)
         for server in facts.record.servers

@@ -93,9 +93,9 @@ def test_the_guide_to_tasks_can_be_followed(reader: Reader) -> None:
 
 def test_the_guide_to_kinds_of_gates_can_be_followed(reader: Reader, solver: str) -> None:
     reader.project.catalog({"distill": {"ANSWERS": solver}})
-    judged, proved = reader.follow(HOW_TO / "own-gate.md")
+    judged, tested = reader.follow(HOW_TO / "own-gate.md")
     assert judged.lines("time of a short answer", "PASS"), judged.text
-    assert proved.lines("test_worst.py::test_a_short_answer_never_takes_long", "no claim"), proved.text
+    assert tested.lines("test_worst.py::test_a_short_answer_never_takes_long", "no claim"), tested.text
 
 
 def test_the_guide_to_references_can_be_followed(reader: Reader, solver: str) -> None:
@@ -128,11 +128,11 @@ def test_the_tutorial_can_be_followed(reader: Reader) -> None:
     reader.knobs = {"distill-damaged": {"RIGHT_PERCENT": "60"}}
     catalogue = reader.project.path / "suites" / "models.toml"
     catalogue.write_text(reader.served_by_the_stand_in(catalogue), encoding="utf-8")
-    red, green, plan, proof = reader.follow(ROOT / "docs" / "tutorial.md")
+    red, green, plan, result = reader.follow(ROOT / "docs" / "tutorial.md")
     assert red.lines("llmperf: 2 FAIL")
     assert green.lines("llmperf: 2 PASS")
     assert plan.lines("accuracy")
-    assert proof.lines("llmperf: 2 proved"), proof.text
+    assert result.lines("llmperf: 2 caught"), result.text
 
 
 def test_what_init_writes_is_green_at_once_and_its_broken_row_red(

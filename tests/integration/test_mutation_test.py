@@ -1,4 +1,4 @@
-"""``--llmperf-prove``: what the gates of a recorded run catch, with nothing started and no test run."""
+"""``--llmperf-mutation-test``: what the gates of a recorded run catch, with nothing started and no test run."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def recorded(shared_project: Project, solver: str) -> Project:
     return shared_project
 
 
-def prove(project: Project, *arguments: str, **options: Any) -> Result:
-    """A proof, which starts nothing and runs nothing."""
+def mutation_test(project: Project, *arguments: str, **options: Any) -> Result:
+    """A mutation test, which starts nothing and runs nothing."""
     before = len(project.starts)
-    result: Result = project.run("--llmperf-prove", "record.json", *arguments, **options)
+    result: Result = project.run("--llmperf-mutation-test", "record.json", *arguments, **options)
     assert result.noise == []
     assert len(project.starts) == before, "a server was started"
     assert not (project.path / "ran").exists(), "a test was run"
@@ -100,23 +100,23 @@ def test_the_data_of_gates_do_not_travel_with_the_reports(recorded: Project) -> 
     assert len(junit) < 20_000
 
 
-def test_a_proof_shows_the_smallest_damage_that_each_gate_catches(recorded: Project) -> None:
+def test_a_mutation_test_shows_the_smallest_damage_that_each_gate_catches(recorded: Project) -> None:
     claim(recorded, accuracy='floor = "30 points", margin = "15 points"')
-    result = prove(recorded)
+    result = mutation_test(recorded)
     assert result.code == 0, result.text
     head = next(line for line in result.text.splitlines() if line.startswith("gate "))
     assert head.split() == ["gate", "n", "undamaged", "caught", "from", "claims", "result", "test"]
     floor, margin = cells(result, "test_floor"), cells(result, "test_not_worse")
-    assert floor == ["embedded accuracy", "400", "PASS", "30 pts", "30 pts", "proved"]
-    assert margin[1:] == ["400", "PASS", "7 pts", "15 pts", "proved"]
+    assert floor == ["embedded accuracy", "400", "PASS", "30 pts", "30 pts", "caught"]
+    assert margin[1:] == ["400", "PASS", "7 pts", "15 pts", "caught"]
     assert cells(result, "test_too_much")[1:] == ["400", "FAIL", "—", "—", "no claim"]
     assert cells(result, "test_peak")[1:] == ["1", "PASS", "none", "—", "no claim"]
-    assert result.lines("llmperf: 2 proved, 2 no claim")
+    assert result.lines("llmperf: 2 caught, 2 no claim")
 
 
 def test_tests_of_which_the_record_has_no_gate_are_named(recorded: Project) -> None:
     claim(recorded)
-    result = prove(recorded)
+    result = mutation_test(recorded)
     [line] = result.lines("have no gate in the record")
     assert line == (
         "llmperf: 2 selected tests have no gate in the record: "
@@ -127,7 +127,7 @@ def test_tests_of_which_the_record_has_no_gate_are_named(recorded: Project) -> N
 
 def test_a_generous_bound_that_claims_to_catch_something_is_found_out(recorded: Project) -> None:
     claim(recorded, memory='peak = "50 %"')
-    result = prove(recorded)
+    result = mutation_test(recorded)
     assert result.code == 1, result.text
     assert cells(result, "test_peak")[3:] == ["none", "50 %", "MISSED"]
     [line] = result.lines("llmperf: MISSED", "test_peak", "claims 50 %")
@@ -138,52 +138,52 @@ def test_a_claim_is_not_proved_by_a_bound_that_was_loosened_since(recorded: Proj
     claim(recorded, accuracy='floor = "30 points"')
     budgets = recorded.path / "budgets.toml"
     budgets.write_text(budgets.read_text().replace('"60 %"', '"20 %"'))
-    result = prove(recorded)
+    result = mutation_test(recorded)
     assert result.code == 1, result.text
     assert result.lines("OTHER BOUND", "judged by 60 %, and the claim is of 20 %")
 
 
 def test_only_the_selected_tests_are_proved(recorded: Project) -> None:
     claim(recorded, accuracy='floor = "30 points"', memory='peak = "50 %"')
-    result = prove(recorded, "-k", "floor")
+    result = mutation_test(recorded, "-k", "floor")
     assert result.code == 0, result.text
     assert not result.lines("test_peak")
-    assert result.lines("llmperf: 1 proved")
+    assert result.lines("llmperf: 1 caught")
     assert result.lines("3 gates of the record are of tests that were not selected")
 
 
-def test_a_proof_of_nothing_is_not_green(recorded: Project) -> None:
-    result = prove(recorded, "-k", "stream")
+def test_a_mutation_test_of_nothing_is_not_green(recorded: Project) -> None:
+    result = mutation_test(recorded, "-k", "stream")
     assert result.code == 1, result.text
-    assert result.lines("nothing was proved")
+    assert result.lines("nothing was tested")
 
 
-def test_collecting_proves_nothing(recorded: Project) -> None:
-    result = prove(recorded, "--collect-only", "-q")
+def test_collecting_tests_no_gate(recorded: Project) -> None:
+    result = mutation_test(recorded, "--collect-only", "-q")
     assert result.code == 0, result.text
-    assert not result.lines("proof")
+    assert not result.lines("llmperf mutation test")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--llmperf-record", "other.json"], ["--llmperf-prove", "--llmperf-record"]),
-        (["--llmperf-plan"], ["--llmperf-prove", "--llmperf-plan"]),
-        (["-p", "xdist", "-n", "2"], ["--llmperf-prove", "leave -n out"]),
+        (["--llmperf-record", "other.json"], ["--llmperf-mutation-test", "--llmperf-record"]),
+        (["--llmperf-plan"], ["--llmperf-mutation-test", "--llmperf-plan"]),
+        (["-p", "xdist", "-n", "2"], ["--llmperf-mutation-test", "leave -n out"]),
     ],
 )
-def test_what_does_not_go_with_a_proof_is_one_line(
+def test_what_does_not_go_with_a_mutation_test_is_one_line(
     recorded: Project, arguments: list[str], words: list[str]
 ) -> None:
-    result = prove(recorded, *arguments)
+    result = mutation_test(recorded, *arguments)
     assert result.code == 4, result.text
     [line] = [line for line in result.text.splitlines() if line.strip()]
     assert all(word in line for word in words), line
 
 
-def test_a_project_that_has_xdist_proves_without_workers(recorded: Project) -> None:
+def test_a_project_that_has_xdist_tests_mutations_without_workers(recorded: Project) -> None:
     claim(recorded)
-    result = recorded.run_with_workers(0, "--llmperf-prove", "record.json")
+    result = recorded.run_with_workers(0, "--llmperf-mutation-test", "record.json")
     assert result.code == 0, result.text
     assert result.lines("llmperf: 4 no claim")
 
@@ -197,7 +197,7 @@ def test_data_that_were_changed_lost_or_never_kept_are_one_line(recorded: Projec
 
     def refused(*words: str) -> None:
         # With a blank, pytest takes a file that exists for one to collect, and looks for its configuration there.
-        result: Result = recorded.run(f"--llmperf-prove={record}")
+        result: Result = recorded.run(f"--llmperf-mutation-test={record}")
         assert result.code == 4, result.text
         [line] = [line for line in result.text.splitlines() if line.strip()]
         assert all(word in line for word in words), line
@@ -226,7 +226,7 @@ def test_a_gate_that_was_decided_early_asks_for_a_whole_record(project: Project,
     """)
     claim(project, accuracy='floor = "25 points"')
     assert project.run("--llmperf-record", "record.json").code == 0
-    result = prove(project)
+    result = mutation_test(project)
     assert result.code == 1, result.text
     assert cells(result, "test_floor")[1] == "150 of 1,500"
     assert result.lines("llmperf: TOO FEW DATA", "150 of 1,500 items", "record with --llmperf-full")
@@ -248,7 +248,7 @@ def test_the_data_of_several_workers_are_put_together_in_the_order_of_the_run(
     assert result.code == 0, result.text
     tests = [kept.test for kept in project.gates()]
     assert tests == [f"test_gate.py::test_floor[other-{n}]" for n in (0.3, 0.31, 0.32, 0.33, 0.34, 0.35)]
-    proof = prove(project)
-    assert proof.code == 0, proof.text
-    assert proof.lines("6 no claim"), "the row of the record is taken, whatever the profile's candidate"
-    assert not proof.lines("have no gate in the record")
+    result = mutation_test(project)
+    assert result.code == 0, result.text
+    assert result.lines("6 no claim"), "the row of the record is taken, whatever the profile's candidate"
+    assert not result.lines("have no gate in the record")

@@ -1,15 +1,15 @@
-"""The table of a proof: what each gate catches, and in words what is wrong."""
+"""The table of a mutation test: what each gate catches, and in words what is wrong."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 
-from pytest_llmperf.gates.mutation import proof_of
+from pytest_llmperf.gates.mutation import mutation_test
 from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.report.proof_table import ProvedGate, complaints, proof_table, result_counts
+from pytest_llmperf.report.mutation_table import MutatedGate, complaints, mutation_table, result_counts
 
 FLOOR = ProportionGate(
     metric="accuracy",
@@ -19,21 +19,21 @@ FLOOR = ProportionGate(
     at_least=True,
 )
 PEAK = ScalarGate(metric="peak", bound=1e14, value=1e9, unit="bytes", at_least=False)
-PROVED = ProvedGate("t.py::test_floor", proof_of(FLOOR, Status.PASS, claim=0.3))
-MISSED = ProvedGate("t.py::test_peak", proof_of(PEAK, Status.PASS, claim=0.5))
-EARLY = ProvedGate("t.py::test_early", proof_of(dataclasses.replace(FLOOR, planned=1500), Status.PASS))
-FAILED = ProvedGate("t.py::test_much", proof_of(dataclasses.replace(FLOOR, bound=0.95), Status.FAIL))
+CAUGHT = MutatedGate("t.py::test_floor", mutation_test(FLOOR, Status.PASS, claim=0.3))
+MISSED = MutatedGate("t.py::test_peak", mutation_test(PEAK, Status.PASS, claim=0.5))
+EARLY = MutatedGate("t.py::test_early", mutation_test(dataclasses.replace(FLOOR, planned=1500), Status.PASS))
+FAILED = MutatedGate("t.py::test_much", mutation_test(dataclasses.replace(FLOOR, bound=0.95), Status.FAIL))
 
 
 def test_nothing_is_no_table() -> None:
-    assert proof_table([]) == []
+    assert mutation_table([]) == []
     assert result_counts([]) == ""
 
 
 def test_a_line_says_what_is_caught_claimed_and_proved() -> None:
-    _, *lines = proof_table([PROVED, MISSED, EARLY, FAILED])
-    proved, missed, early, failed = (re.split(r"\s{2,}", line.text) for line in lines)
-    assert proved == ["accuracy", "400", "PASS", "30 pts", "30 pts", "proved", "t.py::test_floor"]
+    _, *lines = mutation_table([CAUGHT, MISSED, EARLY, FAILED])
+    tested, missed, early, failed = (re.split(r"\s{2,}", line.text) for line in lines)
+    assert tested == ["accuracy", "400", "PASS", "30 pts", "30 pts", "caught", "t.py::test_floor"]
     assert missed == ["peak", "1", "PASS", "none", "50 %", "MISSED", "t.py::test_peak"]
     assert (early[1], early[5]) == ("400 of 1,500", "no claim")
     assert failed == ["accuracy", "400", "FAIL", "—", "—", "no claim", "t.py::test_much"]
@@ -41,11 +41,11 @@ def test_a_line_says_what_is_caught_claimed_and_proved() -> None:
 
 
 def test_only_what_is_wrong_gets_a_sentence_and_it_names_the_bound() -> None:
-    [sentence] = complaints([PROVED, MISSED, EARLY, FAILED])
+    [sentence] = complaints([CAUGHT, MISSED, EARLY, FAILED])
     assert sentence.startswith("MISSED: peak in t.py::test_peak: claims 50 %; 50 %: FAIL in 0 % of plantings")
-    loud = ProvedGate("t.py::test_floor", proof_of(FLOOR, Status.PASS, claim=0.01))
+    loud = MutatedGate("t.py::test_floor", mutation_test(FLOOR, Status.PASS, claim=0.01))
     assert complaints([loud])[0].endswith("[b.toml [a.any.accuracy] floor]")
 
 
 def test_results_are_counted() -> None:
-    assert result_counts([FAILED, MISSED, EARLY, PROVED]) == "1 proved, 2 no claim, 1 MISSED"
+    assert result_counts([FAILED, MISSED, EARLY, CAUGHT]) == "1 caught, 2 no claim, 1 MISSED"
