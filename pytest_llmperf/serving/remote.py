@@ -21,7 +21,16 @@ from pytest_llmperf.serving.http_client import (
     retry_after_s,
     unused_proxies,
 )
-from pytest_llmperf.serving.readiness import model_rows, named, served_models, version_in
+from pytest_llmperf.serving.readiness import (
+    fault_of_answer,
+    fault_of_error,
+    has_log_probabilities,
+    model_rows,
+    named,
+    request_body,
+    served_models,
+    version_in,
+)
 from pytest_llmperf.serving.server import Capabilities, Server
 
 _POLL_S = 2.0
@@ -31,6 +40,8 @@ _LONGEST_WAIT_S = 60.0
 _NO_LIST = (404, 405, 501)
 """Statuses of a server without ``/v1/models``: a gateway may pass on the generating paths alone."""
 _FIRST_ANSWER_S = 60.0
+_NUMBERS_S = 20.0
+"""A server that is too busy for a short answer is not looked at for NaN."""
 _FEW_TOKENS = 16
 _LOADING = re.compile(r"load|start|warm|initiali|not ready|cold|try again|retry", re.IGNORECASE)
 _ENGINES = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
@@ -48,8 +59,9 @@ def attach(
 
     Waits up to the row's ``ready_timeout`` while it says that it is loading (HTTP 503, or 429), and calls ``progress``
     with that. Raises :class:`UsageError` for an address or a key that isn't given, :class:`StartError` when nothing
-    answers, and :class:`WrongServer` when the key is refused or another model is served. Nothing is generated, except
-    by a server without ``/v1/models``, which must answer one short request.
+    answers or its answer shows weights that produce NaN, and :class:`WrongServer` when the key is refused or another
+    model is served. One short answer is generated, with the log probabilities of its tokens; a server that has none,
+    or refuses the request, is taken as it is.
     """
     address = parsed(base_url or model.base_url, model.name)
     api_key = _api_key(model, os.environ if environment is None else environment)
@@ -76,6 +88,8 @@ def attach(
             f"{model.name}: the server at {shown} serves {named(served, model.served)}, not {model.served}\n"
             "what to do: set served_name in models.toml to one of these, or test the right server"
         )
+    if fault := _fault_of_numbers(model, address, api_key):
+        raise StartError(f"{model.name}: the server at {shown}: {fault}")
     return Server(
         row=model.name,
         model=model.served,
@@ -195,6 +209,24 @@ def _generates(model: Model, address: Address, api_key: str | None) -> bool:
         if isinstance(body, dict) and isinstance(body.get("choices"), list) and body["choices"]:
             return True
     return False
+
+
+def _fault_of_numbers(model: Model, address: Address, api_key: str | None) -> str | None:
+    """What the log probabilities of a short answer show to be wrong with the weights; None if nothing.
+
+    Evidence alone counts: what the server refuses, limits or leaves out says nothing about its weights.
+    """
+    for path in ("/v1/completions", "/v1/chat/completions"):
+        body = request_body(model.served, chat="/chat/" in path, log_probabilities=True)
+        try:
+            response = request("POST", address, path, body, api_key=api_key, timeout_s=_NUMBERS_S)
+        except RequestFailed:
+            return None
+        if fault := fault_of_error(response):
+            return fault
+        if response.status == 200 and has_log_probabilities(answer := response.json()):
+            return fault_of_answer(answer)
+    return None
 
 
 def _accepted(model: Model, response: Response, shown: str, api_key: str | None) -> None:

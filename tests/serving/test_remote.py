@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.serving.conftest import Run
 
 ROW = Model(name="distill", profile="gpu", weights="org/name", engine="url")
+ROW_SERVED = replace(ROW, served_name="distill")
 
 
 @contextmanager
@@ -355,3 +356,78 @@ def test_the_query_of_the_address_goes_with_every_request() -> None:
     assert server.base_url == f"{url}/p?api-version=7"
     assert asked
     assert all(path.endswith("?api-version=7") for path in asked)
+
+
+@contextmanager
+def serving(answer: Callable[[str, dict[str, Any]], tuple[int, Any]]) -> Iterator[str]:
+    """The address of a server of ``distill`` whose generations are ``answer(path, body)``: status and JSON."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.say(200 if self.path == "/v1/models" else 404, {"data": [{"id": "distill"}]})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.say(*answer(self.path, body))
+
+        def say(self, status: int, body: Any) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def completed(*log_probabilities: float | None) -> dict[str, Any]:
+    choice = {"text": "!!", "finish_reason": "length", "logprobs": {"token_logprobs": list(log_probabilities)}}
+    return {"choices": [choice]}
+
+
+NOT_FOUND = (404, {"detail": "Not Found"})
+BAD_NUMBERS: dict[str, Callable[[str, dict[str, Any]], tuple[int, Any]]] = {
+    "null where NaN can't be written": lambda path, body: (200, completed(None, None)),
+    "an error that names the number": lambda path, body: (
+        400,
+        {"error": {"message": "Out of range float values are not JSON compliant: nan"}},
+    ),
+    "a server with chat alone": lambda path, body: (
+        (200, {"choices": [{"logprobs": {"content": [{"token": "!", "logprob": -9999.0}]}}]})
+        if "chat" in path
+        else NOT_FOUND
+    ),
+}
+FINE: dict[str, Callable[[str, dict[str, Any]], tuple[int, Any]]] = {
+    "finite numbers": lambda path, body: (200, completed(-0.1, -2.0)),
+    "none at all, and invisible text": lambda path, body: (
+        200,
+        {"choices": [{"text": " ", "finish_reason": "length"}], "usage": {"completion_tokens": 8}},
+    ),
+    "the request refused": lambda path, body: (400, {"error": {"message": "logprobs is not supported"}}),
+    "a rate limit": lambda path, body: (429, {"error": {"message": "slow down"}}),
+    "no way to generate here": lambda path, body: NOT_FOUND,
+}
+
+
+@pytest.mark.parametrize("kind", BAD_NUMBERS)
+def test_a_running_server_whose_weights_produce_nan_is_not_taken(kind: str) -> None:
+    with serving(BAD_NUMBERS[kind]) as url:
+        text = refusal(StartError, lambda: attach(ROW_SERVED, url))
+    assert text.count("the weights produce NaN or infinity") == 1
+    assert url in text
+    assert text.count("look at how the weights were made") == 1
+
+
+@pytest.mark.parametrize("kind", FINE)
+def test_a_running_server_that_shows_nothing_wrong_is_taken(kind: str) -> None:
+    with serving(FINE[kind]) as url:
+        assert attach(ROW_SERVED, url).base_url == url
