@@ -389,7 +389,11 @@ def serving(answer: Callable[[str, dict[str, Any]], tuple[int, Any]]) -> Iterato
 
 
 def completed(*log_probabilities: float | None) -> dict[str, Any]:
-    choice = {"text": "!!", "finish_reason": "length", "logprobs": {"token_logprobs": list(log_probabilities)}}
+    choice = {
+        "text": "!!",
+        "finish_reason": "length",
+        "logprobs": {"token_logprobs": list(log_probabilities)},
+    }
     return {"choices": [choice]}
 
 
