@@ -40,7 +40,7 @@ HEAVY = {
     "latex2mathml": {"report"},
     "ruptures": {"report"},
     "httptools": {"client", "load"},
-    "numpy": {"embedded", "report"},
+    "numpy": {"embedded", "report", "stats"},
     "torch": {"embedded"},
     "transformers": {"engines"},
     "tokenizers": {"client"},

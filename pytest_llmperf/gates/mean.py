@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, ClassVar, Protocol, Self
+from statistics import fmean
+from typing import Any, ClassVar, Self
 
 from pytest_llmperf.gates import sensitivity
 from pytest_llmperf.gates.base import Asked, Damage, Estimand, Gate, Relative
@@ -20,6 +21,7 @@ from pytest_llmperf.gates.decision import (
     Estimate,
     invalid,
     lost_decide,
+    p_value_of,
     status_of,
     too_many_lost,
     verdict_of,
@@ -28,9 +30,9 @@ from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.outcomes import Endings, with_endings
 from pytest_llmperf.gates.plan import PlannedGate
 from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.stats import bounded_mean
 from pytest_llmperf.stats.binomial import ENOUGH_UNLIKE, widen_for_unseen
-from pytest_llmperf.stats.macro_f1 import Said, macro_f1, macro_f1_difference
-from pytest_llmperf.stats.ratio_estimators import ratio_of_sums
+from pytest_llmperf.stats.macro_f1 import Jackknifed, Said, macro_f1, macro_f1_difference
 
 _LEAST = 30
 
@@ -91,15 +93,6 @@ class ByItemGate(Gate):
         return replace(self.unplanned, noun=self.item_noun, remark=f"not planned: {self.not_planned}")
 
 
-class Interval(Protocol):
-    """An estimate with two one-sided bounds, as ``stats`` gives them."""
-
-    @property
-    def estimate(self) -> float: ...
-
-    def bounds(self, level: float) -> tuple[float, float]: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class MeanGate(ByItemGate):
     """Is the mean at least the bound; with a ``baseline``, no more than the bound below its?"""
@@ -111,9 +104,17 @@ class MeanGate(ByItemGate):
     endings: Mapping[str, Endings] = field(default_factory=dict, repr=False)
     """By side, how the answers ended."""
 
-    def estimate(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> Interval:
+    def estimate(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> float:
         """Return the mean of ``ours``; with ``theirs``, of the same items in order, how much higher it is."""
         raise NotImplementedError
+
+    def bounds(self, ours: Sequence[Any], theirs: Sequence[Any] | None, alpha: float) -> tuple[float, float]:
+        """Return the one-sided bounds of :meth:`estimate`, each at ``1 - alpha``."""
+        raise NotImplementedError
+
+    def p_below(self, ours: Sequence[Any], theirs: Sequence[Any] | None, target: float) -> float:
+        """Return the p-value of "the truth is below ``target``", to go with the upper bound."""
+        return p_value_of(lambda alpha: self.bounds(ours, theirs, alpha)[1], target, at_least=True)
 
     def unlike(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> int:
         """Count the items that are unlike most: where hardly any is, the spread of the data says little."""
@@ -149,12 +150,14 @@ class MeanGate(ByItemGate):
             return invalid(self.label, trouble, bound=bound, n=len(names), unit=self.verdict_unit)
         ours = [self.candidate[name] for name in names]
         theirs = None if self.baseline is None else [self.baseline[name] for name in names]
-        observed, low, high = self._interval(ours, theirs, alpha)
+        observed = self.estimate(ours, theirs)
+        low, high = self.bounds(ours, theirs, alpha)
         target = bound if theirs is None else -bound
-        lost_turn = ""
+        lost_turn, better = "", 0.0
         if lost:
             without = status_of(low, high, target, at_least=True)
-            low, high = low - self.shift(worst=True), high + self.shift(worst=False)
+            better = self.shift(worst=False)
+            low, high = low - self.shift(worst=True), high + better
             now = status_of(low, high, target, at_least=True)
             lost_turn = lost_decide(lost, without, now, "answer")
         distance = abs(observed - target)
@@ -167,34 +170,18 @@ class MeanGate(ByItemGate):
             at_least=True,
             bound_name="floor" if theirs is None else "margin",
             alpha=alpha,
-            p_value=None,
+            p_value=self.p_below(ours, theirs, target - better),
             n_needed=round(len(names) * (width / distance) ** power) if distance else None,
-            candidate=None if theirs is None else self.estimate(ours, None).estimate,
-            baseline=None if theirs is None else self.estimate(theirs, None).estimate,
+            candidate=None if theirs is None else self.estimate(ours, None),
+            baseline=None if theirs is None else self.estimate(theirs, None),
             level_unit="" if theirs is None else "share",
             detail=f"{lost} answers were lost" if lost else "",
             lost_turn=lost_turn,
         )
         if theirs is None:
             return verdict
-        level = self._interval(theirs, None, alpha)
-        return sensitivity.checked(verdict, *level, bound, guess=self.guess, alpha=alpha)
-
-    def _interval(
-        self, ours: Sequence[Any], theirs: Sequence[Any] | None, alpha: float
-    ) -> tuple[float, float, float]:
-        """Return the estimate and its two one-sided bounds."""
-        found, level = self.estimate(ours, theirs), 1.0 - alpha
-        low, high = widen_for_unseen(
-            *found.bounds(level),
-            estimate=found.estimate,
-            unlike=self.unlike(ours, theirs),
-            n=len(ours),
-            level=level,
-            least=0.0 if theirs is None else -1.0,
-            most=1.0,
-        )
-        return found.estimate, low, high
+        level, bounds = self.estimate(theirs, None), self.bounds(theirs, None, alpha)
+        return sensitivity.checked(verdict, level, *bounds, bound, guess=self.guess, alpha=alpha)
 
     def plan(self, prior: Verdict | None) -> PlannedGate:
         gate = super().plan(prior)
@@ -267,7 +254,7 @@ def _sides(**endings: Endings) -> Mapping[str, Endings]:
 class MeanScoreGate(MeanGate, kind="mean score"):
     """The mean of a score between 0 and 1 that every item has (ROUGE-L of its summary)."""
 
-    method: ClassVar[str] = "mean by item, Student's t"
+    method: ClassVar[str] = "mean by item, Gaffke's bound"
     not_planned: ClassVar[str] = "scores spread by what only a run shows"
 
     def mutate(self, by: float, seed: int = 0) -> Self:
@@ -279,10 +266,15 @@ class MeanScoreGate(MeanGate, kind="mean score"):
         changed = {name: None if score is None else score * factor for name, score in self.candidate.items()}
         return replace(self, candidate=changed)
 
-    def estimate(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> Interval:
-        values = _differences(ours, theirs)
-        # A mean is a ratio of sums of which every piece weighs the same.
-        return ratio_of_sums(values, [1.0] * len(values))
+    def estimate(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> float:
+        return fmean(_differences(ours, theirs))
+
+    def bounds(self, ours: Sequence[Any], theirs: Sequence[Any] | None, alpha: float) -> tuple[float, float]:
+        values, least = _differences(ours, theirs), 0.0 if theirs is None else -1.0
+        return bounded_mean.lower(values, least, alpha), bounded_mean.upper(values, 1.0, alpha)
+
+    def p_below(self, ours: Sequence[Any], theirs: Sequence[Any] | None, target: float) -> float:
+        return bounded_mean.p_below(_differences(ours, theirs), 1.0, target)
 
     def unlike(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> int:
         values = _differences(ours, theirs)
@@ -337,7 +329,22 @@ class MacroF1Gate(MeanGate, kind="macro-F1"):
         }
         return replace(self, candidate=changed)
 
-    def estimate(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> Interval:
+    def estimate(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> float:
+        return self._jackknifed(ours, theirs).estimate
+
+    def bounds(self, ours: Sequence[Any], theirs: Sequence[Any] | None, alpha: float) -> tuple[float, float]:
+        found, level = self._jackknifed(ours, theirs), 1.0 - alpha
+        return widen_for_unseen(
+            *found.bounds(level),
+            estimate=found.estimate,
+            unlike=self.unlike(ours, theirs),
+            n=len(ours),
+            level=level,
+            least=0.0 if theirs is None else -1.0,
+            most=1.0,
+        )
+
+    def _jackknifed(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> Jackknifed:
         if theirs is None:
             return macro_f1(_pairs(ours), self.classes)
         return macro_f1_difference(_pairs(ours), _pairs(theirs), self.classes)
@@ -367,7 +374,7 @@ class MacroF1Gate(MeanGate, kind="macro-F1"):
             low, high = range_of(ours, gold)
             least, most = (0.0, 0.0) if theirs is None else range_of(theirs, gold)
             moves.append((low - most, high - least))
-        here = self.estimate(ours, theirs).estimate
+        here = self.estimate(ours, theirs)
         return max(
             0.0, here - min(low for low, _ in moves) if worst else max(high for _, high in moves) - here
         )

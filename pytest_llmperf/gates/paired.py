@@ -1,7 +1,8 @@
 """Candidate against baseline on the same items: not worse by more than a margin.
 
 One answer an item and side: Tango's score interval for the paired difference, at the critical value that keeps
-both errors at the margin (``stats.paired_exact``). Several: the Laplace-adjusted interval on per-item differences.
+both errors at the margin (``stats.paired_exact``). Several, or groups of items: a bound for the mean of per-item (or
+per-group) differences that assumes no distribution (``stats.bounded_mean``).
 Never "no significant difference, hence equal": the margin must be shown.
 """
 
@@ -23,7 +24,7 @@ from pytest_llmperf.gates.outcomes import Outcome, Outcomes, Tally, tally
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, plural
-from pytest_llmperf.stats import clustered, operating_characteristics, paired, paired_exact, sample_size
+from pytest_llmperf.stats import bounded_mean, operating_characteristics, paired, paired_exact, sample_size
 from pytest_llmperf.stats.operating_characteristics import Chances
 from pytest_llmperf.units import format_distinct, format_size, format_value, percent
 
@@ -169,10 +170,11 @@ class PairedGate(AnswersGate, kind="margin"):
         """Return the lower bound, the upper bound, the p-value of "the bound is met" and the method."""
         bound = self._difference
         if pairs.sampled:
-            low, high = clustered.paired_bounds(pairs.differences, 1.0 - alpha)
-            sign = 1.0 if self.at_least else -1.0
-            p_value = clustered.paired_p_below([sign * d for d in pairs.differences], sign * bound)
-            return low, high, p_value, "Laplace-adjusted paired interval, clustered by item"
+            means = pairs.differences
+            low, high = bounded_mean.lower(means, -1.0, alpha), bounded_mean.upper(means, 1.0, alpha)
+            wrong = bounded_mean.p_below if self.at_least else bounded_mean.p_above
+            p_value = wrong(means, 1.0 if self.at_least else -1.0, bound)
+            return low, high, p_value, "Gaffke's bound of the paired differences, clustered by item"
         gained, lost, n = len(pairs.gained), len(pairs.lost), pairs.n
         discordant = gained + lost
         low = paired.tango_lower_at(gained, lost, n, paired_exact.critical_z(n, discordant, bound, alpha))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.gates.verdict import NOT_MEASURED
 from pytest_llmperf.record.summary import RightAnswers
-from pytest_llmperf.stats import clustered, holm, paired
+from pytest_llmperf.stats import bounded_mean, holm, paired
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import AnswersEntry, MetricEntry, Record, ServerEntry
@@ -175,8 +175,8 @@ def _paired(what: str, items: Sequence[Sequence[tuple[bool, bool]]]) -> Differen
     else:
         # Answers to one item resemble each other: the items are the sample.
         means = [(sum(now for _, now in item) - sum(then for then, _ in item)) / len(item) for item in items]
-        p_worse = clustered.paired_p_below(means, 0.0)
-        p_better = clustered.paired_p_below([-mean for mean in means], 0.0)
+        p_worse = bounded_mean.p_below(means, 1.0, 0.0)
+        p_better = bounded_mean.p_above(means, -1.0, 0.0)
         counted = f"{len(pairs)} answers to {len(items)} items of both"
     outcome = Outcome.WORSE if p_worse <= ALPHA else Outcome.BETTER if p_better <= ALPHA else Outcome.SAME
     before, now = (sum(pair[side] for pair in pairs) / len(pairs) for side in (0, 1))

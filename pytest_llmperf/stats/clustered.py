@@ -54,41 +54,6 @@ def clustered_mean(scores: Sequence[Sequence[float]]) -> ClusteredMean:
     return ClusteredMean(mean, variance, items, answers, min(float(answers), max(1.0, effective)))
 
 
-def paired_bounds(differences: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """One-sided bounds for the mean of per-item differences that lie in −1…1.
-
-    The Laplace-adjusted interval of Bonett and Price (2012), Journal of Educational and Behavioral Statistics
-    37, 479, carried from single answers to item means: one pseudo-item with +1 and one with −1 are added, so
-    that items that never differ still leave room for a difference that was not seen.
-    """
-    from scipy.special import stdtrit
-
-    level = arguments.inside("confidence", confidence, 0.0, 1.0)
-    mean, error, freedom = _laplace_adjusted(differences)
-    half = float(stdtrit(freedom, level)) * error
-    return max(-1.0, mean - half), min(1.0, mean + half)
-
-
-def paired_p_below(differences: Sequence[float], difference: float) -> float:
-    """One-sided p-value for "the true mean difference is below ``difference``", to go with the bounds."""
-    from scipy.special import stdtr
-
-    mean, error, freedom = _laplace_adjusted(differences)
-    return float(stdtr(freedom, (mean - arguments.finite("difference", difference)) / error))
-
-
-def _laplace_adjusted(differences: Sequence[float]) -> tuple[float, float, int]:
-    """Adjusted mean, its standard error (always above zero), degrees of freedom."""
-    values = arguments.samples_of(differences)
-    for value in values:
-        if not -1.0 <= value <= 1.0:
-            raise ValueError(f"a difference of two shares is {value:g}, it must lie between -1 and 1")
-    n = len(values) + 2
-    mean = math.fsum(values) / n
-    variance = (math.fsum(value * value for value in values) + 2.0) / n - mean * mean
-    return mean, math.sqrt(variance / n), n - 1
-
-
 def estimated_variance_penalty(items: int) -> float:
     """Factor by which an effective n shrinks when its variance comes from so few items: (t/z)² at 95 %."""
     from scipy.special import ndtri, stdtrit

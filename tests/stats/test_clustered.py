@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.stats.binomial import clopper_pearson_lower
-from pytest_llmperf.stats.clustered import clustered_mean, paired_bounds, paired_p_below
+from pytest_llmperf.stats.clustered import clustered_mean
 
 items = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=5), min_size=1, max_size=40)
-differences = st.lists(st.floats(-1, 1), min_size=1, max_size=60)
 
 
 def test_the_variance_is_that_between_item_means() -> None:
@@ -64,48 +63,7 @@ def test_the_bound_by_effective_n_covers(spread: float) -> None:
     assert wrong / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
 
 
-@given(differences)
-def test_paired_bounds_enclose_the_adjusted_mean_and_mirror(values: list[float]) -> None:
-    low, high = paired_bounds(values)
-    centre = sum(values) / (len(values) + 2)
-    assert -1.0 <= low < centre < high <= 1.0 or (low == -1.0 or high == 1.0)
-    assert paired_bounds([-value for value in values]) == pytest.approx((-high, -low))
-
-
-@given(differences, st.floats(-0.95, 0.95))
-def test_the_paired_p_value_and_bound_decide_alike(values: list[float], difference: float) -> None:
-    _, high = paired_bounds(values)
-    if abs(high - difference) > 1e-9 and high < 1.0:
-        assert (paired_p_below(values, difference) < 0.05) == (high < difference)
-
-
-def test_items_that_never_differ_still_leave_room() -> None:
-    low, high = paired_bounds([0.0] * 50)
-    assert low < -0.03 < 0.03 < high
-    assert paired_bounds([0.0] * 200)[0] > -0.03
-
-
-@pytest.mark.parametrize("spread", [0.5, 5.0])
-def test_the_paired_bound_covers(spread: float) -> None:
-    """Candidate three points worse on every item's success rate, four samples each a side."""
-    draw, runs, wrong = random.Random(12), 1500, 0
-    for _ in range(runs):
-        values = []
-        for _ in range(60):
-            p = 0.05 + 0.95 * draw.betavariate(0.75 * spread, 0.25 * spread)
-            ours = sum(draw.random() < p - 0.03 for _ in range(4)) / 4
-            values.append(ours - sum(draw.random() < p for _ in range(4)) / 4)
-        wrong += paired_bounds(values)[0] > -0.03
-    assert wrong / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
-
-
 @pytest.mark.parametrize("bad", [[], [[]], [[0.5, math.nan]], [[2.0]], [[-0.1]]])
 def test_nothing_and_no_shares_are_refused(bad: list[list[float]]) -> None:
     with pytest.raises(ValueError, match=r"item|sample|score"):
         clustered_mean(bad)
-
-
-@pytest.mark.parametrize("bad", [[], [1.5], [math.nan]])
-def test_differences_that_cannot_be_are_refused(bad: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"sample|difference"):
-        paired_bounds(bad)
