@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "pytest_llmperf"
 # Lower number = lower room; a module imports only from its own room or from lower ones.
 LAYERS = {
     "config": 0, "engines": 0, "errors": 0, "home": 0, "visible_text": 0, "stats": 0, "units": 0,
-    "parquet_reading": 0, "address": 0,
+    "parquet_reading": 0,
     "embedded": 1, "serving": 1, "client": 2,
     "load": 3, "tasks": 3, "prompts": 3,
     "gates": 4, "record": 5, "report": 5,

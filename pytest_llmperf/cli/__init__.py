@@ -1,4 +1,8 @@
-"""``pytest-llmperf``: records and references, and what to do before the first run.
+"""``pytest-llmperf``: commands for records and references, and for the time before the first run.
+
+A command is a function ``add(commands)`` that adds a parser to argparse's sub-parsers and sets its default ``run``: a
+function of the parsed arguments that returns the exit code. Other packages announce theirs as entry points of the group
+``pytest_llmperf.commands``.
 
 Exit codes: 0, all is well; 1, the answer is bad news (something is worse, or something is missing); 2, the command line
 is not understood; 4, a file is not what it should be. Whatever happens, a user sees one line and no traceback.
@@ -10,19 +14,21 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
 
 from pytest_llmperf.cli import compare, doctor, history, init, promote, report, show
-from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.errors import LlmperfError, UsageError, first_line
 from pytest_llmperf.record.redaction import redact
 from pytest_llmperf.report.encoding import write_all
 
+GROUP = "pytest_llmperf.commands"
 COMMANDS = (show, report, compare, promote, history, doctor, init)
 CANNOT = 4
 """What was named is not there, or not what it should be."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """All of the command line; ``docs/reference/command-line.md`` is written from it."""
+    """Return the parser of all commands, those of other packages included."""
     made = argparse.ArgumentParser(
         "pytest-llmperf", description="Records of pytest-llmperf's runs, and what to do before the first run."
     )
@@ -30,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add(commands)
     _add_completion(commands)
+    for entry in sorted(entry_points(group=GROUP)):
+        if entry.name not in commands.choices:
+            _add_foreign(commands, entry)
     return made
 
 
@@ -54,6 +63,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(redact(f"pytest-llmperf {asked.command}: {where}{error.strerror or error}\n"))
         return CANNOT
+
+
+def _add_foreign(commands: argparse._SubParsersAction[argparse.ArgumentParser], entry: EntryPoint) -> None:
+    """Add the command of another package; a broken one says so when it is called, and spoils no other command."""
+    name = entry.name
+    try:
+        entry.load()(commands)
+        if name not in commands.choices:
+            raise TypeError(f"it adds no parser named {name!r}")
+    except Exception as error:  # code of another package
+        why = f"cannot be loaded from {entry.value}: {first_line(error)}"
+
+        def run(_: argparse.Namespace) -> int:
+            raise UsageError(why)
+
+        broken = commands.choices.get(name)
+        if broken is None:
+            # Takes whatever is typed, options as well, so that the reason is what the user reads.
+            broken = commands.add_parser(name, help=why.replace("%", "%%"), prefix_chars="\0", add_help=False)
+            broken.add_argument("arguments", nargs="*")
+        broken.set_defaults(run=run)
 
 
 def _add_completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

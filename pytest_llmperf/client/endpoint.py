@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_llmperf.address import Address
+from pytest_llmperf.config.address import Address
 from pytest_llmperf.serving.http_client import USER_AGENT, checked_key
 from pytest_llmperf.serving.server import Server
 

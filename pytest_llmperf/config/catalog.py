@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.address import Address
+from pytest_llmperf.config.address import Address
 from pytest_llmperf.config.models import Catalog, Model, Profile
 from pytest_llmperf.config.sizes import EMBEDDED, GPU, LEAST, Sizes
 from pytest_llmperf.config.toml_errors import Table, keys_of, nearest, read_toml

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from pytest_llmperf.address import Address
+from pytest_llmperf.config.address import Address
 from pytest_llmperf.config.budgets import BudgetView, load_budgets
 from pytest_llmperf.config.catalog import choose_profile, load_catalog
 from pytest_llmperf.config.models import Model, Profile

@@ -44,7 +44,7 @@ def engine_named(name: str) -> Engine:
     if not isinstance(engine, Engine):
         raise CatalogError(
             f"the engine {name!r} ({entry.value}) is {type(engine).__name__}; need an instance of "
-            "pytest_llmperf.engines.base.Engine"
+            "pytest_llmperf.Engine"
         )
     return engine
 

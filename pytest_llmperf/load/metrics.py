@@ -287,7 +287,7 @@ BUILT_IN = (
 _REGISTERED: dict[str, Metric] = {metric.name: metric for metric in BUILT_IN}
 
 
-def register(metric: Metric) -> Metric:
+def register_metric(metric: Metric) -> Metric:
     """Add a metric of your own; a later one of the same name replaces it. ``ValueError`` for a built-in one's name."""
     if any(metric.name == built_in.name for built_in in BUILT_IN):
         raise ValueError(f"metric {metric.name} is built in; choose another name")

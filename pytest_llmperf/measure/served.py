@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.address import Address
 from pytest_llmperf.client.capabilities import declare, declare_plain
+from pytest_llmperf.config.address import Address
 from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.engines.base import Engine, Milestones
 from pytest_llmperf.engines.registry import engine_named

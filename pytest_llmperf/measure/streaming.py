@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_llmperf.address import Address
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.body import lint, path_of, streaming
 from pytest_llmperf.client.capabilities import find_refused, without
@@ -15,6 +14,7 @@ from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.real_clock import RealClock
 from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.config.address import Address
 from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import may_be_a_death, raise_if_dead

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest_llmperf
-from pytest_llmperf.address import Address
+from pytest_llmperf.config.address import Address
 from pytest_llmperf.errors import RequestFailed, UsageError
 
 if TYPE_CHECKING:

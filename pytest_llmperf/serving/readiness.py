@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_llmperf.address import Address
+from pytest_llmperf.config.address import Address
 from pytest_llmperf.engines.probe import Probe
 from pytest_llmperf.errors import RequestFailed
 from pytest_llmperf.serving.http_client import Response, clean, request

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_llmperf.address import Address
+from pytest_llmperf.config.address import Address
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import DEFAULT_KEY_VARIABLE
 from pytest_llmperf.errors import RequestFailed, StartError, UsageError, WrongServer

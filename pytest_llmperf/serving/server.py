@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_llmperf.address import Address
+from pytest_llmperf.config.address import Address
 
 
 @dataclass

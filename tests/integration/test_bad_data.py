@@ -50,7 +50,7 @@ def test_a_data_set_that_is_not_the_pinned_one_is_told_in_one_line(
 
 
 OWN_TASK = """
-    from pytest_llmperf.tasks import DataFile, Item, Task
+    from pytest_llmperf import DataFile, Item, Task
     from pytest_llmperf.tasks.grading.{module} import {grader}, {check}
 
     MINE = Task(

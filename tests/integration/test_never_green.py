@@ -133,7 +133,7 @@ def test_a_gate_without_data_is_invalid_and_the_run_red(project: Project, case: 
         with (project.path / "conftest.py").open("a") as conftest:
             conftest.write("""
 def pytest_llmperf_tasks(config):
-    from pytest_llmperf.tasks import DataFile, Item, Task
+    from pytest_llmperf import DataFile, Item, Task
     source = DataFile(path="empty.jsonl", fetch="nothing", item=lambda row, i: Item(str(i), "?", "1"))
     return [Task(name="empty", source=source)]
 """)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.load.metrics import BUILT_IN, Metric, register
-from pytest_llmperf.record.store import read_record
+from pytest_llmperf import Metric, read_record, register_metric
+from pytest_llmperf.load.metrics import BUILT_IN
 from pytest_llmperf.record.tables import load_traces
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_a_metric_whose_client_error_would_be_unknown_is_refused() -> None:
 @pytest.mark.parametrize("name", [metric.name for metric in BUILT_IN])
 def test_a_built_in_metric_is_not_replaced(name: str) -> None:
     with pytest.raises(ValueError, match="built in"):
-        register(Metric(name, name, "", from_trace=lambda _: [], client_only=True))
+        register_metric(Metric(name, name, "", from_trace=lambda _: [], client_only=True))
 
 
 @pytest.mark.parametrize("name", ["TTFT", "time to first token", "ttft_p95", ""])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 GROUPS, EACH = 40, 3
 TASK = f"""
-    from pytest_llmperf.tasks import Grade, Item, Outcome, Task
+    from pytest_llmperf import Grade, Item, Outcome, Task
 
     class Poems:
         sha256 = None

@@ -14,7 +14,6 @@ pytestmark = pytest.mark.slow
 
 PLAYED = '''
 import time
-from pytest_llmperf import run
 from pytest_llmperf.serving import gpu
 
 class Played:

@@ -191,7 +191,7 @@ def test_goodput_on_tokens_that_were_not_seen_is_invalid() -> None:
 @pytest.fixture
 def second_token() -> Iterator[None]:
     """The metric of a user's own that ``load.metrics`` gives as its example."""
-    metrics.register(
+    metrics.register_metric(
         metrics.Metric(
             name="second_token",
             title="second token",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.address import Address
+from pytest_llmperf.config.address import Address
 from pytest_llmperf.errors import LlmperfError, RequestFailed, StartError, UsageError, first_line
 from pytest_llmperf.serving.http_client import (
     USER_AGENT,

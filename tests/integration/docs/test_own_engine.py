@@ -31,7 +31,7 @@ ROWS = """
     environment = { ECHO_ANSWER = "" }
 """
 CONFTEST = """
-    from pytest_llmperf.tasks import DataFile, Item, Task
+    from pytest_llmperf import DataFile, Item, Task
 
     def pytest_llmperf_tasks(config):
         def item(row, i):
