@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
     from pytest_llmperf.config.budgets import BudgetView
+    from pytest_llmperf.measure.fidelity import FidelityQuestions
     from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
     from pytest_llmperf.measure.questions import Questions
     from pytest_llmperf.measure.served import Served
@@ -125,6 +126,12 @@ def macro_f1(_llmperf_questions: Questions) -> Callable[..., Any]:
 def perplexity(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``perplexity(model, [texts])``: compare with a number, or with ``perplexity(baseline) * 1.05``."""
     return _llmperf_questions.perplexity
+
+
+@pytest.fixture
+def fidelity(_llmperf_questions: Questions) -> FidelityQuestions:
+    """``fidelity(model, baseline, [task])`` → ``.divergence``, ``.top_token_agreement``; ``fidelity.noise(model)``."""
+    return _llmperf_questions.fidelity
 
 
 @pytest.fixture

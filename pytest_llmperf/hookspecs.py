@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 PROFILE_MARK = "llmperf_profile"
 """Marks a test that only means something in runs of certain profiles (``profile_marks``)."""
+SAME_MODEL_MARK = "llmperf_same_model"
+"""Marks a test that only means something where candidate and baseline are builds of one model."""
 
 
 def pytest_llmperf_tasks(config: pytest.Config) -> list[Task]:

@@ -8,7 +8,7 @@ import unicodedata
 from decimal import Decimal
 from typing import Literal
 
-Unit = Literal["s", "bytes", "tok/s", "req/s", "share", "points", "ratio", "J/tok", "J"]
+Unit = Literal["s", "bytes", "tok/s", "req/s", "share", "points", "ratio", "J/tok", "J", "nat/tok"]
 
 _DECIMAL_BYTES = {"B": "1", "kB": "1e3", "MB": "1e6", "GB": "1e9", "TB": "1e12"}
 _BINARY_BYTES = {"KiB": str(2**10), "MiB": str(2**20), "GiB": str(2**30), "TiB": str(2**40)}
@@ -26,9 +26,10 @@ _SCALE: dict[Unit, dict[str, Decimal]] = {
     "ratio": {"×": Decimal(1)},
     "J/tok": {"J/tok": Decimal(1), "mJ/tok": Decimal("1e-3")},
     "J": {"J": Decimal(1), "kJ": Decimal("1e3"), "mJ": Decimal("1e-3")},
+    "nat/tok": {"nat/tok": Decimal(1)},
 }
 # A bare number is only taken where it can mean one thing: 0.03 for "3 points" is also how 3 % is written.
-_BARE: frozenset[Unit] = frozenset({"share", "ratio"})
+_BARE: frozenset[Unit] = frozenset({"share", "ratio", "nat/tok"})
 _ALIASES = {"us": "µs", "pts": "points"}
 _EXAMPLE: dict[Unit, str] = {
     "s": '"90 s" or "80 ms"',
@@ -40,6 +41,7 @@ _EXAMPLE: dict[Unit, str] = {
     "ratio": "1.05",
     "J/tok": '"0.8 J/tok" or "20 mJ/tok"',
     "J": '"150 J"',
+    "nat/tok": "2e-6",
 }
 _QUANTITY = re.compile(r"\s*([+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,2})?)\s*([^\s0-9]*)\s*")
 
@@ -108,13 +110,15 @@ _DISPLAY_SCALES: dict[str, list[tuple[float, str]]] = {
 def format_value(value: float | None, unit: Unit | str = "", extra_digits: int = 0) -> str:
     """Return a measured ``value`` of ``unit`` (see ``Verdict.unit``) for any output; an em dash for None.
 
-    Shares and points have one decimal, ratios three, everything else three significant digits; ``extra_digits`` adds
-    more of them. A share that is not 0 or 1 is never rounded to 0 or 100 %.
+    Shares and points have one decimal, ratios three, everything else three significant digits (divergences with an
+    exponent); ``extra_digits`` adds more of them. A share that is not 0 or 1 is never rounded to 0 or 100 %.
 
     >>> format_value(0.0123, "s"), format_value(0.813, "share"), format_value(-0.034, "points")
     ('12.3 ms', '81.3 %', '−3.4 pts')
     >>> format_value(1.0382, "ratio"), format_value(0.00004, "share")
     ('×1.038', '0.004 %')
+    >>> format_value(3.2e-5, "nat/tok"), format_value(0.0, "nat/tok")
+    ('3.20e-5 nat/tok', '0 nat/tok')
     """
     if value is None:
         return "—"
@@ -129,6 +133,8 @@ def format_value(value: float | None, unit: Unit | str = "", extra_digits: int =
         return f"{number if number.strip('+−0.') else number[1:]} pts"
     if unit == "ratio":
         return f"×{_number(value, f'.{3 + extra_digits}f')}"
+    if unit == "nat/tok" and 0.0 < abs(value) < 0.01:
+        return f"{_scientific(f'{value:.{2 + extra_digits}e}')} {unit}"
     scaled, name = _scaled(value, unit)
     return f"{_significant(scaled, 3 + extra_digits)} {name}".rstrip()
 
@@ -158,6 +164,9 @@ def _as_written(value: float, unit: Unit | str, grouping: str = "") -> str:
         return f"{_number(100 * value, '.6g')} {'%' if unit == 'share' else 'pts'}"
     if unit == "ratio":
         return f"×{_number(value, '.6g')}"
+    if unit == "nat/tok" and 0.0 < abs(value) < 0.01:
+        mantissa, _, exponent = f"{value:.5e}".partition("e")
+        return f"{_scientific(f'{float(mantissa):g}e{exponent}')} {unit}"
     scaled, name = _scaled(value, unit)
     return f"{_number(scaled, f'{grouping}.6g')} {name}".rstrip()
 
@@ -210,6 +219,12 @@ def _significant(value: float, digits: int) -> str:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return _number(value, f",.{min(decimals, 9)}f")
+
+
+def _scientific(text: str) -> str:
+    """Return ``2.60e-06`` as ``2.60e-6``; :func:`plain` and ``float`` read it back."""
+    mantissa, _, exponent = text.partition("e")
+    return f"{mantissa.replace('-', '−')}e{int(exponent)}"
 
 
 def _number(value: float, spec: str) -> str:

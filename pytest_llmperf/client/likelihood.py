@@ -1,7 +1,7 @@
-"""Score given texts: the log probability of every token of a prompt, with nothing generated.
+"""Score given tokens: the log probability and rank of every token of a prompt, with nothing generated.
 
 Uses vLLM's ``prompt_logprobs`` on the completions endpoint; 0 asks for the prompt's own tokens alone. The request is
-greedy, so that nothing but the text and the weights matters; one token has to be generated, and is ignored.
+greedy, so that nothing but the tokens and the weights matters; one token has to be generated, and is ignored.
 """
 
 from __future__ import annotations
@@ -9,20 +9,36 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.answers import PASSING, Retries
-from pytest_llmperf.client.body import lint
+from pytest_llmperf.client.body import lint, path_of
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.serving.server import Server
 
+T = TypeVar("T")
+
 _RETRIES = Retries(attempts=3)
-_NONE = "the server returned no prompt_logprobs, which perplexity needs"
+_NONE = "the server returned no prompt_logprobs, which {needed_by} needs"
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """The scores of one prompt, a value for each of its tokens but the first, which nothing stands before.
+
+    ``log_probabilities`` are natural, at most 0. ``ranks`` count from 1, the most likely token; 0 if the server gave
+    none. ``texts`` are the tokens themselves, empty where the server gave none. ``error`` is empty if it answered.
+    """
+
+    log_probabilities: tuple[float, ...] = ()
+    ranks: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,62 +58,116 @@ def likelihoods(
     server: Server, texts: Sequence[str], *, concurrency: int = 16, timeout_s: float = 600.0
 ) -> list[Likelihood]:
     """One result per text, in order. A request that fails raises nothing: see ``error``."""
-    if not texts:
-        return []
+    scored = token_scores(server, texts, needed_by="perplexity", concurrency=concurrency, timeout_s=timeout_s)
+    return [
+        Likelihood(error=text.error)
+        if text.error
+        else Likelihood(len(values), math.fsum(values), values[0] if values else 0.0)
+        for text in scored
+        for values in [text.log_probabilities]
+    ]
+
+
+def token_scores(
+    server: Server,
+    prompts: Sequence[str | Sequence[int]],
+    *,
+    needed_by: str,
+    concurrency: int = 16,
+    timeout_s: float = 600.0,
+) -> list[TokenScores]:
+    """The scores of each prompt, a text or token ids, in order. A request that fails raises nothing: see ``error``.
+
+    ``needed_by`` is what an error names as the reason for asking.
+    """
     if server.capabilities.prompt_logprobs is False:
-        return [Likelihood(error=_NONE)] * len(texts)
-
-    async def every() -> list[Likelihood]:
-        async with Pool(Endpoint.of(server), timeout_s=timeout_s) as pool:
-            return await loop.bounded(lambda text: _score(pool, server, text), texts, concurrency)
-
-    return loop.run(every)
-
-
-async def _score(pool: Pool, server: Server, text: str) -> Likelihood:
-    body = lint(
+        return [TokenScores(error=_NONE.format(needed_by=needed_by))] * len(prompts)
+    bodies = [
         {
-            "model": server.model,
-            "prompt": text,
+            "prompt": prompt if isinstance(prompt, str) else list(prompt),
             "max_tokens": 1,
             "temperature": 0.0,
             "prompt_logprobs": 0,
         }
+        for prompt in prompts
+    ]
+    return read_replies(
+        server,
+        bodies,
+        lambda reply: _read(reply, needed_by),
+        concurrency=concurrency,
+        timeout_s=timeout_s,
     )
-    for attempt in range(1, _RETRIES.attempts + 1):
-        reply = await pool.fetch("POST", "/v1/completions", body)
-        if reply.ending is Ending.COMPLETE and reply.status not in PASSING:
-            break
-        wait_s = _RETRIES.wait_after(reply, attempt)
-        if wait_s is None or attempt == _RETRIES.attempts:
-            break
-        await asyncio.sleep(wait_s)
-    return _read(reply)
 
 
-def _read(reply: Reply) -> Likelihood:
+def read_replies(
+    server: Server,
+    bodies: Sequence[Mapping[str, Any]],
+    read: Callable[[Reply], T],
+    *,
+    concurrency: int,
+    timeout_s: float = 600.0,
+) -> list[T]:
+    """``read`` of the whole reply to each body, in order; what another try may change is tried three times.
+
+    ``model`` is filled in.
+    """
+    if not bodies:
+        return []
+
+    async def fetch(pool: Pool, body: Mapping[str, Any]) -> T:
+        linted = lint({"model": server.model, **body})
+        for attempt in range(1, _RETRIES.attempts + 1):
+            reply = await pool.fetch("POST", path_of(linted), linted)
+            if reply.ending is Ending.COMPLETE and reply.status not in PASSING:
+                break
+            wait_s = _RETRIES.wait_after(reply, attempt)
+            if wait_s is None or attempt == _RETRIES.attempts:
+                break
+            await asyncio.sleep(wait_s)
+        return read(reply)
+
+    async def every() -> list[T]:
+        async with Pool(Endpoint.of(server), timeout_s=timeout_s) as pool:
+            return await loop.bounded(lambda body: fetch(pool, body), bodies, concurrency)
+
+    return loop.run(every)
+
+
+def why_unread(reply: Reply) -> str:
+    """Why a reply holds no answer, in one line; empty if it is whole and has the status 200."""
     if reply.ending is not Ending.COMPLETE:
-        return Likelihood(error=f"{reply.ending}: {reply.detail}")
+        return f"{reply.ending}: {reply.detail}"
     if reply.status != 200:
-        return Likelihood(error=f"HTTP {reply.status}: {' '.join(reply.text().split())[:300]}")
+        return f"HTTP {reply.status}: {' '.join(reply.text().split())[:300]}"
+    return ""
+
+
+def _read(reply: Reply, needed_by: str) -> TokenScores:
+    if error := why_unread(reply):
+        return TokenScores(error=error)
     try:
         entries = json.loads(reply.body)["choices"][0]["prompt_logprobs"]
     except (ValueError, LookupError, TypeError):
         entries = None
     if not isinstance(entries, list):
-        return Likelihood(error=_NONE)
+        return TokenScores(error=_NONE.format(needed_by=needed_by))
     # The very first token has none: nothing stands before it.
     scored = [_own(entry) for entry in entries if entry is not None]
-    if any(value is None for value in scored):
-        return Likelihood(error="a token of the prompt has no log probability")
     values = [value for value in scored if value is not None]
-    return Likelihood(len(values), math.fsum(values), values[0] if values else 0.0)
+    if len(values) < len(scored):
+        return TokenScores(error="a token of the prompt has no log probability")
+    log_probabilities, ranks, tokens = zip(*values, strict=True) if values else ((), (), ())
+    return TokenScores(log_probabilities, ranks, tokens)
 
 
-def _own(entry: Any) -> float | None:
-    """The log probability of the prompt's own token: with 0 asked for, it stands first, and mostly alone."""
+def _own(entry: Any) -> tuple[float, int, str] | None:
+    """Log probability, rank and text of the prompt's own token: with 0 asked for, it stands first, and mostly alone."""
     try:
-        value = float(next(iter(entry.values()))["logprob"])
+        own = next(iter(entry.values()))
+        value, rank, text = float(own["logprob"]), own.get("rank"), own.get("decoded_token")
     except (AttributeError, StopIteration, LookupError, TypeError, ValueError):
         return None
-    return value if math.isfinite(value) and value <= 0.0 else None
+    if not (math.isfinite(value) and value <= 0.0):
+        return None
+    return value, rank if type(rank) is int and rank > 0 else 0, text if isinstance(text, str) else ""

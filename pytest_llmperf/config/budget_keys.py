@@ -108,6 +108,12 @@ KNOWN: Mapping[str, Mapping[str, Known]] = {
         "perplexity_ratio": _ratio("perplexity, candidate / baseline"),
         "margin": _points("how much less than the baseline is not worse"),
     },
+    "fidelity": {
+        "divergence": Known("divergence of the next-token distribution from the baseline's", "nat/tok"),
+        "agreement": _share(
+            "share of the baseline's tokens that are the candidate's most likely", "at least"
+        ),
+    },
     "rules": {
         "boxed": _share("share of answers in a box", "at least"),
         "thinking_skipped": _share("share of replies that skip or break off their thinking", "at most"),

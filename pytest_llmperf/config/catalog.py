@@ -91,6 +91,12 @@ def _profile(name: str, table: Table, base: Path) -> Profile:
     table.must_have("candidate", "baseline", "model")
     rows = _Rows(name, base, table.table("model").tables())
     models = {row: rows.read(row) for row in rows.tables}
+    for row, model in models.items():
+        if model.same_model_as not in (None, *models):
+            known = [other for other in models if other != row]
+            raise rows.tables[row].mistake(
+                "same_model_as", f"unknown row{nearest(str(model.same_model_as), known)}"
+            )
     own_sizes = table.table("sizes")
     default = GPU if table.values.get("needs_cuda") is True else EMBEDDED
     values = {

@@ -200,6 +200,9 @@ class Model:
     """Name under ``/v1/models``; None: the row's name."""
     api_key_env: Text | None = None
     """For ``engine = "url"``: environment variable that holds the API key."""
+    same_model_as: Text | None = None
+    """Row of the same model, of which this one is another build: another engine, number format, kernel, cache. Where
+    candidate and baseline are such rows, suites ask what must not differ (``@pytest.mark.llmperf_same_model``)."""
     damage: Damage | None = None
     sampling: Sampling = field(default_factory=Sampling)
     rules: PromptRules = field(default_factory=PromptRules)
@@ -208,6 +211,11 @@ class Model:
     def served(self) -> str:
         """The name that requests carry in ``model``."""
         return self.served_name or self.name
+
+
+def same_model(one: Model, other: Model) -> bool:
+    """Whether two rows of a profile are builds of the same model, by ``same_model_as``."""
+    return (one.same_model_as or one.name) == (other.same_model_as or other.name)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ class Sizes:
     """Summaries, and conversations of each length."""
     documents: int
     """Texts whose perplexity is measured."""
+    fidelity_answers: int
+    """Answers of the baseline whose tokens both sides score."""
+    fidelity_tokens: int
+    """Longest of these answers; they end where the row's own ``max_tokens`` are fewer."""
     in_flight: int
     """Requests in flight while answers are collected (not while anything is timed), at first."""
     most_in_flight: int
@@ -110,6 +114,8 @@ EMBEDDED = Sizes(
     variant_items=120,
     quality_items=240,
     documents=20,
+    fidelity_answers=200,
+    fidelity_tokens=128,
     in_flight=64,
     most_in_flight=128,
     rounds=64,
@@ -121,6 +127,8 @@ GPU = Sizes(
     variant_items=300,
     quality_items=400,
     documents=300,
+    fidelity_answers=400,
+    fidelity_tokens=256,
     in_flight=64,
     most_in_flight=512,
     rounds=64,

@@ -21,14 +21,18 @@ from pytest_llmperf.gates.judgement import (
 )
 from pytest_llmperf.gates.mean import MacroF1, MeanScore
 from pytest_llmperf.gates.mean_ratio import PerCorrect, Perplexity
+from pytest_llmperf.gates.per_token import AboveNoise, Agreement, Divergence
 from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.gates.quantile import Quantile, Series
 from pytest_llmperf.gates.ratio import Ratio
 from pytest_llmperf.gates.scalar import Scalar
 
 __all__ = [
+    "AboveNoise",
+    "Agreement",
     "Bound",
     "Bracketed",
+    "Divergence",
     "Estimand",
     "Gate",
     "GateError",

@@ -20,8 +20,8 @@ from pytest_llmperf.tasks.task import Item, Task, items_sha256
 
 SEEDS_APART = 100_000
 """Distance between the seeds of two looks, so that none repeats another's samples."""
-_OF_THE_MACHINE = {"base_url", "api_key_env", "ready_timeout_s", "engine_python"}
-"""Fields of a row that say where and how it is reached, and not which model answers."""
+_OF_THE_MACHINE = {"base_url", "api_key_env", "ready_timeout_s", "engine_python", "same_model_as"}
+"""Fields of a row that say where and how it is reached or compared, and not which model answers."""
 _NEW = {"extra_body"}
 """Keys that are younger than the first records: at their default, the row is served as it was without them, and its
 fingerprint stays."""

@@ -17,6 +17,7 @@ from pytest_llmperf.gates.base import SidedJudge
 from pytest_llmperf.gates.estimand import Judge
 from pytest_llmperf.gates.mean_ratio import Documents
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.per_token import Amounts
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
 from pytest_llmperf.load.prompt_set import PromptSet, read_prompts
@@ -26,6 +27,7 @@ from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.answers import GradedAnswer, TaskAnswers
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.evaluation import Evaluation
+from pytest_llmperf.measure.fidelity import ScoredPair, TokenPairs
 from pytest_llmperf.measure.likelihood import Likelihoods
 from pytest_llmperf.measure.load_results import LoadData, MeasuredLoad, MeasuredPair, PairData
 from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
@@ -68,6 +70,7 @@ class Measurements(Servers):
         self.speed = Speed(self, self._memo)
         self._scheduled = Scheduled(self.speed, self._memo)
         self._likelihoods = Likelihoods(self, self._memo)
+        self._token_pairs = TokenPairs(self, self._memo)
         self._evaluation = Evaluation(self, self.speed.devices)
         self._contents: dict[str, str | None] = {}
 
@@ -152,6 +155,23 @@ class Measurements(Servers):
     def documents(self, served: Served, texts: Texts) -> tuple[Documents, str]:
         """The texts with their log probabilities, and why they must not be judged (empty: they may)."""
         return self._likelihoods.scored(served, texts)
+
+    def token_divergences(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:
+        """By answer of the baseline at T = 1, its tokens and their divergence; and why it must not be judged."""
+        pair, refused = self._token_pair(candidate, baseline, task, 1.0)
+        return pair.divergences, refused or pair.unusable
+
+    def token_disagreements(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:
+        """By greedy answer of the baseline, its tokens and those that are not the candidate's most likely ones."""
+        pair, refused = self._token_pair(candidate, baseline, task, 0.0)
+        return pair.disagreements, refused or pair.unusable
+
+    def _token_pair(
+        self, candidate: Served, baseline: Served, task: Task, temperature: float
+    ) -> tuple[ScoredPair, str]:
+        part = self.looks.items_for(task, model_default, self.items(task))
+        items = part.items[: self.sizes.fidelity_answers]
+        return self._token_pairs.scored(candidate, baseline, task, items, temperature), part.refused
 
     def long_answers(self, served: Served, prompts: LongPrompts) -> SampleList[LongItem, LongReply]:
         """Replies to long prompts; none is asked by this call."""
@@ -321,6 +341,7 @@ class Measurements(Servers):
             "answers": [answers.facts() for _, answers in self._asked("answers")],
             **self._long_facts(),
             **self._likelihoods.facts(),
+            **self._token_pairs.facts(),
             **self.speed.facts(),
             "events": self.events(),
         }
@@ -342,6 +363,10 @@ class Measurements(Servers):
     def take_traces(self) -> Iterator[dict[str, Any]]:
         """The timed requests that were not taken before, as rows of ``record.tables.TRACES``."""
         return self.speed.log.take_rows()
+
+    def take_tokens(self) -> Iterator[dict[str, Any]]:
+        """The scores that were not taken before, as rows of ``record.tables.TOKENS``."""
+        return self._token_pairs.take_rows()
 
 
 def _label(served: Served, task: Task, variant: Variant) -> str:

@@ -14,6 +14,7 @@ from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import NeedsServer
 from pytest_llmperf.gates.mean_ratio import Documents
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.per_token import Amounts
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
 from pytest_llmperf.load.metrics import metric_named
@@ -171,6 +172,18 @@ class PlannedMeasurements(Measurements):
     def documents(self, served: Served, texts: Texts) -> tuple[Documents, str]:
         self.phases.add("texts", served, (texts.name,), self.sizes.documents)
         return unmeasured(self.sizes.documents), ""
+
+    def token_divergences(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:
+        return self._tokens(candidate, baseline, task, "T = 1"), ""
+
+    def token_disagreements(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:
+        return self._tokens(candidate, baseline, task, "greedy"), ""
+
+    def _tokens(self, candidate: Served, baseline: Served, task: Task, sampling: str) -> Amounts:
+        for served in (baseline, candidate):
+            self.phases.add("fidelity", served, (task.name, sampling), self.sizes.fidelity_answers)
+        found: Amounts = unmeasured(self.sizes.fidelity_answers)
+        return found
 
     def startup(self, served: Served) -> tuple[float | None, Milestones]:
         self.phases.add("starts", served)

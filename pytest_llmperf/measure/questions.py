@@ -20,6 +20,7 @@ from pytest_llmperf.measure.answers import (
 )
 from pytest_llmperf.measure.behaviours import Behaviours, behaviours
 from pytest_llmperf.measure.book import UNBOOKED, Book, booked
+from pytest_llmperf.measure.fidelity import FidelityQuestions
 from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
 from pytest_llmperf.measure.long_answers import Summaries
 from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
@@ -53,6 +54,7 @@ class Questions:
         self.book = book
         self.load = LoadQuestions(data, judge, refuse_speed, book)
         self.stream = StreamQuestions(book)
+        self.fidelity = FidelityQuestions(data, judge, book)
 
     # Answers
 

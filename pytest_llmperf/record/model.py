@@ -85,6 +85,8 @@ class Sizes(Part):
     variant_items: int | None = optional("items for each further prompt variant")
     quality_items: int | None = optional("summaries, and conversations of each length")
     documents: int | None = optional("texts of a perplexity")
+    fidelity_answers: int | None = optional("answers of the baseline that both sides score")
+    fidelity_tokens: int | None = optional("longest of them, in tokens")
     in_flight: int | None = optional("requests in flight while answers are collected, at first")
     most_in_flight: int | None = optional("requests in flight while answers are collected, at most")
     rounds: int | None = optional("rounds of a load on each side")
@@ -332,6 +334,25 @@ class PerplexityEntry(Part):
     tokens: Count | None = optional("tokens that were scored")
     log_probability: float | None = optional("sum over the scored tokens, natural logarithm")
     seconds: float | None = optional("wall time")
+
+
+class FidelityEntry(Part):
+    row: str = required("the entry that is compared")
+    baseline: str = required("the entry whose answers were scored")
+    task: str = required("name of the task")
+    data: str | None = optional("name and version of the data")
+    items_sha256: Sha256 | None = optional("of the items, in their order")
+    sampling: str = required("how the answers were drawn: T = 1 or greedy")
+    answers: Count | None = optional("answers that were asked for")
+    errors: Count | None = optional("answers without a score of both sides")
+    tokens: Count | None = optional("tokens of the answers that both sides scored")
+    k3: float | None = optional("divergence per token, nats: mean of r − 1 − log r")
+    k1: float | None = optional("divergence per token, nats: mean of − log r, noisier and without a sign")
+    rms_probability_change: float | None = optional("root mean square change of the token's probability")
+    identical_share: Share | None = optional("tokens whose log probability is the same to the last bit")
+    rank_1_share: Share | None = optional("tokens that are the most likely ones to the compared entry")
+    answering_s: float | None = optional("wall time of the baseline's answers")
+    scoring_s: float | None = optional("wall time of the compared entry's scores")
 
 
 # Loads
@@ -616,12 +637,14 @@ class Record(Part):
         "answers to long prompts: summaries, recall over turns"
     )
     perplexity: tuple[PerplexityEntry, ...] = several("log probabilities of texts")
+    fidelity: tuple[FidelityEntry, ...] = several("how likely both sides find the baseline's answers")
     telemetry: tuple[TelemetryEntry, ...] = several(
         "readings of the devices, one for each measurement and device"
     )
     cases: TableFile | None = optional("the data of every gate")
     answers_file: TableFile | None = optional("every answer")
     traces_file: TableFile | None = optional("every timed request")
+    tokens_file: TableFile | None = optional("the scores of every token of the baseline's answers")
     promoted: Promoted | None = optional("set in a reference: when it was promoted, and why")
 
     @classmethod

@@ -147,7 +147,7 @@ def _short(value: Any) -> str:
 _OF_THE_MODEL = {"share", "points"}
 """Units of what does not depend on the machine."""
 
-PhaseKind = Literal["starts", "answers", "long answers", "texts", "load", "scheduled loads"]
+PhaseKind = Literal["starts", "answers", "long answers", "texts", "fidelity", "load", "scheduled loads"]
 
 
 @dataclass(frozen=True)
@@ -244,6 +244,12 @@ class PlanningRecord:
             case "texts":
                 asked = (
                     (e.seconds, e.documents) for e in record.perplexity if (e.row, e.texts) == (row, *key)
+                )
+            case "fidelity":
+                asked = (
+                    ((e.answering_s or 0.0) + (e.scoring_s or 0.0), e.answers)
+                    for e in record.fidelity
+                    if (e.row, e.task, e.sampling) == (row, *key)
                 )
             case "long answers":
                 what = " ".join(map(str, key))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.record.tables import ANSWERS, TRACES, Table
+from pytest_llmperf.record.tables import ANSWERS, TOKENS, TRACES, Table
 
 _CLOCK = ("intended_s", "sent_s", "first_s", "last_s", "end_s")
 """Columns of the traces that are readings of a clock."""
@@ -98,6 +98,14 @@ class Shards:
             if asked not in most or count > counts[asked, most[asked]]:
                 most[asked] = file
         return (row for file, row in self._rows(ANSWERS) if most[_asked(row)] == file)
+
+    def tokens(self) -> Iterator[dict[str, Any]]:
+        """The scores of each answer by each model, from the first process that has them."""
+        known: dict[tuple[Any, ...], Path] = {}
+        for file, row in self._rows(TOKENS):
+            key = tuple(row[name] for name in ("row", "baseline", "task", "sampling", "again", "item"))
+            if known.setdefault(key, file) == file:
+                yield row
 
     def traces(self) -> Iterator[dict[str, Any]]:
         """Of all processes; the first request of the run is at second 0. They share the machine's monotonic clock."""

@@ -1,7 +1,8 @@
-"""Every answer, every timed request and the data of every gate of a run, in tables beside its record.
+"""Every answer, timed request and scored token and the data of every gate of a run, in tables beside its record.
 
-They are NAME.answers.parquet, NAME.traces.parquet and NAME.cases.parquet, compressed with zstd. Where pyarrow (it comes
-with ``datasets``) cannot be imported, the same rows are in NAME.answers.jsonl.gz etc.; the record names the files.
+They are NAME.answers.parquet, NAME.traces.parquet, NAME.tokens.parquet and NAME.cases.parquet, compressed with zstd.
+Where pyarrow (it comes with ``datasets``) cannot be imported, the same rows are in NAME.answers.jsonl.gz etc.; the
+record names the files.
 """
 
 from __future__ import annotations
@@ -100,6 +101,28 @@ TRACES = Table(
 
 All times are seconds on one clock whose zero is the first request of the run."""
 
+TOKENS = Table(
+    "tokens",
+    "tokens_file",
+    {
+        "row": "string",
+        "baseline": "string",
+        "task": "string",
+        "sampling": "string",
+        "again": "int32",
+        "item": "string",
+        "prompt_tokens": "int32",
+        "tokens": "list<int32>",
+        "texts": "list<string>",
+        "log_probabilities": "list<double>",
+        "ranks": "list<int32>",
+    },
+    content="token scores",
+)
+"""One row an answer of the baseline and a model that scored it; the lists have a value for each token of the answer.
+
+``again`` is 1 for the baseline's second look at its own answers."""
+
 CASES = Table("cases", "cases", {"test": "string", "status": "string", "case": "string"}, content="gate data")
 """One row a gate that was asserted; ``case`` is the JSON of its data."""
 
@@ -156,6 +179,11 @@ def load_traces(path: Path, record: Record) -> list[dict[str, Any]]:
     return load_table(path, record.traces_file, TRACES)
 
 
+def load_tokens(path: Path, record: Record) -> list[dict[str, Any]]:
+    """The scores of the baseline's answers, as :func:`load_answers` reads the answers."""
+    return load_table(path, record.tokens_file, TOKENS)
+
+
 def load_table(path: Path, about: TableFile | None, table: Table) -> list[dict[str, Any]]:
     """The rows of the file ``about`` beside the record at ``path``; raises as :func:`load_answers` does."""
     if about is None or not about.count:
@@ -208,6 +236,8 @@ def _write_parquet(path: Path, table: Table, batches: Iterable[list[dict[str, An
         "int64": pyarrow.int64(),
         "double": pyarrow.float64(),
         "list<double>": pyarrow.list_(pyarrow.float64()),
+        "list<int32>": pyarrow.list_(pyarrow.int32()),
+        "list<string>": pyarrow.list_(pyarrow.string()),
     }
     schema = pyarrow.schema([(name, types[kind]) for name, kind in table.columns.items()])
     with parquet.ParquetWriter(

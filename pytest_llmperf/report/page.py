@@ -12,6 +12,7 @@ from typing import Any
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.store import write_whole
 from pytest_llmperf.report.html.facts import Facts, read_facts
+from pytest_llmperf.report.html.fidelity import fidelity_section
 from pytest_llmperf.report.html.gates import accuracy_section, gates_section, rules_section
 from pytest_llmperf.report.html.history import history_section, records_beside
 from pytest_llmperf.report.html.latency import concurrency_section, distributions_section
@@ -60,6 +61,7 @@ def sections(facts: Facts) -> list[Section]:
         reference_section(facts),
         accuracy_section(facts),
         rules_section(facts),
+        fidelity_section(facts),
         concurrency_section(facts),
         distributions_section(facts),
         timeline_section(facts),

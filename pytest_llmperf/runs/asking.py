@@ -22,6 +22,7 @@ GATED = frozenset(
         "accuracy",
         "answers",
         "energy",
+        "fidelity",
         "load",
         "memory",
         "macro_f1",

@@ -1,59 +1,96 @@
-"""``@pytest.mark.llmperf_profile("gpu")``: a test that only means something with the models of that profile.
+"""Tests that only mean something in some runs.
 
-It is left out of a run of another profile, and the run says so. A skip would not do: a test that uses a model and is
-skipped makes a run red, since something that it was to measure was not; here nothing was to be measured.
+``@pytest.mark.llmperf_profile("gpu")``: with the models of that profile. ``@pytest.mark.llmperf_same_model``: where
+candidate and baseline are builds of one model (``same_model_as``).
+
+They are left out of other runs, and the run says so. A skip would not do: a test that uses a model and is skipped makes
+a run red, since something that it was to measure was not; here nothing was to be measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.hookspecs import PROFILE_MARK
+from pytest_llmperf.hookspecs import PROFILE_MARK, SAME_MODEL_MARK
 from pytest_llmperf.runs.keys import RUN
+
+if TYPE_CHECKING:
+    from pytest_llmperf.config.run_config import Settings
 
 
 class ProfileMarks:
-    """Leaves out what is of other profiles."""
+    """Leaves out what is of other runs."""
 
     def __init__(self) -> None:
         self.left_out: list[tuple[str, ...]] = []
-        """Of each test that is left out, the profiles that it is for."""
+        """Of each test that is left out by its profile, the profiles that it is for."""
+        self.other_models = 0
+        """Tests that are left out since they compare builds of one model."""
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line(
             "markers", f"{PROFILE_MARK}(name, ...): only in runs of these profiles of the catalogue"
         )
+        config.addinivalue_line(
+            "markers", f"{SAME_MODEL_MARK}: only where candidate and baseline are builds of one model"
+        )
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         run = config.stash.get(RUN, None)
-        marked = [(item, _profiles(item)) for item in items]
-        if run is None or not any(profiles for _, profiles in marked):
+        if run is None:
             return
+        marked = [(item, _profiles(item)) for item in items]
         profile = run.settings.profile.name
-        _check({name for _, profiles in marked for name in profiles}, run.settings.known_profiles())
+        if named := {name for _, profiles in marked for name in profiles}:
+            _check(named, run.settings.known_profiles())
         out = [(item, profiles) for item, profiles in marked if profiles and profile not in profiles]
         self.left_out = [profiles for _, profiles in out]
-        if out:
-            config.hook.pytest_deselected(items=[item for item, _ in out])
-            items[:] = [item for item, profiles in marked if not profiles or profile in profiles]
+        gone = [item for item, _ in out]
+        others = [item for item in items if item not in gone and _is_of_other_models(item, run.settings)]
+        self.other_models = len(others)
+        if gone := [*gone, *others]:
+            config.hook.pytest_deselected(items=gone)
+            items[:] = [item for item in items if item not in gone]
 
-    def pytest_report_collectionfinish(self, config: pytest.Config) -> str | None:
-        if not self.left_out:
-            return None
-        names = ", ".join(sorted({name for profiles in self.left_out for name in profiles}))
-        count = len(self.left_out)
-        tests = "1 test is" if count == 1 else f"{count} tests are"
-        return (
-            f"llmperf: {tests} for the profile {names} only, and not part of this run of {_profile(config)}"
-        )
+    def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
+        lines = []
+        if self.left_out:
+            names = ", ".join(sorted({name for profiles in self.left_out for name in profiles}))
+            tests = _tests(len(self.left_out))
+            lines.append(
+                f"llmperf: {tests} for the profile {names} only, and not part of this run of {_profile(config)}"
+            )
+        if self.other_models:
+            lines.append(
+                f"llmperf: {_tests(self.other_models)} for two builds of one model, and not part of this run: "
+                "same_model_as in models.toml says which rows are"
+            )
+        return lines
+
+
+def _tests(count: int) -> str:
+    return "1 test is" if count == 1 else f"{count} tests are"
 
 
 def _profile(config: pytest.Config) -> str:
     name: str = config.stash[RUN].settings.profile.name
     return name
+
+
+def _is_of_other_models(item: pytest.Item, settings: Settings) -> bool:
+    """Whether the test compares builds of one model, and the rows that it would compare are none."""
+    if item.get_closest_marker(SAME_MODEL_MARK) is None:
+        return False
+    from pytest_llmperf.config.models import same_model
+    from pytest_llmperf.runs.asking import candidate_of
+
+    name = candidate_of(item)
+    candidates = [settings.candidate(name)] if name else settings.candidates
+    return not all(same_model(model, settings.baseline) for model in candidates)
 
 
 def _profiles(item: pytest.Item) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pytest_llmperf.record import fingerprint, gate_files, summary
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.shards import Shards
 from pytest_llmperf.record.store import RecordNotWritten, write_record, write_unfinished
-from pytest_llmperf.record.tables import ANSWERS, TRACES, store_table
+from pytest_llmperf.record.tables import ANSWERS, TOKENS, TRACES, store_table
 from pytest_llmperf.record.verdict_json import verdict_to_json
 from pytest_llmperf.report.page import write_page, write_unfinished_page
 from pytest_llmperf.runs.ledger import Ledger
@@ -85,6 +85,7 @@ class Recording:
             self._shards.keep_facts(self._measurements.facts() | {"suite": self._suite})
             self._shards.keep_rows(ANSWERS, self._measurements.take_answers())
             self._shards.keep_rows(TRACES, self._measurements.take_traces())
+            self._shards.keep_rows(TOKENS, self._measurements.take_tokens())
         except (OSError, RecordNotWritten) as error:
             self._lost = f"the data of {test} were not kept for the record: {error}"
         return self._lost
@@ -136,6 +137,7 @@ class Recording:
             record["cases"] = gate_files.store_gates(self.path, gate_files.gathered(self._cases))
             record[ANSWERS.key] = store_table(self.path, ANSWERS, self._shards.answers())
             record[TRACES.key] = store_table(self.path, TRACES, self._shards.traces())
+            record[TOKENS.key] = store_table(self.path, TOKENS, self._shards.tokens())
             if compare is not None:
                 compare(self._parsed(redact_values(record)))
             write_record(self.path, record | {"run": self._run()})

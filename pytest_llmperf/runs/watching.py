@@ -15,7 +15,7 @@ import pytest
 
 from pytest_llmperf.errors import LlmperfError, NotMeasured, first_line
 from pytest_llmperf.gates.judgement import GateError, error_of, is_green
-from pytest_llmperf.hookspecs import PROFILE_MARK
+from pytest_llmperf.hookspecs import PROFILE_MARK, SAME_MODEL_MARK
 from pytest_llmperf.record.redaction import redact_log
 from pytest_llmperf.runs.asking import asked_at_run_time, asks, asks_in_source, candidate_of
 from pytest_llmperf.runs.ledger import Ledger
@@ -58,9 +58,11 @@ class Watching:
         self._collected += 1
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        # What is for another profile is no part of this run in the first place.
+        # What is for another profile, or for builds of one model, is no part of this run in the first place.
         self._deselected += len(items)
-        others = [item for item in items if item.get_closest_marker(PROFILE_MARK) is None]
+        others = [
+            item for item in items if not any(map(item.get_closest_marker, (PROFILE_MARK, SAME_MODEL_MARK)))
+        ]
         self._ledger.deselected(self._ledger.left_out + len(others))
 
     def expect(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:

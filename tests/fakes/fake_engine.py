@@ -23,6 +23,11 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_TPOT_S``       delay before each further token, seconds; default 0
 ``FAKE_ENGINE_TOKENS_PER_CHUNK``  tokens in one stream event; default 1
 ``FAKE_ENGINE_SURPRISE``     by how much texts surprise it: scales the log probability of every prompt token
+``FAKE_ENGINE_LOGITS``       of the few tokens that answers with ``return_token_ids`` are drawn from, each on its own:
+                             default ``2 1 0.5 0``; and by which ``prompt_logprobs`` of token ids scores them
+``FAKE_ENGINE_NO_SCORES``    ``1``: ``prompt_logprobs`` of token ids are ignored
+``FAKE_ENGINE_TOKEN_TEXT``   what the text of each such token begins with; default ``t``
+``FAKE_ENGINE_TOKEN_IDS``    ``0``: ``return_token_ids`` is ignored
 ``FAKE_ENGINE_SERVES``       name to list and serve in place of ``--served-model-name``
 ``FAKE_ENGINE_TEMPLATE``     a file with the chat template of ``/tokenize``, in place of the weights' own
 ``FAKE_ENGINE_TOKENIZE``     ``0``: there is neither ``/tokenize`` nor ``/detokenize``
@@ -54,7 +59,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import random
 import re
 import runpy
 import signal
@@ -356,6 +363,14 @@ class Handler(BaseHTTPRequestHandler):
             message = f"The model `{body.get('model')}` does not exist. Valid aliases: {self.model}."
             self.fail(404, "NotFoundError", message)
             return
+        if isinstance(body.get("prompt"), list):
+            self.send(
+                200, {"choices": [{"text": "x"}]} if knob("NO_SCORES") == "1" else scored(body["prompt"])
+            )
+            return
+        if body.get("return_token_ids") and knob("TOKEN_IDS", "1") == "1":
+            self.send(200, drawn(body))
+            return
         prompt = tokens_of(asked(body))
         wanted = int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
         if len(prompt) + wanted > self.max_model_len:
@@ -474,6 +489,59 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+FIRST_ID = 1000
+"""Ids from here on are the tokens with :func:`logits`; those below are of prompts, and all as likely."""
+
+
+def log_probabilities() -> list[float]:
+    """Of the few tokens that answers with ids are made of, each drawn by itself."""
+    logits = [float(text) for text in knob("LOGITS", "2 1 0.5 0").split()]
+    total = math.log(sum(math.exp(value) for value in logits))
+    return [value - total for value in logits]
+
+
+def drawn(body: dict[str, Any]) -> dict[str, Any]:
+    """An answer of twenty tokens: drawn by the request's seed, or the most likely one at temperature 0."""
+    values = log_probabilities()
+    places = list(range(len(values)))
+    if body.get("temperature") == 0.0:
+        answer = [values.index(max(values))] * 20
+    else:
+        draws = random.Random(f"{body.get('seed')} {asked(body)}")
+        answer = draws.choices(places, [math.exp(value) for value in values], k=20)
+    prompt = [7, 8, 9]
+    ids = [FIRST_ID + place for place in answer]
+    choice = {
+        "index": 0,
+        "finish_reason": "length",
+        "token_ids": ids,
+        "message": {"content": "…"},
+        "text": "…",
+    }
+    choice["logprobs"] = (
+        {"content": [{"logprob": values[place]} for place in answer]}
+        if "messages" in body
+        else {"token_logprobs": [values[place] for place in answer]}
+    )
+    return {"prompt_token_ids": prompt, "choices": [choice | {"prompt_token_ids": prompt}]}
+
+
+def scored(ids: list[int]) -> dict[str, Any]:
+    """What the same distribution makes of given tokens."""
+    values = log_probabilities()
+    ranks = [sum(other >= value for other in values) for value in values]
+
+    def entry(token: int) -> dict[str, Any]:
+        place = token - FIRST_ID
+        if place < 0:
+            return {str(token): {"logprob": -1.0, "rank": 1, "decoded_token": f"p{token}"}}
+        text = f"{knob('TOKEN_TEXT', 't')}{place}"
+        return {str(token): {"logprob": values[place], "rank": ranks[place], "decoded_token": text}}
+
+    entries = [None, *(entry(token) for token in ids[1:])]
+    return {"choices": [{"text": "x", "prompt_logprobs": entries}]}
 
 
 def in_groups(tokens: list[str], size: int) -> Iterator[list[str]]:

@@ -18,6 +18,7 @@ from pytest_llmperf.gates.bracket import BracketGate
 from pytest_llmperf.gates.mean import MacroF1Gate, MeanScoreGate
 from pytest_llmperf.gates.mean_ratio import PerCorrectGate, PerplexityGate
 from pytest_llmperf.gates.paired import PairedGate
+from pytest_llmperf.gates.per_token import AgreementGate, DivergenceGate
 from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.quantile import QuantileGate
 from pytest_llmperf.gates.ratio import RatioGate
@@ -75,6 +76,8 @@ said = st.none() | st.tuples(st.sampled_from("AB"), st.none() | st.sampled_from(
 choices = st.dictionaries(names, said, max_size=40)
 scored = st.dictionaries(names, st.none() | shares, max_size=40)
 costs = st.tuples(st.floats(0.0, 1e4), st.integers(0, 3))
+amount = st.none() | st.tuples(st.integers(1, 99), st.just(0.0) | st.floats(1e-9, 1.0))
+amounts = st.dictionaries(names, amount, max_size=60)
 spent = st.dictionaries(names, st.none() | costs, max_size=60)
 
 cases: dict[str, st.SearchStrategy[Gate]] = {
@@ -97,6 +100,15 @@ cases: dict[str, st.SearchStrategy[Gate]] = {
         at_least=directions,
         **common,
     ),
+    "divergence": st.builds(
+        DivergenceGate,
+        bound=st.floats(0.0, 1.0),
+        candidate=amounts,
+        baseline=st.none() | amounts,
+        factor=factors,
+        **common,
+    ),
+    "agreement": st.builds(AgreementGate, bound=shares, candidate=amounts, **common),
     "macro-F1": st.builds(
         MacroF1Gate,
         bound=shares,

@@ -17,7 +17,7 @@ from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.references import Reference, best_of
 from pytest_llmperf.record.references import references as all_references
 from pytest_llmperf.record.store import read_record
-from pytest_llmperf.record.tables import load_answers, load_traces
+from pytest_llmperf.record.tables import load_answers, load_tokens, load_traces
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import LoadEntry, Record, Sizes
@@ -61,6 +61,8 @@ class Facts:
     """Every answer with its text, as in the record's table."""
     traces: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """Every timed request, as in the record's table."""
+    tokens: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    """The scores of the baseline's answers, as in the record's table."""
     no_tables: str = ""
     """Why there are none, where the record says that there are."""
     earlier: Sequence[Path] = ()
@@ -142,9 +144,10 @@ def read_facts(path: Path, earlier: Sequence[Path] = (), references: Path | None
         gates = load_gates(path, record)
     except UsageError as error:
         no_gates = without_directory(error)
-    answers, traces, no_tables = [], [], ""
+    answers, traces, tokens, no_tables = [], [], [], ""
     try:
         answers, traces = load_answers(path, record), load_traces(path, record)
+        tokens = load_tokens(path, record)
     except UsageError as error:
         no_tables = without_directory(error)
     promoted, reference, no_reference = [], None, ""
@@ -154,7 +157,7 @@ def read_facts(path: Path, earlier: Sequence[Path] = (), references: Path | None
             reference = best_of(promoted, record)
         except UsageError as error:
             no_reference = str(error).replace(f"{references.parent}/", "")
-    tables = gates, no_gates, answers, traces, no_tables
+    tables = gates, no_gates, answers, traces, tokens, no_tables
     return Facts(path, record, *tables, earlier, promoted, reference, no_reference)
 
 

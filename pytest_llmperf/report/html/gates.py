@@ -32,6 +32,7 @@ _AXES = {
     "bytes": ("bytes, logarithmic", "~s", 1.0),
     "J/tok": ("joules per token, logarithmic", "~s", 1.0),
     "J": ("joules, logarithmic", "~s", 1.0),
+    "nat/tok": ("nats per token", "~g", 1.0),
 }
 """By unit: title and number format of the axis, and the factor of its values."""
 

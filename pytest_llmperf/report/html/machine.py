@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.record.model import MetricEntry
 
 _NAMES = """schema profile device candidates baseline servers answers load verdicts cases answers_file traces_file
-telemetry calibration metrics costs environment suite written partial promoted"""
+tokens_file fidelity telemetry calibration metrics costs environment suite written partial promoted"""
 _PLACED = frozenset(_NAMES.split())
 """Keys of the record that have a place of their own on the page."""
 

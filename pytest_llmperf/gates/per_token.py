@@ -1,0 +1,306 @@
+"""How far a candidate's distribution over the next token is from the baseline's: a mean per token, by answer.
+
+The tokens are the baseline's own answers, and both models say how likely they find them (``measure.fidelity``). Answers
+are the sample; the bounds are those of ``stats.per_token``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import ClassVar, NoReturn, Self
+
+from pytest_llmperf.config.bounds import Bound, Incomparable
+from pytest_llmperf.gates.base import Asked, Damage, Estimand
+from pytest_llmperf.gates.bound import bound_of
+from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
+from pytest_llmperf.gates.judgement import Judgement
+from pytest_llmperf.gates.mean import ByItemGate
+from pytest_llmperf.gates.plan import PlannedGate
+from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.wording import plural
+from pytest_llmperf.stats.per_token import LIMIT_SHARE, PerToken
+from pytest_llmperf.units import format_bound, format_value
+
+Amounts = Mapping[str, Sequence[float] | None]
+"""By answer: its number of tokens, and the sum over them; None: an infrastructure error."""
+
+LEAST_ANSWERS = 30
+METHOD = "betting bounds by answer, truncated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerTokenGate(ByItemGate):
+    """Is the mean per token of what ``candidate`` sums up at most the bound?
+
+    With ``baseline``, the baseline's distance from itself on the same answers, ``factor`` times that is allowed beside
+    the bound.
+    """
+
+    item_noun: ClassVar[str] = "answer"
+    at_least: bool = False
+    factor: float = 0.0
+
+    @property
+    def allowed(self) -> float:
+        """The most that the mean of the sums may be."""
+        return self.threshold
+
+    def shown(self, mean: float) -> float:
+        """A mean of the sums as the verdict's unit has it."""
+        return mean
+
+    def verdict(self, alpha: float) -> Verdict:
+        unit = self.verdict_unit
+        if not 0.0 < self.allowed < math.inf:
+            why = (
+                f"the bound is {format_bound(self.bound, unit)}: no number of answers can show that nothing at all "
+                "differs; write what is still acceptable"
+            )
+            return invalid(self.label, why, bound=self.bound, n=self.size, unit=unit)
+        names = self.common
+        lost = self.size - len(names)
+        trouble = too_many_lost(lost, self.size, MAX_LOST_SHARE, "answer")
+        tokens = [float(self.candidate[name][0]) for name in names]
+        if len(names) < LEAST_ANSWERS:
+            trouble = f"{len(names)} answers were scored, {LEAST_ANSWERS} at least are needed"
+        elif not any(tokens):
+            trouble = "no answer has a token"
+        if trouble:
+            return invalid(self.label, trouble, bound=self.bound, n=len(names), unit=unit)
+        amounts = [float(self.candidate[name][1]) for name in names]
+        noise = [self.factor * self.baseline[name][1] for name in names] if self.baseline else None
+        data = PerToken(amounts, tokens, self.allowed, noise)
+        low, high = data.bounds(1.0 - alpha)
+        # Truncation must not make a PASS of a mean that is seen above the bound.
+        low, high = min(low, data.estimate), max(high, data.estimate)
+        low, high = sorted((self.shown(low), self.shown(high)))
+        total = math.fsum(tokens)
+        detail = [f"{total:,.0f} tokens"]
+        if truncated := data.truncated(self.allowed):
+            most = f"{LIMIT_SHARE * len(names):.0f} times what the bound allows to one"
+            detail.append(f"{plural(truncated, 'answer')} above {most}, counted as that")
+        if not any(amounts) and self.kind == "divergence":
+            detail.append("every log probability is the same to the last bit")
+        if lost:
+            detail.append(f"{plural(lost, 'answer')} lost")
+        return verdict_of(
+            Estimate(self.label, unit, self.shown(data.estimate), low, high, len(names), "answer", METHOD),
+            self.threshold,
+            at_least=self.at_least,
+            bound_name="floor" if self.at_least else "limit",
+            alpha=alpha,
+            p_value=None,
+            n_needed=self._needed(data, len(names), alpha),
+            candidate=None if noise is None else math.fsum(amounts) / total,
+            baseline=None if noise is None else math.fsum(noise) / self.factor / total,
+            level_unit="" if noise is None else unit,
+            detail="; ".join(detail),
+        )
+
+    def _needed(self, data: PerToken, n: int, alpha: float) -> int | None:
+        """Answers that would decide: the evidence grows by a factor an answer."""
+        evidence = math.log(data.e_value(self.allowed, below=data.estimate < self.allowed))
+        return math.ceil(n * math.log(1.0 / alpha) / evidence) if evidence > 0.1 else None
+
+    def plan(self, prior: Verdict | None) -> PlannedGate:
+        """Say what the number of answers is worth where the two sides do not differ at all."""
+        del prior
+        gate = replace(self.unplanned, noun=self.item_noun)
+        if not 0.0 < self.allowed < math.inf:
+            return replace(gate, warning="can never pass: no number of answers shows that nothing differs")
+        needed = _answers_needed(self.allowed, self.alpha)
+        if self.size < needed:
+            return replace(
+                gate,
+                warning=f"cannot pass: {needed} answers are needed where nothing differs, {self.size} are asked",
+            )
+        limit = format_value(self.shown(2.0 * self.allowed), self.verdict_unit)
+        return replace(
+            gate,
+            assumed="nothing differs",
+            remark=f"passes where nothing differs ({needed} answers would do); {limit}, spread evenly over the "
+            f"answers, fails",
+        )
+
+
+def _answers_needed(allowed: float, alpha: float) -> int:
+    """Answers of one length that pass where nothing differs."""
+    n = LEAST_ANSWERS
+    while PerToken([0.0] * n, [1.0] * n, allowed).e_value(allowed, below=True) < 1.0 / alpha:
+        n += 1
+    return n
+
+
+# Divergence
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivergenceGate(PerTokenGate, kind="divergence"):
+    """Is the divergence per token (k3, nats) at most the bound, or at most that above the baseline's own noise?"""
+
+    @property
+    def label(self) -> str:
+        return self.metric if self.baseline is None else f"{self.metric} above noise"
+
+    @property
+    def verdict_unit(self) -> str:
+        return "nat/tok"
+
+    def mutate(self, by: float, seed: int = 0) -> Self:
+        """Add ``by`` times the bound to the divergence of every token."""
+        del seed
+        more = by * self.threshold
+        changed = {
+            name: None if found is None else (found[0], found[1] + more * found[0])
+            for name, found in self.candidate.items()
+        }
+        return replace(self, candidate=changed)
+
+
+@dataclass(frozen=True, eq=False)
+class Divergence(Estimand):
+    """``fidelity(a, b).divergence <= 1e-5``, or ``<= fidelity.noise(b) + 1e-5``."""
+
+    what: ClassVar[str] = "divergence"
+    metric: str
+    amounts: Amounts = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        return self.metric
+
+    @property
+    def example(self) -> str:
+        return f"{self.metric} <= 1e-5, or {self.metric} <= fidelity.noise(baseline) + 1e-5"
+
+    @property
+    def size(self) -> int:
+        return len(self.amounts)
+
+    @property
+    def value(self) -> float | None:
+        """The divergence per token, for printing; None when nothing was scored."""
+        scored = [found for found in self.amounts.values() if found]
+        tokens = math.fsum(found[0] for found in scored)
+        return math.fsum(found[1] for found in scored) / tokens if tokens else None
+
+    def __add__(self, more: object) -> AboveNoise:
+        return AboveNoise(self, 1.0) + more
+
+    def __mul__(self, factor: object) -> AboveNoise:
+        return AboveNoise(self, _factor(factor))
+
+    __rmul__ = __mul__
+
+    def _compare(self, other: object, *, at_least: bool) -> Judgement:
+        if at_least:
+            raise TypeError(f"{self.label} is good when it is low: write {self.example}")
+        if isinstance(other, AboveNoise):
+            if other.more is None:
+                raise TypeError(f"{self.label}: noise may be exactly zero, add to it: write {self.example}")
+            base, factor = other.base, other.factor
+            return self.judge_by(
+                other.more, lambda asked: self._gate(asked, base.amounts, factor), baseline=base
+            )
+        return self.judge_against(other, "nat/tok", lambda asked: self._gate(asked, None, 0.0))
+
+    def _gate(self, asked: Asked, noise: Amounts | None, factor: float) -> DivergenceGate:
+        return DivergenceGate(
+            metric=self.metric, candidate=self.amounts, baseline=noise, factor=factor, **asked
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class AboveNoise:
+    """``fidelity.noise(baseline) * 2 + 1e-5``: the right side of a comparison with a divergence."""
+
+    base: Divergence
+    factor: float
+    more: Bound | Incomparable | None = None
+
+    def __add__(self, more: object) -> AboveNoise:
+        if self.more is not None:
+            raise TypeError("two things are added to the noise: add one number or budget")
+        return replace(self, more=bound_of(more, "nat/tok", metric=f"{self.base.label} above noise"))
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("noise is not true or false: compare a divergence with it")
+
+
+def _factor(value: object) -> float:
+    found = bound_of(value, "ratio", metric="a multiple of the noise")
+    if isinstance(found, Incomparable) or found.value <= 0.0:
+        raise TypeError(f"noise is multiplied by a number above zero, not by {value!r}")
+    return float(found.value)
+
+
+# Agreement
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementGate(PerTokenGate, kind="agreement"):
+    """Is the share of tokens that are the candidate's most likely ones at least the bound?
+
+    The amounts are tokens that are not.
+    """
+
+    damage: ClassVar[Damage] = "points"
+    at_least: bool = True
+
+    @property
+    def verdict_unit(self) -> str:
+        return "share"
+
+    @property
+    def allowed(self) -> float:
+        return 1.0 - self.threshold
+
+    def shown(self, mean: float) -> float:
+        return min(1.0, max(0.0, 1.0 - mean))
+
+    def mutate(self, by: float, seed: int = 0) -> Self:
+        """Turn a share ``by`` of all tokens into such that the candidate would not have chosen."""
+        random = Random(seed)
+        changed = {
+            name: None
+            if found is None
+            else (
+                found[0],
+                found[1] + sum(random.random() < by for _ in range(int(found[0] - found[1]))),
+            )
+            for name, found in self.candidate.items()
+        }
+        return replace(self, candidate=changed)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement(Estimand):
+    """``fidelity(a, b).top_token_agreement >= 0.995``."""
+
+    what: ClassVar[str] = "agreement"
+    metric: str
+    amounts: Amounts = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        return self.metric
+
+    @property
+    def example(self) -> str:
+        return f"{self.metric} >= 0.995"
+
+    @property
+    def size(self) -> int:
+        return len(self.amounts)
+
+    def _compare(self, other: object, *, at_least: bool) -> Judgement:
+        if not at_least:
+            raise TypeError(f"{self.label} is good when it is high: write {self.example}")
+        return self.judge_against(
+            other,
+            "share",
+            lambda asked: AgreementGate(metric=self.metric, candidate=self.amounts, **asked),
+        )

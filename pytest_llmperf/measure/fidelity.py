@@ -1,0 +1,339 @@
+"""How likely two models find the same tokens: answers of the baseline, scored by both.
+
+The baseline answers the task's prompts, sampled at T = 1 (for divergence) or greedily (for agreement). The token ids of
+prompt and answer go to both servers, which say how likely each token is (``prompt_logprobs``). Only tokens of the
+answers count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pytest_llmperf.client.generated_tokens import GeneratedTokens, generated_tokens
+from pytest_llmperf.client.likelihood import TokenScores, token_scores
+from pytest_llmperf.config.models import Model
+from pytest_llmperf.gates.estimand import Judge
+from pytest_llmperf.gates.per_token import Agreement, Amounts, Divergence
+from pytest_llmperf.measure.book import Book, booked
+from pytest_llmperf.measure.memo import Memo
+from pytest_llmperf.measure.served import Served
+from pytest_llmperf.measure.servers import Servers
+from pytest_llmperf.prompts.asking import ask
+from pytest_llmperf.prompts.variants import at_temperature
+from pytest_llmperf.stats.per_token import k3
+from pytest_llmperf.tasks.task import Item, Task, items_sha256, load_shots
+
+_CONCURRENCY = 16
+"""Prompts that are scored at a time: each holds the log probabilities of all its tokens in the server's memory."""
+_NOISE_CONCURRENCY = 5
+"""The same for a model's second look at its own answers, which is to meet other batches."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one model to the first items of a task, as tokens."""
+
+    row: str
+    task: Task
+    temperature: float
+    items: Sequence[Item] = field(repr=False)
+    answers: Sequence[GeneratedTokens] = field(repr=False)
+    seconds: float
+
+    @property
+    def sampling(self) -> str:
+        return "greedy" if self.temperature == 0.0 else f"T = {self.temperature:g}"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model's scores of the tokens of each answer; None where a request failed, and why the first did."""
+
+    row: str
+    answers: Answers = field(repr=False)
+    by_item: dict[str, TokenScores | None] = field(repr=False)
+    error: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """Both models' scores of the same answers. ``unusable``: why they must not be judged; empty if they may."""
+
+    candidate: Scored
+    baseline: Scored
+    unusable: str
+
+    def pairs(self) -> Iterator[tuple[str, tuple[TokenScores, TokenScores] | None]]:
+        """By item, the baseline's scores and the candidate's; None where either is missing."""
+        for item, own in self.baseline.by_item.items():
+            other = self.candidate.by_item.get(item)
+            yield item, None if own is None or other is None else (own, other)
+
+    @property
+    def divergences(self) -> Amounts:
+        return {
+            item: None
+            if pair is None
+            else (
+                len(pair[0].log_probabilities),
+                math.fsum(k3(pair[0].log_probabilities, pair[1].log_probabilities)),
+            )
+            for item, pair in self.pairs()
+        }
+
+    @property
+    def disagreements(self) -> Amounts:
+        return {
+            item: None if pair is None else (len(pair[1].ranks), sum(rank != 1 for rank in pair[1].ranks))
+            for item, pair in self.pairs()
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        scored = [pair for _, pair in self.pairs() if pair is not None]
+        own = [value for pair in scored for value in pair[0].log_probabilities]
+        other = [value for pair in scored for value in pair[1].log_probabilities]
+        answers = self.baseline.answers
+        facts = {
+            "row": self.candidate.row,
+            "baseline": self.baseline.row,
+            "task": answers.task.name,
+            "data": answers.task.source.describe(),
+            "items_sha256": items_sha256(answers.items),
+            "sampling": answers.sampling,
+            "answers": len(answers.items),
+            "errors": len(answers.items) - len(scored),
+            "tokens": len(own),
+            "answering_s": round(answers.seconds, 3),
+            "scoring_s": round(self.candidate.seconds, 3),
+        }
+        if not own:
+            return facts
+        if answers.temperature == 1.0:  # Of other answers their mean is no divergence.
+            facts["k3"] = math.fsum(k3(own, other)) / len(own)
+            facts["k1"] = math.fsum(p - q for p, q in zip(own, other, strict=True)) / len(own)
+        return facts | {
+            "rms_probability_change": math.sqrt(
+                math.fsum((math.exp(q) - math.exp(p)) ** 2 for p, q in zip(own, other, strict=True))
+                / len(own)
+            ),
+            "identical_share": sum(p == q for p, q in zip(own, other, strict=True)) / len(own),
+            "rank_1_share": sum(rank == 1 for pair in scored for rank in pair[1].ranks) / len(own),
+        }
+
+
+class TokenPairs:
+    """What the models of this run make of each other's answers: each server is asked once."""
+
+    def __init__(self, servers: Servers, memo: Memo) -> None:
+        self._servers = servers
+        self._memo = memo
+        self._pairs: list[ScoredPair] = []
+        self._taken: set[int] = set()
+
+    def scored(
+        self, candidate: Served, baseline: Served, task: Task, items: Sequence[Item], temperature: float
+    ) -> ScoredPair:
+        """Both models' scores of the baseline's answers to ``items``, the first of ``task`` in the run's order."""
+        key = (baseline.name, task.name, temperature)
+
+        def compare() -> ScoredPair:
+            answers = self._memo(
+                ("reference answers", *key),
+                lambda: self._answer(baseline, task, items, temperature),
+                baseline,
+            )
+            first = self._memo(
+                ("token scores", baseline.name, *key), lambda: self._score(baseline, answers), baseline
+            )
+            second = self._memo(
+                ("token scores", candidate.name, *key, candidate.name == baseline.name),
+                lambda: self._score(candidate, answers, again=candidate.name == baseline.name),
+                candidate,
+            )
+            pair = ScoredPair(second, first, _why_unusable(answers, first, second))
+            self._pairs.append(pair)
+            return pair
+
+        return self._memo(("token pairs", candidate.name, *key), compare)
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        return {"fidelity": [pair.facts() for pair in self._pairs]} if self._pairs else {}
+
+    def take_rows(self) -> Iterator[dict[str, Any]]:
+        """The scores that were not taken before, as rows of ``record.tables.TOKENS``."""
+        for pair in self._pairs:
+            for again, scored in enumerate((pair.baseline, pair.candidate)):
+                if id(scored) not in self._taken:
+                    self._taken.add(id(scored))
+                    yield from _rows(scored, again=bool(again) and pair.candidate.row == pair.baseline.row)
+
+    def _answer(self, served: Served, task: Task, items: Sequence[Item], temperature: float) -> Answers:
+        servers = self._servers
+        few_shot = served.rules.protocol == "few-shot"
+        shots = load_shots(task, servers.settings.data_dir) if few_shot else ()
+        variant = at_temperature(temperature, 1.0)
+        model = _short(served.model, servers.sizes.fidelity_tokens)
+        # Whatever else shapes the distribution is off: answers are drawn from the model's own.
+        plain = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+        bodies = [
+            ask(model, item.prompt, variant, shots=shots, sample=place).body(**plain)
+            for place, item in enumerate(items)
+        ]
+        servers.memory(served)
+        servers.progress(f"{served.name}: {len(items)} answers to {task.name} as a reference")
+        began = time.monotonic()
+        answers = generated_tokens(served.server, bodies, concurrency=servers.sizes.in_flight)
+        return Answers(served.name, task, temperature, items, answers, time.monotonic() - began)
+
+    def _score(self, served: Served, answers: Answers, *, again: bool = False) -> Scored:
+        servers = self._servers
+        servers.memory(served)
+        servers.progress(
+            f"{served.name}: {len(answers.items)} answers of {answers.row} to {answers.task.name} are scored"
+        )
+        asked = [(item.id, answer) for item, answer in zip(answers.items, answers.answers, strict=True)]
+        asked = [(item, answer) for item, answer in asked if not answer.error]
+        if again:
+            asked.reverse()
+        began = time.monotonic()
+        found = token_scores(
+            served.server,
+            [(*answer.prompt, *answer.answer) for _, answer in asked],
+            needed_by="fidelity",
+            concurrency=_NOISE_CONCURRENCY if again else _CONCURRENCY,
+        )
+        seconds = time.monotonic() - began
+        by_item: dict[str, TokenScores | None] = {item.id: None for item in answers.items}
+        errors = []
+        for (item, answer), scores in zip(asked, found, strict=True):
+            by_item[item] = _of_answer(scores, answer)
+            if by_item[item] is None:
+                errors.append(scores.error or "the server scored another number of tokens than it was sent")
+        return Scored(served.name, answers, by_item, next(iter(errors), ""), seconds)
+
+
+def _short(model: Model, tokens: int) -> Model:
+    """The row with answers of at most ``tokens``."""
+    most = min(tokens, model.sampling.max_tokens)
+    return dataclasses.replace(model, sampling=dataclasses.replace(model.sampling, max_tokens=most))
+
+
+def _of_answer(scores: TokenScores, answer: GeneratedTokens) -> TokenScores | None:
+    """The scores of the answer's tokens alone; the prompt's first token has none."""
+    before = len(answer.prompt) - 1
+    if scores.error or len(scores.log_probabilities) != before + len(answer.answer):
+        return None
+    return TokenScores(scores.log_probabilities[before:], scores.ranks[before:], scores.texts[before:])
+
+
+def _why_unusable(answers: Answers, baseline: Scored, candidate: Scored) -> str:
+    failed = next((answer.error for answer in answers.answers if answer.error), "")
+    if all(answer.error for answer in answers.answers):
+        return f"no answer of {answers.row} is there to compare with; the first: {failed or 'no item'}"
+    for scored in (baseline, candidate):
+        if not any(scored.by_item.values()):
+            return f"{scored.row} scored nothing; the first answer: {scored.error}"
+    for item, own in baseline.by_item.items():
+        other = candidate.by_item.get(item)
+        if own is None or other is None:
+            continue
+        for place, (ours, theirs) in enumerate(zip(other.texts, own.texts, strict=True)):
+            if ours != theirs and ours and theirs:
+                return (
+                    f"the two do not share a tokenizer: token {place} of the answer to {item} is {theirs!r} to "
+                    f"{baseline.row} and {ours!r} to {candidate.row}; fidelity compares builds of one model"
+                )
+        if 0 in other.ranks:
+            return f"{candidate.row} tells no rank of a token"
+    return ""
+
+
+def _rows(scored: Scored, *, again: bool) -> Iterator[dict[str, Any]]:
+    answers = scored.answers
+    by_id = dict(zip((item.id for item in answers.items), answers.answers, strict=True))
+    for item, found in scored.by_item.items():
+        if found is None:
+            continue
+        yield {
+            "row": scored.row,
+            "baseline": answers.row,
+            "task": answers.task.name,
+            "sampling": answers.sampling,
+            "again": int(again),
+            "item": item,
+            "prompt_tokens": len(by_id[item].prompt),
+            "tokens": list(by_id[item].answer),
+            "texts": list(found.texts),
+            "log_probabilities": list(found.log_probabilities),
+            "ranks": list(found.ranks),
+        }
+
+
+# What tests ask
+
+
+class TokenData(Protocol):
+    """The part of a run's measurements that these questions use."""
+
+    def task(self, name: str | None = None) -> Task: ...
+
+    def sided(self, judge: Judge, served: Served) -> Judge: ...
+
+    def token_divergences(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]: ...
+
+    def token_disagreements(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]: ...
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How far ``candidate`` is from ``baseline`` over one task's prompts; measured when a figure is asked for."""
+
+    data: TokenData = field(repr=False)
+    judge: Judge = field(repr=False)
+    book: Book = field(repr=False)
+    candidate: Served
+    baseline: Served
+    task: Task
+
+    @property
+    @booked("fidelity")
+    def divergence(self) -> Divergence:
+        """KL divergence of the candidate's next-token distribution from the baseline's, nats per token (k3)."""
+        found, unusable = self.data.token_divergences(self.candidate, self.baseline, self.task)
+        noise = "noise" if self.candidate.name == self.baseline.name else "divergence"
+        judge = self.data.sided(self.judge, self.candidate)
+        return Divergence(f"{self.task.name} {noise}", found, judge=judge, unusable=unusable)
+
+    @property
+    @booked("fidelity")
+    def top_token_agreement(self) -> Agreement:
+        """Share of the baseline's greedy tokens that are the candidate's most likely ones."""
+        found, unusable = self.data.token_disagreements(self.candidate, self.baseline, self.task)
+        judge = self.data.sided(self.judge, self.candidate)
+        return Agreement(f"{self.task.name} top-token agreement", found, judge=judge, unusable=unusable)
+
+
+class FidelityQuestions:
+    """``fidelity(candidate, baseline, [task])`` and ``fidelity.noise(baseline, [task])``."""
+
+    def __init__(self, data: TokenData, judge: Judge, book: Book) -> None:
+        self._data = data
+        self._judge = judge
+        self.book = book
+
+    @booked("fidelity")
+    def __call__(self, candidate: Served, baseline: Served, task: str | None = None) -> Fidelity:
+        """The candidate against the baseline over the profile's task, or that of this name."""
+        return Fidelity(self._data, self._judge, self.book, candidate, baseline, self._data.task(task))
+
+    def noise(self, baseline: Served, task: str | None = None) -> Divergence:
+        """The divergence of a model from itself: the same tokens scored a second time, in other batches."""
+        return self(baseline, baseline, task).divergence

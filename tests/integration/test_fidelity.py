@@ -1,0 +1,128 @@
+"""Fidelity as suites write it, on stand-ins whose distributions, and so their true divergence, are known."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+SUITE = """
+    def test_divergence(candidate, baseline, fidelity):
+        assert fidelity(candidate, baseline).divergence <= 1e-3
+
+    def test_divergence_above_noise(candidate, baseline, fidelity):
+        assert fidelity(candidate, baseline).divergence <= fidelity.noise(baseline) + 1e-3
+
+    def test_agreement(candidate, baseline, fidelity):
+        assert fidelity(candidate, baseline).top_token_agreement >= 0.99
+"""
+SAME_MODEL = """
+    import pytest
+
+    @pytest.mark.llmperf_same_model
+    def test_builds(candidate, baseline, fidelity):
+        assert fidelity(candidate, baseline).divergence <= 1e-3
+
+    def test_ready(candidate, startup):
+        assert startup(candidate).ready <= 100
+"""
+SKEWED = "2 1.4 0.5 0"
+
+
+def kl(own: str, other: str) -> float:
+    """The true divergence per token of two stand-ins with these logits."""
+
+    def log_probabilities(text: str) -> list[float]:
+        logits = [float(word) for word in text.split()]
+        total = math.log(sum(map(math.exp, logits)))
+        return [value - total for value in logits]
+
+    pairs = zip(log_probabilities(own), log_probabilities(other), strict=True)
+    return sum(math.exp(p) * (p - q) for p, q in pairs)
+
+
+def test_the_same_distribution_passes_and_another_fails_with_the_true_divergence(project: Project) -> None:
+    project.catalog({"other": {"LOGITS": SKEWED}, "swapped": {"LOGITS": "1 2 0.5 0"}})
+    project.suite(SUITE)
+    result, verdicts = project.judged()
+    assert result.code == 0, result.text
+    assert [one["status"] for one in verdicts] == ["PASS"] * 3
+    assert [one["observed"] for one in verdicts] == [0.0, 0.0, 1.0]
+    assert "every log probability is the same to the last bit" in str(verdicts[0]["detail"])
+    result, verdicts = project.judged("--model", "other")
+    assert result.code == 1, result.text
+    assert [one["status"] for one in verdicts] == ["FAIL", "FAIL", "PASS"]
+    truth = kl("2 1 0.5 0", SKEWED)
+    assert verdicts[0]["observed"] == pytest.approx(truth, rel=0.15)
+    record = project.record()
+    page = (project.path / "record.html").read_text(encoding="utf-8")
+    assert "Fidelity" in page
+    assert "Worst tokens, other against math" in page
+    assert "Divergence by position in the answer" in page
+    entry = next(one for one in record["fidelity"] if one["row"] == "other" and one["sampling"] == "T = 1")
+    assert entry["k3"] == pytest.approx(truth, rel=0.15)
+    assert (entry["answers"], entry["tokens"], entry["errors"]) == (200, 4000, 0)
+    assert record["tokens_file"]["count"] == 200 * 5, "two sides and noise at T = 1, two sides greedily"
+    result, verdicts = project.judged("--model", "swapped")
+    assert [one["status"] for one in verdicts] == ["FAIL", "FAIL", "FAIL"], result.text
+    assert verdicts[2]["observed"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("knobs", "why"),
+    [
+        ({"math": {"TOKEN_IDS": "0"}}, "the server returned no token ids"),
+        (
+            {"distill": {"NO_SCORES": "1"}},
+            "distill scored nothing; the first answer: the server returned no prompt",
+        ),
+        ({"distill": {"TOKEN_TEXT": "u"}}, "do not share a tokenizer"),
+    ],
+)
+def test_a_server_that_cannot_tell_makes_it_invalid_and_never_green(
+    project: Project, knobs: dict[str, dict[str, object]], why: str
+) -> None:
+    project.catalog(knobs)
+    project.suite(SUITE)
+    result, verdicts = project.judged()
+    assert result.code == 1, result.text
+    assert {one["status"] for one in verdicts} == {"INVALID"}
+    assert result.lines(why), result.text
+
+
+def test_a_plan_and_a_mutation_test_know_it(project: Project) -> None:
+    project.suite(SUITE)
+    planned = project.run("--llmperf-plan")
+    assert planned.code == 0, planned.text
+    assert planned.lines("embedded divergence", "200"), planned.text
+    project.judged()
+    tested = project.run("--llmperf-mutation-test=record.json")
+    assert tested.code == 0, tested.text
+    assert tested.lines("embedded divergence", "200 %"), tested.text
+    assert tested.lines("embedded top-token agreement"), tested.text
+
+
+def test_tests_of_two_builds_are_left_out_where_two_models_are_compared(project: Project) -> None:
+    project.catalog({"build": {}}, rows="")
+    project.suite(SAME_MODEL)
+    result, verdicts = project.judged()
+    assert result.code == 0, result.text
+    assert len(verdicts) == 1
+    assert result.lines("llmperf: 1 test is for two builds of one model", "same_model_as"), result.text
+    assert result.lines("1 passed, 1 deselected"), result.text
+    result, verdicts = project.judged("--model", "math")
+    assert [one["status"] for one in verdicts] == ["PASS", "PASS"], result.text
+
+
+def test_noise_alone_is_no_bound(project: Project) -> None:
+    project.suite("""
+        def test_it(candidate, baseline, fidelity):
+            assert fidelity(candidate, baseline).divergence <= fidelity.noise(baseline) * 2
+    """)
+    result = project.run()
+    assert result.code == 1, result.text
+    assert result.lines("noise may be exactly zero, add to it"), result.text
