@@ -7,12 +7,19 @@ A kind says how the level is made of the data; what the two comparisons have in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from pytest_llmperf.gates.base import Asked, Relative, Scalable
-from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
+from pytest_llmperf.gates.decision import (
+    MAX_LOST_SHARE,
+    Estimate,
+    invalid,
+    p_value_of,
+    too_many_lost,
+    verdict_of,
+)
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.mean import ByItem, ByItemGate
 from pytest_llmperf.gates.verdict import Verdict
@@ -61,14 +68,15 @@ class MeanRatioGate(ByItemGate):
 
     def decide(
         self,
-        estimate: tuple[float, float, float],
+        value: float,
+        bounds: Callable[[float], tuple[float, float]],
         n: int,
         levels: Sequence[float],
         detail: str,
         alpha: float,
     ) -> Verdict:
-        """Decide by an estimate and its bounds over ``n`` items; ``levels`` of the candidate, and of the baseline."""
-        value, low, high = estimate
+        """Decide by a value and its one-sided ``bounds`` at an error, over ``n`` items; ``levels``: of both sides."""
+        low, high = bounds(alpha)
         distance, width = abs(math.log(value / self.threshold)), math.log(high / value)
         paired = self.baseline is not None
         return verdict_of(
@@ -77,7 +85,9 @@ class MeanRatioGate(ByItemGate):
             at_least=self.at_least,
             bound_name="floor" if self.at_least else "budget",
             alpha=alpha,
-            p_value=None,
+            p_value=p_value_of(
+                lambda error: bounds(error)[1 if self.at_least else 0], self.threshold, at_least=self.at_least
+            ),
             n_needed=math.ceil(n * (width / distance) ** 2) if distance else None,
             candidate=levels[0] if paired else None,
             baseline=levels[1] if paired else None,
@@ -183,11 +193,14 @@ class PerplexityGate(MeanRatioGate, kind="perplexity"):
         scored = [pair for pair in pairs.values() if pair is not None]
         tokens = [pair[0] for pair in scored]
         sums = ratio_of_sums([pair[1] for pair in scored], tokens)
-        low, high = sums.bounds(1.0 - alpha)
         levels = [math.exp(-math.fsum(pair[side] for pair in scored) / math.fsum(tokens)) for side in (2, 3)]
         detail = f"{math.fsum(tokens):,.0f} tokens" + (f"; {lost} documents were lost" if lost else "")
-        estimate = math.exp(sums.estimate), math.exp(low), math.exp(high)
-        return self.decide(estimate, len(names), levels, detail, alpha)
+
+        def bounds(error: float) -> tuple[float, float]:
+            low, high = sums.bounds(1.0 - error)
+            return math.exp(low), math.exp(high)
+
+        return self.decide(math.exp(sums.estimate), bounds, len(names), levels, detail, alpha)
 
     def _pair(self, name: str) -> tuple[float, float, float, float] | None:
         """Return tokens, what is summed, and the log probability of each side; None where the tokens differ."""
@@ -289,8 +302,11 @@ class PerCorrectGate(MeanRatioGate, kind="per correct"):
         ratio = ratio_of_ratios(found[0], found[1] if self.baseline is not None else None)
         levels = [sum(cost for cost, _ in side) / sum(right for _, right in side) for side in found]
         detail = f"{lost} answers were lost" if lost else ""
-        estimate = (ratio.estimate, *ratio.bounds(1.0 - alpha))
-        return self.decide(estimate, len(names), levels, detail, alpha)
+
+        def bounds(error: float) -> tuple[float, float]:
+            return ratio.bounds(1.0 - error)
+
+        return self.decide(ratio.estimate, bounds, len(names), levels, detail, alpha)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,6 +50,14 @@ def test_only_failures_that_hold_up_are_named() -> None:
     assert run.status is Status.FAIL
 
 
+def test_a_loss_that_stopped_early_is_named_beside_many_clear_gates() -> None:
+    clear = [gate(Status.PASS, f"clear {k}", 0.97) for k in range(40)]
+    run = run_verdict([gate(Status.FAIL, "accuracy", 0.01), gate(Status.FAIL, "boxed", 0.02), *clear])
+    assert [verdict.metric for verdict in run.culprits] == ["accuracy", "boxed"]
+    close = [gate(Status.INCONCLUSIVE, f"close {k}", 0.5) for k in range(6)]
+    assert run_verdict([gate(Status.FAIL, "accuracy", 0.01), *close, *clear]).culprits == ()
+
+
 def test_a_failure_that_could_be_chance_still_makes_the_run_red() -> None:
     run = run_verdict([gate(Status.FAIL, "tpot", 0.04), gate(Status.PASS)])
     assert (run.status, run.culprits) == (Status.FAIL, ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given
@@ -51,3 +52,22 @@ def test_twenty_true_hypotheses_are_all_kept_in_95_of_100_runs() -> None:
 def test_a_p_value_that_is_none_is_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="p value"):
         holm.adjusted(bad)
+
+
+def test_clear_tests_leave_the_family() -> None:
+    assert holm.without_clear([0.009, 0.97, 0.018, 1.0], 0.9) == pytest.approx([0.02, 1.0, 0.02, 1.0])
+    assert holm.without_clear([], 0.9) == []
+    assert holm.without_clear([0.95], 0.9) == [1.0]
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("at_bound", [1, 5, 20])
+def test_leaving_clear_tests_out_names_nobody_more_often_than_it_says(rho: float, at_bound: int) -> None:
+    """Of twenty tests some stand exactly at their bound and the others three deviations inside it, all correlated."""
+    draw, normal, runs, wrong = random.Random(at_bound), NormalDist(), 3000, 0
+    for _ in range(runs):
+        common = draw.gauss(0.0, 1.0)
+        z = [rho**0.5 * common + (1 - rho) ** 0.5 * draw.gauss(0.0, 1.0) for _ in range(20)]
+        p_values = [normal.cdf(value + (0.0 if k < at_bound else 3.0)) for k, value in enumerate(z)]
+        wrong += min(holm.without_clear(p_values, 0.9)) <= 0.05
+    assert wrong / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
