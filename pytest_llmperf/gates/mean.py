@@ -6,6 +6,7 @@ A kind of mean says how it is made of the data (:class:`MeanGate`); what the two
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.outcomes import Endings, with_endings
 from pytest_llmperf.gates.plan import PlannedGate
 from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.wording import plural
 from pytest_llmperf.stats import bounded_mean
 from pytest_llmperf.stats.binomial import ENOUGH_UNLIKE, widen_for_unseen
 from pytest_llmperf.stats.macro_f1 import Jackknifed, Said, macro_f1, macro_f1_difference
@@ -120,6 +122,11 @@ class MeanGate(ByItemGate):
         """Count the items that are unlike most: where hardly any is, the spread of the data says little."""
         raise NotImplementedError
 
+    def too_few(self, names: Sequence[str]) -> tuple[str, int | None]:
+        """Return why so few items are not judged, and how many would be; empty if they are."""
+        del names
+        return "", None
+
     def shift(self, *, worst: bool) -> float:
         """Return how much lower (``worst``) or higher the estimate would be if every lost answer had been as bad (as
         good) as it can have been."""
@@ -146,8 +153,16 @@ class MeanGate(ByItemGate):
         trouble = too_many_lost(lost, self.size, MAX_LOST_SHARE, "answer")
         if len(names) < _LEAST:
             trouble = f"{len(names)} items were answered, {_LEAST} at least are needed"
-        if trouble:
-            return invalid(self.label, trouble, bound=bound, n=len(names), unit=self.verdict_unit)
+        why, n_needed = self.too_few(names)
+        if trouble or why:
+            return invalid(
+                self.label,
+                trouble or why,
+                bound=bound,
+                n=len(names),
+                n_needed=None if trouble else n_needed,
+                unit=self.verdict_unit,
+            )
         ours = [self.candidate[name] for name in names]
         theirs = None if self.baseline is None else [self.baseline[name] for name in names]
         observed = self.estimate(ours, theirs)
@@ -316,8 +331,10 @@ class MeanScore(Mean):
 class MacroF1Gate(MeanGate, kind="macro-F1"):
     """The macro-F1 of a multiple choice: the mean of the classes' F1."""
 
-    method: ClassVar[str] = "jackknife by item"
+    method: ClassVar[str] = "jackknife by item, Student's t"
     not_planned: ClassVar[str] = "it depends on how the answers spread"
+    least_of_a_class: ClassVar[int] = 5
+    """With fewer items the F1 of a class is far from normal."""
     classes: Sequence[str] = ()
 
     def mutate(self, by: float, seed: int = 0) -> Self:
@@ -343,6 +360,16 @@ class MacroF1Gate(MeanGate, kind="macro-F1"):
             least=0.0 if theirs is None else -1.0,
             most=1.0,
         )
+
+    def too_few(self, names: Sequence[str]) -> tuple[str, int | None]:
+        golds = Counter(gold for gold, _ in _pairs([self.candidate[name] for name in names]))
+        rare, count = min(golds.items(), key=lambda entry: entry[1], default=("", self.least_of_a_class))
+        if count >= self.least_of_a_class:
+            return "", None
+        least = self.least_of_a_class
+        needed = math.ceil(len(names) * least / count)
+        few = plural(count, "item")
+        return f"class {rare} has {few}, {least} at least are needed: ask about {needed}", needed
 
     def _jackknifed(self, ours: Sequence[Any], theirs: Sequence[Any] | None) -> Jackknifed:
         if theirs is None:

@@ -150,7 +150,7 @@ class PerplexityGate(MeanRatioGate, kind="perplexity"):
 
     least: ClassVar[int] = 10
     item_noun: ClassVar[str] = "document"
-    method: ClassVar[str] = "ratio of sums by document, Student's t"
+    method: ClassVar[str] = "ratio of sums by document, jackknife"
     not_planned: ClassVar[str] = "texts differ by what only a run shows"
 
     @property

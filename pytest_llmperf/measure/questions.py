@@ -112,7 +112,10 @@ class Questions:
 
     @booked("macro_f1")
     def macro_f1(self, served: Served, *how: str | Variant) -> MacroF1:
-        """Macro-F1 of a multiple choice over all items of the profile; only the first sample of an item counts."""
+        """Macro-F1 of a multiple choice over all items of the profile; only the first sample of an item counts.
+
+        INVALID for items in groups: they are no independent sample, and the F1 of a group means nothing.
+        """
         name, variant = task_and_variant(how)
         task = self._data.task(name)
         if not task.classes:
@@ -121,6 +124,12 @@ class Questions:
             )
         answers = self._data.answers(served, task, variant)
         count = answers.plan(self._data.item_limit(variant))
+        unusable = answers.why_unusable(count)
+        if any(item.group for item in answers.items):
+            unusable = (
+                unusable
+                or f"the items of {task.name} are in groups, which macro-F1 cannot allow for: use accuracy"
+            )
         return MacroF1(
             variant.named(f"{task.name} macro-F1"),
             answers.read(count, lambda found: choices(found, self._data.items(task))),
@@ -128,7 +137,7 @@ class Questions:
             guess=task.guessing,
             endings=answers.read(count, endings),
             judge=self._data.sided(self._judge, served),
-            unusable=answers.why_unusable(count),
+            unusable=unusable,
         )
 
     @booked("answers")

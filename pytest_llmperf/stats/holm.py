@@ -24,8 +24,8 @@ def adjusted(p_values: Sequence[float]) -> list[float]:
 def without_clear(p_values: Sequence[float], clear: float) -> list[float]:
     """Adjusted p-values where those above ``clear`` leave the family, and the others are divided by it; 1 for the rest.
 
-    A test whose null hypothesis is clearly true then costs the others nothing. Zhao, Small and Su (2019), Journal of the
-    American Statistical Association 114, 1291: proved for independent tests; for dependent ones by simulation.
+    A test whose null hypothesis is clearly true then costs the others nothing. Zhao, Small and Su (2019), Journal of
+    the American Statistical Association 114, 1291: proved for independent tests; for dependent ones by simulation.
     """
     level = arguments.inside("clear", clear, 0.0, 1.0)
     kept = [index for index, value in enumerate(p_values) if value <= level]

@@ -8,11 +8,11 @@ no more than the counts.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.stats import arguments
-from pytest_llmperf.stats.binomial import z_of
 
 Said = tuple[str, str | None]
 """The class of an item, and the one that was said; None: none was, which is right for no class."""
@@ -20,16 +20,25 @@ Said = tuple[str, str | None]
 
 @dataclass(frozen=True)
 class Jackknifed:
-    """``estimate`` and its standard error, from ``n`` items."""
+    """``estimate`` and its standard error, from ``n`` items, of which the rarest class has ``rarest``."""
 
     estimate: float
     error: float
     n: int
+    rarest: int
 
     def bounds(self, level: float) -> tuple[float, float]:
-        """Two one-sided bounds, each at ``level`` (0.95)."""
+        """Two one-sided bounds, each at ``level`` (0.95).
+
+        Student's t with the degrees of freedom of the rarest class, whose F1 is the least certain. ``ValueError`` if
+        that class has one item.
+        """
+        from scipy.special import stdtrit
+
         arguments.inside("level", level, 0.5, 1.0)
-        width = z_of(level) * self.error
+        if self.rarest < 2:
+            raise ValueError(f"the rarest class has {self.rarest} item; need two or more")
+        width = float(stdtrit(self.rarest - 1, level)) * self.error
         return self.estimate - width, self.estimate + width
 
 
@@ -94,4 +103,5 @@ def _jackknifed(sides: Sequence[_Counts]) -> Jackknifed:
     mean = math.fsum(without) / n
     variance = (n - 1) / n * math.fsum((one - mean) ** 2 for one in without)
     estimate = math.fsum(sign * side.f1() for sign, side in zip(signs, sides, strict=False))
-    return Jackknifed(estimate, math.sqrt(variance), n)
+    rarest = min(Counter(gold for gold, _ in sides[0].items).values())
+    return Jackknifed(estimate, math.sqrt(variance), n, rarest)

@@ -1,5 +1,5 @@
 """Ratios of totals over the same items, with the interval of the delta method (Cochran, Sampling Techniques, 3rd ed.,
-section 6.4) and Student's quantile.
+section 6.4) or the jackknife, and Student's quantile.
 
 * ratio of sums: the log of a perplexity is all log probabilities over all tokens. Long documents weigh more, as their
   tokens do, and the document is the sample, since tokens of one text depend on each other.
@@ -92,23 +92,34 @@ def ratio_of_means(pairs: Sequence[tuple[float, float]], confidence: float = 0.9
 
 @dataclass(frozen=True)
 class RatioOfSums:
-    """``estimate`` ± ``error`` standard errors, from ``n`` pieces."""
+    """``estimate`` ± ``error`` standard errors, from ``n`` pieces that weigh as much as ``effective`` equal ones.
+
+    ``skewness`` is that of the estimate: the pieces', by the root of their number.
+    """
 
     estimate: float
     error: float
     n: int
+    effective: float
+    skewness: float
 
     def bounds(self, level: float) -> tuple[float, float]:
-        """Two one-sided bounds, each at ``level`` (0.95): with both, the interval holds 2 × level − 1."""
-        from scipy import stats
+        """Two one-sided bounds, each at ``level`` (0.95): with both, the interval holds 2 × level − 1.
+
+        Student's t with one degree of freedom less than effective pieces, and on the side to which the pieces are
+        skewed further out by the first term of Edgeworth's expansion (Hall 1992, JRSS B 54, 221); never further in.
+        """
+        from scipy.special import stdtrit
 
         arguments.inside("level", level, 0.0, 1.0)
-        width = float(stats.t.ppf(level, self.n - 1)) * self.error
-        return self.estimate - width, self.estimate + width
+        t = float(stdtrit(max(1.0, self.effective - 1.0), level))
+        further = self.skewness / 6.0 * (1.0 + 2.0 * t * t)
+        below, above = t + max(0.0, -further), t + max(0.0, further)
+        return self.estimate - below * self.error, self.estimate + above * self.error
 
 
 def ratio_of_sums(over: Sequence[float], under: Sequence[float]) -> RatioOfSums:
-    """Sum of ``over`` by sum of ``under``, piece by piece in the same order.
+    """Sum of ``over`` by sum of ``under``, piece by piece in the same order; its error is the jackknife's.
 
     ``ValueError`` for fewer than two pieces, unequal lengths, or a piece of ``under`` that is not above zero.
     """
@@ -119,5 +130,13 @@ def ratio_of_sums(over: Sequence[float], under: Sequence[float]) -> RatioOfSums:
         raise ValueError(f"a piece weighs {min(under):g}; need more than zero")
     total = math.fsum(under)
     estimate = math.fsum(over) / total
-    squares = math.fsum((a - estimate * b) ** 2 for a, b in zip(over, under, strict=True))
-    return RatioOfSums(estimate, math.sqrt(squares * n / (n - 1)) / total, n)
+    # How far each piece pulls the estimate from that of the others.
+    pulls = [(a - estimate * b) / (total - b) for a, b in zip(over, under, strict=True)]
+    squares = math.fsum(pull**2 for pull in pulls)
+    return RatioOfSums(
+        estimate,
+        math.sqrt(squares * (n - 1) / n),
+        n,
+        total**2 / math.fsum(b * b for b in under),
+        math.fsum(pull**3 for pull in pulls) / squares**1.5 if squares > 0.0 else 0.0,
+    )

@@ -46,6 +46,15 @@ def test_thirty_right_answers_do_not_prove_that_all_are_right() -> None:
     assert f1(right) >= f1(right) - points(10)
 
 
+def test_a_class_of_few_items_is_not_judged() -> None:
+    uneven = {f"i{k}": ("A" if k % 20 else "B", "A") for k in range(60)}
+    with pytest.raises(
+        GateInvalid, match="class B has 3 items, 5 at least are needed: ask about 100"
+    ) as raised:
+        assert f1(uneven) >= 0.3
+    assert raised.value.verdict.n_needed == 100
+
+
 def test_few_or_lost_answers_are_invalid() -> None:
     with pytest.raises(GateInvalid, match="29 items were answered, 30 at least"):
         assert f1(choices(0.6, 29)) >= 0.1

@@ -216,3 +216,9 @@ def test_groups_of_items_are_the_sample_of_every_gate_and_are_asked_whole(tmp_pa
         plan.served(asking.candidate.model), "documents", items=90
     )
     assert (planned.growing, planned.size) == (None, 22)
+
+
+def test_macro_f1_of_items_in_groups_is_refused(tmp_path: Path) -> None:
+    asking = Asking(tmp_path)
+    asking.data.tasks["documents"] = Task("documents", Documents(), classes=("1", "2"))
+    assert "are in groups" in asking.ask.macro_f1(asking.candidate, "documents").unusable

@@ -16,12 +16,23 @@ def test_long_pieces_weigh_more() -> None:
     assert found.n == 2
 
 
-def test_the_error_is_the_textbooks() -> None:
+def test_the_error_is_the_jackknifes() -> None:
     over, under = [3.0, 8.0, 7.0, 2.0], [1.0, 3.0, 2.0, 1.0]
-    ratio, n = 20 / 7, 4
-    residuals = [a - ratio * b for a, b in zip(over, under, strict=True)]
-    variance = sum(r * r for r in residuals) / (n - 1) / n / (7 / n) ** 2
+    without = [(20.0 - a) / (7.0 - b) for a, b in zip(over, under, strict=True)]
+    variance = 3 / 4 * sum((ratio - 20 / 7) ** 2 for ratio in without)
     assert ratio_of_sums(over, under).error == pytest.approx(math.sqrt(variance))
+
+
+def test_pieces_of_uneven_weight_count_as_fewer() -> None:
+    even, uneven = ratio_of_sums([1.0, 2.0, 3.0], [1.0] * 3), ratio_of_sums([1.0, 2.0, 3.0], [1.0, 1.0, 8.0])
+    assert even.effective == pytest.approx(3.0)
+    assert uneven.effective == pytest.approx(100 / 66)
+
+
+def test_rare_large_pieces_move_the_bound_on_their_side() -> None:
+    found = ratio_of_sums([0.0] * 19 + [10.0], [1.0] * 20)
+    low, high = found.bounds(0.95)
+    assert high - found.estimate > 1.5 * (found.estimate - low) > 0.0
 
 
 def test_pieces_that_agree_leave_no_doubt() -> None:
@@ -29,7 +40,7 @@ def test_pieces_that_agree_leave_no_doubt() -> None:
     assert found.bounds(0.95) == pytest.approx((2.0, 2.0))
 
 
-@pytest.mark.parametrize("n", [30, 100, 300])
+@pytest.mark.parametrize("n", [10, 30, 100, 300])
 def test_each_bound_holds_as_often_as_it_says(n: int) -> None:
     """Documents of very different lengths, whose surprise per token differs between them more than within."""
     rng = random.Random(n)
