@@ -180,7 +180,12 @@ def _ratios(inputs: Inputs, profile: str, shipped: dict[str, Any], rounds: int) 
             1.0,
             falling=True,
         )
-        slower = sample_size.slowdown_caught_by_ratio(rounds, budget, NOISE * math.sqrt(2.0))
+        slower = sample_size.slowdown_caught(
+            lambda ratio, b=budget: operating_characteristics.of_ratio(
+                rounds, ratio, b, NOISE * math.sqrt(2.0)
+            ),  # type: ignore[misc]
+            0.8,
+        )
         needs = "" if quiet is None else f"round noise ≤ {100 * quiet / math.sqrt(2.0):.1f} %"
         result.append(
             _row(

@@ -39,7 +39,7 @@ _VALUES = {
     "add": ("RECORD", "add this run's data to that run's, and judge both together (a further look)"),
     "looks": ("N", "announce up to N looks (this run, then --llmperf-add), which share the promised error"),
     "history": ("DIR", "earlier records for the page, beside those in the record's own directory"),
-    "starts": ("K", "compare speed over K starts of both servers, 3 or more (default: 1)"),
+    "starts": ("K", "compare speed over K starts of both servers, 3 or more (default: the profile's)"),
     "workers": (
         "N",
         "client processes of a timed load (default: one, and more where it needs too much of its core)",

@@ -62,11 +62,11 @@ class Options:
     record: _Path = None
     full: bool = False
     starts: Annotated[
-        int,
+        int | None,
         _whole_number(
             1, f"must be 1, or at least {LEAST_STARTS} to tell how starts of one model differ", but=2
         ),
-    ] = 1
+    ] = None
     samples: Annotated[int | None, _whole_number(1)] = None
     order: Annotated[int, _whole_number(0)] = 0
     in_flight: Annotated[int | None, _whole_number(1)] = None
@@ -199,7 +199,7 @@ def resolve(
         raise _unreadable(options, gpu_trouble)
     if options.data is not None and not options.data.is_dir():
         raise UsageError(f"--llmperf-data {shown(options.data)}: no such directory")
-    _fit_together(options, (*candidates, baseline))
+    _fit_together(options)
     # A profile that runs on the CPU is judged by the CPU's budgets, also on a machine that has a GPU.
     on_gpu = profile.needs_cuda and device is not None
     judged_as = device if on_gpu and device is not None else "CPU"
@@ -215,7 +215,7 @@ def resolve(
         record=options.record,
         models_path=options.models,
         budgets_path=options.budgets,
-        starts=options.starts,
+        starts=_starts(options, profile, (*candidates, baseline)),
         full=options.full,
         collecting=_collecting(options),
         add=options.add,
@@ -245,18 +245,25 @@ def _collecting(options: Options) -> Collecting:
     return Collecting(options.samples, options.order, options.in_flight, log, reuse)
 
 
-def _fit_together(options: Options, models: Sequence[Model]) -> None:
-    """Raise for options that contradict each other or the servers."""
+def _fit_together(options: Options) -> None:
+    """Raise for options that contradict each other."""
     if options.looks is not None and options.add:
         raise UsageError(
             f"--llmperf-looks={options.looks}: is said at the first look, "
             f"and --llmperf-add={options.add} is a later one"
         )
+
+
+def _starts(options: Options, profile: Profile, models: Sequence[Model]) -> int:
+    """Pairs of starts of a comparison of speed; one where a server is not the run's own."""
     running = [model.name for model in models if not engine_named(model.engine).is_started]
-    if options.starts > 1 and running:
+    if not running:
+        return options.starts or profile.sizes.starts
+    if options.starts is not None and options.starts > 1:
         raise UsageError(
             f"--llmperf-starts={options.starts}: {running[0]} is a server that runs already, and cannot be started anew"
         )
+    return 1
 
 
 def _base_urls(values: Sequence[str], *, default: str) -> dict[str, str]:

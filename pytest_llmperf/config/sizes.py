@@ -46,6 +46,9 @@ class Sizes:
     answer_tokens: int
     """Tokens of each answer of a load; so many that it outlasts the moments for which a busy machine keeps a process
     waiting."""
+    starts: int = 1
+    """Pairs of starts of both servers that a comparison of speed takes; three tell how starts differ, and
+    ``--llmperf-plan`` how many the budgets need."""
     requests: int = 300
     """Requests of a load on a schedule: thirty slices of ten, of which a p95 needs some twenty that are nearly
     independent."""

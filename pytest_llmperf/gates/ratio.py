@@ -1,9 +1,10 @@
 """Candidate over baseline, measured in interleaved rounds.
 
-A slow minute hits both sides of a round and leaves its ratio alone, which is why the pair is formed by round. With one
-pair of starts the rounds are the sample, and the gate says whether *these processes* differ: the interval is Hodges and
-Lehmann's for the per-round log ratios, so that a single round with a hiccup cannot decide. With several pairs of
-starts the start is the sample, and the gate speaks of the *model*: Student's t over the centres of the starts.
+A slow minute hits both sides of a round and leaves its ratio alone, which is why the pair is formed by round. The
+rounds of one pair of starts say whether *these processes* differ: Hodges and Lehmann's interval for the per-round log
+ratios, so that a single round with a hiccup cannot decide. Servers that the run started are judged as *models*, and
+their starts are the sample: Student's t over the centres of three pairs or more. With one or two, the interval carries
+the spread that earlier starts on this machine had, or that is assumed where there were none.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from statistics import median
 from typing import ClassVar, Self
 
@@ -23,16 +25,14 @@ from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import about, plural
 from pytest_llmperf.stats import hodges_lehmann, operating_characteristics, sample_size, start_to_start
 from pytest_llmperf.stats.binomial import z_of
-from pytest_llmperf.stats.start_to_start import LEAST_STARTS, t_of
+from pytest_llmperf.stats.operating_characteristics import Chances
+from pytest_llmperf.stats.start_to_start import LEAST_STARTS, Centre, t_of
 from pytest_llmperf.units import format_value, percent
 
 MAX_LOST_ROUNDS = 0.2
 """A lost round loses both sides, so that it biases less than a lost item; one of five may go."""
 ROUND_NOISE = 0.03
 """Spread of a round's value on each side, where nothing is known; a quiet machine has less, a shared one more."""
-START_NOISE = 0.03
-"""Spread of one start's value around its model's, where nothing is known: two live servers of one model differed by up
-to 12 % in time per output token on an H100, most by far less."""
 
 Round = tuple[float | None, float | None]
 Rounds = Sequence[Round]
@@ -43,14 +43,19 @@ Rounds = Sequence[Round]
 class RatioGate(MeasuredGate, kind="ratio"):
     """Is candidate/baseline at most (``at_least``: at least) the bound, over interleaved rounds?
 
-    ``starts`` holds the rounds of each pair of starts of both servers, values in ``unit``; with one pair the rounds are
-    the sample, with more of them the starts are. INVALID: too few rounds or starts for a bound, too many lost rounds
-    (in any start), a value that is not finite and above zero. ``ValueError`` for a bound that is not finite and above
-    zero.
+    ``starts`` holds the rounds of each pair of starts of both servers, values in ``unit``. ``started``: the run started
+    both servers, and the verdict speaks of any start of theirs; False: of the processes that were measured, as for
+    servers given by URL. ``remembered`` holds the centres of earlier starts, see
+    :func:`~pytest_llmperf.stats.start_to_start.spread_quantile`.
+
+    INVALID: too few rounds or starts for a bound, too many lost rounds (in any start), a value that is not finite and
+    above zero. ``ValueError`` for a bound that is not finite and above zero.
     """
 
-    measured: ClassVar[frozenset[str]] = frozenset({"starts", "client_share"})
+    measured: ClassVar[frozenset[str]] = frozenset({"starts", "started", "remembered", "client_share"})
     starts: Sequence[Rounds] = field(repr=False)
+    started: bool = False
+    remembered: Sequence[Sequence[Centre]] = field(default=(), repr=False)
     max_lost_share: float = MAX_LOST_ROUNDS
     client_share: float = 0.0
     """Share of the baseline's time that is the client's own."""
@@ -70,7 +75,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
     @property
     def over_starts(self) -> bool:
         """The starts are the sample, and not the rounds."""
-        return len(self.starts) > 1
+        return self.started or len(self.starts) > 1
 
     @property
     def client_error_text(self) -> str:
@@ -118,41 +123,44 @@ class RatioGate(MeasuredGate, kind="ratio"):
 
     def _over_starts(self, alpha: float) -> Verdict:
         n = len(self.starts)
-        if n < LEAST_STARTS:
+        if n < (1 if self.started else LEAST_STARTS):
             why = (
                 f"{plural(n, 'start')} of each side tell nothing of how starts differ, "
                 f"at least {LEAST_STARTS} are needed"
             )
             return self._invalid(why, n, n_needed=LEAST_STARTS)
-        centres: list[float] = []
+        logs: list[list[float]] = []
         every: list[tuple[float, float]] = []
+        least = 1 if n >= LEAST_STARTS else hodges_lehmann.least_n(1.0 - alpha)
         for number, rounds in enumerate(self.starts, 1):
             kept = _kept(rounds)
-            if trouble := _unusable(kept, len(rounds) - len(kept), self.max_lost_share):
-                return self._invalid(f"start {number}: {trouble}", n)
+            trouble = _unusable(kept, len(rounds) - len(kept), self.max_lost_share)
+            if not trouble and len(kept) < least:
+                trouble = f"cannot be judged from {len(kept)} rounds, at least {least} are needed"
+            if trouble:
+                return self._invalid(f"start {number}: {trouble}" if n > 1 else trouble, n)
             every += kept
-            logs = [math.log(ours) - math.log(theirs) for ours, theirs in kept]
-            centres.append(hodges_lehmann.estimate(logs))
-        low, high = start_to_start.bounds(centres, 1.0 - alpha)
-        observed = math.exp(math.fsum(centres) / n)
-        sign = -1.0 if self.at_least else 1.0
-        deviation = _spread(centres)
-        seen = start_to_start.StartVariation(deviation, 0.0, n, 1.0)
-        method = "Student's t over starts, Hodges-Lehmann within"
+            logs.append([math.log(ours) - math.log(theirs) for ours, theirs in kept])
+        lost = self.size - len(every)
+        lost_text = f"{lost} of {self.size} rounds were lost" if lost else ""
+        spread = _Starts(logs, _groups(self.remembered))
+        low, high = spread.bounds(alpha)
+        observed = math.exp(spread.centre)
+        needed = start_to_start.StartVariation(spread.deviation, 0.0, n, 1.0)
         verdict = verdict_of(
-            Estimate(self.label, "ratio", observed, math.exp(low), math.exp(high), n, "start", method),
+            Estimate(self.label, "ratio", observed, math.exp(low), math.exp(high), n, "start", spread.method),
             self.threshold,
             at_least=self.at_least,
             bound_name="floor" if self.at_least else "budget",
             alpha=alpha,
-            p_value=start_to_start.p_above(
-                [sign * centre for centre in centres], sign * math.log(self.threshold)
+            p_value=spread.p_beyond(math.log(self.threshold), below=self.at_least),
+            n_needed=start_to_start.starts_needed(
+                math.log(observed / self.threshold), needed, 1, alpha=alpha
             ),
-            n_needed=start_to_start.starts_needed(math.log(observed / self.threshold), seen, 1, alpha=alpha),
             candidate=median(ours for ours, _ in every),
             baseline=median(theirs for _, theirs in every),
             level_unit=self.unit,
-            detail=f"starts differ by {percent(deviation)} (standard deviation of the ratio)",
+            detail="\n".join(filter(None, (lost_text, spread.detail(len(every))))),
         )
         return replace(verdict, starts=n)
 
@@ -160,16 +168,15 @@ class RatioGate(MeasuredGate, kind="ratio"):
         return invalid(self.label, why, bound=self.bound, n=n, n_needed=n_needed, unit="ratio")
 
     def merge(self, earlier: Self) -> Self:
-        """Pool rounds of one start each; where starts are the sample, pool the starts."""
+        """Add the starts of an earlier look; pool the rounds of two looks at servers that the run did not start."""
         share = max(earlier.client_share, self.client_share)
-        by_start = [len(gate.starts) >= LEAST_STARTS for gate in (earlier, self)]
-        if all(by_start):
-            return replace(self, starts=[*earlier.starts, *self.starts], client_share=share)
+        by_start = [gate.started or len(gate.starts) >= LEAST_STARTS for gate in (earlier, self)]
         if any(by_start):
-            counts = f"{len(earlier.starts)} and {len(self.starts)}"
-            return replace(
-                self, refused=f"the two looks compare {counts} starts: give the same --llmperf-starts"
-            )
+            if not all(by_start) and not self.started:
+                count = plural(len(earlier.starts), "start")
+                why = f"an earlier look compared {count}, this one servers that it did not start: start anew"
+                return replace(self, refused=why)
+            return replace(self, starts=[*earlier.starts, *self.starts], client_share=share)
         rounds = [pair for gate in (earlier, self) for rounds in gate.starts for pair in rounds]
         return replace(self, starts=[rounds])
 
@@ -183,48 +190,68 @@ class RatioGate(MeasuredGate, kind="ratio"):
         # High is good where at_least: the same question turned round.
         budget = 1.0 / self.threshold if self.at_least else self.threshold
         noun, n = ("start", len(self.starts)) if self.over_starts else ("round", self.size)
+        each = max(1, self.size // max(1, len(self.starts)))
+        few = self.started and n < LEAST_STARTS
+        rounds_error = ROUND_NOISE * math.sqrt(2.0 * math.pi / 3.0 / each)
+        between = start_to_start.spread_seen(_groups(self.remembered)) if self.over_starts else 0.0
+        effect = start_to_start.spread_quantile(_groups(self.remembered), 1.0 - self.alpha) if few else 0.0
+        ratio, sources = 1.0, f"{percent(ROUND_NOISE)} noise a round"
+        remembered = " (remembered)" if _Starts((), _groups(self.remembered)).is_remembered else ""
+        spread = f"{percent(between / math.sqrt(2.0))}{remembered}"
         if self.over_starts:
-            each = max(1, self.size // len(self.starts))
-            side = math.hypot(START_NOISE, ROUND_NOISE * math.sqrt(math.pi / 3.0 / each))
-            sources = f"{percent(START_NOISE)} from start to start, {percent(ROUND_NOISE)} noise a round"
-        else:
-            side, sources = ROUND_NOISE, f"{percent(ROUND_NOISE)} noise a round"
-        ratio, noise, assumed = 1.0, side * math.sqrt(2.0), f"equal servers, {sources}"
+            sources = f"{spread} from start to start, {sources}"
+        assumed = f"equal servers, {sources}"
+        noise = math.hypot(between, rounds_error) if self.over_starts else ROUND_NOISE * math.sqrt(2.0)
         # A record over rounds tells nothing of starts, nor the other way round.
         if prior is not None and self.over_starts is (prior.starts is None):
             prior = None
-        if prior is not None and prior.observed and prior.interval is not None and prior.n > 1:
-            ratio = 1.0 / prior.observed if self.at_least else prior.observed
-            noise = (start_noise if self.over_starts else round_noise)(prior.interval, prior.n)
-            side = noise / math.sqrt(2.0)
-            assumed = f"{format_value(prior.observed, 'ratio')}, {percent(side)} noise a {noun}, as recorded"
+        if prior is not None and prior.observed and prior.interval is not None:
+            recorded = format_value(prior.observed, "ratio")
+            if prior.starts is not None and prior.starts < LEAST_STARTS:
+                ratio = 1.0 / prior.observed if self.at_least else prior.observed
+                assumed = f"{recorded} as recorded, {sources}"
+                low, high = prior.interval
+                # What the spread of starts leaves of the interval is the error of the rounds.
+                left = (math.log(high / low) / 2.0) ** 2 * prior.starts - effect**2 if low > 0.0 else 0.0
+                if few and left > 0.0:
+                    rounds_error = math.sqrt(left) / z_of(1.0 - ALPHA)
+                    noise = math.hypot(between, rounds_error)
+                    side = rounds_error * math.sqrt(each * 3.0 / math.pi / 2.0)
+                    assumed = f"{recorded}, {spread} from start to start, {percent(side)} noise a round, as recorded"
+            elif prior.n > 1:
+                ratio = 1.0 / prior.observed if self.at_least else prior.observed
+                noise = (start_noise if self.over_starts else round_noise)(prior.interval, prior.n)
+                assumed = f"{recorded}, {percent(noise / math.sqrt(2.0))} noise a {noun}, as recorded"
         gate = replace(self.unplanned, n=n, noun=noun, assumed=assumed, caught_unit="slower")
-        least = LEAST_STARTS if self.over_starts else hodges_lehmann.least_n(1.0 - self.alpha)
-        if n < least:
-            return replace(gate, warning=f"will be INVALID: {plural(n, noun)}, at least {least} are needed")
-        chances_of, enough, caught = (
-            (
-                operating_characteristics.of_starts,
-                sample_size.starts_for_ratio,
-                sample_size.slowdown_caught_by_starts,
+        rounds, least = (each, hodges_lehmann.least_n(1.0 - self.alpha)) if n else (0, 1)
+        if self.over_starts and not few:
+            rounds, least = n, LEAST_STARTS
+        if rounds < least:
+            short = plural(rounds, "round" if few else noun)
+            return replace(gate, warning=f"will be INVALID: {short}, at least {least} are needed")
+
+        def chances_of(ratio: float) -> Chances:
+            alpha = self.alpha
+            if few:
+                half = math.hypot(effect, z_of(1.0 - alpha) * rounds_error) / math.sqrt(n)
+                return operating_characteristics.of_width(ratio, budget, noise / math.sqrt(n), half)
+            by = (
+                operating_characteristics.of_starts
+                if self.over_starts
+                else operating_characteristics.of_ratio
             )
-            if self.over_starts
-            else (
-                operating_characteristics.of_ratio,
-                sample_size.exact_rounds_for_ratio,
-                sample_size.slowdown_caught_by_ratio,
-            )
-        )
-        forecast = chances_of(n, ratio, budget, noise, alpha=self.alpha)
+            return by(n, ratio, budget, noise, alpha=alpha)
 
         def needed() -> str:
+            enough = sample_size.starts_for_ratio if self.over_starts else sample_size.exact_rounds_for_ratio
             more = enough(ratio, budget, noise, alpha=self.alpha, wanted=WANTED)
             return f"about {about(more)} {noun}s" if more else ""
 
         def slower(wanted: float) -> float | None:
-            found = caught(n, budget, noise, alpha=self.alpha, wanted=wanted)
+            found = sample_size.slowdown_caught(chances_of, wanted)
             return None if found is None else max(0.0, (1.0 + found) / ratio - 1.0)
 
+        forecast = chances_of(ratio)
         return replace(
             gate,
             chances=forecast,
@@ -232,6 +259,92 @@ class RatioGate(MeasuredGate, kind="ratio"):
             caught=slower(WANTED),
             warning=power_warning(forecast, ratio <= budget, needed, assumed),
         )
+
+
+@dataclass(frozen=True)
+class _Starts:
+    """The log ratios of the rounds of each pair of starts, and the centres of earlier starts."""
+
+    logs: Sequence[Sequence[float]]
+    remembered: tuple[tuple[Centre, ...], ...]
+
+    @property
+    def is_measured(self) -> bool:
+        """There are enough starts to measure how they differ."""
+        return len(self.logs) >= LEAST_STARTS
+
+    @property
+    def is_remembered(self) -> bool:
+        return any(len(group) > 1 for group in self.remembered)
+
+    @cached_property
+    def centres(self) -> list[float]:
+        return [hodges_lehmann.estimate(logs) for logs in self.logs]
+
+    @cached_property
+    def centre(self) -> float:
+        return math.fsum(self.centres) / len(self.centres)
+
+    @cached_property
+    def deviation(self) -> float:
+        """Standard deviation of the log ratio of one pair of starts, measured over its rounds."""
+        if self.is_measured:
+            return _spread(self.centres)
+        error = max(hodges_lehmann.with_error(logs)[1] for logs in self.logs)
+        return math.hypot(start_to_start.spread_seen(self.remembered), error)
+
+    @property
+    def method(self) -> str:
+        if self.is_measured:
+            return "Student's t over starts, Hodges-Lehmann within"
+        basis = "remembered" if self.is_remembered else "assumed"
+        return f"Hodges-Lehmann, with the {basis} spread of starts"
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        """One-sided bounds of the log ratio, each with error ``alpha``."""
+        if self.is_measured:
+            return start_to_start.bounds(self.centres, 1.0 - alpha)
+        centres = [hodges_lehmann.with_error(logs) for logs in self.logs]
+        within = [hodges_lehmann.bounds(logs, 1.0 - alpha) for logs in self.logs]
+        return start_to_start.bounds_by_memory(centres, within, self.remembered, 1.0 - alpha)
+
+    def p_beyond(self, threshold: float, *, below: bool) -> float:
+        """One-sided p-value of a log ratio above (``below``: below) the threshold, to go with :meth:`bounds`."""
+        sign = -1.0 if below else 1.0
+        if self.is_measured:
+            return start_to_start.p_above([sign * centre for centre in self.centres], sign * threshold)
+
+        def is_shown(alpha: float) -> bool:
+            low, high = self.bounds(alpha)
+            return high < threshold if below else low > threshold
+
+        # The least alpha that shows it; with so few rounds there is no bound below 2^-n.
+        low, high = max(1e-9, 2.0 ** -min(map(len, self.logs))), 0.49
+        if not is_shown(high):
+            return 1.0
+        if is_shown(low):
+            return low
+        for _ in range(24):
+            middle = math.sqrt(low * high)
+            low, high = (low, middle) if is_shown(middle) else (middle, high)
+        return high
+
+    def detail(self, rounds: int) -> str:
+        """The line below the verdict: how much starts differ, and where that is known from."""
+        if self.is_measured:
+            return f"starts differ by {percent(self.deviation)} (standard deviation of the ratio)"
+        if self.is_remembered:
+            count = sum(map(len, self.remembered))
+            side = percent(start_to_start.spread_seen(self.remembered) / math.sqrt(2.0))
+            return (
+                f"{rounds} rounds; starts differ by {side} a side, remembered from {count} earlier ones here"
+            )
+        side = percent(start_to_start.ASSUMED_DEVIATION)
+        return f"{rounds} rounds; starts are assumed to differ by {side} a side: no earlier ones are remembered here"
+
+
+def _groups(remembered: Sequence[Sequence[Centre]]) -> tuple[tuple[Centre, ...], ...]:
+    return tuple(tuple((float(centre), float(error)) for centre, error in group) for group in remembered)
 
 
 def start_noise(interval: tuple[float, float], starts: int) -> float:
@@ -255,6 +368,15 @@ def _kept(rounds: Iterable[Round]) -> list[tuple[float, float]]:
     return [
         (float(ours), float(theirs)) for ours, theirs in rounds if ours is not None and theirs is not None
     ]
+
+
+def centre_of(rounds: Rounds) -> Centre | None:
+    """Return the log ratio of one pair of starts and its standard error; None if its rounds cannot be judged."""
+    kept = _kept(rounds)
+    lost = len(rounds) - len(kept)
+    if _unusable(kept, lost, MAX_LOST_ROUNDS) or len(kept) < hodges_lehmann.least_n():
+        return None
+    return hodges_lehmann.with_error([math.log(ours / theirs) for ours, theirs in kept])
 
 
 def _unusable(kept: Sequence[tuple[float, float]], lost: int, allowed: float) -> str | None:
@@ -301,6 +423,11 @@ class Ratio(Estimand):
     max_lost_share: float = MAX_LOST_ROUNDS
     client_share: float = 0.0
     """Share of the baseline's time that is the client's own (``load.calibration``)."""
+    started: bool = False
+    """The run started both servers."""
+    remembered: Sequence[Sequence[Centre]] = field(default=(), repr=False)
+    remark: str = ""
+    """A line below the verdict."""
 
     @property
     def label(self) -> str:
@@ -325,6 +452,9 @@ class Ratio(Estimand):
                 at_least=at_least,
                 max_lost_share=self.max_lost_share,
                 client_share=self.client_share,
+                started=self.started,
+                remembered=self.remembered,
+                remark=self.remark,
                 **asked,
             ),
         )

@@ -7,7 +7,7 @@ The data come through :class:`LoadData` and :class:`PairData`: measured ones are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Protocol
 
@@ -20,6 +20,8 @@ from pytest_llmperf.load.run import Run, problems_of
 from pytest_llmperf.load.seen_times import CLUMPED_ABOVE, held_back
 from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.on_device import OnDevice
+from pytest_llmperf.measure.start_memory import StartsOf
+from pytest_llmperf.stats.start_to_start import Centre
 
 _CHUNKED_APART = 1.5
 """Factor between the tokens a chunk of two sides above which their gaps are not comparable."""
@@ -194,6 +196,11 @@ class PairedSamples:
     """Why they must not be judged; empty if they may."""
     client_share: float = 0.0
     """Share of the baseline's value that is the client's own."""
+    started: bool = False
+    """The run started both servers, and speaks of any start of theirs."""
+    remembered: Sequence[Sequence[Centre]] = ()
+    """Centres of earlier pairs of starts, see ``measure.start_memory``."""
+    remark: str = ""
 
 
 class PairData(Protocol):
@@ -234,6 +241,9 @@ class Pair:
                 judge=self.judge,
                 unusable=samples.unusable,
                 client_share=samples.client_share,
+                started=samples.started,
+                remembered=samples.remembered,
+                remark=samples.remark,
             )
         )
 
@@ -245,6 +255,8 @@ class MeasuredPair:
     concurrency: int
     starts: Sequence[Rounds]
     clock: ClockError
+    spread: StartsOf | str = ""
+    """How earlier starts differed; or why starts are no part of the claim."""
 
     def samples(self, metric: str) -> PairedSamples:
         sides = (
@@ -276,7 +288,12 @@ class MeasuredPair:
         ]
         if metric == "itl" and not unseen:
             unseen = [chunked_apart(candidate, baseline)]
-        return PairedSamples(values, _joined(*problems, *unseen), share)
+        samples = PairedSamples(values, _joined(*problems, *unseen), share)
+        if isinstance(self.spread, str):
+            return replace(samples, remark=self.spread)
+        if not samples.unusable:
+            self.spread.note(metric, values)
+        return replace(samples, started=True, remembered=self.spread.known(metric))
 
 
 def _value(metrics: Metrics, name: str) -> float | None:

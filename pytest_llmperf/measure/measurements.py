@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,17 @@ from pytest_llmperf.measure.likelihood import Likelihoods
 from pytest_llmperf.measure.load_results import LoadData, MeasuredLoad, MeasuredPair, PairData
 from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
 from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts, Shortened, shortened
-from pytest_llmperf.measure.looks import Looks, comparable, reseeded
+from pytest_llmperf.measure.looks import Looks, comparable, reseeded, row_fingerprint
 from pytest_llmperf.measure.memo import Memo
 from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import Scheduled, SweepData, met_by_slice
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers
 from pytest_llmperf.measure.speed import Speed
+from pytest_llmperf.measure.start_memory import Comparison, StartMemory, StartsOf
 from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.prompts.variants import Variant, model_default
+from pytest_llmperf.record import fingerprint
 from pytest_llmperf.record.prior import read_prior_looks
 from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
@@ -67,6 +70,7 @@ class Measurements(Servers):
         self.tasks = {task.name: task for task in tasks}
         self.looks = Looks(settings)
         self._memo = Memo()
+        self._starts = StartMemory()
         self.speed = Speed(self, self._memo)
         self._scheduled = Scheduled(self.speed, self._memo)
         self._likelihoods = Likelihoods(self, self._memo)
@@ -242,7 +246,42 @@ class Measurements(Servers):
             [rounds for start in starts for rounds in start.baseline],
         )
         runs = [run for start in starts for run in (*start.candidate_runs, *start.baseline_runs)]
-        return MeasuredPair(concurrency, starts, self.speed.clock_error(runs, *sides))
+        clock = self.speed.clock_error(runs, *sides)
+        spread = self.spread_of_starts(candidate, baseline, concurrency, shape)
+        if isinstance(spread, StartsOf):
+            contents = (self._content_key(candidate.model), self._content_key(baseline.model))
+            spread = dataclasses.replace(
+                spread, comparison=dataclasses.replace(spread.comparison, contents=contents)
+            )
+        return MeasuredPair(concurrency, starts, clock, spread)
+
+    def spread_of_starts(
+        self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape
+    ) -> StartsOf | str:
+        """How starts of these servers differed in earlier runs; or why starts are no part of the claim."""
+        sides = (candidate, baseline)
+        if candidate is baseline:
+            return "both sides are one server: no start is compared"
+        if running := [side.name for side in sides if not side.engine.is_started]:
+            names = " and ".join(running)
+            return (
+                f"the run did not start {names}: the verdict is on these processes, another start may differ"
+            )
+        machine = f"{fingerprint.cpu_name()}, {os.cpu_count()} CPUs, {self.settings.device_name}"
+        requests = self.sizes.requests_per_round(concurrency)
+        load = f"{requests} requests, {concurrency} at a time, {shape.prompt_tokens} → {shape.answer_tokens} tokens"
+        engines = self.engines()
+        comparison = Comparison(
+            machine,
+            (row_fingerprint(candidate.model), row_fingerprint(baseline.model)),
+            load,
+            (engines.get(candidate.name), engines.get(baseline.name)),
+        )
+        return StartsOf(comparison, self._starts)
+
+    def close(self, *, at_once: bool = False) -> list[str]:
+        self._starts.keep()
+        return super().close(at_once=at_once)
 
     def prompts(self, served: Served, prompts: str | Path | PromptSet | None) -> PromptSet | None:
         """The prompts of a file, or those of a task as the row's rules say."""

@@ -28,6 +28,7 @@ from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import SweepData
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import rounds_of_each
+from pytest_llmperf.measure.start_memory import StartsOf
 from pytest_llmperf.prompts.variants import Variant
 from pytest_llmperf.record.prior import Phase, PhaseKind
 from pytest_llmperf.tasks.task import Item, Task, sample_of
@@ -122,10 +123,13 @@ class PlannedPair:
 
     starts: int
     rounds: int
+    spread: StartsOf | str
 
     def samples(self, metric: str) -> PairedSamples:
-        del metric
-        return PairedSamples([unmeasured(self.rounds)] * self.starts)
+        starts = [unmeasured(self.rounds)] * self.starts
+        if isinstance(self.spread, str):
+            return PairedSamples(starts, remark=self.spread)
+        return PairedSamples(starts, started=True, remembered=self.spread.known(metric))
 
 
 class PlannedMeasurements(Measurements):
@@ -204,7 +208,8 @@ class PlannedMeasurements(Measurements):
     def pair(self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape) -> PairData:
         self._rounds(baseline, concurrency, shape)
         starts = self.settings.starts
-        return PlannedPair(starts, self._rounds(candidate, concurrency, shape) // starts)
+        spread = self.spread_of_starts(candidate, baseline, concurrency, shape)
+        return PlannedPair(starts, self._rounds(candidate, concurrency, shape) // starts, spread)
 
     def _rounds(self, served: Served, concurrency: int, shape: LoadShape) -> int:
         starts = self.settings.starts

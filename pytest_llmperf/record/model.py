@@ -90,6 +90,7 @@ class Sizes(Part):
     in_flight: int | None = optional("requests in flight while answers are collected, at first")
     most_in_flight: int | None = optional("requests in flight while answers are collected, at most")
     rounds: int | None = optional("rounds of a load on each side")
+    starts: int | None = optional("pairs of starts of both servers that a comparison of speed takes")
     prompt_tokens: int | None = optional("tokens of each prompt of a load")
     answer_tokens: int | None = optional("tokens of each answer of a load")
     requests: int | None = optional("requests of a load on a schedule")

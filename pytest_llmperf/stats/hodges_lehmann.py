@@ -37,6 +37,15 @@ def estimate(differences: Sequence[float]) -> float:
     return _median(walsh_averages(differences))
 
 
+def with_error(differences: Sequence[float]) -> tuple[float, float]:
+    """The estimate, and half of its 90 % interval in units of a normal deviate: its standard error.
+
+    Raises ``ValueError`` with fewer than :func:`least_n` differences.
+    """
+    low, high = bounds(differences, 0.95)
+    return estimate(differences), (high - low) / 2.0 / z_of(0.95)
+
+
 def bounds(differences: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """One-sided lower and upper bounds, each with ``confidence``, in the unit of the differences.
 

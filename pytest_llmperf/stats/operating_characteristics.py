@@ -96,6 +96,19 @@ def of_starts(
     return _of_logs(starts, ratio, budget, log_deviation, alpha, efficiency=1.0)
 
 
+def of_width(ratio: float, budget: float, log_deviation: float, half_width: float) -> Chances:
+    """A true ``ratio`` against ``budget`` by an interval whose bounds lie ``half_width`` from the observed log ratio,
+    which is normal with ``log_deviation``.
+    """
+    from scipy.special import ndtr
+
+    gap = math.log(budget / ratio)
+    if log_deviation <= 0.0:
+        return Chances(float(gap >= half_width), float(gap < -half_width))
+    passes, fails = ((side - half_width) / log_deviation for side in (gap, -gap))
+    return Chances(float(ndtr(passes)), float(ndtr(fails)))
+
+
 def _of_logs(
     n: int, ratio: float, budget: float, log_deviation: float, alpha: float, *, efficiency: float
 ) -> Chances:

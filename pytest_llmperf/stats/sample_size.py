@@ -146,15 +146,9 @@ def drop_caught_by_margin(
     return _smallest(fails, 1.0 - discordance, wanted)
 
 
-def slowdown_caught_by_ratio(
-    rounds: int, budget: float, log_deviation: float, *, alpha: float = 0.05, wanted: float = 0.8
-) -> float | None:
-    """The smallest true slowdown (0.08: 8 %) that the ratio gate calls FAIL with ``wanted``."""
-
-    def fails(more: float) -> float:
-        return chances.of_ratio(rounds, 1.0 + more, budget, log_deviation, alpha=alpha).fails
-
-    return _smallest(fails, 4.0, wanted)
+def slowdown_caught(chances_of: Callable[[float], chances.Chances], wanted: float) -> float | None:
+    """The smallest true slowdown (0.08: 8 %) that a gate calls FAIL with ``wanted``, given its chances by ratio."""
+    return _smallest(lambda more: chances_of(1.0 + more).fails, 4.0, wanted)
 
 
 def starts_for_ratio(
@@ -169,17 +163,6 @@ def starts_for_ratio(
         return _right(chances.of_starts(n, ratio, budget, log_deviation, alpha=alpha), ratio <= budget)
 
     return _least(start, chance, wanted, LEAST_STARTS)
-
-
-def slowdown_caught_by_starts(
-    starts: int, budget: float, log_deviation: float, *, alpha: float = 0.05, wanted: float = 0.8
-) -> float | None:
-    """The smallest true slowdown that the gate over pairs of starts calls FAIL with ``wanted``."""
-
-    def fails(more: float) -> float:
-        return chances.of_starts(starts, 1.0 + more, budget, log_deviation, alpha=alpha).fails
-
-    return _smallest(fails, 4.0, wanted)
 
 
 def _right(verdicts: chances.Chances, met: bool) -> float:

@@ -3,6 +3,9 @@
 Two starts of one model differ by more than rounds of one start do (memory layout, graph capture, clocks), so an
 interval over rounds says whether *these two processes* differ, not whether the models do. A start is a random
 effect, and its mean log ratio is one observation (Searle, Casella, McCulloch 1992, Variance Components, ch. 3).
+
+With one or two pairs of starts their spread cannot be measured. It is then what earlier starts on the same machine
+showed, together with a prior for what nobody has measured yet (:func:`spread_quantile`).
 """
 
 from __future__ import annotations
@@ -10,12 +13,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pytest_llmperf.stats import arguments
 from pytest_llmperf.stats.binomial import z_of
 
 LEAST_STARTS = 3
 """With two, the t quantile is 6.3 and the interval decides nothing that anybody asks."""
+ASSUMED_DEVIATION = 0.03
+"""Prior standard deviation of one start's log value. Pairs of starts of one vLLM server on an H100 differed by 2 to
+11 % in time per output token and by 10 % in throughput (docs/evidence/README.md)."""
+ASSUMED_FREEDOM = 3
+"""Degrees of freedom of that prior: one pair of starts in twelve differs by more than 11 %, one in two by more than
+3 %."""
+
+_PAIR_DEVIATION = math.sqrt(2.0) * ASSUMED_DEVIATION
+"""Both sides are started."""
+_GRID = 160
+
+Centre = tuple[float, float]
+"""Log ratio of one pair of starts, and its standard error from the rounds."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,85 @@ def t_of(freedom: int, level: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, level))
+
+
+def spread_quantile(remembered: tuple[tuple[Centre, ...], ...], level: float) -> float:
+    """Return the quantile of the effect of one pair of starts on its log ratio, given the starts of earlier runs.
+
+    ``remembered`` holds their centres, grouped by what was compared: a group has a mean of its own. Each centre is
+    normal around it with variance τ² + error². The prior of τ² is scaled inverse chi-squared with
+    :data:`ASSUMED_FREEDOM` degrees of freedom around 2·:data:`ASSUMED_DEVIATION`² (both sides are started), so that
+    without centres the quantile is Student's t times that deviation (Gelman et al. 2013, Bayesian Data Analysis,
+    section 2.6). The more centres, the less the prior matters.
+    """
+    if all(len(group) < 2 for group in remembered):
+        return _PAIR_DEVIATION * t_of(ASSUMED_FREEDOM, level)
+    return _quantile_of_spread(remembered, level)
+
+
+def spread_seen(remembered: tuple[tuple[Centre, ...], ...]) -> float:
+    """Return the typical deviation of one pair's log ratio: one over the root of the posterior's mean precision."""
+    if all(len(group) < 2 for group in remembered):
+        return _PAIR_DEVIATION
+    return math.sqrt(1.0 / math.fsum(weight / variance for variance, weight in _posterior(remembered)))
+
+
+@lru_cache(maxsize=4096)
+def _quantile_of_spread(remembered: tuple[tuple[Centre, ...], ...], level: float) -> float:
+    posterior = [(math.sqrt(2.0 * variance), weight) for variance, weight in _posterior(remembered)]
+    beyond = 1.0 - level
+    low, high = 0.0, 100.0 * _PAIR_DEVIATION * 10.0
+    for _ in range(48):
+        middle = (low + high) / 2.0
+        if math.fsum(weight * math.erfc(middle / scale) for scale, weight in posterior) / 2.0 > beyond:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+@lru_cache(maxsize=256)
+def _posterior(remembered: tuple[tuple[Centre, ...], ...]) -> list[tuple[float, float]]:
+    """Return variances of the effect of one pair of starts with their probabilities, evenly spaced in the logarithm."""
+    found: list[tuple[float, float]] = []
+    for step in range(_GRID + 1):
+        variance = _PAIR_DEVIATION**2 * 10.0 ** (4.0 * (2.0 * step / _GRID - 1.0))
+        log = -ASSUMED_FREEDOM / 2.0 * (math.log(variance) + _PAIR_DEVIATION**2 / variance)
+        for group in remembered:
+            precisions = [1.0 / (variance + error**2) for _, error in group]
+            total = math.fsum(precisions)
+            mean = math.fsum(p * centre for p, (centre, _) in zip(precisions, group, strict=True)) / total
+            misfit = math.fsum(
+                p * (centre - mean) ** 2 for p, (centre, _) in zip(precisions, group, strict=True)
+            )
+            log += (math.fsum(map(math.log, precisions)) - math.log(total) - misfit) / 2.0
+        found.append((variance, log))
+    best = max(log for _, log in found)
+    weights = [math.exp(log - best) for _, log in found]
+    return [(variance, w / sum(weights)) for (variance, _), w in zip(found, weights, strict=True)]
+
+
+def bounds_by_memory(
+    centres: Sequence[Centre],
+    within: Sequence[tuple[float, float]],
+    remembered: tuple[tuple[Centre, ...], ...],
+    confidence: float,
+) -> tuple[float, float]:
+    """One-sided bounds for the mean log ratio from fewer than :data:`LEAST_STARTS` pairs of starts.
+
+    ``within`` holds, for each pair, the bounds of its own rounds at the same confidence. The distance to each bound
+    adds the spread of starts and the error of the rounds in squares.
+    """
+    starts = len(centres)
+    known = (*remembered, tuple(centres)) if starts > 1 else remembered
+    effect = spread_quantile(known, arguments.inside("confidence", confidence, 0.5, 1.0))
+    mean = math.fsum(centre for centre, _ in centres) / starts
+    below = math.fsum((centre - low) ** 2 for (centre, _), (low, _) in zip(centres, within, strict=True))
+    above = math.fsum((high - centre) ** 2 for (centre, _), (_, high) in zip(centres, within, strict=True))
+    return (
+        mean - math.sqrt(effect**2 / starts + below / starts**2),
+        mean + math.sqrt(effect**2 / starts + above / starts**2),
+    )
 
 
 def starts_needed(

@@ -17,11 +17,12 @@ from pytest_llmperf.gates.paired import DISCORDANCE, PairedGate
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedJudgement
 from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.quantile import QuantileGate
-from pytest_llmperf.gates.ratio import START_NOISE, RatioGate, round_noise, start_noise
+from pytest_llmperf.gates.ratio import RatioGate, round_noise, start_noise
 from pytest_llmperf.gates.scalar import ScalarGate
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.record.verdict_json import verdict_from_json, verdict_to_json
 from pytest_llmperf.stats import hodges_lehmann, operating_characteristics, paired, paired_exact
+from pytest_llmperf.stats.start_to_start import ASSUMED_DEVIATION
 from tests.gates.judging import not_worse, ratio_over_starts, ratio_within
 
 DRAWS = 3_000
@@ -312,7 +313,7 @@ def drawn_starts(count: int, slower: float, draw: random.Random) -> list[list[tu
     """Starts as the plan assumes them: noise from start to start, and in each round, on both sides."""
     starts = []
     for _ in range(count):
-        centre = math.log1p(slower) + draw.gauss(0.0, START_NOISE * math.sqrt(2.0))
+        centre = math.log1p(slower) + draw.gauss(0.0, ASSUMED_DEVIATION * math.sqrt(2.0))
         starts.append([(math.exp(centre + draw.gauss(0.0, 0.03 * math.sqrt(2.0))), 1.0) for _ in range(12)])
     return starts
 

@@ -17,26 +17,26 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def run(shared_project: Project) -> Judged:
-    """One run of a candidate that is 30 % slower than the baseline, and of one that is as fast."""
-    knobs = {"slow": 1.3 * TPOT_S, "twin": TPOT_S, "math": TPOT_S}
+    """One run of a candidate that is 60 % slower than the baseline, and of one that is as fast."""
+    knobs = {"slow": 1.6 * TPOT_S, "twin": TPOT_S, "math": TPOT_S}
     shared_project.catalog({row: {"TPOT_S": tpot_s} for row, tpot_s in knobs.items()})
     shared_project.shrink(rounds=12)
     shared_project.suite("""
         def test_tokens_come_as_fast_as_the_baselines(candidate, baseline, load):
-            assert load.interleaved(candidate, baseline, concurrency=4).tpot.ratio <= 1.10
+            assert load.interleaved(candidate, baseline, concurrency=4).tpot.ratio <= 1.25
     """)
     result, verdicts = shared_project.judged("--model", "slow", "--model", "twin")
     return result, dict(zip(("slow", "twin"), verdicts, strict=True))
 
 
-def test_a_candidate_that_is_a_third_slower_fails_and_is_named(run: Judged) -> None:
+def test_a_candidate_that_is_much_slower_fails_and_is_named(run: Judged) -> None:
     result, verdicts = run
     assert result.code == 1, result.text
     assert result.lines("FAILED", "[slow]", "FAIL: TPOT at 4 ratio ×1.")
     slow = verdicts["slow"]
     assert slow["status"] == "FAIL"
-    assert 1.15 < slow["observed"] < 1.45
-    assert slow["interval"][0] > 1.10
+    assert 1.4 < slow["observed"] < 1.75
+    assert slow["interval"][0] > 1.25
     assert slow["baseline"] < slow["candidate"]
 
 
@@ -53,3 +53,5 @@ def test_an_equally_fast_candidate_passes(run: Judged) -> None:
     assert result.lines("1 failed, 1 passed"), result.text
     assert verdicts["twin"]["status"] == "PASS"
     assert 0.9 < verdicts["twin"]["observed"] < 1.1
+    assert (verdicts["twin"]["n"], verdicts["twin"]["starts"]) == (1, 1)
+    assert "starts are assumed to differ by 3 % a side" in verdicts["twin"]["detail"]

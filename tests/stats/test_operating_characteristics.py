@@ -78,7 +78,9 @@ def test_the_damage_that_is_caught_is_the_smallest() -> None:
     assert drop is not None
     assert operating_characteristics.of_floor(400, 0.80 - drop, 0.74).fails >= 0.8
     assert operating_characteristics.of_floor(400, 0.80 - drop + 0.005, 0.74).fails < 0.8
-    slower = sample_size.slowdown_caught_by_ratio(20, 1.05, 0.04)
+    slower = sample_size.slowdown_caught(
+        lambda ratio: operating_characteristics.of_ratio(20, ratio, 1.05, 0.04), 0.8
+    )
     assert slower is not None
     assert 0.05 < slower < 0.10
     lost = sample_size.drop_caught_by_margin(200, 0.10, 0.05)

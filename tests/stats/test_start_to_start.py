@@ -54,3 +54,27 @@ def test_the_planned_number_of_starts_decides() -> None:
     assert statistics.fmean(found) >= 0.75
     assert starts_needed(0.0, seen, rounds=10) is None
     assert starts_needed(0.1, StartVariation(0.0, 0.0, 3, 3), rounds=1) == start_to_start.LEAST_STARTS
+
+
+def test_without_memory_the_spread_of_starts_is_students_t_around_what_is_assumed() -> None:
+    for level in (0.9, 0.95, 0.99):
+        prior = math.sqrt(2.0) * start_to_start.ASSUMED_DEVIATION
+        expected = prior * start_to_start.t_of(start_to_start.ASSUMED_FREEDOM, level)
+        assert start_to_start.spread_quantile((), level) == pytest.approx(expected)
+        one = start_to_start._quantile_of_spread((((0.0, 0.01),),), level)
+        assert one == pytest.approx(expected, rel=1e-3), "a single start tells nothing of how starts differ"
+
+
+@pytest.mark.parametrize("deviation", [0.01, 0.0424, 0.10])
+def test_the_spread_of_many_starts_is_found_whatever_was_assumed(deviation: float) -> None:
+    draw = random.Random(2)
+    many = tuple((draw.gauss(0.3, math.hypot(deviation, 0.004)), 0.004) for _ in range(400))
+    assert start_to_start.spread_seen((many,)) == pytest.approx(deviation, rel=0.1)
+    assert start_to_start.spread_quantile((many,), 0.95) == pytest.approx(1.645 * deviation, rel=0.1)
+
+
+def test_the_noise_of_rounds_is_not_taken_for_a_spread_of_starts() -> None:
+    draw = random.Random(3)
+    noisy = tuple((draw.gauss(0.0, 0.06), 0.06) for _ in range(40))
+    assert start_to_start.spread_seen((noisy,)) < 0.05
+    assert start_to_start.spread_seen((tuple((c, 0.001) for c, _ in noisy),)) == pytest.approx(0.06, rel=0.25)
