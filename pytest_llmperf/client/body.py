@@ -7,7 +7,7 @@ sending can find it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_llmperf.client.request_fields import endpoint_of, why_not
@@ -26,21 +26,12 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 
-def chat_body(
-    model: str, messages: Sequence[Mapping[str, Any]], *, usage_per_chunk: bool = True, **sampling: Any
-) -> dict[str, Any]:
-    """A linted, streaming chat body that asks for ``usage``.
-
-    ``usage_per_chunk`` has vLLM count the tokens in every chunk (``continuous_usage_stats``): the only way to
-    know how many tokens a chunk holds. Raises ``UsageError`` for a field that the server would silently
-    ignore.
-    """
-    body: dict[str, Any] = {"model": model, "messages": [dict(message) for message in messages], **sampling}
-    return lint(streaming(body, usage_per_chunk=usage_per_chunk))
-
-
 def streaming(body: Mapping[str, Any], *, usage_per_chunk: bool = True) -> dict[str, Any]:
-    """The same body with ``stream`` and the ``usage`` options set."""
+    """The same body with ``stream`` and the ``usage`` options set.
+
+    ``usage_per_chunk`` has vLLM count the tokens in every chunk (``continuous_usage_stats``): the only way to know how
+    many tokens a chunk holds.
+    """
     options: dict[str, Any] = {"include_usage": True}
     if usage_per_chunk:
         options["continuous_usage_stats"] = True

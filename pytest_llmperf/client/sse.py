@@ -36,7 +36,6 @@ class EventStream:
     rest: str
     """Data of an event that no blank line completed: ``""`` unless the stream was cut (or ends
     carelessly)."""
-    rest_name: str = ""
 
 
 @dataclass(slots=True)
@@ -128,8 +127,7 @@ def parse(chunks: Iterable[tuple[float, bytes]]) -> EventStream:
     while (block := next_block(whole, at)) is not None:
         events.append(Event(clock.at(block.complete), text(block.data), block.name))
         at = block.after
-    name, data = rest(whole, at)
-    return EventStream(tuple(events), data, name)
+    return EventStream(tuple(events), rest(whole, at)[1])
 
 
 def _take(line: bytes, data: list[bytes], name: str) -> str:

@@ -82,16 +82,10 @@ class Goodput:
 
     met: int
     requests: int
-    window_s: float
 
     @property
     def share(self) -> float:
         return self.met / self.requests
-
-    @property
-    def per_s(self) -> float:
-        """Requests that met it, per second of the run."""
-        return self.met / self.window_s
 
     def share_interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Bounds of the share, each right with that confidence (Clopper and Pearson), as if requests were
@@ -107,7 +101,7 @@ def goodput(run: Run, slo: Slo) -> Goodput:
     where the SLO has limits for tokens that were not seen when they came."""
     if why := slo.unseen(run):
         raise NotMeasured(f"goodput cannot be judged: {why}")
-    return Goodput(sum(slo.met_by(trace) for trace in run.traces), len(run.traces), run.window_s)
+    return Goodput(sum(slo.met_by(trace) for trace in run.traces), len(run.traces))
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,6 @@ class Run:
         return self.end_s - self.start_s
 
     @property
-    def error_share(self) -> float:
-        return sum(not trace.ok for trace in self.traces) / len(self.traces)
-
-    @property
     def _warm_share(self) -> float:
         """Share of the prompt tokens that were hits: by ``/metrics``, or by ``usage`` where that says more."""
         by_usage = cache_check.share_by_usage(

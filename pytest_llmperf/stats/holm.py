@@ -33,9 +33,3 @@ def without_clear(p_values: Sequence[float], clear: float) -> list[float]:
     for index, value in zip(kept, adjusted([p_values[index] / level for index in kept]), strict=True):
         result[index] = value
     return result
-
-
-def rejected(p_values: Sequence[float], alpha: float = 0.05) -> list[bool]:
-    """For each p-value, whether it is rejected with a family-wise error of at most ``alpha``."""
-    level = arguments.inside("alpha", alpha, 0.0, 1.0)
-    return [value <= level for value in adjusted(p_values)]

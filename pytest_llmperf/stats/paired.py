@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from pytest_llmperf.stats import arguments
-from pytest_llmperf.stats.binomial import p_at_least, z_of
+from pytest_llmperf.stats.binomial import p_at_least
 
 
 def tango_z(gained: int, lost: int, n: int, difference: float) -> float:
@@ -43,13 +43,8 @@ def null_variance(gained: float, lost: float, difference: float) -> float:
     return 2.0 * most_likely_lost + difference * (1.0 - difference)
 
 
-def tango_lower(gained: int, lost: int, n: int, confidence: float = 0.95) -> float:
-    """One-sided lower bound for the difference candidate − baseline, in −1…1."""
-    return tango_lower_at(gained, lost, n, z_of(confidence))
-
-
 def tango_lower_at(gained: int, lost: int, n: int, z: float) -> float:
-    """The lower bound for a critical value other than the normal quantile (``stats.paired_exact``)."""
+    """One-sided lower bound for the difference candidate − baseline, in −1…1; ``z`` is the critical value."""
     _counts(gained, lost, n)
     if lost == n:
         return -1.0
@@ -63,11 +58,6 @@ def tango_lower_at(gained: int, lost: int, n: int, z: float) -> float:
         else:
             high = middle
     return low
-
-
-def tango_upper(gained: int, lost: int, n: int, confidence: float = 0.95) -> float:
-    """One-sided upper bound, the mirror image of :func:`tango_lower`."""
-    return -tango_lower(lost, gained, n, confidence)
 
 
 def tango_upper_at(gained: int, lost: int, n: int, z: float) -> float:

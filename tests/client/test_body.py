@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.client.body import chat_body, lint, path_of
+from pytest_llmperf.client.body import lint, path_of, streaming
 from pytest_llmperf.errors import UsageError
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -33,7 +33,7 @@ def test_a_misspelt_field_is_refused_with_the_nearest_name(wrong: str, right: st
 )
 def test_a_value_out_of_range_is_refused_by_name(field: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(field))):
-        chat_body("m", MESSAGES, **field)
+        lint({"messages": MESSAGES, **field})
 
 
 def test_a_field_of_the_other_endpoint_is_refused() -> None:
@@ -53,7 +53,8 @@ def test_neither_messages_nor_prompt_is_refused() -> None:
 
 
 def test_a_body_asks_for_usage_and_knows_its_path() -> None:
-    body = chat_body("m", MESSAGES, temperature=0.6, ignore_eos=True, min_tokens=4)
+    body = lint(streaming({"messages": MESSAGES, "temperature": 0.6, "ignore_eos": True, "min_tokens": 4}))
+    assert body["stream"] is True
     assert body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     assert path_of(body) == "/v1/chat/completions"
     assert path_of({"prompt": "x"}) == "/v1/completions"

@@ -137,8 +137,9 @@ def test_identical_samples_pass_and_lost_ones_fail() -> None:
 def test_a_model_at_the_margin_is_seldom_called_wrong(n: int, psi: float) -> None:
     """Truth exactly at −5 points; PASS and FAIL are both errors there."""
     from pytest_llmperf.stats import paired
+    from pytest_llmperf.stats.binomial import z_of
 
-    draw, runs = random.Random(n), 2000
+    draw, runs, z = random.Random(n), 2000, z_of(0.95)
     counts: dict[tuple[int, int], int] = {}
     for _ in range(runs):
         gained = lost = 0
@@ -149,8 +150,8 @@ def test_a_model_at_the_margin_is_seldom_called_wrong(n: int, psi: float) -> Non
         counts[gained, lost] = counts.get((gained, lost), 0) + 1
     passed = failed = 0
     for (gained, lost), times in counts.items():
-        passed += times * (paired.tango_lower(gained, lost, n) >= -0.05)
-        failed += times * (paired.tango_upper(gained, lost, n) < -0.05)
+        passed += times * (paired.tango_lower_at(gained, lost, n, z) >= -0.05)
+        failed += times * (paired.tango_upper_at(gained, lost, n, z) < -0.05)
     tolerance = 3 * math.sqrt(0.05 * 0.95 / runs)
     assert passed / runs <= 0.056 + tolerance
     assert failed / runs <= 0.056 + tolerance

@@ -450,7 +450,7 @@ def test_a_context_length_that_cannot_be_is_not_believed(serve: Serve, limit: An
 
 @pytest.mark.parametrize("statuses", [(503,), (429, 429)])
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(serve: Serve, statuses: tuple[int, ...]) -> None:
-    assert loaded(serve(Dialect(statuses=statuses))).error_share == 0
+    assert all(trace.ok for trace in loaded(serve(Dialect(statuses=statuses))).traces)
 
 
 def test_a_server_that_never_answers_is_given_up_at_the_first_token(
@@ -477,7 +477,7 @@ def test_a_load_whose_warm_up_failed_is_not_sent(serve: Serve) -> None:
 def test_two_rounds_without_an_answer_end_a_load(serve: Serve) -> None:
     dialect = serve(Dialect(broken=True))
     run = loaded(dialect, requests=256, warmup=0)
-    assert run.error_share == 1
+    assert not any(trace.ok for trace in run.traces)
     assert 4 <= len(dialect.loads) <= 5
 
 
@@ -551,7 +551,7 @@ def test_a_limit_that_is_taken_under_another_name_is_sent_under_it(
     if plain:
         declare_plain(dialect.server.capabilities)
     run = loaded(dialect)
-    assert run.error_share == 0
+    assert all(trace.ok for trace in run.traces)
     assert [limit_of(body) for body in dialect.loads] == [5] * 6
     assert sum("max_tokens" in body for body in dialect.bodies) == 1
     notes = dialect.server.capabilities.notes
@@ -590,13 +590,13 @@ def test_a_limit_that_is_too_high_is_no_refusal_of_its_name(serve: Serve, messag
 @pytest.mark.parametrize("least", [2, 5])
 def test_a_server_that_takes_no_limit_of_one_token_is_loaded(serve: Serve, least: int) -> None:
     run = loaded(serve(Dialect(least_tokens=least)))
-    assert run.error_share == 0
+    assert all(trace.ok for trace in run.traces)
 
 
 @pytest.mark.parametrize("refuse", [("ignore_eos",), ("min_tokens", "ignore_eos")], ids=" ".join)
 def test_a_refusal_within_the_stream_is_learnt_from(serve: Serve, refuse: tuple[str, ...]) -> None:
     dialect = serve(Dialect(refuse=refuse, in_stream=True, refusal=lambda name: REFUSALS["openai"](name)))
-    assert loaded(dialect).error_share == 0
+    assert all(trace.ok for trace in loaded(dialect).traces)
     (note,) = dialect.server.capabilities.notes
     assert all(name in note for name in refuse)
 
@@ -606,7 +606,7 @@ def test_a_keyword_that_pythons_server_did_not_expect_is_left_out(serve: Serve) 
         return 500, {"error": {"message": f"create() got an unexpected keyword argument '{name}'"}}
 
     dialect = serve(Dialect(refuse=("ignore_eos", "min_tokens"), refusal=refusal))
-    assert loaded(dialect).error_share == 0
+    assert all(trace.ok for trace in loaded(dialect).traces)
     assert dialect.server.capabilities.refused == {"ignore_eos", "min_tokens"}
 
 
@@ -618,8 +618,8 @@ def test_a_path_that_is_never_answered_is_waited_for_once(
     monkeypatch.setattr(tokenizer, "FIRST_S", 0.3)
     dialect = serve(Dialect(hangs=(path,)))
     began = time.monotonic()
-    assert loaded(dialect).error_share == 0
-    assert loaded(dialect).error_share == 0
+    assert all(trace.ok for trace in loaded(dialect).traces)
+    assert all(trace.ok for trace in loaded(dialect).traces)
     assert time.monotonic() - began < 5
     assert dialect.paths.count("/metrics") <= 8
     if path == "/metrics":

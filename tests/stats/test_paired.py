@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, norm
 
 from pytest_llmperf.stats import paired
+from pytest_llmperf.stats.binomial import z_of
 
 TABLES = [
     (1, 7, 21),
@@ -27,7 +28,8 @@ TABLES = [
 
 def interval(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Both one-sided bounds."""
-    return paired.tango_lower(gained, lost, n, confidence), paired.tango_upper(gained, lost, n, confidence)
+    z = z_of(confidence)
+    return paired.tango_lower_at(gained, lost, n, z), paired.tango_upper_at(gained, lost, n, z)
 
 
 def p_below(gained: int, lost: int, n: int, difference: float) -> float:
@@ -100,7 +102,7 @@ def test_bounds_enclose_the_difference_and_turn_with_the_sides(
     table: tuple[int, int, int], level: float
 ) -> None:
     gained, lost, n = table
-    low, high = paired.tango_lower(gained, lost, n, level), paired.tango_upper(gained, lost, n, level)
+    low, high = interval(gained, lost, n, level)
     assert -1.0 <= low <= (gained - lost) / n + 1e-9
     assert (gained - lost) / n - 1e-9 <= high <= 1.0
     assert interval(lost, gained, n) == pytest.approx(
@@ -117,14 +119,14 @@ def test_the_statistic_falls_as_the_difference_rises(
 
 @given(tables(), st.floats(-0.99, 0.99))
 def test_the_p_value_and_the_bound_decide_alike(table: tuple[int, int, int], difference: float) -> None:
-    bound = paired.tango_upper(*table)
+    bound = interval(*table)[1]
     if abs(bound - difference) > 1e-6:
         assert (p_below(*table, difference) < 0.05) == (bound < difference)
 
 
 def test_an_identical_model_needs_88_items_for_three_points() -> None:
     """With no flip at all the bound is −z²/(n + z²)."""
-    assert paired.tango_lower(0, 0, 87) < -0.03 < paired.tango_lower(0, 0, 88)
+    assert interval(0, 0, 87)[0] < -0.03 < interval(0, 0, 88)[0]
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (0, 5), (5, 0), (12, 30), (200, 251)])
@@ -154,7 +156,7 @@ def test_the_error_at_the_boundary_is_near_five_percent(n: int, psi: float) -> N
 @pytest.mark.parametrize("table", [(-1, 0, 5), (3, 3, 5), (0, 0, 0), (0.5, 1, 5)])
 def test_tables_that_cannot_be_are_refused(table: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match=r"whole number|do not fit"):
-        paired.tango_lower(*table)
+        interval(*table)
 
 
 @pytest.mark.parametrize("difference", [-1.0, 1.0, 3.0, math.nan])

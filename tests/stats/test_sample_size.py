@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from pytest_llmperf.stats import hodges_lehmann, paired, sample_size
-from pytest_llmperf.stats.binomial import clopper_pearson_upper
+from pytest_llmperf.stats.binomial import clopper_pearson_upper, z_of
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_equal_models_pass_as_often_as_was_planned(psi: float, margin: float) ->
         moves = [draw.random() for _ in range(n)]
         lost = sum(1 for move in moves if move < psi / 2)
         gained = sum(1 for move in moves if psi / 2 <= move < psi)
-        passed += paired.tango_lower(gained, lost, n) > -margin
+        passed += paired.tango_lower_at(gained, lost, n, z_of(0.95)) > -margin
     assert passed / runs == pytest.approx(0.8, abs=0.08)
 
 
