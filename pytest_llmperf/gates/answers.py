@@ -91,11 +91,14 @@ class AnswersGate(Gate):
             return self
         left = self.planned - self.before
         looks = early_stopping.looks(left) if self.can_stop_early else [left]
-        gate, asked = self, left
+        gate, asked, watch = self, left, None
         try:
             for asked in looks:
                 gate = self._with(self.more(asked))
-                if self.can_stop_early and gate.is_decided(gate.watch()):
+                if not self.can_stop_early:
+                    continue
+                watch = gate.watch(watch)
+                if gate.is_decided(watch):
                     break
         except NotMeasured as error:
             return replace(gate, refused=str(error))
@@ -113,11 +116,11 @@ class AnswersGate(Gate):
         aside = "" if self.size >= self.planned else f"stopped early of {self.planned}, "
         return watch.verdict(max_lost_share=self.max_lost_share, aside=aside)
 
-    def watch(self) -> Watch:
-        """Watch the question over the answers that are there."""
+    def watch(self, earlier: Watch | None = None) -> Watch:
+        """Watch the question over the answers that are there; ``earlier``: see :func:`early_stopping.watch`."""
         alpha = early_stopping.early(self.spent)
         return early_stopping.watch(
-            self.question, self.candidate, self._outcomes.get("baseline", {}), alpha=alpha
+            self.question, self.candidate, self._outcomes.get("baseline", {}), alpha=alpha, earlier=earlier
         )
 
     @property

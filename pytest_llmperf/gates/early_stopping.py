@@ -116,6 +116,8 @@ class Watch:
         """PASS or FAIL once decided; it stays, whatever comes after."""
         self.decided_at: int | None = None
         """Items it took."""
+        self.items: list[str] = []
+        """Ids of the items, where :func:`watch` took them."""
         self._values: list[float] = []
         self._ends: list[tuple[float, float]] = []
         """The lowest and the highest value that every item, lost ones too, can have had."""
@@ -135,16 +137,14 @@ class Watch:
         bound takes it for the lowest that it can have been, the evidence below for the highest, so that neither is
         wrong more often whatever made it be lost. ``NotMeasured`` for something that is no outcome.
         """
-        ours, theirs = _mean(candidate), _mean(baseline) if self.question.paired else 0.0
+        ours, low, high = _scores(candidate)
+        theirs, least, most = _scores(baseline) if self.question.paired else (0.0, 0.0, 0.0)
         if ours is None or theirs is None:
             self._lost += 1
         else:
             self._values.append(ours - theirs)
             self._shares.append((ours, theirs))
-        low, high = _range(candidate)
-        if self.question.paired:
-            least, most = _range(baseline)
-            low, high = low - most, high - least
+        low, high = low - most, high - least
         self._ends.append((low, high))
         above, below = self._above.observe(low), self._below.observe(-high)
         if self.status is None and max(above, below) >= 1.0 / self.alpha:
@@ -221,22 +221,35 @@ class Watch:
         return sample_size.items_for_margin(difference, -q.bound, min(1.0, squared), alpha=self.alpha)
 
 
-def watch(question: Question, candidate: Outcomes, baseline: Outcomes, *, alpha: float) -> Watch:
-    """Watch ``question`` over the items in their order. ``ValueError`` for a bound that no data can show."""
-    watched = Watch(question, alpha=alpha)
+def watch(
+    question: Question,
+    candidate: Outcomes,
+    baseline: Outcomes,
+    *,
+    alpha: float,
+    earlier: Watch | None = None,
+) -> Watch:
+    """Watch ``question`` over the items in their order. ``ValueError`` for a bound that no data can show.
+
+    ``earlier`` has watched the same question at the look before, and goes on where the items begin with those it saw.
+    """
     items = list(candidate) if not question.paired else [*candidate, *(baseline.keys() - candidate.keys())]
-    for item in items:
+    goes_on = earlier is not None and items[: len(earlier.items)] == earlier.items
+    watched = earlier if earlier is not None and goes_on else Watch(question, alpha=alpha)
+    for item in items[len(watched.items) :]:
         watched.observe(candidate.get(item), baseline.get(item))
+        watched.items.append(item)
     return watched
 
 
-def _mean(given: Outcome | Sequence[Outcome]) -> float | None:
-    """Return the mean of an item's answers that came; None if none did."""
-    scores = tally({"item": given}).scores.get("item")
-    return None if scores is None else sum(scores) / len(scores)
+def _scores(given: Outcome | Sequence[Outcome]) -> tuple[float | None, float, float]:
+    """Return the mean of an item's answers that came (None if none did), and its lowest and highest with the lost."""
+    if isinstance(given, bool):
+        return float(given), float(given), float(given)
+    came, low, high = (_mean(given, lost_as) for lost_as in (None, False, True))
+    return came, 0.0 if low is None else low, 1.0 if high is None else high
 
 
-def _range(given: Outcome | Sequence[Outcome]) -> tuple[float, float]:
-    """Return the lowest and the highest mean that an item's answers can have had, lost ones included."""
-    low, high = (tally({"item": given}, lost_as=lost_as).scores.get("item", ()) for lost_as in (False, True))
-    return (sum(low) / len(low), sum(high) / len(high)) if low and high else (0.0, 1.0)
+def _mean(given: Outcome | Sequence[Outcome], lost_as: bool | None) -> float | None:
+    scores = tally({"item": given}, lost_as=lost_as).scores.get("item")
+    return sum(scores) / len(scores) if scores else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.load.metrics import request_metrics
 from pytest_llmperf.parquet_reading import read_parquet
-from pytest_llmperf.record.redaction import clean
+from pytest_llmperf.record.redaction import cleaner
 from pytest_llmperf.record.sidecar import read_sidecar
 from pytest_llmperf.record.store import write_file
 
@@ -207,11 +207,12 @@ class _Counted:
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         rows = iter(self.rows)
-        while batch := [self._row(row) for row in islice(rows, _ROWS_AT_A_TIME)]:
-            self.count += len(batch)
-            yield batch
+        while several := list(islice(rows, _ROWS_AT_A_TIME)):
+            clean = cleaner()
+            self.count += len(several)
+            yield [self._row(row, clean) for row in several]
 
-    def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _row(self, row: Mapping[str, Any], clean: Callable[[str], str]) -> dict[str, Any]:
         if row.keys() != self.table.columns.keys():
             differ = sorted(row.keys() ^ self.table.columns.keys())
             raise ValueError(f"a row of {self.table.name} has other columns than the table: {differ}")

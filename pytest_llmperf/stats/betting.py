@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import add
 
 from pytest_llmperf.stats import arguments
 
@@ -56,6 +57,8 @@ class Evidence:
         self._total = 0.0
         self._stakes = tuple(stakes)
         self._log_wealth = [0.0] * len(self._stakes)
+        self._gains: dict[float, list[float]] = {}
+        """By value, what it adds to each logarithm: of a source (no population) always the same."""
 
     @property
     def e_value(self) -> float:
@@ -69,20 +72,26 @@ class Evidence:
 
     def observe(self, value: float) -> float:
         """Bet, then look at the next value; the new :attr:`e_value`."""
-        x = arguments.finite("value", value)
+        gains = self._gains.get(value)
+        if gains is None:
+            gains = self._gains_of(arguments.finite("value", value))
+            if self.population is None:
+                self._gains[value] = gains
+        self._log_wealth = list(map(add, self._log_wealth, gains))
+        self.seen += 1
+        self._total += value
+        return self.e_value
+
+    def _gains_of(self, x: float) -> list[float]:
         if not self.low <= x <= self.high:
             raise ValueError(f"value is {x:g}, it must lie between {self.low:g} and {self.high:g}")
         if self.seen == self.population:
             raise ValueError(f"all {self.population} items were seen already")
         expected = self._expected()
-        if self.low - _TIE <= expected < self.high:
-            at_risk = max(expected - self.low, 1e-12)
-            for index, stake in enumerate(self._stakes):
-                bet = min(stake, (1.0 - RESERVE) / at_risk)
-                self._log_wealth[index] += math.log1p(bet * (x - expected))
-        self.seen += 1
-        self._total += x
-        return self.e_value
+        if not self.low - _TIE <= expected < self.high:
+            return [0.0] * len(self._stakes)
+        at_risk = max(expected - self.low, 1e-12)
+        return [math.log1p(min(stake, (1.0 - RESERVE) / at_risk) * (x - expected)) for stake in self._stakes]
 
     def _expected(self) -> float:
         """The highest mean of the next value that the hypothesis allows, given what was seen."""

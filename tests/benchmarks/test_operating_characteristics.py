@@ -56,7 +56,7 @@ def test_the_guide_refers_to_tables_that_exist() -> None:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_table_can_be_made_on_a_toy_size(name: str) -> None:
-    table, _ = benchmark.make(name, 20, 1, None)
+    table, _ = benchmark.make(name, 8, 1, None)
     assert table.rows
     assert table.targets
     again, _ = benchmark.restored(json.loads(json.dumps(benchmark.stored([table], {}))))

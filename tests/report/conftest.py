@@ -232,6 +232,15 @@ class RecordedRun:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RecordedRun:
+    return recorded_run(tmp_path)
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> RecordedRun:
+    return whole_run(tmp_path)
+
+
+def recorded_run(directory: Path) -> RecordedRun:
     """A run with something in every section: one gate of each verdict, both sides loaded at 1 and 8."""
     gaps = [0.002 + 0.00001 * (i % 50) for i in range(640)]
     suite = "suites/test_night.py"
@@ -340,12 +349,12 @@ def run(tmp_path: Path) -> RecordedRun:
             for seed, (row, concurrency) in enumerate((r, c) for c in (8, 1) for r in ("math", "distill"))
         ],
     }
-    return RecordedRun(tmp_path, cases, facts)
+    return RecordedRun(directory, cases, facts)
 
 
-@pytest.fixture
-def whole(run: RecordedRun) -> RecordedRun:
+def whole_run(directory: Path) -> RecordedRun:
     """A run with something in every section."""
+    run = recorded_run(directory)
     run.keep_traces()
     run.keep_answers(
         lambda row, item: f"<think>{row} thinks of {item}</think>So $x^2$ is \\boxed{{{item}}}, says {row}."
