@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -76,12 +76,20 @@ class TaskAnswers(SampleList[Item, GradedAnswer]):
     """Seed of the order of the items."""
     taken: int = 0
     """Number of answers that :meth:`take_rows` has returned."""
+    _facts: tuple[tuple[int, int], dict[str, Any]] | None = field(default=None, init=False, repr=False)
+    """The last facts, with how many samples there were and were planned."""
 
     def plan(self, count: int) -> int:
         return super().plan(whole_groups(self.items, count))
 
     def facts(self) -> dict[str, Any]:
-        """For the record: what was asked, of how many, and how the answers ended."""
+        """For the record: what was asked, of how many, and how the answers ended; the same object until more are."""
+        now = (len(self.samples), self.planned)
+        if self._facts is None or self._facts[0] != now:
+            self._facts = (now, self._computed())
+        return self._facts[1]
+
+    def _computed(self) -> dict[str, Any]:
         return {
             "row": self.row,
             "task": self.task,

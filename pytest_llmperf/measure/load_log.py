@@ -26,8 +26,15 @@ class LoadEntry:
     """``rounds`` of a comparison, ``open loop``, ``sweep`` or ``max rate``."""
     runs: list[Run] = field(default_factory=list)
     metrics: list[Metrics] = field(default_factory=list)
+    _facts: dict[str, Any] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
+        """The entry of the record, computed once for the rounds that there are. Must not be changed."""
+        if len(self._facts.get("rounds", ())) != len(self.runs):
+            self._facts = self._computed()
+        return self._facts
+
+    def _computed(self) -> dict[str, Any]:
         run = self.runs[0]
         clumped = sum(metrics.clumped for metrics in self.metrics)
         return {
@@ -85,6 +92,8 @@ class LoadLog:
         self._noted: dict[tuple[str, int | str, str, int, str], LoadEntry] = {}
         self._fresh: list[tuple[LoadEntry, int]] = []
         """Entry and round number of the requests that :meth:`take_rows` has not returned yet."""
+        self._told: dict[int, dict[str, Any]] = {}
+        """The last facts of each load, by the identity of its entry."""
 
     def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
         """One more round."""
@@ -98,9 +107,14 @@ class LoadLog:
 
     def facts(self, facts_of: Callable[[LoadEntry], dict[str, Any]] = LoadEntry.facts) -> dict[str, Any]:
         """For the record: ``load``, the rounds at a fixed concurrency, and ``scheduled_load``, all other loads."""
-        rounds = [facts_of(load) for load in self._noted.values() if load.purpose == "rounds"]
-        others = [facts_of(load) for load in self._noted.values() if load.purpose != "rounds"]
-        return {name: loads for name, loads in (("load", rounds), ("scheduled_load", others)) if loads}
+        told: dict[str, list[dict[str, Any]]] = {"load": [], "scheduled_load": []}
+        for load in self._noted.values():
+            facts = facts_of(load)
+            # The same object as last time where nothing has changed: the record encodes it once.
+            if self._told.get(id(load)) != facts:
+                self._told[id(load)] = facts
+            told["load" if load.purpose == "rounds" else "scheduled_load"].append(self._told[id(load)])
+        return {name: loads for name, loads in told.items() if loads}
 
     @property
     def begin_s(self) -> float:

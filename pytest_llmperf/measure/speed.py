@@ -53,9 +53,11 @@ class Speed:
     def _load_facts(self, load: LoadEntry) -> dict[str, Any]:
         facts = load.facts()
         device = self.on_device(self.servers.row(load.row), facts["concurrency"], load.runs, load.metrics)
-        for measured, energy_j, share in zip(facts["rounds"], device.energy_j, device.share, strict=True):
-            measured |= {"energy_j": energy_j, "roofline_share": share}
-        return facts | {"roofline_unknown": device.no_share}
+        rounds = [
+            measured | {"energy_j": energy_j, "roofline_share": share}
+            for measured, energy_j, share in zip(facts["rounds"], device.energy_j, device.share, strict=True)
+        ]
+        return facts | {"rounds": rounds, "roofline_unknown": device.no_share}
 
     def on_device(
         self, served: Served, concurrency: int, runs: Sequence[Run], rounds: Sequence[Metrics]

@@ -47,21 +47,21 @@ def hide(secret: str | None) -> None:
 
 def redact(text: str) -> str:
     """``text`` without secrets, home directories and user names; the same text if there are none."""
-    return _redactor(_secrets(os.environ), _homes(), _user())(text, log=False)
+    return redactor()(text, log=False)
 
 
 def redact_log(text: str) -> str:
     """As :func:`redact`, also without the user's name as a word of its own."""
-    return _redactor(_secrets(os.environ), _homes(), _user())(text, log=True)
+    return redactor()(text, log=True)
 
 
 def redact_values(value: Any) -> Any:
     """A JSON value with all texts redacted, keys included."""
-    redactor = _redactor(_secrets(os.environ), _homes(), _user())
+    remove = redactor()
 
     def clean(value: Any) -> Any:
         if isinstance(value, str):
-            return redactor(value, log=False)
+            return remove(value, log=False)
         if isinstance(value, Mapping):
             return {clean(key): clean(one) for key, one in value.items()}
         return [clean(one) for one in value] if isinstance(value, list | tuple) else value
@@ -89,7 +89,7 @@ def sound(text: str) -> str:
     return text
 
 
-class _Redactor:
+class Redactor:
     """Replace what is private in a text.
 
     Most texts hold nothing private, and a regular expression reads a megabyte in 0.2 s, a search for a literal in less
@@ -121,9 +121,14 @@ class _Redactor:
         return text
 
 
+def redactor() -> Redactor:
+    """Return the redactor in force: the same object until another secret, home directory or user name is known."""
+    return _redactor(_secrets(os.environ), _homes(), _user())
+
+
 @lru_cache(maxsize=8)
-def _redactor(secrets: frozenset[str], homes: frozenset[str], user: str) -> _Redactor:
-    return _Redactor(sorted(secrets), sorted(homes), user)
+def _redactor(secrets: frozenset[str], homes: frozenset[str], user: str) -> Redactor:
+    return Redactor(sorted(secrets), sorted(homes), user)
 
 
 def _secrets(environment: Mapping[str, str]) -> frozenset[str]:

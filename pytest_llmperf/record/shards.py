@@ -29,25 +29,34 @@ class Shards:
     def __init__(self, directory: Path, process: str) -> None:
         self._directory = directory
         self._process = process
-        self._kept: dict[str, list[str]] = {}
-        """By key, the JSON of what this process kept last: of each entry of a list, or of the one value."""
+        self._kept: dict[str, list[tuple[Any, str]]] = {}
+        """By key, what this process kept last with its JSON: each entry of a list, or the one value."""
         self._torn = False
         """The last line of the facts may be half a line."""
         self._read: dict[Path, _FactsOfProcess] = {}
 
     def keep_facts(self, facts: Mapping[str, Any]) -> None:
-        """Keep ``facts`` in place of what this process kept before. ``OSError``."""
+        """Keep ``facts`` in place of what this process kept before. ``OSError``.
+
+        An entry that is the same object as before is not encoded anew: it must not have changed.
+        """
         lines = []
         for key, value in facts.items():
             entries = value if isinstance(value, list) else [value]
-            texts = [json.dumps(entry, allow_nan=False) for entry in entries]
             known = self._kept.get(key)
-            changed = {at: text for at, text in enumerate(texts) if not known or known[at : at + 1] != [text]}
-            if known is None or changed or len(texts) != len(known):
+            kept, changed = [], {}
+            for at, entry in enumerate(entries):
+                before = known[at] if known and at < len(known) else None
+                same = before is not None and before[0] is entry
+                text = before[1] if before is not None and same else json.dumps(entry, allow_nan=False)
+                kept.append((entry, text))
+                if before is None or before[1] != text:
+                    changed[at] = text
+            if known is None or changed or len(kept) != len(known):
                 inner = ", ".join(f'"{at}": {text}' for at, text in changed.items())
-                count = len(texts) if isinstance(value, list) else "null"
+                count = len(kept) if isinstance(value, list) else "null"
                 lines.append(f'{{"key": {json.dumps(key)}, "count": {count}, "changed": {{{inner}}}}}\n')
-                self._kept[key] = texts
+            self._kept[key] = kept
         if self._torn:
             lines.insert(0, "\n")
         self._torn = True

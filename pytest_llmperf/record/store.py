@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.home import shown
 from pytest_llmperf.record import SCHEMA
-from pytest_llmperf.record.redaction import clean, redact_values, sound
+from pytest_llmperf.record.by_identity import ByIdentity
+from pytest_llmperf.record.redaction import Redactor, clean, redact_values, redactor, sound
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import Record
@@ -45,9 +46,44 @@ def write_record(path: Path, fields: Mapping[str, Any]) -> Record:
     return record
 
 
-def write_unfinished(path: Path, fields: Mapping[str, Any]) -> None:
-    """Write what stands at ``path`` until the run ends: neither checked nor safe from a loss of power."""
-    write_whole(path, _text_of(fields, indent=None), durable=False)
+class UnfinishedRecord:
+    """The record at ``path`` until the run ends: written after every test, unchecked, not safe from a loss of power.
+
+    A value, or an entry of a list, is redacted and encoded once as long as it stays the same object, so that the cost
+    of a write is that of what is new. Whoever changes one makes another object.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._redactor: Redactor | None = None
+        self._encoded = ByIdentity(_encoded)
+
+    def write(self, fields: Mapping[str, Any]) -> None:
+        """Write the record with ``fields``. Raises :class:`RecordNotWritten` as :func:`write_record` does."""
+        if (now := redactor()) is not self._redactor:
+            # Another secret is known by now.
+            self._redactor, self._encoded = now, ByIdentity(_encoded)
+        parts = [
+            f"{json.dumps(key)}: {self._text(value)}" for key, value in {"schema": SCHEMA, **fields}.items()
+        ]
+        data = f"{{{', '.join(parts)}}}\n".encode()
+        write_file(
+            self._path,
+            lambda temporary: _write_bytes(temporary, data),
+            f"{len(data):,} bytes needed",
+            durable=False,
+        )
+        self._encoded.forget_unused()
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, list):
+            return f"[{', '.join(map(self._encoded, value))}]"
+        return self._encoded(value)
+
+
+def _encoded(value: Any) -> str:
+    """The JSON text of ``value``, redacted."""
+    return sound(json.dumps(redact_values(value), ensure_ascii=False, allow_nan=False))
 
 
 def _text_of(fields: Mapping[str, Any], indent: int | None) -> str:
@@ -61,11 +97,11 @@ def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
     ``durable``: also a machine that loses its power has the file.
     """
     data = clean(text).encode()
+    write_file(path, lambda file: _write_bytes(file, data), f"{len(data):,} bytes needed", durable=durable)
 
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(data)
 
-    write_file(path, write, f"{len(data):,} bytes needed", durable=durable)
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def write_file(path: Path, write: Callable[[Path], None], needs: str = "", *, durable: bool = True) -> None:

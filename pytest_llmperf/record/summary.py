@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmperf.record.by_identity import ByIdentity
 from pytest_llmperf.stats import binomial, clustered_quantile, order_statistics
 
 if TYPE_CHECKING:
-    from pytest_llmperf.record.model import LoadEntry, Record, Round
+    from pytest_llmperf.record.model import AnswersEntry, LoadEntry, Record
 
 CONFIDENCE = 0.95
 """Of each end of an interval alone, as everywhere in this package: both together are a 90 % interval."""
@@ -25,9 +26,26 @@ _TIMES = (
 """Name of the metric, series of each round, and quantile."""
 
 
-def metrics(facts: Record) -> list[dict[str, Any]]:
-    """The record's ``metrics``: accuracies of all answers, times and throughputs of all loads."""
-    return [*_of_answers(facts), *_of_loads(facts)]
+class MetricSummary:
+    """The record's ``metrics``. Those of entries that are the same objects as before are not computed again."""
+
+    def __init__(self) -> None:
+        self._of_answers = ByIdentity(_of_answers)
+        self._of_load = ByIdentity(_of_load)
+
+    def of(self, facts: Record) -> list[dict[str, Any]]:
+        """Return accuracies of all answers, times and throughputs of all loads."""
+        loads: dict[tuple[str, str], list[LoadEntry]] = {}
+        for load in facts.load:
+            # Several starts of one server are one load.
+            loads.setdefault((load.row, _name(load)), []).append(load)
+        found = [
+            *map(self._of_answers, facts.answers),
+            *(self._of_load(*starts) for starts in loads.values()),
+        ]
+        self._of_answers.forget_unused()
+        self._of_load.forget_unused()
+        return [metric for metrics in found for metric in metrics]
 
 
 @dataclass
@@ -96,41 +114,41 @@ class RightAnswers:
         )
 
 
-def _of_answers(facts: Record) -> Iterator[dict[str, Any]]:
-    for entry in facts.answers:
-        if found := RightAnswers.of(entry.outcomes, entry.items, entry.samples):
-            yield {
-                "row": entry.row,
-                "metric": "accuracy",
-                "of": f"{entry.task}, {entry.variant}",
-                "value": found.share,
-                "interval": list(found.interval()),
-                "n": found.items,
-                "unit": "share",
-                "better": "higher",
-            }
+def _of_answers(entry: AnswersEntry) -> list[dict[str, Any]]:
+    found = RightAnswers.of(entry.outcomes, entry.items, entry.samples)
+    if found is None:
+        return []
+    accuracy = {
+        "row": entry.row,
+        "metric": "accuracy",
+        "of": f"{entry.task}, {entry.variant}",
+        "value": found.share,
+        "interval": list(found.interval()),
+        "n": found.items,
+        "unit": "share",
+        "better": "higher",
+    }
+    return [accuracy]
 
 
-def _of_loads(facts: Record) -> Iterator[dict[str, Any]]:
-    together: dict[tuple[str, str], list[Round]] = {}
-    for load in facts.load:
-        # Several starts of one server are one load.
-        together.setdefault((load.row, _name(load)), []).extend(load.rounds)
-    for (row, name), rounds in together.items():
-        about = {"row": row, "of": name}
-        for metric, series, q in _TIMES:
-            groups = [[time for time in getattr(each, series) if time is not None] for each in rounds]
-            if groups := [times for times in groups if times]:
-                yield about | {"metric": metric, "unit": "s", "better": "lower"} | _quantile(groups, q)
-        rates = [
-            each.output_tokens / each.window_s
-            for each in rounds
-            if each.output_tokens is not None and each.window_s
-        ]
-        if rates:
-            ends = order_statistics.bounds(rates, 0.5, CONFIDENCE)
-            value = {"value": median(rates), "interval": list(ends), "n": len(rates)}
-            yield about | {"metric": "throughput", "unit": "tok/s", "better": "higher"} | value
+def _of_load(*starts: LoadEntry) -> list[dict[str, Any]]:
+    about = {"row": starts[0].row, "of": _name(starts[0])}
+    rounds = [each for load in starts for each in load.rounds]
+    found = []
+    for metric, series, q in _TIMES:
+        groups = [[time for time in getattr(each, series) if time is not None] for each in rounds]
+        if groups := [times for times in groups if times]:
+            found.append(about | {"metric": metric, "unit": "s", "better": "lower"} | _quantile(groups, q))
+    rates = [
+        each.output_tokens / each.window_s
+        for each in rounds
+        if each.output_tokens is not None and each.window_s
+    ]
+    if rates:
+        ends = order_statistics.bounds(rates, 0.5, CONFIDENCE)
+        value = {"value": median(rates), "interval": list(ends), "n": len(rates)}
+        found.append(about | {"metric": "throughput", "unit": "tok/s", "better": "higher"} | value)
+    return found
 
 
 def _name(load: LoadEntry) -> str:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.home import shown
 from pytest_llmperf.record import fingerprint, gate_files, summary
+from pytest_llmperf.record.by_identity import ByIdentity
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.shards import Shards
-from pytest_llmperf.record.store import RecordNotWritten, write_record, write_unfinished
+from pytest_llmperf.record.store import RecordNotWritten, UnfinishedRecord, write_record
 from pytest_llmperf.record.tables import ANSWERS, TOKENS, TRACES, store_table
 from pytest_llmperf.record.verdict_json import verdict_to_json
 from pytest_llmperf.report.page import write_page, write_unfinished_page
-from pytest_llmperf.runs.ledger import Ledger
+from pytest_llmperf.runs.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
     from pytest_llmperf.measure import Measurements
@@ -62,6 +63,11 @@ class Recording:
         """What could not be kept, if anything, and so is missing in the record."""
         self._environment: dict[str, Any] | None = None
         self._id = uuid.uuid4().hex
+        self._unfinished = None if path is None else UnfinishedRecord(path)
+        self._entry_of = ByIdentity(_entry_of)
+        self._metrics = summary.MetricSummary()
+        self._told: dict[tuple[str, str, int], dict[str, Any]] = {}
+        """What the record says of each test and verdict, by its place: the same object as long as it says the same."""
 
     # In every process
 
@@ -94,22 +100,23 @@ class Recording:
 
     def begin(self) -> None:
         """Write the record and the page as unfinished. Raises :class:`UsageError` if one cannot be written."""
-        if self.path is None:
+        if self.path is None or self._unfinished is None:
             return
         try:
-            write_unfinished(self.path, self._record("the run has not ended: no test has"))
+            self._unfinished.write(self._record(self._facts(), "the run has not ended: no test has"))
             write_unfinished_page(self.path.with_suffix(".html"))
         except RecordNotWritten as error:
             raise UsageError(f"--llmperf-record: {error}") from error
 
     def update(self) -> None:
         """Write the record as far as the run has come, marked partial."""
-        if self.path is None:
+        if self._unfinished is None:
             return
+        facts = self._facts()
         ended = len(self._ledger.entries) - self._ledger.unfinished
-        why = f"the run has not ended: {ended} tests of {self._expected() or 'some'} have"
+        why = f"the run has not ended: {ended} tests of {_expected(facts) or 'some'} have"
         try:
-            write_unfinished(self.path, self._record(why))
+            self._unfinished.write(self._record(facts, why))
         except RecordNotWritten as error:
             self.note = str(error)
 
@@ -127,9 +134,12 @@ class Recording:
         and may change the ledger's verdict on the run.
         """
         assert self.path is not None
-        reasons = dict.fromkeys(filter(None, (interrupted, self._unended(), self._lost)))
+        facts = self._facts()
+        missing = self._ledger.unfinished
+        unended = f"{missing} of {_expected(facts)} tests were not run" if missing else ""
+        reasons = dict.fromkeys(filter(None, (interrupted, unended, self._lost)))
         try:
-            record = self._record("; ".join(reasons), so_far=False)
+            record = self._record(facts, "; ".join(reasons), so_far=False)
             self._update(record)
             # While the files beside the record are replaced one by one, it must not refer to them.
             unwritten = {"partial": "the run was killed while its record was written"}
@@ -159,12 +169,15 @@ class Recording:
         self.note += f", page: {shown(page)}"
         return {"page": page}
 
-    def _record(self, partial: str, *, so_far: bool = True) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
+        """What all processes have measured."""
+        return self._shards.facts() or {**self._measurements.facts(), "suite": self._suite}
+
+    def _record(self, facts: Mapping[str, Any], partial: str, *, so_far: bool = True) -> dict[str, Any]:
         """The fields of the record; with ``so_far`` without the tests that have not ended, which may still judge."""
         if self._environment is None:
             self._environment = fingerprint.environment(self._root)
-        facts = self._shards.facts() or self._measurements.facts()
-        measured = self._parsed(facts)
+        measured = self._measured(facts)
         return {
             "id": self._id,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -175,39 +188,42 @@ class Recording:
             "environment": self._environment,
             "run": self._run() | ({"green": False} if partial else {}),
             "tests": [
-                {
-                    "test": entry.test,
-                    "outcome": entry.outcome,
-                    "seconds": round(entry.seconds, 3),
-                    "tries": entry.tries,
-                    "candidate": entry.candidate or None,
-                }
-                for entry in self._ledger.entries
+                self._same("test", place, _test_json(entry))
+                for place, entry in enumerate(self._ledger.entries)
             ],
             "verdicts": [
-                verdict_to_json(verdict) | {"test": entry.test}
-                for entry, verdict in self._ledger.verdicts(so_far=so_far)
+                self._same("verdict", place, verdict_to_json(verdict) | {"test": entry.test})
+                for place, (entry, verdict) in enumerate(self._ledger.verdicts(so_far=so_far))
             ],
-            "metrics": summary.metrics(measured),
+            "metrics": self._metrics.of(measured),
             "costs": summary.costs(measured),
         }
 
-    def _parsed(self, fields: Mapping[str, Any]) -> Record:
-        """Read ``fields`` as a record. Raises ``RecordNotWritten`` if they do not fit its types."""
-        from pytest_llmperf.record.model import Record
+    def _same(self, kind: str, place: int, told: dict[str, Any]) -> dict[str, Any]:
+        """Return the object of the last time if it says the same: it is not encoded anew then."""
+        key = (kind, told["test"], place)
+        if self._told.get(key) != told:
+            self._told[key] = told
+        return self._told[key]
 
+    def _measured(self, facts: Mapping[str, Any]) -> Record:
+        """What metrics and costs are computed of. Raises ``RecordNotWritten`` if it does not fit the record's types."""
         try:
-            return Record.of(fields)
+            measured = {
+                key: tuple(self._entry_of(key, entry) for entry in facts.get(key, ()))
+                for key in ("answers", "load", "telemetry")
+            }
+            self._entry_of.forget_unused()
+            return _record_of({}).model_copy(update=measured)
         except ValueError as problem:
             raise RecordNotWritten(f"the record was not written to {self.path}: {problem}") from problem
 
-    def _expected(self) -> int:
-        suite = self._shards.facts().get("suite", self._suite)
-        return len(suite.get("tests", ()))
-
-    def _unended(self) -> str:
-        missing = self._ledger.unfinished
-        return f"{missing} of {self._expected()} tests were not run" if missing else ""
+    def _parsed(self, fields: Mapping[str, Any]) -> Record:
+        """Read ``fields`` as a record. Raises ``RecordNotWritten`` if they do not fit its types."""
+        try:
+            return _record_of(fields)
+        except ValueError as problem:
+            raise RecordNotWritten(f"the record was not written to {self.path}: {problem}") from problem
 
     def _run(self) -> dict[str, Any]:
         """Outcome of the run, which every reader of the record reports as it stands here."""
@@ -225,7 +241,33 @@ class Recording:
 
     def _mark_unwritten(self) -> None:
         """Say in the record at ``path``, an earlier state of this run, that the rest could not be written."""
-        assert self.path is not None
+        assert self._unfinished is not None
         with contextlib.suppress(RecordNotWritten):
             partial = "the rest of the run's data could not be written"
-            write_unfinished(self.path, self._record(partial))
+            self._unfinished.write(self._record(self._facts(), partial))
+
+
+def _record_of(fields: Mapping[str, Any]) -> Record:
+    from pytest_llmperf.record.model import Record
+
+    return Record.of(fields)
+
+
+def _entry_of(key: str, entry: Any) -> Any:
+    """``entry`` of the record's list ``key``, typed."""
+    return getattr(_record_of({key: [entry]}), key)[0]
+
+
+def _test_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "test": entry.test,
+        "outcome": entry.outcome,
+        "seconds": round(entry.seconds, 3),
+        "tries": entry.tries,
+        "candidate": entry.candidate or None,
+    }
+
+
+def _expected(facts: Mapping[str, Any]) -> int:
+    """The number of tests that were collected."""
+    return len(facts.get("suite", {}).get("tests", ()))

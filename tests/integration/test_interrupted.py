@@ -119,6 +119,7 @@ class Measured:
     def take_traces(self):
         from tests.record.test_tables import TRACE
         return (TRACE | {"index": n} for n in range(20))
+    def take_tokens(self): return ()
 
 def run(path, state):
     tests = {f"test_{n}": Path(__file__) for n in range(4)}

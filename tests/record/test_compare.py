@@ -8,7 +8,7 @@ from typing import Any
 from pytest_llmperf.record.compare import Comparison, Difference, Outcome
 from pytest_llmperf.record.compare import compare as compare_records
 from pytest_llmperf.record.model import Record
-from pytest_llmperf.record.summary import metrics
+from pytest_llmperf.record.summary import MetricSummary
 from tests.record.test_tables import ANSWER
 
 RATIO = {
@@ -45,7 +45,7 @@ def run(right: int = 80, wrong: int = 20, **changed: Any) -> dict[str, Any]:
         "answers": [asked | {"outcomes": outcomes, "items_sha256": "c" * 64}],
         **changed,
     }
-    return record | {"metrics": metrics(Record.of(record))}
+    return record | {"metrics": MetricSummary().of(Record.of(record))}
 
 
 def compare(before: dict[str, Any], now: dict[str, Any], *answers: list[dict[str, Any]]) -> Comparison:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmperf.record.model import Record
-from pytest_llmperf.record.summary import costs, metrics
+from pytest_llmperf.record.summary import MetricSummary, costs
 
 ANSWERS = {
     "row": "distill",
@@ -26,7 +26,7 @@ def load(row: str, ttft: float, tokens: int) -> dict[str, object]:
 
 
 def test_an_accuracy_counts_what_was_learned_and_has_its_interval() -> None:
-    [one] = metrics(Record.of({"answers": [ANSWERS]}))
+    [one] = MetricSummary().of(Record.of({"answers": [ANSWERS]}))
     assert (one["metric"], one["value"], one["n"], one["better"]) == ("accuracy", 0.8, 100, "higher")
     low, high = one["interval"]
     assert low < 0.8 < high
@@ -35,7 +35,7 @@ def test_an_accuracy_counts_what_was_learned_and_has_its_interval() -> None:
 
 def test_several_answers_an_item_are_worth_no_more_than_items() -> None:
     several = ANSWERS | {"items": 25, "samples": 4, "outcomes": {"correct": 80, "wrong": 20}}
-    [one] = metrics(Record.of({"answers": [several]}))
+    [one] = MetricSummary().of(Record.of({"answers": [several]}))
     assert (one["value"], one["n"]) == (0.8, 25)
     assert one["interval"] == pytest.approx([0.6246, 0.9177], abs=1e-3)
     assert costs(Record.of({"answers": [several]}))[0]["answers"] == 100, "and cost what all of them cost"
@@ -44,7 +44,9 @@ def test_several_answers_an_item_are_worth_no_more_than_items() -> None:
 def test_times_and_throughput_of_a_load_over_all_starts() -> None:
     found = {
         one["metric"]: one
-        for one in metrics(Record.of({"load": [load("distill", 0.1, 800), load("distill", 0.1, 800)]}))
+        for one in MetricSummary().of(
+            Record.of({"load": [load("distill", 0.1, 800), load("distill", 0.1, 800)]})
+        )
     }
     assert set(found) == {"ttft_p50", "ttft_p95", "throughput"}, "what was not measured is not there"
     assert found["ttft_p50"]["n"] == 24 * 40
