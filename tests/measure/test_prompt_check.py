@@ -49,7 +49,8 @@ class Silent(BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             self.say(404, {"detail": "Not Found"})
             return
-        self.asked.append(body["max_tokens"])
+        if not body.get("logprobs"):  # Attaching to a server asks for those, to find weights that produce NaN.
+            self.asked.append(body["max_tokens"])
         choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "length"}
         usage = {"prompt_tokens": self.counts, "completion_tokens": 1}
         self.say(200, {"choices": [choice], "usage": usage})
