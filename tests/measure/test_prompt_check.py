@@ -49,7 +49,8 @@ class Silent(BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             self.say(404, {"detail": "Not Found"})
             return
-        if not body.get("logprobs"):  # Attaching to a server asks for those, to find weights that produce NaN.
+        # Attaching to a server asks for log probabilities, to find weights that produce NaN.
+        if not body.get("logprobs"):
             self.asked.append(body["max_tokens"])
         choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "length"}
         usage = {"prompt_tokens": self.counts, "completion_tokens": 1}
