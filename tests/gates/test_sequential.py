@@ -86,6 +86,33 @@ def test_rates_of_a_few_per_cent_are_clear_at_the_first_look(
     assert source.asked == early_stopping.FIRST_LOOK
 
 
+def test_every_item_is_watched_once_while_answers_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = 0
+    real = early_stopping.Watch.observe
+
+    def counted(watch: early_stopping.Watch, *outcomes: Outcome) -> Status | None:
+        nonlocal watched
+        watched += 1
+        return real(watch, *outcomes)
+
+    monkeypatch.setattr(early_stopping.Watch, "observe", counted)
+    settled = floor(Source(0.7)).settled()
+    assert settled.size == watched == PLANNED, "looks at 150, 188, 235, … go on where the one before ended"
+
+
+def test_a_look_at_other_items_begins_anew() -> None:
+    question = early_stopping.Question("accuracy", 0.7)
+    first = early_stopping.watch(question, {"a": True, "b": False}, {}, alpha=0.05)
+    other = early_stopping.watch(question, {"b": False, "c": True}, {}, alpha=0.05, earlier=first)
+    assert other is not first
+    assert other.items == ["b", "c"]
+    further = early_stopping.watch(
+        question, {"a": True, "b": False, "c": True}, {}, alpha=0.05, earlier=first
+    )
+    assert further is first
+    assert further.verdict().n == 3
+
+
 def test_a_close_case_asks_all_and_is_judged_by_the_fixed_gate() -> None:
     source = Source(0.7)
     verdict = floor(source).settled().judge()

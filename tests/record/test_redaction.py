@@ -44,6 +44,17 @@ def test_what_is_secret_is_taken_out_and_the_rest_stays(text: str, clean: str) -
     assert redact_values({text: [text, {"x": text}], "n": 1}) == {clean: [clean, {"x": clean}], "n": 1}
 
 
+def test_of_secrets_that_overlap_the_leftmost_counts_and_of_those_at_one_place_the_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FIRST_TOKEN", "planted-token")
+    monkeypatch.setenv("LAST_TOKEN", "sk-planted-token-1-and-more")
+    assert (
+        redact("planted-token-1 planted-token sk-planted-token-1-and-more")
+        == "[redacted] [redacted] [redacted]"
+    )
+
+
 def test_a_user_is_no_word_of_a_log() -> None:
     assert redact_log("started by jdoe (jdoes-model)") == "started by [user] (jdoes-model)"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.record import redaction
 from pytest_llmperf.record.model import Record
 from pytest_llmperf.record.tables import ANSWERS, TRACES, load_answers, load_traces, store_table
 
@@ -122,3 +124,29 @@ def test_a_table_that_cannot_be_made_leaves_the_old_one(tmp_path: Path) -> None:
         store_table(path, ANSWERS, breaking())
     assert load_answers(path, Record.of({ANSWERS.key: about})) == [ANSWER]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_secrets_are_looked_for_once_a_thousand_rows_and_one_made_on_the_way_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = 0
+    real = redaction._secrets
+
+    def counted(environment: Mapping[str, str]) -> frozenset[str]:
+        nonlocal looked
+        looked += 1
+        return real(environment)
+
+    monkeypatch.setattr(redaction, "_HIDDEN", set())
+    monkeypatch.setattr(redaction, "_secrets", counted)
+
+    def rows() -> Any:
+        yield from [ANSWER] * 1500
+        redaction.hide("made-on-the-way")
+        yield from [ANSWER | {"reply": "says made-on-the-way"}] * 1000
+
+    path = tmp_path / "record.json"
+    about = store_table(path, ANSWERS, rows())
+    assert looked == 3
+    read = load_answers(path, Record.of({ANSWERS.key: about}))
+    assert [row["reply"] for row in read[1500:]] == ["says [redacted]"] * 1000
