@@ -22,13 +22,13 @@ class HeldOutProblems:
     sha256: str | None = None
 
     def items(self, data_dir: Path | None) -> Sequence[Item]:
-        from pytest_llmperf.embedded.problems import generate
+        from pytest_llmperf.embedded.problems import eval_problems
 
         del data_dir
 
         return [
             Item(p.id, p.question, str(p.answer), {"family": p.family, "steps": p.steps, "level": p.level})
-            for p in generate("eval", self.seed, self.count, unique=True)
+            for p in eval_problems(self.count, self.seed)
         ]
 
     def describe(self) -> str:

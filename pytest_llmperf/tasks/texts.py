@@ -52,10 +52,10 @@ class WorkedProblems:
     sha256: str | None = None
 
     def items(self, data_dir: Path | None) -> Sequence[Item]:
-        from pytest_llmperf.embedded.problems import generate
+        from pytest_llmperf.embedded.problems import eval_problems
 
         del data_dir
-        problems = generate("eval", self.seed, 3 * self.count, unique=True)
+        problems = eval_problems(3 * self.count, self.seed)
         threes = [problems[i : i + 3] for i in range(0, len(problems), 3)]
         return [
             Item(f"worked-{number}", "\n\n".join(f"{p.question}\n{p.solution}" for p in three), "")

@@ -118,6 +118,8 @@ def _import_everything() -> None:
     import scipy.stats
 
     import pytest_llmperf
+    from pytest_llmperf.tasks.embedded import HeldOutProblems
+    from pytest_llmperf.tasks.texts import WorkedProblems
 
     del np, scipy
     for name in _pytest.config.default_plugins:
@@ -127,6 +129,9 @@ def _import_everything() -> None:
             # Modules of an extra that is not installed, and those that are scripts of another process.
             with contextlib.suppress(ImportError):
                 importlib.import_module(module.name)
+    # Generated items are the same in every run, and take as long as the imports.
+    for source in (HeldOutProblems(), WorkedProblems()):
+        source.items(None)
 
 
 def _address_of_mark() -> int:
