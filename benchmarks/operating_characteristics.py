@@ -53,6 +53,7 @@ MAKERS: Mapping[str, Maker] = {
     "sampled": share_tables.sampled,
     "speed": speed_tables.speed,
     "slowdown": speed_tables.slowdown,
+    "lasting": speed_tables.lasting,
     "starts": speed_tables.starts,
     "tails": tail_tables.tails,
     "grouped": tail_tables.grouped,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from benchmarks.characteristics.table import (
 from pytest_llmperf.gates.decision import ALPHA
 from pytest_llmperf.gates.ratio import RatioGate, Rounds
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.stats import hodges_lehmann
+from pytest_llmperf.stats import autocorrelation, hodges_lehmann
 
 ROUNDS, REQUESTS = 20, 10
 CHECKED = 8
@@ -117,6 +117,35 @@ def slowdown(inputs: Inputs) -> Table:
     )
 
 
+def lasting(inputs: Inputs) -> Table:
+    """Noise of one side that outlasts a round: each round's ratio resembles the one before."""
+    rounds, rows = 64, []
+    for rho in (0.0, 0.3, 0.5, 0.7):
+        logs = inputs.rng.standard_normal((inputs.runs, rounds))
+        for at in range(1, rounds):
+            logs[:, at] = rho * logs[:, at - 1] + math.sqrt(1.0 - rho * rho) * logs[:, at]
+        for ratio in (1.0, 1.05):
+            settings: dict[str, Setting] = {"correlation": rho, "ratio": ratio}
+            drawn = math.log(ratio) + 0.03 * math.sqrt(2.0) * logs
+            rows.append(row(settings, OURS, hodges_lehmann_gate(drawn, 1.05)))
+            plain = _signed_rank(drawn, 1.05, ALPHA, np.ones(len(drawn)))
+            rows.append(row(settings, "Hodges-Lehmann alone", plain))
+    half = [one for one in rows if one.rule == OURS and one.settings == {"correlation": 0.5, "ratio": 1.05}]
+    return Table(
+        "lasting",
+        "Noise of one side that outlasts a round, budget 1.05",
+        "64 rounds, 3 % noise a side, an autoregression of first order from round to round. Correlations of .20 to .46 "
+        "were seen on real machines. The interval is widened by what the rounds themselves show.",
+        rows,
+        [
+            at_most(
+                "noise of a side, correlation .5, truth on the budget", half, word, 0.06, name, noise=True
+            )
+            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
+        ],
+    )
+
+
 def starts(inputs: Inputs) -> Table:
     """Starts of one model that differ: one start of many rounds, or several starts."""
     rows: list[Row] = []
@@ -131,19 +160,22 @@ def starts(inputs: Inputs) -> Table:
                     settings, "rounds as the sample", hodges_lehmann_gate(logs.reshape(inputs.runs, -1), 1.10)
                 )
             )
-            if k >= 3:
-                said = [
-                    _STATUS[_gate([[(v, 1.0) for v in one] for one in run], 1.10).judge().status]
-                    for run in np.exp(logs).tolist()
+            said = [
+                _STATUS[
+                    replace(_gate([[(v, 1.0) for v in one] for one in run], 1.10), started=True)
+                    .judge()
+                    .status
                 ]
-                rows.append(row(settings, OURS, np.array(said, dtype=np.int8)))
+                for run in np.exp(logs).tolist()
+            ]
+            rows.append(row(settings, OURS, np.array(said, dtype=np.int8)))
     mine = [one for one in rows if one.rule == OURS and one.settings["ratio"] == 1.10]
     question = "starts that differ by 3 %, truth on the budget"
     return Table(
         "starts",
         "Starts that differ by 3 %, budget 1.10",
         "Ten rounds a start with 3 % noise a side. Rounds say whether these two processes differ, starts whether the "
-        "models do.",
+        "models do; with one start their spread is assumed.",
         rows,
         [
             at_most(question, mine, word, 0.05, name, noise=True)
@@ -185,19 +217,35 @@ def _paired(slots: NDArray[np.float64], ratio: float, swapped: NDArray[np.bool_]
 
 def hodges_lehmann_gate(logs: NDArray[np.float64], budget: float, alpha: float = 0.05) -> Decisions:
     """The gate's decision on (runs, rounds) of log ratios; some runs are put to the gate itself."""
-    rounds, bound = logs.shape[1], math.log(budget)
-    rank = hodges_lehmann.critical_rank(rounds, 1.0 - alpha)
-    first, second = np.triu_indices(rounds)
-    low, high = np.empty(len(logs)), np.empty(len(logs))
-    for part in range(0, len(logs), 500):
-        walsh = np.sort((logs[part : part + 500, first] + logs[part : part + 500, second]) / 2.0, axis=1)
-        low[part : part + 500], high[part : part + 500] = walsh[:, rank - 1], walsh[:, -rank]
-    result = decisions(high <= bound, low > bound)
+    result = _signed_rank(logs, budget, alpha, _widening(logs))
     for index in range(min(CHECKED, len(logs))):
         verdict = _gate([[(math.exp(value), 1.0) for value in logs[index]]], budget, alpha).judge()
         if _STATUS[verdict.status] != result[index]:
             raise AssertionError(f"the gate says {verdict.status}, not {result[index]}")
     return result
+
+
+def _signed_rank(
+    logs: NDArray[np.float64], budget: float, alpha: float, widening: NDArray[np.float64]
+) -> Decisions:
+    rounds, bound = logs.shape[1], math.log(budget)
+    rank = hodges_lehmann.critical_rank(rounds, 1.0 - alpha)
+    first, second = np.triu_indices(rounds)
+    low, centre, high = (np.empty(len(logs)) for _ in range(3))
+    for part in range(0, len(logs), 500):
+        here = slice(part, part + 500)
+        walsh = np.sort((logs[here, first] + logs[here, second]) / 2.0, axis=1)
+        low[here], centre[here], high[here] = walsh[:, rank - 1], np.median(walsh, axis=1), walsh[:, -rank]
+    return decisions(centre + (high - centre) * widening <= bound, centre - (centre - low) * widening > bound)
+
+
+def _widening(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As ``stats.autocorrelation.widening``, for (runs, rounds) at once."""
+    gaps = logs - np.median(logs, axis=1)[:, None]
+    total = np.maximum((gaps * gaps).sum(axis=1), 1e-300)
+    seen = (gaps[:, 1:] * gaps[:, :-1]).sum(axis=1) / total
+    rho = np.clip(seen + (1.0 + 4.0 * seen) / logs.shape[1], 0.0, autocorrelation.MOST)
+    return np.asarray(np.sqrt((1.0 + rho) / (1.0 - rho)), dtype=np.float64)
 
 
 def _others(slots: NDArray[np.float64], ratio: float, more: float = 0.05) -> dict[str, Decisions]:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from statistics import median
 from typing import ClassVar, Self
 
@@ -23,12 +24,20 @@ from pytest_llmperf.gates.measured import MeasuredGate, scale, true_ratio
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import about, plural
-from pytest_llmperf.stats import hodges_lehmann, operating_characteristics, sample_size, start_to_start
+from pytest_llmperf.stats import (
+    autocorrelation,
+    hodges_lehmann,
+    operating_characteristics,
+    sample_size,
+    start_to_start,
+)
 from pytest_llmperf.stats.binomial import z_of
 from pytest_llmperf.stats.operating_characteristics import Chances
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS, Centre, t_of
 from pytest_llmperf.units import format_value, percent
 
+TOLD_WIDENING = 1.25
+"""A verdict tells of noise that outlasts a round if it makes the interval this many times as wide."""
 MAX_LOST_ROUNDS = 0.2
 """A lost round loses both sides, so that it biases less than a lost item; one of five may go."""
 ROUND_NOISE = 0.03
@@ -100,26 +109,34 @@ class RatioGate(MeasuredGate, kind="ratio"):
         if len(kept) < least:
             why = f"cannot be judged from {len(kept)} rounds, at least {least} are needed"
             return self._invalid(why, len(kept), n_needed=least)
-        logs = [math.log(ours) - math.log(theirs) for ours, theirs in kept]
-        low, high = hodges_lehmann.bounds(logs, 1.0 - alpha)
-        observed = math.exp(hodges_lehmann.estimate(logs))
-        worse = hodges_lehmann.p_less if self.at_least else hodges_lehmann.p_greater
+        rounds = _OneStart(kept)
+        low, high = self._ends(rounds.bounds(alpha))
+        observed = math.exp(rounds.centre)
         method = "Hodges-Lehmann, signed rank"
+        lost_text = f"{lost} of {len(given)} rounds were lost" if lost else ""
         return verdict_of(
-            Estimate(
-                self.label, "ratio", observed, math.exp(low), math.exp(high), len(kept), "round", method
-            ),
+            Estimate(self.label, "ratio", observed, low, high, len(kept), "round", method),
             self.threshold,
             at_least=self.at_least,
             bound_name="floor" if self.at_least else "budget",
             alpha=alpha,
-            p_value=worse(logs, math.log(self.threshold)),
-            n_needed=sample_size.rounds_for_ratio(observed, self.threshold, _deviation(logs), alpha=alpha),
+            p_value=rounds.p_beyond(math.log(self.threshold), below=self.at_least),
+            n_needed=sample_size.rounds_for_ratio(
+                observed, self.threshold, _deviation(rounds.logs) * rounds.widening, alpha=alpha
+            ),
             candidate=median(ours for ours, _ in kept),
             baseline=median(theirs for _, theirs in kept),
             level_unit=self.unit,
-            detail=f"{lost} of {len(given)} rounds were lost" if lost else "",
+            detail="\n".join(filter(None, (lost_text, rounds.remark))),
         )
+
+    def _ends(self, bounds: tuple[float, float]) -> tuple[float, float]:
+        """Return the interval of the ratio; an end that is the threshold but for rounding is the threshold."""
+        low, high = (
+            self.threshold if math.isclose(end, self.threshold, rel_tol=1e-12) else end
+            for end in map(math.exp, bounds)
+        )
+        return low, high
 
     def _over_starts(self, alpha: float) -> Verdict:
         n = len(self.starts)
@@ -129,7 +146,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
                 f"at least {LEAST_STARTS} are needed"
             )
             return self._invalid(why, n, n_needed=LEAST_STARTS)
-        logs: list[list[float]] = []
+        starts: list[_OneStart] = []
         every: list[tuple[float, float]] = []
         least = 1 if n >= LEAST_STARTS else hodges_lehmann.least_n(1.0 - alpha)
         for number, rounds in enumerate(self.starts, 1):
@@ -140,15 +157,15 @@ class RatioGate(MeasuredGate, kind="ratio"):
             if trouble:
                 return self._invalid(f"start {number}: {trouble}" if n > 1 else trouble, n)
             every += kept
-            logs.append([math.log(ours) - math.log(theirs) for ours, theirs in kept])
+            starts.append(_OneStart(kept))
         lost = self.size - len(every)
         lost_text = f"{lost} of {self.size} rounds were lost" if lost else ""
-        spread = _Starts(logs, _groups(self.remembered))
-        low, high = spread.bounds(alpha)
+        spread = _Starts(starts, _groups(self.remembered))
+        low, high = self._ends(spread.bounds(alpha))
         observed = math.exp(spread.centre)
         needed = start_to_start.StartVariation(spread.deviation, 0.0, n, 1.0)
         verdict = verdict_of(
-            Estimate(self.label, "ratio", observed, math.exp(low), math.exp(high), n, "start", spread.method),
+            Estimate(self.label, "ratio", observed, low, high, n, "start", spread.method),
             self.threshold,
             at_least=self.at_least,
             bound_name="floor" if self.at_least else "budget",
@@ -262,16 +279,92 @@ class RatioGate(MeasuredGate, kind="ratio"):
 
 
 @dataclass(frozen=True)
-class _Starts:
-    """The log ratios of the rounds of each pair of starts, and the centres of earlier starts."""
+class _OneStart:
+    """The rounds of one pair of starts, none of them lost.
 
-    logs: Sequence[Sequence[float]]
+    The interval is wider where neighbouring rounds resemble each other (``stats.autocorrelation``), and by one step
+    where the values of a side come in steps.
+    """
+
+    rounds: Sequence[tuple[float, float]]
+
+    @cached_property
+    def logs(self) -> list[float]:
+        return [math.log(ours) - math.log(theirs) for ours, theirs in self.rounds]
+
+    @cached_property
+    def centre(self) -> float:
+        return hodges_lehmann.estimate(self.logs)
+
+    @cached_property
+    def widening(self) -> float:
+        return autocorrelation.widening(self.logs)
+
+    @cached_property
+    def step(self) -> float:
+        return max(_step([pair[side] for pair in self.rounds]) for side in (0, 1))
+
+    @property
+    def error(self) -> float:
+        """Standard error of the centre."""
+        return hodges_lehmann.with_error(self.logs)[1] * self.widening
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        """One-sided bounds of the log ratio, each with error ``alpha``."""
+        low, high = hodges_lehmann.bounds(self.logs, 1.0 - alpha)
+        if self.widening > 1.0:
+            low = self.centre - (self.centre - low) * self.widening
+            high = self.centre + (high - self.centre) * self.widening
+        allowed = math.log1p(self.step)
+        return low - allowed, high + allowed
+
+    def p_beyond(self, threshold: float, *, below: bool) -> float:
+        """One-sided p-value of a log ratio above (``below``: below) the threshold, to go with :meth:`bounds`."""
+        test = hodges_lehmann.p_less if below else hodges_lehmann.p_greater
+        point = threshold - math.log1p(self.step) if below else threshold + math.log1p(self.step)
+        if self.widening > 1.0:
+            point = self.centre + (point - self.centre) / self.widening
+        return test(self.logs, point)
+
+    @property
+    def remark(self) -> str:
+        """What makes the interval wider than the rounds alone; empty for nothing worth telling."""
+        lines = []
+        if self.widening >= TOLD_WIDENING:
+            spreads = [_deviation([math.log(pair[side]) for pair in self.rounds]) for side in (0, 1)]
+            whose = ""
+            if max(spreads) > 2.0 * min(spreads):
+                side = "candidate" if spreads[0] > spreads[1] else "baseline"
+                whose = f", mostly the {side}'s,"
+            lines.append(
+                f"noise{whose} that outlasts a round (correlation of neighbours "
+                f"{autocorrelation.lag_one(self.logs):.2f}): the interval is {self.widening:.2g} times as wide"
+            )
+        if self.step:
+            lines.append(f"values come in steps of {percent(self.step)}: the interval allows for one")
+        return "\n".join(lines)
+
+
+def _step(values: Sequence[float]) -> float:
+    """Return the smallest step between values that repeat, as a share of their median; 0 where few repeat."""
+    ordered = sorted(values)
+    apart = [b - a for a, b in pairwise(ordered) if b - a > 1e-9 * b]
+    if not apart or len(apart) + 1 > len(ordered) / 3:
+        return 0.0
+    return min(apart) / median(ordered)
+
+
+@dataclass(frozen=True)
+class _Starts:
+    """Pairs of starts, and the centres of earlier ones."""
+
+    starts: Sequence[_OneStart]
     remembered: tuple[tuple[Centre, ...], ...]
 
     @property
     def is_measured(self) -> bool:
         """There are enough starts to measure how they differ."""
-        return len(self.logs) >= LEAST_STARTS
+        return len(self.starts) >= LEAST_STARTS
 
     @property
     def is_remembered(self) -> bool:
@@ -279,7 +372,7 @@ class _Starts:
 
     @cached_property
     def centres(self) -> list[float]:
-        return [hodges_lehmann.estimate(logs) for logs in self.logs]
+        return [start.centre for start in self.starts]
 
     @cached_property
     def centre(self) -> float:
@@ -290,7 +383,7 @@ class _Starts:
         """Standard deviation of the log ratio of one pair of starts, measured over its rounds."""
         if self.is_measured:
             return _spread(self.centres)
-        error = max(hodges_lehmann.with_error(logs)[1] for logs in self.logs)
+        error = max(start.error for start in self.starts)
         return math.hypot(start_to_start.spread_seen(self.remembered), error)
 
     @property
@@ -304,8 +397,8 @@ class _Starts:
         """One-sided bounds of the log ratio, each with error ``alpha``."""
         if self.is_measured:
             return start_to_start.bounds(self.centres, 1.0 - alpha)
-        centres = [hodges_lehmann.with_error(logs) for logs in self.logs]
-        within = [hodges_lehmann.bounds(logs, 1.0 - alpha) for logs in self.logs]
+        centres = [(start.centre, start.error) for start in self.starts]
+        within = [start.bounds(alpha) for start in self.starts]
         return start_to_start.bounds_by_memory(centres, within, self.remembered, 1.0 - alpha)
 
     def p_beyond(self, threshold: float, *, below: bool) -> float:
@@ -319,7 +412,7 @@ class _Starts:
             return high < threshold if below else low > threshold
 
         # The least alpha that shows it; with so few rounds there is no bound below 2^-n.
-        low, high = max(1e-9, 2.0 ** -min(map(len, self.logs))), 0.49
+        low, high = max(1e-9, 2.0 ** -min(len(start.rounds) for start in self.starts)), 0.49
         if not is_shown(high):
             return 1.0
         if is_shown(low):
@@ -336,11 +429,11 @@ class _Starts:
         if self.is_remembered:
             count = sum(map(len, self.remembered))
             side = percent(start_to_start.spread_seen(self.remembered) / math.sqrt(2.0))
-            return (
-                f"{rounds} rounds; starts differ by {side} a side, remembered from {count} earlier ones here"
-            )
-        side = percent(start_to_start.ASSUMED_DEVIATION)
-        return f"{rounds} rounds; starts are assumed to differ by {side} a side: no earlier ones are remembered here"
+            how = f"starts differ by {side} a side, remembered from {count} earlier ones here"
+        else:
+            side = percent(start_to_start.ASSUMED_DEVIATION)
+            how = f"starts are assumed to differ by {side} a side: no earlier ones are remembered here"
+        return "\n".join(filter(None, (f"{rounds} rounds; {how}", *(start.remark for start in self.starts))))
 
 
 def _groups(remembered: Sequence[Sequence[Centre]]) -> tuple[tuple[Centre, ...], ...]:
@@ -376,7 +469,8 @@ def centre_of(rounds: Rounds) -> Centre | None:
     lost = len(rounds) - len(kept)
     if _unusable(kept, lost, MAX_LOST_ROUNDS) or len(kept) < hodges_lehmann.least_n():
         return None
-    return hodges_lehmann.with_error([math.log(ours / theirs) for ours, theirs in kept])
+    start = _OneStart(kept)
+    return start.centre, start.error
 
 
 def _unusable(kept: Sequence[tuple[float, float]], lost: int, allowed: float) -> str | None:

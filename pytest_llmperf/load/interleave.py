@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -49,11 +50,17 @@ class Rounds:
         )
 
 
-def abba(rounds: int) -> Iterator[tuple[int, Side]]:
-    """(round, side) in the order of time: each side leads in every other round, so that a linear drift cancels."""
+def turns(rounds: int, seed: int) -> Iterator[tuple[int, Side]]:
+    """(round, side) in the order of time: a coin decides for every two rounds between ABBA and BAAB.
+
+    Each side leads once in both, so that a linear drift cancels; no rhythm of the machine can keep to one side.
+    """
+    coin = random.Random(seed)
+    sides: tuple[Side, Side] = ("candidate", "baseline")
     for number in range(rounds):
-        yield number, "candidate" if number % 2 == 0 else "baseline"
-        yield number, "baseline" if number % 2 == 0 else "candidate"
+        sides = sides[::-1] if number % 2 or coin.random() < 0.5 else sides
+        for side in sides:
+            yield number, side
 
 
 def interleaved(
@@ -63,10 +70,11 @@ def interleaved(
     pattern: ClosedLoop,
     *,
     rounds: int,
+    seed: int = 0,
     on_round: Callable[[Round], None] | None = None,
     options: SendOptions | None = None,
 ) -> Rounds:
-    """``rounds`` rounds of each side in the order ABBA, each round with the load of ``pattern``.
+    """``rounds`` rounds of each side in the order of :func:`turns`, each round with the load of ``pattern``.
 
     Both sides get the same words and the same numbers in a round, and new ones in the next. Before the first round
     both are warmed up with discarded requests of the same shape. With ``options.workers`` None, the warm-up decides
@@ -89,7 +97,7 @@ def interleaved(
                 workers = max(workers, workers_for(warmed.client.cpu_share))
     nonces = [secrets.token_hex(8) for _ in range(rounds)]
     done: dict[Side, list[Round]] = {"candidate": [], "baseline": []}
-    for number, side in abba(rounds):
+    for number, side in turns(rounds, seed):
         run = run_load(
             servers[side], workload, pattern, replace(sending[side], nonce=nonces[number], workers=workers)
         )

@@ -24,6 +24,8 @@ class LoadEntry:
     """Number of the pair of starts, from 1."""
     purpose: str
     """``rounds`` of a comparison, ``open loop``, ``sweep`` or ``max rate``."""
+    order_seed: int | None = None
+    """What the order of the sides in the rounds of a comparison was drawn from."""
     runs: list[Run] = field(default_factory=list)
     metrics: list[Metrics] = field(default_factory=list)
     _facts: dict[str, Any] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class LoadEntry:
             "concurrency": run.concurrency,
             "purpose": self.purpose,
             "start": self.start,
+            "order_seed": self.order_seed,
             "workers": max(1, *(len(run.workers) for run in self.runs)),
             "schedule": run.open_loop.schedule if run.open_loop else None,
             "rate": run.open_loop.rate_per_s if run.open_loop else None,
@@ -95,12 +98,21 @@ class LoadLog:
         self._told: dict[int, dict[str, Any]] = {}
         """The last facts of each load, by the identity of its entry."""
 
-    def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
+    def note(
+        self,
+        row: str,
+        run: Run,
+        metrics: Metrics,
+        start: int = 1,
+        *,
+        purpose: str = "rounds",
+        order_seed: int | None = None,
+    ) -> None:
         """One more round."""
         arrivals = f"{len(run.traces)} of {run.open_loop.schedule}" if run.open_loop else run.concurrency
         # Two schedules that are the same may carry other prompts.
         key = (row, arrivals, repr(run.workload), start, purpose)
-        load = self._noted.setdefault(key, LoadEntry(row, start, purpose))
+        load = self._noted.setdefault(key, LoadEntry(row, start, purpose, order_seed=order_seed))
         self._fresh.append((load, len(load.runs)))
         load.runs.append(run)
         load.metrics.append(metrics)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -133,12 +134,15 @@ class Speed:
         for side in (candidate, baseline):
             self.prepare(side, shape)
         done = 0
+        seed = random.Random(
+            f"{self.servers.settings.collecting.order_seed} {concurrency} {start}"
+        ).getrandbits(32)
         pace = Pace(2 * count)
 
         def progress(measured: Round) -> None:
             nonlocal done
             side = {"candidate": candidate, "baseline": baseline}[measured.side]
-            self.note(side.name, measured.run, measured.metrics, start)
+            self.note(side.name, measured.run, measured.metrics, start, order_seed=seed)
             done += 1
             self.servers.progress(f"{what}: round {pace.describe(done)}")
 
@@ -150,6 +154,7 @@ class Speed:
                     self.workload(shape),
                     ClosedLoop(concurrency, self.servers.sizes.requests_per_round(concurrency)),
                     rounds=count,
+                    seed=seed,
                     on_round=progress,
                     options=SendOptions(workers=self.servers.settings.workers),
                 )
@@ -189,9 +194,18 @@ class Speed:
 
         return self._memo(("alone", served.name, concurrency, shape), measure, served)
 
-    def note(self, row: str, run: Run, metrics: Metrics, start: int = 1, *, purpose: str = "rounds") -> None:
+    def note(
+        self,
+        row: str,
+        run: Run,
+        metrics: Metrics,
+        start: int = 1,
+        *,
+        purpose: str = "rounds",
+        order_seed: int | None = None,
+    ) -> None:
         """Keep one more run for the record; tell if something stood still in it, or its server refuses something."""
-        self.log.note(row, run, metrics, start, purpose=purpose)
+        self.log.note(row, run, metrics, start, purpose=purpose, order_seed=order_seed)
         for text in run.server.capabilities.notes:
             self.servers.tell(f"{row}: {text}")
         if run.disturbance:

@@ -440,6 +440,9 @@ class LoadEntry(Part):
     start: Positive | None = optional(
         "number of the pair of starts, where there are several (--llmperf-starts)"
     )
+    order_seed: int | None = optional(
+        "what the order of the sides in each round of a comparison was drawn from"
+    )
     workers: Positive | None = optional("client processes, the most in any round")
     schedule: str | None = optional("arrivals of an open loop, in words; null for a closed one")
     rate: float | None = optional("intended requests a second of an open loop; null for a closed one")

@@ -7,7 +7,7 @@ from statistics import geometric_mean
 import pytest
 
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.load.interleave import Round, abba, interleaved
+from pytest_llmperf.load.interleave import Round, interleaved, turns
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import running
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions
@@ -16,8 +16,13 @@ from pytest_llmperf.load.workload import Workload
 SHAPE = Workload(input_tokens=32, output_tokens=16)
 
 
-def test_each_side_leads_every_other_round() -> None:
-    assert "".join(side[0] for _, side in abba(4)) == "cbbccbbc"
+def test_a_coin_decides_who_leads_and_the_other_side_leads_next() -> None:
+    order = "".join(side[0] for _, side in turns(400, 7))
+    blocks = [order[at : at + 4] for at in range(0, len(order), 4)]
+    assert set(blocks) == {"cbbc", "bccb"}
+    assert 70 <= blocks.count("cbbc") <= 130, "200 fair coins"
+    assert order == "".join(side[0] for _, side in turns(400, 7))
+    assert [number for number, _ in turns(3, 1)] == [0, 0, 1, 1, 2, 2]
 
 
 def test_a_planted_slowdown_is_found_in_every_round() -> None:
@@ -26,7 +31,7 @@ def test_a_planted_slowdown_is_found_in_every_round() -> None:
     with running(slow) as a, running(base) as b:
         rounds = interleaved(a.server, b.server, SHAPE, ClosedLoop(2, 4), rounds=3, on_round=seen.append)
         asked = [len(side.truth().requests) for side in (a, b)]
-    assert "".join(one.side[0] for one in seen) == "cbbccb"
+    assert [(one.number, one.side) for one in seen] == list(turns(3, 0))
     assert tuple(one.metrics for one in seen if one.side == "candidate") == rounds.candidate
     assert asked == [2 + 3 * 4] * 2
     assert rounds.problems == ()
