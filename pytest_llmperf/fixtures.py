@@ -135,6 +135,12 @@ def fidelity(_llmperf_questions: Questions) -> FidelityQuestions:
 
 
 @pytest.fixture
+def consistency(_llmperf_questions: Questions) -> Callable[..., Any]:
+    """``consistency(model, [task])`` → ``.batching``, ``.decoding``: one server against itself, as divergences."""
+    return _llmperf_questions.consistency
+
+
+@pytest.fixture
 def summaries(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``summaries(model, [articles])`` → ``.facts_kept``, ``.unfinished``, ``.rouge_l``; of ``cnn_dailymail``."""
     return _llmperf_questions.summaries

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pytest_llmperf.client.generated_tokens import GeneratedTokens, generated_tokens
 from pytest_llmperf.client.likelihood import TokenScores, token_scores
@@ -32,6 +32,10 @@ _CONCURRENCY = 16
 """Prompts that are scored at a time: each holds the log probabilities of all its tokens in the server's memory."""
 _NOISE_CONCURRENCY = 5
 """The same for a model's second look at its own answers, which is to meet other batches."""
+
+Look = Literal["first", "again", "alone", "decoded"]
+"""How tokens got their log probabilities: scored in batches, a second time in other batches, one answer at a time, or
+told by the server as it decoded them."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Scored:
     """One model's scores of the tokens of each answer; None where a request failed, and why the first did."""
 
     row: str
+    look: Look
     answers: Answers = field(repr=False)
     by_item: dict[str, TokenScores | None] = field(repr=False)
     error: str
@@ -63,10 +68,15 @@ class Scored:
 
 @dataclass(frozen=True)
 class ScoredPair:
-    """Both models' scores of the same answers. ``unusable``: why they must not be judged; empty if they may."""
+    """Both models' scores of the same answers, or two looks of one model.
+
+    ``look`` is the one that is not the first of the answers' own model. ``unusable``: why they must not be judged;
+    empty if they may.
+    """
 
     candidate: Scored
     baseline: Scored
+    look: Look
     unusable: str
 
     def pairs(self) -> Iterator[tuple[str, tuple[TokenScores, TokenScores] | None]]:
@@ -103,6 +113,7 @@ class ScoredPair:
         facts = {
             "row": self.candidate.row,
             "baseline": self.baseline.row,
+            "look": self.look,
             "task": answers.task.name,
             "data": answers.task.source.describe(),
             "items_sha256": items_sha256(answers.items),
@@ -138,9 +149,19 @@ class TokenPairs:
         self._taken: set[int] = set()
 
     def scored(
-        self, candidate: Served, baseline: Served, task: Task, items: Sequence[Item], temperature: float
+        self,
+        candidate: Served,
+        baseline: Served,
+        task: Task,
+        items: Sequence[Item],
+        temperature: float,
+        look: Look,
     ) -> ScoredPair:
-        """Both models' scores of the baseline's answers to ``items``, the first of ``task`` in the run's order."""
+        """Both models' scores of the baseline's answers to ``items``, the first of ``task`` in the run's order.
+
+        ``look`` is how the candidate's are made; the baseline's are its first. Of an entry against itself the two are
+        looks of one server.
+        """
         key = (baseline.name, task.name, temperature)
 
         def compare() -> ScoredPair:
@@ -149,19 +170,21 @@ class TokenPairs:
                 lambda: self._answer(baseline, task, items, temperature),
                 baseline,
             )
-            first = self._memo(
-                ("token scores", baseline.name, *key), lambda: self._score(baseline, answers), baseline
-            )
-            second = self._memo(
-                ("token scores", candidate.name, *key, candidate.name == baseline.name),
-                lambda: self._score(candidate, answers, again=candidate.name == baseline.name),
-                candidate,
-            )
-            pair = ScoredPair(second, first, _why_unusable(answers, first, second))
+            first = self._look(baseline, answers, "first")
+            second = self._look(candidate, answers, look)
+            # The side whose distribution the tokens were drawn from is the first.
+            sides = (first, second) if look == "decoded" else (second, first)
+            pair = ScoredPair(*sides, look, _why_unusable(answers, first, second))
             self._pairs.append(pair)
             return pair
 
-        return self._memo(("token pairs", candidate.name, *key), compare)
+        return self._memo(("token pairs", candidate.name, look, *key), compare)
+
+    def _look(self, served: Served, answers: Answers, look: Look) -> Scored:
+        if look == "decoded":
+            return _decoded(answers)
+        key = ("token scores", served.name, look, answers.row, answers.task.name, answers.temperature)
+        return self._memo(key, lambda: self._score(served, answers, look), served)
 
     def facts(self) -> dict[str, Any]:
         """For the record."""
@@ -170,10 +193,10 @@ class TokenPairs:
     def take_rows(self) -> Iterator[dict[str, Any]]:
         """The scores that were not taken before, as rows of ``record.tables.TOKENS``."""
         for pair in self._pairs:
-            for again, scored in enumerate((pair.baseline, pair.candidate)):
+            for scored in (pair.baseline, pair.candidate):
                 if id(scored) not in self._taken:
                     self._taken.add(id(scored))
-                    yield from _rows(scored, again=bool(again) and pair.candidate.row == pair.baseline.row)
+                    yield from _rows(scored)
 
     def _answer(self, served: Served, task: Task, items: Sequence[Item], temperature: float) -> Answers:
         servers = self._servers
@@ -193,7 +216,7 @@ class TokenPairs:
         answers = generated_tokens(served.server, bodies, concurrency=servers.sizes.in_flight)
         return Answers(served.name, task, temperature, items, answers, time.monotonic() - began)
 
-    def _score(self, served: Served, answers: Answers, *, again: bool = False) -> Scored:
+    def _score(self, served: Served, answers: Answers, look: Look) -> Scored:
         servers = self._servers
         servers.memory(served)
         servers.progress(
@@ -201,14 +224,14 @@ class TokenPairs:
         )
         asked = [(item.id, answer) for item, answer in zip(answers.items, answers.answers, strict=True)]
         asked = [(item, answer) for item, answer in asked if not answer.error]
-        if again:
+        if look == "again":
             asked.reverse()
         began = time.monotonic()
         found = token_scores(
             served.server,
             [(*answer.prompt, *answer.answer) for _, answer in asked],
             needed_by="fidelity",
-            concurrency=_NOISE_CONCURRENCY if again else _CONCURRENCY,
+            concurrency={"again": _NOISE_CONCURRENCY, "alone": 1}.get(look, _CONCURRENCY),
         )
         seconds = time.monotonic() - began
         by_item: dict[str, TokenScores | None] = {item.id: None for item in answers.items}
@@ -217,7 +240,7 @@ class TokenPairs:
             by_item[item] = _of_answer(scores, answer)
             if by_item[item] is None:
                 errors.append(scores.error or "the server scored another number of tokens than it was sent")
-        return Scored(served.name, answers, by_item, next(iter(errors), ""), seconds)
+        return Scored(served.name, look, answers, by_item, next(iter(errors), ""), seconds)
 
 
 def _short(model: Model, tokens: int) -> Model:
@@ -234,6 +257,17 @@ def _of_answer(scores: TokenScores, answer: GeneratedTokens) -> TokenScores | No
     return TokenScores(scores.log_probabilities[before:], scores.ranks[before:], scores.texts[before:])
 
 
+def _decoded(answers: Answers) -> Scored:
+    """The log probabilities that came with the answers themselves."""
+    by_item = {
+        item.id: TokenScores(answer.log_probabilities)
+        if len(answer.log_probabilities) == len(answer.answer) > 0
+        else None
+        for item, answer in zip(answers.items, answers.answers, strict=True)
+    }
+    return Scored(answers.row, "decoded", answers, by_item, "it came without log probabilities", 0.0)
+
+
 def _why_unusable(answers: Answers, baseline: Scored, candidate: Scored) -> str:
     failed = next((answer.error for answer in answers.answers if answer.error), "")
     if all(answer.error for answer in answers.answers):
@@ -245,7 +279,7 @@ def _why_unusable(answers: Answers, baseline: Scored, candidate: Scored) -> str:
         other = candidate.by_item.get(item)
         if own is None or other is None:
             continue
-        for place, (ours, theirs) in enumerate(zip(other.texts, own.texts, strict=True)):
+        for place, (ours, theirs) in enumerate(zip(other.texts, own.texts, strict=False)):
             if ours != theirs and ours and theirs:
                 return (
                     f"the two do not share a tokenizer: token {place} of the answer to {item} is {theirs!r} to "
@@ -256,7 +290,7 @@ def _why_unusable(answers: Answers, baseline: Scored, candidate: Scored) -> str:
     return ""
 
 
-def _rows(scored: Scored, *, again: bool) -> Iterator[dict[str, Any]]:
+def _rows(scored: Scored) -> Iterator[dict[str, Any]]:
     answers = scored.answers
     by_id = dict(zip((item.id for item in answers.items), answers.answers, strict=True))
     for item, found in scored.by_item.items():
@@ -267,7 +301,7 @@ def _rows(scored: Scored, *, again: bool) -> Iterator[dict[str, Any]]:
             "baseline": answers.row,
             "task": answers.task.name,
             "sampling": answers.sampling,
-            "again": int(again),
+            "look": scored.look,
             "item": item,
             "prompt_tokens": len(by_id[item].prompt),
             "tokens": list(by_id[item].answer),
@@ -287,7 +321,9 @@ class TokenData(Protocol):
 
     def sided(self, judge: Judge, served: Served) -> Judge: ...
 
-    def token_divergences(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]: ...
+    def token_divergences(
+        self, candidate: Served, baseline: Served, task: Task, look: Look
+    ) -> tuple[Amounts, str]: ...
 
     def token_disagreements(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]: ...
 
@@ -307,10 +343,12 @@ class Fidelity:
     @booked("fidelity")
     def divergence(self) -> Divergence:
         """KL divergence of the candidate's next-token distribution from the baseline's, nats per token (k3)."""
-        found, unusable = self.data.token_divergences(self.candidate, self.baseline, self.task)
-        noise = "noise" if self.candidate.name == self.baseline.name else "divergence"
+        same = self.candidate.name == self.baseline.name
+        look: Look = "again" if same else "first"
+        found, unusable = self.data.token_divergences(self.candidate, self.baseline, self.task, look)
         judge = self.data.sided(self.judge, self.candidate)
-        return Divergence(f"{self.task.name} {noise}", found, judge=judge, unusable=unusable)
+        name = f"{self.task.name} {'noise' if same else 'divergence'}"
+        return Divergence(name, found, judge=judge, unusable=unusable)
 
     @property
     @booked("fidelity")
@@ -337,3 +375,31 @@ class FidelityQuestions:
     def noise(self, baseline: Served, task: str | None = None) -> Divergence:
         """The divergence of a model from itself: the same tokens scored a second time, in other batches."""
         return self(baseline, baseline, task).divergence
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Whether one server says the same of the same tokens in other circumstances."""
+
+    data: TokenData = field(repr=False)
+    judge: Judge = field(repr=False)
+    book: Book = field(repr=False)
+    served: Served
+    task: Task
+
+    @property
+    @booked("consistency")
+    def batching(self) -> Divergence:
+        """Answers scored one at a time against the same in batches, nats per token."""
+        return self._divergence("alone", "alone against batches")
+
+    @property
+    @booked("consistency")
+    def decoding(self) -> Divergence:
+        """Log probabilities while decoding against those of the same tokens as a prompt, nats per token."""
+        return self._divergence("decoded", "decoding against prefill")
+
+    def _divergence(self, look: Look, name: str) -> Divergence:
+        found, unusable = self.data.token_divergences(self.served, self.served, self.task, look)
+        judge = self.data.sided(self.judge, self.served)
+        return Divergence(f"{self.task.name} {name}", found, judge=judge, unusable=unusable)

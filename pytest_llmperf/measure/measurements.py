@@ -28,7 +28,7 @@ from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.answers import GradedAnswer, TaskAnswers
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.evaluation import Evaluation
-from pytest_llmperf.measure.fidelity import ScoredPair, TokenPairs
+from pytest_llmperf.measure.fidelity import Look, ScoredPair, TokenPairs
 from pytest_llmperf.measure.likelihood import Likelihoods
 from pytest_llmperf.measure.load_results import LoadData, MeasuredLoad, MeasuredPair, PairData
 from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
@@ -160,22 +160,24 @@ class Measurements(Servers):
         """The texts with their log probabilities, and why they must not be judged (empty: they may)."""
         return self._likelihoods.scored(served, texts)
 
-    def token_divergences(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:
+    def token_divergences(
+        self, candidate: Served, baseline: Served, task: Task, look: Look
+    ) -> tuple[Amounts, str]:
         """By answer of the baseline at T = 1, its tokens and their divergence; and why it must not be judged."""
-        pair, refused = self._token_pair(candidate, baseline, task, 1.0)
+        pair, refused = self._token_pair(candidate, baseline, task, 1.0, look)
         return pair.divergences, refused or pair.unusable
 
     def token_disagreements(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:
         """By greedy answer of the baseline, its tokens and those that are not the candidate's most likely ones."""
-        pair, refused = self._token_pair(candidate, baseline, task, 0.0)
+        pair, refused = self._token_pair(candidate, baseline, task, 0.0, "first")
         return pair.disagreements, refused or pair.unusable
 
     def _token_pair(
-        self, candidate: Served, baseline: Served, task: Task, temperature: float
+        self, candidate: Served, baseline: Served, task: Task, temperature: float, look: Look
     ) -> tuple[ScoredPair, str]:
         part = self.looks.items_for(task, model_default, self.items(task))
         items = part.items[: self.sizes.fidelity_answers]
-        return self._token_pairs.scored(candidate, baseline, task, items, temperature), part.refused
+        return self._token_pairs.scored(candidate, baseline, task, items, temperature, look), part.refused
 
     def long_answers(self, served: Served, prompts: LongPrompts) -> SampleList[LongItem, LongReply]:
         """Replies to long prompts; none is asked by this call."""

@@ -21,6 +21,7 @@ from pytest_llmperf.load.metrics import metric_named
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.steady import slice_size
 from pytest_llmperf.measure.answers import whole_groups
+from pytest_llmperf.measure.fidelity import Look
 from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, PairData, PairedSamples, Samples
 from pytest_llmperf.measure.long_prompts import LongPrompts
 from pytest_llmperf.measure.measurements import Measurements
@@ -177,7 +178,10 @@ class PlannedMeasurements(Measurements):
         self.phases.add("texts", served, (texts.name,), self.sizes.documents)
         return unmeasured(self.sizes.documents), ""
 
-    def token_divergences(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:
+    def token_divergences(
+        self, candidate: Served, baseline: Served, task: Task, look: Look
+    ) -> tuple[Amounts, str]:
+        del look
         return self._tokens(candidate, baseline, task, "T = 1"), ""
 
     def token_disagreements(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:

@@ -20,7 +20,7 @@ from pytest_llmperf.measure.answers import (
 )
 from pytest_llmperf.measure.behaviours import Behaviours, behaviours
 from pytest_llmperf.measure.book import UNBOOKED, Book, booked
-from pytest_llmperf.measure.fidelity import FidelityQuestions
+from pytest_llmperf.measure.fidelity import Consistency, FidelityQuestions
 from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
 from pytest_llmperf.measure.long_answers import Summaries
 from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
@@ -190,6 +190,11 @@ class Questions:
         documents, unusable = self._data.documents(served, wanted)
         judge = self._data.sided(self._judge, served)
         return Perplexity(f"{wanted.name} perplexity", documents, judge=judge, unusable=unusable)
+
+    @booked("consistency")
+    def consistency(self, served: Served, task: str | None = None) -> Consistency:
+        """Whether the server says the same of the same tokens, alone or in a batch, as it decodes or as a prompt."""
+        return Consistency(self._data, self._judge, self.book, served, self._data.task(task))
 
     @booked("summaries")
     def summaries(self, served: Served, texts: str | None = None) -> Summaries:

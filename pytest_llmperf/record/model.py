@@ -340,6 +340,7 @@ class PerplexityEntry(Part):
 class FidelityEntry(Part):
     row: str = required("the entry that is compared")
     baseline: str = required("the entry whose answers were scored")
+    look: str = required("how the scores were made: first, again (other batches), alone, decoded")
     task: str = required("name of the task")
     data: str | None = optional("name and version of the data")
     items_sha256: Sha256 | None = optional("of the items, in their order")

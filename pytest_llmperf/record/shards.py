@@ -112,7 +112,7 @@ class Shards:
         """The scores of each answer by each model, from the first process that has them."""
         known: dict[tuple[Any, ...], Path] = {}
         for file, row in self._rows(TOKENS):
-            key = tuple(row[name] for name in ("row", "baseline", "task", "sampling", "again", "item"))
+            key = tuple(row[name] for name in ("row", "baseline", "task", "sampling", "look", "item"))
             if known.setdefault(key, file) == file:
                 yield row
 

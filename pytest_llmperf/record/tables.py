@@ -109,7 +109,7 @@ TOKENS = Table(
         "baseline": "string",
         "task": "string",
         "sampling": "string",
-        "again": "int32",
+        "look": "string",
         "item": "string",
         "prompt_tokens": "int32",
         "tokens": "list<int32>",
@@ -121,7 +121,8 @@ TOKENS = Table(
 )
 """One row an answer of the baseline and a model that scored it; the lists have a value for each token of the answer.
 
-``again`` is 1 for the baseline's second look at its own answers."""
+``look``: ``first`` (scored in batches), ``again`` (a second time, in other batches), ``alone`` (one answer at a time),
+``decoded`` (as the server told it while it decoded)."""
 
 CASES = Table("cases", "cases", {"test": "string", "status": "string", "case": "string"}, content="gate data")
 """One row a gate that was asserted; ``case`` is the JSON of its data."""

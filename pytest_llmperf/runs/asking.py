@@ -21,6 +21,7 @@ GATED = frozenset(
     {
         "accuracy",
         "answers",
+        "consistency",
         "energy",
         "fidelity",
         "load",

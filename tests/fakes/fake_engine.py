@@ -25,6 +25,7 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_SURPRISE``     by how much texts surprise it: scales the log probability of every prompt token
 ``FAKE_ENGINE_LOGITS``       of the few tokens that answers with ``return_token_ids`` are drawn from, each on its own:
                              default ``2 1 0.5 0``; and by which ``prompt_logprobs`` of token ids scores them
+``FAKE_ENGINE_DECODES``      the logits that such answers are drawn from where they are others than those of prompts
 ``FAKE_ENGINE_NO_SCORES``    ``1``: ``prompt_logprobs`` of token ids are ignored
 ``FAKE_ENGINE_TOKEN_TEXT``   what the text of each such token begins with; default ``t``
 ``FAKE_ENGINE_TOKEN_IDS``    ``0``: ``return_token_ids`` is ignored
@@ -495,16 +496,16 @@ FIRST_ID = 1000
 """Ids from here on are the tokens with :func:`logits`; those below are of prompts, and all as likely."""
 
 
-def log_probabilities() -> list[float]:
+def log_probabilities(which: str = "LOGITS") -> list[float]:
     """Of the few tokens that answers with ids are made of, each drawn by itself."""
-    logits = [float(text) for text in knob("LOGITS", "2 1 0.5 0").split()]
+    logits = [float(text) for text in (knob(which) or knob("LOGITS", "2 1 0.5 0")).split()]
     total = math.log(sum(math.exp(value) for value in logits))
     return [value - total for value in logits]
 
 
 def drawn(body: dict[str, Any]) -> dict[str, Any]:
     """An answer of twenty tokens: drawn by the request's seed, or the most likely one at temperature 0."""
-    values = log_probabilities()
+    values = log_probabilities("DECODES")
     places = list(range(len(values)))
     if body.get("temperature") == 0.0:
         answer = [values.index(max(values))] * 20

@@ -118,6 +118,31 @@ def test_tests_of_two_builds_are_left_out_where_two_models_are_compared(project:
     assert [one["status"] for one in verdicts] == ["PASS", "PASS"], result.text
 
 
+def test_a_server_is_held_against_itself(project: Project) -> None:
+    project.catalog({"other": {"DECODES": SKEWED}})
+    project.suite("""
+        def test_batching(candidate, consistency):
+            assert consistency(candidate).batching <= 1e-3
+
+        def test_decoding(candidate, consistency):
+            assert consistency(candidate).decoding <= 1e-3
+    """)
+    result, verdicts = project.judged()
+    assert result.code == 0, result.text
+    assert [one["metric"] for one in verdicts] == [
+        "embedded alone against batches",
+        "embedded decoding against prefill",
+    ]
+    result, verdicts = project.judged("--model", "other")
+    assert [one["status"] for one in verdicts] == ["PASS", "FAIL"], result.text
+    assert verdicts[1]["observed"] == pytest.approx(kl(SKEWED, "2 1 0.5 0"), rel=0.15)
+    looks = [(one["row"], one["look"]) for one in project.record()["fidelity"]]
+    assert looks == [("other", "alone"), ("other", "decoded")]
+    assert "Worst tokens, other, decoded" in (project.path / "record.html").read_text(encoding="utf-8")
+    planned = project.run("--llmperf-plan")
+    assert planned.lines("embedded decoding against prefill", "200"), planned.text
+
+
 def test_noise_alone_is_no_bound(project: Project) -> None:
     project.suite("""
         def test_it(candidate, baseline, fidelity):

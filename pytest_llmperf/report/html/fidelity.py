@@ -71,7 +71,7 @@ def fidelity_section(facts: Facts) -> Section | None:
         ),
         [
             (
-                _name(entry.row, entry.baseline, entry.row == entry.baseline),
+                _name(entry.row, entry.baseline, entry.look),
                 f"{entry.task}, {entry.sampling}",
                 f"{entry.tokens or 0:,}",
                 format_value(entry.k3, "nat/tok"),
@@ -93,24 +93,26 @@ def _comparisons(rows: Sequence[Mapping[str, Any]]) -> Iterator[_Comparison]:
     own = {
         (row["baseline"], row["task"], row["item"]): row
         for row in sampled
-        if row["row"] == row["baseline"] and not row["again"]
+        if row["row"] == row["baseline"] and row["look"] == "first"
     }
     groups: dict[str, list[_Token]] = {}
     for row in sampled:
-        if row["row"] == row["baseline"] and not row["again"]:
+        if row["row"] == row["baseline"] and row["look"] == "first":
             continue
         first = own.get((row["baseline"], row["task"], row["item"]))
         if first is not None:
-            name = f"{_name(row['row'], row['baseline'], bool(row['again']))}, {row['task']}"
-            groups.setdefault(name, []).extend(_tokens(first, row))
+            name = f"{_name(row['row'], row['baseline'], row['look'])}, {row['task']}"
+            # Tokens that were told as they were decoded are drawn from that distribution.
+            sides = (row, first) if row["look"] == "decoded" else (first, row)
+            groups.setdefault(name, []).extend(_tokens(*sides, first["texts"]))
     return (_Comparison(name, tokens) for name, tokens in groups.items())
 
 
-def _tokens(own: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[_Token]:
+def _tokens(own: Mapping[str, Any], other: Mapping[str, Any], texts: Sequence[str]) -> Iterator[_Token]:
     before = ""
     each = k3(own["log_probabilities"], other["log_probabilities"])
     for place, divergence in enumerate(each):
-        text = own["texts"][place]
+        text = texts[place]
         yield _Token(
             own["item"],
             place,
@@ -118,14 +120,14 @@ def _tokens(own: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[_Token
             text,
             own["log_probabilities"][place],
             other["log_probabilities"][place],
-            other["ranks"][place],
+            other["ranks"][place] if other["ranks"] else 0,
             divergence,
         )
         before += text
 
 
-def _name(row: str, baseline: str, again: bool) -> str:
-    return f"{row} again" if again else f"{row} against {baseline}"
+def _name(row: str, baseline: str, look: str) -> str:
+    return f"{row} against {baseline}" if look == "first" else f"{row}, {look}"
 
 
 def _above_zero(comparison: _Comparison) -> bool:
