@@ -170,4 +170,6 @@ def _own(entry: Any) -> tuple[float, int, str] | None:
         return None
     if not (math.isfinite(value) and value <= 0.0):
         return None
-    return value, rank if type(rank) is int and rank > 0 else 0, text if isinstance(text, str) else ""
+    # Half a surrogate, which JSON can hold, fits into no file.
+    shown = text.encode("utf-8", "replace").decode() if isinstance(text, str) else ""
+    return value, rank if type(rank) is int and rank > 0 else 0, shown

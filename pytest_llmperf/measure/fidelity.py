@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from pytest_llmperf.client.generated_tokens import GeneratedTokens, generated_tokens
@@ -104,8 +105,9 @@ class ScoredPair:
             for item, pair in self.pairs()
         }
 
+    @cached_property
     def facts(self) -> dict[str, Any]:
-        """For the record."""
+        """For the record; computed once, since the record is written after every test."""
         scored = [pair for _, pair in self.pairs() if pair is not None]
         own = [value for pair in scored for value in pair[0].log_probabilities]
         other = [value for pair in scored for value in pair[1].log_probabilities]
@@ -188,7 +190,7 @@ class TokenPairs:
 
     def facts(self) -> dict[str, Any]:
         """For the record."""
-        return {"fidelity": [pair.facts() for pair in self._pairs]} if self._pairs else {}
+        return {"fidelity": [pair.facts for pair in self._pairs]} if self._pairs else {}
 
     def take_rows(self) -> Iterator[dict[str, Any]]:
         """The scores that were not taken before, as rows of ``record.tables.TOKENS``."""

@@ -75,9 +75,10 @@ def test_log_probabilities_that_are_not_of_all_tokens_are_left_out(scripted: Scr
 
 
 def test_given_tokens_are_scored_with_rank_and_text(scripted: ScriptedServer) -> None:
-    entries = [None, {"7": {"logprob": -0.5, "rank": 2, "decoded_token": "x"}}, {"8": {"logprob": -0.0}}]
+    first = {"logprob": -0.5, "rank": 2, "decoded_token": "x\ud800"}
+    entries = [None, {"7": first}, {"8": {"logprob": -0.0}}]
     state = scripted(response({"choices": [{"prompt_logprobs": entries}]}))
     assert token_scores(state.server, [(6, 7, 8)], needed_by="it") == [
-        TokenScores((-0.5, -0.0), (2, 0), ("x", ""))
+        TokenScores((-0.5, -0.0), (2, 0), ("x?", ""))
     ]
     assert sent(state)["prompt"] == [6, 7, 8]

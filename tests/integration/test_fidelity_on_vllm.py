@@ -1,0 +1,32 @@
+"""Fidelity on real vLLM: a model against itself is equal to the last bit, noise that accuracy cannot see is red."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_planted_regressions import gate
+
+pytestmark = pytest.mark.vllm
+
+
+def test_a_model_against_itself_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    code, verdicts, output = gate(
+        tmp_path / "record.json", "suites/test_fidelity.py", "--baseline", "distill"
+    )
+    assert code == 0, output
+    assert [(v["status"], v["observed"]) for v in verdicts] == [("PASS", 0.0), ("PASS", 1.0)]
+
+
+def test_noise_of_a_hundredth_on_the_weights_is_red(tmp_path: Path) -> None:
+    code, verdicts, output = gate(
+        tmp_path / "record.json",
+        "suites/test_fidelity.py",
+        *("-k", "distribution", "--model", "distill-noise", "--baseline", "distill"),
+    )
+    assert code == 1, output
+    (verdict,) = verdicts
+    assert verdict["status"] == "FAIL", output
+    assert isinstance(verdict["observed"], float)
+    assert 1e-5 < verdict["observed"] < 2e-4
