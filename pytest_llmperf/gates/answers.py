@@ -1,8 +1,8 @@
 """What the gates over answers to items share: collecting answers until the gate is decided, damage, and looks.
 
 The bounds of a share are Clopper and Pearson's exact ones at every n: with Wilson's, a model exactly at its floor is
-called too low in up to 9.4 % of runs (``stats.binomial``). With several samples an item the items are the
-sample, by the effective n of Korn and Graubard (``stats.clustered``).
+called too low in up to 9.4 % of runs (``stats.binomial``). With several samples an item, or groups of items, these are
+the sample, with a bound for the mean of their shares (``stats.bounded_mean``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, too_many_los
 from pytest_llmperf.gates.early_stopping import Question, Watch
 from pytest_llmperf.gates.outcomes import Endings, Outcome, Outcomes, Tally, with_endings
 from pytest_llmperf.gates.verdict import Verdict
-from pytest_llmperf.stats import arguments, binomial
+from pytest_llmperf.stats import arguments, binomial, bounded_mean
 from pytest_llmperf.stats.clustered import clustered_mean
 
 _NOTHING_NEW = (
@@ -212,14 +212,19 @@ def _turned(outcomes: Outcomes, share: float, seed: int, *, was: bool) -> dict[s
 def estimate_share(metric: str, counted: Tally, alpha: float, noun: str) -> tuple[Estimate, float]:
     """Return the share over items with its two one-sided bounds, and the effective number of answers."""
     mean = clustered_mean(list(counted.scores.values()))
-    successes = mean.mean * mean.effective_n
     if counted.sampled:
-        method = f"Clopper-Pearson on {mean.effective_n:.0f} effective answers, clustered by item"
+        method, means = "Gaffke's bound, clustered by item", item_means(counted)
+        low, high = bounded_mean.lower(means, 0.0, alpha), bounded_mean.upper(means, 1.0, alpha)
     else:
-        method, successes = "Clopper-Pearson", float(round(successes))
-    low = binomial.clopper_pearson_lower(successes, mean.effective_n, 1.0 - alpha)
-    high = binomial.clopper_pearson_upper(successes, mean.effective_n, 1.0 - alpha)
+        method, successes = "Clopper-Pearson", float(round(mean.mean * mean.items))
+        low = binomial.clopper_pearson_lower(successes, mean.items, 1.0 - alpha)
+        high = binomial.clopper_pearson_upper(successes, mean.items, 1.0 - alpha)
     return Estimate(metric, "share", mean.mean, low, high, mean.items, noun, method), mean.effective_n
+
+
+def item_means(counted: Tally) -> list[float]:
+    """Return the share of True among the answers of each item."""
+    return [min(1.0, sum(scores) / len(scores)) for scores in counted.scores.values()]
 
 
 def level_of(scores: Collection[Sequence[float]], alpha: float) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from pytest_llmperf.config.bounds import Bound, Incomparable
 from pytest_llmperf.errors import NotMeasured
-from pytest_llmperf.gates.answers import AnswersGate, estimate_share, missing
+from pytest_llmperf.gates.answers import AnswersGate, estimate_share, item_means, missing
 from pytest_llmperf.gates.base import Estimand, Relative
 from pytest_llmperf.gates.bound import Points, margin_of
 from pytest_llmperf.gates.decision import (
@@ -26,12 +26,12 @@ from pytest_llmperf.gates.decision import (
 )
 from pytest_llmperf.gates.early_stopping import Question
 from pytest_llmperf.gates.judgement import Judgement
-from pytest_llmperf.gates.outcomes import Endings, Outcomes, tally
+from pytest_llmperf.gates.outcomes import Endings, Outcomes, Tally, tally
 from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about
-from pytest_llmperf.stats import binomial, operating_characteristics, sample_size
+from pytest_llmperf.stats import binomial, bounded_mean, operating_characteristics, sample_size
 from pytest_llmperf.units import percent
 
 
@@ -68,15 +68,13 @@ class ProportionGate(AnswersGate, kind="share"):
         if trouble := missing(counted, self.max_lost_share):
             return invalid(self.metric, trouble, bound=bound, n=len(counted.scores), unit="share")
         estimate, effective = estimate_share(self.metric, counted, alpha, noun)
-        bad_tail = binomial.p_at_most if at_least else binomial.p_at_least
-        p_value, lost_turn, detail = bad_tail(estimate.observed * effective, effective, bound), "", ""
+        p_value, lost_turn, detail = self._p_value(counted), "", ""
         if counted.lost:
             detail = f"{counted.lost} of {counted.asked} answers were lost to infrastructure errors"
             without = status_of(estimate.low, estimate.high, bound, at_least=at_least)
-            worst, worst_n = estimate_share(self.metric, tally(self.candidate, lost_as=False), alpha, noun)
-            best, best_n = estimate_share(self.metric, tally(self.candidate, lost_as=True), alpha, noun)
-            kind, kind_n = (best, best_n) if at_least else (worst, worst_n)
-            p_value = bad_tail(kind.observed * kind_n, kind_n, bound)
+            worst, _ = estimate_share(self.metric, tally(self.candidate, lost_as=False), alpha, noun)
+            best, _ = estimate_share(self.metric, tally(self.candidate, lost_as=True), alpha, noun)
+            p_value = self._p_value(tally(self.candidate, lost_as=at_least))
             estimate = replace(estimate, low=min(estimate.low, worst.low), high=max(estimate.high, best.high))
             now = status_of(estimate.low, estimate.high, bound, at_least=at_least)
             lost_turn = lost_decide(counted.lost, without, now, "answer")
@@ -95,6 +93,16 @@ class ProportionGate(AnswersGate, kind="share"):
         if verdict.status is Status.INCONCLUSIVE and self._is_extreme:
             return replace(verdict, status=Status.INVALID, why=self._cannot_be_shown(estimate), n_needed=None)
         return verdict
+
+    def _p_value(self, counted: Tally) -> float:
+        """Return the p-value of "the bound is met", to go with the bounds of ``estimate_share``."""
+        means, bound = item_means(counted), self.threshold
+        if counted.sampled:
+            if self.at_least:
+                return bounded_mean.p_below(means, 1.0, bound)
+            return bounded_mean.p_above(means, 0.0, bound)
+        bad_tail = binomial.p_at_most if self.at_least else binomial.p_at_least
+        return bad_tail(float(round(sum(means))), float(len(means)), bound)
 
     @property
     def _is_extreme(self) -> bool:
