@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from statistics import median
 from typing import ClassVar, Self
 
@@ -61,13 +61,17 @@ class RatioGate(MeasuredGate, kind="ratio"):
     above zero. ``ValueError`` for a bound that is not finite and above zero.
     """
 
-    measured: ClassVar[frozenset[str]] = frozenset({"starts", "started", "remembered", "client_share"})
+    measured: ClassVar[frozenset[str]] = frozenset(
+        {"starts", "started", "remembered", "client_share", "looks"}
+    )
     starts: Sequence[Rounds] = field(repr=False)
     started: bool = False
     remembered: Sequence[Sequence[Centre]] = field(default=(), repr=False)
     max_lost_share: float = MAX_LOST_ROUNDS
     client_share: float = 0.0
     """Share of the baseline's time that is the client's own."""
+    looks: Sequence[int] = ()
+    """Rounds of each look, where the rounds of several are pooled; empty for one look."""
 
     @property
     def label(self) -> str:
@@ -109,7 +113,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
         if len(kept) < least:
             why = f"cannot be judged from {len(kept)} rounds, at least {least} are needed"
             return self._invalid(why, len(kept), n_needed=least)
-        rounds = _OneStart(kept)
+        rounds = _OneStart(kept, self._looks_kept(given))
         low, high = self._ends(rounds.bounds(alpha))
         observed = math.exp(rounds.centre)
         method = "Hodges-Lehmann, signed rank"
@@ -129,6 +133,11 @@ class RatioGate(MeasuredGate, kind="ratio"):
             level_unit=self.unit,
             detail="\n".join(filter(None, (lost_text, rounds.remark))),
         )
+
+    def _looks_kept(self, given: Rounds) -> list[int]:
+        """Return how many rounds of each look were kept."""
+        ends = list(accumulate(self.looks or (len(given),)))
+        return [len(_kept(given[begin:end])) for begin, end in pairwise([0, *ends])]
 
     def _ends(self, bounds: tuple[float, float]) -> tuple[float, float]:
         """Return the interval of the ratio; an end that is the threshold but for rounding is the threshold."""
@@ -195,7 +204,11 @@ class RatioGate(MeasuredGate, kind="ratio"):
                 return replace(self, refused=why)
             return replace(self, starts=[*earlier.starts, *self.starts], client_share=share)
         rounds = [pair for gate in (earlier, self) for rounds in gate.starts for pair in rounds]
-        return replace(self, starts=[rounds])
+        return replace(
+            self,
+            starts=[rounds],
+            looks=[size for gate in (earlier, self) for size in gate.looks or (gate.size,)],
+        )
 
     def scaled(self, factor: float) -> Self:
         return replace(
@@ -282,11 +295,13 @@ class RatioGate(MeasuredGate, kind="ratio"):
 class _OneStart:
     """The rounds of one pair of starts, none of them lost.
 
-    The interval is wider where neighbouring rounds resemble each other (``stats.autocorrelation``), and by one step
-    where the values of a side come in steps.
+    The interval is wider where neighbouring rounds of a look resemble each other (``stats.autocorrelation``), and by
+    one step where the values of a side come in steps. ``looks`` says how many rounds each look gave: rounds of two
+    looks are no neighbours. Empty: there was one.
     """
 
     rounds: Sequence[tuple[float, float]]
+    looks: Sequence[int] = ()
 
     @cached_property
     def logs(self) -> list[float]:
@@ -298,7 +313,12 @@ class _OneStart:
 
     @cached_property
     def widening(self) -> float:
-        return autocorrelation.widening(self.logs)
+        return autocorrelation.widening(self._by_look)
+
+    @cached_property
+    def _by_look(self) -> list[list[float]]:
+        ends = list(accumulate(self.looks or (len(self.logs),)))
+        return [self.logs[begin:end] for begin, end in pairwise([0, *ends])]
 
     @cached_property
     def step(self) -> float:
@@ -338,7 +358,7 @@ class _OneStart:
                 whose = f", mostly the {side}'s,"
             lines.append(
                 f"noise{whose} that outlasts a round (correlation of neighbours "
-                f"{autocorrelation.lag_one(self.logs):.2f}): the interval is {self.widening:.2g} times as wide"
+                f"{autocorrelation.lag_one(self._by_look):.2f}): the interval is {self.widening:.2g} times as wide"
             )
         if self.step:
             lines.append(f"values come in steps of {percent(self.step)}: the interval allows for one")

@@ -8,10 +8,12 @@ exact for no noise but within two points of simulation for ten rounds of normal 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.stats import arguments, hodges_lehmann, order_statistics, paired_exact
+from pytest_llmperf.stats.autocorrelation import expected_widenings
 from pytest_llmperf.stats.binomial import p_at_least, p_at_most
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 
@@ -79,12 +81,18 @@ def of_quantile(n: int, inside: float, q: float, *, alpha: float = 0.05) -> Chan
 def of_ratio(
     rounds: int, ratio: float, budget: float, log_deviation: float, *, alpha: float = 0.05
 ) -> Chances:
-    """A true ``ratio`` (low is good) against ``budget``; ``log_deviation`` is that of one round's log ratio."""
+    """A true ``ratio`` (low is good) against ``budget``; ``log_deviation`` is that of one round's log ratio.
+
+    The rounds are independent; that their interval is widened by the correlation that chance shows is counted.
+    """
     if rounds < hodges_lehmann.least_n(1.0 - alpha):
         raise ValueError(
             f"{rounds} rounds were given, at least {hodges_lehmann.least_n(1.0 - alpha)} are needed"
         )
-    return _of_logs(rounds, ratio, budget, log_deviation, alpha, efficiency=3.0 / math.pi)
+    widenings = expected_widenings(rounds)
+    return _of_logs(
+        rounds, ratio, budget, log_deviation, alpha, efficiency=3.0 / math.pi, widenings=widenings
+    )
 
 
 def of_starts(
@@ -110,7 +118,14 @@ def of_width(ratio: float, budget: float, log_deviation: float, half_width: floa
 
 
 def _of_logs(
-    n: int, ratio: float, budget: float, log_deviation: float, alpha: float, *, efficiency: float
+    n: int,
+    ratio: float,
+    budget: float,
+    log_deviation: float,
+    alpha: float,
+    *,
+    efficiency: float,
+    widenings: Sequence[float] = (1.0,),
 ) -> Chances:
     from scipy.special import stdtrit
 
@@ -123,7 +138,12 @@ def _of_logs(
         return Chances(float(gap >= 0.0), float(gap < 0.0))
     shift = min(30.0, max(-30.0, gap / spread * math.sqrt(n * efficiency)))
     needed = float(stdtrit(n - 1, 1.0 - alpha))
-    passes, fails = (_at_most(-needed, n - 1, centre) for centre in (-shift, shift))
+    counted = Counter(widenings).items()
+    passes, fails = (
+        math.fsum(times * _at_most(-needed * factor, n - 1, centre) for factor, times in counted)
+        / len(widenings)
+        for centre in (-shift, shift)
+    )
     return Chances(passes, fails)
 
 

@@ -79,11 +79,18 @@ def test_the_verdict_of_a_further_look_says_which_error_it_has() -> None:
 
 
 def test_rounds_of_two_runs_decide_what_neither_could() -> None:
-    first, second = ratio(noisy(1.037, 20, 7)), ratio(noisy(1.037, 20, 107))
+    first, second = ratio(noisy(1.03, 20, 30)), ratio(noisy(1.03, 20, 130))
     assert [case.judge().status for case in (first, second)] == [Status.INCONCLUSIVE] * 2
     both = second.add_to(first, Status.INCONCLUSIVE, SECOND)
     verdict = both.judge()
     assert (verdict.status, verdict.n) == (Status.PASS, 40)
+
+
+def test_rounds_of_two_runs_at_different_levels_are_no_neighbours() -> None:
+    both = ratio(noisy(1.4, 200, 1)).add_to(ratio(noisy(1.0, 200, 2)), Status.INCONCLUSIVE, SECOND)
+    assert "outlasts a round" not in both.judge().detail
+    again = gate_from_json(both.to_json())
+    assert again.judge() == both.judge(), "the record keeps which rounds belong together"
 
 
 def test_starts_are_added_as_starts_where_they_are_the_sample() -> None:

@@ -30,7 +30,7 @@ LOOPS = ProportionGate(metric="loops", bound=0.05, candidate=right(400, 0.01), a
 SPEED = RatioGate(
     metric="tpot",
     bound=1.25,
-    starts=[[(1.0 + 0.01 * (k % 5), 1.0) for k in range(64)]],
+    starts=[[(1.0 + 0.04 * (k * 0.618 % 1.0), 1.0) for k in range(64)]],
     unit="s",
     at_least=False,
 )

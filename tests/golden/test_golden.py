@@ -5,7 +5,8 @@ one in which nothing was wrong, one with damaged weights, one with a slowed engi
 first. Beside each stands what that code made of it, with one change: the plan of a margin takes the share of items that
 were answered differently from the record, where it used to look for it in a sentence that was not always there. Ratios
 are those of the code that widens an interval where rounds resemble their neighbours: one FAIL became INCONCLUSIVE, in a
-run whose rounds correlated by .30 (TPOT at 8, the slowed engine).
+run whose rounds correlated by .30 (TPOT at 8, the slowed engine). Their plans count on the widening that chance brings
+to independent rounds (what is caught grew by about 2 % of itself).
 """
 
 from __future__ import annotations
