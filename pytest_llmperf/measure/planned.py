@@ -83,8 +83,12 @@ class PlannedSamples(SampleList[Any, Any]):
     """Samples that are not asked for; ``note`` is called with how many a question plans."""
 
     note: Callable[[int], None]
-    known: Sequence[Item] = ()
-    """The items themselves, where they are at hand."""
+    at_hand: Sequence[Item] = ()
+    """The items themselves, where they need no download and are in groups."""
+
+    @property
+    def known(self) -> Sequence[Item]:
+        return self.at_hand
 
     def plan(self, count: int) -> int:
         count = super().plan(whole_groups(self.known, count))
@@ -157,7 +161,7 @@ class PlannedMeasurements(Measurements):
         key = (task.name, variant.name)
         samples = self._samples(there, served, "answers", key, self.samples(served, variant))
         if any(item.group for item in known):
-            samples.at_once, samples.known = True, known
+            samples.at_once, samples.at_hand = True, known
         return samples
 
     def long_answers(self, served: Served, prompts: LongPrompts) -> PlannedSamples:

@@ -125,7 +125,7 @@ class Questions:
         answers = self._data.answers(served, task, variant)
         count = answers.plan(self._data.item_limit(variant))
         unusable = answers.why_unusable(count)
-        if any(item.group for item in answers.items):
+        if any(item.group for item in answers.known):
             unusable = (
                 unusable
                 or f"the items of {task.name} are in groups, which macro-F1 cannot allow for: use accuracy"

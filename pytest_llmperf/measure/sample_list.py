@@ -63,6 +63,11 @@ class SampleList(Generic[I, S]):
     failure: InfrastructureError | NotMeasured | None = None
 
     @property
+    def known(self) -> Sequence[I]:
+        """The items, as far as they are at hand without asking anything."""
+        return self.items
+
+    @property
     def items_asked(self) -> int:
         return len(self.samples) // self.per_item
 
