@@ -60,7 +60,8 @@ SAYS = f"""\
 Truths of the embedded pair: as measured on vLLM-CPU (accuracy 0.817, +0.9 points to the baseline, 9.5 % of the items
 answered differently). Of the GPU pair: assumed (accuracy 0.77, equal to the baseline, a fifth of the items
 answered differently). Speed: equal servers, {100 * NOISE:g} % noise of a round on each side, as many rounds as are
-allowed, of one pair of processes: the spread of starts comes on top, see the table of starts. «Green needs» is the truth from which the gate passes 99 % of nights; «caught» the damage that it calls FAIL
+allowed, of one pair of processes: the spread of starts comes on top, see the table of starts.
+«Green needs» is the truth from which the gate passes 99 % of nights; «caught» the damage that it calls FAIL
 with a chance of 80 %. Absolute speed and memory depend on the machine and are not in the table."""
 
 

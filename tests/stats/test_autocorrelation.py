@@ -41,7 +41,8 @@ def test_the_factor_is_that_of_an_autoregression_and_stays_finite() -> None:
 def test_a_step_between_two_runs_is_no_correlation_within_them() -> None:
     draw = random.Random(3)
     found = [
-        lag_one([series(64, 0.0, draw), [10.0 + value for value in series(64, 0.0, draw)]]) for _ in range(200)
+        lag_one([series(64, 0.0, draw), [10.0 + value for value in series(64, 0.0, draw)]])
+        for _ in range(200)
     ]
     assert statistics.fmean(found) == pytest.approx(0.0, abs=0.03)
 
