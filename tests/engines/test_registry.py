@@ -66,7 +66,7 @@ def test_engines_of_other_packages_stand_behind_those_of_this_one() -> None:
             "the engine 'absent' cannot be imported from no_such_module_anywhere:ENGINE: ModuleNotFound",
         ),
         ("nameless", "the engine 'nameless' cannot be imported from .*:NOTHING: AttributeError"),
-        ("text", "the engine 'text' .* is str; need an instance of pytest_llmperf.engines.base.Engine"),
+        ("text", "the engine 'text' .* is str; need an instance of pytest_llmperf.Engine"),
     ],
 )
 def test_an_engine_that_cannot_be_had_is_one_line(name: str, why: str) -> None:
