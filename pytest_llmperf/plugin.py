@@ -14,6 +14,7 @@ import pytest
 
 from pytest_llmperf import fixtures
 from pytest_llmperf.config.options import register
+from pytest_llmperf.hookspecs import LEFT_OUT
 from pytest_llmperf.runs import profile_marks
 from pytest_llmperf.runs.keys import RUN, UNSUPPORTED
 
@@ -56,7 +57,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "llmperf_fixtures")
-    config.pluginmanager.register(profile_marks.ProfileMarks(), "llmperf_profile_marks")
+    config.pluginmanager.register(profile_marks.ProfileMarks(), LEFT_OUT)
     if _asked_for(config, config.option):
         from pytest_llmperf.runs.platforms import why_unsupported
 

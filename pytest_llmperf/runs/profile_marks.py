@@ -9,6 +9,7 @@ a run red, since something that it was to measure was not; here nothing was to b
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ class ProfileMarks:
     def __init__(self) -> None:
         self.left_out: list[tuple[str, ...]] = []
         """Of each test that is left out by its profile, the profiles that it is for."""
-        self.other_models = 0
+        self.other_models: list[pytest.Item] = []
         """Tests that are left out since they compare builds of one model."""
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -51,10 +52,14 @@ class ProfileMarks:
         self.left_out = [profiles for _, profiles in out]
         gone = [item for item, _ in out]
         others = [item for item in items if item not in gone and _is_of_other_models(item, run.settings)]
-        self.other_models = len(others)
+        self.other_models = others
         if gone := [*gone, *others]:
             config.hook.pytest_deselected(items=gone)
             items[:] = [item for item in items if item not in gone]
+
+    def would_assert(self, budget: str) -> bool:
+        """Whether a test that compares builds of one model was left out and names this budget (``latency.ttft``)."""
+        return any(f"budget.{budget}" in _source(item) for item in self.other_models)
 
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
         lines = []
@@ -66,10 +71,17 @@ class ProfileMarks:
             )
         if self.other_models:
             lines.append(
-                f"llmperf: {_tests(self.other_models)} for two builds of one model, and not part of this run: "
+                f"llmperf: {_tests(len(self.other_models))} for two builds of one model, and not part of this run: "
                 "same_model_as in models.toml says which rows are"
             )
         return lines
+
+
+def _source(item: pytest.Item) -> str:
+    try:
+        return inspect.getsource(getattr(item, "function", item))  # type: ignore[arg-type]
+    except (OSError, TypeError):  # written by no file, or no function
+        return ""
 
 
 def _tests(count: int) -> str:

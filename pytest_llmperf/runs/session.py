@@ -14,6 +14,7 @@ from pytest_llmperf.errors import LlmperfError, NotMeasured, UsageError, first_l
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.estimand import GateError, Judgement
 from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.hookspecs import LEFT_OUT
 from pytest_llmperf.measure import Measurements
 from pytest_llmperf.record import gate_files
 from pytest_llmperf.record.redaction import redact, redact_log
@@ -385,7 +386,9 @@ class Run:
             return  # What a test would have asserted, had it come so far, is not known.
         if not self.ledger.entries or self.ledger.left_out or not self._covers(self.settings.budgets_path):
             return
-        unread = self.settings.budget.unread({verdict.origin for _, verdict in self.ledger.verdicts()})
+        marks: Any = self.config.pluginmanager.get_plugin(LEFT_OUT)  # `ProfileMarks`, which knows this class
+        judged = {verdict.origin for _, verdict in self.ledger.verdicts()}
+        unread = [name for name in self.settings.budget.unread(judged) if not marks.would_assert(name)]
         if unread:
             name = self.settings.budgets_path.name
             self.measurements.tell(

@@ -118,6 +118,19 @@ def test_tests_of_two_builds_are_left_out_where_two_models_are_compared(project:
     assert [one["status"] for one in verdicts] == ["PASS", "PASS"], result.text
 
 
+def test_budgets_of_tests_that_are_left_out_are_not_missed(project: Project) -> None:
+    project.catalog({"build": {}}, rows="")
+    project.write("budgets.toml", "[test.any.fidelity]\ndivergence = 1e-3\nother = 1e-3\n")
+    project.suite(
+        SAME_MODEL.replace("<= 1e-3", "<= budget.fidelity.divergence").replace(
+            "fidelity):", "fidelity, budget):"
+        )
+    )
+    result = project.run()
+    assert result.lines("asserts these budgets of budgets.toml: fidelity.other"), result.text
+    assert not result.lines("fidelity.divergence"), result.text
+
+
 def test_a_server_is_held_against_itself(project: Project) -> None:
     project.catalog({"other": {"DECODES": SKEWED}})
     project.suite("""
