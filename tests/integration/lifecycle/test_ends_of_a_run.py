@@ -21,20 +21,22 @@ HALT = """
 """
 
 
-def test_a_failed_test_leaves_nothing(either: Scenario) -> None:
-    project = either.project
+def test_a_failed_test_leaves_nothing(either_for_the_page: Scenario) -> None:
+    scenario = either_for_the_page
+    project = scenario.project
     project.suite(f"""
         def test_fails(candidate, stream):
             {ASK}
             assert 1 == 2
     """)
-    result = project.run(timeout_s=either.run_within_s)
+    result = project.run(timeout_s=scenario.run_within_s)
     assert result.code == 1
-    either.note("a failed test", result, project.ending(result.ended))
+    scenario.note("a failed test", result, project.ending(result.ended))
 
 
-def test_the_first_failure_of_an_impatient_run_leaves_nothing(either: Scenario) -> None:
-    project = either.project
+def test_the_first_failure_of_an_impatient_run_leaves_nothing(either_for_the_page: Scenario) -> None:
+    scenario = either_for_the_page
+    project = scenario.project
     project.suite(f"""
         def test_fails(candidate, stream):
             {ASK}
@@ -42,10 +44,10 @@ def test_the_first_failure_of_an_impatient_run_leaves_nothing(either: Scenario) 
         def test_never_comes(candidate, stream):
             {ASK}
     """)
-    result = project.run("-x", timeout_s=either.run_within_s)
+    result = project.run("-x", timeout_s=scenario.run_within_s)
     assert result.code == 1
     assert not result.lines("passed")
-    either.note("a failed test with -x", result, project.ending(result.ended))
+    scenario.note("a failed test with -x", result, project.ending(result.ended))
 
 
 @pytest.mark.parametrize(
@@ -179,8 +181,9 @@ def test_a_killed_controller_of_workers_leaves_nothing(scenario: Scenario) -> No
     scenario.note("-n 2, SIGKILL of the controlling pytest", running.wait(), ending, "the signal")
 
 
-def test_two_runs_at_once_share_nothing_and_leave_nothing(either: Scenario) -> None:
-    project = either.project
+def test_two_runs_at_once_share_nothing_and_leave_nothing(either_for_the_page: Scenario) -> None:
+    scenario = either_for_the_page
+    project = scenario.project
     project.suite("""
         import os, time
         from pathlib import Path
@@ -193,11 +196,11 @@ def test_two_runs_at_once_share_nothing_and_leave_nothing(either: Scenario) -> N
                 time.sleep(0.02)
             assert stream(candidate, "1 + 1?").ok
     """)
-    results = [running.wait(either.run_within_s) for running in [project.start(), project.start()]]
+    results = [running.wait(scenario.run_within_s) for running in [project.start(), project.start()]]
     assert [result.code for result in results] == [0, 0], results[0].text + results[1].text
     assert len(set(project.ports)) == 2
     ending = project.ending(max(result.ended for result in results))
-    either.note("two runs at once (a start each)", results[0], ending)
+    scenario.note("two runs at once (a start each)", results[0], ending)
 
 
 def test_a_second_run_is_not_disturbed_by_the_end_of_the_first(scenario: Scenario) -> None:
