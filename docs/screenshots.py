@@ -2,7 +2,7 @@
 
 Writes docs/images/*.png from the two records. Needs Chromium and playwright (``pip install playwright``). Those in the
 repository are of ``pytest suites/ --model distill`` (all of it) and of ``--model distill-damaged -k accuracy``, on vLLM
-0.32.0 on two CPU cores, 2026-11-25.
+0.32.0 on two CPU cores, 2026-11-30.
 """
 
 from __future__ import annotations
