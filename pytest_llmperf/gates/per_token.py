@@ -134,6 +134,22 @@ def _answers_needed(allowed: float, alpha: float) -> int:
     return n
 
 
+@dataclass(frozen=True, eq=False)
+class PerTokenEstimand(Estimand):
+    """A mean over tokens; ``amounts`` holds, of each answer, its tokens and their sum."""
+
+    metric: str
+    amounts: Amounts = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        return self.metric
+
+    @property
+    def size(self) -> int:
+        return len(self.amounts)
+
+
 # Divergence
 
 
@@ -161,24 +177,14 @@ class DivergenceGate(PerTokenGate, kind="divergence"):
 
 
 @dataclass(frozen=True, eq=False)
-class Divergence(Estimand):
+class Divergence(PerTokenEstimand):
     """``fidelity(a, b).divergence <= 1e-5``, or ``<= fidelity.noise(b) + 1e-5``."""
 
     what: ClassVar[str] = "divergence"
-    metric: str
-    amounts: Amounts = field(repr=False)
-
-    @property
-    def label(self) -> str:
-        return self.metric
 
     @property
     def example(self) -> str:
         return f"{self.metric} <= 1e-5, or {self.metric} <= fidelity.noise(baseline) + 1e-5"
-
-    @property
-    def size(self) -> int:
-        return len(self.amounts)
 
     @property
     def value(self) -> float | None:
@@ -277,24 +283,14 @@ class AgreementGate(PerTokenGate, kind="agreement"):
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement(Estimand):
+class Agreement(PerTokenEstimand):
     """``fidelity(a, b).top_token_agreement >= 0.995``."""
 
     what: ClassVar[str] = "agreement"
-    metric: str
-    amounts: Amounts = field(repr=False)
-
-    @property
-    def label(self) -> str:
-        return self.metric
 
     @property
     def example(self) -> str:
         return f"{self.metric} >= 0.995"
-
-    @property
-    def size(self) -> int:
-        return len(self.amounts)
 
     def _compare(self, other: object, *, at_least: bool) -> Judgement:
         if not at_least:

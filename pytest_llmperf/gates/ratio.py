@@ -113,7 +113,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
         if len(kept) < least:
             why = f"cannot be judged from {len(kept)} rounds, at least {least} are needed"
             return self._invalid(why, len(kept), n_needed=least)
-        rounds = _OneStart(kept, self._looks_kept(given))
+        rounds = _OneStart(self._kept_by_look(given))
         low, high = self._ends(rounds.bounds(alpha))
         observed = math.exp(rounds.centre)
         method = "Hodges-Lehmann, signed rank"
@@ -134,10 +134,10 @@ class RatioGate(MeasuredGate, kind="ratio"):
             detail="\n".join(filter(None, (lost_text, rounds.remark))),
         )
 
-    def _looks_kept(self, given: Rounds) -> list[int]:
-        """Return how many rounds of each look were kept."""
+    def _kept_by_look(self, given: Rounds) -> list[list[tuple[float, float]]]:
+        """Return the rounds of each look that were not lost."""
         ends = list(accumulate(self.looks or (len(given),)))
-        return [len(_kept(given[begin:end])) for begin, end in pairwise([0, *ends])]
+        return [_kept(given[begin:end]) for begin, end in pairwise([0, *ends])]
 
     def _ends(self, bounds: tuple[float, float]) -> tuple[float, float]:
         """Return the interval of the ratio; an end that is the threshold but for rounding is the threshold."""
@@ -166,7 +166,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
             if trouble:
                 return self._invalid(f"start {number}: {trouble}" if n > 1 else trouble, n)
             every += kept
-            starts.append(_OneStart(kept))
+            starts.append(_OneStart([kept]))
         lost = self.size - len(every)
         lost_text = f"{lost} of {self.size} rounds were lost" if lost else ""
         spread = _Starts(starts, _groups(self.remembered))
@@ -296,16 +296,22 @@ class _OneStart:
     """The rounds of one pair of starts, none of them lost.
 
     The interval is wider where neighbouring rounds of a look resemble each other (``stats.autocorrelation``), and by
-    one step where the values of a side come in steps. ``looks`` says how many rounds each look gave: rounds of two
-    looks are no neighbours. Empty: there was one.
+    one step where the values of a side come in steps. Rounds of two looks are no neighbours.
     """
 
-    rounds: Sequence[tuple[float, float]]
-    looks: Sequence[int] = ()
+    looks: Sequence[Sequence[tuple[float, float]]]
+
+    @cached_property
+    def rounds(self) -> list[tuple[float, float]]:
+        return [pair for look in self.looks for pair in look]
+
+    @cached_property
+    def _logs_by_look(self) -> list[list[float]]:
+        return [[math.log(ours) - math.log(theirs) for ours, theirs in look] for look in self.looks]
 
     @cached_property
     def logs(self) -> list[float]:
-        return [math.log(ours) - math.log(theirs) for ours, theirs in self.rounds]
+        return [value for look in self._logs_by_look for value in look]
 
     @cached_property
     def centre(self) -> float:
@@ -313,12 +319,7 @@ class _OneStart:
 
     @cached_property
     def widening(self) -> float:
-        return autocorrelation.widening(self._by_look)
-
-    @cached_property
-    def _by_look(self) -> list[list[float]]:
-        ends = list(accumulate(self.looks or (len(self.logs),)))
-        return [self.logs[begin:end] for begin, end in pairwise([0, *ends])]
+        return autocorrelation.widening(self._logs_by_look)
 
     @cached_property
     def step(self) -> float:
@@ -358,7 +359,7 @@ class _OneStart:
                 whose = f", mostly the {side}'s,"
             lines.append(
                 f"noise{whose} that outlasts a round (correlation of neighbours "
-                f"{autocorrelation.lag_one(self._by_look):.2f}): the interval is {self.widening:.2g} times as wide"
+                f"{autocorrelation.lag_one(self._logs_by_look):.2f}): the interval is {self.widening:.2g} times as wide"
             )
         if self.step:
             lines.append(f"values come in steps of {percent(self.step)}: the interval allows for one")
@@ -489,7 +490,7 @@ def centre_of(rounds: Rounds) -> Centre | None:
     lost = len(rounds) - len(kept)
     if _unusable(kept, lost, MAX_LOST_ROUNDS) or len(kept) < hodges_lehmann.least_n():
         return None
-    start = _OneStart(kept)
+    start = _OneStart([kept])
     return start.centre, start.error
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -27,11 +27,18 @@ ROW_SERVED = replace(ROW, served_name="distill")
 
 
 @contextmanager
-def answering(status: int, body: Any) -> Iterator[str]:
-    """The address of a server that says the same to everything."""
+def serving(reply: Callable[[str, dict[str, Any] | None], tuple[int, Any]]) -> Iterator[str]:
+    """The address of a server that answers ``reply(path, body)``, a status and JSON; the body of a GET is None."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            self.say(*reply(self.path, None))
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.say(*reply(self.path, body))
+
+        def say(self, status: int, body: Any) -> None:
             data = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
@@ -102,7 +109,7 @@ def test_a_server_that_closes_at_once_is_a_dead_address() -> None:
     ("status", "body"), [(200, {"hello": "world"}), (200, ["x"]), (404, {"detail": "Not Found"}), (500, None)]
 )
 def test_something_else_at_the_address_is_named_as_such(status: int, body: Any) -> None:
-    with answering(status, body) as url:
+    with serving(lambda path, sent: (status, body)) as url:
         assert "is no OpenAI-compatible server" in refusal(WrongServer, lambda: attach(ROW, url))
 
 
@@ -216,34 +223,15 @@ def test_lists_of_models_in_other_forms_are_read(body: Any) -> None:
         assert attach(ROW, url).model == "distill"
 
 
-@contextmanager
-def generating(status: int, chat: tuple[int, Any], plain: tuple[int, Any]) -> Iterator[str]:
+def generating(status: int, chat: tuple[int, Any], plain: tuple[int, Any]) -> AbstractContextManager[str]:
     """A server that answers ``status`` to every GET, and has the two doors that generate."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send(status, {"detail": "Not Found"})
+    def reply(path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        if body is None:
+            return status, {"detail": "Not Found"}
+        return chat if "chat" in path else plain
 
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send(*(chat if "chat" in self.path else plain))
-
-        def send(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *arguments: Any) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    return serving(reply)
 
 
 ANSWERED = (200, {"choices": [{"message": {"content": "Hi"}}]})
@@ -358,34 +346,17 @@ def test_the_query_of_the_address_goes_with_every_request() -> None:
     assert all(path.endswith("?api-version=7") for path in asked)
 
 
-@contextmanager
-def serving(answer: Callable[[str, dict[str, Any]], tuple[int, Any]]) -> Iterator[str]:
-    """The address of a server of ``distill`` whose generations are ``answer(path, body)``: status and JSON."""
+def generating_distill(
+    answer: Callable[[str, dict[str, Any]], tuple[int, Any]],
+) -> AbstractContextManager[str]:
+    """A server of ``distill`` whose generations are ``answer(path, body)``."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.say(200 if self.path == "/v1/models" else 404, {"data": [{"id": "distill"}]})
+    def reply(path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        if body is not None:
+            return answer(path, body)
+        return (200, {"data": [{"id": "distill"}]}) if path == "/v1/models" else NONE
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.say(*answer(self.path, body))
-
-        def say(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *arguments: Any) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    return serving(reply)
 
 
 def completed(*log_probabilities: float | None) -> dict[str, Any]:
@@ -397,7 +368,6 @@ def completed(*log_probabilities: float | None) -> dict[str, Any]:
     return {"choices": [choice]}
 
 
-NOT_FOUND = (404, {"detail": "Not Found"})
 BAD_NUMBERS: dict[str, Callable[[str, dict[str, Any]], tuple[int, Any]]] = {
     "null where NaN can't be written": lambda path, body: (200, completed(None, None)),
     "an error that names the number": lambda path, body: (
@@ -407,7 +377,7 @@ BAD_NUMBERS: dict[str, Callable[[str, dict[str, Any]], tuple[int, Any]]] = {
     "a server with chat alone": lambda path, body: (
         (200, {"choices": [{"logprobs": {"content": [{"token": "!", "logprob": -9999.0}]}}]})
         if "chat" in path
-        else NOT_FOUND
+        else NONE
     ),
 }
 FINE: dict[str, Callable[[str, dict[str, Any]], tuple[int, Any]]] = {
@@ -418,13 +388,13 @@ FINE: dict[str, Callable[[str, dict[str, Any]], tuple[int, Any]]] = {
     ),
     "the request refused": lambda path, body: (400, {"error": {"message": "logprobs is not supported"}}),
     "a rate limit": lambda path, body: (429, {"error": {"message": "slow down"}}),
-    "no way to generate here": lambda path, body: NOT_FOUND,
+    "no way to generate here": lambda path, body: NONE,
 }
 
 
 @pytest.mark.parametrize("kind", BAD_NUMBERS)
 def test_a_running_server_whose_weights_produce_nan_is_not_taken(kind: str) -> None:
-    with serving(BAD_NUMBERS[kind]) as url:
+    with generating_distill(BAD_NUMBERS[kind]) as url:
         text = refusal(StartError, lambda: attach(ROW_SERVED, url))
     assert text.count("the weights produce NaN or infinity") == 1
     assert url in text
@@ -433,5 +403,5 @@ def test_a_running_server_whose_weights_produce_nan_is_not_taken(kind: str) -> N
 
 @pytest.mark.parametrize("kind", FINE)
 def test_a_running_server_that_shows_nothing_wrong_is_taken(kind: str) -> None:
-    with serving(FINE[kind]) as url:
+    with generating_distill(FINE[kind]) as url:
         assert attach(ROW_SERVED, url).base_url == url
