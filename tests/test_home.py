@@ -86,3 +86,14 @@ def test_a_path_is_shown_as_its_user_would_write_it(tmp_path: Path, monkeypatch:
     assert home.shown(tmp_path / "runs" / "night.json") == "runs/night.json"
     assert home.shown("runs/night.json") == "runs/night.json"
     assert home.shown(tmp_path.parent / "x") == str(tmp_path.parent / "x")
+
+
+def test_a_file_of_a_cache_is_written_whole_or_leaves_nothing(tmp_path: Path) -> None:
+    home.write_cache(tmp_path / "new" / "a", "1")
+    home.write_cache(tmp_path / "new" / "a", "2")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "new").iterdir()] == [("a", "2")]
+    # A directory cannot be replaced by the file, a file cannot hold it.
+    (tmp_path / "new" / "taken").mkdir()
+    home.write_cache(tmp_path / "new" / "taken", "3")
+    home.write_cache(tmp_path / "new" / "a" / "b", "4")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a", "taken"]

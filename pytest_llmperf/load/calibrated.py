@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client import loop
-from pytest_llmperf.home import cache_home
+from pytest_llmperf.home import cache_home, write_cache
 from pytest_llmperf.load.calibration import ClientError, calibrate
 from pytest_llmperf.load.metrics import BUILT_IN, request_metrics
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
@@ -151,11 +150,6 @@ def _read(path: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def _write(path: Path, key: str, entry: Mapping[str, Any]) -> None:
-    """Whole or not at all; a cache that cannot be written costs time and nothing else."""
+    """Add an entry; those that are too old go."""
     entries = {k: v for k, v in _read(path).items() if time.time() - float(v.get("made", 0)) <= _KEEP_S}
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({**entries, key: entry}, file)
-        Path(name).replace(path)
+    write_cache(path, json.dumps({**entries, key: entry}))

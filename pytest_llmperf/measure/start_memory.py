@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.gates.ratio import Rounds, centre_of
-from pytest_llmperf.home import cache_home
+from pytest_llmperf.home import cache_home, write_cache
 from pytest_llmperf.stats.start_to_start import Centre
 
 KEPT = 40
@@ -75,13 +74,7 @@ class StartMemory:
             return
         entries = [*_read(self._file()), *(asdict(c) | {"metrics": m} for c, m in self._own.items())]
         self._own = {}
-        with suppress(OSError):
-            path = self._file()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.writelines(json.dumps(entry) + "\n" for entry in _latest(entries))
-            Path(name).replace(path)
+        write_cache(self._file(), "".join(json.dumps(entry) + "\n" for entry in _latest(entries)))
 
     def _entries(self) -> list[dict[str, Any]]:
         if self._earlier is None:
