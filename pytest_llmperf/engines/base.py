@@ -45,6 +45,8 @@ class Milestones:
     kv_cache_tokens: int | None = None
     engine_init_s: float | None = None
     graphs_captured_s: float | None = None
+    compiled_from_cache: bool | None = None
+    """False: at least one graph was compiled in this start; None: the engine compiles none, or does not tell."""
     graphs_bytes: float | None = None
     activation_bytes: float | None = None
     """Peak of one step of the largest size, as profiled at the start."""
@@ -157,6 +159,9 @@ class Engine:
     """Variables removed from the run's environment before the server gets it."""
     api_key_variable: str = "LLMPERF_SERVER_KEY"
     """Environment variable from which the server reads the random key that requests must carry."""
+    kv_cache_option: str | None = None
+    """Option that gives the key-value cache a stated number of bytes, so that the engine need not measure how much
+    memory is free, and two servers can start at once on one GPU; None: there is none."""
     directory_variables: tuple[str, ...] = ("TMPDIR",)
     """Environment variables set to a short-lived private directory, removed with the server."""
     probe: Probe = Probe()

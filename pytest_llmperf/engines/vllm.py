@@ -25,9 +25,12 @@ _GIB = 2**30
 _WEIGHTS_S = re.compile(r"Loading weights took ([\d.]+) seconds")
 _MODEL_S = re.compile(r"Model loading took [\d.]+ GiB(?: memory)? and ([\d.]+) seconds")
 _MODEL_GIB = re.compile(r"Model loading took ([\d.]+) GiB(?: memory)? and")
-_KV_GIB = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
+_KV_GIB = re.compile(
+    r"(?:Available KV cache memory: |reserved (?=[\d.]+ GiB memory for KV Cache as specified))([\d.]+) GiB"
+)
 _KV_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
 _ENGINE_S = re.compile(r"init engine \(profile, create kv cache, warmup model\) took ([\d.]+)\s*s")
+_COMPILED = re.compile(r"(Compiling a graph for|Directly load the compiled graph)")
 _GRAPHS_S = re.compile(r"Graph capturing finished in (\d+) secs")
 _GRAPHS_GIB = re.compile(r"Graph capturing finished in \d+ secs, took ([\d.]+) GiB")
 _ACTIVATION_GIB = re.compile(r"([\d.]+)\s*GiB for peak activation")
@@ -48,6 +51,7 @@ class Vllm(Engine):
     # VLLM_PORT makes vLLM take its internal ports from the API port upwards, into other servers' ports.
     unset = ("VLLM_PORT", "VLLM_HOST_IP")
     api_key_variable = "VLLM_API_KEY"
+    kv_cache_option = "--kv-cache-memory-bytes"
     directory_variables = ("TMPDIR", "VLLM_RPC_BASE_PATH")
     capabilities: Mapping[Capability, bool] = {
         "ignore_eos": True,
@@ -108,6 +112,7 @@ class Vllm(Engine):
             return None if gib is None else gib * _GIB
 
         tokens = number(_KV_TOKENS)
+        graphs = {found.startswith("Directly") for found in _COMPILED.findall(log)}
         return Milestones(
             weights_loaded_s=number(_WEIGHTS_S) if number(_WEIGHTS_S) is not None else number(_MODEL_S),
             model_loaded_s=number(_MODEL_S),
@@ -116,6 +121,7 @@ class Vllm(Engine):
             kv_cache_tokens=None if tokens is None else int(tokens),
             engine_init_s=number(_ENGINE_S),
             graphs_captured_s=number(_GRAPHS_S),
+            compiled_from_cache=graphs == {True} if graphs else None,
             graphs_bytes=size(_GRAPHS_GIB),
             activation_bytes=size(_ACTIVATION_GIB),
             non_torch_bytes=size(_NON_TORCH_GIB),

@@ -34,6 +34,7 @@ from pytest_llmperf.serving.content import Content, checksums, content_of
 from pytest_llmperf.serving.http_client import request, unused_proxies
 from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
 from pytest_llmperf.serving.log_lines import read_last_start
+from pytest_llmperf.serving.page_cache import share_in_memory
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.weights import Weights
 
@@ -73,12 +74,16 @@ class Served:
         self._ready_s: list[float | None] = []
         """Seconds to ready of each start that this process has seen, apart from those after a crash."""
         self._used_before: dict[int, int] = {}
+        self.kv_cache_bytes: int | None = None
+        """Size that the next start gives the key-value cache; None: as the row says, and the engine measures what is
+        free. See ``measure.kv_cache_sizes``."""
         self._earlier_crashes = 0
         """Crashes of the servers of this row whose lease was given back."""
         self._stop = threading.Event()
         """Set when the run is interrupted while another thread starts the server."""
         self._weights: Weights | None = None
         self._checksums: dict[str, Any] = {}
+        self._in_page_cache: float | None = None
         self._content = Content(None)
 
     def __repr__(self) -> str:
@@ -313,6 +318,7 @@ class Served:
             "command": server.command if server else None,
             "ready_s": server.ready_s if server else None,
             "every_ready_s": self._ready_s,
+            "weights_in_page_cache": self._in_page_cache,
             "crashes": self.crashes,
             "milestones": None if milestones is None else dataclasses.asdict(milestones),
             **self._checksums,
@@ -349,6 +355,34 @@ class Served:
         """Used memory of each device, in bytes, just before this server was started."""
         return self._used_before
 
+    def next_spec(self) -> ServerSpec:
+        """The server as the next start makes it."""
+        weights = self.weights
+        spec = spec_for(
+            self.model,
+            weights.source,
+            weights_are_local=weights.is_local,
+            revision=weights.revision,
+            kv_cache_bytes=self.kv_cache_bytes,
+        )
+        if self._silence_limit_s is not None:
+            spec = dataclasses.replace(spec, silence_limit_s=self._silence_limit_s)
+        return spec
+
+    def failed_with_fixed_cache(self) -> StartError | None:
+        """The error of a start that gave the key-value cache a fixed size; None if there was none."""
+        return (
+            self._failure
+            if self.kv_cache_bytes is not None and isinstance(self._failure, StartError)
+            else None
+        )
+
+    def measure_kv_cache(self) -> None:
+        """Let the next start measure the size of the key-value cache, and forget one with a fixed size that failed."""
+        if self.failed_with_fixed_cache():
+            self._failure = None
+        self.kv_cache_bytes = None
+
     @contextlib.contextmanager
     def _readable_files(self) -> Iterator[None]:
         """Files whose digest belongs to the record: one that can't be read makes the server one that is not known."""
@@ -366,11 +400,10 @@ class Served:
         checkpoint.check(self.model, weights)
         for remark in checkpoint.remarks(self.model, weights):
             self._tell(remark)
-        spec = spec_for(
-            self.model, weights.source, weights_are_local=weights.is_local, revision=weights.revision
-        )
-        if self._silence_limit_s is not None:
-            spec = dataclasses.replace(spec, silence_limit_s=self._silence_limit_s)
+        spec = self.next_spec()
+        if not self._ready_s and weights.directory is not None:
+            # Before the checksums, which read the files.
+            self._in_page_cache = share_in_memory(weights_of.weight_files(weights.directory)[0])
         self._used_before = gpu.used_bytes(self.nvml())
 
         # Only in the process that really starts the server: in a second xdist worker, the GPU that is taken

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import Settings
-from pytest_llmperf.errors import GpuUnreadable, InfrastructureError, ServerDied, UsageError
+from pytest_llmperf.errors import GpuUnreadable, InfrastructureError, ServerDied, UsageError, first_line
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.events import Events
+from pytest_llmperf.measure.kv_cache_sizes import KvCacheSizes
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.sampling import SamplingBook
 from pytest_llmperf.measure.served import Served
@@ -46,6 +47,7 @@ class Servers:
         self._state_root = state_root
         self._served: dict[str, Served] = {}
         self._memory: dict[str, MemoryWatch] = {}
+        self._kv_caches = KvCacheSizes()
         self._events = Events(state_root / "events.jsonl")
         self.sampling = SamplingBook(self.tell)
 
@@ -110,6 +112,9 @@ class Servers:
 
         ``at_once``: kill them without an orderly shutdown.
         """
+        if not at_once:
+            self._kv_caches.learn(self.started())
+            self._kv_caches.keep()
         for watch in self._memory.values():
             watch.stop()
         for served in self._served.values():
@@ -119,6 +124,7 @@ class Servers:
     def start_anew(self, *sides: Served) -> None:
         """End the servers of a comparison, in order, and start them again."""
         ending = dict.fromkeys(sides)
+        self._kv_caches.learn(ending)
         for side in ending:
             self._memory[side.name].keep()
         others = [served for served in self.started() if served not in ending and served.model.gpus]
@@ -127,40 +133,56 @@ class Servers:
         self._start_both()
 
     def _start_both(self) -> None:
-        """On the CPU, start both sides of a comparison at the same time: most of a start is waiting for imports.
+        """Start both sides of a comparison at the same time: most of a start is imports and compilation.
 
-        On a GPU they must start one after the other, since each measures how much memory is free.
+        On a GPU they can if neither measures how much memory is free (``measure.kv_cache_sizes``).
         """
         sides = [self.served(model) for model in (*self.settings.candidates[:1], self.settings.baseline)]
-        if not self.will_need_baseline or any(side.started or side.model.gpus for side in sides):
+        distinct = list(dict.fromkeys(sides))
+        if not self.will_need_baseline or any(side.started for side in distinct):
             return
+        on_gpu = [side for side in distinct if side.model.gpus]
+        if len(on_gpu) > 1 and not self._kv_caches.fix(on_gpu):
+            return
+        _start_together(distinct)
+        if failures := [why for side in on_gpu if (why := side.failed_with_fixed_cache())]:
+            self._kv_caches.forget(on_gpu)
+            self.tell(
+                f"a start with the key-value cache of an earlier start's size failed ({first_line(failures[0])}): the "
+                "servers start one after the other, and measure it anew"
+            )
+            for error in close_together(distinct):
+                raise error
+            for side in on_gpu:
+                side.measure_kv_cache()
 
-        ended = {side.name: threading.Event() for side in sides}
 
-        def start(side: Served) -> None:
-            # The row remembers the failure, and raises it when its server is asked for.
-            with contextlib.suppress(InfrastructureError, UsageError):
-                side.running()
-            ended[side.name].set()
+def _start_together(sides: Sequence[Served]) -> None:
+    """Return when all have started or failed; a row raises its failure when its server is asked for."""
+    ended = {side.name: threading.Event() for side in sides}
 
-        distinct = dict.fromkeys(sides)
-        try:
-            for side in distinct:
-                # Daemons: an interrupted run must not wait for them when the interpreter ends.
-                threading.Thread(
-                    target=start, args=[side], name=f"llmperf-start-{side.name}", daemon=True
-                ).start()
-            for side in distinct:
-                # Not one long wait: a signal that the kernel gives to another thread would be noticed at its end.
-                while not ended[side.name].wait(_SLICE_S):
-                    pass
-        except BaseException:
-            for side in distinct:
-                side.call_off()
-            deadline = time.monotonic() + _CALLED_OFF_S
-            for side in distinct:
-                ended[side.name].wait(max(0.0, deadline - time.monotonic()))
-            raise
+    def start(side: Served) -> None:
+        with contextlib.suppress(InfrastructureError, UsageError):
+            side.running()
+        ended[side.name].set()
+
+    try:
+        for side in sides:
+            # Daemons: an interrupted run must not wait for them when the interpreter ends.
+            threading.Thread(
+                target=start, args=[side], name=f"llmperf-start-{side.name}", daemon=True
+            ).start()
+        for side in sides:
+            # Not one long wait: a signal that the kernel gives to another thread would be noticed at its end.
+            while not ended[side.name].wait(_SLICE_S):
+                pass
+    except BaseException:
+        for side in sides:
+            side.call_off()
+        deadline = time.monotonic() + _CALLED_OFF_S
+        for side in sides:
+            ended[side.name].wait(max(0.0, deadline - time.monotonic()))
+        raise
 
 
 def close_together(

@@ -174,6 +174,9 @@ class Milestones(Part):
     kv_cache_tokens: Count | None = optional("capacity of the key-value cache")
     engine_init_s: float | None = optional("profiling, cache allocation and warm-up")
     graphs_captured_s: float | None = optional("capturing CUDA graphs")
+    compiled_from_cache: bool | None = optional(
+        "no graph was compiled: all were taken from the engine's cache"
+    )
     graphs_bytes: float | None = optional("device memory of CUDA graphs")
     activation_bytes: float | None = optional("peak of one step of the largest size, as profiled")
     non_torch_bytes: float | None = optional("memory of CUDA, NCCL and others beside PyTorch")
@@ -203,6 +206,9 @@ class ServerEntry(Part):
     sampling_seed: int | None = optional("sent with every request")
     command: str | None = optional("command that starts the server by hand")
     ready_s: float | None = optional("start of the process → ready; null for a server that ran already")
+    weights_in_page_cache: float | None = optional(
+        "share of the weight files that was in memory before the first start; null: not known"
+    )
     crashes: Count | None = optional(
         "how often it died and was restarted; data of one life are not judged then"
     )

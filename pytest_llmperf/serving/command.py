@@ -91,11 +91,13 @@ def spec_for(
     revision: str | None = None,
     linger_s: float = 0.0,
     warm_concurrency: tuple[int, ...] = (1,),
+    kv_cache_bytes: int | None = None,
 ) -> ServerSpec:
     """The server of a row whose weights lie at ``weights`` (a directory) or have that name on the hub.
 
     ``weights_are_local`` (default: ``weights`` is a path) forbids the engine to look anything up on the network. The
-    row's own arguments and environment come last, so that they win.
+    row's own arguments and environment come last, so that they win. ``kv_cache_bytes`` fixes the size of the key-value
+    cache, where the engine has an option for it.
     """
     local = isinstance(weights, Path) if weights_are_local is None else weights_are_local
     if revision is None and not isinstance(weights, Path):
@@ -103,10 +105,13 @@ def spec_for(
     model = replace(model, revision=revision)
     engine = engine_named(model.engine)
     offline = {"HF_HUB_OFFLINE": "1"} if local else {}
+    fixed: tuple[str, ...] = ()
+    if kv_cache_bytes is not None and engine.kv_cache_option is not None:
+        fixed = (engine.kv_cache_option, str(kv_cache_bytes))
     return ServerSpec(
         row=model.name,
         served_model=model.served,
-        argv=(*engine.command(model, str(weights)), *model.arguments),
+        argv=(*engine.command(model, str(weights)), *fixed, *model.arguments),
         environment={**engine.environment(model), "PYTHONUNBUFFERED": "1", **offline, **model.environment},
         unset=(*engine.unset, engine.api_key_variable),
         engine=engine.name,

@@ -112,6 +112,12 @@ def check_engine(model: Model, python: str) -> None:
         raise StartError(f"{model.name}: {python} has no {engine}", remedy=engine.install)
 
 
+def gpu_memory_needed(model: Model, argv: Sequence[str], device: gpu.Device) -> int:
+    """Bytes of ``device`` that the server may fill."""
+    fraction = engine_named(model.engine).gpu_memory_fraction(argv)
+    return model.memory_needed_bytes or int(fraction * device.total_bytes)
+
+
 def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:
     """Enough devices, and enough free memory on each of those that will be used."""
     devices = nvml.devices()
@@ -123,9 +129,8 @@ def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:
             remedy="run on a machine with enough GPUs, or choose the profile for the CPU: "
             "--llmperf-profile embedded",
         )
-    fraction = engine_named(model.engine).gpu_memory_fraction(argv)
     for device in devices[: model.gpus]:
-        needed = model.memory_needed_bytes or int(fraction * device.total_bytes)
+        needed = gpu_memory_needed(model, argv, device)
         if device.free_bytes < needed:
             holders = gpu.describe_holders(nvml) or "no process that NVML names"
             raise StartError(

@@ -82,3 +82,37 @@ def test_a_file_without_a_start_gives_nothing(tmp_path: Path, content: bytes | N
     if content is not None:
         log.write_bytes(content)
     assert ENGINE.milestones(read_last_start(log)) == Milestones()
+
+
+def test_a_key_value_cache_of_a_given_size_is_read_as_well() -> None:
+    seen = ENGINE.milestones(
+        "(Worker pid=2) INFO [gpu_worker.py:672] Initial free memory 138.21 GiB, reserved 41.23 GiB memory for KV "
+        "Cache as specified by kv_cache_memory_bytes config and skipped memory profiling. This does not respect the"
+    )
+    assert seen.kv_cache_bytes == pytest.approx(41.23 * 2**30)
+    assert ENGINE.milestones("CUDA out of memory, 3.00 GiB is reserved 2.00 GiB free").kv_cache_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "from_cache"),
+    [
+        (
+            ["Directly load the compiled graph(s) for compile range (1, 2048) from the cache, took 1.250 s"],
+            True,
+        ),
+        (["Compiling a graph for compile range (1, 2048) takes 9.80 s"], False),
+        (
+            [
+                "Directly load the compiled graph(s) for compile range (1, 1) from the cache, took 0.250 s",
+                "Compiling a graph for compile range (1, 2048) takes 9.80 s",
+            ],
+            False,
+        ),
+        (["Cudagraph is disabled under eager mode"], None),
+    ],
+)
+def test_graphs_that_were_compiled_and_graphs_from_the_cache(
+    lines: list[str], from_cache: bool | None
+) -> None:
+    log = "\n".join(f"(EngineCore pid=3) INFO [backends.py:296] {line}" for line in lines)
+    assert ENGINE.milestones(log).compiled_from_cache is from_cache

@@ -7,8 +7,8 @@ Use it as a row's interpreter, with the whole path of the plugin in front of it:
     FAKE_ENGINE_ANSWER = "<think>\\n2 + 2\\n</think>\\nThe answer is \\\\boxed{4}."
 
 It starts in about 0.1 s, needs the standard library only (and jinja2 for a chat in ``/tokenize``), and
-understands of vLLM's arguments ``--host --port --served-model-name --model --max-model-len --seed``; all
-others are accepted and ignored.
+understands of vLLM's arguments ``--host --port --served-model-name --model --max-model-len --seed
+--kv-cache-memory-bytes``; all others are accepted and ignored.
 ``VLLM_API_KEY`` is checked as vLLM checks it. Its process tree is vLLM's: API process → engine → worker;
 the worker ignores SIGTERM, and only an API process that ends in order takes the others with it.
 
@@ -39,6 +39,8 @@ How it starts and ends:
 
 ``FAKE_ENGINE_START_S``      seconds until it listens; default 0
 ``FAKE_ENGINE_NEVER_READY``  ``1``: it never listens
+``FAKE_ENGINE_PARTNERS``     a directory: with ``--kv-cache-memory-bytes`` it listens only while another one starts so
+``FAKE_ENGINE_NO_ROOM``      ``1``: with ``--kv-cache-memory-bytes`` it ends for want of memory
 ``FAKE_ENGINE_FAIL``         prints this text (``@FILE``: the file's) to its log and exits with 1
 ``FAKE_ENGINE_FAIL_TIMES``   only that many starts fail; counted in the file ``FAKE_ENGINE_COUNTER``
 ``FAKE_ENGINE_COUNTER``      a file that gets one line (the port) for every start
@@ -565,6 +567,32 @@ def fails_now(port: int) -> bool:
     return bool(knob("FAIL")) and starts <= int(knob("FAIL_TIMES", "1000000"))
 
 
+def size_cache(fixed: int | None, port: int) -> None:
+    """Measure the memory for the key-value cache, or reserve the ``fixed`` number of bytes."""
+    if fixed is None:
+        say("Available KV cache memory: 1.50 GiB", "Worker")
+        return
+    if knob("NO_ROOM") == "1":
+        sys.stdout.write("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.50 GiB.\n")
+        sys.stdout.flush()
+        end_failed()
+    if knob("PARTNERS"):
+        directory = Path(knob("PARTNERS"))
+        directory.mkdir(exist_ok=True)
+        (directory / str(port)).touch()
+        for _ in range(400):
+            if len(list(directory.iterdir())) % 2 == 0:
+                break
+            time.sleep(0.05)
+        else:
+            sleep_for_ever(None)
+    say(
+        f"Initial free memory 79.00 GiB, reserved {fixed / 2**30:.2f} GiB memory for KV Cache as specified by "
+        "kv_cache_memory_bytes config and skipped memory profiling.",
+        "Worker",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--host", default="127.0.0.1")
@@ -572,6 +600,7 @@ def main() -> None:
     parser.add_argument("--model", default="fake")
     parser.add_argument("--served-model-name", default=None)
     parser.add_argument("--max-model-len", type=int, default=2048)
+    parser.add_argument("--kv-cache-memory-bytes", type=int, default=None)
     options, _ = parser.parse_known_args()
     say(f"vLLM API server version 0.0.0 (fake), model {options.model}")
     if fails_now(options.port):
@@ -586,6 +615,7 @@ def main() -> None:
     if knob("NEVER_READY") == "1":
         sleep_for_ever(None)
     say("Loading weights took 0.01 seconds", "Worker")
+    size_cache(options.kv_cache_memory_bytes, options.port)
     say(
         "CPU KV cache size: 4,194,304 tokens, Maximum concurrency for 1,024 tokens per request: 4096.00x",
         "EngineCore",

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.integration.played_gpu import beside_the_gpu
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 pytestmark = pytest.mark.slow
 
-PLAYED = '''
-import time
-from pytest_llmperf.serving import gpu
-
-class Played:
-    """An H100 that takes 300 W, lowers its clocks for its power cap and names no processes."""
-    def devices(self):
-        return [gpu.Device(0, "NVIDIA H100 80GB HBM3", "GPU-0", 80 * gpu.GIB, gpu.GIB, 79 * gpu.GIB)]
-    def processes(self):
-        return []
-    def questions(self, index):
-        return {"energy_j": lambda: 300.0 * time.perf_counter(), "lowered": lambda: 4}
-
-gpu.open_nvml = Played
-'''
 CATALOGUE = """
     [profile.played]
     candidate = "distill"
@@ -48,8 +34,6 @@ CATALOGUE = """
 @pytest.fixture
 def on_a_gpu(project: Project) -> Project:
     project.catalog(rows=CATALOGUE)
-    # As a plugin: the device is looked for before any conftest.py is read.
-    project.write("played.py", PLAYED)
     project.shrink(rounds=12, prompt_tokens=64, answer_tokens=16)
     return project
 
@@ -69,8 +53,7 @@ def test_energy_and_the_device_s_limit_are_judged_and_recorded(on_a_gpu: Project
             assert load(candidate, concurrency=4).roofline.p50 >= budget.throughput.roofline[4]
     """)
     options = ("-p", "played", "--llmperf-profile", "played")
-    places = os.pathsep.join([str(on_a_gpu.path), os.environ.get("PYTHONPATH", "")])
-    result, verdicts = on_a_gpu.judged(*options, environment={"PYTHONPATH": places})
+    result, verdicts = on_a_gpu.judged(*options, **beside_the_gpu(on_a_gpu))
     cheap, used = verdicts
     assert (cheap["status"], cheap["unit"], cheap["metric"]) == (
         "PASS",
@@ -105,9 +88,8 @@ def test_the_device_and_the_server_are_watched_beside_loads_on_a_schedule(on_a_g
         def test_rate(candidate, load):
             assert load.max_rate(candidate, slo=Slo(e2el_s=60), lowest=30, highest=40, share=0.5, requests=40) >= 30
     """)
-    places = os.pathsep.join([str(on_a_gpu.path), os.environ.get("PYTHONPATH", "")])
     options = ("-p", "played", "--llmperf-profile", "played")
-    result, verdicts = on_a_gpu.judged(*options, environment={"PYTHONPATH": places})
+    result, verdicts = on_a_gpu.judged(*options, **beside_the_gpu(on_a_gpu))
     assert [one["status"] for one in verdicts] == ["PASS"] * 3, result.text
     record = on_a_gpu.record()
     assert [one["what"] for one in record["telemetry"]] == ["open loop", "sweep", "max rate"]
@@ -138,9 +120,8 @@ def test_a_right_answer_has_its_price_in_joules(on_a_gpu: Project, solver: str) 
         def test_a_right_answer_is_cheap(candidate, energy):
             assert energy(candidate) <= 1000
     """)
-    places = os.pathsep.join([str(on_a_gpu.path), os.environ.get("PYTHONPATH", "")])
     options = ("-p", "played", "--llmperf-profile", "played")
-    result, (verdict,) = on_a_gpu.judged(*options, environment={"PYTHONPATH": places})
+    result, (verdict,) = on_a_gpu.judged(*options, **beside_the_gpu(on_a_gpu))
     assert (verdict["status"], verdict["unit"]) == ("PASS", "J"), result.text
     (answers,), (told,) = on_a_gpu.record()["answers"], on_a_gpu.record()["telemetry"]
     assert answers["items"] == 100
@@ -154,9 +135,8 @@ def test_a_budget_beyond_the_device_ends_the_run_before_anything_starts(on_a_gpu
         def test_one_stream(candidate, load, budget):
             assert load(candidate, concurrency=1).throughput.p50 >= budget.throughput.single
     """)
-    places = os.pathsep.join([str(on_a_gpu.path), os.environ.get("PYTHONPATH", "")])
     options = ("-p", "played", "--llmperf-profile", "played")
-    result = on_a_gpu.run(*options, environment={"PYTHONPATH": places})
+    result = on_a_gpu.run(*options, **beside_the_gpu(on_a_gpu))
     assert result.code == 4, result.text
     (line,) = result.lines("physically impossible for distill")
     assert "Tflop" in line

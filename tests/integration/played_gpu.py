@@ -1,0 +1,33 @@
+"""A GPU that is played by a plugin of the inner run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+PLAYED = '''
+import time
+from pytest_llmperf.serving import gpu
+
+class Played:
+    """An H100 that takes 300 W, lowers its clocks for its power cap and names no processes."""
+    def devices(self):
+        return [gpu.Device(0, "NVIDIA H100 80GB HBM3", "GPU-0", 80 * gpu.GIB, gpu.GIB, 79 * gpu.GIB)]
+    def processes(self):
+        return []
+    def questions(self, index):
+        return {"energy_j": lambda: 300.0 * time.perf_counter(), "lowered": lambda: 4}
+
+gpu.open_nvml = Played
+'''
+
+
+def beside_the_gpu(project: Project) -> dict[str, Any]:
+    """Keywords for ``project.run``: the device is looked for before any conftest.py is read, so it is a plugin."""
+    project.write("played.py", PLAYED)
+    return {
+        "environment": {"PYTHONPATH": os.pathsep.join([str(project.path), os.environ.get("PYTHONPATH", "")])}
+    }
