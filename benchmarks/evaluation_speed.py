@@ -86,7 +86,7 @@ def ours(server: Server, prompts: list[str], max_tokens: int, saturation: Satura
         for text in prompts
     ]
     with tempfile.TemporaryDirectory() as directory:
-        log = AnswerCache(Path(directory), uuid.uuid4().hex, "main", "nothing")
+        log = AnswerCache(Path(directory), uuid.uuid4().hex, "main", "none")
         wall, cpu = time.perf_counter(), time.process_time()
         answers = complete_with_cache(server, bodies, log, "benchmark", concurrency=saturation, whole=True)
         log.close()

@@ -34,7 +34,7 @@ from pytest_llmperf.serving.server import Server
 INTERRUPTED_S = 12 * 3600.0
 """An interrupted run is resumed this long after its last answer; later, another night has begun."""
 KEPT_RUNS = 3
-"""Completed runs whose answers are kept, for ``--llmperf-reuse``."""
+"""Completed runs whose answers are kept, for ``--llmperf-reuse=all``."""
 DATABASE = "answers.sqlite3"
 
 _BUSY_S = 30.0
@@ -111,7 +111,7 @@ class AnswerCache:
         ``vouched``: whether ``engine`` identifies weights and engine. Where it does not (a server that others
         started), only ``reuse="all"`` returns an answer.
         """
-        if self.reuse == "nothing" or (self.reuse != "all" and not vouched):
+        if self.reuse == "none" or (self.reuse != "all" and not vouched):
             return None
         key = (engine, request_key(body))
         if key not in self._earlier:

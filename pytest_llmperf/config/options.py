@@ -30,7 +30,6 @@ _VALUES = {
     ),
     "models": ("PATH", "the catalogue of models (default: the ini value llmperf_models)"),
     "budgets": ("PATH", "the budgets (default: budgets.toml beside the catalogue)"),
-    "engine-python": ("PATH", "interpreter that has vLLM installed (default: this one)"),
     "data": ("DIR", "read data sets from here instead of the hub"),
     "inconclusive": ("fail|warn", "what an INCONCLUSIVE verdict does to its test (default: fail)"),
     "record": ("PATH", "write the run's record (JSON) here, and the data of its gates beside it"),
@@ -38,21 +37,17 @@ _VALUES = {
     "metrics": ("PATH", "write the verdicts here, for Prometheus' textfile collector"),
     "add": ("RECORD", "add this run's data to that run's, and judge both together (a further look)"),
     "looks": ("N", "announce up to N looks (this run, then --llmperf-add), which share the promised error"),
-    "history": ("DIR", "earlier records for the page, beside those in the record's own directory"),
     "starts": ("K", "compare speed over K starts of both servers, 3 or more (default: the profile's)"),
-    "workers": (
-        "N",
-        "client processes of a timed load (default: one, and more where it needs too much of its core)",
-    ),
-    "samples": ("K", "answers to each item wherever a row is sampled (default: the row's `samples`)"),
     "order": ("SEED", "draw the order of the items from this number (default: 0)"),
     "answers": ("DIR", "keep answers here, to go on after an interruption (default: pytest's cache)"),
-    "in-flight": ("N", "requests at a time while answers are collected (default: a full server)"),
+    "reuse": (
+        "none|interrupted|all",
+        "earlier runs whose answers are taken over: none, an interrupted one (default), or all, to try a gate",
+    ),
     "mutation-test": (
         "RECORD",
         "start nothing: plant damage into a record's data, and see what its gates catch",
     ),
-    "reference-dir": ("DIR", "as --llmperf-reference, with the promoted records of this directory"),
     "model": ("ROW", "row to judge; repeats"),
     "plan": (
         "RECORD",
@@ -66,8 +61,6 @@ _VALUES = {
 """Options that take a value: its name and what they are for. A PATH, DIR or RECORD is made absolute."""
 _SWITCHES = {
     "full": "ask every item of the accuracy tasks, also where the gates are decided before",
-    "fresh": "ask for every answer, also after an interrupted run",
-    "reuse": "take every answer that is kept, also of runs that came to their end: to try a gate, not to measure",
     # Takes no value: one that may take a value takes `suites/` for it in `--llmperf-reference suites/`.
     "reference": "compare the record with a promoted one; the ini value llmperf_references says where these lie",
 }
@@ -84,7 +77,7 @@ _INI = {
 FILES = tuple(
     f"llmperf_{name.replace('-', '_')}"
     for name, (value, _) in _VALUES.items()
-    if value in ("PATH", "DIR", "RECORD") and name != "engine-python"
+    if value in ("PATH", "DIR", "RECORD")
 )
 """Options whose value is always a path, by their names in ``config.option``."""
 
@@ -109,8 +102,6 @@ def anchor(config: pytest.Config) -> None:
     for name in FILES:
         if value := config.getoption(name, default=None):
             setattr(config.option, name, anchored(_shown(name), value, here))
-    if value := config.getoption("llmperf_engine_python", default=None):
-        config.option.llmperf_engine_python = interpreter("--llmperf-engine-python", value, here)
     if value := config.getoption("llmperf_profile", default=None):
         config.option.llmperf_profile = _profile(value, here)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,9 +27,8 @@ DEFAULT_KEY_VARIABLE = "LLMPERF_API_KEY"
 """Environment variable with the API key of a server given by ``--llmperf-base-url``; not set: it wants no key."""
 
 InconclusivePolicy = Literal["fail", "warn"]
-Reuse = Literal["nothing", "interrupted", "all"]
-"""Which answers of earlier runs stand for this run's own: none, those of a run that did not come to its end, or
-whatever is there."""
+Reuse = Literal["none", "interrupted", "all"]
+"""Earlier runs whose answers stand for this run's own: none, a run that was interrupted, or all that are kept."""
 
 
 _Path = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
@@ -57,6 +56,7 @@ class Options:
     profile: str | None = None
     base_url: tuple[str, ...] = ()
     engine_python: str | None = None
+    """From the environment variable ``LLMPERF_ENGINE_PYTHON``."""
     data: _Path = None
     inconclusive: InconclusivePolicy = "fail"
     record: _Path = None
@@ -67,18 +67,14 @@ class Options:
             1, f"must be 1, or at least {LEAST_STARTS} to tell how starts of one model differ", but=2
         ),
     ] = None
-    samples: Annotated[int | None, _whole_number(1)] = None
     order: Annotated[int, _whole_number(0)] = 0
-    in_flight: Annotated[int | None, _whole_number(1)] = None
     answers: _Path = None
-    fresh: bool = False
-    reuse: bool = False
+    reuse: Reuse = "interrupted"
     add: _Path = None
     looks: Annotated[
         int | None,
         _whole_number(1, "must be a whole number, 2 for a run that may be added to once"),
     ] = None
-    workers: Annotated[int | None, _whole_number(1)] = None
 
 
 def read_options(given: Mapping[str, object]) -> Options:
@@ -93,21 +89,6 @@ def read_options(given: Mapping[str, object]) -> Options:
         option, context = str(first["loc"][0]).replace("_", "-"), first.get("ctx", {})
         must = context.get("error") or f"must be {str(context.get('expected')).replace(chr(39), '')}"
         raise UsageError(f"--llmperf-{option}={given[str(first['loc'][0])]}: {must}") from None
-
-
-@dataclass(frozen=True)
-class Collecting:
-    """How answers are collected."""
-
-    samples: int | None = None
-    """Answers to each item wherever a row is sampled; None: as many as the row says."""
-    order_seed: int = 0
-    """What the order of the items is drawn from, the same for both sides of a comparison."""
-    in_flight: int | None = None
-    """Requests in flight; None: as the row says, else as many as keep its server busy."""
-    log: Path | None = None
-    """Directory of the answer log; None: the run's own choice (pytest's cache)."""
-    reuse: Reuse = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -130,13 +111,16 @@ class Settings:
     """Pairs of starts of both servers that a comparison of speed takes."""
     full: bool = False
     """Ask every planned item, also where the gates are decided before."""
-    collecting: Collecting = field(default_factory=Collecting)
+    order_seed: int = 0
+    """Seed of the order of items and rounds, the same for both sides of a comparison."""
+    answers_dir: Path | None = None
+    """Directory of the answer cache; None: in pytest's cache."""
+    reuse: Reuse = "interrupted"
+    """Earlier runs whose answers this run takes over."""
     add: Path | None = None
     """Record of an earlier run, whose data this one adds to."""
     looks: int | None = None
     """Looks that are announced: this run, and those that may add to it."""
-    workers: int | None = None
-    """Processes of the client that send and read a load; None: one, or as many as its processor time asks for."""
 
     def candidate(self, name: str) -> Model:
         """The candidate of that name; ``KeyError`` if it is not one of this run."""
@@ -197,9 +181,7 @@ def resolve(
         model.gpus and engine_named(model.engine).is_started for model in (*candidates, baseline)
     ):
         raise _unreadable(options, gpu_trouble)
-    if options.data is not None and not options.data.is_dir():
-        raise UsageError(f"--llmperf-data {shown(options.data)}: no such directory")
-    _fit_together(options)
+    _check(options)
     # A profile that runs on the CPU is judged by the CPU's budgets, also on a machine that has a GPU.
     on_gpu = profile.needs_cuda and device is not None
     judged_as = device if on_gpu and device is not None else "CPU"
@@ -217,10 +199,11 @@ def resolve(
         budgets_path=options.budgets,
         starts=_starts(options, profile, (*candidates, baseline)),
         full=options.full,
-        collecting=_collecting(options),
+        order_seed=options.order,
+        answers_dir=options.answers,
+        reuse=options.reuse,
         add=options.add,
         looks=options.looks,
-        workers=options.workers,
     )
 
 
@@ -233,23 +216,16 @@ def _unreadable(options: Options, trouble: GpuUnreadable) -> UsageError:
     return UsageError(f"{trouble.cause}; {trouble.remedy}{without}")
 
 
-def _collecting(options: Options) -> Collecting:
-    if options.fresh and options.reuse:
-        raise UsageError(
-            "--llmperf-fresh asks everything anew, --llmperf-reuse nothing that is known: give one of them"
-        )
-    log = options.answers
-    if log is not None and log.exists() and not log.is_dir():
-        raise UsageError(f"--llmperf-answers {shown(log)}: is no directory")
-    reuse: Reuse = "nothing" if options.fresh else "all" if options.reuse else "interrupted"
-    return Collecting(options.samples, options.order, options.in_flight, log, reuse)
-
-
-def _fit_together(options: Options) -> None:
-    """Raise for options that contradict each other."""
+def _check(options: Options) -> None:
+    """Raise :class:`UsageError` for a directory that is none, and for options that contradict each other."""
+    if options.data is not None and not options.data.is_dir():
+        raise UsageError(f"--llmperf-data {shown(options.data)}: no such directory")
+    answers = options.answers
+    if answers is not None and answers.exists() and not answers.is_dir():
+        raise UsageError(f"--llmperf-answers {shown(answers)}: is not a directory")
     if options.looks is not None and options.add:
         raise UsageError(
-            f"--llmperf-looks={options.looks}: is said at the first look, "
+            f"--llmperf-looks={options.looks}: belongs to the first look, "
             f"and --llmperf-add={options.add} is a later one"
         )
 

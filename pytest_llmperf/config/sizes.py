@@ -55,6 +55,8 @@ class Sizes:
     cost_items: int = 300
     """Items of which the cost of a right answer is measured, however many others ask for: the number is chosen
     beforehand, since a gate that stops when enough are right would choose its items by what they cost."""
+    workers: int | None = None
+    """Client processes that send and read a load; not given: one, and more where it needs too much of its core."""
     energy_items: int = 100
     """Items that the energy of a right answer is measured over, if no other gate has asked for more."""
 

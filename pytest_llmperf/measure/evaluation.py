@@ -109,9 +109,7 @@ class Evaluation:
     def samples(self, model: Model, variant: Variant) -> int:
         """Number of answers to each item: one at temperature 0, where all of them are the same but for rounding."""
         sampling = variant.sampling(model.sampling)
-        return (
-            (self.servers.settings.collecting.samples or sampling.samples) if sampling.temperature > 0 else 1
-        )
+        return sampling.samples if sampling.temperature > 0 else 1
 
     def answers(
         self,
@@ -187,10 +185,8 @@ class Evaluation:
     def _saturation(self, served: Served) -> Saturation:
         """How many requests to keep in flight at this server, remembering what was learnt about it before."""
         if served.name not in self._in_flight:
-            said = self.servers.settings.collecting.in_flight or served.model.in_flight
-            first, most = (
-                (said, said) if said else (self.servers.sizes.in_flight, self.servers.sizes.most_in_flight)
-            )
+            fixed, sizes = served.model.in_flight, self.servers.sizes
+            first, most = (fixed, fixed) if fixed else (sizes.in_flight, sizes.most_in_flight)
             self._in_flight[served.name] = Saturation(first, most)
         return self._in_flight[served.name]
 

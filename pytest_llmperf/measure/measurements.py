@@ -111,7 +111,7 @@ class Measurements(Servers):
 
     def items(self, task: Task) -> tuple[Item, ...]:
         """All items of the task, in the run's order."""
-        seed = self.settings.collecting.order_seed
+        seed = self.settings.order_seed
         return self._memo(("items", task.name), lambda: load_items(task, self.settings.data_dir, seed=seed))
 
     def item_limit(self, variant: Variant) -> int:
@@ -147,7 +147,7 @@ class Measurements(Servers):
                 part=part,
                 thinking=served.rules.thinking,
                 temperature=variant.sampling(served.sampling).temperature,
-                order_seed=self.settings.collecting.order_seed,
+                order_seed=self.settings.order_seed,
             )
 
         return self._memo(("answers", served.name, task.name, variant), make)

@@ -66,7 +66,7 @@ class Scheduled:
                     served.server,
                     replace(workload, given=given, warm_cache=warm_cache, unique=not warm_cache),
                     OpenLoop(schedule, shapes),
-                    SendOptions(workers=self._servers.settings.workers, on_progress=progress),
+                    SendOptions(workers=self._servers.sizes.workers, on_progress=progress),
                 )
             timed = Timed(run, slices_of(run, steady_part(run)))
             self._speed.note(served.name, run, of_run(run), purpose="open loop")
@@ -96,7 +96,7 @@ class Scheduled:
         def measure() -> Sweep:
             self._speed.prepare(served, shape)
             workload = self._speed.workload(shape)
-            options = SendOptions(workers=self._servers.settings.workers)
+            options = SendOptions(workers=self._servers.sizes.workers)
             with self._speed.devices.beside(served, what="sweep"):
                 if concurrency:
                     return sweep_concurrency(
@@ -140,7 +140,7 @@ class Scheduled:
                     search,
                     requests=requests,
                     on_run=on_run,
-                    options=SendOptions(workers=self._servers.settings.workers),
+                    options=SendOptions(workers=self._servers.sizes.workers),
                 )
 
         key = ("max rate", served.name, slo, search, requests, self._key(shape))

@@ -134,9 +134,7 @@ class Speed:
         for side in (candidate, baseline):
             self.prepare(side, shape)
         done = 0
-        seed = random.Random(
-            f"{self.servers.settings.collecting.order_seed} {concurrency} {start}"
-        ).getrandbits(32)
+        seed = random.Random(f"{self.servers.settings.order_seed} {concurrency} {start}").getrandbits(32)
         pace = Pace(2 * count)
 
         def progress(measured: Round) -> None:
@@ -156,7 +154,7 @@ class Speed:
                     rounds=count,
                     seed=seed,
                     on_round=progress,
-                    options=SendOptions(workers=self.servers.settings.workers),
+                    options=SendOptions(workers=self.servers.sizes.workers),
                 )
         except (InfrastructureError, NotMeasured) as error:
             # Asked now, because the next question to a dead server starts it again.
@@ -170,7 +168,7 @@ class Speed:
         def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
             self.prepare(served, shape)
             what, count = f"{served.name}, {concurrency} at a time", shape.rounds
-            fixed = self.servers.settings.workers
+            fixed = self.servers.sizes.workers
             runs: list[Run] = []
             metrics: list[Metrics] = []
             pace, workers = Pace(count), fixed or 1

@@ -93,6 +93,7 @@ class Sizes(Part):
     starts: int | None = optional("pairs of starts of both servers that a comparison of speed takes")
     prompt_tokens: int | None = optional("tokens of each prompt of a load")
     answer_tokens: int | None = optional("tokens of each answer of a load")
+    workers: int | None = optional("client processes of a load; null: as many as it needed")
     requests: int | None = optional("requests of a load on a schedule")
     cost_items: int | None = optional("items that costs are measured over")
     energy_items: int | None = optional("items that energy is measured over, at least")

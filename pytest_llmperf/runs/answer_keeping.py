@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.client.answer_cache import AnswerCache, Reused, finish, reused
-from pytest_llmperf.config.run_config import Collecting
+from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.record.redaction import redact_values
 
 
@@ -25,14 +25,14 @@ class AnswerKeeping:
 
     @classmethod
     def of(
-        cls, config: pytest.Config, how: Collecting, state_root: Path, process: str
+        cls, config: pytest.Config, settings: Settings, state_root: Path, process: str
     ) -> AnswerKeeping | None:
         """None where there is no place: pytest's cache is off or not writable, and no directory was given."""
-        directory = how.log or cache_directory(config, "llmperf-answers")
+        directory = settings.answers_dir or cache_directory(config, "llmperf-answers")
         if directory is None:
             return None
         run = _run_id(state_root)
-        return cls(AnswerCache(directory.absolute(), run, process, how.reuse, redact_values))
+        return cls(AnswerCache(directory.absolute(), run, process, settings.reuse, redact_values))
 
     def end(self, exitstatus: int) -> None:
         """Once all processes of the run have closed their logs: did it come to an end, or was it interrupted?"""
@@ -58,7 +58,7 @@ class AnswerKeeping:
             age = f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.0f} h"
             notes.append(
                 f"{self.ended.count:,} answers were not asked for anew: they are those of {whose}, the first came "
-                f"{age} ago (--llmperf-fresh asks for all)"
+                f"{age} ago (--llmperf-reuse=none asks for all)"
             )
         return notes
 

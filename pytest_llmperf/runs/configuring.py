@@ -70,17 +70,13 @@ def _options(config: pytest.Config) -> Options:
             "no catalogue of models: give --llmperf-models PATH, or set llmperf_models in pytest's configuration"
         )
     path = Path(anchored("llmperf_models", models, config.rootpath))
-    names = [field.name for field in dataclasses.fields(Options)]
+    names = [field.name for field in dataclasses.fields(Options) if field.name != "engine_python"]
     given = {name: value for name in names if (value := config.getoption(f"llmperf_{name}")) is not None}
     given |= {
         "models": path,
         "profile": profile,
         "budgets": given.get("budgets") or path.with_name("budgets.toml"),
     }
-    given["engine_python"] = given.get("engine_python") or _python_of_environment(config)
+    if python := os.environ.get("LLMPERF_ENGINE_PYTHON"):
+        given["engine_python"] = interpreter("LLMPERF_ENGINE_PYTHON", python, config.invocation_params.dir)
     return read_options(given)
-
-
-def _python_of_environment(config: pytest.Config) -> str | None:
-    value = os.environ.get("LLMPERF_ENGINE_PYTHON")
-    return interpreter("LLMPERF_ENGINE_PYTHON", value, config.invocation_params.dir) if value else None

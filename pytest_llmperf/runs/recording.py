@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,15 +123,14 @@ class Recording:
     def finish(
         self,
         interrupted: str,
-        history: Sequence[Path] = (),
         references: Path | None = None,
         compare: Callable[[Record], object] | None = None,
     ) -> dict[str, Path] | None:
         """Write everything; return the written files by name, or None if the record could not be written.
 
-        ``interrupted`` says why the run ended before its tests did; empty if it did not. ``history`` and ``references``
-        are directories that the page compares with. ``compare`` is called with the record when its tables are written,
-        and may change the ledger's verdict on the run.
+        ``interrupted`` says why the run ended before its tests did; empty if it did not. ``references`` is the
+        directory of the references that the page shows. ``compare`` is called with the record when its tables are
+        written, and may change the ledger's verdict on the run.
         """
         assert self.path is not None
         facts = self._facts()
@@ -157,12 +156,12 @@ class Recording:
             return None
         partial = f" (partial: {record['partial']})" if record["partial"] else ""
         self.note = f"record: {shown(self.path)}{partial}"
-        return {"record": self.path} | self._with_page(self.path, history, references)
+        return {"record": self.path} | self._with_page(self.path, references)
 
-    def _with_page(self, path: Path, history: Sequence[Path], references: Path | None) -> dict[str, Path]:
+    def _with_page(self, path: Path, references: Path | None) -> dict[str, Path]:
         page = path.with_suffix(".html")
         try:
-            write_page(path, page, history, references)
+            write_page(path, page, references=references)
         except LlmperfError as error:
             self.note += f"; no page: {error}; `pytest-llmperf report {shown(path)}` makes it"
             return {}

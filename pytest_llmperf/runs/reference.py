@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 def references_of(config: pytest.Config) -> Path:
     """Return the directory of this project's references, whether the run is compared with them or not."""
-    directory: str = config.getoption("llmperf_reference_dir") or config.getini("llmperf_references")
-    return Path(anchored("llmperf_references", directory, config.rootpath))
+    return Path(anchored("llmperf_references", config.getini("llmperf_references"), config.rootpath))
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Referenced:
     @classmethod
     def of(cls, config: pytest.Config) -> Referenced | None:
         """Return None without the option; raises :class:`UsageError` if the run writes no record to compare."""
-        if not (config.getoption("llmperf_reference") or config.getoption("llmperf_reference_dir")):
+        if not config.getoption("llmperf_reference"):
             return None
         if config.getoption("llmperf_record") is None:
             raise UsageError(

@@ -73,7 +73,7 @@ class Run:
             self.measurements.tell(doubt)
         if settings.add is not None:
             self.settings = self.measurements.add_to(settings.add)
-        self.answers = AnswerKeeping.of(config, settings.collecting, self.state_root, process)
+        self.answers = AnswerKeeping.of(config, settings, self.state_root, process)
         if self.answers is not None:
             self.measurements.keep_answers(self.answers.log)
         self.recording = Recording(
@@ -349,7 +349,6 @@ class Run:
         """Every file that was asked for, the record first: what the others say depends on whether it is there."""
         self._tell_unread_budgets()
         finished: dict[str, Path] | None = {}
-        beside = self._history, references_of(self.config)
         if (path := self.settings.record) is not None:
 
             def compare(record: Record) -> None:
@@ -357,7 +356,7 @@ class Run:
                     self.referenced.compare(path, record)
                     self.ledger.compared = self.referenced.why
 
-            finished = self.recording.finish(self._interruption(session), *beside, compare)
+            finished = self.recording.finish(self._interruption(session), references_of(self.config), compare)
             if finished is None:
                 self.ledger.problem("the record could not be written")
         if not self.exporters.finish(finished or {}):
@@ -370,15 +369,8 @@ class Run:
         """Write all files anew, after something has changed the verdict of the run."""
         finished: dict[str, Path] | None = {}
         if self.settings.record is not None:
-            beside = self._history, references_of(self.config)
-            finished = self.recording.finish(self._interruption(session), *beside)
+            finished = self.recording.finish(self._interruption(session), references_of(self.config))
         self.exporters.finish(finished or {})
-
-    @property
-    def _history(self) -> list[Path]:
-        """Return the directory of earlier records, besides that of this one."""
-        directory = self.config.getoption("llmperf_history")
-        return [Path(directory)] if directory else []
 
     def _tell_unread_budgets(self) -> None:
         """Name the budgets that no gate of a complete run was compared with."""

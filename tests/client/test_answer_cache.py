@@ -145,7 +145,7 @@ def test_a_run_that_lives_is_not_gone_on_from(tmp_path: Path) -> None:
 
 def test_fresh_takes_nothing_and_keeps_what_it_asks(tmp_path: Path) -> None:
     killed(tmp_path, "a", "old")
-    fresh = cache(tmp_path, "b", "nothing")
+    fresh = cache(tmp_path, "b", "none")
     assert fresh.take("engine", BODY) is None
     fresh.keep("engine", BODY, answer("new"))
     fresh.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.config.run_config import Collecting, Options, read_options, resolve
+from pytest_llmperf.config.run_config import Options, Settings, read_options, resolve
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 
 TROUBLE = GpuUnreadable("/dev/nvidia0 is there, and NVML fails: Driver/library version mismatch", "reboot")
@@ -61,55 +61,50 @@ def test_a_machine_without_a_gpu_takes_the_profile_for_the_cpu(options: Options)
 # How answers are collected
 
 
-def collecting(directory: Path, **given: object) -> Collecting:
+def settings(directory: Path, **given: object) -> Settings:
     (directory / "models.toml").write_text(CATALOGUE)
     (directory / "budgets.toml").write_text("")
     paths = {"models": directory / "models.toml", "budgets": directory / "budgets.toml"}
-    return resolve(read_options({**paths, **given}), None, "CPU").collecting
+    return resolve(read_options({**paths, **given}), None, "CPU")
 
 
 def test_nothing_given_asks_once_in_the_usual_order_and_resumes_what_was_interrupted(tmp_path: Path) -> None:
-    assert collecting(tmp_path) == Collecting(None, 0, None, None, "interrupted")
+    usual = settings(tmp_path)
+    assert (usual.order_seed, usual.answers_dir, usual.reuse) == (0, None, "interrupted")
 
 
 def test_what_is_given_is_read(tmp_path: Path) -> None:
-    given = {"samples": "4", "order": "7", "in_flight": "96", "answers": str(tmp_path), "fresh": True}
-    assert collecting(tmp_path, **given) == Collecting(4, 7, 96, tmp_path, "nothing")
-    assert collecting(tmp_path, reuse=True).reuse == "all"
+    given = settings(tmp_path, order="7", answers=str(tmp_path), reuse="all")
+    assert (given.order_seed, given.answers_dir, given.reuse) == (7, tmp_path, "all")
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "1.5", "many", "", "²"])
+@pytest.mark.parametrize("given", ["-1", "1.5", "many", "", "²"])
 def test_what_is_no_number_is_named_with_its_option(tmp_path: Path, given: str) -> None:
-    with pytest.raises(UsageError, match=r"^--llmperf-samples=.*: must be a whole number, 1 or more$"):
-        collecting(tmp_path, samples=given)
-    with pytest.raises(UsageError, match=r"^--llmperf-in-flight=.*: must be a whole number, 1 or more$"):
-        collecting(tmp_path, in_flight=given)
+    with pytest.raises(UsageError, match=r"^--llmperf-order=.*: must be a whole number, 0 or more$"):
+        settings(tmp_path, order=given)
 
 
 @pytest.mark.parametrize("given", ["0", "2", "-1", "many"])
 def test_a_number_of_starts_that_tells_nothing_is_refused(tmp_path: Path, given: str) -> None:
     with pytest.raises(UsageError, match=f"^--llmperf-starts={given}: must be 1, or at least 3 to tell how"):
-        collecting(tmp_path, starts=given)
+        settings(tmp_path, starts=given)
 
 
 def test_a_policy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^--llmperf-inconclusive=pass: must be fail or warn$"):
-        collecting(tmp_path, inconclusive="pass")
+        settings(tmp_path, inconclusive="pass")
+    with pytest.raises(UsageError, match=r"^--llmperf-reuse=most: must be none, interrupted or all$"):
+        settings(tmp_path, reuse="most")
 
 
 def test_looks_are_announced_at_the_first_look(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"^--llmperf-looks=2: is said at the first look, and --llmperf-add="
+        UsageError, match=r"^--llmperf-looks=2: belongs to the first look, and --llmperf-add="
     ):
-        collecting(tmp_path, looks="2", add=str(tmp_path / "record.json"))
-
-
-def test_fresh_and_reuse_contradict_each_other(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="give one of them"):
-        collecting(tmp_path, fresh=True, reuse=True)
+        settings(tmp_path, looks="2", add=str(tmp_path / "record.json"))
 
 
 def test_a_file_is_no_place_for_a_log_of_many_runs(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is no directory"):
-        collecting(tmp_path, answers=str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="is not a directory"):
+        settings(tmp_path, answers=str(tmp_path / "file"))

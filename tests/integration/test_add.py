@@ -120,7 +120,7 @@ def test_a_joined_record_can_be_proved(looked_twice: tuple[Project, Result, Resu
     [
         (["--llmperf-add", "none.json"], "none.json cannot be read: No such file"),
         (["--llmperf-add", "second.json", "--model", "math"], "did not judge math"),
-        (["--llmperf-add", "second.json", "--llmperf-looks", "2"], "said at the first look"),
+        (["--llmperf-add", "second.json", "--llmperf-looks", "2"], "belongs to the first look"),
         (["--llmperf-looks", "many"], "whole number"),
     ],
 )

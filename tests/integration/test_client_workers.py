@@ -1,4 +1,4 @@
-"""How many processes send and read a load, when the command line says so."""
+"""How many processes send and read a load, when the profile says so."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 
-def test_a_load_is_sent_by_as_many_processes_as_are_asked_for(project: Project) -> None:
-    project.shrink(rounds=5, answer_tokens=4)
+def test_a_load_is_sent_by_as_many_processes_as_the_profile_says(project: Project) -> None:
     project.suite("""
         from pytest_llmperf import Slo
         def test_in_turn(candidate, baseline, load):
@@ -25,19 +24,20 @@ def test_a_load_is_sent_by_as_many_processes_as_are_asked_for(project: Project) 
         def test_the_highest_rate(candidate, load):
             assert load.max_rate(candidate, slo=Slo(e2el_s=30), lowest=20, highest=40, share=0.5, requests=40) >= 20
     """)
-    for option, workers in (("--llmperf-workers=2", 2), ("--llmperf-workers=1", 1)):
-        project.run("--llmperf-record", "record.json", option)
+    for workers in (2, 1):
+        project.shrink(rounds=5, answer_tokens=4, workers=workers)
+        project.run("--llmperf-record", "record.json")
         record = project.record()
         loads = [*record["load"], *record["scheduled_load"]]
         assert {load["purpose"] for load in loads} == {"rounds", "open loop", "sweep", "max rate"}
-        assert {load["workers"] for load in loads} == {workers}
+        assert {load["workers"] for load in loads} == {workers} == {record["sizes"]["workers"]}
         assert not [one for load in loads for one in load["rounds"] if one["errors"]]
 
 
 def test_a_number_of_processes_that_is_none_is_refused_before_anything_starts(project: Project) -> None:
     project.suite("def test_nothing(candidate): assert candidate.name")
-    for given in ("0", "two"):
-        result = project.run(f"--llmperf-workers={given}")
-        assert result.code == 4, result.text
-        assert result.lines(f"--llmperf-workers={given}: must be a whole number, 1 or more"), result.text
+    project.shrink(workers=0)
+    result = project.run()
+    assert result.code == 4, result.text
+    assert result.lines("models.toml: [profile.test.sizes] workers = 0: must be at least 1"), result.text
     assert project.starts == []

@@ -54,6 +54,7 @@ gpus = 0
 temperature = 0.6
 top_p = 0.95
 max_tokens = 128
+samples = 5
 [profile.test.model.distill.rules]
 thinking = true
 """
@@ -116,7 +117,7 @@ def test_the_longest_prompts_come_to_numbers_and_five_answers_to_a_claim(
     project.suite(SUITE)
     project.shrink(items=ITEMS, quality_items=ITEMS)
     try:
-        options = ("--llmperf-full", "--llmperf-samples", "5", "--llmperf-order", ORDER)
+        options = ("--llmperf-full", "--llmperf-order", ORDER)
         _, verdicts = project.judged(*options, f"--llmperf-data={DATA}", timeout_s=500.0)
         record = project.record()
         f1, recall, accuracy = verdicts

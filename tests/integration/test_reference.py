@@ -66,7 +66,9 @@ def test_the_place_of_references_is_configured_once_for_runs_pages_and_commands(
     assert "0 gained, 0 lost" in page
     result = project.run(*COMPARED)
     assert result.lines("compared with the reference", "(release 3)")
-    result = project.run("--llmperf-record", "record.json", "--llmperf-reference-dir", "elsewhere")
+    result = project.run(
+        "--llmperf-record", "record.json", "--llmperf-reference", "-o", "llmperf_references=elsewhere"
+    )
     assert result.code == 1, result.text
     assert result.lines("no reference of this profile", " in elsewhere; make one")
 

@@ -40,7 +40,7 @@ def asking(project: Project, solver: str) -> Project:
     answers = str(project.write("answers.py", textwrap.dedent(source)))
     project.catalog({"distill": {"ANSWERS": answers, "RIGHT_PERCENT": 100}})
     project.suite(SUITE)
-    project.shrink(items=ITEMS)
+    project.shrink(items=ITEMS, in_flight=4, most_in_flight=4)
     return project
 
 
@@ -62,7 +62,7 @@ def logged(project: Project) -> int:
             return 0
 
 
-OPTIONS = ("--llmperf-full", "--llmperf-answers", "answers", "--llmperf-in-flight", "4")
+OPTIONS = ("--llmperf-full", "--llmperf-answers", "answers")
 
 
 def killed(project: Project, eventually: Callable[..., Any]) -> int:
@@ -86,7 +86,7 @@ def test_a_killed_run_is_gone_on_from_and_the_next_night_is_measured_anew(
     assert result.code == 0, result.text
     assert verdicts[0]["n"] == ITEMS
     assert result.lines(
-        f"{there} answers were not asked for anew", "a run that was interrupted", "--llmperf-fresh"
+        f"{there} answers were not asked for anew", "a run that was interrupted", "--llmperf-reuse=none"
     )
     new = asked(asking) - before
     assert sum(new.values()) == ITEMS - there
@@ -101,7 +101,7 @@ def test_a_killed_run_is_gone_on_from_and_the_next_night_is_measured_anew(
     assert "asked for anew" not in result.text
     # Who says so gets them: all at once, and told.
     before = asked(asking)
-    result, _ = asking.judged(*OPTIONS, "--llmperf-reuse")
+    result, _ = asking.judged(*OPTIONS, "--llmperf-reuse=all")
     assert asked(asking) == before
     assert result.lines(f"{ITEMS} answers were not asked for anew", "earlier runs")
 
@@ -160,12 +160,12 @@ def test_a_file_that_changes_while_the_run_is_going_is_told_and_is_in_the_record
     assert record["content"]["distill"] is not None
 
 
-def test_fresh_asks_for_everything_after_an_interruption_too(
+def test_reuse_none_asks_for_everything_after_an_interruption_too(
     asking: Project, eventually: Callable[..., Any]
 ) -> None:
     killed(asking, eventually)
     before = asked(asking)
-    result, _ = asking.judged(*OPTIONS, "--llmperf-fresh")
+    result, _ = asking.judged(*OPTIONS, "--llmperf-reuse=none")
     assert result.code == 0, result.text
     assert sum((asked(asking) - before).values()) == ITEMS
 

@@ -225,20 +225,21 @@ def test_a_run_ended_while_its_keeper_starts_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("suite", "where", "options"),
+    ("suite", "where", "sizes"),
     [
-        (EVALUATE, "an evaluation", ()),
-        (LOAD, "a load", ()),
-        (LOAD, "a load of three worker processes", ("--llmperf-workers", "3")),
+        (EVALUATE, "an evaluation", {}),
+        (LOAD, "a load", {}),
+        (LOAD, "a load of three worker processes", {"workers": 3}),
     ],
 )
 def test_ctrl_c_in_a_measurement_ends_everything_in_two_seconds(
-    scenario: Scenario, suite: str, where: str, options: tuple[str, ...]
+    scenario: Scenario, suite: str, where: str, sizes: dict[str, int]
 ) -> None:
     project = scenario.project
     project.catalog({"distill": {"ANSWERS": project.answers(SLOW), "IGNORE_TERM": 1}})
     project.suite(suite)
-    running = project.start(*options)
+    project.shrink(**sizes)
+    running = project.start()
     [server] = scenario.told(running)
     requests_run(scenario, running, server["url"])
     running.send(signal.SIGINT)
@@ -281,7 +282,8 @@ def test_load_workers_end_with_a_killed_run(scenario: Scenario) -> None:
     project = scenario.project
     project.catalog({"distill": {"ANSWERS": project.answers(SLOW)}})
     project.suite(LOAD)
-    running = project.start("--llmperf-workers", "2")
+    project.shrink(workers=2)
+    running = project.start()
     [server] = scenario.told(running)
     requests_run(scenario, running, server["url"])
     workers = [p.pid for p in processes.descendants(running.process.pid) if not p.is_over]
