@@ -127,7 +127,10 @@ def _typed(action: argparse.Action) -> str:
 
 def fixtures() -> str:
     from pytest_llmperf import fixtures as room
-    from pytest_llmperf.gates import estimand
+    from pytest_llmperf.gates.proportion import Share
+    from pytest_llmperf.gates.quantile import Series
+    from pytest_llmperf.gates.ratio import Ratio
+    from pytest_llmperf.gates.scalar import Scalar
     from pytest_llmperf.measure import load_questions, questions
 
     found = [(one, scope) for one in ast.parse(inspect.getsource(room)).body if (scope := _scope(one))]
@@ -143,7 +146,7 @@ def fixtures() -> str:
         text += _fields(f"`{kind.__name__}`", kind)
     text += _load_metrics()
     text += "## Quantities\n\nWhat a test compares; the comparison is the gate.\n"
-    for kind in (estimand.Share, estimand.Series, estimand.Ratio, estimand.Scalar):
+    for kind in (Share, Series, Ratio, Scalar):
         text += f"\n### `{kind.__name__}`\n\n{_prose(kind)}"
     return text
 
@@ -361,7 +364,8 @@ def _type_of(about: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
 
 
 def tasks() -> str:
-    from pytest_llmperf.tasks import BUILT_IN, Outcome, task
+    from pytest_llmperf.tasks import BUILT_IN, task
+    from pytest_llmperf.tasks.grading import Outcome
 
     rows = [
         (f"`{one.name}`", one.source.describe(), ", ".join(one.protocols), str(one.max_tokens))
@@ -381,8 +385,9 @@ def tasks() -> str:
 
 def _pinned_data() -> str:
     """Files and revisions of what is not made here, and how to check them."""
-    from pytest_llmperf.tasks import BUILT_IN, DataFile
+    from pytest_llmperf.tasks import BUILT_IN
     from pytest_llmperf.tasks.articles import BUILT_IN_ARTICLES
+    from pytest_llmperf.tasks.source import DataFile
     from pytest_llmperf.tasks.texts import BUILT_IN_TEXTS
 
     rows = []

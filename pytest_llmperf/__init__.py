@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pytest_llmperf.errors import UsageError as UsageError
     from pytest_llmperf.gates.base import Estimand as Estimand
     from pytest_llmperf.gates.base import Gate as Gate
+    from pytest_llmperf.gates.bound import points as points
     from pytest_llmperf.gates.decision import invalid as invalid
-    from pytest_llmperf.gates.estimand import points as points
     from pytest_llmperf.gates.verdict import Status as Status
     from pytest_llmperf.gates.verdict import Verdict as Verdict
     from pytest_llmperf.load.goodput import Slo as Slo
@@ -54,7 +54,7 @@ _NAMES = {
     "errors": ("DataError", "InfrastructureError", "LlmperfError", "NotMeasured", "UsageError"),
     "gates.base": ("Estimand", "Gate"),
     "gates.decision": ("invalid",),
-    "gates.estimand": ("points",),
+    "gates.bound": ("points",),
     "gates.verdict": ("Status", "Verdict"),
     "load.goodput": ("Slo",),
     "load.metrics": ("Metric", "register_metric"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pytest_llmperf.gates.estimand import Judge, PerCorrect, Share
-from pytest_llmperf.gates.mean_ratio import Costs
+from pytest_llmperf.gates.base import Judge
+from pytest_llmperf.gates.mean_ratio import Costs, PerCorrect
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.measure.answers import (
     GradedAnswer,
     behaviour_of,

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 from pytest_llmperf.client.generated_tokens import GeneratedTokens, generated_tokens
 from pytest_llmperf.client.likelihood import TokenScores, token_scores
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.gates.estimand import Judge
+from pytest_llmperf.gates.base import Judge
 from pytest_llmperf.gates.per_token import Agreement, Amounts, Divergence
 from pytest_llmperf.measure.book import Book, booked
 from pytest_llmperf.measure.memo import Memo

@@ -8,8 +8,9 @@ from typing import Any
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured, UsageError
-from pytest_llmperf.gates.base import side_of
-from pytest_llmperf.gates.estimand import Bracketed, Judge, Share
+from pytest_llmperf.gates.base import Judge, side_of
+from pytest_llmperf.gates.bracket import Bracketed
+from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.load.goodput import RateSearch, Slo
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.replay import Unit

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Protocol
 
-from pytest_llmperf.gates.estimand import Judge, Ratio, Series
-from pytest_llmperf.gates.ratio import MAX_LOST_ROUNDS
+from pytest_llmperf.gates.base import Judge
+from pytest_llmperf.gates.quantile import Series
+from pytest_llmperf.gates.ratio import MAX_LOST_ROUNDS, Ratio
 from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.metrics import Metric, metric_named
 from pytest_llmperf.load.results import Metrics

@@ -9,9 +9,10 @@ from typing import Any
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.gates.estimand import Judge, MeanScore, Share
-from pytest_llmperf.gates.mean import Scores
+from pytest_llmperf.gates.base import Judge
+from pytest_llmperf.gates.mean import MeanScore, Scores
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts
 from pytest_llmperf.measure.sample_list import SampleList, outcomes
 from pytest_llmperf.tasks.thinking import after_thinking, never_ends

@@ -13,9 +13,7 @@ from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.engines.base import Milestones
-from pytest_llmperf.errors import UsageError
-from pytest_llmperf.gates.base import SidedJudge
-from pytest_llmperf.gates.estimand import Judge
+from pytest_llmperf.gates.base import Judge, SidedJudge
 from pytest_llmperf.gates.mean_ratio import Documents
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.per_token import Amounts
@@ -48,7 +46,7 @@ from pytest_llmperf.record.prior import read_prior_looks
 from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
-from pytest_llmperf.tasks.task import Item, Task, load_items, remarks
+from pytest_llmperf.tasks.task import Item, Task, find_named, load_items, remarks
 from pytest_llmperf.tasks.texts import Texts
 
 
@@ -103,11 +101,8 @@ class Measurements(Servers):
     # Answers
 
     def task(self, name: str | None = None) -> Task:
-        """A task by name, or the profile's own. Raises :class:`UsageError` for an unknown one."""
-        wanted = name or self.settings.profile.task
-        if wanted not in self.tasks:
-            raise UsageError(f"no task {wanted!r}; there are {', '.join(sorted(self.tasks))}")
-        return self.tasks[wanted]
+        """A task by name, or the profile's own. Raises :class:`UsageError` with the nearest name."""
+        return find_named("task", name or self.settings.profile.task, self.tasks.values())
 
     def items(self, task: Task) -> tuple[Item, ...]:
         """All items of the task, in the run's order."""

@@ -8,8 +8,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.gates.estimand import Judge, MacroF1, MeanScore, Perplexity, Scalar, Share
+from pytest_llmperf.gates.base import Judge
+from pytest_llmperf.gates.mean import MacroF1, MeanScore
+from pytest_llmperf.gates.mean_ratio import Perplexity
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.proportion import Share
+from pytest_llmperf.gates.scalar import Scalar
 from pytest_llmperf.measure.answers import (
     GradedAnswer,
     by_unit,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import NotMeasured, UsageError
-from pytest_llmperf.gates.estimand import Bracketed, Judge, Scalar
+from pytest_llmperf.gates.base import Judge
+from pytest_llmperf.gates.bracket import Bracketed
 from pytest_llmperf.gates.outcomes import Outcome
+from pytest_llmperf.gates.scalar import Scalar
 from pytest_llmperf.load.arrivals import Schedule, constant, gamma, poisson
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo, max_rate_of
 from pytest_llmperf.load.prompt_set import PromptSet

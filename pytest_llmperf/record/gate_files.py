@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.gates.estimand import Gate, gate_from_json
+from pytest_llmperf.gates.base import Gate, gate_from_json
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.sidecar import AGAIN

@@ -15,7 +15,7 @@ from pytest_llmperf.errors import NotMeasured, UsageError
 from pytest_llmperf.runs.keys import RUN
 
 if TYPE_CHECKING:
-    from pytest_llmperf.gates.estimand import Series
+    from pytest_llmperf.gates.quantile import Series
 
 GROUP = "llmperf"
 _UNITS = {"s": "seconds", "tok/s": "seconds per token"}

@@ -26,7 +26,7 @@ from pytest_llmperf.report.page import write_page, write_unfinished_page
 from pytest_llmperf.runs.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
-    from pytest_llmperf.measure import Measurements
+    from pytest_llmperf.measure.measurements import Measurements
     from pytest_llmperf.record.model import Record
 
 

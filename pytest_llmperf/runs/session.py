@@ -12,10 +12,10 @@ import pytest
 from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.errors import LlmperfError, NotMeasured, UsageError, first_line
 from pytest_llmperf.gates.base import Gate
-from pytest_llmperf.gates.estimand import GateError, Judgement
+from pytest_llmperf.gates.judgement import GateError, Judgement
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.hookspecs import LEFT_OUT
-from pytest_llmperf.measure import Measurements
+from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.record import gate_files
 from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.report.exporters.exporters import Exporters

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmperf.gates.base import gate_from_json
-from pytest_llmperf.gates.bracket import BracketGate
-from pytest_llmperf.gates.estimand import Bracketed
+from pytest_llmperf.gates.bracket import Bracketed, BracketGate
 from pytest_llmperf.gates.verdict import Status
 
 

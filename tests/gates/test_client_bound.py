@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmperf.gates.base import gate_from_json
-from pytest_llmperf.gates.estimand import Ratio, Series
 from pytest_llmperf.gates.measured import true_ratio
-from pytest_llmperf.gates.quantile import QuantileGate
-from pytest_llmperf.gates.ratio import RatioGate
+from pytest_llmperf.gates.quantile import QuantileGate, Series
+from pytest_llmperf.gates.ratio import Ratio, RatioGate
 from pytest_llmperf.gates.verdict import Status, Verdict
 
 

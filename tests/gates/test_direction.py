@@ -9,7 +9,11 @@ import pytest
 
 from pytest_llmperf.config.bounds import Bound
 from pytest_llmperf.gates.base import SidedJudge, strict
-from pytest_llmperf.gates.estimand import Perplexity, Scalar, Series, Share, points
+from pytest_llmperf.gates.bound import points
+from pytest_llmperf.gates.mean_ratio import Perplexity
+from pytest_llmperf.gates.proportion import Share
+from pytest_llmperf.gates.quantile import Series
+from pytest_llmperf.gates.scalar import Scalar
 from pytest_llmperf.gates.verdict import Status
 
 CANDIDATE, BASELINE = SidedJudge(strict, "candidate"), SidedJudge(strict, "baseline")

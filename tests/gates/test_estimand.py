@@ -8,22 +8,14 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.gates.base import Gate
-from pytest_llmperf.gates.estimand import (
-    Bound,
-    GateError,
-    GateFailed,
-    GateInconclusive,
-    GateInvalid,
-    Judgement,
-    Points,
-    Ratio,
-    Scalar,
-    Series,
-    Share,
-    points,
-    strict,
-)
+from pytest_llmperf.config.bounds import Bound
+from pytest_llmperf.gates.base import Gate, strict
+from pytest_llmperf.gates.bound import Points, points
+from pytest_llmperf.gates.judgement import GateError, GateFailed, GateInconclusive, GateInvalid, Judgement
+from pytest_llmperf.gates.proportion import Share
+from pytest_llmperf.gates.quantile import Series
+from pytest_llmperf.gates.ratio import Ratio
+from pytest_llmperf.gates.scalar import Scalar
 from pytest_llmperf.gates.verdict import Status
 
 

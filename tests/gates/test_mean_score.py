@@ -7,8 +7,9 @@ import random
 import pytest
 
 from pytest_llmperf.gates.base import gate_from_json
-from pytest_llmperf.gates.estimand import GateFailed, GateInconclusive, GateInvalid, MeanScore, points
-from pytest_llmperf.gates.mean import MeanScoreGate, Scores
+from pytest_llmperf.gates.bound import points
+from pytest_llmperf.gates.judgement import GateFailed, GateInconclusive, GateInvalid
+from pytest_llmperf.gates.mean import MeanScore, MeanScoreGate, Scores
 from pytest_llmperf.gates.verdict import Status
 
 

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.gates.estimand import Incomparable, Ratio, Scalar, Series, Share, points
+from pytest_llmperf.config.bounds import Incomparable
+from pytest_llmperf.gates.bound import points
+from pytest_llmperf.gates.proportion import Share
+from pytest_llmperf.gates.quantile import Series
+from pytest_llmperf.gates.ratio import Ratio
+from pytest_llmperf.gates.scalar import Scalar
 from pytest_llmperf.gates.verdict import Status, Verdict
 from tests.gates.judging import (
     at_least,

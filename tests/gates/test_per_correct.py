@@ -8,8 +8,8 @@ import pytest
 
 from pytest_llmperf.config.bounds import Bound
 from pytest_llmperf.gates.base import gate_from_json
-from pytest_llmperf.gates.estimand import GateFailed, GateInconclusive, GateInvalid, PerCorrect
-from pytest_llmperf.gates.mean_ratio import Costs, PerCorrectGate
+from pytest_llmperf.gates.judgement import GateFailed, GateInconclusive, GateInvalid
+from pytest_llmperf.gates.mean_ratio import Costs, PerCorrect, PerCorrectGate
 from pytest_llmperf.gates.verdict import Status
 
 

@@ -7,17 +7,10 @@ import random
 
 import pytest
 
+from pytest_llmperf.config.bounds import Bound, Incomparable
 from pytest_llmperf.gates.base import Asked, gate_from_json
-from pytest_llmperf.gates.estimand import (
-    Agreement,
-    Bound,
-    Divergence,
-    GateFailed,
-    GateInconclusive,
-    GateInvalid,
-    Incomparable,
-)
-from pytest_llmperf.gates.per_token import AgreementGate, Amounts, DivergenceGate
+from pytest_llmperf.gates.judgement import GateFailed, GateInconclusive, GateInvalid
+from pytest_llmperf.gates.per_token import Agreement, AgreementGate, Amounts, Divergence, DivergenceGate
 from pytest_llmperf.gates.verdict import Status
 
 ASKED: Asked = {"bound": 1e-5, "origin": "", "refused": ""}

@@ -9,8 +9,8 @@ import random
 import pytest
 
 from pytest_llmperf.gates.base import gate_from_json
-from pytest_llmperf.gates.estimand import GateFailed, GateInconclusive, GateInvalid, Perplexity
-from pytest_llmperf.gates.mean_ratio import Documents, PerplexityGate
+from pytest_llmperf.gates.judgement import GateFailed, GateInconclusive, GateInvalid
+from pytest_llmperf.gates.mean_ratio import Documents, Perplexity, PerplexityGate
 from pytest_llmperf.gates.verdict import Status
 
 

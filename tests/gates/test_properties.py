@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmperf.gates.estimand import GateError, Judgement
+from pytest_llmperf.gates.judgement import GateError, Judgement
 from pytest_llmperf.gates.outcomes import Outcome
 from pytest_llmperf.gates.verdict import Status, Verdict
 from tests.gates.judging import at_least, not_worse, rate_below, ratio_within, within

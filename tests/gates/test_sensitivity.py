@@ -8,15 +8,17 @@ import pytest
 
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.bound import points
-from pytest_llmperf.gates.estimand import GateInvalid, MacroF1, MeanScore, Share
-from pytest_llmperf.gates.judgement import Judgement
+from pytest_llmperf.gates.judgement import GateInvalid, Judgement
+from pytest_llmperf.gates.mean import MacroF1, MeanScore
 from pytest_llmperf.gates.plan import PlannedJudgement
+from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure import answers
 from pytest_llmperf.measure.answers import ending_of
-from pytest_llmperf.tasks import find_task
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.grading.number import grade
+from pytest_llmperf.tasks.gsm8k import GSM8K
+from pytest_llmperf.tasks.medqa import MEDQA
 from pytest_llmperf.tasks.task import Task
 
 
@@ -188,9 +190,9 @@ def test_a_macro_f1_of_nothing_tells_what_became_of_the_answers() -> None:
 
 
 def test_a_task_says_what_guessing_is_worth() -> None:
-    assert find_task("gsm8k").guessing == 0.0
-    assert find_task("medqa").guessing == 0.25
-    yes_or_no = Task("mine", find_task("gsm8k").source, guess=0.5)
+    assert GSM8K.guessing == 0.0
+    assert MEDQA.guessing == 0.25
+    yes_or_no = Task("mine", GSM8K.source, guess=0.5)
     assert yes_or_no.guessing == 0.5
 
 

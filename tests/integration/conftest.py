@@ -416,10 +416,11 @@ def make_project_fixture() -> Callable[..., Project]:
 def solver(tmp_path_factory: pytest.TempPathFactory) -> str:
     """For the knob ``ANSWERS``: right on ``RIGHT_PERCENT`` of the embedded task's items (default 80), the same ones
     in every row."""
-    from pytest_llmperf.tasks import find_task, load_items
+    from pytest_llmperf.tasks.embedded import EMBEDDED
+    from pytest_llmperf.tasks.task import load_items
 
     directory = tmp_path_factory.mktemp("solver")
-    solutions = {item.prompt: item.answer for item in load_items(find_task("embedded"))}
+    solutions = {item.prompt: item.answer for item in load_items(EMBEDDED)}
     (directory / "solutions.json").write_text(json.dumps(solutions), encoding="utf-8")
     script = directory / "answers.py"
     script.write_text(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmperf.errors import NotMeasured, UsageError
-from pytest_llmperf.gates.estimand import Series
+from pytest_llmperf.gates.quantile import Series
 from pytest_llmperf.runs.benchmark_bridge import ReplayClock, durations
 
 if TYPE_CHECKING:

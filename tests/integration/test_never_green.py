@@ -74,13 +74,13 @@ def test_a_failure_of_all_requests_is_told_with_their_error(broken: Judged) -> N
 
 SUITES = {
     "nan": """
-        from pytest_llmperf.gates.estimand import Scalar
+        from pytest_llmperf.gates.scalar import Scalar
         def test_it(candidate, llmperf_run, request):
             judge = llmperf_run.judge
             assert Scalar("peak", float("nan"), "bytes", judge=judge) <= 1e12
     """,
     "no sample": """
-        from pytest_llmperf.gates.estimand import Series
+        from pytest_llmperf.gates.quantile import Series
         def test_it(candidate, llmperf_run, request):
             assert Series("TTFT", [], "s", judge=llmperf_run.judge).p50 <= 1000
     """,

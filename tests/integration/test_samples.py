@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 SUITE = """
-    from pytest_llmperf.gates.estimand import points
+    from pytest_llmperf.gates.bound import points
 
     def test_not_worse(candidate, baseline, accuracy):
         assert accuracy(candidate) >= accuracy(baseline) - points(45)

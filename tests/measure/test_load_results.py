@@ -10,7 +10,8 @@ import pytest
 
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
 from pytest_llmperf.gates.base import strict
-from pytest_llmperf.gates.estimand import Judgement, Share
+from pytest_llmperf.gates.judgement import Judgement
+from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.load import metrics
 from pytest_llmperf.load.client_health import ClientHealth

@@ -12,7 +12,7 @@ from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.base import Gate
-from pytest_llmperf.gates.estimand import Judgement
+from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.gates.verdict import Status

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import DataError
-from pytest_llmperf.tasks import DataFile, HubSplit, Item, Task, load_items
 from pytest_llmperf.tasks.grading.number import gold_number
+from pytest_llmperf.tasks.source import DataFile, HubSplit
+from pytest_llmperf.tasks.task import Item, Task, load_items
 
 ROWS = [{"id": f"mine-{n}", "question": f"{n} + 1?", "answer": str(n + 1)} for n in range(9)]
 

@@ -14,21 +14,27 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import DataError, UsageError
-from pytest_llmperf.tasks import (
-    DataFile,
-    Item,
-    Task,
-    find_task,
-    items_sha256,
-    load_items,
-    load_shots,
-)
+from pytest_llmperf.tasks import BUILT_IN
+from pytest_llmperf.tasks.embedded import EMBEDDED
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.grading.choice import grade_choice
 from pytest_llmperf.tasks.grading.number import gold_number, grade
 from pytest_llmperf.tasks.grading.symbolic import grade_symbolic
+from pytest_llmperf.tasks.gsm8k import GSM8K
+from pytest_llmperf.tasks.math500 import MATH500
 from pytest_llmperf.tasks.rows import read_rows
-from pytest_llmperf.tasks.task import Grader, remarks
+from pytest_llmperf.tasks.source import DataFile
+from pytest_llmperf.tasks.svamp import SVAMP
+from pytest_llmperf.tasks.task import (
+    Grader,
+    Item,
+    Task,
+    find_named,
+    items_sha256,
+    load_items,
+    load_shots,
+    remarks,
+)
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 needs_data = pytest.mark.skipif(
@@ -55,7 +61,7 @@ def rows(n: int) -> str:
 
 @needs_data
 def test_gsm8k_is_the_pinned_1319_items() -> None:
-    items = load_items(find_task("gsm8k"), DATA)
+    items = load_items(GSM8K, DATA)
     assert len(items) == 1319
     assert len({item.id for item in items}) == 1319
     assert all("####" not in item.answer and "," not in item.answer for item in items)
@@ -64,7 +70,7 @@ def test_gsm8k_is_the_pinned_1319_items() -> None:
 @needs_data
 @pytest.mark.parametrize(("name", "count"), [("math500", 500), ("svamp", 1000), ("medqa", 1273)])
 def test_every_data_set_is_the_pinned_one_and_can_be_asked_by_both_protocols(name: str, count: int) -> None:
-    task = find_task(name)
+    task = find_named("task", name, BUILT_IN)
     items = load_items(task, DATA)
     assert len(items) == len({item.prompt for item in items} | {item.id for item in items}) - count == count
     assert task.protocols == ("chat", "few-shot")
@@ -80,7 +86,7 @@ def test_every_data_set_is_the_pinned_one_and_can_be_asked_by_both_protocols(nam
 
 @needs_data
 def test_the_golds_of_svamp_are_integers_and_its_sentences_end() -> None:
-    items = {item.id: item for item in load_items(find_task("svamp"), DATA)}
+    items = {item.id: item for item in load_items(SVAMP, DATA)}
     assert items["svamp-chal-1"].answer == "51"
     assert items["svamp-chal-1"].prompt == (
         "Each pack of dvds costs 76 dollars. If there is a discount of 25 dollars on each pack. "
@@ -290,7 +296,7 @@ def test_prose_within_json_lines_is_still_told_by_its_row(tmp_path: Path) -> Non
 
 @needs_data
 def test_gsm8k_has_eight_worked_examples_without_calculator_marks() -> None:
-    shots = load_shots(find_task("gsm8k"), DATA)
+    shots = load_shots(GSM8K, DATA)
     assert len(shots) == 8
     assert all(shot.solution.splitlines()[-1].startswith("The answer is ") for shot in shots)
     assert not any("<<" in shot.solution or "####" in shot.solution for shot in shots)
@@ -299,8 +305,8 @@ def test_gsm8k_has_eight_worked_examples_without_calculator_marks() -> None:
 
 @needs_data
 def test_no_worked_example_is_also_asked() -> None:
-    asked = {item.prompt for item in load_items(find_task("gsm8k"), DATA)}
-    assert not asked & {shot.prompt for shot in load_shots(find_task("gsm8k"), DATA)}
+    asked = {item.prompt for item in load_items(GSM8K, DATA)}
+    assert not asked & {shot.prompt for shot in load_shots(GSM8K, DATA)}
 
 
 @needs_data
@@ -308,11 +314,11 @@ def test_changed_worked_examples_are_refused(tmp_path: Path) -> None:
     (tmp_path / "gsm8k").mkdir()
     (tmp_path / "gsm8k" / "train.jsonl").write_text(rows(8))
     with pytest.raises(DataError, match="the first 8 rows are not the pinned ones"):
-        load_shots(find_task("gsm8k"), tmp_path)
+        load_shots(GSM8K, tmp_path)
 
 
 def test_the_embedded_task_needs_no_data_and_is_the_same_every_time() -> None:
-    first, second = (load_items(find_task("embedded"), None, 50, seed=3) for _ in range(2))
+    first, second = (load_items(EMBEDDED, None, 50, seed=3) for _ in range(2))
     assert first == second
     assert items_sha256(first) == items_sha256(second)
     assert {"family", "steps"} <= set(first[0].meta)
@@ -532,14 +538,14 @@ def test_a_source_without_items_is_an_error() -> None:
 
 def test_a_task_without_worked_examples_cannot_be_asked_few_shot() -> None:
     with pytest.raises(DataError, match="task embedded has no worked examples"):
-        load_shots(find_task("embedded"))
+        load_shots(EMBEDDED)
 
 
 def test_a_task_of_ones_own_replaces_a_built_in_one_and_unknown_names_get_the_nearest() -> None:
     mine = Task("gsm8k", Nothing())
-    assert find_task("gsm8k", [mine]) is mine
+    assert find_named("task", "gsm8k", [*BUILT_IN, mine]) is mine
     with pytest.raises(UsageError, match=r"no task 'gsmk8'; did you mean gsm8k\?"):
-        find_task("gsmk8")
+        find_named("task", "gsmk8", BUILT_IN)
 
 
 def asked_of(*pairs: tuple[str, str]) -> list[Item]:
@@ -547,7 +553,7 @@ def asked_of(*pairs: tuple[str, str]) -> list[Item]:
 
 
 def test_questions_that_are_asked_again_are_told() -> None:
-    task = find_task("gsm8k")
+    task = GSM8K
     assert remarks(task, asked_of(("a", "1"), ("b", "2"))) == []
     (line,) = remarks(task, asked_of(*[("What is 2 + 2?", "4")] * 60, ("b", "2")))
     assert (
@@ -557,7 +563,7 @@ def test_questions_that_are_asked_again_are_told() -> None:
 
 
 def test_golds_that_cannot_be_read_as_formulas_are_told_and_do_not_refuse_the_set() -> None:
-    task = find_task("math500")
+    task = MATH500
     assert remarks(task, asked_of(("a", "x^2"), ("b", "\\text{east}"), ("c", "52_8"))) == []
     (line,) = remarks(task, asked_of(("a", "x^2"), ("b", "x \\to 3")))
     assert "the expected answers of 1 of 2 items cannot be read as formulas" in line
