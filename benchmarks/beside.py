@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.load.device_limits import limits_of
-from pytest_llmperf.load.roofline import architecture_of, speed_limit
+from pytest_llmperf.load.roofline import Roofline, architecture_of
 from pytest_llmperf.serving import gpu, processes
 from pytest_llmperf.serving.telemetry import Sampler
 
@@ -86,4 +86,4 @@ def limit_of(weights: Path, nvml: gpu.Nvml, concurrency: int, context: int) -> f
     if limits is None or not config.is_file():
         return None
     model = architecture_of(json.loads(config.read_text()))
-    return speed_limit(model, limits, concurrency=concurrency, context=context)
+    return Roofline(model, limits).throughput(concurrency, context)

@@ -12,8 +12,7 @@ from pytest_llmperf.load.roofline import (
     FORMATS,
     Format,
     Limits,
-    why_impossible_first_token,
-    why_impossible_speed,
+    Roofline,
 )
 from pytest_llmperf.stats.sample_size import items_for_margin
 from pytest_llmperf.units import format_value
@@ -38,22 +37,11 @@ def why_impossible(claim: Claim, device: Limits | None) -> str | None:
             return f"the weights and one token of cache alone are {format_value(least, 'bytes')}"
     if device is None or (claim.holds == "at most" and claim.kind == "speed"):
         return None
+    roofline = Roofline(claim.model.architecture, device, claim.stored)
     if claim.kind == "speed":
-        return why_impossible_speed(
-            claim.value * (1.0 - claim.tolerance),
-            claim.model.architecture,
-            device,
-            concurrency=claim.concurrency,
-            stored=claim.stored,
-        )
+        return roofline.why_impossible_throughput(claim.value * (1.0 - claim.tolerance), claim.concurrency)
     if claim.kind == "first token" and claim.holds != "at least":
-        return why_impossible_first_token(
-            claim.value * (1.0 + claim.tolerance),
-            claim.model.architecture,
-            device,
-            prompt_tokens=claim.prompt_tokens,
-            stored=claim.stored,
-        )
+        return roofline.why_impossible_first_token(claim.value * (1.0 + claim.tolerance), claim.prompt_tokens)
     return None
 
 

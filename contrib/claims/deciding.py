@@ -17,7 +17,7 @@ from contrib.claims.measured import Evidence
 from contrib.claims.measurement import Measurement
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.load.device_limits import limits_of
-from pytest_llmperf.load.roofline import speed_limit
+from pytest_llmperf.load.roofline import Roofline
 from pytest_llmperf.serving import gpu
 from pytest_llmperf.stats.sample_size import items_for_floor
 from pytest_llmperf.units import format_interval, format_value
@@ -144,9 +144,7 @@ def _missing(claim: Claim, device: str, evidence: Evidence | None) -> str:
             return f"{what}: the record's weights are random numbers"
         return f"{what} ({claim.variant}), and so its weights: a record of {suite}"
     if claim.kind == "speed" and (limits := limits_of(device)) is not None:
-        limit = speed_limit(
-            claim.model.architecture, limits, concurrency=claim.concurrency, stored=claim.stored
-        )
+        limit = Roofline(claim.model.architecture, limits, claim.stored).throughput(claim.concurrency)
         possible = f"not above the limit of {format_value(limit, 'tok/s')} ({100 * claim.value / limit:.0f} % of it): "
     else:
         possible = ""

@@ -12,16 +12,23 @@ the next is taken off the bytes; for a model that fits into it only arithmetic r
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pytest_llmperf.config.models import Model
+from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.errors import DataError
 
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 """Bytes of one value, by the ``dtype`` of ``config.json``."""
 MODEL_TYPES = ("llama", "qwen2")
+_SPECULATION = ("--spec",)
+_KV_DTYPE = "--kv-cache-dtype"
+_EIGHT_BITS = ("fp8", "int8", "w8a8", "w8a16", "modelopt", "tpu_int8", "fbgemm_fp8", "ptpc_fp8")
 
 
 @dataclass(frozen=True)
@@ -206,106 +213,124 @@ class Limits:
         return self.operations[8 if stored.bits == 8 else 16]
 
 
-def speed_limit(
-    model: Architecture,
-    device: Limits,
-    *,
-    concurrency: int = 1,
-    context: int = 0,
-    stored: Format = PLAIN,
-    tokens_per_step: float = 1.0,
-) -> float:
-    """Tokens per second, of all requests together, that decoding can't exceed.
+@dataclass(frozen=True)
+class Roofline:
+    """The limits of a model on a device."""
 
-    ``context``: tokens of cache that each request reads on average and shares with nobody (0: none, the loosest).
-    ``tokens_per_step``: tokens that one pass yields per request, above 1 only with speculative decoding.
+    model: Architecture
+    device: Limits
+    stored: Format = PLAIN
+    counts_context: bool = True
+    """False: the bytes that a token of context takes are not known (an argument chooses the cache's type)."""
+
+    def throughput(self, concurrency: int = 1, context: int = 0) -> float:
+        """Tokens per second, of all requests together, that decoding can't exceed.
+
+        ``context``: tokens of cache that each request reads on average and shares with nobody (0: none, the loosest).
+        """
+        return concurrency / max(self._step_s(concurrency, context))
+
+    def first_token_s(self, prompt_tokens: int = 1) -> float:
+        """Seconds that the first token of a prompt takes at least, when none of it is in a prefix cache."""
+        if prompt_tokens < 1:
+            raise ValueError(f"prompt_tokens is {prompt_tokens}, at least 1 is needed")
+        arithmetic = self.model.prefill_operations(prompt_tokens) / self.device.peak(self.stored)
+        return max(arithmetic, self._read_s(self.model.read_per_step(self.stored)))
+
+    def why_impossible_throughput(
+        self, tokens_per_second: float, concurrency: int = 1, context: int = 0
+    ) -> str | None:
+        """The arithmetic as a sentence if the device can't do it; None if it may, or if its bandwidth was measured."""
+        limit = self.throughput(concurrency, context)
+        if self.device.measured or tokens_per_second <= limit:
+            return None
+        device = self.device
+        memory_s, arithmetic_s = self._step_s(concurrency, context)
+        because = (
+            f"a step reads {self._step_bytes(concurrency, context) / 1e9:.3f} GB, of which a cache of "
+            f"{device.cache_bytes / 1e6:.0f} MB may keep a part, "
+            f"and {device.name} reads {device.bandwidth / 1e9:,.0f} GB/s"
+            if memory_s >= arithmetic_s
+            else f"a step takes {concurrency * self.model.operations_per_token() / 1e12:.3f} Tflop, "
+            f"and {device.name} does {device.peak(self.stored) / 1e12:,.0f} Tflop/s"
+        )
+        many = f" for {concurrency} requests together" if concurrency > 1 else ""
+        return (
+            f"{because}: at most {limit:,.1f} tok/s{many}, "
+            f"and {tokens_per_second:,.4g} tok/s are {100 * tokens_per_second / limit:.0f} % of that"
+        )
+
+    def why_impossible_time_per_token(self, seconds: float, concurrency: int) -> str | None:
+        """The same for a time per token: each of ``concurrency`` requests gets one token a step."""
+        if seconds <= 0.0:
+            return "a token takes time"
+        why = self.why_impossible_throughput(concurrency / seconds, concurrency)
+        return None if why is None else f"{1e3 * seconds:.4g} ms a token would be {why}"
+
+    def why_impossible_first_token(self, seconds: float, prompt_tokens: int = 1) -> str | None:
+        """The same for a time to first token that is too short."""
+        least = self.first_token_s(prompt_tokens)
+        if self.device.measured or seconds >= least:
+            return None
+        operations = self.model.prefill_operations(prompt_tokens)
+        return (
+            f"a prompt of {prompt_tokens:,} tokens takes {operations / 1e12:.3f} Tflop "
+            f"and reads {self.model.read_per_step(self.stored) / 1e9:.3f} GB: at least {1e3 * least:.1f} ms on "
+            f"{self.device.name} ({self.device.peak(self.stored) / 1e12:,.0f} Tflop/s, "
+            f"{self.device.bandwidth / 1e9:,.0f} GB/s), and {1e3 * seconds:.4g} ms is less"
+        )
+
+    def _step_s(self, concurrency: int, context: int) -> tuple[float, float]:
+        """Least seconds of a decoding step: by memory, and by arithmetic."""
+        for name, value, least in (("concurrency", concurrency, 1), ("context", context, 0)):
+            if value < least:
+                raise ValueError(f"{name} is {value}, at least {least} is needed")
+        operations = concurrency * self.model.operations_per_token()
+        return self._read_s(self._step_bytes(concurrency, context)), operations / self.device.peak(
+            self.stored
+        )
+
+    def _step_bytes(self, concurrency: int, context: int) -> float:
+        cached = concurrency * context * self.model.kv_bytes_per_token() if self.counts_context else 0.0
+        return self.model.read_per_step(self.stored) + cached
+
+    def _read_s(self, read_bytes: float) -> float:
+        return max(0.0, read_bytes - self.device.cache_bytes) / self.device.bandwidth
+
+
+def roofline_of(model: Model, directory: Path | None, device: Limits | None) -> Roofline | str:
+    """The roofline of a row whose weights lie in ``directory``, or why it is not known.
+
+    Whatever is in doubt is taken as the loosest: a limit must not refuse what is possible.
     """
-    for name, value, least in (("concurrency", concurrency, 1), ("context", context, 0)):
-        if value < least:
-            raise ValueError(f"{name} is {value}, at least {least} is needed")
-    if not (math.isfinite(tokens_per_step) and tokens_per_step >= 1.0):
-        raise ValueError(f"tokens_per_step is {tokens_per_step:g}, at least 1 is needed")
-    step = max(
-        _from_memory(
-            model.read_per_step(stored) + concurrency * context * model.kv_bytes_per_token(), device
-        ),
-        concurrency * model.operations_per_token() / device.peak(stored),
+    if device is None:
+        return "nothing is known of the device's bandwidth"
+    if any(option.name.startswith(_SPECULATION) for option in vllm_arguments.options(model.arguments)):
+        return "with speculative decoding a step yields a number of tokens that is not known beforehand"
+    if directory is None:
+        return "the weights are not on this machine"
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        architecture = architecture_of(config)
+    except (OSError, ValueError) as error:
+        return f"config.json cannot be read: {error}"
+    except DataError as error:
+        return str(error)
+    # vLLM serves what was stored in 32 bits in 16, unless the row says otherwise.
+    architecture = dataclasses.replace(
+        architecture, dtype_bytes=4.0 if model.dtype in ("float32", "float") else 2.0
     )
-    return concurrency * tokens_per_step / step
-
-
-def first_token_limit(
-    model: Architecture, device: Limits, *, prompt_tokens: int = 1, stored: Format = PLAIN
-) -> float:
-    """Seconds that the first token of a prompt takes at least, when none of it is in a prefix cache."""
-    if prompt_tokens < 1:
-        raise ValueError(f"prompt_tokens is {prompt_tokens}, at least 1 is needed")
-    arithmetic = model.prefill_operations(prompt_tokens) / device.peak(stored)
-    return max(arithmetic, _from_memory(model.read_per_step(stored), device))
-
-
-def _from_memory(read_bytes: float, device: Limits) -> float:
-    return max(0.0, read_bytes - device.cache_bytes) / device.bandwidth
-
-
-def share_of_limit(tokens_per_second: float, limit: float) -> float:
-    """Share of the limit that was reached."""
-    return tokens_per_second / limit
-
-
-def why_impossible_speed(
-    tokens_per_second: float,
-    model: Architecture,
-    device: Limits,
-    *,
-    concurrency: int = 1,
-    context: int = 0,
-    stored: Format = PLAIN,
-    tokens_per_step: float = 1.0,
-) -> str | None:
-    """The arithmetic as a sentence if the device can't do it; None if it may, or if its bandwidth was only measured."""
-    limit = speed_limit(
-        model,
-        device,
-        concurrency=concurrency,
-        context=context,
-        stored=stored,
-        tokens_per_step=tokens_per_step,
-    )
-    if device.measured or tokens_per_second <= limit:
-        return None
-    read = model.read_per_step(stored) + concurrency * context * model.kv_bytes_per_token()
-    from_memory = _from_memory(read, device)
-    arithmetic = concurrency * model.operations_per_token() / device.peak(stored)
-    because = (
-        f"a step reads {read / 1e9:.3f} GB, of which a cache of {device.cache_bytes / 1e6:.0f} MB may keep a part, "
-        f"and {device.name} reads {device.bandwidth / 1e9:,.0f} GB/s"
-        if from_memory >= arithmetic
-        else f"a step takes {concurrency * model.operations_per_token() / 1e12:.3f} Tflop, "
-        f"and {device.name} does {device.peak(stored) / 1e12:,.0f} Tflop/s"
-    )
-    many = f" for {concurrency} requests together" if concurrency > 1 else ""
-    return (
-        f"{because}: at most {limit:,.1f} tok/s{many}, "
-        f"and {tokens_per_second:,.4g} tok/s are {100 * share_of_limit(tokens_per_second, limit):.0f} % of that"
-    )
-
-
-def why_impossible_first_token(
-    seconds: float,
-    model: Architecture,
-    device: Limits,
-    *,
-    prompt_tokens: int = 1,
-    stored: Format = PLAIN,
-) -> str | None:
-    """The same for a time to first token that is too short."""
-    least = first_token_limit(model, device, prompt_tokens=prompt_tokens, stored=stored)
-    if device.measured or seconds >= least:
-        return None
-    return (
-        f"a prompt of {prompt_tokens:,} tokens takes {model.prefill_operations(prompt_tokens) / 1e12:.3f} Tflop and "
-        f"reads {model.read_per_step(stored) / 1e9:.3f} GB: at least {1e3 * least:.1f} ms on {device.name} "
-        f"({device.peak(stored) / 1e12:,.0f} Tflop/s, {device.bandwidth / 1e9:,.0f} GB/s), "
-        f"and {1e3 * seconds:.4g} ms is less"
-    )
+    own = config.get("quantization_config") or {}
+    method = str(model.quantization or own.get("quant_method") or "")
+    width = "8" if any(method.lower().startswith(name) for name in _EIGHT_BITS) else "4"
+    stored = FORMATS[f"everything-{width}-bit"] if method else PLAIN
+    if model.gpus > 1:
+        device = dataclasses.replace(
+            device,
+            name=f"{model.gpus} × {device.name}",
+            bandwidth=model.gpus * device.bandwidth,
+            operations={bits: model.gpus * peak for bits, peak in device.operations.items()},
+            cache_bytes=model.gpus * device.cache_bytes,
+        )
+    counts_context = vllm_arguments.option(model.arguments, _KV_DTYPE) is None
+    return Roofline(architecture, device, stored, counts_context)

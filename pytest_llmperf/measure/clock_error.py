@@ -8,8 +8,8 @@ from statistics import median
 from typing import Any
 
 from pytest_llmperf.errors import LlmperfError, first_line
-from pytest_llmperf.load.calibrated import Calibration, Load, calibrated
 from pytest_llmperf.load.calibration import ClientError
+from pytest_llmperf.load.calibration_cache import Calibration, CalibrationLoad, cached_calibration
 from pytest_llmperf.load.metrics import metric_named
 from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.stats.order_statistics import quantile
@@ -17,10 +17,10 @@ from pytest_llmperf.stats.order_statistics import quantile
 _MOST = 0.99
 
 
-def measured_at(load: Load) -> Calibration | str:
+def measured_at(load: CalibrationLoad) -> Calibration | str:
     """The calibration at that load, from the cache of this machine or measured now; or why it failed."""
     try:
-        return calibrated(load)
+        return cached_calibration(load)
     except LlmperfError as error:
         return first_line(error)
 
@@ -30,7 +30,7 @@ def clock_error_at(made: Calibration | str) -> ClockError:
     return ClockError(why=made) if isinstance(made, str) else ClockError(made.error)
 
 
-def facts_of(load: Load, made: Calibration | str) -> dict[str, Any]:
+def facts_of(load: CalibrationLoad, made: Calibration | str) -> dict[str, Any]:
     """A calibration for the record."""
     return {"concurrency": load.concurrency, "failed": made} if isinstance(made, str) else made.facts()
 
@@ -73,7 +73,9 @@ class ClockError:
         return min(_MOST, max(0.0, self.error.cycle_s / median(cycles)))
 
 
-def load_like(concurrency: int, output_tokens: int, rounds: Sequence[Metrics], workers: int = 1) -> Load:
+def load_like(
+    concurrency: int, output_tokens: int, rounds: Sequence[Metrics], workers: int = 1
+) -> CalibrationLoad:
     """The load to calibrate at for these rounds: their pace or a quicker one; the quickest where none was measured."""
     gaps = [quantile(metrics.judged("itl"), 0.5) for metrics in rounds if metrics.judged("itl")]
-    return Load.like(concurrency, output_tokens, median(gaps) if gaps else 0.0, workers)
+    return CalibrationLoad.like(concurrency, output_tokens, median(gaps) if gaps else 0.0, workers)

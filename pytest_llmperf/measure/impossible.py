@@ -12,7 +12,7 @@ from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.engines.registry import engine_named
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.load.device_limits import limits_of
-from pytest_llmperf.load.row_limit import RowLimit, row_limit
+from pytest_llmperf.load.roofline import Roofline, roofline_of
 from pytest_llmperf.serving import weights
 
 MOST_AT_ONCE = 100_000
@@ -45,7 +45,7 @@ def refuse_impossible_budgets(settings: Settings) -> None:
                 )
 
 
-def _limit(model: Model, device_name: str) -> RowLimit | None:
+def _limit(model: Model, device_name: str) -> Roofline | None:
     if (
         not engine_named(model.engine).is_started
         or not model.gpus
@@ -58,11 +58,11 @@ def _limit(model: Model, device_name: str) -> RowLimit | None:
     except LlmperfError:
         # What is wrong with the weights is told by whoever starts them, with what to do.
         return None
-    limit = row_limit(model, found.directory if found else None, limits)
-    return limit if isinstance(limit, RowLimit) else None
+    limit = roofline_of(model, found.directory if found else None, limits)
+    return limit if isinstance(limit, Roofline) else None
 
 
-def _why(limit: RowLimit, budget: str, concurrency: int, bound: Bound, prompt_tokens: int) -> str | None:
+def _why(limit: Roofline, budget: str, concurrency: int, bound: Bound, prompt_tokens: int) -> str | None:
     """The arithmetic; None if it is possible. A gap between tokens is left out: two can arrive in one piece."""
     match budget:
         case "throughput.single":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_llmperf.errors import InfrastructureError, first_line
 from pytest_llmperf.load.device_limits import limits_of, measured_limits
 from pytest_llmperf.load.results import Metrics
-from pytest_llmperf.load.row_limit import RowLimit, row_limit
+from pytest_llmperf.load.roofline import Roofline, roofline_of
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.measure.devices import Devices
 from pytest_llmperf.measure.served import Served
@@ -41,7 +41,7 @@ class OnDevice:
 
 def on_device(
     devices: Devices,
-    limit: RowLimit | str,
+    limit: Roofline | str,
     concurrency: int,
     runs: Sequence[Run],
     rounds: Sequence[Metrics],
@@ -55,13 +55,13 @@ def on_device(
     # Each request has its prompt in the cache from the first token on, and half of its answer on average.
     context = [run.workload.input_tokens + run.workload.output_tokens // 2 for run in runs]
     shares = [
-        None if rate is None else rate / limit.speed(concurrency, tokens_before)
+        None if rate is None else rate / limit.throughput(concurrency, tokens_before)
         for rate, tokens_before in zip(rates, context, strict=True)
     ]
     return OnDevice(energy, tokens, shares, "")
 
 
-def limit_of(served: Served, device_name: str, bandwidth: Callable[[Served], float | str]) -> RowLimit | str:
+def limit_of(served: Served, device_name: str, bandwidth: Callable[[Served], float | str]) -> Roofline | str:
     """The limit of a row on the device that NVML calls so, or why it is not known.
 
     ``bandwidth`` is asked for the device's bytes a second where no data sheet is known.
@@ -80,4 +80,4 @@ def limit_of(served: Served, device_name: str, bandwidth: Callable[[Served], flo
         directory = served.weights.directory
     except InfrastructureError as error:
         return first_line(error)
-    return row_limit(served.model, directory, limits)
+    return roofline_of(served.model, directory, limits)

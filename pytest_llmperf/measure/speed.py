@@ -13,7 +13,7 @@ from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.load.interleave import Round, Rounds, interleaved
 from pytest_llmperf.load.results import Metrics, of_run
-from pytest_llmperf.load.row_limit import RowLimit
+from pytest_llmperf.load.roofline import Roofline
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workers import workers_for
@@ -66,7 +66,7 @@ class Speed:
         """Energy of these rounds, and the share of the device's limit that they reached."""
         name = self.servers.settings.device_name
 
-        def limit() -> RowLimit | str:
+        def limit() -> Roofline | str:
             return limit_of(served, name, self._bandwidth)
 
         return on_device(self.devices, self._memo(("limit", served.name), limit), concurrency, runs, rounds)

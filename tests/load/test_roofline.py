@@ -19,12 +19,8 @@ from pytest_llmperf.load.roofline import (
     Architecture,
     Format,
     Limits,
+    Roofline,
     architecture_of,
-    first_token_limit,
-    share_of_limit,
-    speed_limit,
-    why_impossible_first_token,
-    why_impossible_speed,
 )
 
 WEIGHTS = Path(pytest_llmperf.__file__).parent / "embedded" / "weights"
@@ -123,55 +119,54 @@ def test_no_file_format_is_smaller_than_the_least_at_its_width() -> None:
 
 
 def test_143_tokens_per_second_are_more_than_a_t4_can_read() -> None:
-    assert speed_limit(DISTILL, T4) == pytest.approx(103.8, abs=0.05)
-    why = why_impossible_speed(143, DISTILL, T4)
+    assert Roofline(DISTILL, T4).throughput() == pytest.approx(103.8, abs=0.05)
+    why = Roofline(DISTILL, T4).why_impossible_throughput(143)
     assert why == (
         "a step reads 3.087 GB, of which a cache of 4 MB may keep a part, and T4 reads 320 GB/s: "
         "at most 103.8 tok/s, and 143 tok/s are 138 % of that"
     )
-    assert why_impossible_speed(102, MATH, T4) is None
-    assert share_of_limit(102, speed_limit(MATH, T4)) == pytest.approx(0.98, abs=0.005)
+    assert Roofline(MATH, T4).why_impossible_throughput(102) is None
+    assert 102 / Roofline(MATH, T4).throughput() == pytest.approx(0.98, abs=0.005)
 
 
 def test_what_was_measured_on_an_h100_is_possible() -> None:
     # docs/evidence/h100-2026-11-24.txt: medians of 64 rounds, contexts of up to 640 tokens
-    assert why_impossible_speed(379, DISTILL, H100) is None
-    assert why_impossible_speed(7335, DISTILL, H100, concurrency=32, context=512) is None
-    assert why_impossible_first_token(0.0225, DISTILL, H100, prompt_tokens=512) is None
+    assert Roofline(DISTILL, H100).why_impossible_throughput(379) is None
+    assert Roofline(DISTILL, H100).why_impossible_throughput(7335, concurrency=32, context=512) is None
+    assert Roofline(DISTILL, H100).why_impossible_first_token(0.0225, prompt_tokens=512) is None
 
 
 def test_many_requests_share_one_reading_of_the_weights_until_arithmetic_is_the_limit() -> None:
-    assert speed_limit(DISTILL, T4, concurrency=8) == pytest.approx(8 * speed_limit(DISTILL, T4))
+    assert Roofline(DISTILL, T4).throughput(concurrency=8) == pytest.approx(
+        8 * Roofline(DISTILL, T4).throughput()
+    )
     arithmetic = 65e12 / (2 * (DISTILL.linear + DISTILL.embedding))
-    assert speed_limit(DISTILL, T4, concurrency=100_000) == pytest.approx(arithmetic)
+    assert Roofline(DISTILL, T4).throughput(concurrency=100_000) == pytest.approx(arithmetic)
     assert "Tflop/s: at most" in str(
-        why_impossible_speed(1.01 * arithmetic, DISTILL, T4, concurrency=100_000)
+        Roofline(DISTILL, T4).why_impossible_throughput(1.01 * arithmetic, concurrency=100_000)
     )
 
 
 def test_every_request_reads_its_own_context() -> None:
     # 3,087,428,608 + 64 · 4,096 · 28,672 bytes, less 50 MiB of cache
     seconds = (3_087_428_608 + 64 * 4096 * 28_672 - 50 * 2**20) / 3.35e12
-    assert speed_limit(DISTILL, H100, concurrency=64, context=4096) == pytest.approx(64 / seconds)
+    assert Roofline(DISTILL, H100).throughput(concurrency=64, context=4096) == pytest.approx(64 / seconds)
 
 
 def test_a_model_that_fits_into_the_cache_is_limited_by_arithmetic_alone() -> None:
     tiny = architecture_of(json.loads((WEIGHTS / "tiny-math" / "config.json").read_text()))
-    assert speed_limit(tiny, H100) == pytest.approx(989.5e12 / tiny.operations_per_token())
-
-
-def test_speculation_raises_the_limit_by_the_tokens_of_a_step() -> None:
-    assert why_impossible_speed(143, DISTILL, T4, tokens_per_step=2.0) is None
-    assert "138 %" in str(why_impossible_speed(2 * 143, DISTILL, T4, tokens_per_step=2.0))
+    assert Roofline(tiny, H100).throughput() == pytest.approx(989.5e12 / tiny.operations_per_token())
 
 
 def test_a_long_prompt_is_limited_by_arithmetic_and_a_short_one_by_reading_the_weights() -> None:
     blocks = 2 * DISTILL.linear * 2048 + 2 * DISTILL.embedding
     attention = 4 * 28 * 12 * 128 * (2048 * 2049 // 2)  # a dot product and a weighted sum per pair of tokens
-    assert first_token_limit(DISTILL, T4, prompt_tokens=2048) == pytest.approx((blocks + attention) / 65e12)
-    assert first_token_limit(DISTILL, T4) == pytest.approx((3_087_428_608 - 4 * 2**20) / 320.064e9)
-    assert "at least 9.6 ms on T4" in str(why_impossible_first_token(0.009, DISTILL, T4))
-    assert why_impossible_first_token(0.068, DISTILL, T4, prompt_tokens=512) is None
+    assert Roofline(DISTILL, T4).first_token_s(prompt_tokens=2048) == pytest.approx(
+        (blocks + attention) / 65e12
+    )
+    assert Roofline(DISTILL, T4).first_token_s() == pytest.approx((3_087_428_608 - 4 * 2**20) / 320.064e9)
+    assert "at least 9.6 ms on T4" in str(Roofline(DISTILL, T4).why_impossible_first_token(0.009))
+    assert Roofline(DISTILL, T4).why_impossible_first_token(0.068, prompt_tokens=512) is None
 
 
 @given(
@@ -183,11 +178,9 @@ def test_a_long_prompt_is_limited_by_arithmetic_and_a_short_one_by_reading_the_w
 def test_a_value_is_refused_exactly_when_it_is_above_the_limit(
     concurrency: int, context: int, stored: Format, share: float
 ) -> None:
-    limit = speed_limit(DISTILL, H100, concurrency=concurrency, context=context, stored=stored)
+    limit = Roofline(DISTILL, H100, stored).throughput(concurrency, context)
     value = share * limit
-    refused = why_impossible_speed(
-        value, DISTILL, H100, concurrency=concurrency, context=context, stored=stored
-    )
+    refused = Roofline(DISTILL, H100, stored).why_impossible_throughput(value, concurrency, context)
     assert (refused is not None) == (value > limit)
 
 
@@ -224,9 +217,9 @@ def test_a_device_without_a_data_sheet_has_no_limit(name: str) -> None:
 
 def test_a_measured_bandwidth_gives_a_share_and_refuses_nothing() -> None:
     unknown = measured_limits("a card of tomorrow", 300e9)
-    assert share_of_limit(48.6, speed_limit(DISTILL, unknown)) == pytest.approx(0.5, abs=0.001)
-    assert why_impossible_speed(1e6, DISTILL, unknown) is None
-    assert why_impossible_first_token(1e-9, DISTILL, unknown) is None
+    assert 48.6 / Roofline(DISTILL, unknown).throughput() == pytest.approx(0.5, abs=0.001)
+    assert Roofline(DISTILL, unknown).why_impossible_throughput(1e6) is None
+    assert Roofline(DISTILL, unknown).why_impossible_first_token(1e-9) is None
 
 
 @pytest.mark.parametrize(
@@ -246,19 +239,18 @@ def test_a_configuration_that_cannot_be_counted_is_refused(change: Mapping[str, 
 
 def test_impossible_questions_are_refused() -> None:
     with pytest.raises(ValueError, match="concurrency is 0"):
-        speed_limit(DISTILL, T4, concurrency=0)
-    with pytest.raises(ValueError, match=r"tokens_per_step is 0\.5"):
-        speed_limit(DISTILL, T4, tokens_per_step=0.5)
+        Roofline(DISTILL, T4).throughput(concurrency=0)
+    with pytest.raises(ValueError, match="context is -1"):
+        Roofline(DISTILL, T4).throughput(context=-1)
     with pytest.raises(ValueError, match="prompt_tokens is 0"):
-        first_token_limit(DISTILL, T4, prompt_tokens=0)
+        Roofline(DISTILL, T4).first_token_s(prompt_tokens=0)
     with pytest.raises(ValueError, match="bandwidth is 0"):
         measured_limits("broken", 0.0)
 
 
 def test_eight_bits_are_multiplied_twice_as_fast_and_four_are_not() -> None:
     slow, twice, four = (
-        speed_limit(DISTILL, H100, concurrency=100_000, stored=FORMATS[name])
-        for name in ("plain", "fp8", "awq")
+        Roofline(DISTILL, H100, FORMATS[name]).throughput(100_000) for name in ("plain", "fp8", "awq")
     )
     assert twice == pytest.approx(2 * slow)
     assert four == slow

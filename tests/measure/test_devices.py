@@ -12,8 +12,7 @@ import pytest
 from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.results import Metrics
-from pytest_llmperf.load.roofline import architecture_of
-from pytest_llmperf.load.row_limit import RowLimit
+from pytest_llmperf.load.roofline import Roofline, architecture_of
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.devices import Devices
@@ -134,7 +133,7 @@ def test_joules_a_token_and_the_share_of_the_limit_are_those_of_each_round(nvml:
     rounds: list[Any] = [SimpleNamespace(output_tokens=50), SimpleNamespace(output_tokens=None)]
     h100 = limits_of("NVIDIA H100 80GB HBM3")
     assert h100 is not None
-    limit = RowLimit(architecture_of(QWEN_1_5B), h100)
+    limit = Roofline(architecture_of(QWEN_1_5B), h100)
     found = on_device(devices, limit, 1, cast(list[Run], [run, lost]), cast(list[Metrics], rounds))
     assert found.joules_per_token[0] == pytest.approx(WATTS * (end_s - begin_s) / 50, rel=0.02)
     # 64 tokens of prompt and half of 128 of answer are read for each token, beside the weights.

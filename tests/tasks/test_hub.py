@@ -126,7 +126,7 @@ def test_the_loading_ends_when_whoever_asked_for_it_is_killed(
 ) -> None:
     hub.answers("threading.Event().wait(60)")
     script = (
-        "from pytest_llmperf.tasks import HubSplit\n"
+        "from pytest_llmperf.tasks.source import HubSplit\n"
         "HubSplit('org/mine', None, 'test', 'abc').rows('cp mine.jsonl DIR')\n"
     )
     path = os.pathsep.join([str(Path(__file__).parents[2]), str(hub.directory)])
@@ -143,7 +143,7 @@ def test_neither_the_library_nor_a_thread_of_it_stays_in_this_process(tmp_path: 
     script = (
         "import os, pathlib, sys, pyarrow, pyarrow.parquet\n"
         "from pytest_llmperf.parquet_reading import read_parquet\n"
-        "from pytest_llmperf.tasks import HubSplit\n"
+        "from pytest_llmperf.tasks.source import HubSplit\n"
         f"rows = {ROWS!r}\n"
         "pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sys.argv[1] + '/test.parquet')\n"
         "threads = set(os.listdir('/proc/self/task'))\n"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.load import calibrated as module
-from pytest_llmperf.load.calibrated import Load, cache_file, calibrated, machine_key
+from pytest_llmperf.load import calibration_cache as module
 from pytest_llmperf.load.calibration import ClientError, calibrate
+from pytest_llmperf.load.calibration_cache import CalibrationLoad, cache_file, cached_calibration, machine_key
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 
-LOAD = Load(concurrency=2, output_tokens=8, gap_ms=2.0)
+LOAD = CalibrationLoad(concurrency=2, output_tokens=8, gap_ms=2.0)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ class Measuring:
     def __init__(self, error: ClientError, *lags_s: float) -> None:
         self.error, self.lags_s, self.count = error, lags_s, 0
 
-    def __call__(self, load: Load) -> ClientError:
+    def __call__(self, load: CalibrationLoad) -> ClientError:
         assert load == LOAD
         lag_s = self.lags_s[min(self.count, len(self.lags_s) - 1)]
         self.count += 1
@@ -43,7 +43,7 @@ class Measuring:
 
 def test_it_is_measured_once_and_then_read(measured: ClientError) -> None:
     measuring = Measuring(measured, 0.001)
-    first, second = calibrated(LOAD, measuring), calibrated(LOAD, measuring)
+    first, second = cached_calibration(LOAD, measuring), cached_calibration(LOAD, measuring)
     assert measuring.count == 1
     assert (first.kept, second.kept) == (False, True)
     assert first.error == second.error
@@ -51,15 +51,15 @@ def test_it_is_measured_once_and_then_read(measured: ClientError) -> None:
 
 
 def test_another_load_is_measured_for_itself(measured: ClientError) -> None:
-    calibrated(LOAD, Measuring(measured, 0.001))
+    cached_calibration(LOAD, Measuring(measured, 0.001))
     other = dataclasses.replace(LOAD, concurrency=3)
     assert machine_key(other) != machine_key(LOAD)
-    assert not calibrated(other, lambda _: dataclasses.replace(measured, lag_p99_s=0.001)).kept
+    assert not cached_calibration(other, lambda _: dataclasses.replace(measured, lag_p99_s=0.001)).kept
 
 
 def test_where_others_had_the_processor_the_calmest_counts_and_nothing_is_kept(measured: ClientError) -> None:
     measuring = Measuring(measured, 0.080, 0.020, 0.050)
-    found = calibrated(LOAD, measuring)
+    found = cached_calibration(LOAD, measuring)
     assert measuring.count == found.attempts == 3
     assert found.error.lag_p99_s == 0.020
     assert not found.calm
@@ -68,23 +68,23 @@ def test_where_others_had_the_processor_the_calmest_counts_and_nothing_is_kept(m
 
 def test_the_first_calm_one_ends_it(measured: ClientError) -> None:
     measuring = Measuring(measured, 0.080, 0.001, 0.001)
-    assert calibrated(LOAD, measuring).attempts == measuring.count == 2
+    assert cached_calibration(LOAD, measuring).attempts == measuring.count == 2
 
 
 @pytest.mark.parametrize("broken", ["", "[]", "{", '{"x": 3}', "half"])
 def test_a_broken_cache_is_measured_over(measured: ClientError, broken: str) -> None:
-    calibrated(LOAD, Measuring(measured, 0.001))
+    cached_calibration(LOAD, Measuring(measured, 0.001))
     if broken == "half":
         broken = json.dumps({machine_key(LOAD): {"made": time.time(), "error": {"concurrency": 2}}})
     cache_file().write_text(broken, encoding="utf-8")
-    assert not calibrated(LOAD, Measuring(measured, 0.001)).kept
-    assert calibrated(LOAD, Measuring(measured, 0.001)).kept
+    assert not cached_calibration(LOAD, Measuring(measured, 0.001)).kept
+    assert cached_calibration(LOAD, Measuring(measured, 0.001)).kept
 
 
 def test_an_old_one_is_measured_again(measured: ClientError, monkeypatch: pytest.MonkeyPatch) -> None:
-    calibrated(LOAD, Measuring(measured, 0.001))
+    cached_calibration(LOAD, Measuring(measured, 0.001))
     monkeypatch.setattr(module, "_KEEP_S", -1.0)
-    assert not calibrated(LOAD, Measuring(measured, 0.001)).kept
+    assert not cached_calibration(LOAD, Measuring(measured, 0.001)).kept
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
@@ -92,7 +92,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
 ) -> None:
     (cache / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
-    assert calibrated(LOAD, Measuring(measured, 0.001)).error.concurrency == 2
+    assert cached_calibration(LOAD, Measuring(measured, 0.001)).error.concurrency == 2
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
 def test_the_pace_is_never_slower_than_what_was_seen_and_the_streams_are_short(
     gap_s: float, gap_ms: float, tokens: int
 ) -> None:
-    load = Load.like(32, 32, gap_s)
+    load = CalibrationLoad.like(32, 32, gap_s)
     assert (load.concurrency, load.gap_ms, load.output_tokens) == (32, gap_ms, tokens)
-    assert Load.like(32, 100_000, 0.001).output_tokens == 600
+    assert CalibrationLoad.like(32, 100_000, 0.001).output_tokens == 600
 
 
 def test_the_error_of_a_quantile_is_that_of_the_next_one_that_is_known(measured: ClientError) -> None:

@@ -36,7 +36,7 @@ _SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Load:
+class CalibrationLoad:
     """The properties of a load on which the client's error depends."""
 
     concurrency: int
@@ -46,7 +46,7 @@ class Load:
     """Processes that send and read."""
 
     @classmethod
-    def like(cls, concurrency: int, output_tokens: int, gap_s: float, workers: int = 1) -> Load:
+    def like(cls, concurrency: int, output_tokens: int, gap_s: float, workers: int = 1) -> CalibrationLoad:
         """The load to calibrate at for one with that typical gap between tokens, in seconds."""
         gap_ms = max([pace for pace in _PACES_MS if pace <= gap_s * 1e3], default=_PACES_MS[0])
         most = max(8, round(_STREAM_S * 1e3 / gap_ms))
@@ -57,7 +57,7 @@ class Load:
 class Calibration:
     """One calibration and its origin."""
 
-    load: Load
+    load: CalibrationLoad
     error: ClientError
     made: float
     """Seconds since the epoch."""
@@ -82,7 +82,9 @@ class Calibration:
         }
 
 
-def calibrated(load: Load, measure: Callable[[Load], ClientError] | None = None) -> Calibration:
+def cached_calibration(
+    load: CalibrationLoad, measure: Callable[[CalibrationLoad], ClientError] | None = None
+) -> Calibration:
     """The client's error at ``load``: from the cache, if it was measured on this machine within 30 days, else now.
 
     Takes one to three seconds, and up to three times as long where others keep the processor busy; then the result is
@@ -104,7 +106,7 @@ def calibrated(load: Load, measure: Callable[[Load], ClientError] | None = None)
     return made
 
 
-def _measure(load: Load) -> ClientError:
+def _measure(load: CalibrationLoad) -> ClientError:
     options = ReferenceOptions(ttft_ms=_TTFT_MS, gap_ms=load.gap_ms)
     return calibrate(
         load.concurrency, output_tokens=load.output_tokens, options=options, workers=load.workers
@@ -116,7 +118,7 @@ def cache_file() -> Path:
     return cache_home(os.environ) / "pytest-llmperf" / "calibration.json"
 
 
-def machine_key(load: Load) -> str:
+def machine_key(load: CalibrationLoad) -> str:
     """Everything that the error depends on, in words."""
     from importlib import metadata
 

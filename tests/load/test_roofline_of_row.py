@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.load.device_limits import limits_of
-from pytest_llmperf.load.row_limit import RowLimit, row_limit
+from pytest_llmperf.load.roofline import Roofline, roofline_of
 
 CONFIG = {
     "model_type": "qwen2",
@@ -36,14 +36,14 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def known(found: RowLimit | str) -> RowLimit:
-    assert isinstance(found, RowLimit), found
+def known(found: Roofline | str) -> Roofline:
+    assert isinstance(found, Roofline), found
     return found
 
 
 def test_what_a_t4_cannot_do_is_refused_with_the_arithmetic(weights: Path) -> None:
-    limit = known(row_limit(row(), weights, T4))
-    assert limit.speed(1) == pytest.approx(103.8, abs=0.05)
+    limit = known(roofline_of(row(), weights, T4))
+    assert limit.throughput(1) == pytest.approx(103.8, abs=0.05)
     assert limit.why_impossible_throughput(100, 1) is None
     why = limit.why_impossible_throughput(143, 1)
     assert why is not None
@@ -55,43 +55,43 @@ def test_what_a_t4_cannot_do_is_refused_with_the_arithmetic(weights: Path) -> No
 
 
 def test_many_streams_share_a_step_so_that_each_may_still_wait_for_it(weights: Path) -> None:
-    limit = known(row_limit(row(), weights, T4))
+    limit = known(roofline_of(row(), weights, T4))
     assert limit.why_impossible_time_per_token(0.010, 32) is None
     assert limit.why_impossible_time_per_token(0.009, 32) is not None
 
 
 def test_quantised_weights_are_taken_as_small_as_their_width_allows(weights: Path) -> None:
-    plain = known(row_limit(row(), weights, T4)).speed(1)
-    eight = known(row_limit(row(quantization="fp8"), weights, T4)).speed(1)
-    four = known(row_limit(row(quantization="awq"), weights, T4)).speed(1)
+    plain = known(roofline_of(row(), weights, T4)).throughput(1)
+    eight = known(roofline_of(row(quantization="fp8"), weights, T4)).throughput(1)
+    four = known(roofline_of(row(quantization="awq"), weights, T4)).throughput(1)
     assert plain * 1.9 < eight < four
     (weights / "config.json").write_text(
         json.dumps({**CONFIG, "quantization_config": {"quant_method": "gptq"}})
     )
-    assert known(row_limit(row(), weights, T4)).speed(1) == four
+    assert known(roofline_of(row(), weights, T4)).throughput(1) == four
 
 
 def test_what_is_stored_in_32_bits_is_served_in_16_unless_the_row_says_otherwise(weights: Path) -> None:
     stored = {**CONFIG, "torch_dtype": "float32"}
     (weights / "config.json").write_text(json.dumps(stored))
     served, as_stored = (
-        known(row_limit(row(dtype=dtype), weights, T4)).speed(1) for dtype in ("auto", "float32")
+        known(roofline_of(row(dtype=dtype), weights, T4)).throughput(1) for dtype in ("auto", "float32")
     )
     assert served == pytest.approx(103.8, abs=0.05)
     assert as_stored == pytest.approx(served / 2, rel=0.01)
 
 
 def test_two_devices_read_twice_as_much(weights: Path) -> None:
-    one, two = (known(row_limit(row(gpus=n), weights, T4)) for n in (1, 2))
-    assert two.speed(1) == pytest.approx(2 * one.speed(1), rel=0.01)
+    one, two = (known(roofline_of(row(gpus=n), weights, T4)) for n in (1, 2))
+    assert two.throughput(1) == pytest.approx(2 * one.throughput(1), rel=0.01)
     assert "2 × T4" in str(two.why_impossible_throughput(1000, 1))
 
 
 def test_a_cache_of_a_type_of_its_own_leaves_the_context_out(weights: Path) -> None:
-    plain = known(row_limit(row(), weights, T4))
-    own = known(row_limit(row(arguments=("--kv_cache_dtype", "fp8")), weights, T4))
-    assert plain.speed(64, 4096) < plain.speed(64)
-    assert own.speed(64, 4096) == plain.speed(64)
+    plain = known(roofline_of(row(), weights, T4))
+    own = known(roofline_of(row(arguments=("--kv_cache_dtype", "fp8")), weights, T4))
+    assert plain.throughput(64, 4096) < plain.throughput(64)
+    assert own.throughput(64, 4096) == plain.throughput(64)
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_a_cache_of_a_type_of_its_own_leaves_the_context_out(weights: Path) -> N
     ],
 )
 def test_with_speculative_decoding_no_limit_is_known(weights: Path, model: Model, why: str) -> None:
-    found = row_limit(model, weights, T4)
+    found = roofline_of(model, weights, T4)
     assert isinstance(found, str)
     assert why in found
 
 
 def test_what_is_not_here_or_not_known_has_no_limit(weights: Path) -> None:
-    assert "bandwidth" in str(row_limit(row(), weights, None))
-    assert "not on this machine" in str(row_limit(row(), None, T4))
-    assert "config.json cannot be read" in str(row_limit(row(), weights / "nowhere", T4))
+    assert "bandwidth" in str(roofline_of(row(), weights, None))
+    assert "not on this machine" in str(roofline_of(row(), None, T4))
+    assert "config.json cannot be read" in str(roofline_of(row(), weights / "nowhere", T4))
     (weights / "config.json").write_text(json.dumps({**CONFIG, "model_type": "mixtral"}))
-    assert "mixtral" in str(row_limit(row(), weights, T4))
+    assert "mixtral" in str(roofline_of(row(), weights, T4))
