@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.store import write_whole
@@ -28,6 +29,9 @@ from pytest_llmperf.report.html.telemetry import telemetry_section
 from pytest_llmperf.report.html.timeline import timeline_section
 from pytest_llmperf.report.table import foldable
 from pytest_llmperf.report.text import printable, script_json
+
+if TYPE_CHECKING:
+    import jinja2
 
 _SIGNS = {Status.PASS: "✓", Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Status.INVALID: "∅"}
 
@@ -74,18 +78,23 @@ def sections(facts: Facts) -> list[Section]:
     return [section for section in every if section is not None]
 
 
-def _html(facts: Facts) -> str:
+@cache
+def _template() -> jinja2.Template:
     from jinja2 import Environment, StrictUndefined
 
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_asset("page.html.jinja"))
+
+
+def _html(facts: Facts) -> str:
     shown = sections(facts)
     specs = [plot.spec for section in shown for plot in section.plots]
     # A page without plots needs no library to draw them.
     libraries = ("vega.min.js", "vega-lite.min.js") if specs else ()
     scripts = [_script(name) for name in (*libraries, "page.js")]
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_asset("page.html.jinja")).render(
+    return _template().render(
         verdict=facts.whole,
         sign=_SIGNS,
         facts=facts,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +13,16 @@ import pytest
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.record import redaction
-from pytest_llmperf.record.model import Record
-from pytest_llmperf.record.tables import ANSWERS, TRACES, load_answers, load_traces, store_table
+from pytest_llmperf.record.model import Record, TableFile
+from pytest_llmperf.record.tables import (
+    ANSWERS,
+    TRACES,
+    Table,
+    load_answers,
+    load_table,
+    load_traces,
+    store_table,
+)
 
 ANSWER: dict[str, Any] = {
     "row": "distill",
@@ -75,6 +85,43 @@ def test_rows_are_read_back_as_they_were(tmp_path: Path, suffix: str) -> None:
     assert load_answers(path, Record.of({ANSWERS.key: about})) == rows
     times = [TRACE, TRACE | {"index": 4, "outcome": "timeout", "itl_s": [], "first_s": None}]
     assert load_traces(path, Record.of({TRACES.key: store_table(path, TRACES, times)})) == times
+
+
+def test_values_of_every_kind_and_nulls_anywhere_are_kept(tmp_path: Path, suffix: str) -> None:
+    values: dict[str, list[Any]] = {
+        "string": ["", "a\U0001f600", "b"],
+        "int32": [0, -(2**31), 2**31 - 1],
+        "int64": [0, -(2**63), 2**63 - 1],
+        "double": [0.1, -0.0, 1e308],
+        "list<double>": [[], [0.1, None, 0.2], [None]],
+        "list<int32>": [[7], [], [1, 2, 3]],
+        "list<string>": [["é", ""], [], [None, "z"]],
+    }
+    table = Table("kinds", "kinds", {kind: kind for kind in values})
+    path = tmp_path / "record.json"
+    for nulls in (set(), {0}, {1, 7}, {8}, set(range(9))):
+        rows = [
+            {kind: None if n in nulls else several[n % 3] for kind, several in values.items()}
+            for n in range(9)
+        ]
+        about = TableFile.model_validate(store_table(path, table, rows))
+        assert load_table(path, about, table) == rows
+
+
+def test_a_table_is_written_and_read_without_pandas(tmp_path: Path) -> None:
+    """Half a second of processor time in every run, where it is installed."""
+    script = f"""
+import json, sys
+from pathlib import Path
+from pytest_llmperf.record.model import Record
+from pytest_llmperf.record.tables import ANSWERS, load_answers, store_table
+path = Path({str(tmp_path / "record.json")!r})
+about = store_table(path, ANSWERS, [json.loads({json.dumps(json.dumps(ANSWER))})])
+assert about["file"].endswith("parquet")
+assert load_answers(path, Record.of({{ANSWERS.key: about}}))
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_half_a_surrogate_pair_in_a_reply_costs_no_table(tmp_path: Path, suffix: str) -> None:
