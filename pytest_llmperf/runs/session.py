@@ -14,17 +14,17 @@ from pytest_llmperf.errors import LlmperfError, NotMeasured, UsageError, first_l
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.judgement import GateError, Judgement
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.hookspecs import LEFT_OUT
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.record import gate_files
 from pytest_llmperf.record.redaction import redact, redact_log
-from pytest_llmperf.report.exporters.exporters import Exporters
 from pytest_llmperf.report.terminal import Screen
-from pytest_llmperf.runs.answer_keeping import AnswerKeeping, cache_directory, cache_fails
+from pytest_llmperf.runs.answer_keeping import AnswerKeeping, cache_fails
 from pytest_llmperf.runs.ending import Closing, shows_only
 from pytest_llmperf.runs.ledger import Ledger
+from pytest_llmperf.runs.outputs import Outputs
 from pytest_llmperf.runs.recording import Recording
-from pytest_llmperf.runs.reference import Referenced, references_of
+from pytest_llmperf.runs.server_logs import ServerLogs
+from pytest_llmperf.runs.unread_budgets import unread_budgets
 from pytest_llmperf.runs.watching import Watching
 from pytest_llmperf.serving.state_root import StateRoot, sweep
 from pytest_llmperf.units import percent
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
     from pytest_llmperf.measure.questions import Questions
-    from pytest_llmperf.record.model import Record
 
 
 def concurrencies_of(items: list[pytest.Item]) -> tuple[int, ...]:
@@ -62,6 +61,7 @@ class Run:
             sweep()
             self._owned = StateRoot()
             self.state_root = self._owned.path
+        self._logs = ServerLogs(config, self.state_root)
         process = worker["workerid"] if worker else "main"
         self._ledgers = self.state_root / "ledgers"
         self.ledger = Ledger(
@@ -85,14 +85,13 @@ class Run:
             self.ledger,
             self._add_to_record,
         )
-        self.referenced = Referenced.of(config)
         self.finished = False
         """Whether the session came to its end, so that the ledger has the last word on the exit code."""
         self.complaints: list[str] = []
         """What was left behind, if anything: makes the run red."""
         self._interrupted = ""
         """Why the run was interrupted, if it was, whatever exit code the interruption asked for."""
-        self.exporters = Exporters(config, self.settings, self.ledger)
+        self._outputs = Outputs(config, self.settings, self.ledger, self.recording)
         self.screen = Screen(config)
         self._gates: dict[tuple[str, int], gate_files.RecordedGate] = {}
         """What the verdicts of the running test were made of, by test and number."""
@@ -106,13 +105,9 @@ class Run:
     # Life
 
     def begin(self) -> None:
-        """Write every file that was asked for as unfinished, so that none of an earlier run is taken for this one's.
-
-        Raises :class:`UsageError` if one cannot be written.
-        """
+        """Write every file that was asked for as unfinished. Raises :class:`UsageError` if one cannot be written."""
         if not self._is_worker and not produces_nothing(self.config):
-            self.recording.begin()
-            self.exporters.begin()
+            self._outputs.begin()
 
     def close(self) -> None:
         """Give back every lease; the machine is clean when this returns."""
@@ -124,28 +119,7 @@ class Run:
     def _end_servers(self, *, at_once: bool) -> None:
         self.complaints += self.measurements.close(at_once=at_once)
         if self._owned is not None:
-            self._keep_logs()
-
-    def _kept_log(self, log: Path) -> Path:
-        """Where a server's log can be read after the run: in pytest's cache, until the next run."""
-        directory = cache_directory(self.config, "llmperf-logs")
-        return log if directory is None else directory / f"{log.parent.name}.log"
-
-    def _keep_logs(self) -> None:
-        logs = sorted(self.state_root.glob("*/server.log"))
-        for old in {self._kept_log(log).parent for log in logs if self._kept_log(log) != log}:
-            for file in old.glob("*.log"):
-                file.unlink()
-        for log in logs:
-            if (kept := self._kept_log(log)) != log:
-                text = log.read_text(encoding="utf-8", errors="replace")
-                kept.write_text(redact_log(text), encoding="utf-8")
-
-    def _as_kept(self, text: str) -> str:
-        """``text`` with the logs' places as they will be after the run."""
-        for log in self.state_root.glob("*/server.log"):
-            text = text.replace(str(log), str(self._kept_log(log)))
-        return text
+            self._logs.keep()
 
     def expect(self, items: list[pytest.Item]) -> list[pytest.Item]:
         """Called once with the collected tests, when every conftest.py has been read; those that ask about a model."""
@@ -179,7 +153,7 @@ class Run:
         """Add the exporters of plugins and of conftest.py files, which have all been configured by now."""
         if self.judges and not produces_nothing(self.config):
             try:
-                self.exporters.add_foreign(begin=not self._is_worker)
+                self._outputs.exporters.add_foreign(begin=not self._is_worker)
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from error
 
@@ -231,14 +205,14 @@ class Run:
         error = call.excinfo.value if call.excinfo is not None else None
         if error is not None and not report.passed:
             if isinstance(error, GateError | LlmperfError):
-                report.longrepr = redact_log(self._as_kept(str(error)))
+                report.longrepr = redact_log(self._logs.with_kept_paths(str(error)))
             # A gate that the data decided says it all with its numbers; the log would only hide them.
             judged = isinstance(error, GateError) and error.verdict.status is not Status.INVALID
             if report.failed and not judged and (log := self.measurements.log_since_mark()):
                 report.sections.append(("llmperf server log", redact_log(log)))
         entry = self.ledger.entry(item.nodeid)
         if report.when == "teardown" and entry is not None:
-            self.exporters.test_ended(report, entry.verdicts)
+            self._outputs.exporters.test_ended(report, entry.verdicts)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -322,7 +296,7 @@ class Run:
             why = f"pytest ends with exit code {int(status)}: a hook at the end of the session set it"
         if why:
             self.ledger.problem(why)
-            self._write_again(session)
+            self._outputs.write_again(self._interruption(session))
             with contextlib.suppress(OSError):  # Standard error may be closed or full.
                 print(f"llmperf: INVALID as a whole: {why}", file=sys.__stderr__)
         if not self.ledger.verdict().green:
@@ -346,62 +320,19 @@ class Run:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def _write(self, session: pytest.Session) -> None:
-        """Every file that was asked for, the record first: what the others say depends on whether it is there."""
-        self._tell_unread_budgets()
-        finished: dict[str, Path] | None = {}
-        if (path := self.settings.record) is not None:
-
-            def compare(record: Record) -> None:
-                if self.referenced is not None:
-                    self.referenced.compare(path, record)
-                    self.ledger.compared = self.referenced.why
-
-            finished = self.recording.finish(self._interruption(session), references_of(self.config), compare)
-            if finished is None:
-                self.ledger.problem("the record could not be written")
-        if not self.exporters.finish(finished or {}):
-            self.ledger.problem("an output of the run could not be written")
-            self._write_again(session)
+        """Write every file that was asked for; one that cannot be written makes the run red."""
+        if unread := unread_budgets(self.config, self.settings, self.ledger):
+            self.measurements.tell(
+                f"no test of this run asserts these budgets of {self.settings.budgets_path.name}: {', '.join(unread)}"
+            )
+        self._outputs.write(self._interruption(session))
         if self.ledger.problems or self.ledger.compared:
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
-    def _write_again(self, session: pytest.Session) -> None:
-        """Write all files anew, after something has changed the verdict of the run."""
-        finished: dict[str, Path] | None = {}
-        if self.settings.record is not None:
-            finished = self.recording.finish(self._interruption(session), references_of(self.config))
-        self.exporters.finish(finished or {})
-
-    def _tell_unread_budgets(self) -> None:
-        """Name the budgets that no gate of a complete run was compared with."""
-        if any(entry.trouble() is not None for entry in self.ledger.entries):
-            return  # What a test would have asserted, had it come so far, is not known.
-        if not self.ledger.entries or self.ledger.left_out or not self._covers(self.settings.budgets_path):
-            return
-        marks: Any = self.config.pluginmanager.get_plugin(LEFT_OUT)  # `ProfileMarks`, which knows this class
-        judged = {verdict.origin for _, verdict in self.ledger.verdicts()}
-        unread = [name for name in self.settings.budget.unread(judged) if not marks.would_assert(name)]
-        if unread:
-            name = self.settings.budgets_path.name
-            self.measurements.tell(
-                f"no test of this run asserts these budgets of {name}: {', '.join(unread)}"
-            )
-
-    def _covers(self, budgets: Path) -> bool:
-        """Whether pytest was asked for the whole directory of the budgets, and so for all suites that have them."""
-        here = self.config.invocation_params.dir
-        given = [(here / one).resolve() for one in self.config.args if "::" not in one]
-        home = budgets.resolve().parent
-        return any(path.is_dir() and home.is_relative_to(path) for path in given)
-
     @property
     def _asked(self) -> bool:
-        return bool(self.ledger.entries) or self.asked_for_files
-
-    @property
-    def asked_for_files(self) -> bool:
-        """Whether this run is to leave a file that says what came of it."""
-        return self.settings.record is not None or self.exporters.asked
+        """Whether a test asked about a model, or the user for a file that says what came of the run."""
+        return bool(self.ledger.entries) or self._outputs.asked
 
     def exit_code(self, status: int) -> int:
         """The exit code of the process, where pytest would end with ``status``: 0 only for a run that is green."""
@@ -437,10 +368,9 @@ class Run:
         for complaint in self.complaints:
             self.screen.say(reporter, redact(f"NOT CLEAN: {complaint}"), red=True, bold=True)
         kept = self.answers.notes() if self.answers else []
-        compared = self.referenced.lines if self.referenced else []
-        for note in filter(None, (*kept, *compared, self.recording.note, *self.exporters.notes)):
+        for note in (*kept, *self._outputs.notes):
             self.screen.say(reporter, redact(note))
-        for command in self.exporters.log_lines:
+        for command in self._outputs.exporters.log_lines:
             reporter.write_line(command)
 
 
