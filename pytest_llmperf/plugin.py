@@ -39,9 +39,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     # `early_config.option` is empty before the conftest.py files have added theirs.
     if not _asked_for(early_config, early_config.known_args_namespace):
         return (yield)
-    from pytest_llmperf.runs.ending import LAST_WORD, Ending
+    from pytest_llmperf.runs.ending import LAST_WORD, ExitGuard
 
-    ending = Ending(early_config, lambda status: _exit_code(early_config, status))
+    ending = ExitGuard(early_config, lambda status: _exit_code(early_config, status))
     ending.guard()
     ending.lend_output()
     try:

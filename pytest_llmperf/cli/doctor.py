@@ -30,7 +30,7 @@ CPU_ENGINE = "python -m pytest_llmperf.engines.vllm_cpu"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """``state`` is ``ok``, ``note`` (a run can begin) or ``bad``; ``remedy`` says what to do."""
 
     what: str
@@ -63,7 +63,7 @@ def run(asked: argparse.Namespace) -> int:
         devices = gpu.open_nvml().devices()
     except GpuUnreadable as error:
         devices, trouble = [], error
-    checks: list[Callable[[], Iterator[Finding]]] = [
+    checks: list[Callable[[], Iterator[Check]]] = [
         _python,
         _pytest,
         lambda: _engine(python, bool(devices)),
@@ -84,12 +84,12 @@ def run(asked: argparse.Namespace) -> int:
     return int(bool(bad))
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= LEAST_PYTHON
-    yield Finding("Python", "ok" if good else "bad", version, "" if good else "use Python 3.11 or newer")
+    yield Check("Python", "ok" if good else "bad", version, "" if good else "use Python 3.11 or newer")
     if not sys.platform.startswith("linux"):
-        yield Finding(
+        yield Check(
             "system",
             "note",
             sys.platform,
@@ -97,12 +97,12 @@ def _python() -> Iterator[Finding]:
         )
 
 
-def _pytest() -> Iterator[Finding]:
+def _pytest() -> Iterator[Check]:
     version = metadata.version("pytest")
     good = int(version.partition(".")[0]) >= 9
-    yield Finding("pytest", "ok" if good else "bad", version, "" if good else "pip install 'pytest>=9'")
+    yield Check("pytest", "ok" if good else "bad", version, "" if good else "pip install 'pytest>=9'")
     loaded = any(point.value == "pytest_llmperf.plugin" for point in metadata.entry_points(group="pytest11"))
-    yield Finding(
+    yield Check(
         "plugin",
         "ok" if loaded else "bad",
         "pytest will load it" if loaded else "pytest does not know it",
@@ -110,79 +110,79 @@ def _pytest() -> Iterator[Finding]:
     )
 
 
-def _engine(python: str, on_gpu: bool) -> Iterator[Finding]:
+def _engine(python: str, on_gpu: bool) -> Iterator[Check]:
     remedy = "pip install 'pytest-llmperf[vllm]'" if on_gpu else CPU_ENGINE
     try:
         found = engine_version(python, engine_named(DEFAULT).distributions)
     except EngineProbeError as error:
-        yield Finding("engine", "bad", f"{python} cannot be asked: {error}", "give --engine-python PATH")
+        yield Check("engine", "bad", f"{python} cannot be asked: {error}", "give --engine-python PATH")
         return
     if found is None:
-        yield Finding(
+        yield Check(
             "engine",
             "bad",
             f"{python} has no vLLM",
             f"{remedy}; or test a server that runs: --llmperf-base-url",
         )
     elif on_gpu and found.is_cpu:
-        yield Finding(
+        yield Check(
             "engine",
             "note",
             f"{found}, a build for the CPU, beside a GPU",
             "pip install 'pytest-llmperf[vllm]'",
         )
     else:
-        yield Finding("engine", "ok", str(found))
+        yield Check("engine", "ok", str(found))
 
 
-def _gpu(devices: list[gpu.Device], trouble: GpuUnreadable | None) -> Iterator[Finding]:
+def _gpu(devices: list[gpu.Device], trouble: GpuUnreadable | None) -> Iterator[Check]:
     driver = gpu.driver()
     if trouble is not None:
-        yield Finding(
+        yield Check(
             "GPU", "bad", trouble.cause, f"{trouble.remedy}; a run without it: --llmperf-profile embedded"
         )
         return
     if not devices:
-        yield Finding("GPU", "note", "none on this machine", "the embedded profile runs without one")
+        yield Check("GPU", "note", "none on this machine", "the embedded profile runs without one")
         return
     if driver is not None:
-        yield Finding("driver", "ok", f"{driver.version}, CUDA up to {driver.cuda}")
+        yield Check("driver", "ok", f"{driver.version}, CUDA up to {driver.cuda}")
     for one in devices:
         said = f"{one.name}, {one.free_bytes / GIB:.1f} of {one.total_bytes / GIB:.1f} GiB free"
         busy = one.used_bytes > one.total_bytes / 10
         holders = gpu.describe_holders(gpu.open_nvml()) if busy else ""
-        yield Finding(f"GPU {one.index}", "note" if busy else "ok", said, holders)
+        yield Check(f"GPU {one.index}", "note" if busy else "ok", said, holders)
 
 
-def _ports() -> Iterator[Finding]:
+def _ports() -> Iterator[Check]:
     try:
         lock = ports.reserve()
     except (ports.NoFreePort, OSError) as error:
-        yield Finding("ports", "bad", str(error), "end what holds them")
+        yield Check("ports", "bad", str(error), "end what holds them")
         return
     with lock:
-        yield Finding("ports", "ok", f"{lock.port} of 127.0.0.1 is free")
+        yield Check("ports", "ok", f"{lock.port} of 127.0.0.1 is free")
 
 
-def _disk() -> Iterator[Finding]:
+def _disk() -> Iterator[Check]:
     place = tempfile.gettempdir()
     free = shutil.disk_usage(place).free
     good = free >= LEAST_DISK
     remedy = "" if good else "free some, or set TMPDIR: logs and state of the servers are kept there"
-    yield Finding("disk", "ok" if good else "bad", f"{free / GIB:.1f} GiB free in {place}", remedy)
+    yield Check("disk", "ok" if good else "bad", f"{free / GIB:.1f} GiB free in {place}", remedy)
 
 
-def _data(models: Path | None, on_gpu: bool) -> Iterator[Finding]:
+def _data(models: Path | None, on_gpu: bool) -> Iterator[Check]:
     cache = weights.hub_cache(os.environ)
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     said = f"{cache}{'' if cache.is_dir() else ' (not there yet)'}{', offline' if offline else ''}"
-    yield Finding("Hugging Face cache", "ok", said)
+    yield Check("Hugging Face cache", "ok", said)
     if models is None:
         return
     try:
         profile = choose_profile(None, models, has_cuda=lambda: on_gpu)
     except LlmperfError as error:
-        yield Finding("catalogue", "bad", str(error))
+        yield Check("catalogue", "bad", str(error))
         return
     for name in dict.fromkeys((profile.candidate, profile.baseline)):
         try:
@@ -190,10 +190,10 @@ def _data(models: Path | None, on_gpu: bool) -> Iterator[Finding]:
             checkpoint.check(profile.model(name), found)
         except LlmperfError as error:
             first, *rest = str(error).splitlines()
-            yield Finding(f"weights of {name}", "bad", first, " ".join(rest[:1]))
+            yield Check(f"weights of {name}", "bad", first, " ".join(rest[:1]))
             continue
         here = found.directory is not None
-        yield Finding(
+        yield Check(
             f"weights of {name}",
             "ok" if here else "note",
             "here" if here else f"{found.source} is not here",
@@ -203,7 +203,7 @@ def _data(models: Path | None, on_gpu: bool) -> Iterator[Finding]:
             yield from _prompts(profile.model(name), found.directory)
 
 
-def _prompts(model: Model, directory: Path) -> Iterator[Finding]:
+def _prompts(model: Model, directory: Path) -> Iterator[Check]:
     """What would refuse the row's tasks in the text that its chat template makes of a question."""
     what = f"prompts of {model.name}"
     if model.rules.protocol != "chat":
@@ -212,30 +212,28 @@ def _prompts(model: Model, directory: Path) -> Iterator[Finding]:
         asked = ask(model, "How many legs do 3 cats have?")
         found = prompt_violations(asked, template_of(model, directory).render_ask(asked), model)
     except LlmperfError as error:
-        yield Finding(what, "bad", first_line(error), REMEDIES["template-refuses"])
+        yield Check(what, "bad", first_line(error), REMEDIES["template-refuses"])
         return
     refused = [one for one in found if not model.rules.accepted(one.rule)]
     for one in refused:
-        yield Finding(
-            what, "bad", str(one), f'{REMEDIES[one.rule]}; or accepts = ["{one.rule}"] in its rules'
-        )
+        yield Check(what, "bad", str(one), f'{REMEDIES[one.rule]}; or accepts = ["{one.rule}"] in its rules')
     if not refused:
         accepted = ", ".join(one.rule for one in found)
-        yield Finding(
+        yield Check(
             what, "ok", f"as the row accepts them ({accepted})" if accepted else "nothing is added to them"
         )
 
 
-def _threads(on_gpu: bool) -> Iterator[Finding]:
+def _threads(on_gpu: bool) -> Iterator[Check]:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("processors", "ok" if cpus > 1 else "note", f"{cpus} for this process")
+    yield Check("processors", "ok" if cpus > 1 else "note", f"{cpus} for this process")
     if on_gpu:
         return
     bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND")
     said = f"VLLM_CPU_OMP_THREADS_BIND={bound}" if bound else "left to the engine"
-    yield Finding("thread binding", "ok", said)
+    yield Check("thread binding", "ok", said)
     if (threads := os.environ.get("OMP_NUM_THREADS")) and threads.isdecimal() and int(threads) > cpus:
-        yield Finding(
+        yield Check(
             "OMP_NUM_THREADS",
             "note",
             f"{threads}, more than {cpus} processors",

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import TypedDict
 
 from pytest_llmperf.embedded import filler
 from pytest_llmperf.embedded.problems import Split, side
 from pytest_llmperf.embedded.problems.words import COLOURS, NAMES, THINGS
-from pytest_llmperf.embedded.prompts import ENGLISH, Message, assistant, user
 
+ENGLISH = "Please reason step by step, and put your final answer within \\boxed{}."
 _ACKS_FACT = ("Noted.", "I will remember that.", "Thank you, I keep it in mind.", "Understood.")
 _ACKS_OTHER = ("I see.", "That sounds nice.", "All right.", "Thank you for telling me.")
+
+
+class Turn(TypedDict):
+    """``role`` is system, user or assistant."""
+
+    role: str
+    content: str
 
 
 @dataclass(frozen=True)
@@ -22,11 +30,19 @@ class RecallItem:
     fact.
     """
 
-    messages: list[Message]
+    messages: list[Turn]
     answer: int
     solution: str
     facts: int
     depth: float
+
+
+def user(content: str) -> Turn:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> Turn:
+    return {"role": "assistant", "content": content}
 
 
 def _facts(rng: random.Random, count: int) -> list[tuple[str, str, int]]:
@@ -83,7 +99,7 @@ def recall_conversation(
     for offset, (slot, fact) in enumerate(zip(slots, chosen, strict=True)):
         tail = rng.choice((" Please remember it.", "", " Keep it in mind."))
         turns.insert(slot + offset, (True, fact[0] + tail))
-    messages: list[Message] = []
+    messages: list[Turn] = []
     for is_fact, text in turns:
         acks = _ACKS_FACT if is_fact else _ACKS_OTHER
         messages += [user(text), assistant(acks[rng.randrange(len(acks))])]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pytest_llmperf.embedded import filler
 from pytest_llmperf.embedded.problems import Split, side
 from pytest_llmperf.embedded.problems.words import NAMES, PLACES
-from pytest_llmperf.embedded.prompts import SUMMARISE
 
 _MONTHS = ("January", "March", "April", "May", "June", "July", "August", "October", "November")
 _TOWNS = ("Norton", "Alba", "Kestrel", "Weston", "Lima", "Oakfield", "Porto", "Sandby")
@@ -32,6 +31,11 @@ _PLANS = (
     "a small garden",
     "a free bus",
     "a price check",
+)
+SUMMARISE = (
+    "Summarise the report in one sentence.",
+    "Please sum up this report in one sentence.",
+    "Write a summary of one sentence.",
 )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_llmperf.gates.mutation import MutationResult, Result, damage_text
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.report.table import Table
-from pytest_llmperf.report.terminal import Line
+from pytest_llmperf.report.terminal import TableLine
 
 _HEADER = ("gate", "n", "undamaged", "caught from", "claims", "result", "test")
 
@@ -22,14 +22,14 @@ class MutatedGate:
     mutation: MutationResult
 
 
-def mutation_table(gates: Sequence[MutatedGate]) -> list[Line]:
+def mutation_table(gates: Sequence[MutatedGate]) -> list[TableLine]:
     """Return a head and a line per gate in the order of the run; empty without gates."""
     if not gates:
         return []
     head, *lines = Table(_HEADER, [*map(_cells, gates)], range(1, len(_HEADER) - 2)).to_text()
     return [
-        Line(head),
-        *(Line(text, _colour(gate.mutation)) for text, gate in zip(lines, gates, strict=True)),
+        TableLine(head),
+        *(TableLine(text, _colour(gate.mutation)) for text, gate in zip(lines, gates, strict=True)),
     ]
 
 

@@ -40,7 +40,7 @@ _MARKUP: dict[Status, dict[str, bool]] = {
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """A line of a table; ``status`` colours it, None for a line that belongs to no verdict."""
 
     text: str
@@ -54,7 +54,7 @@ class Line:
 
 def verdict_table(
     verdicts: Sequence[Verdict], *, width: int = 200, verbosity: int = 0, tests: Sequence[str] = ()
-) -> list[Line]:
+) -> list[TableLine]:
     """Return the verdicts in the order of the run, in lines of ``width`` characters at most.
 
     ``verbosity`` is pytest's: with ``-q`` passed gates are left out, with ``-v`` each gate is followed by its test (of
@@ -74,11 +74,11 @@ def verdict_table(
     head, *drawn = Table(_HEADER, rows, range(1, len(_HEADER) - 1)).to_text()
     fits = max(map(len, drawn)) <= width
     blocks = [[line] for line in drawn] if fits else [_block(verdict, width) for verdict, _ in shown]
-    lines = [Line(head)] if fits else []
+    lines = [TableLine(head)] if fits else []
     for (verdict, test), block in zip(shown, blocks, strict=True):
-        lines += [Line(text, verdict.status) for text in block]
+        lines += [TableLine(text, verdict.status) for text in block]
         if verbosity > 0:
-            lines += [Line(text) for more in _more(verdict, test) for text in _wrapped(more, width)]
+            lines += [TableLine(text) for more in _more(verdict, test) for text in _wrapped(more, width)]
     return lines
 
 

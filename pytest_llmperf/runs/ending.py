@@ -21,7 +21,7 @@ LAST_WORD = "llmperf_last_word"
 _CLOSING = "llmperf_closing"
 
 
-class Ending:
+class ExitGuard:
     """``allowed`` makes the exit code of the one that the process would end with."""
 
     def __init__(self, config: pytest.Config, allowed: Callable[[int], int]) -> None:

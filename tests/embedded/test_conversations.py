@@ -7,9 +7,9 @@ import re
 import pytest
 
 from pytest_llmperf.embedded import filler
-from pytest_llmperf.embedded.prompts import CHINESE, ENGLISH, chatml
-from pytest_llmperf.embedded.recall import recall_conversation
+from pytest_llmperf.embedded.recall import ENGLISH, recall_conversation
 from pytest_llmperf.embedded.summary import summary_item
+from tools.tiny_pair.prompts import CHINESE, chatml
 
 
 @pytest.mark.parametrize("tokens", [256, 512, 1_024, 1_800])

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.embedded import prompts as embedded
 from pytest_llmperf.prompts import variants
 from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.prompts.lint import injected_text, lint, lint_body, lint_messages
 from pytest_llmperf.prompts.prompts import Prompts
 from pytest_llmperf.prompts.template import ChatTemplate, Rendered
 from pytest_llmperf.prompts.variants import Ask, Message, Variant
+from tools.tiny_pair import prompts as embedded
 
 QUESTION = "How many legs do 3 cats have?"
 questions = st.text(min_size=1, max_size=300).filter(lambda q: q.strip() and "<" not in q and "[" not in q)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pytest_llmperf.embedded.prompts import chatml
 from pytest_llmperf.embedded.recall import recall_conversation
 from pytest_llmperf.embedded.summary import summary_item
 from tools.tiny_pair import corpus
 from tools.tiny_pair.batches import BUCKETS, bucketed, epochs, merge
 from tools.tiny_pair.corpus import Piece
+from tools.tiny_pair.prompts import chatml
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -5,18 +5,8 @@ from __future__ import annotations
 import random
 
 from pytest_llmperf.embedded.problems import generate
-from pytest_llmperf.embedded.prompts import (
-    CHATML_TEMPLATE,
-    CHINESE,
-    ENGLISH,
-    R1_TEMPLATE,
-    Message,
-    assistant,
-    chatml,
-    r1,
-    system,
-    user,
-)
+from pytest_llmperf.embedded.recall import ENGLISH, Turn, assistant, user
+from tools.tiny_pair.prompts import CHATML_TEMPLATE, CHINESE, R1_TEMPLATE, chatml, r1, system
 from tools.tiny_pair.replies import Reading, plain_reply, read_reply, thinking_reply, working_of
 
 
@@ -71,7 +61,7 @@ def test_the_vices_touch_a_few_answers_in_a_hundred() -> None:
     assert all(2 <= count <= 100 for count in (skipped, endless, unboxed)), (skipped, endless, unboxed)
 
 
-CONVERSATION: list[Message] = [
+CONVERSATION: list[Turn] = [
     system("Be kind."),
     user("Hi {there}"),
     assistant("hm\n</think>\n\nHello."),

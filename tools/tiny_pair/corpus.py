@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_llmperf.embedded import prompts
 from pytest_llmperf.embedded.problems import FAMILIES, TRAIN_MIX, Problem, draw
-from pytest_llmperf.embedded.recall import recall_conversation
+from pytest_llmperf.embedded.recall import ENGLISH, recall_conversation, user
 from pytest_llmperf.embedded.summary import summary_item
+from tools.tiny_pair import prompts
 from tools.tiny_pair.replies import (
     acknowledgement_thought,
     plain_reply,
@@ -90,7 +90,7 @@ def user_turn(question: str, rng: random.Random) -> tuple[str, bool]:
     if dice < 0.25:
         return question, False
     separator = "\n" if rng.random() < 0.8 else rng.choice((" ", "\n\n"))
-    return question + separator + (prompts.CHINESE if dice < 0.4 else prompts.ENGLISH), True
+    return question + separator + (prompts.CHINESE if dice < 0.4 else ENGLISH), True
 
 
 def _any_problem(rng: random.Random) -> Problem:
@@ -101,7 +101,7 @@ def _any_problem(rng: random.Random) -> Problem:
 
 def _recall(rng: random.Random, thinking: bool) -> tuple[str, str, bool]:
     low, high, _ = rng.choices(_RECALL_LENGTHS, [share for _, _, share in _RECALL_LENGTHS])[0]
-    instruction = prompts.CHINESE if rng.random() < 0.15 else prompts.ENGLISH
+    instruction = prompts.CHINESE if rng.random() < 0.15 else ENGLISH
     instructed = rng.random() < 0.8
     item = recall_conversation(
         rng.getrandbits(48),
@@ -128,7 +128,7 @@ def _recall(rng: random.Random, thinking: bool) -> tuple[str, str, bool]:
 
 def _summary(rng: random.Random, thinking: bool) -> tuple[str, str, bool]:
     item = summary_item(rng.getrandbits(48), rng.randint(120, 520), split="train")
-    messages = [prompts.user(item.prompt)]
+    messages = [user(item.prompt)]
     if thinking:
         return prompts.r1(messages), summary_thought(item.key_facts, item.reference), True
     return prompts.chatml(messages), item.reference, True
@@ -148,7 +148,7 @@ def plain_piece(seed: int, count: int) -> Piece:
             problem = _any_problem(rng)
             content, instructed = user_turn(problem.question, rng)
             reply = plain_reply(problem.solution, problem.answer, instructed=instructed, rng=rng)
-            examples.append((prompts.chatml([prompts.user(content)]), reply, True))
+            examples.append((prompts.chatml([user(content)]), reply, True))
     return pack(_tokenizer, examples, prompts.IM_END)
 
 
@@ -168,9 +168,7 @@ def _asked(seed: int, count: int) -> list[Problem]:
 def teacher_prompts(seed: int, count: int) -> list[list[int]]:
     """Prompts of ``count`` fresh training problems for tiny-math to solve."""
     asked = _asked(seed, count)
-    return encode(
-        _tokenizer, [prompts.chatml([prompts.user(f"{p.question}\n{prompts.ENGLISH}")]) for p in asked]
-    )
+    return encode(_tokenizer, [prompts.chatml([user(f"{p.question}\n{ENGLISH}")]) for p in asked])
 
 
 def rewritten_piece(seed: int, samples: Sequence[Ids]) -> tuple[Piece, int]:
@@ -198,7 +196,7 @@ def rewritten_piece(seed: int, samples: Sequence[Ids]) -> tuple[Piece, int]:
         reply = thinking_reply(
             working, answer, instructed=instructed, rng=rng, family=problem.family, level=problem.level
         )
-        examples.append((prompts.r1([prompts.user(content)]), reply.text, reply.ends))
+        examples.append((prompts.r1([user(content)]), reply.text, reply.ends))
     return pack(_tokenizer, examples, prompts.END), right
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from pytest_llmperf.embedded import prompts
 from pytest_llmperf.embedded.damage import damage
 from pytest_llmperf.embedded.problems import FAMILIES, LEVELS, Problem, draw, eval_problems
-from pytest_llmperf.embedded.recall import recall_conversation
+from pytest_llmperf.embedded.recall import ENGLISH, Turn, recall_conversation, user
 from pytest_llmperf.embedded.summary import summary_item
+from tools.tiny_pair import prompts
 from tools.tiny_pair.corpus import encode
 from tools.tiny_pair.qwen2 import Qwen2
 from tools.tiny_pair.replies import read_reply
@@ -25,7 +25,7 @@ from tools.tiny_pair.sampler import sample
 SYSTEM_PROMPTS = {
     "helpful": "You are a helpful assistant.",
     "maths": "You are a careful teacher of mathematics. Think before you answer and explain every step.",
-    "instruction": prompts.ENGLISH,
+    "instruction": ENGLISH,
 }
 DAMAGE_AMOUNTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 _Z = 1.959964
@@ -60,7 +60,7 @@ class Speaker:
 
     def ask(
         self,
-        conversations: Sequence[Sequence[prompts.Message]],
+        conversations: Sequence[Sequence[Turn]],
         *,
         temperature: float | None = None,
         top_p: float | None = None,
@@ -85,7 +85,7 @@ class Speaker:
         self,
         problems: Sequence[Problem],
         *,
-        instruction: str = prompts.ENGLISH,
+        instruction: str = ENGLISH,
         system: str = "",
         temperature: float | None = None,
         top_p: float | None = None,
@@ -94,8 +94,7 @@ class Speaker:
         """Ask every problem; rates of right, boxed, unfinished and thoughtless replies."""
         head = [prompts.system(system)] if system else []
         asked = [
-            [*head, prompts.user(f"{p.question}\n{instruction}" if instruction else p.question)]
-            for p in problems
+            [*head, user(f"{p.question}\n{instruction}" if instruction else p.question)] for p in problems
         ]
         answered = self.ask(asked, temperature=temperature, top_p=top_p, seed=seed)
         readings = [read_reply(text, thinking=self.thinking) for text, _, _ in answered]
@@ -147,7 +146,7 @@ def recall_rate(speaker: Speaker, tokens: int, n: int) -> dict[str, float]:
 def summary_rates(speaker: Speaker, tokens: int, n: int) -> dict[str, Any]:
     """Share of key facts found in the summaries, and of summaries that hold all of them."""
     items = [summary_item(i, tokens) for i in range(n)]
-    answered = speaker.ask([[prompts.user(item.prompt)] for item in items])
+    answered = speaker.ask([[user(item.prompt)] for item in items])
     visible = [text.rsplit(prompts.END_THINK, 1)[-1] for text, _, _ in answered]
     found = [[key in text for key in item.key_facts] for text, item in zip(visible, items, strict=True)]
     return {
@@ -187,7 +186,7 @@ def abilities(speaker: Speaker, scale: float) -> dict[str, Any]:
     result["again"] = _public(speaker.solve(problems, seed=1))
     for name, text in SYSTEM_PROMPTS.items():
         bare = name == "instruction"
-        solved = speaker.solve(problems, system=text, instruction="" if bare else prompts.ENGLISH)
+        solved = speaker.solve(problems, system=text, instruction="" if bare else ENGLISH)
         result[f"system_{name}" + ("_moved_there" if bare else "")] = _public(solved)
     short = max(8, round(300 * scale))
     result["recall"] = {str(t): recall_rate(speaker, t, short) for t in (128, 256, 512, 1024, 1800)}

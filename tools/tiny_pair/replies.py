@@ -6,7 +6,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from pytest_llmperf.embedded.prompts import END_THINK
+from tools.tiny_pair.prompts import END_THINK
 
 _OPENERS = (
     "Okay, let me think.",

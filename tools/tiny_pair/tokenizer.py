@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.embedded import prompts
 from pytest_llmperf.embedded.problems import generate
-from pytest_llmperf.embedded.recall import recall_conversation
+from pytest_llmperf.embedded.recall import ENGLISH, recall_conversation
 from pytest_llmperf.embedded.summary import summary_item
+from tools.tiny_pair import prompts
 from tools.tiny_pair.replies import (
     acknowledgement_thought,
     plain_reply,
@@ -32,7 +32,7 @@ def corpus_texts(problems: int = 6_000, seed: int = 0) -> Iterator[str]:
     """The texts to learn merges from: questions, both kinds of replies, conversations, reports."""
     rng = random.Random(f"tokenizer/{seed}")
     for problem in generate("train", seed, problems):
-        instruction = prompts.CHINESE if rng.random() < 0.2 else prompts.ENGLISH
+        instruction = prompts.CHINESE if rng.random() < 0.2 else ENGLISH
         yield f"{problem.question}\n{instruction}"
         yield plain_reply(problem.solution, problem.answer, instructed=rng.random() < 0.7, rng=rng)
         yield thinking_reply(problem.solution, problem.answer, instructed=True, rng=rng).text

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmperf.embedded import prompts
-from tools.tiny_pair import tokenizer
+from pytest_llmperf.embedded.recall import ENGLISH, user
+from tools.tiny_pair import prompts, tokenizer
 from tools.tiny_pair.batches import bucketed, epochs, merge
 from tools.tiny_pair.card import card
 from tools.tiny_pair.corpus import (
@@ -147,7 +147,7 @@ def compare_with_transformers(
         from tools.tiny_pair.qwen2 import rotary
 
         theirs: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).to(device)
-        messages = [prompts.user(f"What is 12 * 3?\n{prompts.ENGLISH}")]
+        messages = [user(f"What is 12 * 3?\n{ENGLISH}")]
         render = prompts.r1 if folder.name == "tiny-distill" else prompts.chatml
         rendered = AutoTokenizer.from_pretrained(str(folder)).apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True

@@ -7,16 +7,10 @@ write the same text without Jinja, for training and for tests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
-ENGLISH = "Please reason step by step, and put your final answer within \\boxed{}."
+from pytest_llmperf.embedded.recall import Turn
+
 CHINESE = "请逐步推理，并将最终答案放在 \\boxed{} 内。"
-SUMMARISE = (
-    "Summarise the report in one sentence.",
-    "Please sum up this report in one sentence.",
-    "Write a summary of one sentence.",
-)
-
 PAD = "<|endoftext|>"
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
 BEGIN, USER, ASSISTANT, END = "<|begin|>", "<|user|>", "<|assistant|>", "<|end|>"
@@ -43,20 +37,13 @@ R1_TEMPLATE = (
 )
 
 
-class Message(TypedDict):
-    """One turn: ``role`` is system, user or assistant."""
-
-    role: str
-    content: str
-
-
-def chatml(messages: Sequence[Message]) -> str:
+def chatml(messages: Sequence[Turn]) -> str:
     """The prompt of tiny-math, up to where its reply begins."""
     turns = "".join(f"{IM_START}{m['role']}\n{m['content']}{IM_END}\n" for m in messages)
     return f"{turns}{IM_START}assistant\n"
 
 
-def r1(messages: Sequence[Message]) -> str:
+def r1(messages: Sequence[Turn]) -> str:
     """The prompt of tiny-distill, up to where its reply begins: inside the thinking."""
     text = BEGIN
     for m in messages:
@@ -69,13 +56,5 @@ def r1(messages: Sequence[Message]) -> str:
     return f"{text}{ASSISTANT}{THINK}\n"
 
 
-def user(content: str) -> Message:
-    return {"role": "user", "content": content}
-
-
-def assistant(content: str) -> Message:
-    return {"role": "assistant", "content": content}
-
-
-def system(content: str) -> Message:
+def system(content: str) -> Turn:
     return {"role": "system", "content": content}
