@@ -53,6 +53,11 @@ def cache_home(environment: Mapping[str, str]) -> Path:
     return Path(base) if base else home_directory(environment) / ".cache"
 
 
+def own_cache(environment: Mapping[str, str]) -> Path:
+    """This package's directory in the user's cache; raises as `home_directory`."""
+    return cache_home(environment) / "pytest-llmperf"
+
+
 def expand(path: str | Path) -> Path:
     """``path`` with a leading ``~`` or ``~user`` replaced; raises `UsageError` where there is no such home."""
     try:

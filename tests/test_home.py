@@ -13,8 +13,9 @@ import pytest
 
 from pytest_llmperf import home
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.home import own_cache
 from pytest_llmperf.serving.engine_process import child_environment
-from pytest_llmperf.serving.weights import cache_directory, hub_cache
+from pytest_llmperf.serving.weights import hub_cache
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_caches_lie_in_a_private_directory_where_there_is_no_home(homeless: Path) -> None:
     assert not home.has_home({})
-    assert cache_directory({}).parent.parent.parent == homeless
+    assert own_cache({}).parent.parent.parent == homeless
     assert hub_cache({}).is_relative_to(homeless)
     assert home.home_directory({}).stat().st_mode & 0o077 == 0
 
@@ -68,7 +69,7 @@ def test_a_home_that_is_set_wins() -> None:
 
 def test_a_process_whose_user_id_has_no_name_finds_its_caches(tmp_path: Path) -> None:
     homeless = ["unshare", "--user", "--map-user=54321", sys.executable]
-    code = "from pytest_llmperf.serving.weights import *; print(cache_directory({}), hub_cache({}))"
+    code = "from pytest_llmperf.serving.weights import *; print(own_cache({}), hub_cache({}))"
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
     try:
         subprocess.run([*homeless, "-c", ""], check=True, capture_output=True, env=environment)

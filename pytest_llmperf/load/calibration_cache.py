@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client import loop
-from pytest_llmperf.home import cache_home, write_cache
+from pytest_llmperf.home import own_cache, write_cache
 from pytest_llmperf.load.calibration import ClientError, calibrate
 from pytest_llmperf.load.metrics import BUILT_IN, request_metrics
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
@@ -115,7 +115,7 @@ def _measure(load: CalibrationLoad) -> ClientError:
 
 def cache_file() -> Path:
     """``pytest-llmperf/calibration.json`` in the user's cache directory."""
-    return cache_home(os.environ) / "pytest-llmperf" / "calibration.json"
+    return own_cache(os.environ) / "calibration.json"
 
 
 def machine_key(load: CalibrationLoad) -> str:

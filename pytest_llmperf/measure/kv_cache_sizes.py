@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pytest_llmperf.engines.vllm_arguments import option
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.home import cache_home, write_cache
+from pytest_llmperf.home import own_cache, write_cache
 from pytest_llmperf.measure.looks import row_fingerprint
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
@@ -105,7 +105,7 @@ class KvCacheSizes:
         return {server: size for server, size in known.items() if server not in self._forgotten}
 
     def _file(self) -> Path:
-        return self._path or cache_home(os.environ) / "pytest-llmperf" / "kv-cache-sizes.jsonl"
+        return self._path or own_cache(os.environ) / "kv-cache-sizes.jsonl"
 
 
 def _server_of(side: Served) -> Server | None:

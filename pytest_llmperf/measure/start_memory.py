@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.gates.ratio import Rounds, centre_of
-from pytest_llmperf.home import cache_home, write_cache
+from pytest_llmperf.home import own_cache, write_cache
 from pytest_llmperf.stats.start_to_start import Centre
 
 KEPT = 40
@@ -82,7 +82,7 @@ class StartMemory:
         return self._earlier
 
     def _file(self) -> Path:
-        return self._path or cache_home(os.environ) / "pytest-llmperf" / "starts.jsonl"
+        return self._path or own_cache(os.environ) / "starts.jsonl"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from pytest_llmperf.config.models import Damage, Model
 from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import StartError
-from pytest_llmperf.home import cache_home, expand
+from pytest_llmperf.home import cache_home, expand, own_cache
 from pytest_llmperf.serving.safetensors_header import HeaderError, read_header, tensor_bytes
 
 EMBEDDED = "embedded:"
@@ -99,18 +99,13 @@ def resolve(
             f"{model.name}: damage needs weights that are on this machine, {model.weights} is not",
             remedy=_fetch(model),
         )
-    directory = _damaged(found.directory, model.damage, cache_root or cache_directory(environment))
+    directory = _damaged(found.directory, model.damage, cache_root or own_cache(environment))
     return _local(model, directory, needs_tensors)
 
 
 def embedded_directory(name: str) -> Path:
     """Directory of a model that this package ships."""
     return Path(__file__).resolve().parents[1] / "embedded" / "weights" / name
-
-
-def cache_directory(environment: Mapping[str, str]) -> Path:
-    """Directory of this package's cache."""
-    return cache_home(environment) / "pytest-llmperf"
 
 
 def hub_cache(environment: Mapping[str, str]) -> Path:
