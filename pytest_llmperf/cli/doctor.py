@@ -75,11 +75,11 @@ def run(asked: argparse.Namespace) -> int:
     ]
     findings = [finding for check in checks for finding in check()]
     signs = {"ok": "ok  ", "note": "note", "bad": "BAD "}
-    for one in findings:
-        tell([f"{signs[one.state]}  {one.what}: {one.said}"])
-        if one.remedy:
-            tell([f"      → {one.remedy}"])
-    bad = sum(one.state == "bad" for one in findings)
+    for check in findings:
+        tell([f"{signs[check.state]}  {check.what}: {check.said}"])
+        if check.remedy:
+            tell([f"      → {check.remedy}"])
+    bad = sum(check.state == "bad" for check in findings)
     tell(["", "a run can begin" if not bad else f"{bad} of {len(findings)} need something done"])
     return int(bool(bad))
 
@@ -147,11 +147,11 @@ def _gpu(devices: list[gpu.Device], trouble: GpuUnreadable | None) -> Iterator[C
         return
     if driver is not None:
         yield Check("driver", "ok", f"{driver.version}, CUDA up to {driver.cuda}")
-    for one in devices:
-        said = f"{one.name}, {one.free_bytes / GIB:.1f} of {one.total_bytes / GIB:.1f} GiB free"
-        busy = one.used_bytes > one.total_bytes / 10
+    for device in devices:
+        said = f"{device.name}, {device.free_bytes / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free"
+        busy = device.used_bytes > device.total_bytes / 10
         holders = gpu.describe_holders(gpu.open_nvml()) if busy else ""
-        yield Check(f"GPU {one.index}", "note" if busy else "ok", said, holders)
+        yield Check(f"GPU {device.index}", "note" if busy else "ok", said, holders)
 
 
 def _ports() -> Iterator[Check]:
@@ -214,11 +214,16 @@ def _prompts(model: Model, directory: Path) -> Iterator[Check]:
     except LlmperfError as error:
         yield Check(what, "bad", first_line(error), REMEDIES["template-refuses"])
         return
-    refused = [one for one in found if not model.rules.accepted(one.rule)]
-    for one in refused:
-        yield Check(what, "bad", str(one), f'{REMEDIES[one.rule]}; or accepts = ["{one.rule}"] in its rules')
+    refused = [finding for finding in found if not model.rules.accepted(finding.rule)]
+    for finding in refused:
+        yield Check(
+            what,
+            "bad",
+            str(finding),
+            f'{REMEDIES[finding.rule]}; or accepts = ["{finding.rule}"] in its rules',
+        )
     if not refused:
-        accepted = ", ".join(one.rule for one in found)
+        accepted = ", ".join(finding.rule for finding in found)
         yield Check(
             what, "ok", f"as the row accepts them ({accepted})" if accepted else "nothing is added to them"
         )

@@ -213,9 +213,9 @@ class Model:
         return self.served_name or self.name
 
 
-def same_model(one: Model, other: Model) -> bool:
+def same_model(first: Model, other: Model) -> bool:
     """Whether two rows of a profile are builds of the same model, by ``same_model_as``."""
-    return (one.same_model_as or one.name) == (other.same_model_as or other.name)
+    return (first.same_model_as or first.name) == (other.same_model_as or other.name)
 
 
 @dataclass(frozen=True)

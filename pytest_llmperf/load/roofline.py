@@ -50,8 +50,8 @@ class Format:
 # As llm-compressor and AutoAWQ write them: only the linear layers of the blocks, never the embedding or the head.
 PLAIN = Format("plain")
 FORMATS: Mapping[str, Format] = {
-    one.name: one
-    for one in (
+    stored.name: stored
+    for stored in (
         PLAIN,
         Format("int8", bits=8),
         Format("fp8", bits=8),

@@ -53,7 +53,7 @@ class Sweep:
         For a server that serves S requests at a time without slowing down it is a concurrency of S: below it
         throughput is given away, above it only the queue grows.
         """
-        return max(self.levels, key=lambda one: (one.power, -one.level))
+        return max(self.levels, key=lambda level: (level.power, -level.level))
 
     @property
     def reached(self) -> bool:
@@ -64,14 +64,14 @@ class Sweep:
     def problems(self) -> tuple[str, ...]:
         """Why the sweep must not be judged, with the level; empty if there is nothing."""
         return tuple(
-            f"{self.of} {one.level:g}: {problem}"
-            for one in self.levels
-            for problem in dict.fromkeys([*one.run.problems, *filter(None, [one.run.disturbance])])
+            f"{self.of} {level.level:g}: {problem}"
+            for level in self.levels
+            for problem in dict.fromkeys([*level.run.problems, *filter(None, [level.run.disturbance])])
         )
 
     def series(self, name: str) -> list[tuple[float, float]]:
         """(level, :meth:`Metrics.value` of ``name``) of every level. Raises as that does."""
-        return [(one.level, one.metrics.value(name)) for one in self.levels]
+        return [(level.level, level.metrics.value(name)) for level in self.levels]
 
 
 def ramp(lowest: float, highest: float, *, factor: float = 2.0) -> list[float]:
@@ -110,16 +110,20 @@ def sweep(
     for level in levels:
         try:
             run = run_at(level)
-            one = Level(level, run, of_run(run))
+            measured = Level(level, run, of_run(run))
         except NotMeasured as error:
             if not done:
                 raise NotMeasured(f"{of} {level:g}: {error}") from error
             break
-        done.append(one)
+        done.append(measured)
         if on_level:
-            on_level(one)
-        best = max(one.power for one in done)
-        if to_the_knee and len(done) > _PAST_KNEE and all(one.power < best for one in done[-_PAST_KNEE:]):
+            on_level(measured)
+        best = max(earlier.power for earlier in done)
+        if (
+            to_the_knee
+            and len(done) > _PAST_KNEE
+            and all(earlier.power < best for earlier in done[-_PAST_KNEE:])
+        ):
             break
     return Sweep(of, tuple(done))
 

@@ -150,9 +150,9 @@ def _named_at_run_time(item: pytest.Item) -> set[str]:
     if code is None:
         return set()
     every = list(_codes(code))
-    if not any("getfixturevalue" in one.co_names for one in every):
+    if not any("getfixturevalue" in nested.co_names for nested in every):
         return set()
-    return {name for one in every for name in one.co_consts if isinstance(name, str)}
+    return {name for nested in every for name in nested.co_consts if isinstance(name, str)}
 
 
 def _asserts(item: pytest.Item) -> bool:
@@ -164,7 +164,7 @@ def _asserts(item: pytest.Item) -> bool:
     if code is None:
         return True
     names = getattr(function, "__globals__", {})
-    return any(_has_assertion(one, names) for one in _codes(code))
+    return any(_has_assertion(nested, names) for nested in _codes(code))
 
 
 def _has_assertion(code: CodeType, names: Mapping[str, Any]) -> bool:
@@ -175,7 +175,7 @@ def _has_assertion(code: CodeType, names: Mapping[str, Any]) -> bool:
         return True
     # A helper of the same project that asserts: one step, as a reader would follow it.
     helpers = (getattr(names.get(name), "__code__", None) for name in called)
-    return any(_raises_assertion(one) for helper in helpers if helper for one in _codes(helper))
+    return any(_raises_assertion(inner) for helper in helpers if helper for inner in _codes(helper))
 
 
 def _raises_assertion(code: CodeType) -> bool:
@@ -225,8 +225,8 @@ def _known_to_ask(collector: pytest.Collector) -> set[str]:
             name
             for name, definitions in known.items()
             if name not in ASKING
-            for one in definitions
-            if asking & set(one.argnames)
+            for definition in definitions
+            if asking & set(definition.argnames)
         }
         if more <= asking:
             return asking
@@ -240,12 +240,12 @@ def _asks_for(file: Path, names: set[str]) -> bool:
         return False
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     own = {
-        one.name
-        for one in functions
-        if one.name in names and one.name not in {a.arg for a in _arguments(one)}
+        function.name
+        for function in functions
+        if function.name in names and function.name not in {a.arg for a in _arguments(function)}
     }
     wanted = names - own
-    if any(argument.arg in wanted for one in functions for argument in _arguments(one)):
+    if any(argument.arg in wanted for function in functions for argument in _arguments(function)):
         return True
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     return any(

@@ -86,7 +86,7 @@ class Entry:
     @property
     def gates(self) -> list[Verdict]:
         """Verdicts that were asserted, in their order."""
-        return [one.verdict for one in self.judged if one.asserted]
+        return [made.verdict for made in self.judged if made.asserted]
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -99,9 +99,9 @@ class Entry:
         """``passed``, ``failed``, ``error``, ``skipped`` or ``not run``, as the test itself ended."""
         if not self.ended:
             return "error" if self.tries else "not run"
-        if any(one.kind in ("skip", "xfail") for one in self.raised):
+        if any(raised.kind in ("skip", "xfail") for raised in self.raised):
             return "skipped"
-        if any(one.when != "call" for one in self.raised):
+        if any(raised.when != "call" for raised in self.raised):
             return "error"
         return "failed" if self.raised else "passed"
 
@@ -110,12 +110,12 @@ class Entry:
         if self.errors:
             already = any(v.status is Status.INVALID and v.why == self.errors[0][1] for v in self.gates)
             return None if already else self._invalid(self.errors[0][1])
-        for one in self.raised:
-            if one.kind == "gate" and any(v.status is not Status.PASS for v in self.gates):
+        for raised in self.raised:
+            if raised.kind == "gate" and any(v.status is not Status.PASS for v in self.gates):
                 return None
-            if one.kind == "assertion" and one.when == "call" and (self.gates or not self.needs):
-                return self._without_gate(Status.FAIL, one.why)
-            return self._invalid(one.why)
+            if raised.kind == "assertion" and raised.when == "call" and (self.gates or not self.needs):
+                return self._without_gate(Status.FAIL, raised.why)
+            return self._invalid(raised.why)
         if not self.ended:
             return self._invalid(
                 "the run ended, or its process died, while this test ran"
@@ -126,7 +126,7 @@ class Entry:
 
     def silence(self) -> Verdict | None:
         """INVALID where a test came to its end without an exception, and yet has judged nothing; None otherwise."""
-        unasserted = [one.verdict for one in self.judged if not one.asserted]
+        unasserted = [made.verdict for made in self.judged if not made.asserted]
         if unasserted and all(v.status is Status.PASS for v in self.gates):
             return self._invalid(
                 f"a comparison was made and not asserted: {unasserted[0].why}; write assert before it"

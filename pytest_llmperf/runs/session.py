@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def concurrencies_of(items: list[pytest.Item]) -> tuple[int, ...]:
     """The values of a parameter ``concurrency`` of these tests, in their order."""
     params = [getattr(getattr(item, "callspec", None), "params", {}) for item in items]
-    named = [one.get("concurrency") for one in params]
+    named = [values.get("concurrency") for values in params]
     return tuple(dict.fromkeys(value for value in named if type(value) is int))
 
 
