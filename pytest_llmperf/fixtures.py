@@ -81,6 +81,12 @@ def accuracy(_llmperf_questions: Questions) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def flips(_llmperf_questions: Questions) -> Callable[..., Any]:
+    """``flips(model, baseline, [task], [variant])`` → the share of items that exactly one of the two answers right."""
+    return _llmperf_questions.flips
+
+
+@pytest.fixture
 def answers(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``answers(model, [task], [variant])`` → ``.boxed``, ``.unfinished``, ``.loops``, …, ``.tokens_per_correct``."""
     return _llmperf_questions.behaviour

@@ -73,6 +73,26 @@ def _is_bool(outcome: object) -> bool:
     return isinstance(outcome, bool) or type(outcome).__name__ in ("bool_", "bool")
 
 
+def flips(candidate: Outcomes, baseline: Outcomes) -> dict[str, list[Outcome]]:
+    """By item of both sides, whether exactly one of them is right; None where an answer of either was lost.
+
+    Samples are paired in their order; where one side has fewer, each of its own is compared with several of the other.
+    """
+    found = {}
+    for item in candidate:
+        if item not in baseline:
+            continue
+        ours, theirs = _samples(candidate[item]), _samples(baseline[item])
+        most = max(len(ours), len(theirs)) if ours and theirs else 0
+        pairs = [(ours[n * len(ours) // most], theirs[n * len(theirs) // most]) for n in range(most)]
+        found[item] = [None if a is None or b is None else a != b for a, b in pairs]
+    return found
+
+
+def _samples(given: Outcome | Sequence[Outcome]) -> Sequence[Outcome]:
+    return given if isinstance(given, Sequence) else (given,)
+
+
 def unread(endings: Endings) -> int:
     """Return how many answers could not be graded."""
     return sum(count for ending, count in endings.items() if ending not in READ)

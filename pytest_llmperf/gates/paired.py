@@ -17,21 +17,23 @@ from typing import ClassVar
 
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates import early_stopping, sensitivity
-from pytest_llmperf.gates.answers import AnswersGate, level_of, missing
+from pytest_llmperf.gates.answers import AnswersGate, estimate_share, level_of, missing
 from pytest_llmperf.gates.decision import enough, invalid, lost_decide, status_of, too_many_lost
 from pytest_llmperf.gates.early_stopping import Question, Watch
-from pytest_llmperf.gates.outcomes import Outcome, Outcomes, Tally, tally
+from pytest_llmperf.gates.outcomes import Outcome, Outcomes, Tally, flips, tally
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, plural
 from pytest_llmperf.stats import bounded_mean, operating_characteristics, paired, paired_exact, sample_size
 from pytest_llmperf.stats.operating_characteristics import Chances
-from pytest_llmperf.units import format_distinct, format_size, format_value, percent
+from pytest_llmperf.units import format_distinct, format_interval, format_size, format_value, percent
 
 DISCORDANCE = 0.20
 """Items that two equal models answer differently, where nothing is known: a fifth. Independently trained ones have more
 (.26 to .41 on GSM8K), a model and its quantised self less."""
 FLIPS_SHOWN = 12
+FLIPS_ALPHA = 0.05
+"""Error of the interval of the share of flips, half of it on either side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,22 @@ class PairedGate(AnswersGate, kind="margin"):
         verdict = super()._by_outcomes(alpha)
         if verdict.status is Status.INVALID:
             return verdict
-        return self._checked(verdict, self._baseline_level(alpha), alpha)
+        return self._checked(self._with_flips(verdict), self._baseline_level(alpha), alpha)
+
+    def _with_flips(self, verdict: Verdict) -> Verdict:
+        """Return ``verdict`` with the share of flips and its two-sided interval, which the decision does not use."""
+        counted = tally(flips(self.candidate, self.baseline))
+        if not counted.answers:
+            return verdict
+        share, _ = estimate_share("flips", counted, FLIPS_ALPHA / 2, self.noun)
+        interval = format_interval((share.low, share.high), "share")
+        line = f"flips: {format_value(share.observed, 'share')} ({percent(1.0 - FLIPS_ALPHA)} interval {interval})"
+        return replace(
+            verdict,
+            detail="\n".join(filter(None, (verdict.detail, line))),
+            flips=share.observed,
+            flips_interval=(share.low, share.high),
+        )
 
     def _baseline_level(self, alpha: float) -> tuple[float, float, float]:
         return level_of([*tally(self.baseline).scores.values()], alpha)

@@ -56,6 +56,10 @@ class Verdict:
     """Where the bound was written: file, table and key."""
     discordance: float | None = None
     """Share of the common items that the two sides answered differently, 0 to 1; None unless the gate pairs items."""
+    flips: float | None = None
+    """Share of the pairs of answers of which exactly one is right, 0 to 1; None unless the gate pairs items."""
+    flips_interval: tuple[float, float] | None = None
+    """Two-sided 95 % interval of :attr:`flips`."""
     starts: int | None = None
     """Pairs of starts that a ratio was taken over; None where it was taken over rounds, and for other gates."""
 

@@ -306,8 +306,8 @@ def _rows(scored: Scored) -> Iterator[dict[str, Any]]:
             "look": scored.look,
             "item": item,
             "prompt_tokens": len(by_id[item].prompt),
-            "tokens": list(by_id[item].answer),
-            "texts": list(found.texts),
+            "tokens": list(by_id[item].answer) if any(found.texts) else [],
+            "texts": list(found.texts) if any(found.texts) else [],
             "log_probabilities": list(found.log_probabilities),
             "ranks": list(found.ranks),
         }

@@ -11,7 +11,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.base import Judge
 from pytest_llmperf.gates.mean import MacroF1, MeanScore
 from pytest_llmperf.gates.mean_ratio import Perplexity
-from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.gates.outcomes import Outcomes, flips
 from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.gates.scalar import Scalar
 from pytest_llmperf.measure.answers import (
@@ -29,7 +29,7 @@ from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
 from pytest_llmperf.measure.long_answers import Summaries
 from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
-from pytest_llmperf.measure.sample_list import OutcomesOnDemand, S, SampleList, outcomes
+from pytest_llmperf.measure.sample_list import FlipsOnDemand, OutcomesOnDemand, S, SampleList, outcomes
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.prompts.variants import Variant, model_default
 from pytest_llmperf.tasks.texts import find_texts
@@ -75,6 +75,35 @@ class Questions:
 
         share = self._share(served, variant.named(f"{task.name} accuracy"), answers, count, by_unit, "item")
         return replace(share, guess=task.guessing, ended=lambda n: answers.read(n, endings))
+
+    @booked("flips")
+    def flips(
+        self, candidate: Served, baseline: Served, *how: str | Variant, items: int | None = None
+    ) -> Share:
+        """The share of the task's items that exactly one of the two models answers right, in either direction.
+
+        ``items``: as in :meth:`accuracy`. Samples of one item are paired in their order.
+        """
+        name, variant = task_and_variant(how)
+        task = self._data.task(name)
+        ours, theirs = (self._data.answers(side, task, variant) for side in (candidate, baseline))
+        wanted = self._data.item_limit(variant) if items is None else items
+        count = min(ours.plan(wanted), theirs.plan(wanted))
+        metric = variant.named(f"{task.name} flips")
+        judge = self._data.sided(self._judge, candidate)
+        if count and not (ours.at_once or theirs.at_once):
+            sides = (OutcomesOnDemand(side, count, by_unit, self.book) for side in (ours, theirs))
+            return Share(metric, {}, growing=FlipsOnDemand(*sides), judge=judge)
+
+        def paired(own: Sequence[GradedAnswer]) -> Outcomes:
+            return flips(by_unit(own), theirs.read(count, by_unit))
+
+        return Share(
+            metric,
+            ours.read(count, paired),
+            judge=judge,
+            unusable=ours.why_unusable(count) or theirs.why_unusable(count),
+        )
 
     @booked("energy")
     def energy(self, served: Served, *how: str | Variant) -> Scalar:

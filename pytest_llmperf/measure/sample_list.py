@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
-from pytest_llmperf.gates.outcomes import Outcome, Outcomes
+from pytest_llmperf.gates.outcomes import Outcome, Outcomes, flips
 from pytest_llmperf.measure.book import Book
 
 
@@ -121,6 +121,22 @@ class OutcomesOnDemand(Generic[S]):
             if why := all_failed(samples):
                 raise NotMeasured(why)
             return self.of(samples)
+
+
+@dataclass(frozen=True)
+class FlipsOnDemand:
+    """Flips between two models on the first n items, asked of both when a gate looks."""
+
+    candidate: OutcomesOnDemand[Any]
+    baseline: OutcomesOnDemand[Any]
+
+    @property
+    def planned(self) -> int:
+        return self.candidate.planned
+
+    def first(self, n: int) -> Outcomes:
+        """By item id, in the run's order; raises as :meth:`OutcomesOnDemand.first`."""
+        return flips(self.candidate.first(n), self.baseline.first(n))
 
 
 def outcomes(

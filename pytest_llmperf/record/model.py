@@ -558,6 +558,8 @@ class VerdictEntry(Part):
     level_unit: str = optional("unit of candidate and baseline, where it is another", "")
     origin: str = optional("where the bound was written", "")
     discordance: float | None = optional("share of the common items that the two sides answered differently")
+    flips: float | None = optional("share of the pairs of answers of which exactly one is right")
+    flips_interval: Ends | None = optional("two-sided 95 % interval of it")
     starts: int | None = optional(
         "pairs of starts that a ratio was taken over; null where it was over rounds"
     )

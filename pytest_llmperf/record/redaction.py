@@ -80,6 +80,34 @@ def cleaner() -> Callable[[str], str]:
     return lambda text: redactor(sound(text), log=False)
 
 
+def clean_parts(parts: Sequence[str], clean: Callable[[str], str]) -> list[str]:
+    """The consecutive ``parts`` of one text, cleaned as a whole: a secret may lie across several of them.
+
+    There are as many parts as before. Everything from the first to the last change becomes :data:`GONE` in the first
+    part that it touches, and is missing from the others.
+    """
+    text = "".join(parts)
+    cleaned = clean(text)
+    if cleaned == text:
+        return list(parts)
+    begin = _same(text, cleaned)
+    end = len(text) - _same(text[:begin:-1], cleaned[:begin:-1])
+    found, at, gone = [], 0, GONE
+    for part in parts:
+        touched = at < end and at + len(part) > begin
+        found.append(part[: max(0, begin - at)] + gone + part[max(0, end - at) :] if touched else part)
+        gone = "" if touched else gone
+        at += len(part)
+    return found
+
+
+def _same(text: str, other: str) -> int:
+    """The number of characters that both texts begin with."""
+    return next(
+        (at for at, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other))
+    )
+
+
 def sound(text: str) -> str:
     """``text`` as UTF-8 can hold it: halves of surrogate pairs are joined, and the lone ones become U+FFFD."""
     try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.load.metrics import request_metrics
 from pytest_llmperf.parquet_reading import read_parquet
-from pytest_llmperf.record.redaction import cleaner
+from pytest_llmperf.record.redaction import clean_parts, cleaner
 from pytest_llmperf.record.sidecar import read_sidecar
 from pytest_llmperf.record.store import write_file
 
@@ -45,6 +45,9 @@ class Table:
     """Also a column for every metric of requests."""
     content: str = ""
     """What the rows are, in messages; the name if empty."""
+    pieces: tuple[str, str] | None = None
+    """The column with the pieces of one text and the column with their ids. A secret may lie across several pieces:
+    their texts are redacted together, and their ids become -1."""
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -122,8 +125,10 @@ TOKENS = Table(
         "ranks": "list<int32>",
     },
     content="token scores",
+    pieces=("texts", "tokens"),
 )
-"""One row an answer of the baseline and a model that scored it; the lists have a value for each token of the answer.
+"""One row an answer of the baseline and a model that scored it; the lists have a value for each token of the answer, or
+are empty: ``tokens`` and ``texts`` where the server did not tell the texts, which could then not be redacted.
 
 ``look``: ``first`` (scored in batches), ``again`` (a second time, in other batches), ``alone`` (one answer at a time),
 ``decoded`` (as the server told it while it decoded)."""
@@ -221,9 +226,15 @@ class _Counted:
         if row.keys() != self.table.columns.keys():
             differ = sorted(row.keys() ^ self.table.columns.keys())
             raise ValueError(f"a row of {self.table.name} has other columns than the table: {differ}")
-        return {
+        cleaned = {
             name: clean(row[name]) if isinstance(row[name], str) else row[name] for name in self.table.columns
         }
+        if self.table.pieces is not None:
+            texts, ids = self.table.pieces
+            cleaned[texts] = clean_parts(row[texts], clean)
+            places = zip(row[ids], row[texts], cleaned[texts], strict=True)
+            cleaned[ids] = [known if now == was else -1 for known, was, now in places]
+        return cleaned
 
 
 def _write_lines(path: Path, batches: Iterable[list[dict[str, Any]]]) -> None:

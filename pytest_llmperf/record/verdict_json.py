@@ -40,4 +40,6 @@ def verdict_from_json(fields: Mapping[str, Any]) -> Verdict:
             -math.inf if low is None else float(low),
             math.inf if high is None else float(high),
         )
+    if values.get("flips_interval") is not None:
+        values["flips_interval"] = tuple(map(float, values["flips_interval"]))
     return Verdict(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pytest_llmperf.gates.verdict import Verdict
@@ -34,3 +35,14 @@ def gate_cells(verdict: Verdict) -> GateCells:
         format_interval(verdict.interval, unit),
         format_bound(verdict.bound, unit),
     )
+
+
+def flips_line(verdicts: Iterable[Verdict]) -> str:
+    """``flips: gsm8k accuracy 12.4 % (10.6 % … 14.3 %); …`` of the gates that pair items; empty without one."""
+    found = {
+        verdict.metric: f"{verdict.metric} {format_value(verdict.flips, 'share')} "
+        f"({format_interval(verdict.flips_interval, 'share')})"
+        for verdict in verdicts
+        if verdict.flips is not None
+    }
+    return f"flips (one side right, the other not): {'; '.join(found.values())}" if found else ""

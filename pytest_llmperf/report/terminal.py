@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.report.encoding import fitting
-from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
+from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
 from pytest_llmperf.report.progress import ProgressLine
 from pytest_llmperf.report.table import Table
 
@@ -79,6 +79,9 @@ def verdict_table(
         lines += [TableLine(text, verdict.status) for text in block]
         if verbosity > 0:
             lines += [TableLine(text) for more in _more(verdict, test) for text in _wrapped(more, width)]
+    if flips := flips_line(verdict for verdict, _ in shown):
+        wrapped = textwrap.wrap(flips, max(width, 20), subsequent_indent=_BLOCK)
+        lines += [TableLine(text) for text in wrapped]
     return lines
 
 

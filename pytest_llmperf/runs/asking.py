@@ -24,6 +24,7 @@ GATED = frozenset(
         "consistency",
         "energy",
         "fidelity",
+        "flips",
         "load",
         "memory",
         "macro_f1",

@@ -7,7 +7,10 @@ import random
 
 import pytest
 
+from pytest_llmperf.gates.outcomes import Outcomes, flips
+from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.stats import binomial
 from tests.gates.judging import not_worse
 
 Side = dict[str, bool | None]
@@ -161,3 +164,28 @@ def test_a_model_at_the_margin_is_seldom_called_wrong(n: int, psi: float) -> Non
 def test_a_margin_in_points_is_refused(margin: float) -> None:
     with pytest.raises(ValueError, match="margin"):
         not_worse("accuracy", *pair(10, 5, 0, 0), margin)
+
+
+def test_flips_are_counted_in_either_direction_with_an_exact_interval() -> None:
+    baseline = {f"item-{n}": n < 80 for n in range(100)}
+    candidate = baseline | {"item-1": False, "item-2": False, "item-90": True, "item-3": None}
+    assert [item for item, (changed,) in flips(candidate, baseline).items() if changed] == [
+        "item-1",
+        "item-2",
+        "item-90",
+    ]
+    verdict = PairedGate(
+        metric="accuracy", bound=0.1, at_least=True, candidate=candidate, baseline=baseline
+    ).judge()
+    assert verdict.flips == pytest.approx(3 / 99)
+    low, high = verdict.flips_interval or (0.0, 0.0)
+    assert binomial.p_at_least(3.0, 99.0, low) == pytest.approx(0.025)
+    assert binomial.p_at_most(3.0, 99.0, high) == pytest.approx(0.025)
+    assert "flips: 3.0 % (95 % interval 0.6 % … 8.6 %)" in verdict.detail
+
+
+def test_samples_are_paired_in_their_order_and_one_answer_with_all_of_the_other_side() -> None:
+    several: Outcomes = {"a": [True, False, None], "b": [True, True], "only-here": True}
+    found = flips(several, {"a": True, "b": [False, True]})
+    assert found == {"a": [False, True, None], "b": [True, False]}
+    assert flips({"a": []}, {"a": True}) == {"a": []}

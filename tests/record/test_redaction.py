@@ -66,6 +66,16 @@ def test_a_key_that_was_made_on_the_way_is_hidden_from_then_on() -> None:
     assert redact("made-just-now, short") == "[redacted], short"
 
 
+def test_a_secret_across_several_pieces_of_a_text_is_gone_and_the_other_pieces_stay() -> None:
+    pieces = ["the ", "key plan", "ted-", "key", "-22 ", "it", " is"]
+    cleaned = redaction.clean_parts(pieces, redaction.clean)
+    assert "".join(cleaned) == redact("".join(pieces)) == "the key [redacted] it is"
+    assert cleaned == ["the ", "key [redacted]", "", "", " ", "it", " is"]
+    assert redaction.clean_parts(pieces[5:], redaction.clean) == pieces[5:]
+    twice = ["planted-key-22", " and ", "planted-", "token-1", "."]
+    assert redaction.clean_parts(twice, redaction.clean) == ["[redacted]", "", "", "", "."]
+
+
 def test_nothing_written_holds_a_secret_also_where_json_would_write_it_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,10 +16,12 @@ from pytest_llmperf.record import redaction
 from pytest_llmperf.record.model import Record, TableFile
 from pytest_llmperf.record.tables import (
     ANSWERS,
+    TOKENS,
     TRACES,
     Table,
     load_answers,
     load_table,
+    load_tokens,
     load_traces,
     store_table,
 )
@@ -197,3 +199,29 @@ def test_secrets_are_looked_for_once_a_thousand_rows_and_one_made_on_the_way_is_
     assert looked == 3
     read = load_answers(path, Record.of({ANSWERS.key: about}))
     assert [row["reply"] for row in read[1500:]] == ["says [redacted]"] * 1000
+
+
+def test_a_secret_that_a_model_spells_token_by_token_is_in_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_API_KEY", "planted-key-22")
+    row = {
+        "row": "distill",
+        "baseline": "math",
+        "task": "gsm8k",
+        "sampling": "T = 1",
+        "look": "first",
+        "item": "gsm8k-7",
+        "prompt_tokens": 12,
+        "tokens": [5, 6, 7, 8],
+        "texts": ["key ", "planted-", "key-22", "!"],
+        "log_probabilities": [-0.1, -0.2, -0.3, -0.4],
+        "ranks": [1, 2, 3, 4],
+    }
+    untold = row | {"look": "decoded", "tokens": [], "texts": []}
+    path = tmp_path / "record.json"
+    stored = store_table(path, TOKENS, [row, untold])
+    first, second = load_tokens(path, Record.of({TOKENS.key: stored}))
+    assert (first["texts"], first["tokens"]) == (["key ", "[redacted]", "", "!"], [5, -1, -1, 8])
+    assert first["log_probabilities"] == row["log_probabilities"]
+    assert second["texts"] == second["tokens"] == []

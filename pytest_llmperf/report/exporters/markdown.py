@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import plural
 from pytest_llmperf.report.exporters.base import FileExporter, LocatedVerdict, RunResults, title_of
-from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
+from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.report.text import markdown_text
 
@@ -47,6 +47,7 @@ def summary(results: RunResults) -> str:
     if passed:
         heading = f"<summary>{plural(len(passed), 'gate')} passed</summary>"
         parts.append(f"<details>{heading}\n\n{_gate_table(passed)}\n\n</details>")
+    parts.append(markdown_text(flips_line(gate.verdict for gate in results.gates)))
     about = {**results.about, **results.files}
     parts.append(
         " · ".join(f"{markdown_text(name)}: {markdown_text(value)}" for name, value in about.items())

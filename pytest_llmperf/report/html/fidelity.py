@@ -112,7 +112,7 @@ def _tokens(own: Mapping[str, Any], other: Mapping[str, Any], texts: Sequence[st
     before = ""
     each = k3(own["log_probabilities"], other["log_probabilities"])
     for place, divergence in enumerate(each):
-        text = texts[place]
+        text = texts[place] if texts else ""
         yield _Token(
             own["item"],
             place,
