@@ -103,23 +103,18 @@ def mutation_test(
         return ends(Result.UNCLAIMED, smallest=climb.smallest)
     if not climb.missed:
         return ends(Result.CAUGHT, smallest=climb.smallest)
-    missed = " and ".join(damage_text(by, gate.damage) for by in climb.missed)
+    missed = " and ".join(format_size(by, gate.damage) for by in climb.missed)
     if gate.unasked and all(seen[by] <= {Status.FAIL, Status.INCONCLUSIVE} for by in climb.missed):
         why = (
-            f"claims {damage_text(claim, gate.damage)}; {missed} not decided by the {gate.size:,} of "
+            f"claims {format_size(claim, gate.damage)}; {missed} not decided by the {gate.size:,} of "
             f"{gate.size + gate.unasked:,} items at which the run stopped: record with --llmperf-full"
         )
         return ends(Result.STOPPED_EARLY, why, climb.smallest)
     stayed = "; ".join(
-        f"{damage_text(by, gate.damage)}: FAIL in {percent(round(climb.red[by], 2))} of plantings"
+        f"{format_size(by, gate.damage)}: FAIL in {percent(round(climb.red[by], 2))} of plantings"
         for by in climb.missed
     )
-    return ends(Result.MISSED, f"claims {damage_text(claim, gate.damage)}; {stayed}", climb.smallest)
-
-
-def damage_text(by: float, damage: Damage) -> str:
-    """``12 points``, ``40 %``: as it is written in budgets.toml."""
-    return format_size(by, damage)
+    return ends(Result.MISSED, f"claims {format_size(claim, gate.damage)}; {stayed}", climb.smallest)
 
 
 @dataclass(frozen=True)

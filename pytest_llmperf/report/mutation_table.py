@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_llmperf.gates.mutation import MutationResult, Result, damage_text
+from pytest_llmperf.gates.mutation import MutationResult, Result
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.report.terminal import TableLine
+from pytest_llmperf.units import format_size
 
 _HEADER = ("gate", "n", "undamaged", "caught from", "claims", "result", "test")
 
@@ -60,8 +61,8 @@ def _cells(gate: MutatedGate) -> tuple[str, ...]:
         mutation.verdict.status.value,
         ("none" if passed else "—")
         if mutation.smallest is None
-        else damage_text(mutation.smallest, mutation.damage),
-        "—" if mutation.claim is None else damage_text(mutation.claim, mutation.damage),
+        else format_size(mutation.smallest, mutation.damage),
+        "—" if mutation.claim is None else format_size(mutation.claim, mutation.damage),
         mutation.result.value,
         gate.test,
     )
