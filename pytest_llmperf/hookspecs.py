@@ -1,4 +1,4 @@
-"""What a third party may add. Every hook is API for good, so there are few."""
+"""Hooks for other packages. Every hook is API for good, so there are few."""
 
 from __future__ import annotations
 

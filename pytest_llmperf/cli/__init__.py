@@ -24,7 +24,7 @@ from pytest_llmperf.report.encoding import write_all
 GROUP = "pytest_llmperf.commands"
 COMMANDS = (show, report, compare, promote, history, doctor, init)
 CANNOT = 4
-"""What was named is not there, or not what it should be."""
+"""Exit code: a named file is missing, or is not what it should be."""
 
 
 def parser() -> argparse.ArgumentParser:

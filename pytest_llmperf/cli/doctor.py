@@ -204,7 +204,7 @@ def _data(models: Path | None, on_gpu: bool) -> Iterator[Check]:
 
 
 def _prompts(model: Model, directory: Path) -> Iterator[Check]:
-    """What would refuse the row's tasks in the text that its chat template makes of a question."""
+    """Findings that would refuse the row's tasks, in the text that its chat template makes of a question."""
     what = f"prompts of {model.name}"
     if model.rules.protocol != "chat":
         return

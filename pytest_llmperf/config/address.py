@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
 from pytest_llmperf.errors import UsageError
 
 _ENDINGS = re.compile(r"(/v1)?(/chat/completions|/completions|/models)?/*$")
-"""What people copy along with a base URL: every request adds it by itself."""
+"""Paths that people copy along with a base URL, and that every request adds by itself."""
 _SHOWN_VALUES = frozenset({"api-version", "version"})
 """Query parameters that are no secret; the values of all others are hidden wherever an address is shown."""
 _NEED = "need http://HOST:PORT or https://HOST:PORT, with a path and a query if the server wants them"
@@ -89,7 +89,7 @@ class Address:
         return f"{self.scheme}://{self.netloc}{self.path}" + (f"?{self.query}" if self.query else "")
 
     def target(self, path: str) -> str:
-        """What stands in a request's first line for ``path`` (``/v1/models``)."""
+        """The target in a request's first line for ``path`` (``/v1/models``)."""
         return f"{self.path}{path}" + (f"?{self.query}" if self.query else "")
 
     def shown(self, path: str = "") -> str:

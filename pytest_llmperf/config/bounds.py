@@ -1,4 +1,4 @@
-"""What a measurement is compared with: a number that a person wrote, or the absence of one for this device."""
+"""The bound of a measurement: a number that a person wrote, or the absence of one for this device."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Incomparable:
 
     device: str
     needed_section: str
-    """What to write: ``[gpu.H100.latency] ttft_p95.8``."""
+    """The entry to write: ``[gpu.H100.latency] ttft_p95.8``."""
     available: tuple[str, ...] = ()
     """Device classes that have this budget in this profile."""
     unit: str = ""

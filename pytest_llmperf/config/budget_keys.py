@@ -18,7 +18,7 @@ class Known:
     unit: Unit
     sense: Literal["at most", "at least"] = "at most"
     by: str | None = None
-    """What it is indexed by (``concurrency``, ``tokens``); None: one number."""
+    """Meaning of its index (``concurrency``, ``tokens``); None: one number without an index."""
     low: float = 0.0
     high: float = math.inf
 

@@ -45,7 +45,7 @@ DEVICES = ("T4", "L4", "A10", "RTX 3090", "A100", "H100", "H200", "Jetson Orin",
 ANY = "any"
 
 Index = int | str | None
-"""What stands in brackets behind a budget: a concurrency, a length; None for a budget that has no index."""
+"""Index in brackets behind a budget: a concurrency, a length; None for a budget without an index."""
 Address = tuple[str, str, str, str, Index]
 """Profile, device class, suite, key, index."""
 CATCHES = "catches"
@@ -89,11 +89,11 @@ class Budgets:
         return own | declared
 
     def for_device(self, profile: str, device: str) -> BudgetView:
-        """What holds for ``profile`` on ``device``, a device class or the name of a device that has none."""
+        """The budgets for ``profile`` on ``device``, a device class or the name of a device that has none."""
         return BudgetView(self, profile, device)
 
     def claim_of(self, origin: str) -> Claim | None:
-        """What is claimed of the gate whose bound stands at ``origin``; None: nothing."""
+        """The claim about the gate whose bound stands at ``origin``; None if there is none."""
         for address, bound in self.bounds.items():
             if bound.origin == origin and address[:4] in self.claims:
                 return Claim(self.claims[address[:4]], bound)

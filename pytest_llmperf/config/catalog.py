@@ -59,7 +59,7 @@ def load_catalog(path: Path) -> Catalog:
 
 
 def choose_profile(wanted: str | None, path: Path, *, has_cuda: Callable[[], bool]) -> Profile:
-    """What ``--llmperf-profile`` stands for.
+    """The profile that ``--llmperf-profile`` stands for.
 
     ``wanted`` is None (``gpu`` with a CUDA device, else ``embedded``), the name of a profile in the catalogue
     ``path``, or a file of the same shape as the catalogue: its only profile, else the one that the device

@@ -61,7 +61,7 @@ PROMPT_FINDINGS = (
     "other-template",
     "template-refuses",
 )
-"""What is looked for in the prompts of every task before the first of them is sent (``prompts/violations.py``)."""
+"""Mistakes that the prompts of every task are checked for before the first is sent (``prompts/violations.py``)."""
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -107,7 +107,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class PromptRules:
-    """How a row wants to be asked, and how it promises to answer."""
+    """The prompts that a row is meant for, and the form of its answers."""
 
     __pydantic_config__ = STRICT
 
@@ -124,11 +124,11 @@ class PromptRules:
     temperature: Annotated[tuple[float, float], interval(0, 2)] = (0.0, 2.0)
     """Lowest and highest temperature that the row is meant to be used at."""
     accepts: Annotated[tuple[str, ...], AfterValidator(_known_findings)] = ()
-    """What may be found in its prompts, and is meant to be so (``["hidden-system"]``): it refuses no task, and the
+    """Findings that are intended in its prompts (``["hidden-system"]``): they refuse no task, and the
     tests of the prompts themselves (``prompts.findings``) leave it out."""
 
     def accepted(self, finding: str) -> bool:
-        """Whether a finding of that name is meant to be so."""
+        """True if a finding of that name is intended."""
         return finding in self.accepts
 
 
@@ -185,7 +185,7 @@ class Model:
     ready_timeout_s: Annotated[float, quantity("s", 1.0), Field(alias="ready_timeout")] = 600.0
     """How long a start may take before it counts as failed."""
     generation_config: GenerationConfig = "neutral"
-    """What the server fills in where a request says nothing (``top_k``, ``min_p``, ``repetition_penalty``, …).
+    """Defaults of the server for what a request leaves out (``top_k``, ``min_p``, ``repetition_penalty``, …).
     ``neutral``: nothing, as ``--generation-config vllm``; ``weights``: what their ``generation_config.json`` says."""
     in_flight: Annotated[int, within(1)] | None = None
     """Requests at a time while answers are collected; not given: as many as keep the server busy."""
@@ -194,7 +194,7 @@ class Model:
     base_url: Text | None = None
     """For ``engine = "url"``: where the server already runs."""
     extra_body: bool = True
-    """Whether the server takes request fields that are not OpenAI's own (``ignore_eos``, ``min_tokens``,
+    """True if the server takes request fields that are not OpenAI's own (``ignore_eos``, ``min_tokens``,
     ``cache_salt``, ``continuous_usage_stats``). False: loads do without them, and cannot fix the answers' length."""
     served_name: Text | None = None
     """Name under ``/v1/models``; None: the row's name."""
@@ -214,7 +214,7 @@ class Model:
 
 
 def same_model(first: Model, other: Model) -> bool:
-    """Whether two rows of a profile are builds of the same model, by ``same_model_as``."""
+    """True if two rows of a profile are builds of the same model, by ``same_model_as``."""
     return (first.same_model_as or first.name) == (other.same_model_as or other.name)
 
 
@@ -234,7 +234,7 @@ class Profile:
     task: Text = "gsm8k"
     """The accuracy task of a suite that names none."""
     needs_cuda: bool = False
-    """Whether its rows run on a GPU; false: they are judged by the budgets of the CPU, everywhere."""
+    """True if its rows run on a GPU; false: they are judged by the budgets of the CPU, everywhere."""
     models: Annotated[Mapping[str, Model], Field(alias="model")] = field(default_factory=dict)
     file: str = "models.toml"
     silence_limit_s: Annotated[float, quantity("s", 1.0), Field(alias="silence_limit")] = 60.0

@@ -1,4 +1,4 @@
-"""What this run is about: the command line and the two catalogues, resolved into values before anything starts.
+"""The command line and the two catalogues, resolved into values before anything starts.
 
 Knows nothing of pytest: strings in, :class:`Settings` out, or a :class:`UsageError` of one line.
 """

@@ -66,7 +66,7 @@ class Sizes:
 
     @property
     def load(self) -> LoadShape:
-        """What a load of this profile looks like where a test says nothing else."""
+        """The load of this profile where a test says nothing else."""
         return LoadShape(self.prompt_tokens, self.answer_tokens, self.rounds)
 
     def shape(

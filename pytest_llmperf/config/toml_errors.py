@@ -42,7 +42,7 @@ _MESSAGES = {
     "dict_type": _TABLE,
     "dataclass_type": _TABLE,
 }
-"""What to write where pydantic reports an error of that type."""
+"""The value to write, by the type of pydantic's error."""
 
 
 def read_toml(path: Path) -> Table:
@@ -217,7 +217,7 @@ _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 
 
 def _what(error: ErrorDetails, kind: type[Any], key: str, value: object) -> str:
-    """What is wrong with ``value`` at ``key`` of a table that ``kind`` declares, and what would be right."""
+    """The mistake in ``value`` at ``key`` of a table that ``kind`` declares, and the remedy."""
     name, context = error["type"], error.get("ctx", {})
     if name == "value_error":
         return str(context["error"])

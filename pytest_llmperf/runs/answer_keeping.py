@@ -78,7 +78,7 @@ def cache_directory(config: pytest.Config, name: str) -> Path | None:
 
 
 def cache_fails(config: pytest.Config) -> bool:
-    """Whether there is a cache that cannot be written."""
+    """True if there is a cache that cannot be written."""
     return getattr(config, "cache", None) is not None and cache_directory(config, "llmperf-answers") is None
 
 

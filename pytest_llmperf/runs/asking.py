@@ -73,7 +73,7 @@ def asks(item: pytest.Item) -> Asks | None:
 
 
 def asked_at_run_time(item: pytest.Item) -> bool:
-    """Whether ``item``, which is running, has got one of our fixtures by ``request.getfixturevalue``."""
+    """True if ``item``, which is running, has got one of our fixtures by ``request.getfixturevalue``."""
     request = getattr(item, "_request", None)
     got: Mapping[str, Any] = getattr(request, "_fixture_defs", None) or {}
     return any(
@@ -82,7 +82,7 @@ def asked_at_run_time(item: pytest.Item) -> bool:
 
 
 def is_ours(item: pytest.Item, name: str) -> bool:
-    """Whether the fixture that ``item`` gets under ``name`` is this plugin's, or is built on it."""
+    """True if the fixture that ``item`` gets under ``name`` is this plugin's, or is built on it."""
     info = getattr(item, "_fixtureinfo", None)
     known: Mapping[str, Sequence[Any]] = getattr(info, "name2fixturedefs", None) or {}
     return _reaches(known.get(name, ()), name)
@@ -95,7 +95,7 @@ def candidate_of(item: pytest.Item) -> str:
 
 
 def wants_candidates(metafunc: pytest.Metafunc) -> bool:
-    """Whether a test is to be repeated for each candidate: it gets ours, and has not said which itself."""
+    """True if a test is to be repeated for each candidate: it gets ours, and has not said which itself."""
     known: Mapping[str, Sequence[Any]] = getattr(metafunc, "_arg2fixturedefs", None) or {}
     if not _reaches(known.get("candidate", ()), "candidate"):
         return False
@@ -136,7 +136,7 @@ def _names(argnames: str | Sequence[str]) -> list[str]:
 
 
 def _reaches(definitions: Sequence[Any], name: str) -> bool:
-    """Whether the nearest of these fixtures is ours, or asks for the one of its own name that it stands before."""
+    """True if the nearest of these fixtures is ours, or asks for the one of its own name that it stands before."""
     for definition in reversed(definitions):
         if getattr(definition.func, "__module__", "") == _OURS:
             return True
@@ -157,7 +157,7 @@ def _named_at_run_time(item: pytest.Item) -> set[str]:
 
 
 def _asserts(item: pytest.Item) -> bool:
-    """Whether the test's code has an assertion, or calls what is named like one; True where there is no code to see."""
+    """True if the test's code has an assertion, or calls what is named like one; True where there is no code to see."""
     function = getattr(item, "function", None)
     # hypothesis puts a function of its own in the place of the test.
     function = getattr(getattr(function, "hypothesis", None), "inner_test", None) or function
@@ -204,7 +204,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def asks_in_source(collector: pytest.Collector) -> bool:
-    """Whether the source of what could not be collected asks for a model, directly or by a fixture of a conftest.py."""
+    """True if the source of what could not be collected asks for a model, directly or by a fixture of a conftest.py."""
     path = getattr(collector, "path", None)
     if not isinstance(path, Path):
         return False

@@ -28,7 +28,7 @@ class ExitGuard:
         self._config = config
         self._allowed = allowed
         self._closed = False
-        """Whether the process came without a standard output."""
+        """True if the process came without a standard output."""
 
     def code(self, status: object, how: str) -> int:
         """The exit code in the place of ``status``, as ``SystemExit`` has it; a change is told on stderr."""
@@ -102,7 +102,7 @@ class ExitGuard:
 
 
 def _by_the_terminal(error: OSError) -> bool:
-    """Whether ``error`` was raised where pytest writes its report, or where its buffer is flushed."""
+    """True if ``error`` was raised where pytest writes its report, or where its buffer is flushed."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return Path(frame.f_code.co_filename).name == "terminalwriter.py" or frame.f_code is flush_output.__code__
 
@@ -151,7 +151,7 @@ class Closing:
 
 
 def shows_only(options: argparse.Namespace) -> bool:
-    """Whether these are options that show something (tests, fixtures, markers, the help) in the place of a run."""
+    """True if these are options that show something (tests, fixtures, markers, the help) in the place of a run."""
     shown = (
         "collectonly",
         "setupplan",

@@ -62,7 +62,7 @@ class Entry:
     needs: str = ""
     """The fixture or question that obliges the test to assert a gate; empty for one that checks by plain assertions."""
     asserts: bool = True
-    """Whether the source of the test has an assertion at all."""
+    """True if the source of the test has an assertion at all."""
     candidate: str = ""
     """The row that the test is repeated for; empty where it is not repeated for each candidate."""
     tries: int = 0
@@ -76,7 +76,7 @@ class Entry:
     """Kind and first line of every error that was raised while something was asked, also of those that were caught."""
     raised: list[Raised] = field(default_factory=list)
     handed_over: bool = False
-    """Whether what was measured went to pytest-benchmark, which is no gate and needs none."""
+    """True if what was measured went to pytest-benchmark, which is no gate and needs none."""
 
     @property
     def place(self) -> int:
@@ -286,7 +286,7 @@ class Ledger:
                     yield entry, verdict
 
     def verdict(self, *, reference: bool = True) -> RunVerdict:
-        """What the whole run comes to; without ``reference`` what it comes to by itself."""
+        """The verdict of the whole run; without ``reference``, leaving the comparison with a reference out."""
         return run_verdict(
             [verdict for _, verdict in self.verdicts()],
             inconclusive=self.policy,
@@ -302,7 +302,7 @@ class Ledger:
 
     @property
     def bad_data(self) -> bool:
-        """Whether some test was refused by its data set."""
+        """True if some test was refused by its data set."""
         return any(kind == BAD_DATA for entry in self.entries for kind, _ in entry.errors)
 
     @property

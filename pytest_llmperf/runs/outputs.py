@@ -32,7 +32,7 @@ class Outputs:
 
     @property
     def asked(self) -> bool:
-        """Whether this run is to leave a file that says what came of it."""
+        """True if this run is to leave a file that says what came of it."""
         return self._record is not None or self.exporters.asked
 
     @property

@@ -108,7 +108,7 @@ class PlannedRun(DryRun):
 
 
 def _may_ask(item: pytest.Item) -> bool:
-    """Whether a test can make a comparison; a test that can't is not run: it may do anything."""
+    """True if a test can make a comparison; a test that can't is not run: it may do anything."""
     if "_llmperf_questions" in getattr(item, "fixturenames", ()):
         return True
     return isinstance(item, pytest.Function) and "request" in inspect.signature(item.function).parameters

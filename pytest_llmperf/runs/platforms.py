@@ -1,4 +1,4 @@
-"""Whether models can be tested on this platform. Standard library only, and nothing that only Linux has."""
+"""True if models can be tested on this platform. Standard library only, and nothing that only Linux has."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class ProfileMarks:
 
     def __init__(self) -> None:
         self.left_out: list[tuple[str, ...]] = []
-        """Of each test that is left out by its profile, the profiles that it is for."""
+        """The profiles of each test that is left out because it is for others."""
         self.other_models: list[pytest.Item] = []
         """Tests that are left out since they compare builds of one model."""
 
@@ -58,7 +58,7 @@ class ProfileMarks:
             items[:] = [item for item in items if item not in gone]
 
     def would_assert(self, budget: str) -> bool:
-        """Whether a test that compares builds of one model was left out and names this budget (``latency.ttft``)."""
+        """True if a test that compares builds of one model was left out and names this budget (``latency.ttft``)."""
         return any(f"budget.{budget}" in _source(item) for item in self.other_models)
 
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
@@ -94,7 +94,7 @@ def _profile(config: pytest.Config) -> str:
 
 
 def _is_of_other_models(item: pytest.Item, settings: Settings) -> bool:
-    """Whether the test compares builds of one model, and the rows that it would compare are none."""
+    """True if the test compares builds of one model, and the rows that it would compare are none."""
     if item.get_closest_marker(SAME_MODEL_MARK) is None:
         return False
     from pytest_llmperf.config.models import same_model
@@ -106,7 +106,7 @@ def _is_of_other_models(item: pytest.Item, settings: Settings) -> bool:
 
 
 def _profiles(item: pytest.Item) -> tuple[str, ...]:
-    """Of all its marks together; nothing for a test without one."""
+    """The profiles in all marks of a test; none for a test without a mark."""
     names: list[str] = []
     for mark in item.iter_markers(PROFILE_MARK):
         if not mark.args or mark.kwargs or not all(isinstance(name, str) for name in mark.args):

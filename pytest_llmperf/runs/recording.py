@@ -1,4 +1,4 @@
-"""What a run keeps while it goes on, and the files that it leaves: the record, its tables and its page.
+"""The data that a run keeps while it goes on, and the files that it leaves: the record, its tables and its page.
 
 After every test the record is written as far as it goes, marked partial. A run that is killed at any moment leaves this
 record, or an earlier run's, and never half a file.
@@ -60,14 +60,14 @@ class Recording:
         """Position of each test in the run, by node id: xdist ends them in any order."""
         self._suite: dict[str, Any] = {}
         self._lost = ""
-        """What could not be kept, if anything, and so is missing in the record."""
+        """Data that could not be kept, and so are missing in the record; empty if there are none."""
         self._environment: dict[str, Any] | None = None
         self._id = uuid.uuid4().hex
         self._unfinished = None if path is None else UnfinishedRecord(path)
         self._entry_of = ByIdentity(_entry_of)
         self._metrics = summary.MetricSummary()
         self._told: dict[tuple[str, str, int], dict[str, Any]] = {}
-        """What the record says of each test and verdict, by its place: the same object as long as it says the same."""
+        """The record's entry of each test and verdict, by its place: the same object as long as it says the same."""
 
     # In every process
 
@@ -169,7 +169,7 @@ class Recording:
         return {"page": page}
 
     def _facts(self) -> dict[str, Any]:
-        """What all processes have measured."""
+        """The measurements of all processes."""
         return self._shards.facts() or {**self._measurements.facts(), "suite": self._suite}
 
     def _record(self, facts: Mapping[str, Any], partial: str, *, so_far: bool = True) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class Recording:
         return self._told[key]
 
     def _measured(self, facts: Mapping[str, Any]) -> Record:
-        """What metrics and costs are computed of. Raises ``RecordNotWritten`` if it does not fit the record's types."""
+        """Entries for metrics and costs. Raises ``RecordNotWritten`` if one does not fit its type."""
         try:
             measured = {
                 key: tuple(self._entry_of(key, entry) for entry in facts.get(key, ()))

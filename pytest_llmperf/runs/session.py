@@ -46,7 +46,7 @@ class Run:
     """State of the session, and the hooks that need it (it is registered as a plugin of its own)."""
 
     judges: ClassVar[bool] = True
-    """Whether tests are run, and their judgements count."""
+    """True if tests are run, and their judgements count."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
@@ -86,15 +86,15 @@ class Run:
             self._add_to_record,
         )
         self.finished = False
-        """Whether the session came to its end, so that the ledger has the last word on the exit code."""
+        """True if the session came to its end, so that the ledger has the last word on the exit code."""
         self.complaints: list[str] = []
-        """What was left behind, if anything: makes the run red."""
+        """Processes and files that were left behind: they make the run red."""
         self._interrupted = ""
         """Why the run was interrupted, if it was, whatever exit code the interruption asked for."""
         self._outputs = Outputs(config, self.settings, self.ledger, self.recording)
         self.screen = Screen(config)
         self._gates: dict[tuple[str, int], gate_files.RecordedGate] = {}
-        """What the verdicts of the running test were made of, by test and number."""
+        """Gates and data of the running test's verdicts, by test and number."""
         config.pluginmanager.register(self, "llmperf_run")
         if self.judges and not produces_nothing(config):
             config.pluginmanager.register(self._watching, "llmperf_watching")
@@ -145,7 +145,7 @@ class Run:
         self.screen.show(f"llmperf: {text}")
 
     def header(self) -> str:
-        """What this run is about, in one line that the terminal can show."""
+        """Profile, device and models of this run, in one line that fits the terminal."""
         return self.screen.fit(self.settings.header())
 
     @pytest.hookimpl(tryfirst=True)
@@ -331,7 +331,7 @@ class Run:
 
     @property
     def _asked(self) -> bool:
-        """Whether a test asked about a model, or the user for a file that says what came of the run."""
+        """True if a test asked about a model, or the user for a file that says what came of the run."""
         return bool(self.ledger.entries) or self._outputs.asked
 
     def exit_code(self, status: int) -> int:
@@ -343,7 +343,7 @@ class Run:
         return status
 
     def _add_to_record(self, record: dict[str, Any]) -> None:
-        """What others than the recording know."""
+        """Add the facts that the recording does not know."""
         record.update(self.answers.facts() if self.answers else {})
         self.config.hook.pytest_llmperf_update_record(config=self.config, record=record)
 
@@ -375,5 +375,5 @@ class Run:
 
 
 def produces_nothing(config: pytest.Config) -> bool:
-    """Whether pytest was only asked to show something, and runs no test."""
+    """True if pytest was only asked to show something, and runs no test."""
     return shows_only(config.option)

@@ -24,7 +24,7 @@ def unread_budgets(config: pytest.Config, settings: Settings, ledger: Ledger) ->
 
 
 def _runs_all_suites(config: pytest.Config, budgets: Path) -> bool:
-    """Whether pytest was asked for the whole directory of the budgets, and so for all suites that have them."""
+    """True if pytest was asked for the whole directory of the budgets, and so for all suites that have them."""
     here = config.invocation_params.dir
     given = [(here / argument).resolve() for argument in config.args if "::" not in argument]
     home = budgets.resolve().parent

@@ -28,9 +28,9 @@ class Watching:
         self._ledger = ledger
         self._ended = ended
         self._raised: list[tuple[str, BaseException]] = []
-        """Of the present try of the running test, by phase."""
+        """Exceptions of the present try of the running test, by phase."""
         self._escaped: BaseException | None = None
-        """What the function of the present try raised."""
+        """The exception that the test function of the present try raised."""
         self._began_s = 0.0
         self._collected = 0
         self._deselected = 0
@@ -198,7 +198,7 @@ class Watching:
 
 
 def _kind_of(error: BaseException) -> tuple[str, str]:
-    """What an exception means for the ledger, and its one line."""
+    """The kind of an exception for the ledger, and its one line."""
     said = first_line(error)
     if isinstance(error, GateError):
         return "gate", error.verdict.why
