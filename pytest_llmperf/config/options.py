@@ -60,7 +60,7 @@ _VALUES = {
 }
 """Options that take a value: its name and what they are for. A PATH, DIR or RECORD is made absolute."""
 _SWITCHES = {
-    "full": "ask every item of the accuracy tasks, also where the gates are decided before",
+    "full": "measure all items, rounds and starts, also where the gates are decided before",
     # Takes no value: one that may take a value takes `suites/` for it in `--llmperf-reference suites/`.
     "reference": "compare the record with a promoted one; the ini value llmperf_references says where these lie",
 }

@@ -8,7 +8,7 @@ the sample, with a bound for the mean of their shares (``stats.bounded_mean``).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -91,18 +91,26 @@ class AnswersGate(Gate):
             return self
         left = self.planned - self.before
         looks = early_stopping.looks(left) if self.can_stop_early else [left]
-        gate, asked, watch = self, left, None
-        try:
-            for asked in looks:
-                gate = self._with(self.more(asked))
-                if not self.can_stop_early:
-                    continue
-                watch = gate.watch(watch)
-                if gate.is_decided(watch):
-                    break
-        except NotMeasured as error:
-            return replace(gate, refused=str(error))
-        return gate if self.ended is None else replace(gate, endings=self.ended(asked))
+        more, asked = self.more, left
+        watch: Watch | None = None
+
+        def sizes() -> Iterator[int]:
+            nonlocal asked
+            for size in looks:
+                asked = size
+                yield size
+
+        def is_decided(gate: AnswersGate) -> bool:
+            nonlocal watch
+            if not self.can_stop_early:
+                return False
+            watch = gate.watch(watch)
+            return gate.is_decided(watch)
+
+        gate = self.collected(sizes(), lambda n: self._with(more(n)), is_decided)
+        if self.ended is None or gate.refused:
+            return gate
+        return replace(gate, endings=self.ended(asked))
 
     def verdict(self, alpha: float) -> Verdict:
         return with_endings(self._by_outcomes(alpha), self.endings)

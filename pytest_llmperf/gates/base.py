@@ -13,12 +13,13 @@ A comparison of an :class:`Estimand` makes a gate; the run collects its data, ju
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Generic, Literal, NoReturn, Self, TypedDict, TypeVar
 
 from pytest_llmperf.config.bounds import Bound, Incomparable
+from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates import early_stopping
 from pytest_llmperf.gates.bound import Points, bound_of
 from pytest_llmperf.gates.decision import ALPHA, invalid
@@ -60,6 +61,8 @@ class Gate:
     """Unit of what :meth:`mutate` takes."""
     measured: ClassVar[frozenset[str]] = frozenset()
     """Fields that hold data, and may differ between two looks at the same question."""
+    data_noun: ClassVar[str] = "items"
+    """What is measured as far as a decision needs it, in the plural."""
     unrecorded: ClassVar[frozenset[str]] = frozenset()
     """Fields that are not recorded: handles that measure more data."""
 
@@ -125,6 +128,24 @@ class Gate:
         return self
 
     # What all kinds share
+
+    def collected(
+        self, sizes: Iterable[int], first: Callable[[int], Self], is_decided: Callable[[Self], bool]
+    ) -> Self:
+        """Return the gate with as many data as decide it, the last of ``sizes`` at most.
+
+        ``first(n)`` gives the gate with the first ``n`` data, measuring those that are not there yet. A gate whose data
+        cannot be measured is refused with the reason.
+        """
+        gate = self
+        try:
+            for size in sizes:
+                gate = first(size)
+                if is_decided(gate):
+                    break
+        except NotMeasured as error:
+            return replace(gate, refused=str(error))
+        return gate
 
     @property
     def threshold(self) -> float:

@@ -107,7 +107,7 @@ def mutation_test(
     if gate.unasked and all(seen[by] <= {Status.FAIL, Status.INCONCLUSIVE} for by in climb.missed):
         why = (
             f"claims {format_size(claim, gate.damage)}; {missed} not decided by the {gate.size:,} of "
-            f"{gate.size + gate.unasked:,} items at which the run stopped: record with --llmperf-full"
+            f"{gate.size + gate.unasked:,} {gate.data_noun} at which the run stopped: record with --llmperf-full"
         )
         return ends(Result.STOPPED_EARLY, why, climb.smallest)
     stayed = "; ".join(

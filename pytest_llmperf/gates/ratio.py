@@ -5,12 +5,16 @@ rounds of one pair of starts say whether *these processes* differ: Hodges and Le
 ratios, so that a single round with a hiccup cannot decide. Servers that the run started are judged as *models*, and
 their starts are the sample: Student's t over the centres of three pairs or more. With one or two, the interval carries
 the spread that earlier starts on this machine had, or that is assumed where there were none.
+
+A gate looks after some rounds or starts (``schedule``) and takes no more once it is decided; all looks together err as
+often as one would (``stats.group_sequential``). More rounds do not make starts differ less: of one start only the
+error of its rounds is spent over the looks, and a gate that the spread of starts keeps open stops as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -22,10 +26,11 @@ from pytest_llmperf.gates.decision import ALPHA, Estimate, invalid, verdict_of
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.measured import MeasuredGate, scale, true_ratio
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
-from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, plural
 from pytest_llmperf.stats import (
     autocorrelation,
+    group_sequential,
     hodges_lehmann,
     operating_characteristics,
     sample_size,
@@ -43,9 +48,32 @@ MAX_LOST_ROUNDS = 0.2
 ROUND_NOISE = 0.03
 """Spread of a round's value on each side, where nothing is known; a quiet machine has less, a shared one more."""
 
+STUDENT_SHARE = 0.88
+"""Share of the error that looks at three starts and more spend: Student's t of few values is less like that of more
+than sums are, so that the whole would be exceeded by an eighth (5.6 % for looks after 3, 5, 8, 11 and 15 starts; 4.9 %
+with this share, 200,000 simulated runs)."""
+
 Round = tuple[float | None, float | None]
 Rounds = Sequence[Round]
 """One (candidate, baseline) value per round; None on a side: that round was lost."""
+
+
+@dataclass(frozen=True)
+class PairedSamples:
+    """The rounds of one metric of both models."""
+
+    starts: Sequence[Rounds]
+    """The rounds of each pair of starts."""
+    unusable: str = ""
+    """Why they must not be judged; empty if they may."""
+    client_share: float = 0.0
+    """Share of the baseline's value that is the client's own."""
+    started: bool = False
+    """The run started both servers, and speaks of any start of theirs."""
+    remembered: Sequence[Sequence[Centre]] = ()
+    """Centres of earlier pairs of starts, see ``measure.start_memory``."""
+    remark: str = ""
+    """A line below the verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +85,18 @@ class RatioGate(MeasuredGate, kind="ratio"):
     servers given by URL. ``remembered`` holds the centres of earlier starts, see
     :func:`~pytest_llmperf.stats.start_to_start.spread_quantile`.
 
+    ``schedule``: the numbers of rounds (of all starts of this run) after which the run looks, the last one all that it
+    may take; empty where the rounds are all there is. ``more(n)`` gives the first ``n`` of them.
+
     INVALID: too few rounds or starts for a bound, too many lost rounds (in any start), a value that is not finite and
     above zero. ``ValueError`` for a bound that is not finite and above zero.
     """
 
     measured: ClassVar[frozenset[str]] = frozenset(
-        {"starts", "started", "remembered", "client_share", "looks"}
+        {"starts", "started", "remembered", "client_share", "looks", "schedule", "more"}
     )
+    unrecorded: ClassVar[frozenset[str]] = frozenset({"more"})
+    data_noun: ClassVar[str] = "rounds"
     starts: Sequence[Rounds] = field(repr=False)
     started: bool = False
     remembered: Sequence[Sequence[Centre]] = field(default=(), repr=False)
@@ -71,7 +104,9 @@ class RatioGate(MeasuredGate, kind="ratio"):
     client_share: float = 0.0
     """Share of the baseline's time that is the client's own."""
     looks: Sequence[int] = ()
-    """Rounds of each look, where the rounds of several are pooled; empty for one look."""
+    """Rounds of each earlier run whose rounds are pooled with those of this one, which come last."""
+    schedule: Sequence[int] = ()
+    more: Callable[[int], PairedSamples] | None = field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -84,6 +119,59 @@ class RatioGate(MeasuredGate, kind="ratio"):
     @property
     def size(self) -> int:
         return sum(map(len, self.starts))
+
+    @property
+    def _own_size(self) -> int:
+        """Rounds of this run."""
+        return self.size - sum(self.looks)
+
+    @property
+    def unasked(self) -> int:
+        return 0 if self.refused or not self.schedule else max(0, self.schedule[-1] - self._own_size)
+
+    def settled(self) -> Self:
+        if self.more is None or self.refused or self.bound is None or self.stands is not None:
+            return self
+        return self.collected(self.schedule, self._with_first, lambda gate: gate._is_decided)
+
+    def _with_first(self, n: int) -> Self:
+        assert self.more is not None, "a gate without a source of rounds is not settled"
+        data = self.more(n)
+        return replace(self, starts=data.starts, client_share=data.client_share, refused=data.unusable)
+
+    @property
+    def _is_decided(self) -> bool:
+        """No more rounds are needed: they are decided, or only further starts could decide."""
+        status = self.judge().status
+        if status is not Status.INCONCLUSIVE or not self.started or len(self.starts) >= LEAST_STARTS:
+            return status in (Status.PASS, Status.FAIL)
+        spread = _Starts([_OneStart([_kept(rounds)]) for rounds in self.starts], _groups(self.remembered))
+        return not spread.can_decide(math.log(self.threshold), self.alpha, self._level(self.alpha))
+
+    def _level(self, alpha: float) -> float:
+        """Return the error of this look, where ``alpha`` is that of all looks of the schedule."""
+        return self._levels(alpha)[self._look] if self.schedule else alpha
+
+    def _levels(self, alpha: float) -> tuple[float, ...]:
+        return group_sequential.levels(tuple(self.schedule), self._shared(alpha))
+
+    def _shared(self, alpha: float) -> float:
+        """Return the error that the looks of the schedule share."""
+        several = len(self.schedule) > 1 and len(self.starts) >= LEAST_STARTS
+        return alpha * STUDENT_SHARE if several else alpha
+
+    @property
+    def _look(self) -> int:
+        """The index of this look in the schedule."""
+        return next(
+            (i for i, size in enumerate(self.schedule) if size >= self._own_size), len(self.schedule) - 1
+        )
+
+    def _p_value(self, p: float, alpha: float) -> float:
+        """Return the p-value over all looks, from that of this one."""
+        if not self.schedule:
+            return p
+        return group_sequential.p_value(p, self._look, tuple(self.schedule), self._shared(alpha))
 
     @property
     def over_starts(self) -> bool:
@@ -107,37 +195,40 @@ class RatioGate(MeasuredGate, kind="ratio"):
     def _over_rounds(self, alpha: float) -> Verdict:
         given = self.starts[0] if self.starts else ()
         kept = _kept(given)
-        lost, least = len(given) - len(kept), hodges_lehmann.least_n(1.0 - alpha)
+        level = self._level(alpha)
+        lost, least = len(given) - len(kept), hodges_lehmann.least_n(1.0 - level)
         if trouble := _unusable(kept, lost, self.max_lost_share):
             return self._invalid(trouble, len(kept))
         if len(kept) < least:
             why = f"cannot be judged from {len(kept)} rounds, at least {least} are needed"
             return self._invalid(why, len(kept), n_needed=least)
         rounds = _OneStart(self._kept_by_look(given))
-        low, high = self._ends(rounds.bounds(alpha))
+        low, high = self._ends(rounds.bounds(level))
         observed = math.exp(rounds.centre)
         method = "Hodges-Lehmann, signed rank"
         lost_text = f"{lost} of {len(given)} rounds were lost" if lost else ""
-        return verdict_of(
+        verdict = verdict_of(
             Estimate(self.label, "ratio", observed, low, high, len(kept), "round", method),
             self.threshold,
             at_least=self.at_least,
             bound_name="floor" if self.at_least else "budget",
             alpha=alpha,
-            p_value=rounds.p_beyond(math.log(self.threshold), below=self.at_least),
+            p_value=self._p_value(rounds.p_beyond(math.log(self.threshold), below=self.at_least), alpha),
             n_needed=sample_size.rounds_for_ratio(
-                observed, self.threshold, _deviation(rounds.logs) * rounds.widening, alpha=alpha
+                observed, self.threshold, _deviation(rounds.logs) * rounds.widening, alpha=level
             ),
             candidate=median(ours for ours, _ in kept),
             baseline=median(theirs for _, theirs in kept),
             level_unit=self.unit,
             detail="\n".join(filter(None, (lost_text, rounds.remark))),
+            aside=f"stopped early of {self.schedule[-1]}, " if self.unasked else "",
         )
+        return replace(verdict, level=level if self.schedule else None)
 
     def _kept_by_look(self, given: Rounds) -> list[list[tuple[float, float]]]:
-        """Return the rounds of each look that were not lost."""
-        ends = list(accumulate(self.looks or (len(given),)))
-        return [_kept(given[begin:end]) for begin, end in pairwise([0, *ends])]
+        """Return the rounds of each run that were not lost."""
+        ends = [*accumulate(self.looks), len(given)]
+        return [_kept(given[begin:end]) for begin, end in pairwise([0, *ends]) if begin < end]
 
     def _ends(self, bounds: tuple[float, float]) -> tuple[float, float]:
         """Return the interval of the ratio; an end that is the threshold but for rounding is the threshold."""
@@ -157,7 +248,8 @@ class RatioGate(MeasuredGate, kind="ratio"):
             return self._invalid(why, n, n_needed=LEAST_STARTS)
         starts: list[_OneStart] = []
         every: list[tuple[float, float]] = []
-        least = 1 if n >= LEAST_STARTS else hodges_lehmann.least_n(1.0 - alpha)
+        level = self._level(alpha)
+        least = 1 if n >= LEAST_STARTS else hodges_lehmann.least_n(1.0 - level)
         for number, rounds in enumerate(self.starts, 1):
             kept = _kept(rounds)
             trouble = _unusable(kept, len(rounds) - len(kept), self.max_lost_share)
@@ -170,7 +262,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
         lost = self.size - len(every)
         lost_text = f"{lost} of {self.size} rounds were lost" if lost else ""
         spread = _Starts(starts, _groups(self.remembered))
-        low, high = self._ends(spread.bounds(alpha))
+        low, high = self._ends(spread.bounds(alpha, level))
         observed = math.exp(spread.centre)
         needed = start_to_start.StartVariation(spread.deviation, 0.0, n, 1.0)
         verdict = verdict_of(
@@ -179,36 +271,62 @@ class RatioGate(MeasuredGate, kind="ratio"):
             at_least=self.at_least,
             bound_name="floor" if self.at_least else "budget",
             alpha=alpha,
-            p_value=spread.p_beyond(math.log(self.threshold), below=self.at_least),
+            p_value=self._p_over_starts(spread, alpha),
             n_needed=start_to_start.starts_needed(
-                math.log(observed / self.threshold), needed, 1, alpha=alpha
+                math.log(observed / self.threshold), needed, 1, alpha=level if spread.is_measured else alpha
             ),
             candidate=median(ours for ours, _ in every),
             baseline=median(theirs for _, theirs in every),
             level_unit=self.unit,
-            detail="\n".join(filter(None, (lost_text, spread.detail(len(every))))),
+            detail="\n".join(filter(None, (lost_text, spread.detail(len(every), self.unasked)))),
+            aside=f"stopped early of {n + self._unasked_starts}, " if self._unasked_starts else "",
         )
-        return replace(verdict, starts=n)
+        return replace(verdict, starts=n, level=level if self.schedule else None)
+
+    @property
+    def _unasked_starts(self) -> int:
+        """Starts that the run would have made if the gate had not been decided early."""
+        own = len(self.starts[-1])
+        return self.unasked // own if len(self.starts) >= LEAST_STARTS else 0
+
+    def _p_over_starts(self, spread: _Starts, alpha: float) -> float:
+        below = self.at_least
+        if not spread.is_measured:
+            return spread.p_by_memory(math.log(self.threshold), below=below, level=self._level(alpha) / alpha)
+        return self._p_value(spread.p_beyond(math.log(self.threshold), below=below), alpha)
 
     def _invalid(self, why: str, n: int, *, n_needed: int | None = None) -> Verdict:
         return invalid(self.label, why, bound=self.bound, n=n, n_needed=n_needed, unit="ratio")
 
     def merge(self, earlier: Self) -> Self:
         """Add the starts of an earlier look; pool the rounds of two looks at servers that the run did not start."""
-        share = max(earlier.client_share, self.client_share)
+        share, more = max(earlier.client_share, self.client_share), self.more
+
+        def pooled(gate: Self) -> Self:
+            """Let the rounds that are still to come be pooled as well."""
+            if more is None:
+                return gate
+
+            def with_earlier(n: int) -> PairedSamples:
+                data = more(n)
+                both = replace(self, starts=data.starts, client_share=data.client_share, more=None).merge(
+                    earlier
+                )
+                return replace(data, starts=both.starts, client_share=both.client_share)
+
+            return replace(gate, more=with_earlier)
+
+        runs = [size for size in (*earlier.looks, earlier._own_size) if size]
         by_start = [gate.started or len(gate.starts) >= LEAST_STARTS for gate in (earlier, self)]
         if any(by_start):
             if not all(by_start) and not self.started:
                 count = plural(len(earlier.starts), "start")
                 why = f"an earlier look compared {count}, this one servers that it did not start: start anew"
                 return replace(self, refused=why)
-            return replace(self, starts=[*earlier.starts, *self.starts], client_share=share)
+            starts = [*earlier.starts, *self.starts]
+            return pooled(replace(self, starts=starts, client_share=share, looks=runs))
         rounds = [pair for gate in (earlier, self) for rounds in gate.starts for pair in rounds]
-        return replace(
-            self,
-            starts=[rounds],
-            looks=[size for gate in (earlier, self) for size in gate.looks or (gate.size,)],
-        )
+        return pooled(replace(self, starts=[rounds], looks=runs))
 
     def scaled(self, factor: float) -> Self:
         return replace(
@@ -225,6 +343,8 @@ class RatioGate(MeasuredGate, kind="ratio"):
         rounds_error = ROUND_NOISE * math.sqrt(2.0 * math.pi / 3.0 / each)
         between = start_to_start.spread_seen(_groups(self.remembered)) if self.over_starts else 0.0
         effect = start_to_start.spread_quantile(_groups(self.remembered), 1.0 - self.alpha) if few else 0.0
+        sizes = [size // (1 if few or not self.over_starts else each) for size in self.schedule] or [n]
+        levels = self._levels(self.alpha) if self.schedule else (self.alpha,)
         ratio, sources = 1.0, f"{percent(ROUND_NOISE)} noise a round"
         remembered = " (remembered)" if _Starts((), _groups(self.remembered)).is_remembered else ""
         spread = f"{percent(between / math.sqrt(2.0))}{remembered}"
@@ -244,37 +364,50 @@ class RatioGate(MeasuredGate, kind="ratio"):
                 # What the spread of starts leaves of the interval is the error of the rounds.
                 left = (math.log(high / low) / 2.0) ** 2 * prior.starts - effect**2 if low > 0.0 else 0.0
                 if few and left > 0.0:
-                    rounds_error = math.sqrt(left) / z_of(1.0 - ALPHA)
+                    rounds_error = math.sqrt(left) / z_of(1.0 - (prior.level or ALPHA))
                     noise = math.hypot(between, rounds_error)
                     side = rounds_error * math.sqrt(each * 3.0 / math.pi / 2.0)
                     assumed = f"{recorded}, {spread} from start to start, {percent(side)} noise a round, as recorded"
             elif prior.n > 1:
                 ratio = 1.0 / prior.observed if self.at_least else prior.observed
-                noise = (start_noise if self.over_starts else round_noise)(prior.interval, prior.n)
+                seen = start_noise if self.over_starts else round_noise
+                noise = seen(prior.interval, prior.n, prior.level or ALPHA)
                 assumed = f"{recorded}, {percent(noise / math.sqrt(2.0))} noise a {noun}, as recorded"
-        gate = replace(self.unplanned, n=n, noun=noun, assumed=assumed, caught_unit="slower")
-        rounds, least = (each, hodges_lehmann.least_n(1.0 - self.alpha)) if n else (0, 1)
+        gate = replace(
+            self.unplanned,
+            n=n,
+            noun=noun,
+            assumed=assumed,
+            caught_unit="slower",
+            at_most=len(sizes) > 1 and not few,
+        )
+        rounds, least = (each, hodges_lehmann.least_n(1.0 - levels[-1])) if n else (0, 1)
         if self.over_starts and not few:
             rounds, least = n, LEAST_STARTS
         if rounds < least:
             short = plural(rounds, "round" if few else noun)
             return replace(gate, warning=f"will be INVALID: {short}, at least {least} are needed")
 
-        def chances_of(ratio: float) -> Chances:
-            alpha = self.alpha
+        def chances_at(look: int, ratio: float) -> Chances:
+            size, level = sizes[look], levels[look]
             if few:
-                half = math.hypot(effect, z_of(1.0 - alpha) * rounds_error) / math.sqrt(n)
+                # More rounds leave the spread of starts.
+                error = rounds_error * math.sqrt(each / size) if self.schedule else rounds_error
+                half = math.hypot(effect, z_of(1.0 - level) * error) / math.sqrt(n)
                 return operating_characteristics.of_width(ratio, budget, noise / math.sqrt(n), half)
             by = (
                 operating_characteristics.of_starts
                 if self.over_starts
                 else operating_characteristics.of_ratio
             )
-            return by(n, ratio, budget, noise, alpha=alpha)
+            return by(size, ratio, budget, noise, alpha=level)
+
+        def chances_of(ratio: float) -> Chances:
+            return chances_at(-1, ratio)
 
         def needed() -> str:
             enough = sample_size.starts_for_ratio if self.over_starts else sample_size.exact_rounds_for_ratio
-            more = enough(ratio, budget, noise, alpha=self.alpha, wanted=WANTED)
+            more = enough(ratio, budget, noise, alpha=levels[-1], wanted=WANTED)
             return f"about {about(more)} {noun}s" if more else ""
 
         def slower(wanted: float) -> float | None:
@@ -282,12 +415,17 @@ class RatioGate(MeasuredGate, kind="ratio"):
             return None if found is None else max(0.0, (1.0 + found) / ratio - 1.0)
 
         forecast = chances_of(ratio)
+        expected = _expected_size(sizes, lambda look: chances_at(look, ratio))
+        unit = "start" if self.over_starts and not few else "round"
         return replace(
             gate,
             chances=forecast,
             caught_often=slower(OFTEN),
             caught=slower(WANTED),
             warning=power_warning(forecast, ratio <= budget, needed, assumed),
+            remark=f"about {about(expected)} of {plural(sizes[-1], unit)} decide it"
+            if len(sizes) > 1
+            else "",
         )
 
 
@@ -414,26 +552,42 @@ class _Starts:
         basis = "remembered" if self.is_remembered else "assumed"
         return f"Hodges-Lehmann, with the {basis} spread of starts"
 
-    def bounds(self, alpha: float) -> tuple[float, float]:
-        """One-sided bounds of the log ratio, each with error ``alpha``."""
+    def bounds(self, alpha: float, level: float) -> tuple[float, float]:
+        """One-sided bounds of the log ratio, each with error ``alpha`` in all looks, ``level`` in this one.
+
+        Where the spread is not measured, looks share the starts and differ in their rounds alone.
+        """
         if self.is_measured:
-            return start_to_start.bounds(self.centres, 1.0 - alpha)
-        centres = [(start.centre, start.error) for start in self.starts]
-        within = [start.bounds(alpha) for start in self.starts]
-        return start_to_start.bounds_by_memory(centres, within, self.remembered, 1.0 - alpha)
+            return start_to_start.bounds(self.centres, 1.0 - level)
+        within = [start.bounds(level) for start in self.starts]
+        return start_to_start.bounds_by_memory(self._with_errors, within, self.remembered, 1.0 - alpha)
+
+    @property
+    def _with_errors(self) -> list[Centre]:
+        return [(start.centre, start.error) for start in self.starts]
+
+    def can_decide(self, threshold: float, alpha: float, level: float) -> bool:
+        """More rounds of these starts, whose spread is not measured, could bring a bound to the threshold."""
+        effect = start_to_start.effect_of(self._with_errors, self.remembered, 1.0 - alpha)
+        low, high = self.bounds(alpha, level)
+        lowest = self.centre - math.sqrt(max(0.0, (self.centre - low) ** 2 - effect**2))
+        highest = self.centre + math.sqrt(max(0.0, (high - self.centre) ** 2 - effect**2))
+        return lowest + effect <= threshold or highest - effect >= threshold
 
     def p_beyond(self, threshold: float, *, below: bool) -> float:
-        """One-sided p-value of a log ratio above (``below``: below) the threshold, to go with :meth:`bounds`."""
+        """One-sided p-value of a log ratio above (``below``: below) the threshold, where the spread is measured."""
         sign = -1.0 if below else 1.0
-        if self.is_measured:
-            return start_to_start.p_above([sign * centre for centre in self.centres], sign * threshold)
+        return start_to_start.p_above([sign * centre for centre in self.centres], sign * threshold)
+
+    def p_by_memory(self, threshold: float, *, below: bool, level: float) -> float:
+        """The same where it is not measured; ``level``: this look's share of the error of the rounds."""
 
         def is_shown(alpha: float) -> bool:
-            low, high = self.bounds(alpha)
+            low, high = self.bounds(alpha, alpha * level)
             return high < threshold if below else low > threshold
 
         # The least alpha that shows it; with so few rounds there is no bound below 2^-n.
-        low, high = max(1e-9, 2.0 ** -min(len(start.rounds) for start in self.starts)), 0.49
+        low, high = max(1e-9, 2.0 ** -min(len(start.rounds) for start in self.starts) / level), 0.49
         if not is_shown(high):
             return 1.0
         if is_shown(low):
@@ -443,7 +597,7 @@ class _Starts:
             low, high = (low, middle) if is_shown(middle) else (middle, high)
         return high
 
-    def detail(self, rounds: int) -> str:
+    def detail(self, rounds: int, unasked: int) -> str:
         """The line below the verdict: how much starts differ, and where that is known from."""
         if self.is_measured:
             return f"starts differ by {percent(self.deviation)} (standard deviation of the ratio)"
@@ -454,27 +608,40 @@ class _Starts:
         else:
             side = percent(start_to_start.ASSUMED_DEVIATION)
             how = f"starts are assumed to differ by {side} a side: no earlier ones are remembered here"
-        return "\n".join(filter(None, (f"{rounds} rounds; {how}", *(start.remark for start in self.starts))))
+        of = f" of {rounds + unasked}" if unasked else ""
+        return "\n".join(
+            filter(None, (f"{rounds}{of} rounds; {how}", *(start.remark for start in self.starts)))
+        )
 
 
 def _groups(remembered: Sequence[Sequence[Centre]]) -> tuple[tuple[Centre, ...], ...]:
     return tuple(tuple((float(centre), float(error)) for centre, error in group) for group in remembered)
 
 
-def start_noise(interval: tuple[float, float], starts: int) -> float:
+def _expected_size(sizes: Sequence[int], chances_at: Callable[[int], Chances]) -> int:
+    """Return the data after which a gate stops in the mean, if each look decides as often as it would alone."""
+    decided, expected = 0.0, 0.0
+    for look, size in enumerate(sizes):
+        last = look == len(sizes) - 1
+        at_look = 1.0 if last else max(decided, 1.0 - chances_at(look).undecided)
+        expected, decided = expected + (at_look - decided) * size, at_look
+    return math.ceil(expected)
+
+
+def start_noise(interval: tuple[float, float], starts: int, level: float = ALPHA) -> float:
     """Return the deviation of one pair of starts, from the interval of so many; 0 for a degenerate one."""
     low, high = interval
     if not 0.0 < low < high < math.inf:
         return 0.0
-    return math.log(high / low) / 2.0 / t_of(starts - 1, 1.0 - ALPHA) * math.sqrt(starts)
+    return math.log(high / low) / 2.0 / t_of(starts - 1, 1.0 - level) * math.sqrt(starts)
 
 
-def round_noise(interval: tuple[float, float], rounds: int) -> float:
+def round_noise(interval: tuple[float, float], rounds: int, level: float = ALPHA) -> float:
     """Return the deviation of one round's log ratio, from the interval of so many; 0 for a degenerate one."""
     low, high = interval
     if not 0.0 < low < high < math.inf:
         return 0.0
-    return math.log(high / low) / 2.0 / z_of(1.0 - ALPHA) * math.sqrt(rounds * 3.0 / math.pi)
+    return math.log(high / low) / 2.0 / z_of(1.0 - level) * math.sqrt(rounds * 3.0 / math.pi)
 
 
 def _kept(rounds: Iterable[Round]) -> list[tuple[float, float]]:
@@ -543,6 +710,8 @@ class Ratio(Estimand):
     remembered: Sequence[Sequence[Centre]] = field(default=(), repr=False)
     remark: str = ""
     """A line below the verdict."""
+    schedule: Sequence[int] = ()
+    more: Callable[[int], PairedSamples] | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
@@ -570,6 +739,8 @@ class Ratio(Estimand):
                 started=self.started,
                 remembered=self.remembered,
                 remark=self.remark,
+                schedule=self.schedule,
+                more=self.more,
                 **asked,
             ),
         )

@@ -62,6 +62,9 @@ class Verdict:
     """Two-sided 95 % interval of :attr:`flips`."""
     starts: int | None = None
     """Pairs of starts that a ratio was taken over; None where it was taken over rounds, and for other gates."""
+    level: float | None = None
+    """One-sided error of each bound at this look, where rounds are looked at several times (of one or two starts: that
+    of the rounds' part); None for :data:`~pytest_llmperf.gates.decision.ALPHA`."""
 
     def __bool__(self) -> bool:
         """A verdict has no truth value: four outcomes do not fit into two."""

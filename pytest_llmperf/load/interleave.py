@@ -39,6 +39,27 @@ class Rounds:
     candidate_runs: tuple[Run, ...]
     baseline_runs: tuple[Run, ...]
 
+    def __len__(self) -> int:
+        return len(self.candidate)
+
+    def __add__(self, later: Rounds) -> Rounds:
+        """Both one after the other."""
+        return Rounds(
+            self.candidate + later.candidate,
+            self.baseline + later.baseline,
+            self.candidate_runs + later.candidate_runs,
+            self.baseline_runs + later.baseline_runs,
+        )
+
+    def first(self, n: int) -> Rounds:
+        """The first ``n`` of each side."""
+        return Rounds(self.candidate[:n], self.baseline[:n], self.candidate_runs[:n], self.baseline_runs[:n])
+
+    @property
+    def workers(self) -> int:
+        """The most client processes that a round had."""
+        return max(1, *(len(run.workers) for run in (*self.candidate_runs, *self.baseline_runs)))
+
     @property
     def problems(self) -> tuple[str, ...]:
         """Why these rounds must not be judged, each with its model entry; empty if they may."""
@@ -70,6 +91,7 @@ def interleaved(
     pattern: ClosedLoop,
     *,
     rounds: int,
+    before: int = 0,
     seed: int = 0,
     on_round: Callable[[Round], None] | None = None,
     options: SendOptions | None = None,
@@ -78,7 +100,8 @@ def interleaved(
 
     Both sides get the same words and the same numbers in a round, and new ones in the next. Before the first round
     both are warmed up with discarded requests of the same shape. With ``options.workers`` None, the warm-up decides
-    how many client processes are needed. Raises as :func:`run_load` does, and ``NotMeasured`` if a side's round has no
+    how many client processes are needed. ``before``: rounds of the same load that were measured earlier, whose order
+    goes on. Raises as :func:`run_load` does, and ``NotMeasured`` if a side's round has no
     success at all.
     """
     if rounds < 1:
@@ -95,9 +118,11 @@ def interleaved(
             raise_if_all_failed(warmed.traces, f"the warm-up of {server.row}")
             if options.workers is None:
                 workers = max(workers, workers_for(warmed.client.cpu_share))
-    nonces = [secrets.token_hex(8) for _ in range(rounds)]
+    nonces = [secrets.token_hex(8) for _ in range(before + rounds)]
     done: dict[Side, list[Round]] = {"candidate": [], "baseline": []}
-    for number, side in turns(rounds, seed):
+    for number, side in turns(before + rounds, seed):
+        if number < before:
+            continue
         run = run_load(
             servers[side], workload, pattern, replace(sending[side], nonce=nonces[number], workers=workers)
         )

@@ -6,6 +6,7 @@ The data come through :class:`LoadData` and :class:`PairData`: measured ones are
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -13,7 +14,7 @@ from typing import Protocol
 
 from pytest_llmperf.gates.base import Judge
 from pytest_llmperf.gates.quantile import Series
-from pytest_llmperf.gates.ratio import MAX_LOST_ROUNDS, Ratio
+from pytest_llmperf.gates.ratio import MAX_LOST_ROUNDS, PairedSamples, Ratio
 from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.metrics import Metric, metric_named
 from pytest_llmperf.load.results import Metrics
@@ -22,7 +23,6 @@ from pytest_llmperf.load.seen_times import CLUMPED_ABOVE, held_back
 from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.on_device import OnDevice
 from pytest_llmperf.measure.start_memory import StartsOf
-from pytest_llmperf.stats.start_to_start import Centre
 
 _CHUNKED_APART = 1.5
 """Factor between the tokens a chunk of two sides above which their gaps are not comparable."""
@@ -187,28 +187,21 @@ def tokens_per_chunk(rounds: Sequence[Metrics]) -> float:
     return sum(len(metrics.samples["itl"]) for metrics in rounds) / gaps if gaps else 1.0
 
 
-@dataclass(frozen=True)
-class PairedSamples:
-    """The rounds of one metric of both models."""
-
-    starts: Sequence[Sequence[tuple[float | None, float | None]]]
-    """(candidate, baseline) of each round, for each pair of starts; None: the round was lost."""
-    unusable: str = ""
-    """Why they must not be judged; empty if they may."""
-    client_share: float = 0.0
-    """Share of the baseline's value that is the client's own."""
-    started: bool = False
-    """The run started both servers, and speaks of any start of theirs."""
-    remembered: Sequence[Sequence[Centre]] = ()
-    """Centres of earlier pairs of starts, see ``measure.start_memory``."""
-    remark: str = ""
-
-
 class PairData(Protocol):
     """The data of a load on both models in turn."""
 
+    @property
+    def looks(self) -> Sequence[int]:
+        """Rounds after which gates look, the last: all; empty where they get all at once."""
+        ...
+
+    @property
+    def more(self) -> Callable[[str, int], PairedSamples] | None:
+        """The first rounds of a metric, measured as far as they are asked for; None where nothing is measured."""
+        ...
+
     def samples(self, metric: str) -> PairedSamples:
-        """``metric``: its name in ``load.metrics``."""
+        """The rounds that are there before a gate asks for more. ``metric``: its name in ``load.metrics``."""
         ...
 
 
@@ -233,20 +226,39 @@ class Pair:
         found = _metric(self, metric)
         if found.client_only:
             raise AttributeError(f"{found.title} is the client's own, and not compared between servers")
-        samples = self.data.samples(metric)
+        samples, of_metric = self.data.samples(metric), self.data.more
+        grows = bool(self.data.looks) and of_metric is not None
+        more = functools.partial(of_metric, metric) if of_metric is not None and grows else None
         return Paired(
             Ratio(
                 f"{found.title} at {self.concurrency}{self.suffix}",
                 samples.starts,
                 found.unit,
                 judge=self.judge,
-                unusable=samples.unusable,
+                # What makes the first rounds unusable may be rare among all.
+                unusable="" if grows else samples.unusable,
                 client_share=samples.client_share,
                 started=samples.started,
                 remembered=samples.remembered,
                 remark=samples.remark,
+                schedule=self.data.looks,
+                more=more,
             )
         )
+
+
+class GrowingRounds(Protocol):
+    """Interleaved rounds that are measured as far as they are asked for (``measure.speed``)."""
+
+    @property
+    def looks(self) -> Sequence[int]: ...
+
+    @property
+    def first_look(self) -> int: ...
+
+    def first(self, n: int) -> Sequence[Rounds]:
+        """The first ``n`` rounds, by pair of starts."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -254,20 +266,29 @@ class MeasuredPair:
     """Interleaved rounds of both models at one concurrency, of each pair of their starts."""
 
     concurrency: int
-    starts: Sequence[Rounds]
-    clock: ClockError
+    rounds: GrowingRounds
+    clock_of: Callable[[Sequence[Rounds]], ClockError]
     spread: StartsOf | str = ""
     """How earlier starts differed; or why starts are no part of the claim."""
 
+    @property
+    def looks(self) -> Sequence[int]:
+        return self.rounds.looks
+
     def samples(self, metric: str) -> PairedSamples:
+        return self.more(metric, self.rounds.first_look)
+
+    def more(self, metric: str, n: int) -> PairedSamples:
+        starts = self.rounds.first(n)
+        clock = self.clock_of(starts)
         sides = (
-            [run for rounds in self.starts for run in rounds.candidate_runs],
-            [run for rounds in self.starts for run in rounds.baseline_runs],
+            [run for rounds in starts for run in rounds.candidate_runs],
+            [run for rounds in starts for run in rounds.baseline_runs],
         )
-        candidate = [metrics for rounds in self.starts for metrics in rounds.candidate]
-        baseline = [metrics for rounds in self.starts for metrics in rounds.baseline]
+        candidate = [metrics for rounds in starts for metrics in rounds.candidate]
+        baseline = [metrics for rounds in starts for metrics in rounds.baseline]
         problems = [
-            self.clock.unusable,
+            clock.unusable,
             *(f"{runs[0].server.row}: {why}" for runs in sides for why in problems_of(runs)),
         ]
         values = [
@@ -275,12 +296,12 @@ class MeasuredPair:
                 (_value(a, metric), _value(b, metric))
                 for a, b in zip(rounds.candidate, rounds.baseline, strict=True)
             ]
-            for rounds in self.starts
+            for rounds in starts
         ]
         if metric_named(metric).from_round is not None:
-            share = self.clock.share_of_cycle(self.concurrency, baseline)
+            share = clock.share_of_cycle(self.concurrency, baseline)
         else:
-            share = self.clock.share_of(metric, [_value(metrics, metric) for metrics in baseline])
+            share = clock.share_of(metric, [_value(metrics, metric) for metrics in baseline])
         # A side whose tokens were not seen is slow or quick by that alone.
         unseen = [
             f"{runs[0].server.row}: {why}"

@@ -19,12 +19,14 @@ from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.per_token import Amounts
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
+from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.prompt_set import PromptSet, read_prompts
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.answers import GradedAnswer, TaskAnswers
 from pytest_llmperf.measure.book import UNBOOKED, Book
+from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.fidelity import Look, ScoredPair, TokenPairs
 from pytest_llmperf.measure.likelihood import Likelihoods
@@ -226,9 +228,10 @@ class Measurements(Servers):
         metrics: Sequence[Metrics]
         baseline = self.served(self.settings.baseline) if self.will_need_baseline else None
         if baseline is not None and served is not baseline:
-            starts = self.speed.rounds(served, baseline, concurrency, shape)
+            rounds = self.speed.rounds(served, baseline, concurrency, shape)
+            starts = rounds.first(rounds.tail_size)
             runs = [run for start in starts for run in start.candidate_runs]
-            metrics = [rounds for start in starts for rounds in start.candidate]
+            metrics = [one for start in starts for one in start.candidate]
         else:
             runs, metrics = self.speed.alone(served, concurrency, shape)
         clock = self.speed.clock_error(runs, metrics)
@@ -236,21 +239,25 @@ class Measurements(Servers):
         return MeasuredLoad(concurrency, runs, metrics, clock, device)
 
     def pair(self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape) -> PairData:
-        """Interleaved rounds of two models."""
-        starts = self.speed.rounds(candidate, baseline, concurrency, shape)
-        sides = (
-            [rounds for start in starts for rounds in start.candidate],
-            [rounds for start in starts for rounds in start.baseline],
-        )
-        runs = [run for start in starts for run in (*start.candidate_runs, *start.baseline_runs)]
-        clock = self.speed.clock_error(runs, *sides)
+        """Interleaved rounds of two models: as many as a gate needs to look once, and more as it asks for them."""
+        rounds = self.speed.rounds(candidate, baseline, concurrency, shape)
+        rounds.first(rounds.first_look)
+
+        def clock_of(starts: Sequence[Rounds]) -> ClockError:
+            sides = (
+                [metrics for start in starts for metrics in start.candidate],
+                [metrics for start in starts for metrics in start.baseline],
+            )
+            runs = [run for start in starts for run in (*start.candidate_runs, *start.baseline_runs)]
+            return self.speed.clock_error(runs, *sides)
+
         spread = self.spread_of_starts(candidate, baseline, concurrency, shape)
         if isinstance(spread, StartsOf):
             contents = (self._content_key(candidate.model), self._content_key(baseline.model))
             spread = dataclasses.replace(
                 spread, comparison=dataclasses.replace(spread.comparison, contents=contents)
             )
-        return MeasuredPair(concurrency, starts, clock, spread)
+        return MeasuredPair(concurrency, rounds, clock_of, spread)
 
     def spread_of_starts(
         self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape

@@ -47,6 +47,10 @@ class Memo:
         """Whether it was measured, or failed to be."""
         return key in self._values or key in self._failures
 
+    def known(self, key: Key) -> Any:
+        """The value that was measured, or the failure; None where nothing was tried."""
+        return self._failures.get(key, self._values.get(key))
+
     def remember(self, values: Mapping[Key, Any]) -> None:
         """Add what was measured along with something else."""
         self._values |= values

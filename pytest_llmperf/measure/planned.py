@@ -15,6 +15,7 @@ from pytest_llmperf.errors import NeedsServer
 from pytest_llmperf.gates.mean_ratio import Documents
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.per_token import Amounts
+from pytest_llmperf.gates.ratio import PairedSamples
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
 from pytest_llmperf.load.metrics import metric_named
@@ -22,13 +23,13 @@ from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.steady import slice_size
 from pytest_llmperf.measure.answers import whole_groups
 from pytest_llmperf.measure.fidelity import Look
-from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, PairData, PairedSamples, Samples
+from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, PairData, Samples
 from pytest_llmperf.measure.long_prompts import LongPrompts
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import SweepData
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.measure.speed import rounds_of_each
+from pytest_llmperf.measure.speed import rounds_of_each, schedule_of
 from pytest_llmperf.measure.start_memory import StartsOf
 from pytest_llmperf.prompts.variants import Variant
 from pytest_llmperf.record.prior import Phase, PhaseKind
@@ -129,6 +130,8 @@ class PlannedPair:
     starts: int
     rounds: int
     spread: StartsOf | str
+    looks: Sequence[int] = ()
+    more: None = None
 
     def samples(self, metric: str) -> PairedSamples:
         starts = [unmeasured(self.rounds)] * self.starts
@@ -217,7 +220,9 @@ class PlannedMeasurements(Measurements):
         self._rounds(baseline, concurrency, shape)
         starts = self.settings.starts
         spread = self.spread_of_starts(candidate, baseline, concurrency, shape)
-        return PlannedPair(starts, self._rounds(candidate, concurrency, shape) // starts, spread)
+        rounds = self._rounds(candidate, concurrency, shape) // starts
+        looks = () if self.settings.full else schedule_of(shape.rounds, starts)
+        return PlannedPair(starts, rounds, spread, looks)
 
     def _rounds(self, served: Served, concurrency: int, shape: LoadShape) -> int:
         starts = self.settings.starts

@@ -6,7 +6,8 @@ import math
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_llmperf.config.sizes import LoadShape
@@ -31,6 +32,18 @@ from pytest_llmperf.serving.gpu import measured_bandwidth
 LEAST_ROUNDS = 12
 """Rounds of one pair of starts. The start is the sample, and its own error only has to be small beside the 1 to 3 % by
 which starts differ: twelve rounds with 5 % noise leave 1.5 %."""
+
+LOOKS = (8, 12, 18, 27, 40)
+"""Rounds of one pair of starts after which gates look, before they get all. Eight tell a server that is much slower,
+and equal ones under a wide budget; half as many again each time keep the error that a look costs small."""
+START_LOOKS = (3, 5, 8, 11, 15)
+"""The same where starts are the sample: the fewest that tell how they differ, and so on."""
+LOOK_APART = 1.25
+"""No look so shortly before the end: the last one has this many times its data at least."""
+TAIL_ROUNDS = 59
+"""Rounds below which no p95 is known where all samples of a round are slow together: .95^59 is 5 %."""
+STAYS_WARM_S = 1.0
+"""Pause after which a load is warmed up again: clocks have fallen, and others have used the caches."""
 
 Failure = InfrastructureError | NotMeasured
 
@@ -95,47 +108,44 @@ class Speed:
 
     def rounds(
         self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape
-    ) -> tuple[Rounds, ...]:
-        """Interleaved rounds of both sides, of each pair of their starts."""
-        starts = self.servers.settings.starts
-        usual = shape == self.servers.sizes.load
+    ) -> InterleavedRounds:
+        """Interleaved rounds of both sides, of each pair of their starts; none is measured by this call."""
+        key = ("interleaved", candidate.name, baseline.name, concurrency, shape)
+        return self._memo(
+            key, lambda: InterleavedRounds(self, self._memo, candidate, baseline, concurrency, shape)
+        )
 
-        def key(of: int) -> tuple[str, str, str, int, LoadShape]:
-            return ("rounds", candidate.name, baseline.name, of, shape)
+    def saving(self) -> tuple[int, int]:
+        """Number of interleaved rounds that were measured and that were planned: the rest was not needed to decide."""
+        every = [rounds for _, rounds in self._memo.of_kind("interleaved") if rounds.measured]
+        return sum(rounds.measured for rounds in every), sum(rounds.schedule[-1] for rounds in every)
 
-        def measure() -> tuple[Rounds, ...] | Failure:
-            # Starts take long: those that are made for one concurrency serve all that will be asked for.
-            later = [
-                c
-                for c in self.servers.concurrencies
-                if starts > 1 and usual and c != concurrency and key(c) not in self._memo
-            ]
-            found = over_starts(
-                lambda *how: self._interleaved(candidate, baseline, shape, *how),
-                lambda: self.servers.start_anew(candidate, baseline),
-                [concurrency, *later],
-                shape.rounds,
-                starts,
-            )
-            self._memo.remember({key(other): found[other] for other in later})
-            return found[concurrency]
-
-        outcome = self._memo(key(concurrency), measure, candidate, baseline)
-        if isinstance(outcome, tuple):
-            return outcome
-        raise outcome
-
-    def _interleaved(
-        self, candidate: Served, baseline: Served, shape: LoadShape, concurrency: int, count: int, start: int
+    def interleaved(
+        self,
+        candidate: Served,
+        baseline: Served,
+        shape: LoadShape,
+        concurrency: int,
+        *,
+        start: int,
+        rounds: range,
+        of: int,
+        workers: int | None,
+        warm: bool,
     ) -> Rounds:
+        """Measure ``rounds`` of this start, numbered from 0, of which there may be ``of``.
+
+        ``warm``: the servers have just had the rounds before, and need no warm-up; ``workers`` is their number of
+        client processes.
+        """
         what = f"{candidate.name} and {baseline.name} in turn, {concurrency} at a time"
         if self.servers.settings.starts > 1:
             what += f", start {start} of {self.servers.settings.starts}"
         for side in (candidate, baseline):
             self.prepare(side, shape)
-        done = 0
+        done = 2 * rounds.start
         seed = random.Random(f"{self.servers.settings.order_seed} {concurrency} {start}").getrandbits(32)
-        pace = Pace(2 * count)
+        pace = Pace(2 * of, done)
 
         def progress(measured: Round) -> None:
             nonlocal done
@@ -151,10 +161,11 @@ class Speed:
                     baseline.server,
                     self.workload(shape),
                     ClosedLoop(concurrency, self.servers.sizes.requests_per_round(concurrency)),
-                    rounds=count,
+                    rounds=len(rounds),
+                    before=rounds.start,
                     seed=seed,
                     on_round=progress,
-                    options=SendOptions(workers=self.servers.sizes.workers),
+                    options=SendOptions(workers=workers, warmup=0 if warm else None),
                 )
         except (InfrastructureError, NotMeasured) as error:
             # Asked now, because the next question to a dead server starts it again.
@@ -233,37 +244,153 @@ class Speed:
         )
 
 
+class InterleavedRounds:
+    """The rounds of two servers at one concurrency, measured as far as gates need them, and none twice.
+
+    With one pair of starts a gate gets some of its rounds, with several all rounds of some pairs. A failure is
+    remembered, and raised again.
+    """
+
+    def __init__(
+        self,
+        speed: Speed,
+        memo: Memo,
+        candidate: Served,
+        baseline: Served,
+        concurrency: int,
+        shape: LoadShape,
+    ) -> None:
+        self._speed, self._memo = speed, memo
+        self._sides = (candidate, baseline)
+        self._concurrency, self._shape = concurrency, shape
+        settings = speed.servers.settings
+        self._starts = settings.starts
+        self._each = rounds_of_each(shape.rounds, settings.starts)
+        self.schedule = schedule_of(shape.rounds, settings.starts)
+        self.looks = () if settings.full else self.schedule
+        """:attr:`schedule` for gates; empty where they get all rounds at once."""
+        self._only = Rounds((), (), (), ())
+        """What was measured of the only pair of starts."""
+        self._crashes: tuple[int, ...] = ()
+        self._ended_s = -math.inf
+
+    @property
+    def measured(self) -> int:
+        """Rounds that were measured."""
+        if self._starts == 1:
+            return len(self._only)
+        outcomes = [self._memo.known(self._key(number)) for number in range(1, self._starts + 1)]
+        return sum(len(found) for found in outcomes if isinstance(found, Rounds))
+
+    @property
+    def first_look(self) -> int:
+        return self.looks[0] if self.looks else self.schedule[-1]
+
+    @property
+    def tail_size(self) -> int:
+        """The rounds that a quantile gets, whatever else is asked: enough for a p95."""
+        if not self.looks:
+            return self.schedule[-1]
+        return next((size for size in self.schedule if size >= TAIL_ROUNDS), self.schedule[-1])
+
+    def first(self, n: int) -> tuple[Rounds, ...]:
+        """The first ``n`` rounds, by pair of starts; ``n`` is of :attr:`schedule`."""
+        if self._starts == 1:
+            if n > len(self._only):
+                self._only += self._part(n)
+            return (self._only.first(n),)
+        return tuple(self._start(number) for number in range(1, n // self._each + 1))
+
+    def _part(self, n: int) -> Rounds:
+        """The rounds that are missing to ``n`` at the only pair of starts."""
+        before = len(self._only)
+
+        def measure() -> Rounds:
+            for side in self._sides:
+                self._speed.prepare(side, self._shape)
+            crashes = tuple(side.crashes for side in self._sides)
+            if before and crashes != self._crashes:
+                names = " and ".join(side.name for side in self._sides)
+                raise NotMeasured(
+                    f"a server died between two rounds and was started again ({names}): half of the rounds are of "
+                    "another process"
+                )
+            self._crashes = crashes
+            found = self._speed.interleaved(
+                *self._sides,
+                self._shape,
+                self._concurrency,
+                start=1,
+                rounds=range(before, n),
+                of=self.schedule[-1],
+                workers=self._only.workers if before else self._speed.servers.sizes.workers,
+                warm=time.monotonic() - self._ended_s < STAYS_WARM_S,
+            )
+            self._ended_s = time.monotonic()
+            return found
+
+        return self._memo(self._key(before), measure, *self._sides)
+
+    def _start(self, number: int) -> Rounds:
+        """All rounds of one pair of starts, from 1.
+
+        Starts take long: the one that is made for this concurrency serves all that will be asked for. A concurrency
+        that fails is left out from then on, and the others go on.
+        """
+
+        def measure() -> Rounds | Failure:
+            if number > 1:
+                self._speed.servers.start_anew(*self._sides)
+            found = {
+                concurrency: self._one_start(concurrency, number) for concurrency in self._together(number)
+            }
+            self._memo.remember({self._key(number, other): found[other] for other in found})
+            return found[self._concurrency]
+
+        outcome = self._memo(self._key(number), measure, *self._sides)
+        if isinstance(outcome, Rounds):
+            return outcome
+        raise outcome
+
+    def _together(self, number: int) -> list[int]:
+        """The concurrencies that are measured in this start: this one, and those that will be asked for."""
+        servers = self._speed.servers
+        later = servers.concurrencies if self._shape == servers.sizes.load else ()
+        others = [c for c in later if c != self._concurrency and self._key(number, c) not in self._memo]
+        return [self._concurrency, *(c for c in others if not self._has_failed(c, number))]
+
+    def _has_failed(self, concurrency: int, before: int) -> bool:
+        keys = [self._key(number, concurrency) for number in range(1, before)]
+        return any(key in self._memo and not isinstance(self._memo.known(key), Rounds) for key in keys)
+
+    def _one_start(self, concurrency: int, number: int) -> Rounds | Failure:
+        try:
+            return self._speed.interleaved(
+                *self._sides,
+                self._shape,
+                concurrency,
+                start=number,
+                rounds=range(self._each),
+                of=self._each,
+                workers=self._speed.servers.sizes.workers,
+                warm=False,
+            )
+        except (InfrastructureError, NotMeasured) as error:
+            return error
+
+    def _key(self, part: int, concurrency: int | None = None) -> tuple[Any, ...]:
+        """``part``: the number of the start, or of the rounds before."""
+        names = [side.name for side in self._sides]
+        return ("rounds", *names, concurrency or self._concurrency, self._shape, part)
+
+
 def rounds_of_each(rounds: int, starts: int) -> int:
     """Rounds of one pair of starts, when ``rounds`` were asked for in all."""
     return rounds if starts == 1 else max(LEAST_ROUNDS, math.ceil(rounds / starts))
 
 
-def over_starts(
-    measure: Callable[[int, int, int], Rounds],
-    start_anew: Callable[[], None],
-    concurrencies: Sequence[int],
-    rounds: int,
-    starts: int,
-) -> dict[int, tuple[Rounds, ...] | Failure]:
-    """By concurrency, the rounds of each pair of starts, or why they could not be measured.
-
-    ``measure`` takes concurrency, number of rounds, and number of the pair of starts (from 1). Each pair meets every
-    concurrency before the next one is started, because starting is what takes long. A concurrency that fails is left
-    out from then on, and the others go on. Raises what ``start_anew`` raises.
-    """
-    each = rounds_of_each(rounds, starts)
-    found: dict[int, list[Rounds]] = {concurrency: [] for concurrency in concurrencies}
-    failed: dict[int, Failure] = {}
-    for number in range(1, starts + 1):
-        if number > 1:
-            start_anew()
-        for concurrency in [c for c in found if c not in failed]:
-            try:
-                found[concurrency].append(measure(concurrency, each, number))
-            except (InfrastructureError, NotMeasured) as error:
-                failed[concurrency] = error
-        if len(failed) == len(found):
-            break
-    return {
-        concurrency: failed.get(concurrency) or tuple(measured) for concurrency, measured in found.items()
-    }
+def schedule_of(rounds: int, starts: int) -> tuple[int, ...]:
+    """Rounds of all starts together after which gates look, the last: all that are measured at most."""
+    looks, each = (LOOKS, 1) if starts == 1 else (START_LOOKS, rounds_of_each(rounds, starts))
+    most = rounds if starts == 1 else starts
+    return (*(each * n for n in looks if LOOK_APART * n <= most), each * most)

@@ -563,6 +563,7 @@ class VerdictEntry(Part):
     starts: int | None = optional(
         "pairs of starts that a ratio was taken over; null where it was over rounds"
     )
+    level: float | None = optional("one-sided error of each bound at this look; null for 5 %")
 
     @property
     def verdict(self) -> Verdict:

@@ -361,6 +361,13 @@ class Run:
                 f"{asked:,} of {planned:,} answers were enough to decide "
                 f"({percent(round(1 - asked / planned, 2))} saved; --llmperf-full asks for all)",
             )
+        measured, planned = self.measurements.speed.saving()
+        if measured < planned:
+            self.screen.say(
+                reporter,
+                f"{measured:,} of {planned:,} rounds of both servers in turn were enough to decide "
+                "(--llmperf-full measures all)",
+            )
         for note in self.measurements.speed.devices.notes():
             self.screen.say(reporter, note)
         for event in self.measurements.events():

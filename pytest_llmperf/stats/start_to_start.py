@@ -161,18 +161,27 @@ def bounds_by_memory(
 ) -> tuple[float, float]:
     """One-sided bounds for the mean log ratio from fewer than :data:`LEAST_STARTS` pairs of starts.
 
-    ``within`` holds, for each pair, the bounds of its own rounds at the same confidence. The distance to each bound
-    adds the spread of starts and the error of the rounds in squares.
+    ``within`` holds, for each pair, the bounds of its own rounds at the same confidence (with several looks at the
+    rounds: at one that all looks keep together). The distance to each bound adds the spread of starts and the error of
+    the rounds in squares.
     """
-    starts = len(centres)
-    known = (*remembered, tuple(centres)) if starts > 1 else remembered
-    effect = spread_quantile(known, arguments.inside("confidence", confidence, 0.5, 1.0))
+    starts, effect = len(centres), effect_of(centres, remembered, confidence)
     mean = math.fsum(centre for centre, _ in centres) / starts
     below = math.fsum((centre - low) ** 2 for (centre, _), (low, _) in zip(centres, within, strict=True))
     above = math.fsum((high - centre) ** 2 for (centre, _), (_, high) in zip(centres, within, strict=True))
     return (
-        mean - math.sqrt(effect**2 / starts + below / starts**2),
-        mean + math.sqrt(effect**2 / starts + above / starts**2),
+        mean - math.sqrt(effect**2 + below / starts**2),
+        mean + math.sqrt(effect**2 + above / starts**2),
+    )
+
+
+def effect_of(
+    centres: Sequence[Centre], remembered: tuple[tuple[Centre, ...], ...], confidence: float
+) -> float:
+    """Return the part of :func:`bounds_by_memory` that the spread of starts has in the distance to each bound."""
+    known = (*remembered, tuple(centres)) if len(centres) > 1 else remembered
+    return spread_quantile(known, arguments.inside("confidence", confidence, 0.5, 1.0)) / math.sqrt(
+        len(centres)
     )
 
 

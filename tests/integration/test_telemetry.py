@@ -64,9 +64,10 @@ def test_energy_and_the_device_s_limit_are_judged_and_recorded(on_a_gpu: Project
     assert used["status"] == "FAIL"
     assert used["observed"] < 0.01
     record = on_a_gpu.record()
-    (told,) = record["telemetry"]
-    assert told["rows"] == ["distill", "math"]
-    assert told["mean_power_w"] == pytest.approx(300, rel=0.05)
+    assert [told["rows"] for told in record["telemetry"]] == [["distill", "math"]] * 2, (
+        "8 rounds, then the rest"
+    )
+    assert all(told["mean_power_w"] == pytest.approx(300, rel=0.05) for told in record["telemetry"])
     assert [one["milestones"]["kv_cache_tokens"] for one in record["servers"]] == [4_194_304] * 2
     assert result.lines("lowered its clocks, power cap (distill and math at 4"), result.text
     energies = {

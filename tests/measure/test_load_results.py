@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -114,7 +114,20 @@ def test_half_of_the_answers_held_back_is_a_load_that_was_not_seen() -> None:
 def in_turn(candidate: Sequence[Run], baseline: Sequence[Run]) -> Pair:
     a, b = ([of_run(run) for run in side] for side in (candidate, baseline))
     rounds = Rounds(tuple(a), tuple(b), tuple(candidate), tuple(baseline))
-    return Pair(strict, 4, MeasuredPair(4, [rounds], ClockError()))
+    return Pair(strict, 4, MeasuredPair(4, AllRounds([rounds]), lambda _: ClockError()))
+
+
+@dataclass(frozen=True)
+class AllRounds:
+    """Rounds of which none is measured later."""
+
+    starts: Sequence[Rounds]
+    looks: Sequence[int] = ()
+    first_look: int = 64
+
+    def first(self, n: int) -> Sequence[Rounds]:
+        del n
+        return self.starts
 
 
 @pytest.mark.parametrize("metric", ["itl", "tpot"])
