@@ -142,7 +142,7 @@ def fidelity(_llmperf_questions: Questions) -> FidelityQuestions:
 
 @pytest.fixture
 def consistency(_llmperf_questions: Questions) -> Callable[..., Any]:
-    """``consistency(model, [task])`` → ``.batching``, ``.decoding``: one server against itself, as divergences."""
+    """``consistency(model, [task])`` → ``.batching``, ``.decoding``, ``.prefix_cache``: one server against itself."""
     return _llmperf_questions.consistency
 
 

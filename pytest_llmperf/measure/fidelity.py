@@ -22,6 +22,7 @@ from pytest_llmperf.gates.base import Judge
 from pytest_llmperf.gates.per_token import Agreement, Amounts, Divergence
 from pytest_llmperf.measure.book import Book, booked
 from pytest_llmperf.measure.memo import Memo
+from pytest_llmperf.measure.prefix_cache import cold_and_warm
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers
 from pytest_llmperf.prompts.asking import ask
@@ -34,9 +35,9 @@ _CONCURRENCY = 16
 _NOISE_CONCURRENCY = 5
 """The same for a model's second look at its own answers, which is to meet other batches."""
 
-Look = Literal["first", "again", "alone", "decoded"]
+Look = Literal["first", "again", "alone", "decoded", "cold", "warm"]
 """How tokens got their log probabilities: scored in batches, a second time in other batches, one answer at a time, or
-told by the server as it decoded them."""
+told by the server as it decoded them, be it without (cold) and with (warm) the prompt in its prefix cache."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class ScoredPair:
     baseline: Scored
     look: Look
     unusable: str
+    cached_tokens: int | None = None
+    """Prompt tokens that were found in the prefix cache, where that is what was compared."""
 
     def pairs(self) -> Iterator[tuple[str, tuple[TokenScores, TokenScores] | None]]:
         """By item, the baseline's scores and the candidate's; None where either is missing."""
@@ -126,18 +129,21 @@ class ScoredPair:
             "answering_s": round(answers.seconds, 3),
             "scoring_s": round(self.candidate.seconds, 3),
         }
+        if self.cached_tokens is not None:
+            facts["cached_tokens"] = self.cached_tokens
         if not own:
             return facts
         if answers.temperature == 1.0:  # Of other answers their mean is no divergence.
             facts["k3"] = math.fsum(k3(own, other)) / len(own)
             facts["k1"] = math.fsum(p - q for p, q in zip(own, other, strict=True)) / len(own)
+        if ranks := [rank for pair in scored for rank in pair[1].ranks]:
+            facts["rank_1_share"] = sum(rank == 1 for rank in ranks) / len(ranks)
         return facts | {
             "rms_probability_change": math.sqrt(
                 math.fsum((math.exp(q) - math.exp(p)) ** 2 for p, q in zip(own, other, strict=True))
                 / len(own)
             ),
             "identical_share": sum(p == q for p, q in zip(own, other, strict=True)) / len(own),
-            "rank_1_share": sum(rank == 1 for pair in scored for rank in pair[1].ranks) / len(own),
         }
 
 
@@ -167,6 +173,10 @@ class TokenPairs:
         key = (baseline.name, task.name, temperature)
 
         def compare() -> ScoredPair:
+            if look == "warm":
+                pair = self._cold_and_warm(baseline, task, items, temperature)
+                self._pairs.append(pair)
+                return pair
             answers = self._memo(
                 ("reference answers", *key),
                 lambda: self._answer(baseline, task, items, temperature),
@@ -202,21 +212,55 @@ class TokenPairs:
 
     def _answer(self, served: Served, task: Task, items: Sequence[Item], temperature: float) -> Answers:
         servers = self._servers
+        bodies = self._bodies(served, task, items, temperature)
+        servers.memory(served)
+        servers.progress(f"{served.name}: {len(items)} answers to {task.name} as a reference")
+        began = time.monotonic()
+        answers = generated_tokens(served.server, bodies, concurrency=servers.sizes.in_flight)
+        return Answers(served.name, task, temperature, items, answers, time.monotonic() - began)
+
+    def _bodies(
+        self, served: Served, task: Task, items: Sequence[Item], temperature: float
+    ) -> list[dict[str, Any]]:
+        servers = self._servers
         few_shot = served.rules.protocol == "few-shot"
         shots = load_shots(task, servers.settings.data_dir) if few_shot else ()
         variant = at_temperature(temperature, 1.0)
         model = _short(served.model, servers.sizes.fidelity_tokens)
         # Whatever else shapes the distribution is off: answers are drawn from the model's own.
         plain = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-        bodies = [
+        return [
             ask(model, item.prompt, variant, shots=shots, sample=place).body(**plain)
             for place, item in enumerate(items)
         ]
+
+    def _cold_and_warm(
+        self, served: Served, task: Task, items: Sequence[Item], temperature: float
+    ) -> ScoredPair:
+        servers = self._servers
+        bodies = self._bodies(served, task, items, temperature)
         servers.memory(served)
-        servers.progress(f"{served.name}: {len(items)} answers to {task.name} as a reference")
+        servers.progress(f"{served.name}: {len(items)} answers to {task.name}, cold and warm")
         began = time.monotonic()
-        answers = generated_tokens(served.server, bodies, concurrency=servers.sizes.in_flight)
-        return Answers(served.name, task, temperature, items, answers, time.monotonic() - began)
+        found = cold_and_warm(served.server, bodies)
+        seconds = time.monotonic() - began
+        answers = Answers(served.name, task, temperature, items, found.cold, seconds)
+        looks: tuple[Look, Look] = ("cold", "warm")
+        cold, warm = (
+            Scored(
+                served.name,
+                look,
+                answers,
+                {
+                    item.id: None if both is None else both[side]
+                    for item, both in zip(items, found.scores, strict=True)
+                },
+                found.unusable,
+                0.0,
+            )
+            for side, look in enumerate(looks)
+        )
+        return ScoredPair(warm, cold, "warm", found.unusable, found.cached_tokens)
 
     def _score(self, served: Served, answers: Answers, look: Look) -> Scored:
         servers = self._servers
@@ -306,7 +350,7 @@ def _rows(scored: Scored) -> Iterator[dict[str, Any]]:
             "look": scored.look,
             "item": item,
             "prompt_tokens": len(by_id[item].prompt),
-            "tokens": list(by_id[item].answer) if any(found.texts) else [],
+            "tokens": list(by_id[item].answer[: len(found.texts)]) if any(found.texts) else [],
             "texts": list(found.texts) if any(found.texts) else [],
             "log_probabilities": list(found.log_probabilities),
             "ranks": list(found.ranks),
@@ -400,6 +444,15 @@ class Consistency:
     def decoding(self) -> Divergence:
         """Log probabilities while decoding against those of the same tokens as a prompt, nats per token."""
         return self._divergence("decoded", "decoding against prefill")
+
+    @property
+    @booked("consistency")
+    def prefix_cache(self) -> Divergence:
+        """Answers whose prompt is in the prefix cache against the same without, nats per token.
+
+        INVALID where the server does not tell that prompts were found in its cache.
+        """
+        return self._divergence("warm", "warm against cold prefix cache")
 
     def _divergence(self, look: Look, name: str) -> Divergence:
         found, unusable = self.data.token_divergences(self.served, self.served, self.task, look)

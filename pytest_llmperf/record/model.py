@@ -358,6 +358,7 @@ class FidelityEntry(Part):
     k3: float | None = optional("divergence per token, nats: mean of r − 1 − log r")
     k1: float | None = optional("divergence per token, nats: mean of − log r, noisier and without a sign")
     rms_probability_change: float | None = optional("root mean square change of the token's probability")
+    cached_tokens: Count | None = optional("prompt tokens that were found in the prefix cache (look warm)")
     identical_share: Share | None = optional("tokens whose log probability is the same to the last bit")
     rank_1_share: Share | None = optional("tokens that are the most likely ones to the compared entry")
     answering_s: float | None = optional("wall time of the baseline's answers")

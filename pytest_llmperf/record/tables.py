@@ -131,7 +131,8 @@ TOKENS = Table(
 are empty: ``tokens`` and ``texts`` where the server did not tell the texts, which could then not be redacted.
 
 ``look``: ``first`` (scored in batches), ``again`` (a second time, in other batches), ``alone`` (one answer at a time),
-``decoded`` (as the server told it while it decoded)."""
+``decoded`` (as the server told it while it decoded), ``cold`` and ``warm`` (the same, without and with the prompt in
+its prefix cache)."""
 
 CASES = Table("cases", "cases", {"test": "string", "status": "string", "case": "string"}, content="gate data")
 """One row a gate that was asserted; ``case`` is the JSON of its data."""

@@ -26,6 +26,9 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_LOGITS``       of the few tokens that answers with ``return_token_ids`` are drawn from, each on its own:
                              default ``2 1 0.5 0``; and by which ``prompt_logprobs`` of token ids scores them
 ``FAKE_ENGINE_DECODES``      the logits that such answers are drawn from where they are others than those of prompts
+``FAKE_ENGINE_WARM``         the logits of an answer whose prompt and ``cache_salt`` it has seen before
+``FAKE_ENGINE_PREFIX_CACHE``  ``off``: it has none; ``untold``: it counts no hits; ``usage``: usage has them as well;
+                             ``unsalted``: it does not keep salts apart
 ``FAKE_ENGINE_NO_SCORES``    ``1``: ``prompt_logprobs`` of token ids are ignored
 ``FAKE_ENGINE_TOKEN_TEXT``   what the text of each such token begins with; default ``t``
 ``FAKE_ENGINE_TOKEN_IDS``    ``0``: ``return_token_ids`` is ignored
@@ -246,17 +249,33 @@ class Counters:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.running = self.requests = self.prompt_tokens = self.generation_tokens = 0
+        self.cache_hits = 0
+        self.seen: set[str] = set()
+
+    def cached(self, body: dict[str, Any]) -> int:
+        """Tokens of the prompt that are in the prefix cache, where it is from now on."""
+        if knob("PREFIX_CACHE") == "off":
+            return 0
+        salt = "" if knob("PREFIX_CACHE") == "unsalted" else body.get("cache_salt")
+        key = f"{salt} {asked(body)}"
+        with self.lock:
+            found = 2 if key in self.seen else 0
+            self.seen |= {key}
+            self.cache_hits += found
+        return found
 
     def text(self, model: str) -> str:
         label = f'{{engine="0",model_name="{model}"}}'
         values = {
             "vllm:num_requests_running": self.running,
             "vllm:prefix_cache_queries_total": self.prompt_tokens,
-            "vllm:prefix_cache_hits_total": 0,
+            "vllm:prefix_cache_hits_total": self.cache_hits,
             "vllm:prompt_tokens_total": self.prompt_tokens,
             "vllm:generation_tokens_total": self.generation_tokens,
             "vllm:request_success_total": self.requests,
         }
+        if knob("PREFIX_CACHE") == "untold":
+            del values["vllm:prefix_cache_hits_total"]
         return "".join(f"{name}{label} {float(value)}\n" for name, value in values.items())
 
 
@@ -372,7 +391,7 @@ class Handler(BaseHTTPRequestHandler):
             )
             return
         if body.get("return_token_ids") and knob("TOKEN_IDS", "1") == "1":
-            self.send(200, drawn(body))
+            self.send(200, drawn(body, self.counters.cached(body)))
             return
         prompt = tokens_of(asked(body))
         wanted = int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
@@ -505,9 +524,9 @@ def log_probabilities(which: str = "LOGITS") -> list[float]:
     return [value - total for value in logits]
 
 
-def drawn(body: dict[str, Any]) -> dict[str, Any]:
+def drawn(body: dict[str, Any], cached: int = 0) -> dict[str, Any]:
     """An answer of twenty tokens: drawn by the request's seed, or the most likely one at temperature 0."""
-    values = log_probabilities("DECODES")
+    values = log_probabilities("WARM" if cached and knob("WARM") else "DECODES")
     places = list(range(len(values)))
     if body.get("temperature") == 0.0:
         answer = [values.index(max(values))] * 20
@@ -523,12 +542,31 @@ def drawn(body: dict[str, Any]) -> dict[str, Any]:
         "message": {"content": "…"},
         "text": "…",
     }
+    most = int(body.get("top_logprobs") or body["logprobs"]) if "logprobs" in body else 0
     choice["logprobs"] = (
-        {"content": [{"logprob": values[place]} for place in answer]}
+        {
+            "content": [
+                {
+                    "token": f"t{place}",
+                    "logprob": values[place],
+                    "top_logprobs": [
+                        {"token": f"t{other}", "logprob": values[other]} for other in places[:most]
+                    ],
+                }
+                for place in answer
+            ]
+        }
         if "messages" in body
-        else {"token_logprobs": [values[place] for place in answer]}
+        else {
+            "tokens": [f"t{place}" for place in answer],
+            "token_logprobs": [values[place] for place in answer],
+            "top_logprobs": [{f"t{other}": values[other] for other in places[:most]}] * len(answer),
+        }
     )
-    return {"prompt_token_ids": prompt, "choices": [choice | {"prompt_token_ids": prompt}]}
+    usage: dict[str, Any] = {"prompt_tokens": len(prompt), "completion_tokens": len(ids)}
+    if knob("PREFIX_CACHE") == "usage":
+        usage["prompt_tokens_details"] = {"cached_tokens": cached}
+    return {"prompt_token_ids": prompt, "choices": [choice | {"prompt_token_ids": prompt}], "usage": usage}
 
 
 def scored(ids: list[int]) -> dict[str, Any]:

@@ -156,6 +156,53 @@ def test_a_server_is_held_against_itself(project: Project) -> None:
     assert planned.lines("embedded decoding against prefill", "200"), planned.text
 
 
+ASK_FIRST = "assert consistency(candidate).decoding <= 1e-3"
+CACHED = """
+    def test_prefix_cache(candidate, consistency):
+        assert consistency(candidate).prefix_cache <= 1e-3
+"""
+
+
+@pytest.mark.parametrize("told", ["", "usage"])
+def test_answers_from_a_warm_prefix_cache_are_held_against_those_from_a_cold_one(
+    project: Project, told: str
+) -> None:
+    project.catalog({"distill": {"PREFIX_CACHE": told}, "other": {"WARM": SKEWED, "PREFIX_CACHE": told}})
+    project.suite(CACHED)
+    result, [same] = project.judged()
+    assert (result.code, same["status"], same["observed"]) == (0, "PASS", 0.0), result.text
+    assert same["metric"] == "embedded warm against cold prefix cache"
+    result, [other] = project.judged("--model", "other")
+    assert other["status"] == "FAIL", result.text
+    # Answers end at the first token that differs, and that one counts.
+    assert other["observed"] == pytest.approx(kl("2 1 0.5 0", SKEWED), rel=0.25)
+    [entry] = project.record()["fidelity"]
+    assert (entry["look"], entry["cached_tokens"], "rank_1_share" in entry) == ("warm", 400, False)
+    assert "Worst tokens, other, warm" in (project.path / "record.html").read_text(encoding="utf-8")
+    planned = project.run("--llmperf-plan")
+    assert planned.lines("embedded warm against cold prefix cache", "200"), planned.text
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("off", "no prompt was found in the prefix cache, so that nothing of it was measured"),
+        ("untold", "nothing shows that its prefix cache was used"),
+        ("unsalted", "does not keep prompts of another cache_salt apart"),
+    ],
+)
+def test_a_prefix_cache_that_was_not_seen_at_work_is_invalid(project: Project, how: str, why: str) -> None:
+    project.catalog({"distill": {"PREFIX_CACHE": how}})
+    # Where salts are not kept apart, prompts of the test before are known.
+    project.suite(
+        CACHED.replace("candidate, consistency):", "candidate, consistency):\n        " + ASK_FIRST)
+    )
+    result, [_, verdict] = project.judged()
+    assert result.code == 1, result.text
+    assert verdict["status"] == "INVALID"
+    assert why in str(verdict["why"])
+
+
 def test_noise_alone_is_no_bound(project: Project) -> None:
     project.suite("""
         def test_it(candidate, baseline, fidelity):

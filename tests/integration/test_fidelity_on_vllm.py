@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,28 @@ def test_a_model_against_itself_is_the_same_to_the_last_bit(tmp_path: Path) -> N
     )
     assert code == 0, output
     assert [(v["status"], v["observed"]) for v in verdicts] == [("PASS", 0.0), ("PASS", 1.0)]
+
+
+def test_answers_from_the_prefix_cache_are_those_without_it(tmp_path: Path) -> None:
+    suite = tmp_path / "test_prefix_cache.py"
+    suite.write_text(
+        "def test_prefix_cache(candidate, consistency):\n"
+        "    assert consistency(candidate).prefix_cache <= 1e-5\n"
+    )
+    code, [verdict], output = gate(
+        tmp_path / "record.json",
+        str(suite),
+        "--rootdir",
+        ".",
+        "-c",
+        "pyproject.toml",
+        "--baseline",
+        "distill",
+    )
+    assert code == 0, output
+    assert verdict["status"] == "PASS"
+    [entry] = json.loads((tmp_path / "record.json").read_text())["fidelity"]
+    assert entry["cached_tokens"] > 16 * entry["answers"] / 2, "one block of most prompts at least"
 
 
 def test_noise_of_a_hundredth_on_the_weights_is_red(tmp_path: Path) -> None:

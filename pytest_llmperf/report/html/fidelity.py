@@ -90,16 +90,17 @@ def fidelity_section(facts: Facts) -> Section | None:
 
 def _comparisons(rows: Sequence[Mapping[str, Any]]) -> Iterator[_Comparison]:
     sampled = [row for row in rows if row["sampling"] != "greedy"]
+    # What other looks are compared with; a warm prefix cache with a cold one.
     own = {
-        (row["baseline"], row["task"], row["item"]): row
+        (row["look"] == "cold", row["baseline"], row["task"], row["item"]): row
         for row in sampled
-        if row["row"] == row["baseline"] and row["look"] == "first"
+        if row["row"] == row["baseline"] and row["look"] in {"first", "cold"}
     }
     groups: dict[str, list[_Token]] = {}
     for row in sampled:
-        if row["row"] == row["baseline"] and row["look"] == "first":
+        if row["row"] == row["baseline"] and row["look"] in {"first", "cold"}:
             continue
-        first = own.get((row["baseline"], row["task"], row["item"]))
+        first = own.get((row["look"] == "warm", row["baseline"], row["task"], row["item"]))
         if first is not None:
             name = f"{_name(row['row'], row['baseline'], row['look'])}, {row['task']}"
             # Tokens that were told as they were decoded are drawn from that distribution.
