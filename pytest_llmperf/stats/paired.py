@@ -19,9 +19,13 @@ def tango_z(gained: int, lost: int, n: int, difference: float) -> float:
     maximum of the likelihood, which is what keeps its size where a Wald test has 10 % instead of 5 %.
     """
     _counts(gained, lost, n)
-    delta = arguments.inside("difference", difference, -1.0, 1.0)
-    score = gained - lost - n * delta
-    variance = n * null_variance(gained / n, lost / n, delta)
+    return unchecked_tango_z(gained, lost, n, arguments.inside("difference", difference, -1.0, 1.0))
+
+
+def unchecked_tango_z(gained: int, lost: int, n: int, difference: float) -> float:
+    """:func:`tango_z` of arguments that were checked before: for loops over all outcomes."""
+    score = gained - lost - n * difference
+    variance = n * null_variance(gained / n, lost / n, difference)
     if variance <= 0.0:
         return 0.0 if score == 0.0 else math.copysign(math.inf, score)
     return score / math.sqrt(variance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -278,38 +279,63 @@ def counting() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     thread.join()
 
 
-EVALUATION = """
-    import sys
+EVALUATIONS = """
+    import os, sys
     from pathlib import Path
     from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache, finish
     from pytest_llmperf.serving.server import Server
 
-    directory, run, url = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    server = Server("row", "model", f"{url}/{run}", None, None, None, None, "", "counting")
-    cache = AnswerCache(directory, run, "main")
+    directory, url = Path(sys.argv[1]), sys.argv[2]
     bodies = [{"prompt": f"item {n}", "max_tokens": 9, "seed": 0} for n in range(1500)]
-    print("begins", flush=True)
-    answers = complete_with_cache(server, bodies, cache, "engine", concurrency=4)
-    cache.close()
-    finish(directory, run)
-    print("\\n".join(answer.text for answer in answers))
+
+    def evaluate(run):
+        server = Server("row", "model", f"{url}/{run}", None, None, None, None, "", "counting")
+        cache = AnswerCache(directory, run, "main")
+        print("begins", os.getpid(), flush=True)
+        answers = complete_with_cache(server, bodies, cache, "engine", concurrency=4)
+        cache.close()
+        finish(directory, run)
+        print("\\n".join(answer.text for answer in answers), flush=True)
+
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            evaluate(line.strip())
+            os._exit(0)
+        print("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
+"""Each line is a run in a process of its own; the imports are done once."""
+
+
+@pytest.fixture
+def evaluations(
+    tmp_path: Path, counting: tuple[str, list[tuple[str, str]]]
+) -> Iterator[subprocess.Popen[str]]:
+    """Run ``EVALUATIONS``, with the answers in ``tmp_path``."""
+    command = [sys.executable, "-c", textwrap.dedent(EVALUATIONS), str(tmp_path), counting[0]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
 
 
 def test_killed_twenty_times_at_random_it_loses_no_answer_and_asks_none_twice(
-    tmp_path: Path, counting: tuple[str, list[tuple[str, str]]]
+    tmp_path: Path,
+    counting: tuple[str, list[tuple[str, str]]],
+    evaluations: subprocess.Popen[str],
 ) -> None:
-    url, asked = counting
+    _, asked = counting
+    runs, output = evaluations.stdin, evaluations.stdout
+    assert runs is not None
+    assert output is not None
     chance = random.Random(20)
     finished: dict[str, str] = {}
     kills = 0
 
-    def start() -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", textwrap.dedent(EVALUATION), str(tmp_path), f"run{kills}", url]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begins\n"
-        return process
+    def start() -> int:
+        """Start another run; return its process id."""
+        print(f"run{kills}", file=runs, flush=True)
+        word, pid = output.readline().split()
+        assert word == "begins"
+        return int(pid)
 
     def on_disk() -> dict[str, str]:
         texts = [json.loads(text)["text"] for (text,) in query(tmp_path, "SELECT answer FROM answers")]
@@ -322,18 +348,20 @@ def test_killed_twenty_times_at_random_it_loses_no_answer_and_asks_none_twice(
 
     while kills < 20:
         target = chance.randint(1, 60)
-        with start() as process:
-            while len(asked_now()) < target and process.poll() is None:
-                time.sleep(chance.random() * 0.004)
-            assert process.poll() is None, "it came to its end before it was killed: nothing is tested"
-            process.send_signal(signal.SIGKILL)
+        pid = start()
+        while len(asked_now()) < target and Path(f"/proc/{pid}").exists():
+            time.sleep(chance.random() * 0.004)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        assert output.readline() == "ended -9\n", "it came to its end before it was killed: nothing is tested"
         assert not finished.keys() & set(asked_now()), "asked again although its answer was there"
         now = on_disk()
         assert finished.items() <= now.items(), "an answer that was there is gone or another"
         finished, kills = now, kills + 1
-    with start() as process:
-        told, _ = process.communicate(timeout=60)
-    answers = told.splitlines()
+    start()
+    told, _ = evaluations.communicate(timeout=60)
+    *answers, ended = told.splitlines()
+    assert ended == "ended 0"
     assert len(answers) == 1500
     assert finished.items() <= {text.partition(" was")[0]: text for text in answers}.items()
     assert sorted(asked_now()) == sorted({f"item {n}" for n in range(1500)} - finished.keys())

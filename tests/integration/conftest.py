@@ -290,7 +290,13 @@ class Project:
 
     def ending(self, since: float) -> Ending:
         """What is left, once there is nothing or ten seconds after ``since`` have passed."""
-        while not self.is_clean() and time.monotonic() < since + CLEAN_WITHIN_S:
+        deadline = since + CLEAN_WITHIN_S
+        while not self.is_clean() and time.monotonic() < deadline:
+            # Each look reads the environment of every process of the machine: wait for what the last one has found.
+            for pid in self.alive():
+                if (process := processes.descriptor(pid)) is not None:
+                    processes.wait_for_end(process, deadline - time.monotonic())
+                    os.close(process)
             time.sleep(0.02)
         seconds = max(0.0, time.monotonic() - since)
         return Ending(len(self.ports), len(self.alive()), all(map(ports.is_free, self.ports)), seconds)
