@@ -82,6 +82,19 @@ class Evidence:
         self._total += value
         return self.e_value
 
+    def ever_reaches(self, enough: float, values: Sequence[float]) -> bool:
+        """True if one of the next ``values`` takes the wealth to ``enough`` or above. Nothing else may follow."""
+        if self.population is not None or not values:
+            return any(self.observe(value) >= enough for value in values)
+        import numpy as np
+
+        distinct, which = np.unique(values, return_inverse=True)
+        gains = np.array([self._gains_of(value) for value in distinct.tolist()])
+        logs = self._log_wealth + gains[which].cumsum(axis=0)
+        most = logs.max(axis=1)
+        wealth = np.exp(np.minimum(most, 700.0)) * np.exp(logs - most[:, None]).sum(axis=1)
+        return bool((wealth / len(self._stakes) >= enough).any())
+
     def _gains_of(self, x: float) -> list[float]:
         if not self.low <= x <= self.high:
             raise ValueError(f"value is {x:g}, it must lie between {self.low:g} and {self.high:g}")
@@ -161,7 +174,7 @@ def interval(
         while ceiling - floor > 1e-4:
             middle = (floor + ceiling) / 2.0
             game = Evidence(middle, low=bottom, high=top, population=population, stakes=stakes)
-            if any(game.observe(value) >= enough for value in signed):
+            if game.ever_reaches(enough, signed):
                 floor = middle
             else:
                 ceiling = middle
