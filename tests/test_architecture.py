@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,9 @@ def modules() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def imports(path: Path, *, type_only: bool = False) -> Iterator[tuple[str, bool]]:
-    """Yield (module, at import time) of every import; those under TYPE_CHECKING only with ``type_only``."""
+@cache
+def imports(path: Path, *, type_only: bool = False) -> tuple[tuple[str, bool], ...]:
+    """(module, at import time) of every import; those under TYPE_CHECKING only with ``type_only``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
 
     def walk(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool]]:
@@ -76,7 +78,7 @@ def imports(path: Path, *, type_only: bool = False) -> Iterator[tuple[str, bool]
                         yield f"{child.module}.{alias.name}", not inside
             yield from walk(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
-    yield from walk(tree, False)
+    return tuple(walk(tree, False))
 
 
 def circles() -> list[set[str]]:
