@@ -27,6 +27,7 @@ from typing import Any
 from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache
 from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.config.catalog import load_catalog
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import running
 from pytest_llmperf.measure.served import Served
@@ -76,7 +77,7 @@ def theirs(
 
 
 def ours(server: Server, prompts: list[str], max_tokens: int, saturation: Saturation) -> dict[str, Any]:
-    bodies = [
+    bodies: list[JsonObject] = [
         {
             "messages": [{"role": "user", "content": text}],
             "max_tokens": max_tokens,

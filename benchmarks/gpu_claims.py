@@ -55,6 +55,7 @@ from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.interleave import interleaved
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import Run
@@ -112,7 +113,7 @@ def fill_context(script: Script, served: Served) -> None:
     server = served.server
     room = CONTEXT - answer_tokens - 64
     # The stand-in tokenizer makes a token of every byte; what the template adds fits into the 64.
-    body = {
+    body: JsonObject = {
         "model": served.served,
         "messages": [{"role": "user", "content": "x" * room}],
         "max_tokens": CONTEXT - room - 32,

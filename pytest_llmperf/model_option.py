@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Generator
-from typing import Any
 
 import pytest
 
-SHORT: dict[str, dict[str, Any]] = {
+from pytest_llmperf.json_values import Json
+
+SHORT: dict[str, dict[str, Json]] = {
     "--model": {
         "dest": "llmperf_model",
         "action": "append",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pytest_llmperf.json_values import Json
 
 
-def read_parquet(data: bytes) -> list[dict[str, Any]]:
+def read_parquet(data: bytes) -> list[dict[str, Json]]:
     """The rows of a Parquet file whose bytes are ``data``.
 
     Raises ``ImportError`` without pyarrow, and pyarrow's own errors (``OSError``, ``ValueError``) for other bytes.
@@ -17,5 +17,5 @@ def read_parquet(data: bytes) -> list[dict[str, Any]]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(pyarrow.BufferReader(data)) as file:
-        rows: list[dict[str, Any]] = file.read(use_threads=False).to_pylist()
+        rows: list[dict[str, Json]] = file.read(use_threads=False).to_pylist()
     return rows

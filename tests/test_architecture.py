@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "pytest_llmperf"
 
 # Lower number = lower room; a module imports only from its own room or from lower ones.
 LAYERS = {
-    "config": 0, "engines": 0, "errors": 0, "home": 0, "visible_text": 0, "stats": 0, "units": 0,
+    "config": 0, "engines": 0, "errors": 0, "home": 0, "json_values": 0, "visible_text": 0, "stats": 0, "units": 0,
     "parquet_reading": 0,
     "embedded": 1, "serving": 1, "client": 2,
     "load": 3, "tasks": 3, "prompts": 3,
@@ -27,7 +27,7 @@ LAYERS = {
 ROOMS_THAT_KNOW_PYTEST = {"cli", "fixtures", "hookspecs", "model_option", "plugin", "runs"}
 HEAVY = {
     "openai": {"client"},
-    "pydantic": {"config", "record"},
+    "pydantic": {"config", "load", "record"},
     "datasets": {"tasks"},
     "pyarrow": {"parquet_reading", "record"},
     "shtab": {"cli"},

@@ -1,6 +1,7 @@
 """Quantiles: how often the true one lies within the bounds."""
 
 from __future__ import annotations
+from typing import Any
 
 from collections.abc import Callable
 

@@ -174,16 +174,19 @@ def _model(name: str, table: Table) -> ModelFacts:
     recommended = table.table("recommended")
     if recommended.values:
         recommended.must_have("source")
+    settings: dict[str, str | float] = {}
     for key, value in recommended.values.items():
         if not isinstance(value, (str, int, float)) or isinstance(value, bool):
             raise recommended.mistake(key, "must be a text or a number")
+        if key != "source":
+            settings[key] = value
     method = table.table("config").table("quantization_config").values.get("quant_method")
     return ModelFacts(
         name,
         given.weights,
         architecture,
         None if method is None else str(method),
-        {key: value for key, value in recommended.values.items() if key != "source"},
+        settings,
         str(recommended.values.get("source", "")),
     )
 
@@ -256,8 +259,8 @@ def _value(table: Table, given: _Claim) -> tuple[float, str]:
 
 def _row(table: Table, key: str, models: Mapping[str, ModelFacts]) -> ModelFacts:
     name = table.values[key]
-    if name not in models:
-        raise table.mistake(key, f"unknown model{nearest(name, models)}")
+    if not isinstance(name, str) or name not in models:
+        raise table.mistake(key, f"unknown model{nearest(str(name), models)}")
     return models[name]
 
 

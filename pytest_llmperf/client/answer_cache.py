@@ -20,7 +20,7 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from pytest_llmperf.client.answers import Answer, complete_all
 from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.config.run_config import Reuse
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.serving.server import Server
 
 INTERRUPTED_S = 12 * 3600.0
@@ -58,7 +59,7 @@ CREATE TABLE IF NOT EXISTS reuses (
 """
 
 
-def request_key(body: Mapping[str, Any]) -> str:
+def request_key(body: JsonObject) -> str:
     """Return 32 hexadecimal digits, equal for equal requests (prompt, sampling with its seed, stops).
 
     The model's name does not count: the engine's identity tells models apart, and a name may change between runs.
@@ -105,7 +106,7 @@ class AnswerCache:
         self._earlier: dict[tuple[str, str], deque[_Stored]] = {}
         self._eligible: list[str] | None = None
 
-    def take(self, engine: str, body: Mapping[str, Any], *, vouched: bool = True) -> Answer | None:
+    def take(self, engine: str, body: JsonObject, *, vouched: bool = True) -> Answer | None:
         """Return an earlier run's answer of the same ``engine`` to this request, each at most once; else None.
 
         ``vouched``: whether ``engine`` identifies weights and engine. Where it does not (a server that others
@@ -123,7 +124,7 @@ class AnswerCache:
         self._reuses[stored.run] = (count + 1, min(oldest, stored.at))
         return dataclasses.replace(stored.answer, reused=True)
 
-    def keep(self, engine: str, body: Mapping[str, Any], answer: Answer) -> None:
+    def keep(self, engine: str, body: JsonObject, answer: Answer) -> None:
         """Store a complete answer; a failed one is not kept, because it is to be asked for again."""
         if not answer.ok:
             return
@@ -220,7 +221,7 @@ class AnswerCache:
 
 def complete_with_cache(
     server: Server,
-    requests: Sequence[Mapping[str, Any]],
+    requests: Sequence[JsonObject],
     cache: AnswerCache,
     engine: str,
     *,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.body import lint, path_of, streaming
@@ -19,6 +18,7 @@ from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.client.saturation import LOOK_S, Saturation, look
 from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.errors import WrongServer
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.serving.http_client import is_about_the_key, retry_after_s, without_secrets
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.visible_text import is_invisible
@@ -89,7 +89,7 @@ class Retries:
 
 def complete_all(
     server: Server,
-    requests: Sequence[Mapping[str, Any]],
+    requests: Sequence[JsonObject],
     *,
     concurrency: int | Saturation = 32,
     on_progress: Callable[[int, int], None] | None = None,
@@ -125,7 +125,7 @@ class _Completion:
     def __init__(
         self,
         server: Server,
-        bodies: Sequence[dict[str, Any]],
+        bodies: Sequence[dict[str, Json]],
         retries: Retries,
         timeout_s: float,
         saturation: Saturation,
@@ -213,12 +213,12 @@ class _Completion:
             self.all_taken.set()
         return index
 
-    def _body(self, index: int) -> dict[str, Any]:
+    def _body(self, index: int) -> dict[str, Json]:
         """The request without what the server is known to refuse of what we add."""
         body = self.bodies[index]
         return without(body, self.server.capabilities.refused, keep=body.keys() - {"stream_options"})
 
-    def _request(self, pool: Pool, body: Mapping[str, Any]) -> bytes:
+    def _request(self, pool: Pool, body: JsonObject) -> bytes:
         return pool.endpoint.request("POST", path_of(body), body)
 
     @property
@@ -229,7 +229,7 @@ class _Completion:
             self.timeouts >= wave and not self.answered
         )
 
-    async def _read(self, pool: Pool, index: int, body: Mapping[str, Any], reply: Reply) -> None:
+    async def _read(self, pool: Pool, index: int, body: JsonObject, reply: Reply) -> None:
         answer = await self._one(pool, index, body, reply)
         self.failed_in_a_row = self.failed_in_a_row + 1 if _passing(answer) else 0
         self.answered = self.answered or answer.ok
@@ -245,7 +245,7 @@ class _Completion:
         if self.on_progress:
             self.on_progress(self.done, len(self.bodies))
 
-    async def _one(self, pool: Pool, index: int, body: Mapping[str, Any], reply: Reply) -> Answer:
+    async def _one(self, pool: Pool, index: int, body: JsonObject, reply: Reply) -> Answer:
         """The answer in ``reply``, or in that to a further sending."""
         attempt = 1
         while True:
@@ -278,7 +278,7 @@ class _Completion:
     def _patience_s(self) -> float:
         return self.retries.longest_retry_after_s
 
-    def _without_refused(self, index: int, body: Mapping[str, Any], reply: Reply) -> Mapping[str, Any]:
+    def _without_refused(self, index: int, body: JsonObject, reply: Reply) -> JsonObject:
         """The body to send again if ``reply`` refuses a field of it that we added by ourselves; else the same."""
         refused = refused_in(reply, body) & {"stream_options", "continuous_usage_stats", *RENAMED}
         known = self.server.capabilities

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from pytest_llmperf.client.request_fields import endpoint_of, why_not
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.json_values import Json, JsonObject
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "temperature": (0, math.inf),
@@ -26,19 +26,19 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 
-def streaming(body: Mapping[str, Any], *, usage_per_chunk: bool = True) -> dict[str, Any]:
+def streaming(body: JsonObject, *, usage_per_chunk: bool = True) -> dict[str, Json]:
     """The same body with ``stream`` and the ``usage`` options set.
 
     ``usage_per_chunk`` has vLLM count the tokens in every chunk (``continuous_usage_stats``): the only way to know how
     many tokens a chunk holds.
     """
-    options: dict[str, Any] = {"include_usage": True}
+    options: dict[str, Json] = {"include_usage": True}
     if usage_per_chunk:
         options["continuous_usage_stats"] = True
     return {**body, "stream": True, "stream_options": options}
 
 
-def lint(body: Mapping[str, Any], *, extra: Iterable[str] = ()) -> dict[str, Any]:
+def lint(body: JsonObject, *, extra: Iterable[str] = ()) -> dict[str, Json]:
     """The body as a dictionary, if a server would act on all of it.
 
     ``extra`` names further fields that this server is known to read. Raises ``UsageError`` that names field,
@@ -62,6 +62,6 @@ def lint(body: Mapping[str, Any], *, extra: Iterable[str] = ()) -> dict[str, Any
     return dict(body)
 
 
-def path_of(body: Mapping[str, Any]) -> str:
+def path_of(body: JsonObject) -> str:
     """``/v1/chat/completions`` for a body with ``messages``, else ``/v1/completions``."""
     return "/v1/chat/completions" if "messages" in body else "/v1/completions"

@@ -19,7 +19,8 @@ from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.trace import Outcome, Trace
 from pytest_llmperf.engines.base import Capability
 from pytest_llmperf.errors import NotMeasured, RequestFailed
-from pytest_llmperf.serving.http_client import clean, error_message, parse_json, retry_after_s
+from pytest_llmperf.json_values import Json, JsonObject, parse_json
+from pytest_llmperf.serving.http_client import clean, error_message, retry_after_s
 from pytest_llmperf.serving.server import Capabilities
 
 ADDED = ("ignore_eos", "min_tokens", "cache_salt", "request_id", "continuous_usage_stats", "stream_options")
@@ -53,7 +54,7 @@ _PLAUSIBLE = (0.2, 20.0)
 _FEW, _MANY = 8, 72
 
 
-def without(body: Mapping[str, Any], refused: Collection[str], keep: Collection[str] = ()) -> dict[str, Any]:
+def without(body: JsonObject, refused: Collection[str], keep: Collection[str] = ()) -> dict[str, Json]:
     """The body without the refused fields; those in ``keep``, which the user has set, stay.
 
     A field of a chat in :data:`RENAMED` is sent under its other name instead.
@@ -106,7 +107,7 @@ def declare_plain(known: Capabilities) -> None:
 
 
 async def find_refused(
-    pool: Pool, known: Capabilities, body: Mapping[str, Any], keep: Collection[str] = ()
+    pool: Pool, known: Capabilities, body: JsonObject, keep: Collection[str] = ()
 ) -> frozenset[str]:
     """Which of the fields of ``body`` that we added the server refuses, by asking it for one token with them.
 
@@ -147,7 +148,7 @@ async def find_refused(
     return known.refused
 
 
-def refused_in(reply: Reply, body: Mapping[str, Any]) -> frozenset[str]:
+def refused_in(reply: Reply, body: JsonObject) -> frozenset[str]:
     """The fields of ``body`` that this answer refuses, by its own words; empty if it is about something else."""
     text = _refusal(reply)
     return _named(text, _fields_of(body)) if text else frozenset()
@@ -189,7 +190,7 @@ def remember(known: Capabilities, refused: frozenset[str], reply: Reply) -> None
 
 
 async def tokens_of_words(
-    pool: Pool, known: Capabilities, chat: bool, body_of: Callable[[int], Mapping[str, Any]]
+    pool: Pool, known: Capabilities, chat: bool, body_of: Callable[[int], JsonObject]
 ) -> tuple[float, float] | None:
     """Tokens of a prompt without words, and of each word, by ``usage`` of two requests for one token.
 
@@ -220,7 +221,7 @@ def raise_if_all_failed(traces: Sequence[Trace], what: str) -> None:
         )
 
 
-async def _asked(pool: Pool, body: Mapping[str, Any]) -> Reply:
+async def _asked(pool: Pool, body: JsonObject) -> Reply:
     """The answer to one request, asked again where the server says that it is busy."""
     request = pool.endpoint.request("POST", path_of(body), body)
     for attempt in range(1, _TRIES + 1):
@@ -237,11 +238,11 @@ async def _asked(pool: Pool, body: Mapping[str, Any]) -> Reply:
     return reply
 
 
-def _for_one_token(body: Mapping[str, Any]) -> dict[str, Any]:
+def _for_one_token(body: JsonObject) -> dict[str, Json]:
     return {**body, "max_tokens": 1} | ({"min_tokens": 1} if "min_tokens" in body else {})
 
 
-def _fields_of(body: Mapping[str, Any]) -> frozenset[str]:
+def _fields_of(body: JsonObject) -> frozenset[str]:
     options = body.get("stream_options")
     inner = frozenset(options) if isinstance(options, dict) else frozenset()
     return frozenset(body) | inner

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pytest_llmperf.config.address import Address
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.serving.http_client import USER_AGENT, checked_key
 from pytest_llmperf.serving.server import Server
 
@@ -74,7 +74,7 @@ class Endpoint:
             return None
         return self.ssl_context or ssl.create_default_context()
 
-    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+    def request(self, method: str, path: str, body: JsonObject | None = None) -> bytes:
         """The whole HTTP/1.1 request; ``path`` begins with a slash (``/v1/models``).
 
         Raises ``ValueError`` for a body with NaN or infinity, which JSON does not have.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+
+from pytest_llmperf.json_values import JsonObject
 
 _MOST = 300
 """Characters of an error that are shown."""
@@ -23,7 +24,7 @@ _LEAST_FAILURE = 400
 """The lowest status of HTTP that tells of a failure; the codes of gateways are larger still."""
 
 
-def error_in(chunk: Mapping[str, Any]) -> str | None:
+def error_in(chunk: JsonObject) -> str | None:
     """The message of the error that a JSON object is or carries, with its code; None if there is none.
 
     Seen in the wild: ``{"error": {…}}`` and ``{"error": "…"}`` (OpenAI, vLLM, TGI), a list of errors (Gemini),
@@ -49,7 +50,7 @@ def error_in(chunk: Mapping[str, Any]) -> str | None:
     return _described(chunk, answers=bool(choices))
 
 
-def _described(chunk: Mapping[str, Any], *, answers: bool) -> str | None:
+def _described(chunk: JsonObject, *, answers: bool) -> str | None:
     """An error that is told beside the answer, by a message and a code."""
     code = next(
         (chunk[name] for name in ("code", "status", "statusCode", "status_code") if name in chunk), None
@@ -107,7 +108,7 @@ def message_of(body: str) -> str:
     return error_in(parsed) or _shown(parsed, parsed)
 
 
-def _shown(error: object, around: Mapping[str, Any]) -> str:
+def _shown(error: object, around: JsonObject) -> str:
     """The error's own words, and its code if it has one."""
     if isinstance(error, list) and error:
         error = error[0]

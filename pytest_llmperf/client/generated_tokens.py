@@ -5,14 +5,12 @@ Uses vLLM's ``return_token_ids``: the text of an answer, cut into tokens again, 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_llmperf.client.likelihood import read_replies, why_unread
 from pytest_llmperf.client.reply import Reply
+from pytest_llmperf.json_values import Json, JsonObject, finite, list_of, object_of, parse_json
 from pytest_llmperf.serving.server import Server
 
 NO_IDS = "the server returned no token ids (return_token_ids), which fidelity needs"
@@ -41,7 +39,7 @@ class GeneratedTokens:
 
 def generated_tokens(
     server: Server,
-    bodies: Sequence[Mapping[str, Any]],
+    bodies: Sequence[JsonObject],
     *,
     concurrency: int = 64,
     timeout_s: float = 600.0,
@@ -63,17 +61,14 @@ def generated_tokens(
 def _read(reply: Reply) -> GeneratedTokens:
     if error := why_unread(reply):
         return GeneratedTokens(error=error)
-    try:
-        content = json.loads(reply.body)
-        choice = content["choices"][0]
-        # Chats have the prompt's ids beside the choices, completions within them.
-        prompt = _ids(content.get("prompt_token_ids") or choice.get("prompt_token_ids"))
-        answer = _ids(choice["token_ids"])
-    except (ValueError, LookupError, TypeError, AttributeError):
+    content = object_of(parse_json(bytes(reply.body)))
+    choice = object_of(next(iter(list_of(content.get("choices"))), None))
+    # Chats have the prompt's ids beside the choices, completions within them.
+    prompt = _ids(content.get("prompt_token_ids") or choice.get("prompt_token_ids"))
+    answer = _ids(choice.get("token_ids"))
+    if not prompt or answer is None:
         return GeneratedTokens(error=NO_IDS)
-    if not prompt:
-        return GeneratedTokens(error=NO_IDS)
-    text = choice.get("text") or (choice.get("message") or {}).get("content") or ""
+    text = choice.get("text") or object_of(choice.get("message")).get("content") or ""
     texts, top = _likeliest(choice, len(answer))
     return GeneratedTokens(
         prompt,
@@ -86,48 +81,43 @@ def _read(reply: Reply) -> GeneratedTokens:
     )
 
 
-def _ids(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(token) is int and token >= 0 for token in value):
-        raise TypeError("no token ids")
-    return tuple(value)
+def _ids(value: Json) -> tuple[int, ...] | None:
+    ids = tuple(token for token in list_of(value) if type(token) is int and token >= 0)
+    return ids if isinstance(value, list) and len(ids) == len(value) else None
 
 
-def _log_probabilities(choice: Mapping[str, Any], tokens: int) -> tuple[float, ...]:
-    """Those of all tokens, or none."""
-    told = choice.get("logprobs") or {}
-    try:
-        values = (
-            [float(entry["logprob"]) for entry in told["content"]]
-            if "content" in told
-            else [float(value) for value in told["token_logprobs"]]
-        )
-    except (LookupError, TypeError, ValueError):
-        return ()
-    good = len(values) == tokens and all(math.isfinite(value) and value <= 0.0 for value in values)
-    return tuple(values) if good else ()
+def _log_probabilities(choice: JsonObject, tokens: int) -> tuple[float, ...]:
+    """The log probabilities of all tokens; empty if one is missing or impossible."""
+    told = object_of(choice.get("logprobs"))
+    if "content" in told:
+        given: Sequence[Json] = [object_of(entry).get("logprob") for entry in list_of(told["content"])]
+    else:
+        given = list_of(told.get("token_logprobs"))
+    values = tuple(value for each in given if (value := finite(each)) is not None and value <= 0.0)
+    return values if len(values) == len(given) == tokens else ()
 
 
-def _likeliest(
-    choice: Mapping[str, Any], tokens: int
-) -> tuple[tuple[str, ...], tuple[Mapping[str, float], ...]]:
+def _likeliest(choice: JsonObject, tokens: int) -> tuple[tuple[str, ...], tuple[Mapping[str, float], ...]]:
     """The texts of all tokens and the likeliest tokens at each place; two empty tuples if any is missing."""
-    told = choice.get("logprobs") or {}
-    try:
-        if "content" in told:
-            texts = tuple(_sound(entry["token"]) for entry in told["content"])
-            top: tuple[Mapping[str, float], ...] = tuple(
-                {_sound(other["token"]): float(other["logprob"]) for other in entry["top_logprobs"]}
-                for entry in told["content"]
-            )
-        else:
-            texts = tuple(_sound(text) for text in told["tokens"])
-            top = tuple(
-                {_sound(text): float(value) for text, value in place.items()}
-                for place in told["top_logprobs"]
-            )
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return (), ()
-    return (texts, top) if len(texts) == len(top) == tokens and all(top) else ((), ())
+    told = object_of(choice.get("logprobs"))
+    if "content" in told:
+        entries = [object_of(entry) for entry in list_of(told["content"])]
+        texts: Sequence[Json] = [entry.get("token") for entry in entries]
+        others = ([object_of(other) for other in list_of(entry.get("top_logprobs"))] for entry in entries)
+        top = [[(other.get("token"), other.get("logprob")) for other in place] for place in others]
+    else:
+        texts = list_of(told.get("tokens"))
+        top = [[*object_of(place).items()] for place in list_of(told.get("top_logprobs"))]
+    known = tuple(_sound(text) for text in texts if isinstance(text, str))
+    places = tuple(
+        {
+            _sound(text): number
+            for text, value in place
+            if isinstance(text, str) and (number := finite(value)) is not None
+        }
+        for place in top
+    )
+    return (known, places) if len(known) == len(places) == tokens and all(places) else ((), ())
 
 
 def _sound(text: str) -> str:
@@ -135,7 +125,7 @@ def _sound(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _cached(content: Mapping[str, Any]) -> int | None:
-    details = (content.get("usage") or {}).get("prompt_tokens_details") or {}
+def _cached(content: JsonObject) -> int | None:
+    details = object_of(object_of(content.get("usage")).get("prompt_tokens_details"))
     cached = details.get("cached_tokens")
     return cached if type(cached) is int and cached >= 0 else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from pytest_llmperf.client.body import lint, path_of
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.serving.server import Server
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ def token_scores(
 
 def read_replies(
     server: Server,
-    bodies: Sequence[Mapping[str, Any]],
+    bodies: Sequence[JsonObject],
     read: Callable[[Reply], T],
     *,
     concurrency: int,
@@ -115,7 +116,7 @@ def read_replies(
     if not bodies:
         return []
 
-    async def fetch(pool: Pool, body: Mapping[str, Any]) -> T:
+    async def fetch(pool: Pool, body: JsonObject) -> T:
         linted = lint({"model": server.model, **body})
         for attempt in range(1, _RETRIES.attempts + 1):
             reply = await pool.fetch("POST", path_of(linted), linted)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.stream_template import Template, learn, text_of
 from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.serving.http_client import redirect
 from pytest_llmperf.visible_text import is_invisible
 
@@ -67,7 +68,7 @@ class Templates:
         self.known: list[Template] = []
         self.learnt = 0
 
-    def learn(self, event: bytes, chunk: Mapping[str, Any]) -> None:
+    def learn(self, event: bytes, chunk: JsonObject) -> None:
         """Remember the event's form, if it is one whose text can be found without parsing."""
         if self.learnt < _MOST_LEARNT and (template := learn(event, chunk)) is not None:
             self.learnt += 1
@@ -318,7 +319,7 @@ class _Reading:
             if isinstance(usage, dict):
                 self._take_details(usage)
 
-    def take(self, time_s: float, data: str, name: str = "") -> dict[str, Any] | None:
+    def take(self, time_s: float, data: str, name: str = "") -> dict[str, Json] | None:
         """An event; returns its JSON object if it is a chunk of an answer."""
         stripped = data.strip()
         if not stripped:
@@ -368,7 +369,7 @@ class _Reading:
             if _is_error(chunk):
                 self.error = f"the stream carries an error: {error_in(chunk)}"
 
-    def _take_chunk(self, time_s: float, chunk: Mapping[str, Any]) -> None:
+    def _take_chunk(self, time_s: float, chunk: JsonObject) -> None:
         choice = self._own_choice(chunk)
         usage = chunk.get("usage")
         counted: int | None = None
@@ -402,13 +403,13 @@ class _Reading:
         if (finish := meaning(word)) is not None and self.finish is not Finish.ERROR:
             self.finish, self.word = finish, word
 
-    def _own_choice(self, chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def _own_choice(self, chunk: JsonObject) -> JsonObject | None:
         """The choice that is the answer: where several are streamed, the one that began first, or the first of one
         chunk."""
         choices = chunk.get("choices")
         if not isinstance(choices, Sequence) or isinstance(choices, str):
             return None
-        by_index: dict[object, Mapping[str, Any]] = {}
+        by_index: dict[object, JsonObject] = {}
         for choice in choices:
             if isinstance(choice, dict):
                 by_index.setdefault(_index_of(choice), choice)
@@ -416,7 +417,7 @@ class _Reading:
             self.index = 0 if 0 in by_index else next(iter(by_index))
         return by_index.get(self.index)
 
-    def _take_details(self, usage: Mapping[str, Any]) -> None:
+    def _take_details(self, usage: JsonObject) -> None:
         self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
         self.cached_tokens = _detail(usage, "prompt_tokens_details", "cached_tokens", self.cached_tokens)
         self.reasoning_tokens = _detail(
@@ -461,7 +462,7 @@ class _Reading:
             self.uncredited = 0
         self.arrivals.append(Arrival(time_s, visible, reasoning, tokens))
 
-    def _take_unread(self, fields: Mapping[str, Any], *, beside: bool = False) -> None:
+    def _take_unread(self, fields: JsonObject, *, beside: bool = False) -> None:
         """Look for text that is not read, in a delta or ``beside`` it, where only the names of thinking are suspect."""
         for name, value in fields.items():
             if beside:
@@ -520,21 +521,21 @@ def _is_done(data: str) -> bool:
     return len(data) < 64 and all(line.strip('" ').lower() in _DONE for line in data.splitlines() or [""])
 
 
-def _index_of(choice: Mapping[str, Any]) -> object:
+def _index_of(choice: JsonObject) -> object:
     index = choice.get("index")
     if isinstance(index, str) and index.isdecimal():
         return int(index)
     return index if isinstance(index, int | float) else 0
 
 
-def _finish_word(choice: Mapping[str, Any]) -> object:
+def _finish_word(choice: JsonObject) -> object:
     for name in ("finish_reason", "finishReason", "finish_details"):
         if choice.get(name) is not None:
             return choice[name]
     return None
 
 
-def _texts(choice: Mapping[str, Any]) -> tuple[str, str, str]:
+def _texts(choice: JsonObject) -> tuple[str, str, str]:
     """(reasoning, content, a tool's call) of one chunk; an empty string where there is none."""
     delta = choice.get("delta")
     if delta is None:
@@ -578,7 +579,7 @@ def _parts(value: object) -> tuple[str, str]:
     return "".join(thoughts), "".join(texts)
 
 
-def _called(delta: Mapping[str, Any]) -> str:
+def _called(delta: JsonObject) -> str:
     """The call of a tool as far as this chunk has it: name and arguments."""
     calls = delta.get("tool_calls")
     if isinstance(calls, dict):
@@ -594,7 +595,7 @@ def _called(delta: Mapping[str, Any]) -> str:
     )
 
 
-def _tokens_in(choice: Mapping[str, Any]) -> int | None:
+def _tokens_in(choice: JsonObject) -> int | None:
     """Tokens of one chunk by its token ids or logprobs, if it has them."""
     ids = choice.get("token_ids")
     if isinstance(ids, list):
@@ -619,6 +620,6 @@ def _count(value: object, otherwise: int | None) -> int | None:
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else otherwise
 
 
-def _detail(usage: Mapping[str, Any], group: str, name: str, otherwise: int | None) -> int | None:
+def _detail(usage: JsonObject, group: str, name: str, otherwise: int | None) -> int | None:
     details = usage.get(group)
     return _count(details.get(name), otherwise) if isinstance(details, dict) else otherwise

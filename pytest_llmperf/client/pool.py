@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
 
 from pytest_llmperf.client.connection import PATIENCE_S, Connection, connect
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.client.silence import PROBE_S, Silence
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.serving.http_client import explained
 
 _HELD_PATIENCE_S = 0.002
@@ -91,7 +90,7 @@ class Pool:
         return reply
 
     async def fetch(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float | None = None
+        self, method: str, path: str, body: JsonObject | None = None, timeout_s: float | None = None
     ) -> Reply:
         """One request that is not timed: ``/tokenize``, ``/metrics``, ``/v1/models``."""
         return await self.send(self.endpoint.request(method, path, body), timeout_s)

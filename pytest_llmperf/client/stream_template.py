@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from pytest_llmperf.json_values import JsonObject
 
 V = TypeVar("V")
 TEXTS = ("content", "text", "reasoning_content", "reasoning")
@@ -65,7 +66,7 @@ class Template:
             _keep(self.tails, tail, int(match["counted"]) if self.counts else 0)
 
 
-def learn(event: bytes, chunk: Mapping[str, Any]) -> Template | None:
+def learn(event: bytes, chunk: JsonObject) -> Template | None:
     """The template of an event (``data: {…}`` and the blank line) that was parsed to ``chunk``.
 
     None where its text or its counts stand in none of the usual places, or a name occurs twice, so that one could be
@@ -108,13 +109,13 @@ def learn(event: bytes, chunk: Mapping[str, Any]) -> Template | None:
     return Template(re.compile(b"".join(pattern)), name.startswith("reasoning"), bool(counts), blank)
 
 
-def _has_counts(chunk: Mapping[str, Any]) -> bool:
+def _has_counts(chunk: JsonObject) -> bool:
     """Are the counts where the parser reads them? Gateways repeat them under names of their own."""
     usage = chunk.get("usage")
     return isinstance(usage, dict) and {"prompt_tokens", "completion_tokens"} <= usage.keys()
 
 
-def _text_field(chunk: Mapping[str, Any]) -> str | None:
+def _text_field(chunk: JsonObject) -> str | None:
     """The one field that has text, of the only choice, which is the first of its answer."""
     choices = chunk.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):

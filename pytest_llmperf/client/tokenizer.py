@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,8 @@ from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.errors import RequestFailed
-from pytest_llmperf.serving.http_client import clean, error_message, parse_json
+from pytest_llmperf.json_values import JsonObject, object_of, parse_json
+from pytest_llmperf.serving.http_client import clean, error_message
 from pytest_llmperf.serving.server import Server
 
 TIMEOUT_S = 60.0
@@ -36,7 +37,7 @@ _LOCAL_FILE = "tokenizer.json"
 # -- counting, for a load
 
 
-async def count_tokens(pool: Pool, body: Mapping[str, Any], *, or_raise: bool = True) -> int | None:
+async def count_tokens(pool: Pool, body: JsonObject, *, or_raise: bool = True) -> int | None:
     """Tokens of a prompt or of messages, as vLLM's ``/tokenize`` takes them.
 
     None for a server that does not count them: it has no such path (whatever status says so), or one that means
@@ -58,7 +59,7 @@ async def count_tokens(pool: Pool, body: Mapping[str, Any], *, or_raise: bool = 
     return value if type(value) is int and 0 < value <= _MAX_TOKENS else None
 
 
-async def why_not_counted(pool: Pool, body: Mapping[str, Any]) -> str:
+async def why_not_counted(pool: Pool, body: JsonObject) -> str:
     """The server's answer to ``/tokenize`` where it gives no count, in a few words."""
     reply = await pool.fetch("POST", "/tokenize", body, timeout_s=FIRST_S)
     if reply.ending is not Ending.COMPLETE:
@@ -80,7 +81,7 @@ class Tokenized:
 
 
 def tokenize(
-    server: Server, prompts: Sequence[Mapping[str, Any]], *, concurrency: int = 16
+    server: Server, prompts: Sequence[JsonObject], *, concurrency: int = 16
 ) -> list[Tokenized | None]:
     """The tokens of each prompt, in order; None where the server gives none.
 
@@ -98,9 +99,7 @@ def detokenize(server: Server, tokens: Sequence[int]) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _fetch_all(
-    server: Server, path: str, bodies: Sequence[Mapping[str, Any]], concurrency: int
-) -> list[Reply]:
+def _fetch_all(server: Server, path: str, bodies: Sequence[JsonObject], concurrency: int) -> list[Reply]:
     async def every() -> list[Reply]:
         async with Pool(Endpoint.of(server), timeout_s=TIMEOUT_S) as pool:
             return await loop.bounded(lambda body: pool.fetch("POST", path, body), bodies, concurrency)
@@ -114,15 +113,15 @@ def _tokens(reply: Reply) -> Tokenized | None:
     # None for an empty list: every prompt here has a token, and llama.cpp reads the prompt from another field.
     if not isinstance(tokens, list) or not tokens:
         return None
-    if not all(type(token) is int and 0 <= token < _MAX_ID for token in tokens):
+    ids = tuple(token for token in tokens if type(token) is int and 0 <= token < _MAX_ID)
+    if len(ids) < len(tokens):
         return None
-    return Tokenized(tuple(tokens), limit if type(limit) is int and 0 < limit < _MAX_ID else None)
+    return Tokenized(ids, limit if type(limit) is int and 0 < limit < _MAX_ID else None)
 
 
-def _content(reply: Reply) -> Mapping[str, Any]:
+def _content(reply: Reply) -> JsonObject:
     """The answer if it is a JSON object, else an empty one."""
-    content = parse_json(bytes(reply.body)) if reply.status == 200 else None
-    return content if isinstance(content, dict) else {}
+    return object_of(parse_json(bytes(reply.body)) if reply.status == 200 else None)
 
 
 # -- texts cut to a length
@@ -147,7 +146,7 @@ def cut(server: Server, texts: Sequence[str], limit: int) -> Cut:
 
             async def length(text: str) -> int | None:
                 # Of the text alone, without what a prompt begins with.
-                body = {"model": server.model, "prompt": text, "add_special_tokens": False}
+                body: JsonObject = {"model": server.model, "prompt": text, "add_special_tokens": False}
                 return await count_tokens(pool, body)
 
             if await length("one") is None:

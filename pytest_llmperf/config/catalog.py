@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.config.address import Address
 from pytest_llmperf.config.models import Catalog, Model, Profile
@@ -18,6 +17,7 @@ from pytest_llmperf.engines.base import Engine
 from pytest_llmperf.engines.registry import engine_named, engine_names
 from pytest_llmperf.errors import CatalogError, UsageError
 from pytest_llmperf.home import expand
+from pytest_llmperf.json_values import Json, JsonObject, list_of, object_of
 
 PROFILE_KEYS = tuple(key for key in keys_of(Profile) if key not in ("name", "file"))
 ROW_KEYS = (
@@ -108,15 +108,15 @@ def _profile(name: str, table: Table, base: Path) -> Profile:
     profile = table.parse(Profile, values)
     for key in ("candidate", "baseline"):
         if table.values[key] not in models:
-            raise table.mistake(key, f"unknown row{nearest(table.values[key], models)}")
+            raise table.mistake(key, f"unknown row{nearest(str(table.values[key]), models)}")
     return dataclasses.replace(profile, models=models, sizes=_sizes(own_sizes, profile.sizes, models))
 
 
 def _sizes(table: Table, sizes: Sizes, rows: Mapping[str, Model]) -> Sizes:
     """The profile's sizes, where those given in ``table`` can be judged and fit the rows."""
     for key, value in table.values.items():
-        if value < LEAST[key]:
-            least = LEAST[key]
+        least = LEAST[key]
+        if isinstance(value, int) and value < least:
             why = f"fewer than {least} rounds give no interval; need {least} or more"
             raise table.mistake(key, why if key == "rounds" else f"must be at least {least}")
     if "in_flight" in table and "most_in_flight" not in table:
@@ -148,7 +148,7 @@ class _Rows:
     base: Path
     """Directory of the catalogue, to which its paths are relative."""
     tables: Mapping[str, Table]
-    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    values: dict[str, dict[str, Json]] = field(default_factory=dict)
     """As written, with everything that is inherited."""
     models: dict[str, Model] = field(default_factory=dict)
 
@@ -190,20 +190,20 @@ class _Rows:
         return self.read(name, chain)
 
 
-def _merged(table: Table, inherited: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(table: Table, inherited: JsonObject) -> dict[str, Json]:
     """The row's values over those of the row that it extends; tables key by key, ``damage`` as a whole."""
     if "arguments" in table and "add_arguments" in table:
         raise table.mistake("add_arguments", "adds to the arguments of the extended row; give one of the two")
     values = {**inherited, **table.values}
     for key in ("environment", "sampling", "rules"):
-        values[key] = {**inherited.get(key, {}), **table.table(key).values}
+        values[key] = {**object_of(inherited.get(key)), **table.table(key).values}
     if "weights" in table and "revision" not in table:
         values.pop("revision", None)  # that of other weights
     added = values.pop("add_arguments", [])
     values.pop("extends", None)
     table.parse(_AddedArguments, {"add_arguments": added})
     if added:
-        values["arguments"] = [*inherited.get("arguments", []), *added]
+        values["arguments"] = [*list_of(inherited.get("arguments")), *list_of(added)]
     return values
 
 
@@ -235,7 +235,7 @@ def _check_engine(table: Table, model: Model, engine: Engine) -> None:
 
 def _check_arguments(table: Table, model: Model, engine: Engine) -> None:
     for key in ("arguments", "add_arguments"):
-        words = table.values.get(key, [])
+        words = [str(word) for word in list_of(table.values.get(key))]
         for option in vllm_arguments.options(words):
             for name, remedy in engine.reserved_arguments.items():
                 if option.is_called(name):
@@ -259,7 +259,7 @@ def _check_lengths(table: Table, model: Model) -> None:
         )
 
 
-def _gpus(table: Table, model: Model, inherited: Mapping[str, Any], parent: Model | None) -> int:
+def _gpus(table: Table, model: Model, inherited: JsonObject, parent: Model | None) -> int:
     """GPUs of the row: as stated, which must be the product of the parallel sizes, or 0 (the CPU)."""
     product = 1
     for name in _PARALLEL:

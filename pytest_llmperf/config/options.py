@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.json_values import Json
 
 if TYPE_CHECKING:
     import pytest
@@ -64,7 +65,7 @@ _SWITCHES = {
     # Takes no value: one that may take a value takes `suites/` for it in `--llmperf-reference suites/`.
     "reference": "compare the record with a promoted one; the ini value llmperf_references says where these lie",
 }
-_MORE: dict[str, dict[str, Any]] = {
+_MORE: dict[str, dict[str, Json]] = {
     "model": {"action": "append"},
     "base-url": {"action": "append"},
     "plan": {"nargs": "?", "const": ""},

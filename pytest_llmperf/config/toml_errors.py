@@ -13,13 +13,14 @@ import re
 import tomllib
 import typing
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llmperf.errors import CatalogError
 from pytest_llmperf.home import shown
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.units import plain
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Table:
 
     file: str
     section: str
-    values: Mapping[str, Any]
+    values: JsonObject
 
     def __contains__(self, key: str) -> bool:
         return key in self.values
@@ -146,7 +147,7 @@ class Table:
         """Every value of this table, each of which must be a table, except the keys in ``but``."""
         return {key: self.table(key) for key in self.values if key not in but}
 
-    def parse(self, kind: type[T], values: Mapping[str, Any] | None = None) -> T:
+    def parse(self, kind: type[T], values: JsonObject | None = None) -> T:
         """``values`` (default: those of this table) as an instance of the dataclass ``kind``.
 
         Raises :class:`CatalogError` for the first value that the declaration of ``kind`` does not allow.
@@ -165,7 +166,7 @@ class Table:
             )
             raise self._explained(kind, values, first) from None
 
-    def _explained(self, kind: type[Any], values: Mapping[str, Any], error: ErrorDetails) -> CatalogError:
+    def _explained(self, kind: type[Any], values: JsonObject, error: ErrorDetails) -> CatalogError:
         """The error at pydantic's ``loc``: keys of nested tables, a key, and an index where that holds a list."""
         table, keys = Table(self.file, self.section, values), list(error["loc"])
         while len(keys) > 1 and isinstance(keys[1], str):

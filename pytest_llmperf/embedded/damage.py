@@ -10,10 +10,12 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
+
+from pytest_llmperf.json_values import JsonObject
 
 STAMP = "damage.json"
 WEIGHTS = "model.safetensors"
@@ -29,13 +31,20 @@ def _noisy(bits: npt.NDArray[np.uint16], rng: np.random.Generator, amount: float
     return ((word + 0x7FFF + ((word >> 16) & 1)) >> 16).astype(np.uint16)
 
 
+class _Tensor(TypedDict):
+    """The entry of a tensor in the header of a safetensors file."""
+
+    dtype: str
+    data_offsets: tuple[int, int]
+
+
 def damaged_bytes(data: bytes, seed: int, amount: float) -> bytes:
     """A safetensors file with noise on every tensor; ``ValueError`` unless all tensors are bf16.
 
     ``amount`` is the noise's standard deviation in units of each tensor's own.
     """
     size = int.from_bytes(data[:8], "little")
-    header: dict[str, Any] = json.loads(data[8 : 8 + size])
+    header: dict[str, _Tensor] = json.loads(data[8 : 8 + size])
     body = bytearray(data[8 + size :])
     for name in sorted(key for key in header if key != "__metadata__"):
         entry = header[name]
@@ -62,7 +71,7 @@ def damage(src_dir: str | Path, dst_dir: str | Path, seed: int, amount: float) -
     """
     source, target = Path(src_dir), Path(dst_dir)
     data = (source / WEIGHTS).read_bytes()
-    stamp = {"source_sha256": hashlib.sha256(data).hexdigest(), "seed": seed, "amount": amount}
+    stamp: JsonObject = {"source_sha256": hashlib.sha256(data).hexdigest(), "seed": seed, "amount": amount}
     if _is_copy(target, stamp):
         return target
     if target.exists() and not (target / STAMP).is_file():
@@ -88,7 +97,7 @@ def damage(src_dir: str | Path, dst_dir: str | Path, seed: int, amount: float) -
     return target
 
 
-def _is_copy(target: Path, stamp: dict[str, Any]) -> bool:
+def _is_copy(target: Path, stamp: JsonObject) -> bool:
     try:
         return bool(json.loads((target / STAMP).read_text()) == stamp)
     except (OSError, ValueError):

@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.probe import Probe
+from pytest_llmperf.json_values import JsonObject
 
 PORT = "{port}"
 """Stands for the server's port in a command."""
@@ -56,7 +57,7 @@ class Milestones:
     """The device's memory times ``gpu_memory_fraction``: what the engine may fill."""
 
 
-NEUTRAL_SAMPLING: Mapping[str, Any] = {
+NEUTRAL_SAMPLING: JsonObject = {
     "temperature": 1.0,
     "top_p": 1.0,
     "top_k": 0,
@@ -76,11 +77,11 @@ None: no limit, drawn, none."""
 class SamplingDefaults:
     """The values a server uses for sampling parameters that a request leaves out."""
 
-    values: Mapping[str, Any]
+    values: JsonObject
     """The engine's own default by parameter, as in :data:`NEUTRAL_SAMPLING`."""
     config_from: str | None = None
     """Source of ``generation_config.json``: ``auto`` (the weights), a directory, or None (not read)."""
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: JsonObject = field(default_factory=dict)
     """Values set on the command line, which win over the file, by their names in ``generation_config.json``."""
 
 

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from pytest_llmperf.json_values import Json
+
 KEY = "LLMPERF_SERVER_KEY"
 NEUTRAL = {
     "temperature": 1.0,
@@ -46,7 +48,7 @@ def main(arguments: list[str]) -> None:
         app.middleware("http")(door(name, os.environ.get(KEY)))
         return app
 
-    def resolve_ours(handler: Any, body: dict[str, Any]) -> Any:
+    def resolve_ours(handler: Any, body: dict[str, Json]) -> Any:
         from fastapi import HTTPException  # type: ignore[import-not-found, unused-ignore]
 
         asked = body.get("model", name)
@@ -67,13 +69,13 @@ def main(arguments: list[str]) -> None:
 def neutral(build: Callable[..., Any]) -> Callable[..., Any]:
     """``build`` (request and weights' defaults → settings of a generation) with neutral defaults of sampling."""
 
-    def build_ours(handler: Any, body: dict[str, Any], defaults: Any, *given: Any, **named: Any) -> Any:
+    def build_ours(handler: Any, body: dict[str, Json], defaults: Any, *given: Any, **named: Any) -> Any:
         defaults = copy.deepcopy(defaults)
         for setting, value in NEUTRAL.items():
             setattr(defaults, setting, value)
         built = build(handler, body, defaults, *given, **named)
         temperature = body.get("temperature")
-        built.do_sample = temperature is None or float(temperature) > 0.0
+        built.do_sample = not isinstance(temperature, int | float) or temperature > 0.0
         return built
 
     return build_ours

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.errors import CatalogError
+from pytest_llmperf.json_values import Json
 
 SHORT = {
     "-q": "--quantization",
@@ -98,13 +99,13 @@ def value_of(arguments: Sequence[str], *names: str) -> str | None:
     return None if last is None else last.value
 
 
-def table_of(arguments: Sequence[str], name: str) -> dict[str, Any]:
+def table_of(arguments: Sequence[str], name: str) -> dict[str, Json]:
     """The JSON object that counts for ``name``, written whole or by parts (``--name.key value``); empty without any.
 
     Combined as vLLM does it: the parts form one object, which overrides a value written whole. Raises
     :class:`CatalogError` for a value that is not a JSON object.
     """
-    parts: dict[str, Any] = {}
+    parts: dict[str, Json] = {}
     for option in options(arguments):
         head, dot, keys = option.name.partition(".")
         if dot and Option(head, None, option.words).is_called(name):
@@ -128,12 +129,11 @@ def texts_of(arguments: Sequence[str]) -> Iterator[str]:
         yield from _texts_in(value if joined and name.startswith("-") else word)
 
 
-def _put(table: dict[str, Any], keys: str, text: str) -> None:
+def _put(table: dict[str, Json], keys: str, text: str) -> None:
     *path, last = keys.removesuffix("+").split(".")
     for key in path:
         inner = table.get(key)
-        table[key] = inner if isinstance(inner, dict) else {}
-        table = table[key]
+        table[key] = table = inner if isinstance(inner, dict) else {}
     if keys.endswith("+"):
         already = table.get(last)
         table[last] = [*(already if isinstance(already, list) else []), *text.split(",")]

@@ -11,13 +11,13 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.client import loop
+from pytest_llmperf.json_values import Json, JsonObject, finite
 from pytest_llmperf.home import own_cache, write_cache
 from pytest_llmperf.load.calibration import ClientError, calibrate
 from pytest_llmperf.load.metrics import BUILT_IN, request_metrics
@@ -70,7 +70,7 @@ class Calibration:
     def calm(self) -> bool:
         return self.error.lag_p99_s <= _CALM_S
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record."""
         return {
             **dataclasses.asdict(self.load),
@@ -92,17 +92,19 @@ def cached_calibration(
     """
     path, key = cache_file(), machine_key(load)
     if (known := _read(path).get(key)) is not None:
-        with suppress(KeyError, TypeError, ValueError):
-            found = Calibration(load, ClientError(**known["error"]), float(known["made"]), True, 0)
-            if time.time() - found.made <= _KEEP_S:
-                return found
+        from pydantic import TypeAdapter
+
+        with suppress(ValueError):
+            kept = TypeAdapter(_Kept).validate_python(known)
+            if time.time() - kept.made <= _KEEP_S:
+                return Calibration(load, kept.error, kept.made, True, 0)
     tried: list[ClientError] = []
     while len(tried) < _ATTEMPTS and not (tried and tried[-1].lag_p99_s <= _CALM_S):
         tried.append((measure or _measure)(load))
     best = min(tried, key=lambda error: error.lag_p99_s)
     made = Calibration(load, best, time.time(), False, len(tried))
     if made.calm:
-        _write(path, key, {"made": made.made, "error": dataclasses.asdict(best)})
+        _write(path, key, _Kept(made.made, best))
     return made
 
 
@@ -142,7 +144,15 @@ def machine_key(load: CalibrationLoad) -> str:
     )
 
 
-def _read(path: Path) -> dict[str, Mapping[str, Any]]:
+@dataclass(frozen=True)
+class _Kept:
+    """One calibration in the cache's file; ``made`` in seconds since the epoch."""
+
+    made: float
+    error: ClientError
+
+
+def _read(path: Path) -> dict[str, JsonObject]:
     """The cached entries; none if the file is missing or is not ours."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
@@ -151,7 +161,9 @@ def _read(path: Path) -> dict[str, Mapping[str, Any]]:
     return {k: v for k, v in entries.items() if isinstance(v, dict)} if isinstance(entries, dict) else {}
 
 
-def _write(path: Path, key: str, entry: Mapping[str, Any]) -> None:
+def _write(path: Path, key: str, entry: _Kept) -> None:
     """Add an entry; those that are too old go."""
-    entries = {k: v for k, v in _read(path).items() if time.time() - float(v.get("made", 0)) <= _KEEP_S}
-    write_cache(path, json.dumps({**entries, key: entry}))
+    entries = {
+        k: v for k, v in _read(path).items() if time.time() - (finite(v.get("made")) or 0.0) <= _KEEP_S
+    }
+    write_cache(path, json.dumps({**entries, key: dataclasses.asdict(entry)}))

@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_llmperf.client.body import lint
 from pytest_llmperf.errors import DataError, UsageError
+from pytest_llmperf.json_values import Json, JsonObject, list_of, object_of
 
 _LENGTHS = ("max_tokens", "max_completion_tokens", "output_tokens")
 """Names under which files state the length of an answer."""
@@ -52,7 +53,7 @@ class PromptSet:
     ``repr`` and equality are by name and number: a record keeps those, and no text.
     """
 
-    def __init__(self, name: str, prompts: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, name: str, prompts: Sequence[JsonObject]) -> None:
         """``prompts`` have ``messages`` or ``prompt``, and may have ``max_tokens``. Raises ``ValueError`` if there is
         none."""
         if not prompts:
@@ -72,17 +73,17 @@ class PromptSet:
     def __hash__(self) -> int:
         return hash((self.name, len(self)))
 
-    def fields(self, index: int, mark: str = "") -> dict[str, Any]:
+    def fields(self, index: int, mark: str = "") -> dict[str, Json]:
         """The request fields of prompt ``index``; ``mark`` is put before its first words, which makes it unique."""
         fields = dict(self._prompts[index % len(self)])
         if mark and "prompt" in fields:
             fields["prompt"] = f"{mark} {fields['prompt']}"
         elif mark:
-            fields["messages"] = _marked(fields["messages"], mark)
+            fields["messages"] = _marked([object_of(turn) for turn in list_of(fields["messages"])], mark)
         return fields
 
 
-def _marked(messages: Sequence[Mapping[str, Any]], mark: str) -> list[Mapping[str, Any]]:
+def _marked(messages: Sequence[JsonObject], mark: str) -> list[JsonObject]:
     """The messages with ``mark`` before their first text, in whichever message it is."""
     marked = list(messages)
     for place, message in enumerate(marked):
@@ -119,7 +120,7 @@ def read_prompts(path: Path) -> PromptSet:
     return PromptSet(path.name, prompts)
 
 
-def _prompt(line: bytes, where: str) -> dict[str, Any]:
+def _prompt(line: bytes, where: str) -> dict[str, Json]:
     try:
         text = line.decode("utf-8")
         fields = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_each_once)
@@ -149,7 +150,7 @@ def _prompt(line: bytes, where: str) -> dict[str, Any]:
     return _request_fields(fields, where)
 
 
-def _request_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _request_fields(fields: JsonObject, where: str) -> dict[str, Json]:
     """The fields of a line that are sent; raises :class:`DataError` for a field that would be dropped."""
     lengths = {name: fields[name] for name in _LENGTHS if name in fields}
     for name, value in lengths.items():
@@ -173,7 +174,7 @@ def _request_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
     return kept | ({"max_tokens": next(iter(lengths.values()))} if lengths else {})
 
 
-def _fault_of_content(message: Mapping[str, Any]) -> str:
+def _fault_of_content(message: JsonObject) -> str:
     """Why the content of a message can't be sent; empty if it can."""
     content = message.get("content")
     if isinstance(content, str):
@@ -191,7 +192,7 @@ def _fault_of_content(message: Mapping[str, Any]) -> str:
     return ""
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Json]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]

@@ -22,9 +22,10 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_llmperf.errors import DataError
+from pytest_llmperf.json_values import JsonObject, finite
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.workload import Shape
 
@@ -194,20 +195,21 @@ def _json(line: str, form: _Form) -> _Row:
     return _number(fields, "time_s"), _count(fields, "input_tokens"), _count(fields, "output_tokens")
 
 
-def _number(fields: Mapping[str, Any], name: str) -> float:
+def _number(fields: JsonObject, name: str) -> float:
     value = fields[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is {value!r}, not a number")
     return float(value)
 
 
-def _count(fields: Mapping[str, Any], name: str) -> int:
+def _count(fields: JsonObject, name: str) -> int:
     value = fields[name]
     # pandas writes 512.0 for a column that has gaps.
-    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not is_whole:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} is {value!r}, not a whole number")
-    return int(value)
+    return value
 
 
 def _azure(line: str) -> _Row:

@@ -6,12 +6,13 @@ measured: chunks are not tokens. Nor is what was not seen when it was sent (``lo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.metrics import (
     Metric,
     Needs,
@@ -205,16 +206,18 @@ def _bounds(
     return (None, None) if metric.many_per_request else order_statistics.bounds(samples, q, CONFIDENCE)
 
 
-def error_kinds(traces: Sequence[Trace]) -> list[dict[str, Any]]:
+def error_kinds(traces: Sequence[Trace]) -> list[JsonObject]:
     """Failed requests by kind, most frequent first, each with the message of its first."""
-    kinds: dict[str, dict[str, Any]] = {}
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
     for trace in traces:
         if trace.ok:
             continue
         status = f"HTTP {trace.status}" if trace.status not in (0, 200) else ""
         kind = f"{trace.outcome.value} {status}".strip()
-        kinds.setdefault(kind, {"kind": kind, "count": 0, "first": trace.error})["count"] += 1
-    return sorted(kinds.values(), key=lambda one: -one["count"])
+        counts[kind] += 1
+        first.setdefault(kind, trace.error)
+    return [{"kind": kind, "count": count, "first": first[kind]} for kind, count in counts.most_common()]
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

@@ -17,11 +17,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.errors import DataError
+from pytest_llmperf.json_values import JsonObject
 
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 """Bytes of one value, by the ``dtype`` of ``config.json``."""
@@ -152,7 +152,7 @@ class Architecture:
         return (self.small + self.embedding * matrices) * each
 
 
-def architecture_of(config: Mapping[str, Any]) -> Architecture:
+def architecture_of(config: JsonObject) -> Architecture:
     """The shapes that a model's ``config.json`` states.
 
     Raises :class:`DataError` for a ``model_type`` whose layers are not known here, and for a missing or wrong value.
@@ -185,7 +185,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     )
 
 
-def _count(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
+def _count(config: JsonObject, key: str, default: int | None = None) -> int:
     value = config.get(key)
     if value is None:
         value = default

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pytest_llmperf.client import loop, server_metrics
 from pytest_llmperf.client.body import path_of
@@ -24,6 +23,7 @@ from pytest_llmperf.client.real_clock import RealClock
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import InfrastructureError, RequestFailed, WrongServer
+from pytest_llmperf.json_values import JsonObject, parse_json
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
@@ -44,7 +44,6 @@ from pytest_llmperf.serving.http_client import (
     error_message,
     explained,
     is_about_the_key,
-    parse_json,
     redirect,
     without_secrets,
 )
@@ -368,7 +367,7 @@ def _take_traces(sent: list[Sent], asked: Sequence[int | None]) -> Iterator[Trac
         )
 
 
-def _fixed_length(workload: Workload, body: Mapping[str, Any]) -> int | None:
+def _fixed_length(workload: Workload, body: JsonObject) -> int | None:
     """Tokens that the answer to this request must have; None if it may end earlier."""
     limit = body.get("max_tokens")
     return limit if workload.fixed_output and isinstance(limit, int) else None

@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
-from typing import Any
 
 from pytest_llmperf.client import server_metrics
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Reply, now
+from pytest_llmperf.json_values import Json
 
 EVERY_S = 1.0
 """A scrape of vLLM takes its API process some 5 to 20 ms: 0.5 to 2 % of the time."""
@@ -47,7 +47,7 @@ class ServerSamples:
 
     samples: tuple[Sample, ...]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record."""
         return {
             "samples": len(self.samples),

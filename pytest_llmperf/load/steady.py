@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.load.results import Metrics, of_part
 from pytest_llmperf.load.run import Run
 
@@ -48,7 +48,7 @@ class Steady:
     def found(self) -> bool:
         return not self.why
 
-    def facts(self, run: Run) -> dict[str, Any]:
+    def facts(self, run: Run) -> dict[str, Json]:
         """For the record; times in seconds after the run's begin."""
         return {
             "method": METHOD,

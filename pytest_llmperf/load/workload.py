@@ -6,15 +6,15 @@ import asyncio
 import math
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pytest_llmperf.client.body import lint, streaming
 from pytest_llmperf.client.capabilities import tokens_of_words, without
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.tokenizer import count_tokens, why_not_counted
-from pytest_llmperf.errors import RequestFailed
+from pytest_llmperf.errors import RequestFailed, UsageError
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.load.cache_check import OPENING_TOKENS
 from pytest_llmperf.load.prompt_set import WORDS, PromptSet
 from pytest_llmperf.serving.server import Capabilities
@@ -52,7 +52,7 @@ class Workload:
     """Have the server count tokens in every chunk: exact gaps when a chunk holds several."""
     seed: int = 0
     """Seed of the prompts' words."""
-    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sampling: JsonObject = field(default_factory=dict)
     """Further fields of the body, e.g. ``{"temperature": 0.6}``."""
     given: PromptSet | None = None
     """Prompts to send instead of made-up ones; ``input_tokens`` and ``chat`` then mean nothing, and answers have a
@@ -76,7 +76,7 @@ class Shape:
 class Prompts:
     """Bodies that are ready to send, and what is known of their length."""
 
-    bodies: tuple[dict[str, Any], ...]
+    bodies: tuple[dict[str, Json], ...]
     tokens: tuple[int, ...] | None
     """Length of each prompt by the server's own ``/tokenize``; None if it has none."""
     asked: tuple[int, ...]
@@ -178,6 +178,10 @@ def _as_given(
         mark = f"{_number(nonce, index)}" if workload.unique and not salted else ""
         fields = given.fields(index, mark)
         limit = fields.pop("max_tokens", workload.output_tokens)
+        if not isinstance(limit, int):
+            raise UsageError(
+                f"{given.name}, prompt {index + 1}: max_tokens is {limit!r}; need a whole number"
+            )
         body = _dressed({"model": model, **fields}, workload, limit, f"{nonce}-{index}" if salted else "")
         bodies.append({**body, "request_id": request_id(index)} if ids else body)
     return Prompts(tuple(bodies), None, (0,) * count, repr(given))
@@ -199,7 +203,7 @@ async def prepare_shapes(
     where: dict[Shape, list[int]] = {}
     for index, shape in enumerate(shapes):
         where.setdefault(shape, []).append(index)
-    bodies: list[dict[str, Any]] = [{} for _ in shapes]
+    bodies: list[dict[str, Json]] = [{} for _ in shapes]
     tokens: list[int | None] = [None] * len(shapes)
     gate = asyncio.Semaphore(_ASK_AT_ONCE)
 
@@ -231,7 +235,7 @@ async def prepare_shapes(
     )
 
 
-def probe_body(model: str, workload: Workload, nonce: str, salt: bool) -> dict[str, Any]:
+def probe_body(model: str, workload: Workload, nonce: str, salt: bool) -> dict[str, Json]:
     """A short request with every field that this workload's requests have."""
     if workload.given is not None:
         return _as_given(model, workload, workload.given, 1, nonce, salt, False).bodies[0]
@@ -242,13 +246,13 @@ def request_id(index: int) -> str:
     return f"llmperf-{index}"
 
 
-def _body(model: str, workload: Workload, text: str, nonce: str, index: int, salt: bool) -> dict[str, Any]:
+def _body(model: str, workload: Workload, text: str, nonce: str, index: int, salt: bool) -> dict[str, Json]:
     salted = salt and workload.unique and not workload.warm_cache
     fields = {"model": model, **_prompt(workload, text)}
     return _dressed(fields, workload, workload.output_tokens, f"{nonce}-{index}" if salted else "")
 
 
-def _dressed(fields: dict[str, Any], workload: Workload, limit: int, salt: str) -> dict[str, Any]:
+def _dressed(fields: dict[str, Json], workload: Workload, limit: int, salt: str) -> dict[str, Json]:
     """The whole body of a prompt whose answer may have ``limit`` tokens."""
     body = {**fields, "max_tokens": limit}
     if workload.fixed_output:
@@ -267,7 +271,7 @@ def _number(nonce: str, index: int) -> str:
     return f"{number:0{_PREFIX_DIGITS}d}"
 
 
-def _prompt(workload: Workload, text: str) -> dict[str, Any]:
+def _prompt(workload: Workload, text: str) -> dict[str, Json]:
     return {"messages": [{"role": "user", "content": text}]} if workload.chat else {"prompt": text}
 
 
@@ -320,7 +324,7 @@ class _Maker:
     async def words_by_usage(self) -> int | None:
         """Words that give a prompt of about the asked length, by the server's ``usage``; None if it does not tell."""
 
-        def body_of(words: int) -> dict[str, Any]:
+        def body_of(words: int) -> dict[str, Json]:
             body = _body(self.model, self.workload, self.text(0, words), self.nonce, 0, False)
             return without(body, self.known.refused)
 
@@ -409,5 +413,5 @@ class _Maker:
         # A gateway may answer 502 to a path that it does not know; a tokenizer that has counted must not fail.
         return await count_tokens(self.pool, self._asked(text), or_raise=self.known.tokenize is True)
 
-    def _asked(self, text: str) -> dict[str, Any]:
+    def _asked(self, text: str) -> dict[str, Json]:
         return {"model": self.model, **_prompt(self.workload, text)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pytest_llmperf.client.answer_cache import AnswerCache, complete_with_cache
 from pytest_llmperf.client.answers import Answer, complete_all
@@ -16,13 +16,14 @@ from pytest_llmperf.client.saturation import Saturation
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import InfrastructureError
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.measure.answers import GradedAnswer
 from pytest_llmperf.measure.devices import Devices
 from pytest_llmperf.measure.long_prompts import LongItem
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers, may_be_a_death, raise_if_dead
-from pytest_llmperf.prompts.asking import ask, asked_in
+from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.prompts.variants import Variant, model_default
 from pytest_llmperf.report.progress import Pace
 from pytest_llmperf.serving.content import identity_of
@@ -78,7 +79,7 @@ class Evaluation:
         bodies = [asked.body() for asked in asks]
         answers, seconds = self.answers(served, bodies, what, before * samples, planned * samples)
 
-        def graded(sent: tuple[tuple[Item, int], Mapping[str, Any], Answer]) -> GradedAnswer:
+        def graded(sent: tuple[tuple[Item, int], JsonObject, Answer]) -> GradedAnswer:
             (item, sample), body, answer = sent
             reply = with_thinking(answer.reasoning, answer.text) if answer.reasoning else answer.text
             grade = (
@@ -103,7 +104,7 @@ class Evaluation:
         Raises as :meth:`graded`.
         """
         self.servers.memory(served)
-        asks = [asked_in(item.body, served.model) for item in items]
+        asks = [item.ask for item in items]
         return self.prompts.look(served, task, model_default, asks, [item.id for item in items])
 
     def samples(self, model: Model, variant: Variant) -> int:
@@ -114,7 +115,7 @@ class Evaluation:
     def answers(
         self,
         served: Served,
-        bodies: Sequence[Mapping[str, Any]],
+        bodies: Sequence[JsonObject],
         what: str,
         before: int = 0,
         planned: int | None = None,
@@ -150,7 +151,7 @@ class Evaluation:
         return answers, time.monotonic() - began
 
     def _asked(
-        self, served: Served, bodies: Sequence[Mapping[str, Any]], progress: Callable[[int, int], None]
+        self, served: Served, bodies: Sequence[JsonObject], progress: Callable[[int, int], None]
     ) -> list[Answer]:
         """Answers of an interrupted run where there are any, and the rest from the server, logged as they come."""
         server, log = served.server, self.log

@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.client.tokenizer import cut
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.embedded.recall import recall_conversation
 from pytest_llmperf.embedded.summary import summary_item
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.prompts.variants import Message
+from pytest_llmperf.prompts.variants import Ask, Message
 from pytest_llmperf.tasks.articles import ARTICLE_TOKENS, Articles, find_articles
 from pytest_llmperf.tasks.boxes import last_box
 from pytest_llmperf.tasks.task import Item, items_sha256
@@ -33,7 +33,7 @@ class LongItem:
     """A long prompt and what a reply to it must hold."""
 
     id: str
-    body: dict[str, Any]
+    ask: Ask
     facts: Callable[[str], tuple[bool, ...]]
     """Which of the facts that matter the answer proper (thinking cut off) holds."""
     reference: str = ""
@@ -58,7 +58,7 @@ def _summary(model: Model, seed: int) -> LongItem:
         return tuple(fact.casefold() in flat for fact in item.key_facts)
 
     messages: list[Message] = [{"role": "user", "content": item.prompt}]
-    return LongItem(f"summary-{seed}", body(model, messages), facts, item.reference)
+    return LongItem(f"summary-{seed}", _ask(model, messages), facts, item.reference)
 
 
 def _recall(model: Model, seed: int, tokens: int) -> LongItem:
@@ -69,25 +69,26 @@ def _recall(model: Model, seed: int, tokens: int) -> LongItem:
         return (found.strip() == str(item.answer),)
 
     messages: list[Message] = [{"role": m["role"], "content": m["content"]} for m in item.messages]
-    return LongItem(f"recall-{tokens}-{seed}", body(model, messages, tokens), facts)
+    return LongItem(f"recall-{tokens}-{seed}", _ask(model, messages, tokens), facts)
 
 
-def body(model: Model, messages: list[Message], tokens: int = 0) -> dict[str, Any]:
-    """The request: the messages, or a transcript of them that a base model is to continue.
+def _ask(model: Model, messages: list[Message], tokens: int = 0) -> Ask:
+    """Return the messages, or a transcript of them that a base model is to continue.
 
     ``tokens``: about how many there are, where the reply may have to do with what the row's context leaves it.
     """
     room = _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS
     if tokens and model.max_model_len is not None:
         room = max(1, min(room, model.max_model_len - math.ceil(_LONGER * tokens)))
-    sampling = model.sampling.body() | {"max_tokens": room}
+    sampling = replace(model.sampling, max_tokens=room)
     if model.rules.system is not None:
         messages = [{"role": "system", "content": model.rules.system}, *messages]
     if model.rules.protocol == "chat":
-        return {"messages": messages, **sampling}
+        return Ask(model.served, sampling, tuple(messages))
     # A base model continues a text: the conversation as a transcript, with the reply's beginning written for it.
     lines = [f"{m['role'].capitalize()}: {m['content']}" for m in messages]
-    return {"prompt": "\n".join([*lines, "Assistant:"]), "stop": ["\nUser:", "\nAssistant:"], **sampling}
+    prompt = "\n".join([*lines, "Assistant:"])
+    return Ask(model.served, sampling, prompt=prompt, stop=("\nUser:", "\nAssistant:"))
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class LongPrompts:
         instruction = self.articles.instruction
         return [_asked(model, item, instruction) for item in shorten(self.articles, count).items]
 
-    def facts(self, count: int, shorten: Shorten) -> dict[str, Any]:
+    def facts(self, count: int, shorten: Shorten) -> dict[str, Json]:
         """For the record: the source of the prompts."""
         if self.articles is None:
             return {"data": "generated"}
@@ -157,4 +158,4 @@ def shortened(served: Served, articles: Articles, data_dir: Path | None, count: 
 
 def _asked(model: Model, item: Item, instruction: str) -> LongItem:
     messages: list[Message] = [{"role": "user", "content": f"{item.prompt}\n\n{instruction}"}]
-    return LongItem(item.id, body(model, messages), lambda _: (), item.answer)
+    return LongItem(item.id, _ask(model, messages), lambda _: (), item.answer)

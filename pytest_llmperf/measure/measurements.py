@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pytest_llmperf.gates.base import Judge, SidedJudge
 from pytest_llmperf.gates.mean_ratio import Documents
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.per_token import Amounts
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
 from pytest_llmperf.load.interleave import Rounds
@@ -186,7 +187,7 @@ class Measurements(Servers):
             def ask(more: Sequence[LongItem], before: int, planned: int) -> tuple[list[LongReply], float]:
                 del planned
                 begins_inside = self._evaluation.look(served, prompts.what, more)
-                bodies = [item.body for item in more]
+                bodies = [item.ask.body() for item in more]
                 answers, seconds = self._evaluation.answers(served, bodies, what, before, len(items))
                 return [
                     LongReply.of(served.model, item, answer, begins_inside)
@@ -338,7 +339,7 @@ class Measurements(Servers):
 
     # The record
 
-    def comparable(self) -> dict[str, Any]:
+    def comparable(self) -> dict[str, Json]:
         """Everything that two runs must have in common for their data to be pooled."""
         facts = comparable(self.settings, dataclasses.asdict(self.speed.workload()))
         rows = (*self.settings.candidates, self.settings.baseline)
@@ -366,7 +367,7 @@ class Measurements(Servers):
         asked = sum(len(samples.samples) for samples in lists)
         return asked, sum(samples.planned * samples.per_item for samples in lists)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """The record beside its verdicts: settings, servers, and everything that was measured."""
         common = self.comparable()
         return {
@@ -389,7 +390,7 @@ class Measurements(Servers):
             "events": self.events(),
         }
 
-    def _long_facts(self) -> dict[str, Any]:
+    def _long_facts(self) -> dict[str, Json]:
         """Empty where no long prompt was asked."""
         count = self.sizes.quality_items
         facts = [
@@ -398,16 +399,16 @@ class Measurements(Servers):
         ]
         return {"long_answers": facts} if facts else {}
 
-    def take_answers(self) -> Iterator[dict[str, Any]]:
+    def take_answers(self) -> Iterator[dict[str, Json]]:
         """The answers that were not taken before, as rows of ``record.tables.ANSWERS``."""
         for _, answers in self._memo.of_kind("answers"):
             yield from answers.take_rows()
 
-    def take_traces(self) -> Iterator[dict[str, Any]]:
+    def take_traces(self) -> Iterator[dict[str, Json]]:
         """The timed requests that were not taken before, as rows of ``record.tables.TRACES``."""
         return self.speed.log.take_rows()
 
-    def take_tokens(self) -> Iterator[dict[str, Any]]:
+    def take_tokens(self) -> Iterator[dict[str, Json]]:
         """The scores that were not taken before, as rows of ``record.tables.TOKENS``."""
         return self._token_pairs.take_rows()
 
@@ -416,6 +417,6 @@ def _label(served: Served, task: Task, variant: Variant) -> str:
     return variant.named(f"{served.name}: {task.name}")
 
 
-def _prompt_of(body: Mapping[str, Any]) -> dict[str, Any]:
+def _prompt_of(body: JsonObject) -> dict[str, Json]:
     """The prompt of a body without its sampling and lengths: a load has its own."""
     return {name: body[name] for name in ("messages", "prompt") if name in body}

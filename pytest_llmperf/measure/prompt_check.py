@@ -192,7 +192,7 @@ class PromptCheck:
         theirs, with_own, plain, ours = tokenize(
             server,
             [
-                {"messages": [*chat.messages]},
+                _as_sent(chat, None),
                 {"prompt": _ANY},
                 {"prompt": _ANY, "add_special_tokens": False},
                 {"prompt": rendered.text if rendered else _ANY, "add_special_tokens": False},

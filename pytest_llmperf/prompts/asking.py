@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pytest_llmperf.config.models import Model, Sampling
 from pytest_llmperf.errors import UsageError
@@ -55,14 +54,6 @@ def ask(
     if variant.opens_with is None:
         return asked
     return with_reply_prefill(asked, template_of(model), variant.opens_with)
-
-
-def asked_in(body: Mapping[str, Any], model: Model) -> Ask:
-    """What a request body says; its ``max_tokens`` is taken over, the rest of its sampling is the row's."""
-    sampling = dataclasses.replace(
-        model.sampling, max_tokens=body.get("max_tokens", model.sampling.max_tokens)
-    )
-    return Ask(model.served, sampling, tuple(body.get("messages", ())), body.get("prompt"))
 
 
 def _few_shot(

@@ -7,12 +7,12 @@ a sentence with the value seen and the value needed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_llmperf.client.request_fields import endpoint_of, why_not
 from pytest_llmperf.config.models import Model
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.prompts.labels import is_label
 from pytest_llmperf.prompts.template import Rendered
 from pytest_llmperf.prompts.variants import Ask, Message
@@ -49,7 +49,7 @@ def lint(
     return [one for one in findings if not model.rules.accepted(one.rule)]
 
 
-def lint_body(body: Mapping[str, Any], model: Model, *, tokens_needed: int = MATHS_TOKENS) -> list[Finding]:
+def lint_body(body: JsonObject, model: Model, *, tokens_needed: int = MATHS_TOKENS) -> list[Finding]:
     """Findings on the fields of a request body. vLLM answers 200 to a field that it does not know."""
     findings: list[Finding] = []
     for name in body:
@@ -57,12 +57,16 @@ def lint_body(body: Mapping[str, Any], model: Model, *, tokens_needed: int = MAT
             findings.append(Finding("unknown-field", f"{name!r}: {why}"))
     low, high = model.rules.temperature
     temperature = body.get("temperature", 1.0)
-    if not low <= temperature <= high:
+    if not isinstance(temperature, int | float):
+        findings.append(
+            Finding("temperature", f"T is {temperature!r}, {model.name} wants {low:g} to {high:g}")
+        )
+    elif not low <= temperature <= high:
         findings.append(
             Finding("temperature", f"T = {temperature:g}, {model.name} wants {low:g} to {high:g}")
         )
     most = body.get("max_tokens", body.get("max_completion_tokens"))
-    if most is not None and most < tokens_needed:
+    if isinstance(most, int) and most < tokens_needed:
         findings.append(Finding("max-tokens", f"max_tokens = {most}, an answer needs {tokens_needed}"))
     return findings
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import table_of, value_of
 from pytest_llmperf.errors import DataError, LlmperfError
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.prompts.content_parts import wants_parts
 from pytest_llmperf.prompts.variants import Ask, Message
 
@@ -61,7 +62,7 @@ class ChatTemplate:
     special: tuple[str, ...] = ()
     tokens: Mapping[str, str] = field(default_factory=dict)
     """Further special tokens by name (``pad_token``, …), which a template may use."""
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: JsonObject = field(default_factory=dict)
     """What the server sets in every chat: ``--default-chat-template-kwargs``."""
     content_format: str = "auto"
     """``--chat-template-content-format``: ``string``, ``openai`` (a list of parts), or ``auto``, by the template."""
@@ -98,13 +99,13 @@ class ChatTemplate:
             return Rendered(ask.prompt, self.bos, self.adds_bos, self.special)
         return self.render(ask.messages)
 
-    def _content(self, message: Message, environment: jinja2.Environment) -> dict[str, Any]:
+    def _content(self, message: Message, environment: jinja2.Environment) -> dict[str, Json]:
         """A message as the server hands it to the template: its text, or a list with one part."""
         parts = self.content_format == "openai"
         if self.content_format == "auto":
             parts = wants_parts(self.source, environment)
         text = message["content"]
-        return dict(message) | ({"content": [{"type": "text", "text": text}]} if parts else {})
+        return {"role": message["role"], "content": [{"type": "text", "text": text}] if parts else text}
 
     def _place(self, line: int | None) -> str:
         place = f"{self.origin}: chat template" if self.origin else "chat template"
@@ -179,7 +180,7 @@ def template_from(
     directory: Path,
     override: Path | str | None = None,
     *,
-    variables: Mapping[str, Any] | None = None,
+    variables: JsonObject | None = None,
     content_format: str = "auto",
 ) -> ChatTemplate:
     """The chat template of the tokenizer in ``directory``, or ``override``: a file, or the text of a template.
@@ -203,7 +204,7 @@ def template_from(
     )
 
 
-def _source(directory: Path, config: Mapping[str, Any], override: Path | str | None) -> tuple[str, str]:
+def _source(directory: Path, config: JsonObject, override: Path | str | None) -> tuple[str, str]:
     """The template's text, and where it comes from."""
     own = directory / _TEMPLATE
     if (
@@ -309,7 +310,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
     return found.parent
 
 
-def _read_config(file: Path) -> Mapping[str, Any]:
+def _read_config(file: Path) -> JsonObject:
     try:
         config = json.loads(file.read_bytes())
     except FileNotFoundError:
@@ -321,7 +322,7 @@ def _read_config(file: Path) -> Mapping[str, Any]:
     return config
 
 
-def _token(config: Mapping[str, Any], name: str) -> str:
+def _token(config: JsonObject, name: str) -> str:
     """A special token, written as a text or as ``{"content": …}``; empty if there is none."""
     token = config.get(name)
     if isinstance(token, dict):
@@ -329,7 +330,7 @@ def _token(config: Mapping[str, Any], name: str) -> str:
     return token if isinstance(token, str) else ""
 
 
-def _special(config: Mapping[str, Any]) -> tuple[str, ...]:
+def _special(config: JsonObject) -> tuple[str, ...]:
     """The special tokens that a tokenizer's configuration names."""
     added = config.get("added_tokens_decoder")
     tokens = [
@@ -342,7 +343,7 @@ def _special(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tokens))
 
 
-def _adds_bos(config: Mapping[str, Any]) -> bool:
+def _adds_bos(config: JsonObject) -> bool:
     return bool(config.get("add_bos_token")) and bool(_token(config, "bos_token"))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 
 from pytest_llmperf.config.models import Sampling
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.json_values import Json
 
 
 class Message(TypedDict):
@@ -107,7 +108,7 @@ class Ask:
         turns = self.messages or self.chat
         return next((m["content"] for m in reversed(turns) if m["role"] == "user"), "")
 
-    def body(self, **more: Any) -> dict[str, Any]:
+    def body(self, **more: Any) -> dict[str, Json]:
         """The request body without streaming options; ``more`` are further fields."""
         content = {"messages": [*self.messages]} if self.prompt is None else {"prompt": self.prompt}
         stop = {"stop": [*self.stop]} if self.stop else {}

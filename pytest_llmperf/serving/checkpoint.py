@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import StartError, first_line
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.serving.safetensors_header import HeaderError, Tensor, read_header
 from pytest_llmperf.serving.weights import FILE_FORMATS, Weights, quantization, weight_files, weights_index
 
@@ -97,7 +97,7 @@ def problems(model: Model, directory: Path) -> Iterator[Problem]:
     """Yield the problems of a model's directory, the most basic first."""
     arguments = model.arguments
     load_format = value_of(arguments, "--load-format")
-    config: dict[str, Any] = {}
+    config: dict[str, Json] = {}
     if value_of(arguments, "--hf-config-path") is None:
         yield from _configuration_problems(directory, model)
         config = _json_object(directory / "config.json")
@@ -162,7 +162,7 @@ def _configuration_problems(directory: Path, model: Model) -> Iterator[Problem]:
         yield Problem(f"architectures in {file} is {_kind(architectures)}, a list of names is needed", _AGAIN)
 
 
-def _checked_object(file: Path) -> tuple[dict[str, Any], Problem | None]:
+def _checked_object(file: Path) -> tuple[dict[str, Json], Problem | None]:
     """Return the object in a JSON file, or an empty one and what is wrong with the file."""
     text, problem = _text(file)
     if problem is not None:
@@ -179,7 +179,7 @@ def _checked_object(file: Path) -> tuple[dict[str, Any], Problem | None]:
 # -- tokenizer ------------------------------------------------------------------------------------------
 
 
-def _tokenizer_problems(directory: Path, config: Mapping[str, Any], model: Model) -> Iterator[Problem]:
+def _tokenizer_problems(directory: Path, config: JsonObject, model: Model) -> Iterator[Problem]:
     elsewhere = value_of(model.arguments, "--tokenizer")
     if elsewhere is not None or "--skip-tokenizer-init" in model.arguments:
         return
@@ -304,9 +304,7 @@ def _shard_problems(files: Iterable[Path]) -> Iterator[Problem]:
 # -- shapes ---------------------------------------------------------------------------------------------
 
 
-def _shape_problems(
-    config: Mapping[str, Any], tensors: Mapping[str, Tensor], directory: Path
-) -> Iterator[Problem]:
+def _shape_problems(config: JsonObject, tensors: Mapping[str, Tensor], directory: Path) -> Iterator[Problem]:
     kind = config.get("model_type")
     packed = (
         quantization(config) is not None
@@ -343,7 +341,7 @@ def _shape_problems(
         )
 
 
-def _has_head(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> bool:
+def _has_head(tensors: Mapping[str, Tensor], config: JsonObject) -> bool:
     architectures = config.get("architectures")
     generates = isinstance(architectures, list) and any(
         str(name).endswith("ForCausalLM") for name in architectures
@@ -351,7 +349,7 @@ def _has_head(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> bool:
     return not generates or any(name.endswith(("lm_head.weight", "output.weight")) for name in tensors)
 
 
-def _expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _expected_shapes(config: JsonObject) -> dict[str, tuple[int, ...]]:
     """Shapes by ``config.json`` of tensors whose names are the same in all of these architectures."""
     hidden, vocabulary = _size(config, "hidden_size"), _size(config, "vocab_size")
     if hidden is None or vocabulary is None:
@@ -376,7 +374,7 @@ def _expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 # -- parts ----------------------------------------------------------------------------------------------
 
 
-def _size(config: Mapping[str, Any], key: str) -> int | None:
+def _size(config: JsonObject, key: str) -> int | None:
     value = config.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
@@ -394,7 +392,7 @@ def _text(file: Path) -> tuple[str, Problem | None]:
         return "", Problem(f"{file} is no text in UTF-8", _AGAIN)
 
 
-def _json_object(file: Path) -> dict[str, Any]:
+def _json_object(file: Path) -> dict[str, Json]:
     """Return the object in a JSON file; an empty one where there is none that can be read."""
     return _checked_object(file)[0] if file.is_file() else {}
 

@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.registry import engine_named
 from pytest_llmperf.engines.vllm_arguments import option, texts_of
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.home import expand
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.safetensors_header import HeaderError, read_header
 from pytest_llmperf.serving.server import Server
@@ -102,7 +102,7 @@ def content_of(model: Model, directory: Path | None) -> Content:
     return Content(_joint(own) if own else None, files, stamp, own)
 
 
-def checksums(model: Model, directory: Path | None) -> dict[str, Any]:
+def checksums(model: Model, directory: Path | None) -> dict[str, Json]:
     """Checksums for the record; ``directory`` holds the weights, None if the engine has yet to download them."""
     return {
         "arguments": list(model.arguments),
@@ -157,7 +157,7 @@ def identity_of(
     return Identity(hashlib.sha256(text.encode()).hexdigest()[:32], vouched)
 
 
-def _weights(directory: Path | None) -> dict[str, Any]:
+def _weights(directory: Path | None) -> dict[str, Json]:
     """``weights_sha256``, and whether it was computed from the ``content`` or from ``samples`` of large files.
 
     The hub's cache names each large file by the checksum of its content, so such a file is not read at all.

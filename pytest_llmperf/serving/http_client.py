@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest_llmperf
 from pytest_llmperf.config.address import Address
 from pytest_llmperf.errors import RequestFailed, UsageError
+from pytest_llmperf.json_values import Json, JsonObject, parse_json
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -52,7 +53,7 @@ class Response:
         """The body as text; bytes that are not UTF-8 become U+FFFD."""
         return self.body.decode("utf-8", errors="replace")
 
-    def json(self) -> Any:
+    def json(self) -> Json:
         """The body as JSON; None if it isn't JSON, and for JSON's own ``null``."""
         return parse_json(self.body)
 
@@ -69,7 +70,7 @@ def request(
     method: str,
     address: Address,
     path: str,
-    body: Mapping[str, Any] | None = None,
+    body: JsonObject | None = None,
     *,
     api_key: str | None = None,
     timeout_s: float = TIMEOUT_S,
@@ -216,15 +217,6 @@ _ABOUT_KEYS = re.compile(r"\bkey|token|authenticat|authoriz|credential|bearer|pe
 def is_about_the_key(status: int, says: str) -> bool:
     """True if a refusal is about the API key. HTTP 403 may also come from a firewall that objects to something else."""
     return status == 401 or (status == 403 and bool(_ABOUT_KEYS.search(says)))
-
-
-def parse_json(body: bytes | str) -> Any:
-    """A body as JSON; None if it isn't JSON, or is nested more deeply than Python can read."""
-    text = body if isinstance(body, str) else body.decode("utf-8-sig", errors="replace")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def retry_after_s(value: str | None, now_s: float | None = None) -> float | None:

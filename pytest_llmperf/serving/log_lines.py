@@ -19,8 +19,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.serving.state import TITLE
 
 HEAD_BYTES = 512 * 1024
@@ -256,7 +257,7 @@ def normal_level(word: str) -> str:
     return word if word in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else ""
 
 
-def _json_record(text: str) -> dict[str, Any] | None:
+def _json_record(text: str) -> dict[str, Json] | None:
     with contextlib.suppress(ValueError, RecursionError):
         record = json.loads(text)
         if isinstance(record, dict) and any(isinstance(record.get(key), str) for key in _JSON_TEXTS):
@@ -264,14 +265,14 @@ def _json_record(text: str) -> dict[str, Any] | None:
     return None
 
 
-def _from_json(record: Mapping[str, Any], level: str, who: str, raw: str) -> Iterator[Line]:
+def _from_json(record: JsonObject, level: str, who: str, raw: str) -> Iterator[Line]:
     """The message and the traceback of a JSON record, a line each."""
     if isinstance(inner := record.get("record"), dict) and "message" in inner:
         record = inner  # loguru
     named = next((word for key in _JSON_LEVELS if (word := _word(record.get(key)))), "")
     level = normal_level(named) or level
     who = next((str(record[key]) for key in _JSON_PROCESSES if record.get(key) not in (None, "")), who)
-    texts = [record[key] for key in _JSON_TEXTS if isinstance(record.get(key), str)][:1]
+    texts = [text for key in _JSON_TEXTS if isinstance(text := record.get(key), str)][:1]
     if not named and texts and "log" in record:
         # Docker's own wrapping: the line of the program is inside.
         for raw in texts[0].splitlines():

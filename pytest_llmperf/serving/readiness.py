@@ -25,6 +25,7 @@ from typing import Any
 from pytest_llmperf.config.address import Address
 from pytest_llmperf.engines.probe import Probe
 from pytest_llmperf.errors import RequestFailed
+from pytest_llmperf.json_values import Json, JsonObject, finite, list_of, object_of
 from pytest_llmperf.serving.http_client import Response, clean, request
 from pytest_llmperf.visible_text import is_invisible
 
@@ -112,13 +113,13 @@ def _check_name(target: ProbeTarget) -> None:
         raise Unready(f"the server serves {named(served, target.model)}, not {target.model}")
 
 
-def served_models(body: Any) -> list[str]:
+def served_models(body: Json) -> list[str]:
     """Names in the body of ``/v1/models``; empty if it isn't a list of models."""
     names = (row.get("id", row.get("name")) for row in model_rows(body))
     return [str(name) for name in names if isinstance(name, str | int)]
 
 
-def model_rows(body: Any) -> list[dict[str, Any]]:
+def model_rows(body: Json) -> list[JsonObject]:
     """The models in the body of ``/v1/models``: OpenAI's ``{"data": […]}``, a bare list (Together), or
     ``{"models": […]}``."""
     rows = body
@@ -218,9 +219,11 @@ def _request(target: ProbeTarget, method: str, path: str, body: Any, *, timeout_
     return request(method, address, path, body, api_key=target.api_key, timeout_s=timeout_s)
 
 
-def request_body(model: str, *, chat: bool = False, log_probabilities: bool = False) -> dict[str, Any]:
+def request_body(model: str, *, chat: bool = False, log_probabilities: bool = False) -> dict[str, Json]:
     """The first request: short, greedy, and with the log probability of each token if asked for."""
-    prompt = {"messages": [{"role": "user", "content": "1 2 3 4"}]} if chat else {"prompt": "1 2 3 4"}
+    prompt: JsonObject = (
+        {"messages": [{"role": "user", "content": "1 2 3 4"}]} if chat else {"prompt": "1 2 3 4"}
+    )
     body = {"model": model, **prompt, "max_tokens": TOKENS, "temperature": 0}
     return {**body, "logprobs": True if chat else 1} if log_probabilities else body
 
@@ -232,7 +235,7 @@ def fault_of_error(response: Response) -> str | None:
     return None
 
 
-def fault_of_answer(body: object) -> str | None:
+def fault_of_answer(body: Json) -> str | None:
     """The fault that a server's first answer shows, one line; None if it shows none.
 
     Without log probabilities in the answer only its text can speak.
@@ -252,27 +255,25 @@ def fault_of_answer(body: object) -> str | None:
     return None
 
 
-def has_log_probabilities(body: object) -> bool:
+def has_log_probabilities(body: Json) -> bool:
     """True if an answer contains the log probabilities of its tokens."""
     choice = _first_choice(body)
     return choice is not None and _log_probabilities(choice) is not None
 
 
-def _first_choice(body: object) -> dict[str, Any] | None:
-    choices = body.get("choices") if isinstance(body, dict) else None
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0]
-    return None
+def _first_choice(body: Json) -> JsonObject | None:
+    choices = list_of(object_of(body).get("choices"))
+    return choices[0] if choices and isinstance(choices[0], dict) else None
 
 
-def _log_probabilities(choice: dict[str, Any]) -> list[float] | None:
+def _log_probabilities(choice: JsonObject) -> list[float] | None:
     """Log probabilities of the answer's tokens; None if the server gives none."""
     given = choice.get("logprobs")
     if not isinstance(given, dict):
         return None
     values = given.get("token_logprobs")
-    if values is None and isinstance(given.get("content"), list):
-        values = [token.get("logprob") for token in given["content"] if isinstance(token, dict)]
+    if values is None:
+        values = [token.get("logprob") for token in list_of(given.get("content")) if isinstance(token, dict)]
     if not isinstance(values, list) or not values:
         return None
     # null stands for NaN where a server's JSON can't write it.
@@ -289,10 +290,9 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _fault_of_text(choice: dict[str, Any], body: object) -> str | None:
+def _fault_of_text(choice: JsonObject, body: Json) -> str | None:
     text = choice.get("text")
-    usage = body.get("usage") if isinstance(body, dict) else None
-    written = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    written = object_of(object_of(body).get("usage")).get("completion_tokens")
     if not isinstance(text, str) or choice.get("finish_reason") != "length" or written != TOKENS:
         return None
     if text == "!" * TOKENS:

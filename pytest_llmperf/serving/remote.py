@@ -12,6 +12,7 @@ from pytest_llmperf.config.address import Address
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import DEFAULT_KEY_VARIABLE
 from pytest_llmperf.errors import RequestFailed, StartError, UsageError, WrongServer
+from pytest_llmperf.json_values import JsonObject, list_of, object_of
 from pytest_llmperf.serving.http_client import (
     USER_AGENT,
     Response,
@@ -193,20 +194,18 @@ def _get_or_none(address: Address, path: str, api_key: str | None = None) -> Res
 
 def _generates(model: Model, address: Address, api_key: str | None) -> bool:
     """True if a server without a list of models answers a short request for this one."""
-    asked = {"model": model.served, "max_tokens": _FEW_TOKENS}
-    for path, prompt in (
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),
-        ("/v1/completions", {"prompt": "Hello"}),
-    ):
+    prompts: Mapping[str, JsonObject] = {
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": "Hello"}]},
+        "/v1/completions": {"prompt": "Hello"},
+    }
+    for path, prompt in prompts.items():
+        body = {"model": model.served, "max_tokens": _FEW_TOKENS, **prompt}
         try:
-            response = request(
-                "POST", address, path, {**asked, **prompt}, api_key=api_key, timeout_s=_FIRST_ANSWER_S
-            )
+            response = request("POST", address, path, body, api_key=api_key, timeout_s=_FIRST_ANSWER_S)
         except RequestFailed:
             return False
         _accepted(model, response, address.shown(), api_key)
-        body = response.json() if response.status == 200 else None
-        if isinstance(body, dict) and isinstance(body.get("choices"), list) and body["choices"]:
+        if response.status == 200 and list_of(object_of(response.json()).get("choices")):
             return True
     return False
 

@@ -14,11 +14,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pytest_llmperf.config.models import Damage, Model
 from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import StartError
+from pytest_llmperf.json_values import JsonObject, finite, object_of, parse_json
 from pytest_llmperf.home import cache_home, expand, own_cache
 from pytest_llmperf.serving.safetensors_header import HeaderError, read_header, tensor_bytes
 
@@ -174,43 +175,38 @@ def weights_bytes(directory: Path) -> int:
     return sum(_tensor_bytes(path) for path in weight_files(directory)[0])
 
 
-def max_length(config: Mapping[str, Any]) -> int | None:
+def max_length(config: JsonObject) -> int | None:
     """Longest context by a ``config.json``, in tokens, rope scaling included; None when it doesn't say."""
-    config = _object(config.get("text_config")) or config
+    config = object_of(config.get("text_config")) or config
     lengths = [value for key in _LENGTH_KEYS if isinstance(value := config.get(key), int) and value > 0]
     if not lengths:
         return None
-    scaling = _object(config.get("rope_scaling")) or _object(config.get("rope_parameters"))
+    scaling = object_of(config.get("rope_scaling")) or object_of(config.get("rope_parameters"))
     kind = scaling.get("rope_type") or scaling.get("type") or "default"
-    factor = scaling.get("factor")
-    if kind in _ALREADY_SCALED or not isinstance(factor, int | float):
+    factor = finite(scaling.get("factor"))
+    if kind in _ALREADY_SCALED or factor is None:
         return min(lengths)
-    original = scaling.get("original_max_position_embeddings") if kind == "yarn" else None
+    original = finite(scaling.get("original_max_position_embeddings")) if kind == "yarn" else None
     return int((original or min(lengths)) * factor)
 
 
-def quantization(config: Mapping[str, Any]) -> str | None:
+def quantization(config: JsonObject) -> str | None:
     """Quantisation method by ``config.json``; None for plain weights."""
     found = (
-        _object(config.get("quantization_config"))
-        or _object(config.get("compression_config"))
-        or _object(_object(config.get("text_config")).get("quantization_config"))
+        object_of(config.get("quantization_config"))
+        or object_of(config.get("compression_config"))
+        or object_of(object_of(config.get("text_config")).get("quantization_config"))
     )
     method = found.get("quant_method")
     return str(method).lower() if method else None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """A JSON object; empty when the file is absent, unreadable or something else."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return object_of(parse_json(path.read_bytes()))
+    except OSError:
         return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _is_hub_id(text: str) -> bool:

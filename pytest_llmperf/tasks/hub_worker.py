@@ -15,7 +15,8 @@ import os
 import pickle
 import sys
 import threading
-from typing import Any
+
+from pytest_llmperf.json_values import Json
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     os._exit(0)  # no clean-up of the interpreter: the threads are still there
 
 
-def _load(request: dict[str, Any]) -> bytes:
+def _load(request: dict[str, Json]) -> bytes:
     try:
         import datasets
     except ImportError as error:

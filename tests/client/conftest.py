@@ -15,6 +15,7 @@ from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Reply
 from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.serving.server import Server
 
 Handler = Callable[[socket.socket], None]
@@ -143,7 +144,7 @@ def send() -> Callable[..., Trace]:
     """One request to an endpoint, and its trace."""
     from pytest_llmperf.client import loop
 
-    def one(endpoint: Endpoint, *, timeout_s: float = 10.0, body: dict[str, object] | None = None) -> Trace:
+    def one(endpoint: Endpoint, *, timeout_s: float = 10.0, body: JsonObject | None = None) -> Trace:
         async def main() -> Trace:
             async with Pool(endpoint, timeout_s=timeout_s) as pool:
                 return trace_of(await pool.fetch("POST", "/v1/chat/completions", body or {"messages": []}))

@@ -32,8 +32,14 @@ from pytest_llmperf.client.answer_cache import (
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import Outcome
 from pytest_llmperf.config.run_config import Reuse
+from pytest_llmperf.json_values import Json
 
-BODY = {"model": "m", "messages": [{"role": "user", "content": "2 + 2"}], "temperature": 0.6, "seed": 0}
+BODY: dict[str, Json] = {
+    "model": "m",
+    "messages": [{"role": "user", "content": "2 + 2"}],
+    "temperature": 0.6,
+    "seed": 0,
+}
 
 
 def answer(text: str = "4", outcome: Outcome = Outcome.OK) -> Answer:

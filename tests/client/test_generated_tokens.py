@@ -60,6 +60,8 @@ def test_a_completion_gives_them_too(scripted: ScriptedServer) -> None:
         (response({"prompt_token_ids": [1], "choices": [{"token_ids": ["a"]}]}), "returned no token ids"),
         (response({"prompt_token_ids": [], "choices": [{"token_ids": [1]}]}), "returned no token ids"),
         (response([]), "returned no token ids"),
+        (response({"choices": "none"}), "returned no token ids"),
+        (response({"choices": [None]}), "returned no token ids"),
     ],
 )
 def test_what_a_server_does_not_tell_is_an_error(scripted: ScriptedServer, said: bytes, why: str) -> None:
@@ -68,8 +70,14 @@ def test_what_a_server_does_not_tell_is_an_error(scripted: ScriptedServer, said:
     assert re.search(why, found.error)
 
 
-def test_log_probabilities_that_are_not_of_all_tokens_are_left_out(scripted: ScriptedServer) -> None:
-    choice = {"token_ids": [5, 6], "logprobs": {"content": [{"logprob": -0.5}]}}
+@pytest.mark.parametrize(
+    "told",
+    [{"content": [{"logprob": -0.5}]}, {"content": [-0.5, -0.5]}, {"token_logprobs": -1}, [-0.5, -0.5]],
+)
+def test_log_probabilities_that_are_not_of_all_tokens_are_left_out(
+    scripted: ScriptedServer, told: object
+) -> None:
+    choice = {"token_ids": [5, 6], "logprobs": told}
     state = scripted(response({"prompt_token_ids": [1], "choices": [choice]}))
     assert generated_tokens(state.server, [CHAT])[0].log_probabilities == ()
 

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.client.saturation import Occupancy, Saturation, parse
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.serving.server import Server
 
 METRICS = """\
@@ -149,7 +150,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_llmperf.client.answers.LOOK_S", 0.05)
 
 
-def asking(count: int) -> list[dict[str, object]]:
+def asking(count: int) -> list[JsonObject]:
     return [{"messages": [{"role": "user", "content": f"n {n}"}], "max_tokens": 1} for n in range(count)]
 
 

@@ -16,10 +16,11 @@ from pytest_llmperf.client import loop
 from pytest_llmperf.client import silence as module
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply
+from pytest_llmperf.json_values import JsonObject
 from tests.client.conftest import Handler, Scripted, read_request
 
 LIMIT_S = 0.8
-STREAMED = {"model": "m", "prompt": "x", "stream": True}
+STREAMED: JsonObject = {"model": "m", "prompt": "x", "stream": True}
 Serve = Callable[..., Scripted]
 
 
@@ -55,9 +56,7 @@ def late(seconds: float) -> Callable[[socket.socket], None]:
     return stream
 
 
-def asked(
-    served: Scripted, count: int = 1, body: dict[str, object] | None = None
-) -> tuple[list[Reply], list[str]]:
+def asked(served: Scripted, count: int = 1, body: JsonObject | None = None) -> tuple[list[Reply], list[str]]:
     declared: list[str] = []
     endpoint = dataclasses.replace(served.endpoint, silence_limit_s=LIMIT_S, on_silence=declared.append)
 
@@ -110,7 +109,7 @@ def test_a_silent_server_is_declared_dead_once_for_all_requests(
     ids=["its counters move", "one piece, and nothing to see", "a long prompt"],
 )
 def test_a_server_that_is_only_slow_is_waited_for(
-    scripted: Serve, metrics: Callable[[], bytes | None], body: dict[str, object]
+    scripted: Serve, metrics: Callable[[], bytes | None], body: JsonObject
 ) -> None:
     replies, declared = asked(scripted(behaving(metrics, late(2.5 * LIMIT_S))), body=body)
     assert declared == []

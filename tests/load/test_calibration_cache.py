@@ -71,9 +71,16 @@ def test_the_first_calm_one_ends_it(measured: ClientError) -> None:
     assert cached_calibration(LOAD, measuring).attempts == measuring.count == 2
 
 
-@pytest.mark.parametrize("broken", ["", "[]", "{", '{"x": 3}', "half"])
+@pytest.mark.parametrize("broken", ["", "[]", "{", '{"x": 3}', "half", "text", "no date"])
 def test_a_broken_cache_is_measured_over(measured: ClientError, broken: str) -> None:
     cached_calibration(LOAD, Measuring(measured, 0.001))
+    if broken == "text":
+        broken = (
+            cache_file().read_text(encoding="utf-8").replace('"lag_p99_s": 0.001', '"lag_p99_s": "little"')
+        )
+        assert "little" in broken
+    if broken == "no date":
+        broken = json.dumps({machine_key(LOAD): {"made": [], "error": {}}})
     if broken == "half":
         broken = json.dumps({machine_key(LOAD): {"made": time.time(), "error": {"concurrency": 2}}})
     cache_file().write_text(broken, encoding="utf-8")

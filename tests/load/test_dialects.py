@@ -10,6 +10,7 @@ import pytest
 
 from pytest_llmperf.client.answers import Retries, complete_all
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.arrivals import constant
 from pytest_llmperf.load.goodput import RateSearch, Slo, goodput, max_rate, max_rate_of
 from pytest_llmperf.load.results import of_run
@@ -128,7 +129,9 @@ def test_what_usage_tells_of_the_prompts_is_looked_at() -> None:
 
 def test_an_evaluation_asks_again_where_an_answer_broke_off() -> None:
     with speaking(lambda number, body: every_third(number, body, *BROKEN["an error as a field"])) as server:
-        bodies = [{"messages": [{"role": "user", "content": f"n {n}"}], "max_tokens": 8} for n in range(9)]
+        bodies: list[JsonObject] = [
+            {"messages": [{"role": "user", "content": f"n {n}"}], "max_tokens": 8} for n in range(9)
+        ]
         answers = complete_all(server, bodies, concurrency=1, retries=Retries(4, 0.01, 0.02))
     assert all(answer.ok and answer.text == " tok" * 8 for answer in answers)
     assert {answer.attempts for answer in answers} == {1, 2}

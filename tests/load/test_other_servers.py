@@ -21,6 +21,7 @@ from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.tokenizer import Tokenized, tokenize
 from pytest_llmperf.errors import InfrastructureError, NotMeasured, RequestFailed, WrongServer
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load import runner
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.prompt_set import PromptSet
@@ -346,7 +347,11 @@ def test_given_prompts_are_sent_as_they_are_and_their_own_fields_stay(serve: Ser
 
 
 def asked(dialect: Dialect, count: int = 4, **more: Any) -> list[Answer]:
-    body = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 3, "temperature": 0.0}
+    body: JsonObject = {
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": 3,
+        "temperature": 0.0,
+    }
     return complete_all(dialect.server, [body] * count, **({"concurrency": 2} | more))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import DataError
+from pytest_llmperf.json_values import JsonObject, list_of, object_of
 from pytest_llmperf.load.prompt_set import PromptSet, conversations, read_prompts, shared_prefix
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
@@ -34,7 +35,7 @@ def test_a_users_file_is_sent_line_by_line_and_again_from_the_first(tmp_path: Pa
     assert given.fields(1, "0042") == {"prompt": "0042 Once upon a time"}
     marked = given.fields(0, "0042")["messages"]
     assert marked == [{"role": "user", "content": "0042 Hello"}]
-    assert given.fields(0)["messages"][0]["content"] == "Hello"
+    assert given.fields(0)["messages"] == [{"role": "user", "content": "Hello"}]
 
 
 @pytest.mark.parametrize(
@@ -151,10 +152,16 @@ def test_a_file_without_prompts_is_refused(tmp_path: Path, content: bytes) -> No
         read_prompts(tmp_path / "none.jsonl")
 
 
+def turns_of(fields: JsonObject) -> list[dict[str, str]]:
+    turns = [dict(object_of(turn)) for turn in list_of(fields["messages"])]
+    return [{name: str(value) for name, value in turn.items()} for turn in turns]
+
+
 def test_prompts_share_a_prefix_and_nothing_else() -> None:
     given = shared_prefix(50, 10, 6, prefixes=2)
-    systems = [given.fields(index)["messages"][0]["content"] for index in range(6)]
-    own = [given.fields(index)["messages"][1]["content"] for index in range(6)]
+    systems, own = zip(
+        *([turn["content"] for turn in turns_of(given.fields(index))] for index in range(6)), strict=True
+    )
     assert systems[0] == systems[2] == systems[4] != systems[1] == systems[3]
     assert len(set(own)) == 6
     assert len(systems[0].split()) == 50
@@ -165,7 +172,7 @@ def test_prompts_share_a_prefix_and_nothing_else() -> None:
 def test_every_turn_holds_all_turns_before_it() -> None:
     given = conversations(3, 4, 5)
     assert len(given) == 12
-    first = [given.fields(turn * 3)["messages"] for turn in range(4)]
+    first = [turns_of(given.fields(turn * 3)) for turn in range(4)]
     assert [len(messages) for messages in first] == [1, 3, 5, 7]
     assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(first))
     assert first[3][-1]["role"] == "user"

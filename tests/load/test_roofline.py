@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 import pytest_llmperf
 from pytest_llmperf.errors import DataError
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.device_limits import limits_of, measured_limits
 from pytest_llmperf.load.roofline import (
     FORMATS,
@@ -24,7 +23,7 @@ from pytest_llmperf.load.roofline import (
 )
 
 WEIGHTS = Path(pytest_llmperf.__file__).parent / "embedded" / "weights"
-QWEN_1_5B = {
+QWEN_1_5B: JsonObject = {
     "model_type": "qwen2",
     "hidden_size": 1536,
     "intermediate_size": 8960,
@@ -36,7 +35,7 @@ QWEN_1_5B = {
 DISTILL = architecture_of({**QWEN_1_5B, "tie_word_embeddings": False, "max_position_embeddings": 131072})
 MATH = architecture_of({**QWEN_1_5B, "tie_word_embeddings": True, "max_position_embeddings": 4096})
 # meta-llama/Llama-2-7b-hf and Llama-3.2-1B: counts as their model cards and files state them
-LLAMA_2_7B = {
+LLAMA_2_7B: JsonObject = {
     "model_type": "llama",
     "hidden_size": 4096,
     "intermediate_size": 11008,
@@ -45,7 +44,7 @@ LLAMA_2_7B = {
     "vocab_size": 32000,
     "max_position_embeddings": 4096,
 }
-LLAMA_3_2_1B = {
+LLAMA_3_2_1B: JsonObject = {
     "model_type": "llama",
     "hidden_size": 2048,
     "intermediate_size": 8192,
@@ -232,7 +231,7 @@ def test_a_measured_bandwidth_gives_a_share_and_refuses_nothing() -> None:
         ({"torch_dtype": "float7"}, "torch_dtype = 'float7'"),
     ],
 )
-def test_a_configuration_that_cannot_be_counted_is_refused(change: Mapping[str, Any], named: str) -> None:
+def test_a_configuration_that_cannot_be_counted_is_refused(change: JsonObject, named: str) -> None:
     with pytest.raises(DataError, match=named):
         architecture_of({**QWEN_1_5B, "max_position_embeddings": 4096, **change})
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from pytest_llmperf.errors import GpuUnreadable
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.load.roofline import Roofline, architecture_of
@@ -145,7 +146,7 @@ def test_joules_a_token_and_the_share_of_the_limit_are_those_of_each_round(nvml:
     assert "no data sheet" in unknown.no_share
 
 
-QWEN_1_5B = {
+QWEN_1_5B: JsonObject = {
     "model_type": "qwen2",
     "hidden_size": 1536,
     "intermediate_size": 8960,

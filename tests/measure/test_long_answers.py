@@ -20,6 +20,7 @@ from pytest_llmperf.measure.book import UNBOOKED
 from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
 from pytest_llmperf.measure.long_prompts import LongItem, recalls
 from pytest_llmperf.measure.sample_list import OutcomesOnDemand, outcomes
+from pytest_llmperf.prompts.variants import Ask
 
 
 class Asked:
@@ -43,7 +44,9 @@ class Asked:
 
 
 def _items(count: int) -> list[LongItem]:
-    return [LongItem(f"recall-512-{n}", {}, lambda text: (text == "42",)) for n in range(count)]
+    return [
+        LongItem(f"recall-512-{n}", Ask("m", Sampling()), lambda text: (text == "42",)) for n in range(count)
+    ]
 
 
 def _recalled(replies: Sequence[LongReply]) -> Outcomes:
@@ -125,4 +128,4 @@ def test_a_reply_to_a_long_conversation_gets_what_the_context_leaves(
         sampling=Sampling(),
     )
     [item] = recalls(model, 1, tokens)
-    assert item.body["max_tokens"] == room
+    assert item.ask.sampling.max_tokens == room

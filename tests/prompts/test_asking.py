@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.json_values import list_of
 from pytest_llmperf.prompts import variants
 from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.prompts.variants import Message
@@ -54,14 +55,15 @@ def test_the_body_holds_the_rows_sampling_and_every_field_is_plain(question: str
 @given(questions)
 def test_a_few_shot_row_continues_a_text_that_ends_in_the_unanswered_question(question: str) -> None:
     asked = ask(MATH, question, shots=SHOTS)
-    body = asked.body()
     assert asked.path == "/v1/completions"
+    body = asked.body()
     assert "messages" not in body
+    assert isinstance(body["prompt"], str)
     assert body["prompt"].startswith(
         "Question: 1 + 1?\nAnswer: One and one.\nThe answer is 2.\n\n\nQuestion: "
     )
     assert body["prompt"].endswith(f"\n\n\nQuestion: {question}\nAnswer:")
-    assert "\n\nQuestion:" in body["stop"]
+    assert "\n\nQuestion:" in list_of(body["stop"])
 
 
 def test_several_samples_of_one_question_differ_in_their_seed_alone() -> None:

@@ -164,6 +164,20 @@ def test_damaged_weights_lie_in_the_cache_and_depend_on_seed_and_amount(
             },
             131072,
         ),
+        (
+            {
+                "max_position_embeddings": 4096,
+                "rope_scaling": {"rope_type": "linear", "factor": float("nan")},
+            },
+            4096,
+        ),
+        (
+            {
+                "max_position_embeddings": 4096,
+                "rope_scaling": {"type": "yarn", "factor": 2, "original_max_position_embeddings": "4k"},
+            },
+            8192,
+        ),
     ],
 )
 def test_the_longest_context_is_the_one_that_the_engine_derives(

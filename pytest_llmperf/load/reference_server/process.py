@@ -9,17 +9,21 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.errors import NotMeasured, StartError
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.serving.server import Server
+
+if TYPE_CHECKING:
+    from pytest_llmperf.load.reference_server.server import Truth
 
 _SILENCE_LIMIT_S = 20.0
 """Far above its longest wait for a token; a stopped server must not be waited for."""
@@ -73,15 +77,15 @@ class ReferenceServer:
         server = dataclasses.replace(self.server, api_key=options.api_key or None, model=options.model)
         return ReferenceServer(server, options)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        async def ask() -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: JsonObject | None = None) -> Truth:
+        async def ask() -> Truth:
             async with Pool(Endpoint.of(self.server), timeout_s=60) as pool:
                 reply = await pool.fetch(method, path, body)
             if reply.status != 200:
                 raise NotMeasured(
                     f"the reference server did not answer {path}: {reply.detail or reply.status}"
                 )
-            value: dict[str, Any] = json.loads(reply.body)
+            value: Truth = json.loads(reply.body)
             return value
 
         return loop.run(ask)
@@ -135,15 +139,15 @@ def _port(process: subprocess.Popen[bytes], timeout_s: float, command: list[str]
     return int(json.loads(line)["port"])
 
 
-def _parse_truth(value: dict[str, Any]) -> GroundTruth:
+def _parse_truth(value: Truth) -> GroundTruth:
     requests = tuple(
         TrueRequest(
-            request_id=one["id"],
-            connection=one["connection"],
-            received_s=one["received_s"],
-            tokens_s=array("d", one["tokens_s"]),
-            counts=array("I", one["counts"]),
+            request_id=request["id"],
+            connection=request["connection"],
+            received_s=request["received_s"],
+            tokens_s=array("d", request["tokens_s"]),
+            counts=array("I", request["counts"]),
         )
-        for one in value["requests"]
+        for request in value["requests"]
     )
     return GroundTruth(value["connections"], value["peak"], value["cpu_s"], requests)

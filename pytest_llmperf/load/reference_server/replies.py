@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from pytest_llmperf.json_values import Json, JsonObject, object_of
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 
 HEADERS = (
@@ -27,11 +27,12 @@ class ReplyPlan:
     usage_per_chunk: bool
 
     @classmethod
-    def of(cls, body: Mapping[str, Any], prompt_tokens: int, options: ReferenceOptions) -> ReplyPlan:
-        asked = int(body.get("max_completion_tokens") or body.get("max_tokens") or 16)
+    def of(cls, body: JsonObject, prompt_tokens: int, options: ReferenceOptions) -> ReplyPlan:
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        asked = limit if isinstance(limit, int) else 16
         fixed = bool(body.get("ignore_eos")) and not options.eos_always
         stops = 0 < options.eos_after < asked and not fixed
-        wanted = body.get("stream_options") or {}
+        wanted = object_of(body.get("stream_options"))
         usage = bool(wanted.get("include_usage")) and not options.no_usage
         return cls(
             tokens=options.eos_after if stops else asked,
@@ -92,10 +93,10 @@ class ReplyWriter:
             parts.append(self.event("[DONE]"))
         return b"".join(parts)
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, Json]:
         """The reply to a request without ``stream``."""
         text = "".join(self.token_text(token) for token in range(self.plan.tokens))
-        inner: dict[str, Any] = {"message": {"role": "assistant", "content": text}}
+        inner: dict[str, Json] = {"message": {"role": "assistant", "content": text}}
         choice = {
             "index": 0,
             "finish_reason": self.plan.finish_reason,
@@ -103,7 +104,7 @@ class ReplyWriter:
         }
         kind = "chat.completion" if self.plan.chat else "text_completion"
         usage = self._usage(self.plan.tokens)
-        head = {"id": "truth", "object": kind, "created": 0, "model": self.options.model}
+        head: JsonObject = {"id": "truth", "object": kind, "created": 0, "model": self.options.model}
         return {**head, "choices": [choice], "usage": usage}
 
     def _delta(self, token: int, text: str) -> dict[str, str]:
@@ -113,10 +114,10 @@ class ReplyWriter:
         return {field: text} if field and (upto < 0 or token < upto) else {"content": text}
 
     def _chunk(self, delta: Mapping[str, str], done: int, last: bool = False) -> str:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": self.plan.finish_reason if last else None}
+        choice: dict[str, Json] = {"index": 0, "finish_reason": self.plan.finish_reason if last else None}
         choice.update({"delta": delta} if self.plan.chat else delta)
         kind = "chat.completion.chunk" if self.plan.chat else "text_completion"
-        chunk: dict[str, Any] = {"id": "truth", "object": kind, "choices": [choice]}
+        chunk: dict[str, Json] = {"id": "truth", "object": kind, "choices": [choice]}
         if self.plan.usage_per_chunk:
             chunk["usage"] = self._usage(done)
         return json.dumps(chunk, ensure_ascii=False)

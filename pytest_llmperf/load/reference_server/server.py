@@ -21,14 +21,14 @@ import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TypedDict, cast
 
 import httptools
 
 from pytest_llmperf.client import loop as loops
 from pytest_llmperf.client.reply import now
+from pytest_llmperf.json_values import JsonObject, list_of, object_of
 from pytest_llmperf.load.reference_server.options import ReferenceOptions, falls_on, parse
 from pytest_llmperf.load.reference_server.replies import (
     END,
@@ -58,6 +58,26 @@ class RequestLog:
     """When the bytes of chunk i were handed to the kernel."""
     counts: array[int] = field(default_factory=lambda: array("I"))
     """Tokens in chunk i."""
+
+
+class TruthOfRequest(TypedDict):
+    """One request of :class:`Truth`: the fields of a :class:`RequestLog`."""
+
+    id: str
+    connection: int
+    received_s: float
+    tokens_s: list[float]
+    counts: list[int]
+
+
+class Truth(TypedDict):
+    """The JSON that ``/truth`` answers."""
+
+    connections: int
+    active: int
+    peak: int
+    cpu_s: float
+    requests: list[TruthOfRequest]
 
 
 class ServerState:
@@ -102,7 +122,7 @@ class ServerState:
         if self.waiting:
             self.begin(self.waiting.popleft(), now())
 
-    def count_cache(self, body: Mapping[str, Any], prompt_tokens: int) -> None:
+    def count_cache(self, body: JsonObject, prompt_tokens: int) -> None:
         key = hashlib.blake2b(
             json.dumps([body.get("messages", body.get("prompt")), body.get("cache_salt")]).encode()
         ).digest()
@@ -117,8 +137,8 @@ class ServerState:
             self._rendered[plan] = render(plan, self.options)
         return self._rendered[plan]
 
-    def truth(self) -> dict[str, Any]:
-        requests = [
+    def truth(self) -> Truth:
+        requests: list[TruthOfRequest] = [
             {
                 "id": log.request_id,
                 "connection": log.connection,
@@ -313,7 +333,7 @@ class Connection(asyncio.Protocol):
         else:
             self.reply_json(404, {"detail": "Not Found"})
 
-    def _generate(self, body: Mapping[str, Any]) -> None:
+    def _generate(self, body: JsonObject) -> None:
         server, options = self.server, self.server.options
         ordinal = server.ordinal
         server.ordinal += 1
@@ -354,7 +374,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self.transport.abort()
 
-    def reply_json(self, status: int, value: Any) -> None:
+    def reply_json(self, status: int, value: JsonObject | Truth) -> None:
         self._reply(status, "application/json", json.dumps(value).encode())
 
     def _reply(self, status: int, kind: str, content: bytes) -> None:
@@ -362,11 +382,11 @@ class Connection(asyncio.Protocol):
         self.write(head.encode() + content)
 
 
-def prompt_tokens(body: Mapping[str, Any]) -> int:
+def prompt_tokens(body: JsonObject) -> int:
     """Tokens of a prompt by this server's own tokenizer: words, single digits and signs."""
     if "messages" not in body:
         return len(_TOKEN.findall(str(body.get("prompt", ""))))
-    texts = (str(message.get("content", "")) for message in body["messages"])
+    texts = (str(object_of(message).get("content", "")) for message in list_of(body["messages"]))
     return _TEMPLATE_TOKENS + sum(len(_TOKEN.findall(text)) for text in texts)
 
 
