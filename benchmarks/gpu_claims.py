@@ -64,8 +64,8 @@ from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import close_together
-from pytest_llmperf.serving.command import arguments as with_port
 from pytest_llmperf.serving.command import spec_for
+from pytest_llmperf.serving.spec import arguments as with_port
 
 WORKLOAD = Workload(input_tokens=512, output_tokens=128, sampling={"temperature": 0.0})
 TINY_WORKLOAD = Workload(input_tokens=64, output_tokens=8, sampling={"temperature": 0.0})

@@ -13,10 +13,11 @@ import urllib.request
 from pathlib import Path
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.serving.command import ServerSpec, spec_for
+from pytest_llmperf.serving.command import spec_for
 from pytest_llmperf.serving.lease import acquire
 from pytest_llmperf.serving.readiness import served_models
 from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.spec import ServerSpec
 
 _COMMIT = "0" * 40
 

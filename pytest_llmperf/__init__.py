@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pytest_llmperf.engines.base import PORT as PORT
     from pytest_llmperf.engines.base import Engine as Engine
     from pytest_llmperf.engines.base import Milestones as Milestones
     from pytest_llmperf.engines.base import known_failure as known_failure
+    from pytest_llmperf.engines.probe import PORT as PORT
     from pytest_llmperf.engines.probe import Probe as Probe
     from pytest_llmperf.errors import DataError as DataError
     from pytest_llmperf.errors import InfrastructureError as InfrastructureError
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.tasks.task import Task as Task
 
 _NAMES = {
-    "engines.base": ("PORT", "Engine", "Milestones", "known_failure"),
+    "engines.base": ("Engine", "Milestones", "known_failure"),
     "engines.probe": ("Probe",),
     "errors": ("DataError", "InfrastructureError", "LlmperfError", "NotMeasured", "UsageError"),
     "gates.base": ("Estimand", "Gate"),

@@ -17,9 +17,6 @@ from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.probe import Probe
 from pytest_llmperf.json_values import JsonObject
 
-PORT = "{port}"
-"""Stands for the server's port in a command."""
-
 Capability = Literal["ignore_eos", "cache_salt", "unknown_fields", "tokenize", "prompt_logprobs", "metrics"]
 """What a server may support beyond OpenAI's API.
 

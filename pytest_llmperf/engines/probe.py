@@ -1,4 +1,4 @@
-"""The paths by which a server is found to be ready.
+"""What the keeper must know of an engine: the port in its command, and the paths by which its server is found ready.
 
 A module of its own, because the keeper imports it: standard library only, and nothing of the engines.
 """
@@ -6,6 +6,9 @@ A module of its own, because the keeper imports it: standard library only, and n
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+PORT = "{port}"
+"""Stands for the server's port in a command."""
 
 
 @dataclass(frozen=True)

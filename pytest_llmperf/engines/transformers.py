@@ -9,12 +9,12 @@ from pathlib import Path
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.base import (
     NEUTRAL_SAMPLING,
-    PORT,
     Capability,
     Engine,
     SamplingDefaults,
     known_failure,
 )
+from pytest_llmperf.engines.probe import PORT
 from pytest_llmperf.engines.vllm_arguments import value_of
 
 

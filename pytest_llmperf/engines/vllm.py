@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.base import (
     NEUTRAL_SAMPLING,
-    PORT,
     Capability,
     Engine,
     Milestones,
     SamplingDefaults,
 )
+from pytest_llmperf.engines.probe import PORT
 from pytest_llmperf.engines.vllm_arguments import option, table_of, value_of
 from pytest_llmperf.engines.vllm_failures import KNOWN
 from pytest_llmperf.errors import CatalogError

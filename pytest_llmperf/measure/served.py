@@ -29,13 +29,14 @@ from pytest_llmperf.prompts.template import template_sha256
 from pytest_llmperf.record.redaction import hide
 from pytest_llmperf.serving import checkpoint, gpu, preflight, remote
 from pytest_llmperf.serving import weights as weights_of
-from pytest_llmperf.serving.command import ServerSpec, spec_for
+from pytest_llmperf.serving.command import spec_for
 from pytest_llmperf.serving.content import Content, checksums, content_of
 from pytest_llmperf.serving.http_client import request, unused_proxies
 from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
 from pytest_llmperf.serving.log_lines import read_last_start
 from pytest_llmperf.serving.page_cache import share_in_memory
 from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.spec import ServerSpec
 from pytest_llmperf.serving.weights import Weights
 
 _ACROSS = "what was measured before and after is not judged together"

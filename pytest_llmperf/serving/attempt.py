@@ -13,18 +13,37 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pytest_llmperf.engines.probe import Probe
 from pytest_llmperf.serving import ports, processes
 from pytest_llmperf.serving.engine_process import EngineProcess, Exit, child_environment
 from pytest_llmperf.serving.leash import Leash
+from pytest_llmperf.serving.messages import Failure, ServerFields
 from pytest_llmperf.serving.readiness import ProbeTarget, Stopped, Unready, wait_until_ready
+from pytest_llmperf.serving.spec import ServerSpec, arguments
 from pytest_llmperf.serving.state import MARK, TITLE, StateDirectory
 
 _ADDRESS_IN_USE = b"Address already in use"
 _LONGEST_NAME = 107 - len("/") - 36
 """The kernel allows a socket's name 107 bytes; vLLM: ``ZMQError: ipc path "…" is longer than 107 characters``."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the server is doing on its way to being ready."""
+
+    phase: str
+
+
+@dataclass(frozen=True)
+class IsReady:
+    """The server is ready; ``version`` is what it states, or empty."""
+
+    version: str
+    ready_s: float
+    """Seconds since its process was started."""
+
+
+News = Step | IsReady | Unready
 
 
 class SocketDirectory:
@@ -63,7 +82,7 @@ class SocketDirectory:
 class Attempt:
     """One start of the engine and what is known of it."""
 
-    spec: Mapping[str, Any]
+    spec: ServerSpec
     engine: EngineProcess
     port: ports.PortLock
     sockets: SocketDirectory
@@ -76,7 +95,7 @@ class Attempt:
     @classmethod
     def begin(
         cls,
-        spec: Mapping[str, Any],
+        spec: ServerSpec,
         directory: StateDirectory,
         *,
         mark: str,
@@ -87,12 +106,12 @@ class Attempt:
         """Start the engine on a port of its own; raises `ports.NoFreePort`."""
         port = ports.reserve(avoid=avoid)
         api_key = secrets.token_urlsafe(24)
-        argv = [argument.replace("{port}", str(port.port)) for argument in spec["argv"]]
+        argv = arguments(spec.argv, port.port)
         sockets = SocketDirectory(directory.sockets)
-        temporary = dict.fromkeys(spec["directory_variables"], sockets.name)
-        added = temporary | _compile_cache(os.environ) | spec["environment"]
-        environment = child_environment(os.environ, added, spec["unset"], argv[0])
-        environment |= {spec["api_key_variable"]: api_key, MARK: mark}
+        temporary = dict.fromkeys(spec.directory_variables, sockets.name)
+        added = temporary | _compile_cache(os.environ) | dict(spec.environment)
+        environment = child_environment(os.environ, added, spec.unset, argv[0])
+        environment |= {spec.api_key_variable: api_key, MARK: mark}
         log = directory.log
         offset = _write_title(log, f"{title} on port {port.port}")
         return cls(
@@ -100,7 +119,7 @@ class Attempt:
             engine=EngineProcess(argv, environment, log, leash),
             port=port,
             sockets=sockets,
-            target=ProbeTarget(ports.HOST, port.port, spec["served_model"], api_key, Probe(**spec["probe"])),
+            target=ProbeTarget(ports.HOST, port.port, spec.served_model, api_key, spec.probe),
             log=log,
             log_offset=offset,
             oom_kills=processes.oom_kills(),
@@ -111,7 +130,7 @@ class Attempt:
         self.port.close()
         self.sockets.remove()
 
-    def watch(self, deadline: float, put: Callable[[dict[str, Any]], None]) -> None:
+    def watch(self, deadline: float, put: Callable[[News], None]) -> None:
         """Ask for readiness in a thread of its own, because HTTP blocks; ``put`` gets what it finds out."""
         threading.Thread(target=self._wait_until_ready, args=(deadline, put), daemon=True).start()
 
@@ -127,7 +146,7 @@ class Attempt:
             log.seek(self.log_offset)
             return _ADDRESS_IN_USE in log.read()
 
-    def ending(self, ended: Exit | None) -> dict[str, Any]:
+    def ending(self, ended: Exit | None) -> Failure:
         """Fields of a message that tells how it ended; ``ended`` is None when it was still running."""
         return {
             "exit_code": ended.code if ended else None,
@@ -138,38 +157,38 @@ class Attempt:
             "port": self.target.port,
         }
 
-    def server(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields of a `Server`, after the message that it is ready."""
+    def server(self, ready: IsReady) -> ServerFields:
+        """Fields of a `Server` that is ready."""
         return {
-            "row": self.spec["row"],
-            "model": self.spec["served_model"],
+            "row": self.spec.row,
+            "model": self.spec.served_model,
             "base_url": f"http://{self.target.host}:{self.target.port}",
             "api_key": self.target.api_key,
             "log": str(self.log),
             "root_pid": self.engine.pid,
-            "ready_s": message["ready_s"],
-            "engine": f"{self.spec['engine']} {message['version']}".strip(),
+            "ready_s": ready.ready_s,
+            "engine": f"{self.spec.engine} {ready.version}".strip(),
             "keeper_pid": os.getpid(),
             "state_dir": str(self.log.parent),
         }
 
-    def _wait_until_ready(self, deadline: float, put: Callable[[dict[str, Any]], None]) -> None:
+    def _wait_until_ready(self, deadline: float, put: Callable[[News], None]) -> None:
         try:
             version = wait_until_ready(
                 self.target,
-                warm_concurrency=self.spec["warm_concurrency"],
+                warm_concurrency=self.spec.warm_concurrency,
                 deadline=deadline,
                 is_ours=lambda: processes.listens_on(self.target.port, self.engine.pid),
                 stop=self.stop,
-                progress=lambda step: put({"event": "progress", "phase": step}),
+                progress=lambda step: put(Step(step)),
             )
-            put({"event": "ready", "version": version, "ready_s": self.elapsed_s})
+            put(IsReady(version, self.elapsed_s))
         except (Stopped, TimeoutError):
             pass  # the keeper watches the deadline itself: this thread may hang in a request
         except Unready as error:
-            put({"event": "unready", "detail": str(error)})
+            put(error)
         except Exception as error:
-            put({"event": "unready", "detail": f"waiting for the server failed: {error!r}"})
+            put(Unready(f"waiting for the server failed: {error!r}"))
 
 
 def _compile_cache(environment: Mapping[str, str]) -> dict[str, str]:

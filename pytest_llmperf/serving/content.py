@@ -19,9 +19,9 @@ from pytest_llmperf.engines.vllm_arguments import option, texts_of
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.home import expand
 from pytest_llmperf.json_values import Json
-from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.safetensors_header import HeaderError, read_header
 from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.spec import ServerSpec
 from pytest_llmperf.serving.weights import cached_snapshot, hub_cache, weight_files
 
 READ_WHOLE_BYTES = 128 * 1024**2

@@ -16,7 +16,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.processes import ProcessKey
@@ -169,14 +169,23 @@ def _end(process: subprocess.Popen[bytes], family: set[ProcessKey]) -> None:
             pipe.close()
 
 
-def _answer(output: str) -> dict[str, Any] | None:
+class _Answer(TypedDict):
+    """The JSON that :data:`_QUESTION` prints."""
+
+    python: list[int]
+    name: str
+    version: str
+    installed: bool
+
+
+def _answer(output: str) -> _Answer | None:
     for line in reversed(output.splitlines()):
         _, mark, text = line.partition(_MARK)
         if mark:
             with contextlib.suppress(ValueError):
                 answer = json.loads(text)
-                if isinstance(answer, dict) and {"python", "name", "version", "installed"} <= answer.keys():
-                    return answer
+                if isinstance(answer, dict) and _Answer.__required_keys__ <= answer.keys():
+                    return cast(_Answer, answer)
     return None
 
 

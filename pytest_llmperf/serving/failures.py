@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.engines.base import KnownFailure
 from pytest_llmperf.engines.registry import DEFAULT, engine_named
 from pytest_llmperf.errors import ServerDied, StartError
-from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN, NOISE, SIGNALS
 from pytest_llmperf.serving.log_events import Event, Rank, find_events
 from pytest_llmperf.serving.log_lines import Line, read_lines, read_log, tail
+from pytest_llmperf.serving.messages import Failure
 from pytest_llmperf.serving.readiness import NAN_CAUSE
+from pytest_llmperf.serving.spec import ServerSpec
 
 __all__ = ["Explanation", "explain", "how_it_ended", "read_log", "server_died", "start_error", "tail"]
 
@@ -132,9 +132,9 @@ def _by_weight(event: Event) -> list[str]:
     return list(dict.fromkeys(order + look_ups))
 
 
-def start_error(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> StartError:
+def start_error(message: Failure, spec: ServerSpec, log: Path) -> StartError:
     """The keeper's ``failed`` message, with what its log says."""
-    found = explain(read_log(log, int(message.get("log_offset") or 0)), row=spec.row, engine=spec.engine)
+    found = explain(read_log(log, message.get("log_offset", 0)), row=spec.row, engine=spec.engine)
     cause, remedy = _start_cause(message, found, spec, log)
     return StartError(
         f"{spec.row} did not start: {cause}",
@@ -144,7 +144,7 @@ def start_error(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> Star
     )
 
 
-def server_died(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> ServerDied:
+def server_died(message: Failure, spec: ServerSpec, log: Path) -> ServerDied:
     """The keeper's ``died`` message, with what its log says."""
     if message.get("event") == "keeper":
         return ServerDied(
@@ -159,7 +159,7 @@ def server_died(message: Mapping[str, Any], spec: ServerSpec, log: Path) -> Serv
             f"the server of {spec.row} died during the run: {detail}\n"
             f"what to do: see the end of its log ({log}) for what it was doing"
         )
-    text = _end_of_life(read_log(log, int(message.get("log_offset") or 0)))
+    text = _end_of_life(read_log(log, message.get("log_offset", 0)))
     found = explain(text, row=spec.row, engine=spec.engine)
     by_signal = _by_signal(message, found, spec.row)
     cause = by_signal[0] if by_signal else found.cause
@@ -185,7 +185,7 @@ def _end_of_life(text: str) -> str:
     return text[first.start() :] if first else text[-DEATH_CHARACTERS:]
 
 
-def how_it_ended(message: Mapping[str, Any]) -> str:
+def how_it_ended(message: Failure) -> str:
     """``exit code 1``, ``killed by SIGKILL``, or an empty string when it had not ended."""
     number = message.get("signal")
     if number is not None:
@@ -210,11 +210,9 @@ _OOM_REMEDY = (
 )
 
 
-def _start_cause(
-    message: Mapping[str, Any], found: Explanation, spec: ServerSpec, log: Path
-) -> tuple[str, str]:
+def _start_cause(message: Failure, found: Explanation, spec: ServerSpec, log: Path) -> tuple[str, str]:
     """Cause and remedy: of the keeper's word, the log and the way the process ended, what says most."""
-    detail = str(message.get("detail") or "")
+    detail = message.get("detail", "")
     if message.get("phase") == "timeout":
         late = f"not ready after {spec.ready_timeout_s:.0f} s ({detail})"
         if found.cause:
@@ -236,7 +234,7 @@ def _start_cause(
     return detail or f"the engine ended ({ending}) without naming an error{hint}", f"see {log}"
 
 
-def _by_signal(message: Mapping[str, Any], found: Explanation, row: str) -> tuple[str, str] | None:
+def _by_signal(message: Failure, found: Explanation, row: str) -> tuple[str, str] | None:
     """Cause and remedy by the signal that ended a process, where no error in the log says more."""
     if found.cause and found.certain:
         return None
@@ -250,12 +248,12 @@ def _by_signal(message: Mapping[str, Any], found: Explanation, row: str) -> tupl
     return f"{who} was killed by {name}: {cause}", remedy.format(row=row)
 
 
-def _signal_of(message: Mapping[str, Any]) -> int | None:
+def _signal_of(message: Failure) -> int | None:
     number = message.get("signal")
     if number is not None:
-        return int(number)
+        return number
     code = message.get("exit_code")
-    return None if code is None else _signal_number(int(code))
+    return None if code is None else _signal_number(code)
 
 
 def _signal_number(code: int) -> int | None:
@@ -271,7 +269,7 @@ def _child_exit(text: str) -> int | None:
     return next((code for code in codes if _signal_number(code)), codes[0] if codes else None)
 
 
-def _killed_for_memory(message: Mapping[str, Any], found: Explanation) -> bool:
+def _killed_for_memory(message: Failure, found: Explanation) -> bool:
     # The kernel's count is of the whole machine: alone it proves nothing about our process.
     killed = _signal_of(message) == signal.SIGKILL or (
         found.child_exit is not None and _signal_number(found.child_exit) == signal.SIGKILL

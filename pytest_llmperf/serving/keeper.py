@@ -10,18 +10,7 @@ The keeper's own death ends the server too: its parent, the *guard*, waits for n
 leaves; and the engine's process group is on a leash (``leash.py``), for the case that guard, keeper and API process
 are killed together.
 
-Messages are JSON objects, one a packet. To the holders::
-
-    {"event": "progress", "phase": …, "elapsed_s": …}
-    {"event": "ready", "generation": n, "server": {fields of Server}}
-    {"event": "failed", "phase": …, "detail": …, "exit_code": …, "signal": …, "oom": …, "log_offset": …}
-    {"event": "died", "generation": n, "restarts_left": n, "exit_code": …, "signal": …, "oom": …, "detail": …, …}
-    {"event": "bye", "last": bool}
-    {"event": "ended", "pids": […], "seconds": …, "forced": …, "survivors": […]}
-
-From them: ``{"do": "restart", "generation": n}``, ``{"do": "close", "at_once": bool}``, ``{"do": "end"}``, and
-``{"do": "condemn", "generation": n, "detail": …}`` for a server that runs and no longer works: it is killed, and stays
-dead.
+It and the holders exchange the messages of ``messages.py``.
 
 Standard library only, and of this package only modules that keep to that too: a keeper must start anywhere.
 """
@@ -31,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import json
 import os
 import queue
 import selectors
@@ -44,13 +32,15 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pytest_llmperf.serving import ports, processes
-from pytest_llmperf.serving.attempt import Attempt
+from pytest_llmperf.serving.attempt import Attempt, IsReady, News, Step
 from pytest_llmperf.serving.engine_process import Ended, Exit, kill_descendants
 from pytest_llmperf.serving.leash import Leash
-from pytest_llmperf.serving.state import OWNER, KeeperState, StateDirectory, decode, encode, write_json
+from pytest_llmperf.serving.messages import EndReport, Failure, Message, Progress, decode_request, encode
+from pytest_llmperf.serving.spec import ServerSpec
+from pytest_llmperf.serving.state import OWNER, KeeperState, StateDirectory, write_json
 
 PR_SET_CHILD_SUBREAPER = 36
 PORT_TRIES = 3
@@ -73,7 +63,7 @@ class Holder:
     connection: socket.socket
     pid_descriptor: int | None
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         # A holder that is gone is noticed by its end of the connection; one that is stopped loses news.
         with contextlib.suppress(OSError):
             self.connection.send(encode(message))
@@ -90,7 +80,7 @@ class Keeper:
     def __init__(
         self,
         directory: StateDirectory,
-        spec: dict[str, Any],
+        spec: ServerSpec,
         listener: socket.socket,
         first: socket.socket,
         leash: Leash,
@@ -103,7 +93,7 @@ class Keeper:
         self.leases: list[Holder] = []
         self.farewells: list[Holder] = []
         self.selector = selectors.DefaultSelector()
-        self.news: queue.SimpleQueue[tuple[Attempt, dict[str, Any]]] = queue.SimpleQueue()
+        self.news: queue.SimpleQueue[tuple[Attempt, News]] = queue.SimpleQueue()
         self.attempt: Attempt | None = None
         self.phase = "starting"
         self.step = "starting"
@@ -112,16 +102,17 @@ class Keeper:
         self.bad_ports: list[int] = []
         self.deadline = 0.0
         self.noted = 0.0
-        self.last: dict[str, Any] = {}
+        self.last: Message = self._progress()
         self.must_end = False
-        self.grace_s = float(spec["stop_grace_s"])
+        self.restarts = spec.restarts
+        self.grace_s = spec.stop_grace_s
         """Seconds for the engine's orderly end."""
         self.looked_at_door = self.door_closed = 0.0
         self.looked_at_life = self.worked = self.used_s = 0.0
         self.stopped_since = 0.0
         own = processes.read(os.getpid())
         assert own is not None
-        self.state = KeeperState(own.key, self.spec["row"], frozenset())
+        self.state = KeeperState(own.key, spec.row, frozenset())
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -147,7 +138,7 @@ class Keeper:
                 heartbeat = now
                 self._tell(self._progress())
             if self.leases:
-                lease_deadline = now + float(self.spec["linger_s"])
+                lease_deadline = now + self.spec.linger_s
             elif now >= lease_deadline:
                 break
         self._finish()
@@ -202,14 +193,14 @@ class Keeper:
         if not packet:
             self._drop(lease)
             return
-        message = decode(packet)
+        message = decode_request(packet)
         if message.get("do") == "restart":
-            self._restart(lease, int(message.get("generation", 0)))
+            self._restart(lease, message.get("generation", 0))
         elif message.get("do") == "close":
             self._forget(lease)
-            last = not self.leases and not float(self.spec["linger_s"])
+            last = not self.leases and not self.spec.linger_s
             if last:
-                self.grace_s = 0.0 if message.get("at_once") else float(self.spec["stop_grace_s"])
+                self.grace_s = 0.0 if message.get("at_once") else self.spec.stop_grace_s
             lease.send({"event": "bye", "last": last})
             if last:
                 self.farewells.append(lease)  # hears how the end went
@@ -218,12 +209,12 @@ class Keeper:
         elif message.get("do") == "end":
             self.must_end = True
         elif message.get("do") == "condemn":
-            self._condemn(int(message.get("generation", 0)), str(message.get("detail", "")))
+            self._condemn(message.get("generation", 0), message.get("detail", ""))
 
     def _drop(self, lease: Holder) -> None:
         if lease in self.leases:
             self._forget(lease)
-            self.grace_s = min(float(self.spec["stop_grace_s"]), LOST_GRACE_S)
+            self.grace_s = min(self.spec.stop_grace_s, LOST_GRACE_S)
             lease.close()
 
     def _forget(self, lease: Holder) -> None:
@@ -232,11 +223,11 @@ class Keeper:
         if lease.pid_descriptor is not None:
             self.selector.unregister(lease.pid_descriptor)
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _tell(self, message: Message) -> None:
         for lease in self.leases:
             lease.send(message)
 
-    def _progress(self) -> dict[str, Any]:
+    def _progress(self) -> Progress:
         elapsed_s = self.attempt.elapsed_s if self.attempt else 0.0
         return {"event": "progress", "phase": self.step, "elapsed_s": elapsed_s}
 
@@ -247,7 +238,7 @@ class Keeper:
         self.tries = 0
         self.door_closed = self.used_s = 0.0
         self.phase = "starting"
-        self.deadline = time.monotonic() + float(self.spec["ready_timeout_s"])
+        self.deadline = time.monotonic() + self.spec.ready_timeout_s
         self._start()
 
     def _start(self) -> None:
@@ -268,8 +259,8 @@ class Keeper:
         attempt = self.attempt
         self._note_family()
 
-        def put(message: dict[str, Any]) -> None:
-            self.news.put((attempt, message))
+        def put(news: News) -> None:
+            self.news.put((attempt, news))
             with contextlib.suppress(OSError):
                 os.write(self.wake_up, b"!")
 
@@ -278,27 +269,26 @@ class Keeper:
     def _read_news(self) -> None:
         while True:
             try:
-                attempt, message = self.news.get_nowait()
+                attempt, news = self.news.get_nowait()
             except queue.Empty:
                 return
             if attempt is not self.attempt or self.phase != "starting":
                 continue
-            event = message["event"]
-            if event == "progress":
-                self.step = message["phase"]
+            if isinstance(news, Step):
+                self.step = news.phase
                 self._note_family()
                 self._tell(self._progress())
-            elif event == "ready":
-                self._announce_ready(attempt, message)
+            elif isinstance(news, IsReady):
+                self._announce_ready(attempt, news)
             elif not attempt.engine.look():
                 continue  # it ended in the meantime: that says more than what the server answered
             else:
-                self._fail(self.step, message["detail"], None)
+                self._fail(self.step, str(news), None)
 
-    def _announce_ready(self, attempt: Attempt, message: dict[str, Any]) -> None:
+    def _announce_ready(self, attempt: Attempt, news: IsReady) -> None:
         self.phase = "ready"
         self._note_family()
-        self.last = {"event": "ready", "generation": self.generation, "server": attempt.server(message)}
+        self.last = {"event": "ready", "generation": self.generation, "server": attempt.server(news)}
         self._tell(self.last)
 
     # -- watching ---------------------------------------------------------------------------------
@@ -343,7 +333,7 @@ class Keeper:
         used_s = processes.cpu_s(processes.tree(attempt.engine.pid))
         if used_s - self.used_s > IDLE_SHARE * (now - self.worked):
             self.used_s, self.worked = used_s, now
-        elif now - self.worked > float(self.spec["silence_limit_s"]):
+        elif now - self.worked > self.spec.silence_limit_s:
             self._fail(
                 "silence",
                 f"{self.step}, and none of its processes did anything for {now - self.worked:.0f} s",
@@ -371,37 +361,38 @@ class Keeper:
             self.stopped_since = 0.0
         elif not self.stopped_since:
             self.stopped_since = now
-        elif now - self.stopped_since > float(self.spec["silence_limit_s"]):
+        elif now - self.stopped_since > self.spec.silence_limit_s:
             named = f"its process {stopped[0].pid} ({stopped[0].name})"
             self._condemn(
                 self.generation, f"{named} was stopped (SIGSTOP) for {now - self.stopped_since:.0f} s"
             )
 
     def _died(self, attempt: Attempt, ended: Exit | None, detail: str = "") -> None:
-        about = attempt.ending(ended) | {"detail": detail}
+        about = attempt.ending(ended)
         self._end_attempt(0.0)
         self.phase = "died"
-        self.last = self._death() | about | {"pids": sorted(key.pid for key in self.state.family)}
+        pids = sorted(key.pid for key in self.state.family)
+        self.last = {**self._death(), **about, "detail": detail, "pids": pids}
         self._tell(self.last)
 
     def _condemn(self, generation: int, detail: str) -> None:
         """The server no longer works, as a holder has found or the keeper sees: end it once, for all, and for good."""
         if self.phase == "ready" and generation == self.generation and self.attempt is not None:
-            self.spec["restarts"] = 0
+            self.restarts = 0
             self._died(self.attempt, None, detail)
 
-    def _death(self) -> dict[str, Any]:
-        left = max(0, int(self.spec["restarts"]) - self.generation + 1)
+    def _death(self) -> Failure:
+        left = max(0, self.restarts - self.generation + 1)
         return {"event": "died", "generation": self.generation, "restarts_left": left}
 
     def _fail(self, phase: str, detail: str, ended: Exit | None) -> None:
         attempt = self.attempt
-        about = attempt.ending(ended) if attempt else {"log_offset": 0}
+        about: Failure = attempt.ending(ended) if attempt else {"log_offset": 0}
         if attempt:
             # SIGTERM during start-up can orphan an engine that has no handler yet: end the whole tree.
             self._end_attempt(0.0)
         self.phase = "failed"
-        self.last = {"event": "failed", "phase": phase, "detail": detail, **about, "tries": self.tries}
+        self.last = {**about, "event": "failed", "phase": phase, "detail": detail, "tries": self.tries}
         write_json(self.directory.failed, self.last)
         self._tell(self.last)
         # Nothing is left to keep; who comes later reads the file.
@@ -412,12 +403,12 @@ class Keeper:
             # Another holder has asked already; the holder follows.
             lease.send(self._progress() if self.phase == "starting" else self.last)
             return
-        if self.generation > int(self.spec["restarts"]):
-            lease.send(self.last if self.phase == "died" else self._death() | {"refused": True})
+        if self.generation > self.restarts:
+            lease.send(self.last if self.phase == "died" else {**self._death(), "refused": True})
             return
         if self.phase == "ready":
             # Asked for while it runs, because it no longer answers: the other holders must hear of it.
-            self._tell(self._death() | {"replaced": True})
+            self._tell({**self._death(), "replaced": True})
         self._end_attempt(0.0)
         self._begin_generation()
         self._tell(self._progress())
@@ -449,7 +440,7 @@ class Keeper:
         self.listener.close()
         # Without a lease no process waits for a start; an engine in the middle of one can't end in order.
         ended = self._end_attempt(self.grace_s if self.phase == "ready" else 0.0)
-        message = {
+        message: EndReport = {
             "event": "ended",
             "pids": sorted(key.pid for key in self.state.family),
             "seconds": ended.seconds,
@@ -475,7 +466,7 @@ def main(arguments: list[str] | None = None) -> None:
     first = socket.socket(fileno=int(given[1]))
     first.set_inheritable(False)
     # Through standard input and not a file: the row's environment may hold secrets.
-    spec = json.load(sys.stdin)
+    spec = ServerSpec.from_json(sys.stdin.read())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     # Functions, not SIG_IGN: what is ignored would stay ignored in the engine.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import select
 import signal
@@ -22,13 +21,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import cast
 
 from pytest_llmperf.errors import InfrastructureError, ServerDied, StartError, UsageError
+from pytest_llmperf.json_values import object_of, parse_json
 from pytest_llmperf.serving import failures, gpu, processes, reap
-from pytest_llmperf.serving.command import ServerSpec
+from pytest_llmperf.serving.messages import MESSAGE_BYTES, Failure, Message, ServerFields, decode, encode
 from pytest_llmperf.serving.server import Server
-from pytest_llmperf.serving.state import MESSAGE_BYTES, StateDirectory, decode, encode
+from pytest_llmperf.serving.spec import ServerSpec
+from pytest_llmperf.serving.state import StateDirectory
 
 # The keeper speaks at least every two seconds while a server starts.
 SILENCE_S = 60.0
@@ -68,7 +69,7 @@ class Released:
 
 
 ProgressReader = Callable[[Progress], None]
-_KEEPER_GONE: dict[str, Any] = {"event": "keeper"}
+_KEEPER_GONE: Failure = {"event": "keeper"}
 
 
 def acquire(
@@ -133,7 +134,7 @@ class Lease:
         self._keeper = processes.descriptor(keeper_pid)
         self._lock = threading.RLock()
         self._servers: dict[int, Server] = {}
-        self._deaths: dict[int, dict[str, Any]] = {}
+        self._deaths: dict[int, Failure] = {}
         self._seen = 0
         """Generation (start) of the server that our user knows."""
         self._keeper_is_gone = False
@@ -235,20 +236,19 @@ class Lease:
         """Wait until a server later than start number ``after`` is ready."""
         while not any(generation > after for generation in self._servers):
             message = self._receive_unless_stopped(SILENCE_S)
-            event = message.get("event")
             self._digest(message)
-            if event == "progress" and on_progress is not None:
-                on_progress(Progress(self.spec.row, str(message["phase"]), float(message["elapsed_s"])))
-            elif event == "failed":
+            if message["event"] == "progress" and on_progress is not None:
+                on_progress(Progress(self.spec.row, message["phase"], message["elapsed_s"]))
+            elif message["event"] == "failed":
                 self._await_keeper(time.monotonic() + KEEPER_END_S)
                 raise failures.start_error(message, self.spec, self._directory.log)
-            elif event == "died" and not message["restarts_left"]:
+            elif message["event"] == "died" and not message["restarts_left"]:
                 raise failures.server_died(message, self.spec, self._directory.log)
-            elif event == "died" and message["generation"] > after:
+            elif message["event"] == "died" and message["generation"] > after:
                 after = message["generation"]
                 self._connection.send(encode({"do": "restart", "generation": after}))
-            elif event in ("silence", "end"):
-                happened = "said nothing for a minute" if event == "silence" else "ended"
+            elif message["event"] == "silence" or message["event"] == "end":
+                happened = "said nothing for a minute" if message["event"] == "silence" else "ended"
                 raise StartError(
                     f"{self.spec.row} did not start: its keeper {happened} before the server was ready",
                     remedy=f"read {self._directory.keeper_log} and {self._directory.log}",
@@ -257,7 +257,7 @@ class Lease:
                 )
         self._seen = max(self._servers)
 
-    def _receive_unless_stopped(self, wait_s: float) -> dict[str, Any]:
+    def _receive_unless_stopped(self, wait_s: float) -> Message:
         deadline = time.monotonic() + wait_s
         while True:
             _raise_if_stopped(self.spec, self._stop)
@@ -267,11 +267,11 @@ class Lease:
 
     def _await_gpu_memory(self) -> None:
         """The dead server's memory may come back some time after its processes; a start would be refused it."""
-        pids = (self._deaths.get(self._seen) or {}).get("pids")
-        if self.spec.gpus and pids:
+        death = self._deaths.get(self._seen)
+        if self.spec.gpus and death and (pids := death.get("pids")):
             gpu.wait_released(gpu.open_nvml(), pids)
 
-    def _death(self) -> dict[str, Any] | None:
+    def _death(self) -> Failure | None:
         if self._seen in self._deaths:
             return self._deaths[self._seen]
         return _KEEPER_GONE if self._keeper_is_gone else None
@@ -281,23 +281,34 @@ class Lease:
         if not self._open or self._keeper_is_gone:
             return
         message = self._receive(wait_s)
-        while message.get("event") not in ("silence", "end"):
+        while message["event"] not in ("silence", "end"):
             self._digest(message)
             message = self._receive(0.0)
         self._keeper_is_gone = message["event"] == "end"
 
-    def _digest(self, message: dict[str, Any]) -> None:
-        if message.get("event") == "ready":
-            self._servers[int(message["generation"])] = self._as_server(message["server"])
-        elif message.get("event") == "died":
-            self._deaths[int(message["generation"])] = message
+    def _digest(self, message: Message) -> None:
+        if message["event"] == "ready":
+            self._servers[message["generation"]] = self._as_server(message["server"])
+        elif message["event"] == "died":
+            self._deaths[message["generation"]] = message
 
-    def _as_server(self, fields: dict[str, Any]) -> Server:
+    def _as_server(self, fields: ServerFields) -> Server:
         port = fields["base_url"].rpartition(":")[2]
-        paths = {"log": Path(fields["log"]), "state_dir": Path(fields["state_dir"])}
-        return Server(**{**fields, **paths, "command": self.spec.command(port)})
+        return Server(
+            row=fields["row"],
+            model=fields["model"],
+            base_url=fields["base_url"],
+            api_key=fields["api_key"],
+            log=Path(fields["log"]),
+            root_pid=fields["root_pid"],
+            ready_s=fields["ready_s"],
+            command=self.spec.command(port),
+            engine=fields["engine"],
+            keeper_pid=fields["keeper_pid"],
+            state_dir=Path(fields["state_dir"]),
+        )
 
-    def _receive(self, wait_s: float) -> dict[str, Any]:
+    def _receive(self, wait_s: float) -> Message:
         """The next message; its event is "silence" when none came in time, "end" after the last."""
         # poll, not select: a test process may hold more than 1,024 descriptors.
         poller = select.poll()
@@ -328,26 +339,29 @@ class Lease:
         last = False
         while (left_s := deadline - time.monotonic()) > 0:
             message = self._receive(min(left_s, 0.5))
-            event = message.get("event")
-            if event == "bye":
-                last = bool(message["last"])
+            if message["event"] == "bye":
+                last = message["last"]
                 if not last:
                     break
-            elif event == "ended":
+            elif message["event"] == "ended":
                 self._await_keeper(deadline)
                 return Released(
                     last=True,
                     pids=tuple(message["pids"]),
-                    seconds=float(message["seconds"]),
-                    forced=bool(message["forced"]),
+                    seconds=message["seconds"],
+                    forced=message["forced"],
                     survivors=tuple(message["survivors"]),
                     complaint=complaint,
                 )
-            elif event == "end":
+            elif message["event"] == "end":
                 # The keeper was killed; its guard ends what it had.
                 self._await_guard(deadline)
                 break
-            elif event == "silence" and (process := processes.read(self._keeper_pid)) and process.is_stopped:
+            elif (
+                message["event"] == "silence"
+                and (process := processes.read(self._keeper_pid))
+                and process.is_stopped
+            ):
                 complaint = "its keeper was stopped (SIGSTOP), and had to be woken to end the server"
                 with contextlib.suppress(OSError):
                     os.kill(self._keeper_pid, signal.SIGCONT)
@@ -386,14 +400,15 @@ def _connect(
     """
     for _ in range(3):
         if directory.failed.exists():
-            raise failures.start_error(decode(directory.failed.read_bytes()), spec, directory.log)
+            failure = cast(Failure, object_of(parse_json(directory.failed.read_bytes())))
+            raise failures.start_error(failure, spec, directory.log)
         with contextlib.suppress(OSError):
             connection = directory.connect(timeout_s=10.0)
             # A keeper that is about to end no longer greets.
             greeting = decode(_receive_or_nothing(connection))
-            if greeting.get("event") == "hello":
+            if greeting["event"] == "hello":
                 connection.settimeout(None)
-                return connection, int(greeting["keeper_pid"])
+                return connection, greeting["keeper_pid"]
             connection.close()
         reap.reap_directory(directory)
         if before_start is not None:
@@ -433,7 +448,7 @@ def _start_keeper(
             )
         assert starter.stdin is not None
         with contextlib.suppress(BrokenPipeError), starter.stdin:
-            starter.stdin.write(json.dumps(spec.to_json()).encode())
+            starter.stdin.write(spec.to_json().encode())
         greeting = _await_greeting(ours, spec, directory, stop)
     except BaseException:
         _call_off(ours, directory)
@@ -464,7 +479,7 @@ def _await_greeting(
                 f"an earlier server of {spec.row} has not ended in {KEEPER_START_S:.0f} s ({directory.path})"
             )
     greeting = decode(_receive_or_nothing(connection))
-    return int(greeting["keeper_pid"]) if greeting.get("event") == "hello" else None
+    return greeting["keeper_pid"] if greeting["event"] == "hello" else None
 
 
 def _call_off(connection: socket.socket, directory: StateDirectory) -> None:

@@ -14,8 +14,8 @@ from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.registry import engine_named
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import gpu
-from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
+from pytest_llmperf.serving.spec import ServerSpec
 from pytest_llmperf.serving.weights import Weights
 
 MIB = 1024**2

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmperf.serving import processes
+from pytest_llmperf.serving.messages import decode, encode
 from pytest_llmperf.serving.processes import Process
-from pytest_llmperf.serving.state import KeeperState, StateDirectory, decode, encode
+from pytest_llmperf.serving.state import KeeperState, StateDirectory
 
 END_S = 10.0
 
@@ -107,7 +108,7 @@ def _ask_to_end(directory: StateDirectory, keeper_pid: int) -> None:
             connection.send(encode({"do": "end"}))
             connection.settimeout(60.0)
             while packet := connection.recv(64 * 1024):
-                if decode(packet).get("event") == "ended":
+                if decode(packet)["event"] == "ended":
                     break
     if keeper is not None:
         processes.wait_for_end(keeper, END_S)

@@ -21,14 +21,12 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.serving.processes import ProcessKey
 
 OWNER = "owner.lock"
 """Lock file in the directory above, held by the run for its life."""
 MARK = "LLMPERF_KEEPER"
-MESSAGE_BYTES = 64 * 1024
 TITLE = "=== pytest-llmperf: "
 """Begins the line that separates the starts in a log."""
 
@@ -150,27 +148,13 @@ class KeeperState:
         return state if state.boot == _boot() else None
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: object) -> None:
     """Replace ``path`` at one stroke, readable by this user only."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(data, file)
     scratch.replace(path)
-
-
-def encode(message: dict[str, Any]) -> bytes:
-    """One message as one packet."""
-    return json.dumps(message).encode()
-
-
-def decode(packet: bytes) -> dict[str, Any]:
-    """The inverse of `encode`; an empty dictionary for anything else."""
-    try:
-        message = json.loads(packet)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
 
 
 def _keys(pairs: Iterable[Iterable[int]]) -> frozenset[ProcessKey]:

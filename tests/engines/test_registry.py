@@ -13,13 +13,14 @@ from pytest_llmperf.client.capabilities import NOT_OPENAI, declare
 from pytest_llmperf.client.likelihood import likelihoods
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines import registry
-from pytest_llmperf.engines.base import PORT, Engine
-from pytest_llmperf.engines.probe import Probe
+from pytest_llmperf.engines.base import Engine
+from pytest_llmperf.engines.probe import PORT, Probe
 from pytest_llmperf.engines.registry import engine_named, engine_names
 from pytest_llmperf.errors import CatalogError
-from pytest_llmperf.serving.command import ServerSpec, spec_for
+from pytest_llmperf.serving.command import spec_for
 from pytest_llmperf.serving.failures import explain
 from pytest_llmperf.serving.server import Capabilities, Server
+from pytest_llmperf.serving.spec import ServerSpec
 
 
 class Minimal(Engine):

@@ -21,8 +21,9 @@ import pytest
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.serving import ports, processes
-from pytest_llmperf.serving.command import ServerSpec, spec_for
+from pytest_llmperf.serving.command import spec_for
 from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.spec import ServerSpec
 from pytest_llmperf.serving.state import KeeperState
 from tests.waiting import CLEAN_WITHIN_S
 
@@ -101,7 +102,7 @@ class Run:
         )
         holder = Holder(process)
         self.holders.append(holder)
-        holder.tell(json.dumps(spec.to_json()))
+        holder.tell(spec.to_json())
         return holder
 
     def starts(self) -> int:

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from pytest_llmperf.errors import InfrastructureError
-from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.lease import acquire
+from pytest_llmperf.serving.spec import ServerSpec
 
 
 def say(**what: object) -> None:
@@ -23,7 +23,7 @@ def say(**what: object) -> None:
 
 
 def main() -> None:
-    spec = ServerSpec.from_json(json.loads(sys.stdin.readline()))
+    spec = ServerSpec.from_json(sys.stdin.readline())
     try:
         lease = acquire(spec, Path(sys.argv[1]))
     except InfrastructureError as error:

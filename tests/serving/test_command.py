@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.serving.command import ServerSpec, arguments, spec_for
+from pytest_llmperf.serving.command import spec_for
+from pytest_llmperf.serving.spec import ServerSpec, arguments
 
 ROW = Model(name="distill", profile="gpu", weights="org/name")
 HERE = Path("/models/tiny")
@@ -96,7 +96,7 @@ def test_a_spec_survives_json() -> None:
     spec = spec_for(
         replace(ROW, arguments=("--compilation-config", '{"level": 0}')), HERE, warm_concurrency=(1, 8)
     )
-    again = ServerSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    again = ServerSpec.from_json(spec.to_json())
     assert again == spec
     assert again.key == spec.key
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.serving import failures, readiness
-from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN
+from pytest_llmperf.serving.messages import Failure
+from pytest_llmperf.serving.spec import ServerSpec
 
 SPEC = ServerSpec(row="distill", served_model="distill", argv=("python", "--port", "{port}"))
 
@@ -113,14 +114,14 @@ def test_a_kill_of_somebody_else_does_not_hide_a_known_cause(tmp_path: Path) -> 
 def test_a_server_of_another_model_is_the_cause_whatever_its_log_says(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text("ModuleNotFoundError: No module named 'x'\n")
-    message = {"phase": "checking", "detail": "the server serves other, not distill"}
+    message: Failure = {"phase": "checking", "detail": "the server serves other, not distill"}
     assert failures.start_error(message, SPEC, log).cause.endswith("the server serves other, not distill")
 
 
 def test_weights_of_nan_are_the_cause_whatever_the_server_logged_of_the_answer(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text("Traceback (most recent call last):\n  File 'x'\nValueError: Out of range float values\n")
-    message = {
+    message: Failure = {
         "phase": "warming up",
         "detail": f"{readiness.NAN_CAUSE}: 8 of the 8 log probabilities are NaN",
     }
@@ -130,7 +131,10 @@ def test_weights_of_nan_are_the_cause_whatever_the_server_logged_of_the_answer(t
 def test_a_first_generation_that_fails_is_explained_by_the_log(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text("ModuleNotFoundError: No module named 'x'\n")
-    message = {"phase": "warming up", "detail": "the first generation failed: 500 Internal Server Error"}
+    message: Failure = {
+        "phase": "warming up",
+        "detail": "the first generation failed: 500 Internal Server Error",
+    }
     assert "module x" in failures.start_error(message, SPEC, log).cause
 
 
@@ -183,7 +187,7 @@ def test_every_row_of_the_table_can_be_formatted() -> None:
     ],
 )
 def test_a_signal_is_explained_where_the_log_says_nothing(
-    tmp_path: Path, message: dict[str, Any], expected: str
+    tmp_path: Path, message: Failure, expected: str
 ) -> None:
     log = tmp_path / "server.log"
     log.write_text(NOISE)

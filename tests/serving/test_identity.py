@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.serving.command import ServerSpec
 from pytest_llmperf.serving.content import Content, Identity, identity_of
 from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.spec import ServerSpec
 
 
 def identity(*arguments: str, content: Content) -> Identity:

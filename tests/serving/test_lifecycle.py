@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import urllib.request
@@ -293,7 +294,7 @@ def test_an_interpreter_that_does_not_exist_is_named(run: Run) -> None:
     spec = run.spec()
     argv = ("/nowhere/python", *spec.argv[1:])
     with pytest.raises(StartError, match="/nowhere/python can't be executed"):
-        acquire(type(spec).from_json(spec.to_json() | {"argv": argv}), run.state_root)
+        acquire(dataclasses.replace(spec, argv=argv), run.state_root)
 
 
 def test_every_shape_is_warmed_up(run: Run) -> None:

@@ -27,8 +27,9 @@ import pytest
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.serving import preflight, processes, weights
-from pytest_llmperf.serving.command import ServerSpec, spec_for
+from pytest_llmperf.serving.command import spec_for
 from pytest_llmperf.serving.lease import acquire
+from pytest_llmperf.serving.spec import ServerSpec
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Run
