@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -13,9 +13,11 @@ from typing import Any
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.gates.mean import Choices, Scores
 from pytest_llmperf.gates.outcomes import Outcomes
+from pytest_llmperf.json_values import JsonObject, list_of, object_of
 from pytest_llmperf.measure.looks import ItemSlice
 from pytest_llmperf.measure.sample_list import SampleList, outcomes
 from pytest_llmperf.prompts.behaviour import Behaviour, examine
+from pytest_llmperf.record.tables import AnswerRow
 from pytest_llmperf.stats.ratio_estimators import RatioOfMeans, ratio_of_means
 from pytest_llmperf.tasks.grading import Grade, Outcome
 from pytest_llmperf.tasks.task import Item, sample_of
@@ -27,7 +29,7 @@ class GradedAnswer:
 
     item: str
     """Id of the item, the same for every model: this pairs two models."""
-    body: Mapping[str, Any]
+    body: JsonObject
     """The request, without the model's name."""
     answer: Answer
     grade: Grade
@@ -43,7 +45,8 @@ class GradedAnswer:
     @property
     def seed(self) -> int | None:
         """The sampling seed of the request."""
-        return self.body.get("seed")
+        seed = self.body.get("seed")
+        return seed if isinstance(seed, int) else None
 
     @property
     def usable(self) -> bool:
@@ -110,14 +113,33 @@ class TaskAnswers(SampleList[Item, GradedAnswer]):
             **answer_stats(self.samples, thinking=self.thinking, temperature=self.temperature),
         }
 
-    def take_rows(self) -> Iterator[dict[str, Any]]:
+    def take_rows(self) -> Iterator[AnswerRow]:
         """The answers that were not taken before, as rows of ``record.tables.ANSWERS``."""
         fresh = range(self.taken, len(self.samples))
         self.taken = len(self.samples)
-        about = {"row": self.row, "task": self.task, "variant": self.variant}
         for number in fresh:
-            item, answer = self.items[number // self.per_item], self.samples[number]
-            yield about | {"gold": str(item.answer)} | _row(answer, item.prompt)
+            yield self._row(self.items[number // self.per_item], self.samples[number])
+
+    def _row(self, item: Item, graded: GradedAnswer) -> AnswerRow:
+        # In a request that has no messages, the prompt is more than the last turn.
+        return {
+            "row": self.row,
+            "task": self.task,
+            "variant": self.variant,
+            "item": graded.item,
+            "sample": graded.sample,
+            "question": _last_turn(graded.body) or item.prompt,
+            "gold": str(item.answer),
+            "reply": graded.reply,
+            "outcome": graded.grade.outcome.value,
+            "detail": graded.grade.detail,
+            "answer": graded.grade.answer,
+            "finish_reason": graded.answer.finish_reason,
+            "prompt_tokens": graded.answer.prompt_tokens,
+            "completion_tokens": graded.answer.completion_tokens,
+            "seconds": graded.answer.seconds,
+            "seed": graded.seed,
+        }
 
 
 def by_unit(
@@ -296,35 +318,14 @@ def energy_per_correct(answers: Sequence[GradedAnswer], energy_j: float | None) 
     return energy_j / now * len(answers) / correct, ""
 
 
-def _fingerprint(bodies: Sequence[Mapping[str, Any]]) -> str:
+def _fingerprint(bodies: Sequence[JsonObject]) -> str:
     """Sixteen hexadecimal digits that differ when any request differs."""
     text = json.dumps(list(bodies), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _row(answer: GradedAnswer, question: str) -> dict[str, Any]:
-    """The columns of ``record.tables.ANSWERS`` that do not depend on the task.
-
-    ``question`` is for a request that has no messages: there, the prompt is more than the last turn.
-    """
-    seed = answer.body.get("seed")
-    return {
-        "item": answer.item,
-        "sample": answer.sample,
-        "question": _last_turn(answer.body) or question,
-        "reply": answer.reply,
-        "outcome": answer.grade.outcome.value,
-        "detail": answer.grade.detail,
-        "answer": answer.grade.answer,
-        "finish_reason": answer.answer.finish_reason,
-        "prompt_tokens": answer.answer.prompt_tokens,
-        "completion_tokens": answer.answer.completion_tokens,
-        "seconds": answer.answer.seconds,
-        "seed": seed if isinstance(seed, int) else None,
-    }
-
-
-def _last_turn(body: Mapping[str, Any]) -> str:
+def _last_turn(body: JsonObject) -> str:
     """The last message of the user; empty if there is none, or none that is text."""
-    turns = [turn["content"] for turn in body.get("messages", ()) if turn.get("role") == "user"]
-    return turns[-1] if turns and isinstance(turns[-1], str) else ""
+    turns = [object_of(turn) for turn in list_of(body.get("messages"))]
+    said = next((turn.get("content") for turn in reversed(turns) if turn.get("role") == "user"), None)
+    return said if isinstance(said, str) else ""

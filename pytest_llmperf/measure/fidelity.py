@@ -27,6 +27,7 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers
 from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.prompts.variants import at_temperature
+from pytest_llmperf.record.tables import TokenRow
 from pytest_llmperf.stats.per_token import k3
 from pytest_llmperf.tasks.task import Item, Task, items_sha256, load_shots
 
@@ -202,7 +203,7 @@ class TokenPairs:
         """For the record."""
         return {"fidelity": [pair.facts for pair in self._pairs]} if self._pairs else {}
 
-    def take_rows(self) -> Iterator[dict[str, Any]]:
+    def take_rows(self) -> Iterator[TokenRow]:
         """The scores that were not taken before, as rows of ``record.tables.TOKENS``."""
         for pair in self._pairs:
             for scored in (pair.baseline, pair.candidate):
@@ -336,7 +337,7 @@ def _why_unusable(answers: Answers, baseline: Scored, candidate: Scored) -> str:
     return ""
 
 
-def _rows(scored: Scored) -> Iterator[dict[str, Any]]:
+def _rows(scored: Scored) -> Iterator[TokenRow]:
     answers = scored.answers
     by_id = dict(zip((item.id for item in answers.items), answers.answers, strict=True))
     for item, found in scored.by_item.items():

@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.load.results import Metrics, error_kinds, tails, trace_columns
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.server_metrics import together
 from pytest_llmperf.load.steady import METHOD, steady_part
+from pytest_llmperf.record.tables import TraceRow
 
 
 @dataclass
@@ -134,34 +135,32 @@ class LoadLog:
         runs = [run for load in self._noted.values() for run in load.runs]
         return min(trace.intended_s for run in runs for trace in run.traces)
 
-    def take_rows(self) -> Iterator[dict[str, Any]]:
+    def take_rows(self) -> Iterator[TraceRow]:
         """The requests that were not taken before, as rows of ``record.tables.TRACES`` on the process's clock."""
         fresh, self._fresh = self._fresh, []
         for load, number in fresh:
             run = load.runs[number]
-            about = {
-                "row": load.row,
-                "kind": "open" if run.open_loop else "closed",
-                "concurrency": None if run.open_loop else run.concurrency,
-                "rate": run.open_loop.rate_per_s if run.open_loop else None,
-                "start": load.start,
-                "round": number,
-            }
-            for trace in run.traces:
-                yield about | _row(trace)
+            yield from (_row(load, run, number, trace) for trace in run.traces)
 
 
-def _row(trace: Trace) -> dict[str, Any]:
+def _row(load: LoadEntry, run: Run, number: int, trace: Trace) -> TraceRow:
     arrivals = trace.arrivals
-    return {
+    row: TraceRow = {
+        "row": load.row,
+        "kind": "open" if run.open_loop else "closed",
+        "concurrency": None if run.open_loop else run.concurrency,
+        "rate": run.open_loop.rate_per_s if run.open_loop else None,
+        "start": load.start,
+        "round": number,
         "index": trace.index,
         "intended_s": trace.intended_s,
         "sent_s": trace.sent_s,
         "first_s": arrivals[0].time_s if arrivals else None,
         "last_s": arrivals[-1].time_s if arrivals else None,
         "end_s": trace.end_s,
-        **trace_columns(trace),
         "output_tokens": trace.completion_tokens,
         "outcome": trace.outcome.value,
         "error": trace.error,
     }
+    # The registry of metrics is open: their columns have no names here.
+    return cast(TraceRow, row | trace_columns(trace))

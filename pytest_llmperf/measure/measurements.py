@@ -46,6 +46,7 @@ from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.prompts.variants import Variant, model_default
 from pytest_llmperf.record import fingerprint
 from pytest_llmperf.record.prior import read_prior_looks
+from pytest_llmperf.record.tables import AnswerRow, TokenRow, TraceRow
 from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
@@ -399,16 +400,16 @@ class Measurements(Servers):
         ]
         return {"long_answers": facts} if facts else {}
 
-    def take_answers(self) -> Iterator[dict[str, Json]]:
+    def take_answers(self) -> Iterator[AnswerRow]:
         """The answers that were not taken before, as rows of ``record.tables.ANSWERS``."""
         for _, answers in self._memo.of_kind("answers"):
             yield from answers.take_rows()
 
-    def take_traces(self) -> Iterator[dict[str, Json]]:
+    def take_traces(self) -> Iterator[TraceRow]:
         """The timed requests that were not taken before, as rows of ``record.tables.TRACES``."""
         return self.speed.log.take_rows()
 
-    def take_tokens(self) -> Iterator[dict[str, Json]]:
+    def take_tokens(self) -> Iterator[TokenRow]:
         """The scores that were not taken before, as rows of ``record.tables.TOKENS``."""
         return self._token_pairs.take_rows()
 
@@ -417,6 +418,6 @@ def _label(served: Served, task: Task, variant: Variant) -> str:
     return variant.named(f"{served.name}: {task.name}")
 
 
-def _prompt_of(body: JsonObject) -> dict[str, Json]:
+def _prompt_of(body: JsonObject) -> JsonObject:
     """The prompt of a body without its sampling and lengths: a load has its own."""
     return {name: body[name] for name in ("messages", "prompt") if name in body}

@@ -13,13 +13,14 @@ Where there are p-values, a metric is called worse only if it holds up after Hol
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.gates.verdict import NOT_MEASURED
 from pytest_llmperf.record.summary import RightAnswers
+from pytest_llmperf.record.tables import AnswerRow
 from pytest_llmperf.stats import bounded_mean, holm, paired
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ BETWEEN_STARTS = 1.12
 ENOUGH_STARTS = 3
 """With this many starts of each side, their intervals cover the spread between starts."""
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[AnswerRow]
 
 
 class Outcome(StrEnum):
@@ -153,12 +154,15 @@ def _accuracies(before: Record, now: Record, then: Rows, today: Rows) -> Iterato
 def _pairs(then: Rows, today: Rows) -> list[list[tuple[bool, bool]]]:
     """Right then and today, of every answer to the same question with the same expectation, by item."""
 
-    def by_answer(rows: Rows) -> dict[tuple[Any, ...], bool]:
-        keys = ("item", "sample", "question", "gold")
-        return {tuple(r[k] for k in keys): r["outcome"] == "correct" for r in rows if r["outcome"] != "infra"}
+    def by_answer(rows: Rows) -> dict[tuple[str, int, str, str], bool]:
+        return {
+            (row["item"], row["sample"], row["question"], row["gold"]): row["outcome"] == "correct"
+            for row in rows
+            if row["outcome"] != "infra"
+        }
 
     old, new = by_answer(then), by_answer(today)
-    items: dict[Any, list[tuple[bool, bool]]] = {}
+    items: dict[str, list[tuple[bool, bool]]] = {}
     for answer, right in old.items():
         if answer in new:
             items.setdefault(answer[0], []).append((right, new[answer]))
@@ -272,7 +276,7 @@ def _apart(
 # What is the same, and what is not
 
 
-def _key(answer: Mapping[str, Any]) -> tuple[str, str, str]:
+def _key(answer: AnswerRow) -> tuple[str, str, str]:
     return answer["row"], answer["task"], answer["variant"]
 
 

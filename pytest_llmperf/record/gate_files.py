@@ -10,11 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.base import Gate, gate_from_json
 from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.sidecar import AGAIN
 from pytest_llmperf.record.tables import CASES, load_table, store_table
@@ -62,7 +63,7 @@ def gathered(directory: Path) -> list[str]:
     return [text for _, text in sorted(kept, key=lambda entry: entry[0])]
 
 
-def store_gates(record: Path, lines: Sequence[str]) -> dict[str, Any]:
+def store_gates(record: Path, lines: Sequence[str]) -> dict[str, Json]:
     """Write the table beside ``record``, if there is a gate; return its entry in the record. ``RecordNotWritten``."""
     gates = map(json.loads, lines)
     return store_table(record, CASES, (gate | {"case": json.dumps(gate["case"])} for gate in gates))

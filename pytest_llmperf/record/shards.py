@@ -12,11 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pytest_llmperf.record.tables import ANSWERS, TOKENS, TRACES, Table
+from pytest_llmperf.record.tables import ANSWERS, TOKENS, TRACES, AnswerRow, R, Table, TokenRow, TraceRow
 
-_CLOCK = ("intended_s", "sent_s", "first_s", "last_s", "end_s")
+_CLOCK: tuple[Literal["intended_s", "sent_s", "first_s", "last_s", "end_s"], ...] = (
+    "intended_s",
+    "sent_s",
+    "first_s",
+    "last_s",
+    "end_s",
+)
 """Columns of the traces that are readings of a clock."""
 
 
@@ -67,7 +73,7 @@ class Shards:
             raise
         self._torn = False
 
-    def keep_rows(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    def keep_rows(self, table: Table[Any], rows: Iterable[Mapping[str, object]]) -> None:
         """Behind those that this process kept before. ``OSError``."""
         self._append(table.name, (json.dumps(row) + "\n" for row in rows))
 
@@ -99,7 +105,7 @@ class Shards:
             together["sampling"] = _first_of_each(together["sampling"], "row", "what")
         return together
 
-    def answers(self) -> Iterator[dict[str, Any]]:
+    def answers(self) -> Iterator[AnswerRow]:
         """Of all processes, those of one model to one task from the process that has the most of them."""
         counts = Counter((_asked(row), file) for file, row in self._rows(ANSWERS))
         most: dict[tuple[str, ...], Path] = {}
@@ -108,21 +114,24 @@ class Shards:
                 most[asked] = file
         return (row for file, row in self._rows(ANSWERS) if most[_asked(row)] == file)
 
-    def tokens(self) -> Iterator[dict[str, Any]]:
+    def tokens(self) -> Iterator[TokenRow]:
         """The scores of each answer by each model, from the first process that has them."""
-        known: dict[tuple[Any, ...], Path] = {}
+        known: dict[tuple[str, ...], Path] = {}
         for file, row in self._rows(TOKENS):
-            key = tuple(row[name] for name in ("row", "baseline", "task", "sampling", "look", "item"))
+            key = (row["row"], row["baseline"], row["task"], row["sampling"], row["look"], row["item"])
             if known.setdefault(key, file) == file:
                 yield row
 
-    def traces(self) -> Iterator[dict[str, Any]]:
+    def traces(self) -> Iterator[TraceRow]:
         """Of all processes; the first request of the run is at second 0. They share the machine's monotonic clock."""
         zero = min((row["intended_s"] for _, row in self._rows(TRACES)), default=0.0)
         for _, row in self._rows(TRACES):
-            yield row | {name: None if row[name] is None else row[name] - zero for name in _CLOCK}
+            for name in _CLOCK:
+                if (time_s := row[name]) is not None:
+                    row[name] = time_s - zero
+            yield row
 
-    def _rows(self, table: Table) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def _rows(self, table: Table[R]) -> Iterator[tuple[Path, R]]:
         for file in sorted(self._directory.glob(f"*.{table.name}.jsonl")):
             with file.open(encoding="ascii") as lines:
                 # A process that was killed while it wrote has reported no verdict either.

@@ -14,9 +14,22 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    TypedDict,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.load.metrics import request_metrics
@@ -34,13 +47,98 @@ _ROWS_AT_A_TIME = 1000
 """So many are in memory at once; a row may hold an answer of a megabyte."""
 
 
+class AnswerRow(TypedDict):
+    """One answer. ``sample`` counts from 0 where an item was asked several times; ``reply`` has the thinking."""
+
+    row: str
+    task: str
+    variant: str
+    item: str
+    sample: int
+    question: str
+    gold: str
+    reply: str
+    outcome: str
+    detail: str
+    answer: str | None
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+    seed: Annotated[int | None, "int64"]
+
+
+class TraceRow(TypedDict):
+    """One timed request; the table also has a column for every metric of requests.
+
+    All times are seconds on one clock whose zero is the first request of the run.
+    """
+
+    row: str
+    kind: str
+    concurrency: int | None
+    rate: float | None
+    start: int
+    round: int
+    index: int
+    intended_s: float
+    sent_s: float
+    first_s: float | None
+    last_s: float | None
+    end_s: float
+    output_tokens: int | None
+    outcome: str
+    error: str
+
+
+class TokenRow(TypedDict):
+    """One answer of the baseline and a model that scored it; the lists have a value for each token of the answer, or are
+    empty: ``tokens`` and ``texts`` where the server did not tell the texts, which could then not be redacted.
+
+    ``look``: ``first`` (scored in batches), ``again`` (a second time, in other batches), ``alone`` (one answer at a
+    time), ``decoded`` (as the server told it while it decoded), ``cold`` and ``warm`` (the same, without and with the
+    prompt in its prefix cache).
+    """
+
+    row: str
+    baseline: str
+    task: str
+    sampling: str
+    look: str
+    item: str
+    prompt_tokens: int
+    tokens: list[int]
+    texts: list[str]
+    log_probabilities: list[float]
+    ranks: list[int]
+
+
+class CaseRow(TypedDict):
+    """One gate that was asserted; ``case`` is the JSON of its data."""
+
+    test: str
+    status: str
+    case: str
+
+
+_Values = Mapping[str, object]
+"""A row of any table, by column."""
+R = TypeVar("R", bound=Mapping[str, object])
+
+_COLUMN_TYPES = {
+    str: "string", int: "int32", float: "double",
+    list[int]: "list<int32>", list[str]: "list<string>", list[float]: "list<double>",
+}  # fmt: skip
+"""By type of a value in a row: type of the column, in pyarrow's names. Every column may hold null."""
+
+
 @dataclass(frozen=True)
-class Table:
-    """One kind of table: its name, the record's key for it, and its columns with their types (pyarrow's names)."""
+class Table(Generic[R]):
+    """One kind of table: its name, the record's key for it, and the type of its rows."""
 
     name: str
     key: str
-    fixed: Mapping[str, str]
+    row: type[R]
     metrics: bool = False
     """Also a column for every metric of requests."""
     content: str = ""
@@ -51,98 +149,36 @@ class Table:
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """All columns with their types."""
-        if not self.metrics:
-            return self.fixed
-        kinds = {m.column: "list<double>" if m.many_per_request else "double" for m in request_metrics()}
-        return {**self.fixed, **kinds}
+        """All columns with their types, in pyarrow's names."""
+        hints = get_type_hints(self.row, include_extras=True)
+        columns = {name: _column_type(hint) for name, hint in hints.items()}
+        if self.metrics:
+            columns |= {
+                m.column: "list<double>" if m.many_per_request else "double" for m in request_metrics()
+            }
+        return columns
 
 
-ANSWERS = Table(
-    "answers",
-    "answers_file",
-    {
-        "row": "string",
-        "task": "string",
-        "variant": "string",
-        "item": "string",
-        "sample": "int32",
-        "question": "string",
-        "gold": "string",
-        "reply": "string",
-        "outcome": "string",
-        "detail": "string",
-        "answer": "string",
-        "finish_reason": "string",
-        "prompt_tokens": "int32",
-        "completion_tokens": "int32",
-        "seconds": "double",
-        "seed": "int64",
-    },
-)
-"""One row an answer. ``sample`` counts from 0 where an item was asked several times; ``reply`` has the thinking."""
+def _column_type(hint: Any) -> str:
+    if get_origin(hint) is Annotated:
+        return str(hint.__metadata__[0])
+    inner = (
+        [part for part in get_args(hint) if part is not type(None)] if isinstance(hint, UnionType) else [hint]
+    )
+    return _COLUMN_TYPES[inner[0]]
 
-TRACES = Table(
-    "traces",
-    "traces_file",
-    {
-        "row": "string",
-        "kind": "string",
-        "concurrency": "int32",
-        "rate": "double",
-        "start": "int32",
-        "round": "int32",
-        "index": "int32",
-        "intended_s": "double",
-        "sent_s": "double",
-        "first_s": "double",
-        "last_s": "double",
-        "end_s": "double",
-        "output_tokens": "int32",
-        "outcome": "string",
-        "error": "string",
-    },
-    metrics=True,
-)
-"""One row a timed request, with a column for every metric.
 
-All times are seconds on one clock whose zero is the first request of the run."""
-
-TOKENS = Table(
-    "tokens",
-    "tokens_file",
-    {
-        "row": "string",
-        "baseline": "string",
-        "task": "string",
-        "sampling": "string",
-        "look": "string",
-        "item": "string",
-        "prompt_tokens": "int32",
-        "tokens": "list<int32>",
-        "texts": "list<string>",
-        "log_probabilities": "list<double>",
-        "ranks": "list<int32>",
-    },
-    content="token scores",
-    pieces=("texts", "tokens"),
-)
-"""One row an answer of the baseline and a model that scored it; the lists have a value for each token of the answer, or
-are empty: ``tokens`` and ``texts`` where the server did not tell the texts, which could then not be redacted.
-
-``look``: ``first`` (scored in batches), ``again`` (a second time, in other batches), ``alone`` (one answer at a time),
-``decoded`` (as the server told it while it decoded), ``cold`` and ``warm`` (the same, without and with the prompt in
-its prefix cache)."""
-
-CASES = Table("cases", "cases", {"test": "string", "status": "string", "case": "string"}, content="gate data")
-"""One row a gate that was asserted; ``case`` is the JSON of its data."""
+ANSWERS = Table("answers", "answers_file", AnswerRow)
+TRACES = Table("traces", "traces_file", TraceRow, metrics=True)
+TOKENS = Table("tokens", "tokens_file", TokenRow, content="token scores", pieces=("texts", "tokens"))
+CASES = Table("cases", "cases", CaseRow, content="gate data")
 
 _COMPRESSION_LEVEL = 9
 """Of zstd. Gate data of recorded runs are up to 13 % smaller than with the default of 3, and 4.4 to 5.3 times smaller
 than their JSON where many items were asked."""
 
 
-def store_table(record: Path, table: Table, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def store_table(record: Path, table: Table[Any], rows: Iterable[_Values]) -> dict[str, Json]:
     """Write ``rows`` beside ``record``, whole; return their entry in the record. ``RecordNotWritten``.
 
     Without a row there is no file. ``ValueError`` for a row that has other columns than ``table``.
@@ -158,7 +194,7 @@ def store_table(record: Path, table: Table, rows: Iterable[Mapping[str, Any]]) -
         path.unlink(missing_ok=True)
         return {"file": path.name, "sha256": hashlib.sha256().hexdigest(), "count": 0}
 
-    def every() -> Iterator[list[dict[str, Any]]]:
+    def every() -> Iterator[list[_Values]]:
         yield first
         yield from batches
 
@@ -166,7 +202,7 @@ def store_table(record: Path, table: Table, rows: Iterable[Mapping[str, Any]]) -
 
     def write(temporary: Path) -> None:
         if path.suffix == ".parquet":
-            _write_parquet(temporary, table, every())
+            _write_parquet(temporary, table.columns, every())
         else:
             _write_lines(temporary, every())
         with temporary.open("rb") as file:
@@ -177,7 +213,7 @@ def store_table(record: Path, table: Table, rows: Iterable[Mapping[str, Any]]) -
     return {"file": path.name, "sha256": digest.hexdigest(), "count": counted.count}
 
 
-def load_answers(path: Path, record: Record) -> list[dict[str, Any]]:
+def load_answers(path: Path, record: Record) -> list[AnswerRow]:
     """The answers of the run whose ``record`` was read from ``path``; [] if it has none.
 
     Raises :class:`UsageError`, one line, if their file is missing or has another checksum than the record states.
@@ -185,25 +221,32 @@ def load_answers(path: Path, record: Record) -> list[dict[str, Any]]:
     return load_table(path, record.answers_file, ANSWERS)
 
 
-def load_traces(path: Path, record: Record) -> list[dict[str, Any]]:
+def load_traces(path: Path, record: Record) -> list[TraceRow]:
     """The timed requests, as :func:`load_answers` reads the answers."""
     return load_table(path, record.traces_file, TRACES)
 
 
-def load_tokens(path: Path, record: Record) -> list[dict[str, Any]]:
+def load_tokens(path: Path, record: Record) -> list[TokenRow]:
     """The scores of the baseline's answers, as :func:`load_answers` reads the answers."""
     return load_table(path, record.tokens_file, TOKENS)
 
 
-def load_table(path: Path, about: TableFile | None, table: Table) -> list[dict[str, Any]]:
+def metric_values(trace: TraceRow, column: str) -> list[float]:
+    """The values in the column of a metric, such as ``ttft_s``; none where they are not known."""
+    value: Any = cast(_Values, trace).get(column)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def load_table(path: Path, about: TableFile | None, table: Table[R]) -> list[R]:
     """The rows of the file ``about`` beside the record at ``path``; raises as :func:`load_answers` does."""
     if about is None or not about.count:
         return []
     beside, data = read_sidecar(path, about, table.content or table.name)
     if beside.suffix == ".gz":
-        return [json.loads(line) for line in gzip.decompress(data).decode().split("\n") if line]
+        lines = gzip.decompress(data).decode().split("\n")
+        return [cast(R, json.loads(line)) for line in lines if line]
     try:
-        return read_parquet(data)
+        return [cast(R, row) for row in read_parquet(data)]
     except ImportError:
         raise UsageError(f"{beside}: reading it needs pyarrow: pip install pyarrow") from None
 
@@ -212,43 +255,48 @@ def load_table(path: Path, about: TableFile | None, table: Table) -> list[dict[s
 class _Counted:
     """Rows as plain values that both formats can hold, some at a time."""
 
-    table: Table
-    rows: Iterable[Mapping[str, Any]]
+    table: Table[Any]
+    rows: Iterable[_Values]
     count: int = 0
 
-    def batches(self) -> Iterator[list[dict[str, Any]]]:
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        return self.table.columns
+
+    def batches(self) -> Iterator[list[_Values]]:
         rows = iter(self.rows)
         while several := list(islice(rows, _ROWS_AT_A_TIME)):
             clean = cleaner()
             self.count += len(several)
             yield [self._row(row, clean) for row in several]
 
-    def _row(self, row: Mapping[str, Any], clean: Callable[[str], str]) -> dict[str, Any]:
-        if row.keys() != self.table.columns.keys():
-            differ = sorted(row.keys() ^ self.table.columns.keys())
+    def _row(self, row: _Values, clean: Callable[[str], str]) -> _Values:
+        if row.keys() != self.columns.keys():
+            differ = sorted(row.keys() ^ self.columns.keys())
             raise ValueError(f"a row of {self.table.name} has other columns than the table: {differ}")
         cleaned = {
-            name: clean(row[name]) if isinstance(row[name], str) else row[name] for name in self.table.columns
+            name: clean(value) if isinstance(value := row[name], str) else value for name in self.columns
         }
         if self.table.pieces is not None:
-            texts, ids = self.table.pieces
-            cleaned[texts] = clean_parts(row[texts], clean)
-            places = zip(row[ids], row[texts], cleaned[texts], strict=True)
-            cleaned[ids] = [known if now == was else -1 for known, was, now in places]
+            of_texts, of_ids = self.table.pieces
+            texts, ids = cast(list[str], row[of_texts]), cast(list[int], row[of_ids])
+            cleaned[of_texts] = now = clean_parts(texts, clean)
+            places = zip(ids, texts, now, strict=True)
+            cleaned[of_ids] = [known if after == before else -1 for known, before, after in places]
         return cleaned
 
 
-def _write_lines(path: Path, batches: Iterable[list[dict[str, Any]]]) -> None:
+def _write_lines(path: Path, batches: Iterable[list[_Values]]) -> None:
     with gzip.open(path, "wt", encoding="utf-8", compresslevel=6) as lines:
         for batch in batches:
             lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)
 
 
-def _write_parquet(path: Path, table: Table, batches: Iterable[list[dict[str, Any]]]) -> None:
+def _write_parquet(path: Path, columns: Mapping[str, str], batches: Iterable[list[_Values]]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    schema = pyarrow.schema([(name, _arrow_type(kind)) for name, kind in table.columns.items()])
+    schema = pyarrow.schema([(name, _arrow_type(kind)) for name, kind in columns.items()])
     with parquet.ParquetWriter(
         path, schema, compression="zstd", compression_level=_COMPRESSION_LEVEL
     ) as writer:

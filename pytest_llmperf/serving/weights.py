@@ -19,8 +19,8 @@ from typing import NoReturn
 from pytest_llmperf.config.models import Damage, Model
 from pytest_llmperf.engines.vllm_arguments import value_of
 from pytest_llmperf.errors import StartError
-from pytest_llmperf.json_values import JsonObject, finite, object_of, parse_json
 from pytest_llmperf.home import cache_home, expand, own_cache
+from pytest_llmperf.json_values import JsonObject, finite, object_of, parse_json
 from pytest_llmperf.serving.safetensors_header import HeaderError, read_header, tensor_bytes
 
 EMBEDDED = "embedded:"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.record.store import read_record
-from pytest_llmperf.record.tables import load_answers, load_traces
+from pytest_llmperf.record.tables import load_answers, load_traces, metric_values
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -40,7 +40,9 @@ def test_every_answer_and_every_timed_request_is_kept(project: Project, solver: 
     }
     assert min(row["intended_s"] for row in traces) == 0.0
     assert {(row["kind"], row["concurrency"]) for row in traces} == {("closed", 2)}
-    of_distill = [row["ttft_s"] for row in traces if (row["row"], row["round"]) == ("distill", 0)]
+    of_distill = [
+        metric_values(row, "ttft_s")[0] for row in traces if (row["row"], row["round"]) == ("distill", 0)
+    ]
     [load] = [load for load in record.load if load.row == "distill"]
     assert of_distill == pytest.approx(load.rounds[0].ttft_s)
 

@@ -16,6 +16,7 @@ from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.bound import points
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.measure.answers import GradedAnswer
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.measurements import Measurements
@@ -57,7 +58,7 @@ class Canned(Evaluation):
         outcome = Outcome.WRONG if served.name in self.wrong else Outcome.CORRECT
         reply = "<think>\n2 + 2 = 4\n</think>\nIt is \\boxed{4}."
         answer = Answer(0, reply, "", "stop", 12, self.tokens, None, Ending.OK, "", 1, 0.5)
-        body = {"messages": [{"role": "user", "content": "2 + 2?"}], "seed": 7}
+        body: JsonObject = {"messages": [{"role": "user", "content": "2 + 2?"}], "seed": 7}
         return [
             GradedAnswer(item.id, body, answer, Grade(outcome, ""), reply, unit=sample_of(item))
             for item in items

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, cast
 
 from pytest_llmperf.record.compare import Comparison, Difference, Outcome
 from pytest_llmperf.record.compare import compare as compare_records
 from pytest_llmperf.record.model import Record
 from pytest_llmperf.record.summary import MetricSummary
+from pytest_llmperf.record.tables import AnswerRow
 from tests.record.test_tables import ANSWER
 
 RATIO = {
@@ -49,7 +50,7 @@ def run(right: int = 80, wrong: int = 20, **changed: Any) -> dict[str, Any]:
 
 
 def compare(before: dict[str, Any], now: dict[str, Any], *answers: list[dict[str, Any]]) -> Comparison:
-    return compare_records(Record.of(before), Record.of(now), *answers)
+    return compare_records(Record.of(before), Record.of(now), *cast(list[list[AnswerRow]], answers))
 
 
 def answers(right: set[int], n: int = 100) -> list[dict[str, Any]]:

@@ -148,7 +148,7 @@ def test_a_table_that_is_not_this_records_is_refused_in_one_line(tmp_path: Path,
     path = tmp_path / "record.json"
     about = store_table(path, ANSWERS, [ANSWER])
     if change == "missing":
-        (tmp_path / about["file"]).unlink()
+        (tmp_path / str(about["file"])).unlink()
     else:
         store_table(path, ANSWERS, [ANSWER | {"outcome": "wrong"}])
     with pytest.raises(UsageError, match=r"record\.answers\.parquet") as caught:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.run_verdict import RunVerdict
@@ -17,7 +17,7 @@ from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.references import Reference, best_of
 from pytest_llmperf.record.references import references as all_references
 from pytest_llmperf.record.store import read_record
-from pytest_llmperf.record.tables import load_answers, load_tokens, load_traces
+from pytest_llmperf.record.tables import AnswerRow, TokenRow, TraceRow, load_answers, load_tokens, load_traces
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import LoadEntry, Record, Sizes
@@ -57,11 +57,11 @@ class Facts:
     record: Record = field(repr=False)
     gates: Sequence[RecordedGate] = field(default=(), repr=False)
     no_gates: str = ""
-    answers: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    answers: Sequence[AnswerRow] = field(default=(), repr=False)
     """Every answer with its text, as in the record's table."""
-    traces: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    traces: Sequence[TraceRow] = field(default=(), repr=False)
     """Every timed request, as in the record's table."""
-    tokens: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    tokens: Sequence[TokenRow] = field(default=(), repr=False)
     """The scores of the baseline's answers, as in the record's table."""
     no_tables: str = ""
     """Why there are none, where the record says that there are."""
@@ -104,9 +104,9 @@ class Facts:
         return [_load(load, self.record.sizes) for load in self.record.load]
 
     @cached_property
-    def replies(self) -> Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]:
+    def replies(self) -> Mapping[tuple[str, str], Sequence[AnswerRow]]:
         """Answers with their text by row and item; none where the record has no table of them."""
-        found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        found: dict[tuple[str, str], list[AnswerRow]] = {}
         for answer in self.answers:
             found.setdefault((answer["row"], answer["item"]), []).append(answer)
         return found

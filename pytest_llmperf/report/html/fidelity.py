@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from pytest_llmperf.record.tables import TokenRow
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Plot, Section
 from pytest_llmperf.report.plots import by_row, fill_plot, label
@@ -88,7 +88,7 @@ def fidelity_section(facts: Facts) -> Section | None:
     return Section("fidelity", "Fidelity", notes, plots, [figures, *map(_worst, filter(_above_zero, found))])
 
 
-def _comparisons(rows: Sequence[Mapping[str, Any]]) -> Iterator[_Comparison]:
+def _comparisons(rows: Sequence[TokenRow]) -> Iterator[_Comparison]:
     sampled = [row for row in rows if row["sampling"] != "greedy"]
     # What other looks are compared with; a warm prefix cache with a cold one.
     own = {
@@ -109,7 +109,7 @@ def _comparisons(rows: Sequence[Mapping[str, Any]]) -> Iterator[_Comparison]:
     return (_Comparison(name, tokens) for name, tokens in groups.items())
 
 
-def _tokens(own: Mapping[str, Any], other: Mapping[str, Any], texts: Sequence[str]) -> Iterator[_Token]:
+def _tokens(own: TokenRow, other: TokenRow, texts: Sequence[str]) -> Iterator[_Token]:
     before = ""
     each = k3(own["log_probabilities"], other["log_probabilities"])
     for place, divergence in enumerate(each):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from pytest_llmperf.gates.quantile import QuantileGate
+from pytest_llmperf.json_values import JsonObject
+from pytest_llmperf.record.tables import metric_values
 from pytest_llmperf.report.html.facts import Facts, Load, known
 from pytest_llmperf.report.html.parts import Plot, Section
 from pytest_llmperf.report.plots import by_row, fill_plot, label
@@ -173,7 +174,7 @@ def _gaps(facts: Facts) -> Iterator[_Times]:
     for trace in facts.traces:
         if trace["kind"] == "closed":
             key = (trace["concurrency"] or 0, trace["row"])
-            found.setdefault(key, []).extend(trace["itl_s"] or ())
+            found.setdefault(key, []).extend(metric_values(trace, "itl_s"))
     for (concurrency, row), gaps in sorted(found.items()):
         if (concurrency, row) in several:
             continue
@@ -206,7 +207,7 @@ def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str]) -> 
     )
 
 
-def _steps(times: _Times) -> list[Mapping[str, Any]]:
+def _steps(times: _Times) -> list[JsonObject]:
     """Return the empirical distribution function at no more than ``DRAWN`` ranks, both ends included."""
     ordered = times.ordered[bisect_right(times.ordered, 0.0) :]
     n = len(ordered)
@@ -227,7 +228,7 @@ def _ends(bounds: Sequence[float | None]) -> tuple[float, float] | None:
 
 def _point(
     load: Load, value: float, ends: tuple[float, float] | None, unit: str, times: float = 1.0
-) -> Mapping[str, Any]:
+) -> JsonObject:
     low, high = ends or (None, None)
     return {
         "row": label(load.row),

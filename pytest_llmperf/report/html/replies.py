@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pytest_llmperf.gates.paired import PairedGate
+from pytest_llmperf.record.tables import AnswerRow
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.maths import Maths
 from pytest_llmperf.report.html.parts import Exchange, Exchanges, Said
@@ -86,7 +86,7 @@ def _exchanges(facts: Facts, test: str, flips: Sequence[Flip]) -> Iterator[Excha
         )
 
 
-def _said(row: str, answer: Mapping[str, Any]) -> Said:
+def _said(row: str, answer: AnswerRow) -> Said:
     reply = answer["reply"] or ""
     rest = after_thinking(reply)
     tokens = answer["completion_tokens"]

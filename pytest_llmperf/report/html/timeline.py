@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmperf.record.tables import TraceRow
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Plot, Section
 from pytest_llmperf.report.plots import TIMELINE_FIELDS, by_row, fill_plot, label
@@ -58,10 +59,10 @@ def timeline_section(facts: Facts) -> Section:
     return Section("timeline", title, notes, [plot], [table])
 
 
-def _rounds(traces: Sequence[Mapping[str, Any]]) -> dict[_Round, list[Mapping[str, Any]]]:
+def _rounds(traces: Sequence[TraceRow]) -> dict[_Round, list[TraceRow]]:
     """Return the requests by load and number of the round; numbers continue over the starts of the servers."""
     numbers: dict[str, dict[tuple[int, int], int]] = {}
-    found: dict[_Round, list[Mapping[str, Any]]] = {}
+    found: dict[_Round, list[TraceRow]] = {}
     for trace in traces:
         if trace["sent_s"] is None or trace["end_s"] is None:
             continue
@@ -72,13 +73,13 @@ def _rounds(traces: Sequence[Mapping[str, Any]]) -> dict[_Round, list[Mapping[st
     return found
 
 
-def _load(trace: Mapping[str, Any]) -> str:
+def _load(trace: TraceRow) -> str:
     if trace["rate"] is not None and trace["kind"] == "open":
         return f"open, {trace['rate']:g}/s"
     return f"{trace['concurrency'] or 0} at a time"
 
 
-def _lines(key: _Round, traces: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[list[Any]]:
+def _lines(key: _Round, traces: Sequence[TraceRow], rows: Sequence[str]) -> list[list[Any]]:
     """Return arrays in the order of ``TIMELINE_FIELDS``; objects would repeat the names for every request."""
     load, nth = key
     lines: list[list[Any]] = []
@@ -95,8 +96,8 @@ def _lines(key: _Round, traces: Sequence[Mapping[str, Any]], rows: Sequence[str]
     return lines
 
 
-def _counts(rounds: Mapping[_Round, Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
-    sides: dict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = {}
+def _counts(rounds: Mapping[_Round, Sequence[TraceRow]]) -> list[tuple[str, ...]]:
+    sides: dict[tuple[str, str], list[tuple[int, TraceRow]]] = {}
     for (load, nth), traces in rounds.items():
         for trace in traces:
             sides.setdefault((load, trace["row"]), []).append((nth, trace))
@@ -113,5 +114,5 @@ def _counts(rounds: Mapping[_Round, Sequence[Mapping[str, Any]]]) -> list[tuple[
     ]
 
 
-def _length(trace: Mapping[str, Any]) -> float:
+def _length(trace: TraceRow) -> float:
     return float(trace["end_s"] - trace["sent_s"])
