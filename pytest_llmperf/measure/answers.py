@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
 
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.gates.mean import Choices, Scores
 from pytest_llmperf.gates.outcomes import Outcomes
-from pytest_llmperf.json_values import JsonObject, list_of, object_of
+from pytest_llmperf.json_values import Json, JsonObject, list_of, object_of
 from pytest_llmperf.measure.looks import ItemSlice
 from pytest_llmperf.measure.sample_list import SampleList, outcomes
 from pytest_llmperf.prompts.behaviour import Behaviour, examine
@@ -79,20 +78,20 @@ class TaskAnswers(SampleList[Item, GradedAnswer]):
     """Seed of the order of the items."""
     taken: int = 0
     """Number of answers that :meth:`take_rows` has returned."""
-    _facts: tuple[tuple[int, int], dict[str, Any]] | None = field(default=None, init=False, repr=False)
+    _facts: tuple[tuple[int, int], dict[str, Json]] | None = field(default=None, init=False, repr=False)
     """The last facts, with how many samples there were and were planned."""
 
     def plan(self, count: int) -> int:
         return super().plan(whole_groups(self.items, count))
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record: what was asked, of how many, and how the answers ended; the same object until more are."""
         now = (len(self.samples), self.planned)
         if self._facts is None or self._facts[0] != now:
             self._facts = (now, self._computed())
         return self._facts[1]
 
-    def _computed(self) -> dict[str, Any]:
+    def _computed(self) -> dict[str, Json]:
         return {
             "row": self.row,
             "task": self.task,
@@ -227,7 +226,7 @@ def behaviour_of(answer: GradedAnswer, *, thinking: bool) -> Behaviour:
     )
 
 
-def answer_stats(answers: Iterable[GradedAnswer], *, thinking: bool, temperature: float) -> dict[str, Any]:
+def answer_stats(answers: Iterable[GradedAnswer], *, thinking: bool, temperature: float) -> dict[str, Json]:
     """Costs and behaviours of the answers that came, for the record; None where none came.
 
     ``…_per_correct`` are ratios of totals, all answers' tokens (seconds in the server's hands) over the correct ones,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from pytest_llmperf.errors import LlmperfError, first_line
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.load.calibration import ClientError
 from pytest_llmperf.load.calibration_cache import Calibration, CalibrationLoad, cached_calibration
 from pytest_llmperf.load.metrics import metric_named
@@ -30,7 +30,7 @@ def clock_error_at(made: Calibration | str) -> ClockError:
     return ClockError(why=made) if isinstance(made, str) else ClockError(made.error)
 
 
-def facts_of(load: CalibrationLoad, made: Calibration | str) -> dict[str, Any]:
+def facts_of(load: CalibrationLoad, made: Calibration | str) -> dict[str, Json]:
     """A calibration for the record."""
     return {"concurrency": load.concurrency, "failed": made} if isinstance(made, str) else made.facts()
 

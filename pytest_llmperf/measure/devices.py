@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmperf.errors import GpuUnreadable
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving import gpu, processes
 from pytest_llmperf.serving.telemetry import Sampler, Telemetry
@@ -104,7 +105,7 @@ class Devices:
         known = [energy_j for energy_j in every if energy_j is not None]
         return sum(known) if known and len(known) == len(every) else None
 
-    def facts(self, zero_s: float | None = None) -> dict[str, Any]:
+    def facts(self, zero_s: float | None = None) -> dict[str, Json]:
         """For the record: the readings by column, their times from ``zero_s`` on (None: from the first reading)."""
         every = [telemetry for watched in self.watched for telemetry in watched.devices.values()]
         if zero_s is None:
@@ -148,7 +149,7 @@ def _instruments(sides: Sequence[Served]) -> list[tuple[Any, gpu.Device]]:
     return [(nvml, device) for device in chosen if device.mig is None]
 
 
-def _facts(watched: Watched, device: str, telemetry: Telemetry, zero_s: float) -> dict[str, Any]:
+def _facts(watched: Watched, device: str, telemetry: Telemetry, zero_s: float) -> dict[str, Json]:
     readings = {name: [getattr(reading, name) for reading in telemetry.readings] for name in COLUMNS}
     readings["time_s"] = [round(time_s - zero_s, 4) for time_s in readings["time_s"]]
     readings["power_w"] = [None if watts is None else round(watts, 1) for watts in readings["power_w"]]

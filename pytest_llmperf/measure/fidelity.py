@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from pytest_llmperf.client.generated_tokens import GeneratedTokens, generated_tokens
 from pytest_llmperf.client.likelihood import TokenScores, token_scores
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.gates.base import Judge
 from pytest_llmperf.gates.per_token import Agreement, Amounts, Divergence
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.book import Book, booked
 from pytest_llmperf.measure.memo import Memo
 from pytest_llmperf.measure.prefix_cache import cold_and_warm
@@ -110,13 +111,13 @@ class ScoredPair:
         }
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record; computed once, since the record is written after every test."""
         scored = [pair for _, pair in self.pairs() if pair is not None]
         own = [value for pair in scored for value in pair[0].log_probabilities]
         other = [value for pair in scored for value in pair[1].log_probabilities]
         answers = self.baseline.answers
-        facts = {
+        facts: dict[str, Json] = {
             "row": self.candidate.row,
             "baseline": self.baseline.row,
             "look": self.look,
@@ -199,7 +200,7 @@ class TokenPairs:
         key = ("token scores", served.name, look, answers.row, answers.task.name, answers.temperature)
         return self._memo(key, lambda: self._score(served, answers, look), served)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record."""
         return {"fidelity": [pair.facts for pair in self._pairs]} if self._pairs else {}
 

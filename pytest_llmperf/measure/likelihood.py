@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from pytest_llmperf.client.likelihood import likelihoods
 from pytest_llmperf.gates.mean_ratio import Documents
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.memo import Memo
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers
@@ -23,13 +23,13 @@ class Likelihoods:
     def __init__(self, servers: Servers, memo: Memo) -> None:
         self._servers = servers
         self._memo = memo
-        self._facts: list[dict[str, Any]] = []
+        self._facts: list[dict[str, Json]] = []
 
     def scored(self, served: Served, texts: Texts) -> tuple[Documents, str]:
         """The documents with their log probabilities, and why they must not be judged (empty: they may)."""
         return self._memo(("texts", served.name, texts.name), lambda: self._measure(served, texts), served)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record."""
         return {"perplexity": self._facts} if self._facts else {}
 

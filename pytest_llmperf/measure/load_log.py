@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, cast
+from typing import cast
 
 from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.load.results import Metrics, error_kinds, tails, trace_columns
 from pytest_llmperf.load.run import Run
 from pytest_llmperf.load.server_metrics import together
@@ -29,15 +30,17 @@ class LoadEntry:
     """What the order of the sides in the rounds of a comparison was drawn from."""
     runs: list[Run] = field(default_factory=list)
     metrics: list[Metrics] = field(default_factory=list)
-    _facts: dict[str, Any] = field(default_factory=dict)
+    _facts: dict[str, Json] = field(default_factory=dict)
+    _told: int = 0
+    """Number of rounds that these facts are of."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """The entry of the record, computed once for the rounds that there are. Must not be changed."""
-        if len(self._facts.get("rounds", ())) != len(self.runs):
-            self._facts = self._computed()
+        if self._told != len(self.runs):
+            self._facts, self._told = self._computed(), len(self.runs)
         return self._facts
 
-    def _computed(self) -> dict[str, Any]:
+    def _computed(self) -> dict[str, Json]:
         run = self.runs[0]
         clumped = sum(metrics.clumped for metrics in self.metrics)
         return {
@@ -81,7 +84,7 @@ class LoadEntry:
             "steady": self._steady(),
         }
 
-    def _steady(self) -> dict[str, Any]:
+    def _steady(self) -> dict[str, Json]:
         """The steady part of one long run; rounds of one wave begin and end together, and have none."""
         if len(self.runs) == 1:
             return steady_part(self.runs[0]).facts(self.runs[0])
@@ -96,7 +99,7 @@ class LoadLog:
         self._noted: dict[tuple[str, int | str, str, int, str], LoadEntry] = {}
         self._fresh: list[tuple[LoadEntry, int]] = []
         """Entry and round number of the requests that :meth:`take_rows` has not returned yet."""
-        self._told: dict[int, dict[str, Any]] = {}
+        self._told: dict[int, dict[str, Json]] = {}
         """The last facts of each load, by the identity of its entry."""
 
     def note(
@@ -118,9 +121,9 @@ class LoadLog:
         load.runs.append(run)
         load.metrics.append(metrics)
 
-    def facts(self, facts_of: Callable[[LoadEntry], dict[str, Any]] = LoadEntry.facts) -> dict[str, Any]:
+    def facts(self, facts_of: Callable[[LoadEntry], dict[str, Json]] = LoadEntry.facts) -> dict[str, Json]:
         """For the record: ``load``, the rounds at a fixed concurrency, and ``scheduled_load``, all other loads."""
-        told: dict[str, list[dict[str, Any]]] = {"load": [], "scheduled_load": []}
+        told: dict[str, list[dict[str, Json]]] = {"load": [], "scheduled_load": []}
         for load in self._noted.values():
             facts = facts_of(load)
             # The same object as last time where nothing has changed: the record encodes it once.

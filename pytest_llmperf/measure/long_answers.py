@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.config.models import Model
@@ -13,6 +12,7 @@ from pytest_llmperf.gates.base import Judge
 from pytest_llmperf.gates.mean import MeanScore, Scores
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.proportion import Share
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts
 from pytest_llmperf.measure.sample_list import SampleList, outcomes
 from pytest_llmperf.tasks.thinking import after_thinking, never_ends
@@ -65,7 +65,7 @@ class LongReply:
 class LongAnswers(SampleList[LongItem, LongReply]):
     """The replies of one row to long prompts of one kind."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record: how many were asked, of how many, and what came."""
         came = [reply.answer for reply in self.samples if reply.usable]
         tokens = [answer.completion_tokens for answer in came]

@@ -7,13 +7,13 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.home import shown
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.prompts.variants import Variant
 from pytest_llmperf.record.prior import PriorLooks
 from pytest_llmperf.tasks.task import Item, Task, items_sha256
@@ -88,7 +88,7 @@ class Looks:
         path = shown(self.earlier.path)
         return f"look {self.earlier.look}: the data of {path} were added to; what was decided stands"
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record, so that the next look knows."""
         if self.earlier is None:
             return {"look": 1, "looks": self.settings.looks, "adds_to": []}
@@ -96,7 +96,7 @@ class Looks:
         return {"look": self.earlier.look, "looks": announced, "adds_to": self.earlier.chain}
 
 
-def comparable(settings: Settings, workload: Mapping[str, Any]) -> dict[str, Any]:
+def comparable(settings: Settings, workload: JsonObject) -> dict[str, Json]:
     """Everything that two runs must have in common for their data to be pooled."""
     rows = (*settings.candidates, settings.baseline)
     return {

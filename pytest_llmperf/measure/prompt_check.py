@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client.answers import complete_all
 from pytest_llmperf.client.tokenizer import Tokenized, can_count_locally, count_locally, detokenize, tokenize
 from pytest_llmperf.errors import DataError, NotMeasured, StartError, UsageError
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.prompts import violations
 from pytest_llmperf.prompts.lint import Finding, opening_of
@@ -73,6 +74,16 @@ class Source:
 
 
 @dataclass
+class _Found:
+    """A rule that prompts break: the first of them, and how many."""
+
+    rule: str
+    says: str
+    item: str
+    items: int = 0
+
+
+@dataclass
 class Findings:
     """Findings about the prompts of one task to one row, asked in one way."""
 
@@ -88,7 +99,8 @@ class Findings:
     limit: int | None = None
     example: str | None = None
     example_item: str | None = None
-    findings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    findings: dict[str, _Found] = field(default_factory=dict)
+    """By rule."""
     begins_inside: bool | None = None
     """Whether the first prompt ends inside a thinking (True) or after one (False); None if it has no tag of one."""
     longest: int = 0
@@ -107,12 +119,10 @@ class Findings:
 
     def found(self, item: str, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            known = self.findings.setdefault(
-                finding.rule, {"rule": finding.rule, "says": finding.says, "item": item, "items": 0}
-            )
-            known["items"] += 1
+            known = self.findings.setdefault(finding.rule, _Found(finding.rule, finding.says, item))
+            known.items += 1
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         return {
             "row": self.row,
             "task": self.task,
@@ -127,7 +137,7 @@ class Findings:
             "longest_tokens": self.tokens,
             "counted_by": self.counted_by,
             "limit_tokens": self.limit,
-            "findings": list(self.findings.values()),
+            "findings": [asdict(found) for found in self.findings.values()],
         }
 
 
@@ -162,7 +172,7 @@ class PromptCheck:
         self._refuse(served, variant.named(task), seen)
         return seen.begins_inside
 
-    def facts(self) -> list[dict[str, Any]]:
+    def facts(self) -> list[dict[str, Json]]:
         """For the record."""
         return [looked.facts() for looked in self._looked.values()]
 
@@ -295,18 +305,22 @@ class PromptCheck:
         for rule, finding in seen.findings.items():
             if served.rules.accepted(rule):
                 continue
-            more = f" and {finding['items'] - 1} more" if finding["items"] > 1 else ""
+            more = f" and {finding.items - 1} more" if finding.items > 1 else ""
             raise NotMeasured(
-                f"{served.name}: {task} was not asked: {finding['says']} (item {finding['item']!r}{more})\n"
+                f"{served.name}: {task} was not asked: {finding.says} (item {finding.item!r}{more})\n"
                 f'what to do: {violations.REMEDIES[rule]}; if it is meant to be so, accepts = ["{rule}"] in the row\'s '
                 "rules"
             )
 
 
-def _as_sent(ask: Ask, text: str | None) -> dict[str, Any]:
+def _as_sent(ask: Ask, text: str | None) -> dict[str, Json]:
     if ask.prompt is not None and not ask.chat:
         return {"prompt": ask.prompt}
-    return {"messages": [*ask.messages]} if text is None else {"prompt": text, "add_special_tokens": False}
+    return (
+        {"messages": ask.body().get("messages", [])}
+        if text is None
+        else {"prompt": text, "add_special_tokens": False}
+    )
 
 
 def _own_first(with_own: Tokenized | None, plain: Tokenized | None) -> int | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.registry import engine_named
+from pytest_llmperf.json_values import Json, JsonObject
 
 PARAMETERS = (
     "temperature",
@@ -77,7 +78,7 @@ def filled_in(model: Model, weights: Path | None) -> dict[str, Setting]:
     return settings | _settings_in(defaults.overrides, "--override-generation-config")
 
 
-def in_force(body: Mapping[str, Any], default: Mapping[str, Setting]) -> dict[str, Setting]:
+def in_force(body: JsonObject, default: Mapping[str, Setting]) -> dict[str, Setting]:
     """Every parameter of a request with this ``body``, to a server that fills in ``default``."""
     sent = dict(body)
     if "max_completion_tokens" in sent:
@@ -110,9 +111,7 @@ class SamplingBook:
         self._told: set[str] = set()
         self._lock = threading.Lock()
 
-    def note(
-        self, model: Model, weights: Callable[[], Path | None], what: str, body: Mapping[str, Any]
-    ) -> None:
+    def note(self, model: Model, weights: Callable[[], Path | None], what: str, body: JsonObject) -> None:
         """``what`` was asked of a row with requests like ``body``; the first one counts."""
         with self._lock:
             if (what, model.name) in self._settings:
@@ -148,7 +147,7 @@ class SamplingBook:
             self._told.add(text)
             self._tell(text)
 
-    def facts(self) -> list[dict[str, Any]]:
+    def facts(self) -> list[dict[str, Json]]:
         """For the record: by row and what was asked, each parameter with its origin."""
         return [
             {
@@ -163,7 +162,7 @@ class SamplingBook:
         ]
 
 
-def _settings_in(table: Mapping[str, Any], origin: str) -> dict[str, Setting]:
+def _settings_in(table: JsonObject, origin: str) -> dict[str, Setting]:
     """The parameters that a generation config sets; what it leaves out, or null, sets nothing."""
     settings = {name: Setting(table[name], origin) for name in _OF_A_FILE if table.get(name) is not None}
     if table.get("max_new_tokens") is not None:
@@ -171,7 +170,7 @@ def _settings_in(table: Mapping[str, Any], origin: str) -> dict[str, Setting]:
     return settings
 
 
-def _file_of(directory: Path) -> dict[str, Any] | None:
+def _file_of(directory: Path) -> dict[str, Json] | None:
     """``generation_config.json`` there; empty where there is none, None where it cannot be read."""
     try:
         table = json.loads((directory / "generation_config.json").read_text("utf-8"))

@@ -7,7 +7,6 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.client.capabilities import declare, declare_plain
 from pytest_llmperf.config.address import Address
@@ -24,6 +23,7 @@ from pytest_llmperf.errors import (
     UsageError,
     first_line,
 )
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.prompts.template import template_sha256
 from pytest_llmperf.record.redaction import hide
@@ -83,7 +83,7 @@ class Served:
         self._stop = threading.Event()
         """Set when the run is interrupted while another thread starts the server."""
         self._weights: Weights | None = None
-        self._checksums: dict[str, Any] = {}
+        self._checksums: dict[str, Json] = {}
         self._in_page_cache: float | None = None
         self._content = Content(None)
 
@@ -306,7 +306,7 @@ class Served:
         if changed := now.changed_since(self._content):
             self._tell(f"{self.name}: {', '.join(changed)} changed while the run was going: {consequence}")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """The record of a server that was started."""
         # The one that was last used, and not the lease's: that of a start that failed has none.
         server = self._last_server

@@ -87,8 +87,8 @@ class Servers:
 
     def engines(self) -> dict[str, str]:
         """Engine and version by row, of the servers that were started so far."""
-        facts = [served.facts() for served in self.started()]
-        return {server["row"]: server["engine"] for server in facts if server["engine"] is not None}
+        found = {served.name: served.facts()["engine"] for served in self.started()}
+        return {row: engine for row, engine in found.items() if isinstance(engine, str)}
 
     def memory(self, served: Served) -> MemoryWatch:
         """The watch on a server's memory, running since the first call; starts the server."""

@@ -8,10 +8,10 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
+from pytest_llmperf.json_values import Json, list_of, object_of
 from pytest_llmperf.load.interleave import Round, Rounds, interleaved
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.roofline import Roofline
@@ -57,19 +57,21 @@ class Speed:
         self.log = LoadLog()
         self.devices = Devices(servers.tell)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record."""
         if not (noted := self.log.facts(self._load_facts)):
             return self.devices.facts()
         calibrations = [facts_of(key[1], made) for key, made in self._memo.of_kind("clock error")]
         return noted | {"calibration": calibrations} | self.devices.facts(self.log.begin_s)
 
-    def _load_facts(self, load: LoadEntry) -> dict[str, Any]:
+    def _load_facts(self, load: LoadEntry) -> dict[str, Json]:
         facts = load.facts()
-        device = self.on_device(self.servers.row(load.row), facts["concurrency"], load.runs, load.metrics)
+        device = self.on_device(self.servers.row(load.row), load.runs[0].concurrency, load.runs, load.metrics)
         rounds = [
-            measured | {"energy_j": energy_j, "roofline_share": share}
-            for measured, energy_j, share in zip(facts["rounds"], device.energy_j, device.share, strict=True)
+            {**object_of(measured), "energy_j": energy_j, "roofline_share": share}
+            for measured, energy_j, share in zip(
+                list_of(facts["rounds"]), device.energy_j, device.share, strict=True
+            )
         ]
         return facts | {"rounds": rounds, "roofline_unknown": device.no_share}
 

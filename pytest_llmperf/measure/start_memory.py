@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pytest_llmperf.gates.ratio import Rounds, centre_of
 from pytest_llmperf.home import own_cache, write_cache
+from pytest_llmperf.json_values import Json, finite, list_of, object_of
 from pytest_llmperf.stats.start_to_start import Centre
 
 KEPT = 40
@@ -35,13 +36,52 @@ class Comparison:
     contents: tuple[str | None, str | None] = (None, None)
     """Fingerprints of both servers' files: starts of other files differ for other reasons as well."""
 
-    def is_of(self, entry: dict[str, Any]) -> bool:
-        same = (entry["machine"], tuple(entry["entries"]), entry["load"]) == (
-            self.machine,
-            self.entries,
-            self.load,
+    def is_like(self, other: Comparison) -> bool:
+        """True if starts of the ``other`` comparison tell how these differ."""
+        same = (other.machine, other.entries, other.load) == (self.machine, self.entries, self.load)
+        return same and (None in self.engines or other.engines == self.engines)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A line of the file: the starts of one comparison in one run."""
+
+    comparison: Comparison
+    metrics: Mapping[str, Sequence[Centre]]
+
+    @classmethod
+    def parse(cls, line: str) -> _Entry:
+        """Read a line; ``ValueError``, ``TypeError`` or ``KeyError`` for one that is not ours."""
+        fields = object_of(json.loads(line))
+        first, second = map(str, list_of(fields["entries"]))
+        comparison = Comparison(
+            str(fields["machine"]),
+            (first, second),
+            str(fields["load"]),
+            _pair(fields["engines"]),
+            _pair(fields["contents"]),
         )
-        return same and (None in self.engines or tuple(entry["engines"]) == self.engines)
+        metrics = {
+            name: [_centre(c) for c in list_of(centres)]
+            for name, centres in object_of(fields["metrics"]).items()
+        }
+        return cls(comparison, metrics)
+
+    @property
+    def line(self) -> str:
+        return json.dumps(asdict(self.comparison) | {"metrics": self.metrics}) + "\n"
+
+
+def _pair(value: Json) -> tuple[str | None, str | None]:
+    first, second = (None if each is None else str(each) for each in list_of(value))
+    return first, second
+
+
+def _centre(value: Json) -> Centre:
+    centre, error = map(finite, list_of(value))
+    if centre is None or error is None:
+        raise ValueError("not finite")
+    return centre, error
 
 
 class StartMemory:
@@ -49,19 +89,18 @@ class StartMemory:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._earlier: list[dict[str, Any]] | None = None
+        self._earlier: list[_Entry] | None = None
         self._own: dict[Comparison, dict[str, Sequence[Centre]]] = {}
 
     def known(self, comparison: Comparison, metric: str) -> tuple[tuple[Centre, ...], ...]:
         """The centres of earlier runs, grouped by the servers' files and engines."""
         groups: dict[object, list[Centre]] = {}
         for number, entry in enumerate(self._entries()):
-            if comparison.is_of(entry):
-                files = tuple(entry["contents"])
+            if comparison.is_like(entry.comparison):
+                files = entry.comparison.contents
                 # Unknown files may be others each time.
-                group = number if None in files else (files, tuple(entry["engines"]))
-                for centre, error in entry["metrics"].get(metric, ()):
-                    groups.setdefault(group, []).append((float(centre), float(error)))
+                group = number if None in files else (files, entry.comparison.engines)
+                groups.setdefault(group, []).extend(entry.metrics.get(metric, ()))
         return tuple(map(tuple, groups.values()))
 
     def note(self, comparison: Comparison, metric: str, centres: Sequence[Centre]) -> None:
@@ -72,11 +111,11 @@ class StartMemory:
         """Write what was noted; a file that cannot be written costs nothing but the memory."""
         if not self._own:
             return
-        entries = [*_read(self._file()), *(asdict(c) | {"metrics": m} for c, m in self._own.items())]
+        entries = [*_read(self._file()), *(_Entry(c, metrics) for c, metrics in self._own.items())]
         self._own = {}
-        write_cache(self._file(), "".join(json.dumps(entry) + "\n" for entry in _latest(entries)))
+        write_cache(self._file(), "".join(entry.line for entry in _latest(entries)))
 
-    def _entries(self) -> list[dict[str, Any]]:
+    def _entries(self) -> list[_Entry]:
         if self._earlier is None:
             self._earlier = list(_read(self._file()))
         return self._earlier
@@ -101,28 +140,24 @@ class StartsOf:
         self.memory.note(self.comparison, metric, [c for rounds in starts if (c := centre_of(rounds))])
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def _read(path: Path) -> Iterator[_Entry]:
     """The entries of the file; those that are not ours are left out."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return
     for line in lines:
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
-            entry = json.loads(line)
-            shape = [len(pair) for centres in entry["metrics"].values() for pair in centres]
-            shape += [len(entry[name]) for name in ("entries", "engines", "contents")]
-            if all(length == 2 for length in shape) and {"machine", "load"} <= entry.keys():
-                yield entry
+        with suppress(ValueError, TypeError, KeyError):
+            yield _Entry.parse(line)
 
 
-def _latest(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _latest(entries: Sequence[_Entry]) -> list[_Entry]:
     """The last :data:`KEPT` entries of each comparison, in their order."""
-    counts: dict[str, int] = {}
+    counts: Counter[Comparison] = Counter()
     kept = []
     for entry in reversed(entries):
-        key = json.dumps([entry[name] for name in ("machine", "entries", "load", "engines")])
-        counts[key] = counts.get(key, 0) + 1
+        key = replace(entry.comparison, contents=(None, None))
+        counts[key] += 1
         if counts[key] <= KEPT:
             kept.append(entry)
     return kept[::-1]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pytest_llmperf.client import loop
 from pytest_llmperf.client.body import lint, path_of, streaming
@@ -16,6 +15,7 @@ from pytest_llmperf.client.real_clock import RealClock
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.config.address import Address
 from pytest_llmperf.errors import InfrastructureError
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import may_be_a_death, raise_if_dead
 from pytest_llmperf.serving.http_client import explained
@@ -24,7 +24,7 @@ from pytest_llmperf.serving.http_client import explained
 _MAX_TOKENS = 64
 
 
-def together(served: Served, questions: Sequence[str], fields: Mapping[str, Any]) -> list[Trace]:
+def together(served: Served, questions: Sequence[str], fields: JsonObject) -> list[Trace]:
     """One chat request a question, all sent at once on open connections; in the order of the questions.
 
     Raises :class:`ServerDied` if a request failed because the server is gone, :class:`NotMeasured` if a test replaces

@@ -13,34 +13,39 @@ import subprocess
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.serving import gpu
 
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import Commit, Environment, Suite
+
 _GIT_WITHIN_S = 5.0
 
 
-def environment(root: Path) -> dict[str, Any]:
+def environment(root: Path) -> Environment:
     """The record's ``environment``; ``root`` is the directory whose repository the suite is in."""
+    from pytest_llmperf.record.model import Environment, Gpu
+
     driver = gpu.driver()
     try:
         devices = gpu.open_nvml().devices()
     except GpuUnreadable:
         # Choosing a profile reports this error; a run on the CPU does not need the devices.
         devices = []
-    return {
-        "plugin": _version("pytest-llmperf"),
-        "pytest": _version("pytest"),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": cpu_name(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "gpus": [{"name": one.name, "total_bytes": one.total_bytes} for one in devices],
-        "driver": driver.version if driver else None,
-        "cuda": driver.cuda if driver else None,
-        "git": commit_of(root),
-    }
+    return Environment(
+        plugin=_version("pytest-llmperf"),
+        pytest=_version("pytest"),
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        cpu=cpu_name(),
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        gpus=tuple(Gpu(name=device.name, total_bytes=device.total_bytes) for device in devices),
+        driver=driver.version if driver else None,
+        cuda=driver.cuda if driver else None,
+        git=commit_of(root),
+    )
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
@@ -53,20 +58,24 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     return next(named, None) or platform.processor() or None
 
 
-def commit_of(root: Path) -> dict[str, Any] | None:
+def commit_of(root: Path) -> Commit | None:
     """The commit checked out at ``root``, and whether tracked files differ from it; None outside of git."""
+    from pytest_llmperf.record.model import Commit
+
     commit = _git(root, "rev-parse", "HEAD")
     if not commit:
         return None
     changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "changed": None if changed is None else bool(changed)}
+    return Commit(commit=commit, changed=None if changed is None else bool(changed))
 
 
-def suite_of(tests: Iterable[Path], also: Iterable[Path], root: Path) -> dict[str, Any]:
+def suite_of(tests: Iterable[Path], also: Iterable[Path], root: Path) -> Suite:
     """Paths below ``root`` of the files that define what is measured and judged, and one checksum over all of them.
 
     These are the files of the ``tests``, every ``conftest.py`` above them, and ``also`` (the catalogues).
     """
+    from pytest_llmperf.record.model import Suite
+
     found = {path.resolve() for path in (*tests, *also)}
     for path in list(found):
         for parent in path.parents:
@@ -80,7 +89,7 @@ def suite_of(tests: Iterable[Path], also: Iterable[Path], root: Path) -> dict[st
         digest.update(f"{name}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
         names.append(name)
-    return {"sha256": digest.hexdigest(), "files": names}
+    return Suite(sha256=digest.hexdigest(), files=tuple(names))
 
 
 def _below(path: Path, root: Path) -> str:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_llmperf.gates.run_verdict import RunVerdict, run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.record import SCHEMA
 from pytest_llmperf.record.redaction import sound
 from pytest_llmperf.record.verdict_json import verdict_from_json
@@ -61,7 +62,7 @@ class Part(BaseModel):
         defer_build=True,
     )
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """The same keys and values as in the file, as plain JSON values."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
@@ -379,7 +380,7 @@ class Workload(Part):
     warm_cache: bool | None = optional("whether hits in the prefix cache are wanted")
     usage_per_chunk: bool | None = optional("whether the server counts tokens in every chunk")
     seed: int | None = optional("of the prompts' words")
-    sampling: dict[str, Any] = mapping("further fields of every request")
+    sampling: dict[str, Json] = mapping("further fields of every request")
     given: str | None = optional("description of a given set of prompts; null for generated ones")
 
 
@@ -672,7 +673,7 @@ class Record(Part):
             raise ValueError(_first_problem(error)) from error
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Self:
+    def of(cls, fields: Mapping[str, object]) -> Self:
         """The record with these fields of plain JSON values; raises as :meth:`parse` does."""
         return cls.parse(sound(json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=False)))
 

@@ -16,6 +16,7 @@ from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.early_stopping import spending
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.home import shown
+from pytest_llmperf.json_values import JsonObject, list_of, object_of
 from pytest_llmperf.record.gate_files import RecordedGate, load_gates
 from pytest_llmperf.record.store import read_record
 
@@ -80,7 +81,7 @@ class PriorLooks:
         return [entry for entry in self.record.answers if (entry.task, entry.variant) == (task, variant)]
 
 
-def read_prior_looks(path: Path, facts: Mapping[str, Any], candidates: Sequence[str]) -> PriorLooks:
+def read_prior_looks(path: Path, facts: JsonObject, candidates: Sequence[str]) -> PriorLooks:
     """Read the record at ``path``, to which a run with these ``facts`` adds.
 
     Raises :class:`UsageError`, one line, if it is no record, keeps no data, was the last of the looks that were
@@ -102,7 +103,7 @@ def read_prior_looks(path: Path, facts: Mapping[str, Any], candidates: Sequence[
     return PriorLooks(path, record, kept, spending(look, declared), chain)
 
 
-def incomparable(record: Record, facts: Mapping[str, Any], candidates: Sequence[str]) -> str:
+def incomparable(record: Record, facts: JsonObject, candidates: Sequence[str]) -> str:
     """Why the data of ``record`` and of a run with ``facts`` cannot be pooled; empty if they can."""
     then = record.as_json()
     facts = json.loads(json.dumps(facts))  # lists where it has tuples, as the record does
@@ -113,19 +114,20 @@ def incomparable(record: Record, facts: Mapping[str, Any], candidates: Sequence[
         return f"it did not judge {unknown[0]}"
     if not record.rows:
         return "it does not say how its rows were served"
-    for name, fingerprint in facts["rows"].items():
+    for name, fingerprint in object_of(facts["rows"]).items():
         if record.rows.get(name) != fingerprint:
             return (
                 f"row {name} of the catalogue is not what it was then (weights, revision, arguments, sampling)"
                 f"{_written_by(record)}"
             )
-    for name, content in facts.get("content", {}).items():
+    for name, content in object_of(facts.get("content")).items():
         known = record.content.get(name)
         if known is not None and content is not None and known != content:
             return (
                 f"the files of row {name} are not what they were then (weights, or a file in its arguments)"
             )
-    if any(load.get("workload") != facts["workload"] for load in then.get("load", ())):
+    loads = map(object_of, list_of(then.get("load")))
+    if any(load.get("workload") != facts["workload"] for load in loads):
         return "its speed suites sent other requests"
     return ""
 

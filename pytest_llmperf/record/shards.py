@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+from pytest_llmperf.json_values import Json, JsonObject, finite, list_of
 from pytest_llmperf.record.tables import ANSWERS, TOKENS, TRACES, AnswerRow, R, Table, TokenRow, TraceRow
 
 _CLOCK: tuple[Literal["intended_s", "sent_s", "first_s", "last_s", "end_s"], ...] = (
@@ -41,7 +42,7 @@ class Shards:
         """The last line of the facts may be half a line."""
         self._read: dict[Path, _FactsOfProcess] = {}
 
-    def keep_facts(self, facts: Mapping[str, Any]) -> None:
+    def keep_facts(self, facts: Mapping[str, object]) -> None:
         """Keep ``facts`` in place of what this process kept before. ``OSError``.
 
         An entry that is the same object as before is not encoded anew: it must not have changed.
@@ -82,33 +83,29 @@ class Shards:
         with (self._directory / f"{self._process}.{name}.jsonl").open("a", encoding="ascii") as file:
             file.writelines(lines)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """The facts of all processes: single values are the same everywhere, and lists are concatenated.
 
         Two workers share one server, and may have asked it the same questions: of these the longer list counts.
         """
-        together: dict[str, Any] = {}
+        together: dict[str, Json] = {}
+        lists: dict[str, list[JsonObject]] = {}
         for file in sorted(self._directory.glob("*.facts.jsonl")):
             for key, value in self._read.setdefault(file, _FactsOfProcess()).read(file).items():
                 if isinstance(value, list):
-                    others = together.setdefault(key, [])
+                    others = lists.setdefault(key, [])
                     others += [entry for entry in value if entry not in others]
                 else:
                     together.setdefault(key, value)
-        if "servers" in together:
-            together["servers"] = _first_of_each(together["servers"], "row")
-        if "answers" in together:
-            together["answers"] = _largest_of_each(together["answers"], "items")
-        if "prompts" in together:
-            together["prompts"] = _largest_of_each(together["prompts"], "count")
-        if "sampling" in together:
-            together["sampling"] = _first_of_each(together["sampling"], "row", "what")
-        return together
+        for key, select in _SELECT.items():
+            if key in lists:
+                lists[key] = select(lists[key])
+        return together | lists
 
     def answers(self) -> Iterator[AnswerRow]:
         """Of all processes, those of one model to one task from the process that has the most of them."""
         counts = Counter((_asked(row), file) for file, row in self._rows(ANSWERS))
-        most: dict[tuple[str, ...], Path] = {}
+        most: dict[tuple[object, ...], Path] = {}
         for (asked, file), count in counts.items():
             if asked not in most or count > counts[asked, most[asked]]:
                 most[asked] = file
@@ -138,14 +135,24 @@ class Shards:
                 yield from ((file, json.loads(line)) for line in lines if line.endswith("\n"))
 
 
+class _Change(TypedDict):
+    """A line of a process's facts: what has changed at one key."""
+
+    key: str
+    count: int | None
+    """Number of entries of the list; None: the value is none."""
+    changed: dict[str, Json]
+    """By the entry's number; ``0`` of a value that is no list."""
+
+
 @dataclass
 class _FactsOfProcess:
     """The facts of one process as far as they were read."""
 
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Json] = field(default_factory=dict)
     offset: int = 0
 
-    def read(self, file: Path) -> Mapping[str, Any]:
+    def read(self, file: Path) -> JsonObject:
         """Read what was added to ``file``, and return all facts."""
         with file.open("rb") as lines:
             lines.seek(self.offset)
@@ -157,28 +164,36 @@ class _FactsOfProcess:
                     self._apply(json.loads(line))
         return self.facts
 
-    def _apply(self, change: Mapping[str, Any]) -> None:
+    def _apply(self, change: _Change) -> None:
         key, count, changed = change["key"], change["count"], change["changed"]
         if count is None:
             self.facts[key] = changed["0"]
             return
-        before = self.facts.get(key, [])
+        before = list_of(self.facts.get(key))
         self.facts[key] = [changed[str(at)] if str(at) in changed else before[at] for at in range(count)]
 
 
-def _first_of_each(entries: Iterable[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+def _first_of_each(entries: Iterable[JsonObject], *keys: str) -> list[JsonObject]:
+    found: dict[tuple[Json, ...], JsonObject] = {}
     for entry in entries:
         found.setdefault(tuple(entry[key] for key in keys), entry)
     return list(found.values())
 
 
-def _largest_of_each(entries: Iterable[dict[str, Any]], size: str) -> list[dict[str, Any]]:
-    """For each entry, task and variant, the entry with the greatest ``size``."""
-    return list(
-        {_asked(entry): entry for entry in sorted(entries, key=lambda entry: int(entry[size]))}.values()
-    )
+def _largest_of_each(entries: Iterable[JsonObject], size: str) -> list[JsonObject]:
+    """For each model, task and variant, the entry with the greatest ``size``."""
+    by_size = sorted(entries, key=lambda entry: finite(entry[size]) or 0.0)
+    return list({_asked(entry): entry for entry in by_size}.values())
 
 
-def _asked(of: Mapping[str, Any]) -> tuple[str, ...]:
+_SELECT: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = {
+    "servers": lambda entries: _first_of_each(entries, "row"),
+    "answers": lambda entries: _largest_of_each(entries, "items"),
+    "prompts": lambda entries: _largest_of_each(entries, "count"),
+    "sampling": lambda entries: _first_of_each(entries, "row", "what"),
+}
+"""By key of the facts, how entries of several processes about the same thing become one."""
+
+
+def _asked(of: Mapping[str, object]) -> tuple[object, ...]:
     return of["row"], of["task"], of["variant"]

@@ -24,7 +24,7 @@ class RecordNotWritten(LlmperfError):
     """The record could not be stored; the verdict of the run stands, but it cannot be looked up."""
 
 
-def write_record(path: Path, fields: Mapping[str, Any]) -> Record:
+def write_record(path: Path, fields: Mapping[str, object]) -> Record:
     """Write the record with ``fields`` to ``path`` atomically: a reader sees the old file or the new one, never a part.
 
     Raises :class:`RecordNotWritten` with the cause (no space, no permission, no such directory); whatever was at
@@ -58,7 +58,7 @@ class UnfinishedRecord:
         self._redactor: Redactor | None = None
         self._encoded = ByIdentity(_encoded)
 
-    def write(self, fields: Mapping[str, Any]) -> None:
+    def write(self, fields: Mapping[str, object]) -> None:
         """Write the record with ``fields``. Raises :class:`RecordNotWritten` as :func:`write_record` does."""
         if (now := redactor()) is not self._redactor:
             # Another secret is known by now.
@@ -86,7 +86,7 @@ def _encoded(value: Any) -> str:
     return sound(json.dumps(redact_values(value), ensure_ascii=False, allow_nan=False))
 
 
-def _text_of(fields: Mapping[str, Any], indent: int | None) -> str:
+def _text_of(fields: Mapping[str, object], indent: int | None) -> str:
     values = redact_values({"schema": SCHEMA, **fields})
     return sound(json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False)) + "\n"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.record.by_identity import ByIdentity
 from pytest_llmperf.stats import binomial, clustered_quantile, order_statistics
 
@@ -33,7 +34,7 @@ class MetricSummary:
         self._of_answers = ByIdentity(_of_answers)
         self._of_load = ByIdentity(_of_load)
 
-    def of(self, facts: Record) -> list[dict[str, Any]]:
+    def of(self, facts: Record) -> list[dict[str, Json]]:
         """Return accuracies of all answers, times and throughputs of all loads."""
         loads: dict[tuple[str, str], list[LoadEntry]] = {}
         for load in facts.load:
@@ -58,7 +59,7 @@ class _Cost:
     joules: float | None = None
 
 
-def costs(facts: Record) -> list[dict[str, Any]]:
+def costs(facts: Record) -> list[dict[str, Json]]:
     """The record's ``costs``, by entry: answers, requests, tokens, seconds, and joules where a device was sampled."""
     rows: dict[str, _Cost] = {}
     for asked in facts.answers:
@@ -114,11 +115,11 @@ class RightAnswers:
         )
 
 
-def _of_answers(entry: AnswersEntry) -> list[dict[str, Any]]:
+def _of_answers(entry: AnswersEntry) -> list[dict[str, Json]]:
     found = RightAnswers.of(entry.outcomes, entry.items, entry.samples)
     if found is None:
         return []
-    accuracy = {
+    accuracy: dict[str, Json] = {
         "row": entry.row,
         "metric": "accuracy",
         "of": f"{entry.task}, {entry.variant}",
@@ -131,8 +132,8 @@ def _of_answers(entry: AnswersEntry) -> list[dict[str, Any]]:
     return [accuracy]
 
 
-def _of_load(*starts: LoadEntry) -> list[dict[str, Any]]:
-    about = {"row": starts[0].row, "of": _name(starts[0])}
+def _of_load(*starts: LoadEntry) -> list[dict[str, Json]]:
+    about: dict[str, Json] = {"row": starts[0].row, "of": _name(starts[0])}
     rounds = [each for load in starts for each in load.rounds]
     found = []
     for metric, series, q in _TIMES:
@@ -146,7 +147,7 @@ def _of_load(*starts: LoadEntry) -> list[dict[str, Any]]:
     ]
     if rates:
         ends = order_statistics.bounds(rates, 0.5, CONFIDENCE)
-        value = {"value": median(rates), "interval": list(ends), "n": len(rates)}
+        value: dict[str, Json] = {"value": median(rates), "interval": list(ends), "n": len(rates)}
         found.append(about | {"metric": "throughput", "unit": "tok/s", "better": "higher"} | value)
     return found
 
@@ -156,7 +157,7 @@ def _name(load: LoadEntry) -> str:
     return f"{at}, {load.workload.input_tokens} → {load.workload.output_tokens} tokens"
 
 
-def _quantile(groups: Sequence[Sequence[float]], q: float) -> dict[str, Any]:
+def _quantile(groups: Sequence[Sequence[float]], q: float) -> dict[str, Json]:
     """The samples of one round share what happened on the machine in it: they are a cluster."""
     samples = [value for group in groups for value in group]
     *ends, _ = clustered_quantile.bounds(groups, q, CONFIDENCE)

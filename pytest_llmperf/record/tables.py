@@ -32,6 +32,7 @@ from typing import (
 )
 
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.load.metrics import request_metrics
 from pytest_llmperf.parquet_reading import read_parquet
 from pytest_llmperf.record.redaction import clean_parts, cleaner

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.json_values import Json
 
 
 def _finite(value: Any) -> Any:
@@ -17,7 +18,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+def verdict_to_json(verdict: Verdict) -> dict[str, Json]:
     """A dictionary of strings, finite numbers, lists and None."""
     fields = {f.name: _finite(getattr(verdict, f.name)) for f in dataclasses.fields(verdict)}
     fields["status"] = verdict.status.value
@@ -26,13 +27,13 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     return fields
 
 
-def verdict_from_json(fields: Mapping[str, Any]) -> Verdict:
+def verdict_from_json(fields: Mapping[str, object]) -> Verdict:
     """The inverse of :func:`verdict_to_json`, but for NaN, which returns as None.
 
     Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything that is not a verdict.
     """
     # A record also names the test.
-    values = {name: value for name, value in fields.items() if name != "test"}
+    values: Any = {name: value for name, value in fields.items() if name != "test"}
     values["status"] = Status(values["status"])
     if values.get("interval") is not None:
         low, high = values["interval"]

@@ -7,12 +7,12 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pytest_llmperf.client.answer_cache import AnswerCache, Reused, finish, reused
 from pytest_llmperf.config.run_config import Settings
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.record.redaction import redact_values
 
 
@@ -41,7 +41,7 @@ class AnswerKeeping:
         if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and directory.exists():
             finish(directory, run)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """For the record."""
         return (
             {}

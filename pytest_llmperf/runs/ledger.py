@@ -15,15 +15,16 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from pytest_llmperf.errors import first_line
 from pytest_llmperf.gates.judgement import Policy
 from pytest_llmperf.gates.run_verdict import RunVerdict, run_verdict
 from pytest_llmperf.gates.verdict import NOT_MEASURED, Status, Verdict
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.record.redaction import redact_log, redact_values
 from pytest_llmperf.record.verdict_json import verdict_from_json, verdict_to_json
 
@@ -33,6 +34,27 @@ OUTSIDE = "outside of the tests"
 """Stands for the test where a question is asked while none runs."""
 _CLOCK = (time.monotonic,)
 """In a tuple, where a library that replaces the clock of every module does not find it."""
+
+
+class _Event(TypedDict, total=False):
+    """A change of the ledger; ``do`` says which of the other fields there are."""
+
+    at: Required[float]
+    """Seconds on the machine's monotonic clock."""
+    do: Required[str]
+    test: Required[str]
+    file: str
+    line: int
+    needs: str
+    asserts: bool
+    candidate: str
+    count: int
+    number: int
+    seconds: float
+    when: str
+    kind: str
+    why: str
+    verdict: JsonObject
 
 
 @dataclass
@@ -312,7 +334,7 @@ class Ledger:
 
     def read(self, directory: Path) -> None:
         """Take in what other processes have written down there since the last call."""
-        found: list[dict[str, Any]] = []
+        found: list[_Event] = []
         for file in sorted(directory.glob("*.jsonl")):
             text = file.read_bytes()[self._read.get(file, 0) :]
             # A process that was killed while it wrote leaves half a line.
@@ -320,7 +342,7 @@ class Ledger:
             self._read[file] = self._read.get(file, 0) + len(whole)
             found += [json.loads(line) for line in whole.splitlines()]
         with self._lock:
-            for event in sorted(found, key=lambda event: float(event["at"])):
+            for event in sorted(found, key=lambda event: event["at"]):
                 self._apply(event)
 
     # Events
@@ -339,13 +361,13 @@ class Ledger:
     def _book(self, do: str, test: str, **fields: Any) -> None:
         # Names of tests and files are what entries are found by; they are redacted where they are written for others.
         kept = {name: fields[name] for name in ("file",) if name in fields}
-        event = {"at": _CLOCK[0](), "do": do, "test": test} | redact_values(fields) | kept
+        event: _Event = {"at": _CLOCK[0](), "do": do, "test": test} | redact_values(fields) | kept
         with self._lock:
             self._apply(event)
             if self._file is not None:
                 self._append(self._file, event)
 
-    def _append(self, file: Path, event: Mapping[str, Any]) -> None:
+    def _append(self, file: Path, event: _Event) -> None:
         line = (json.dumps(event, allow_nan=False) + "\n").encode()
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -360,7 +382,7 @@ class Ledger:
             # The controlling process will see that the test has begun, or was to be run, and has not ended.
             self._file = None
 
-    def _apply(self, event: Mapping[str, Any]) -> None:
+    def _apply(self, event: _Event) -> None:
         test = event["test"]
         match event["do"]:
             case "problem":
@@ -374,8 +396,14 @@ class Ledger:
             case "enter":
                 known = self._entries.get(test)
                 if known is None:
-                    about = {name: event[name] for name in ("file", "line", "needs", "asserts", "candidate")}
-                    self._entries[test] = Entry(test, **about)
+                    self._entries[test] = Entry(
+                        test,
+                        event["file"],
+                        event["line"],
+                        event["needs"],
+                        event["asserts"],
+                        event["candidate"],
+                    )
                 elif event["file"]:
                     known.file, known.line, known.asserts = event["file"], event["line"], event["asserts"]
                     known.needs = known.needs or event["needs"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.errors import LlmperfError, UsageError
 from pytest_llmperf.home import shown
+from pytest_llmperf.json_values import Json, JsonObject, list_of, object_of
 from pytest_llmperf.record import fingerprint, gate_files, summary
 from pytest_llmperf.record.by_identity import ByIdentity
 from pytest_llmperf.record.redaction import redact_values
@@ -44,7 +45,7 @@ class Recording:
         root: Path,
         measurements: Measurements,
         ledger: Ledger,
-        update: Callable[[dict[str, Any]], object],
+        update: Callable[[dict[str, Json]], object],
     ) -> None:
         self.path = path
         self.note = ""
@@ -58,15 +59,15 @@ class Recording:
         self._process = process
         self._order: dict[str, int] = {}
         """Position of each test in the run, by node id: xdist ends them in any order."""
-        self._suite: dict[str, Any] = {}
+        self._suite: dict[str, Json] = {}
         self._lost = ""
         """Data that could not be kept, and so are missing in the record; empty if there are none."""
-        self._environment: dict[str, Any] | None = None
+        self._environment: dict[str, Json] | None = None
         self._id = uuid.uuid4().hex
         self._unfinished = None if path is None else UnfinishedRecord(path)
         self._entry_of = ByIdentity(_entry_of)
         self._metrics = summary.MetricSummary()
-        self._told: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self._told: dict[tuple[str, str, int], dict[str, Json]] = {}
         """The record's entry of each test and verdict, by its place: the same object as long as it says the same."""
 
     # In every process
@@ -75,7 +76,7 @@ class Recording:
         """The collected tests that use a model: node id → file, in the order of the run."""
         self._order = {test: place for place, test in enumerate(tests)}
         if self.path is not None:
-            self._suite = fingerprint.suite_of(tests.values(), catalogues, self._root) | {
+            self._suite = fingerprint.suite_of(tests.values(), catalogues, self._root).as_json() | {
                 "tests": list(tests)
             }
 
@@ -168,14 +169,14 @@ class Recording:
         self.note += f", page: {shown(page)}"
         return {"page": page}
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Json]:
         """The measurements of all processes."""
         return self._shards.facts() or {**self._measurements.facts(), "suite": self._suite}
 
-    def _record(self, facts: Mapping[str, Any], partial: str, *, so_far: bool = True) -> dict[str, Any]:
+    def _record(self, facts: JsonObject, partial: str, *, so_far: bool = True) -> dict[str, Json]:
         """The fields of the record; with ``so_far`` without the tests that have not ended, which may still judge."""
         if self._environment is None:
-            self._environment = fingerprint.environment(self._root)
+            self._environment = fingerprint.environment(self._root).as_json()
         measured = self._measured(facts)
         return {
             "id": self._id,
@@ -187,29 +188,29 @@ class Recording:
             "environment": self._environment,
             "run": self._run() | ({"green": False} if partial else {}),
             "tests": [
-                self._same("test", place, _test_json(entry))
+                self._same("test", entry.test, place, _test_json(entry))
                 for place, entry in enumerate(self._ledger.entries)
             ],
             "verdicts": [
-                self._same("verdict", place, verdict_to_json(verdict) | {"test": entry.test})
+                self._same("verdict", entry.test, place, verdict_to_json(verdict) | {"test": entry.test})
                 for place, (entry, verdict) in enumerate(self._ledger.verdicts(so_far=so_far))
             ],
             "metrics": self._metrics.of(measured),
             "costs": summary.costs(measured),
         }
 
-    def _same(self, kind: str, place: int, told: dict[str, Any]) -> dict[str, Any]:
+    def _same(self, kind: str, test: str, place: int, told: dict[str, Json]) -> dict[str, Json]:
         """Return the object of the last time if it says the same: it is not encoded anew then."""
-        key = (kind, told["test"], place)
+        key = (kind, test, place)
         if self._told.get(key) != told:
             self._told[key] = told
         return self._told[key]
 
-    def _measured(self, facts: Mapping[str, Any]) -> Record:
+    def _measured(self, facts: JsonObject) -> Record:
         """Entries for metrics and costs. Raises ``RecordNotWritten`` if one does not fit its type."""
         try:
             measured = {
-                key: tuple(self._entry_of(key, entry) for entry in facts.get(key, ()))
+                key: tuple(self._entry_of(key, entry) for entry in list_of(facts.get(key)))
                 for key in ("answers", "load", "telemetry")
             }
             self._entry_of.forget_unused()
@@ -217,14 +218,14 @@ class Recording:
         except ValueError as problem:
             raise RecordNotWritten(f"the record was not written to {self.path}: {problem}") from problem
 
-    def _parsed(self, fields: Mapping[str, Any]) -> Record:
+    def _parsed(self, fields: JsonObject) -> Record:
         """Read ``fields`` as a record. Raises ``RecordNotWritten`` if they do not fit its types."""
         try:
             return _record_of(fields)
         except ValueError as problem:
             raise RecordNotWritten(f"the record was not written to {self.path}: {problem}") from problem
 
-    def _run(self) -> dict[str, Any]:
+    def _run(self) -> dict[str, Json]:
         """Outcome of the run, which every reader of the record reports as it stands here."""
         verdict, ledger = self._ledger.verdict(), self._ledger
         return {
@@ -246,7 +247,7 @@ class Recording:
             self._unfinished.write(self._record(self._facts(), partial))
 
 
-def _record_of(fields: Mapping[str, Any]) -> Record:
+def _record_of(fields: JsonObject) -> Record:
     from pytest_llmperf.record.model import Record
 
     return Record.of(fields)
@@ -257,7 +258,7 @@ def _entry_of(key: str, entry: Any) -> Any:
     return getattr(_record_of({key: [entry]}), key)[0]
 
 
-def _test_json(entry: Entry) -> dict[str, Any]:
+def _test_json(entry: Entry) -> dict[str, Json]:
     return {
         "test": entry.test,
         "outcome": entry.outcome,
@@ -267,6 +268,6 @@ def _test_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _expected(facts: Mapping[str, Any]) -> int:
+def _expected(facts: JsonObject) -> int:
     """The number of tests that were collected."""
-    return len(facts.get("suite", {}).get("tests", ()))
+    return len(list_of(object_of(facts.get("suite")).get("tests")))

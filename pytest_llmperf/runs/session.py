@@ -14,6 +14,7 @@ from pytest_llmperf.errors import LlmperfError, NotMeasured, UsageError, first_l
 from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.judgement import GateError, Judgement
 from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.record import gate_files
 from pytest_llmperf.record.redaction import redact, redact_log
@@ -342,7 +343,7 @@ class Run:
             return int(pytest.ExitCode.TESTS_FAILED)
         return status
 
-    def _add_to_record(self, record: dict[str, Any]) -> None:
+    def _add_to_record(self, record: dict[str, Json]) -> None:
         """Add the facts that the recording does not know."""
         record.update(self.answers.facts() if self.answers else {})
         self.config.hook.pytest_llmperf_update_record(config=self.config, record=record)

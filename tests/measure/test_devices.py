@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from pytest_llmperf.errors import GpuUnreadable
-from pytest_llmperf.json_values import JsonObject
+from pytest_llmperf.json_values import JsonObject, list_of
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.load.roofline import Roofline, architecture_of
@@ -19,6 +19,7 @@ from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.devices import Devices
 from pytest_llmperf.measure.on_device import on_device
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.record.model import Record
 from pytest_llmperf.serving import gpu
 from pytest_llmperf.serving.gpu import GIB, Device, GpuProcess
 from pytest_llmperf.serving.telemetry import Question
@@ -86,11 +87,16 @@ def test_the_energy_of_a_round_is_what_the_device_took_between_its_two_moments(n
         end_s = time.perf_counter()
     assert devices.energy_between_j(begin_s, end_s) == pytest.approx(WATTS * (end_s - begin_s), rel=0.02)
     assert devices.energy_between_j(begin_s - 10, end_s) is None
-    (told,) = devices.facts(zero_s=begin_s)["telemetry"]
-    assert (told["row"], told["rows"], told["concurrency"]) == ("distill", ["distill", "math"], 8)
-    assert told["readings"]["time_s"][0] <= 0 < 0.25 <= told["readings"]["time_s"][-1]
-    assert set(map(len, told["readings"].values())) == {len(told["readings"]["time_s"])}
-    assert told["mean_power_w"] == pytest.approx(WATTS, rel=0.02)
+    (told,) = Record.of(devices.facts(zero_s=begin_s)).telemetry
+    assert (told.row, told.rows, told.concurrency) == ("distill", ("distill", "math"), 8)
+    assert told.readings is not None
+    first_s, *_, last_s = told.readings.time_s
+    assert first_s is not None
+    assert last_s is not None
+    assert first_s <= 0 < 0.25 <= last_s
+    readings = told.readings.as_json().values()
+    assert {len(list_of(column)) for column in readings} == {len(told.readings.time_s)}
+    assert told.mean_power_w == pytest.approx(WATTS, rel=0.02)
 
 
 def test_what_fails_half_way_was_still_watched(nvml: Nvml) -> None:

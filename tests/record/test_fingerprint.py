@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from pytest_llmperf.record.fingerprint import commit_of, cpu_name, environment, suite_of
+from pytest_llmperf.record.model import Suite
 
 
 def git(directory: Path, *arguments: str) -> None:
@@ -21,10 +22,10 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
     git(tmp_path, "commit", "-m", "x")
     first = commit_of(tmp_path)
     assert first is not None
-    assert len(first["commit"]) == 40
-    assert first["changed"] is False
+    assert len(first.commit or "") == 40
+    assert first.changed is False
     (tmp_path / "suite.py").write_text("2")
-    assert commit_of(tmp_path) == first | {"changed": True}
+    assert commit_of(tmp_path) == first.model_copy(update={"changed": True})
 
 
 def test_the_suite_is_its_tests_the_conftests_above_them_and_the_catalogues(tmp_path: Path) -> None:
@@ -39,32 +40,32 @@ def test_the_suite_is_its_tests_the_conftests_above_them_and_the_catalogues(tmp_
         (tmp_path / name).write_text(name)
     test, models = tmp_path / "suites/deep/test_a.py", tmp_path / "suites/models.toml"
 
-    def suite() -> dict[str, object]:
+    def suite() -> Suite:
         return suite_of([test, test], [models, tmp_path / "absent.toml"], tmp_path)
 
     before = suite()
-    assert before["files"] == [
+    assert before.files == (
         "conftest.py",
         "suites/conftest.py",
         "suites/deep/test_a.py",
         "suites/models.toml",
-    ]
+    )
     (tmp_path / "other.py").write_text("changed")
     assert suite() == before
     (tmp_path / "suites/conftest.py").write_text("changed")
-    assert suite()["sha256"] != before["sha256"]
+    assert suite().sha256 != before.sha256
 
 
 def test_a_catalogue_elsewhere_is_named_without_its_place(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "models.toml").write_text("")
-    assert suite_of([], [tmp_path / "models.toml"], tmp_path / "here")["files"] == ["models.toml"]
+    assert suite_of([], [tmp_path / "models.toml"], tmp_path / "here").files == ("models.toml",)
 
 
 def test_the_environment_names_versions_and_machine(tmp_path: Path) -> None:
     found = environment(tmp_path)
-    assert found["python"].startswith("3.")
-    assert found["cpus"] >= 1
-    assert found["git"] is None
+    assert (found.python or "").startswith("3.")
+    assert (found.cpus or 0) >= 1
+    assert found.git is None
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n")
     assert cpu_name(tmp_path / "cpuinfo") == "Some CPU @ 2 GHz"

@@ -9,6 +9,7 @@ import pytest
 
 import pytest_llmperf
 from pytest_llmperf.config.models import Model
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.measure.looks import row_fingerprint
 from pytest_llmperf.record.compare import compare
 from pytest_llmperf.record.model import Record
@@ -28,7 +29,7 @@ SAME = "f" * 16
 )
 def test_runs_whose_files_differ_are_not_joined(then: str | None, now: str | None, refused: bool) -> None:
     record = {"profile": "p", "candidates": ["m"], "rows": {"m": SAME}, "content": {"m": then}}
-    facts = {
+    facts: JsonObject = {
         "profile": "p",
         "device": {},
         "baseline": "m",
@@ -77,7 +78,13 @@ def test_a_row_that_cannot_be_joined_names_the_version_that_recorded_it(
     environment: dict[str, str], says: str
 ) -> None:
     record = {"profile": "p", "candidates": ["m"], "rows": {"m": "a" * 16}, "environment": environment}
-    facts = {"profile": "p", "device": {}, "baseline": "m", "rows": {"m": "b" * 16}, "workload": {}}
+    facts: JsonObject = {
+        "profile": "p",
+        "device": {},
+        "baseline": "m",
+        "rows": {"m": "b" * 16},
+        "workload": {},
+    }
     trouble = incomparable(Record.of(record), facts, ["m"])
     assert trouble.startswith("row m of the catalogue is not what it was then")
     assert trouble.endswith(says)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.json_values import list_of, object_of
 from pytest_llmperf.record.shards import Shards
 from pytest_llmperf.record.tables import ANSWERS, TRACES, metric_values
 from tests.record.test_tables import ANSWER, TRACE
@@ -43,8 +44,8 @@ def test_prompts_that_two_workers_looked_at_are_told_once(tmp_path: Path) -> Non
     prompts = {"row": "distill", "task": "gsm8k", "variant": "as promised", "count": 3}
     Shards(tmp_path, "gw0").keep_facts({"prompts": [prompts | {"count": 9}]})
     Shards(tmp_path, "gw1").keep_facts({"prompts": [prompts, prompts | {"row": "math"}]})
-    told = Shards(tmp_path, "main").facts()["prompts"]
-    assert sorted((one["row"], one["count"]) for one in told) == [("distill", 9), ("math", 3)]
+    told = [object_of(each) for each in list_of(Shards(tmp_path, "main").facts()["prompts"])]
+    assert sorted((str(each["row"]), each["count"]) for each in told) == [("distill", 9), ("math", 3)]
 
 
 def test_the_sampling_of_one_row_to_one_question_is_told_once(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.record import SCHEMA
 from pytest_llmperf.record.references import identity
 from pytest_llmperf.record.store import read_record
@@ -196,7 +197,7 @@ def _levels(runs: Sequence[Earlier], gate: str, at: int) -> tuple[float, float]:
     return tuple(math.fsum(part) / len(part) if part else math.nan for part in (before, since))  # type: ignore[return-value]
 
 
-def _value(gate: str, place: int, run: Earlier, changed: bool, reference: Earlier | None) -> dict[str, Any]:
+def _value(gate: str, place: int, run: Earlier, changed: bool, reference: Earlier | None) -> dict[str, Json]:
     verdict = run.verdicts[gate]
     unit = verdict.unit
     low, high = verdict.interval or (None, None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.report.html.facts import Facts, known
 from pytest_llmperf.report.html.parts import Plot, Section
 from pytest_llmperf.report.plots import fill_plot, label
@@ -34,7 +36,7 @@ def setting_section(facts: Facts) -> Section:
         ("device", record.device.name or "—"),
         ("written by", f"pytest-llmperf {_version()}"),
         ("record", facts.path.name),
-        *((name, fields[name]) for name in ("written", "partial") if fields.get(name)),
+        *((name, str(fields[name])) for name in ("written", "partial") if fields.get(name)),
         *_flat("", fields.get("environment")),
         *_flat("suite", fields.get("suite")),
         *_flat("promoted", fields.get("promoted")),
@@ -49,7 +51,7 @@ def setting_section(facts: Facts) -> Section:
     tables += [
         Table(*_columns(several), range(1, 20), caption, folded=len(several) > 12)
         for caption, key in (("Costs", "costs"), ("The client's own error", "calibration"))
-        if (several := fields.get(key))
+        if (several := _objects(fields.get(key)))
     ]
     if measured := [_measured(entry) for entry in record.metrics]:
         columns = ("metric", "of", "model", "value", "interval", "n")
@@ -76,7 +78,7 @@ def added_section(facts: Facts) -> Section | None:
     return Section("added", "Added by other plugins", notes, (), tables) if tables else None
 
 
-def _objects(value: object) -> list[Mapping[str, Any]]:
+def _objects(value: object) -> list[JsonObject]:
     return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
@@ -95,7 +97,7 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
         )
 
 
-def _columns(several: list[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def _columns(several: list[JsonObject]) -> tuple[list[str], list[list[str]]]:
     """Return names and rows of the plain values of ``several``; nested ones are left to the record."""
     plain = str | int | float
     names = list(
@@ -142,11 +144,11 @@ def timings_section(facts: Facts) -> Section:
         return Section(
             "timings", "Where the time went", ["This record holds no times of servers or answers."]
         )
-    values = [{"name": label(f"{row}: {what}"), "value": seconds} for what, row, seconds in spent]
+    values = _bars([(label(f"{row}: {what}"), seconds) for what, row, seconds in spent])
     plot = Plot(
         "Seconds",
         f"{len(spent)} parts of the run and how long each took. The numbers are in the table.",
-        fill_plot("bars", _numbered(values), axis="seconds", height=24 * len(values)),
+        fill_plot("bars", values, axis="seconds", height=24 * len(values)),
     )
     rows = [(what, row, format_value(seconds, "s")) for what, row, seconds in spent]
     table = Table(("what", "model", "time"), rows, {2}, "Parts of the run")
@@ -179,14 +181,14 @@ def again_section(facts: Facts) -> Section:
     return Section("again", "How to reproduce", notes, code=code)
 
 
-def _numbered(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _bars(named: Sequence[tuple[str, float]]) -> list[JsonObject]:
     """Number bars of the same name, which are several starts of a server."""
-    seen: dict[str, int] = {}
-    for bar in values:
-        seen[bar["name"]] = nth = seen.get(bar["name"], 0) + 1
-        if nth > 1:
-            bar["name"] += f" ({nth})"
-    return values
+    seen: Counter[str] = Counter()
+    bars: list[JsonObject] = []
+    for name, value in named:
+        seen[name] += 1
+        bars.append({"name": name if seen[name] == 1 else f"{name} ({seen[name]})", "value": value})
+    return bars
 
 
 def _json(value: Any) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Plot, Section
 from pytest_llmperf.report.plots import by_row, fill_plot, label
@@ -58,7 +59,7 @@ def telemetry_section(facts: Facts) -> Section:
 
 def _points(
     entries: Sequence[tuple[TelemetryEntry, Readings]], field: str, times: float
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Json]]:
     total = sum(len(readings.time_s) for _, readings in entries)
     every = max(1, -(-total // MOST_POINTS))
     return [
