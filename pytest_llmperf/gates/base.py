@@ -26,6 +26,7 @@ from pytest_llmperf.gates.decision import ALPHA, invalid
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.plan import PlannedGate
 from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.json_values import Json, JsonObject
 
 Damage = Literal["points", "share"]
 """``points``: an absolute change of a share (0.05: five points); ``share``: a relative one (0.05: 5 % longer)."""
@@ -215,7 +216,7 @@ class Gate:
             origin=self.origin,
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Return strings, finite numbers, lists, dictionaries and None. ``TypeError`` for a class without ``kind``."""
         if GATE_KINDS.get(self.kind) is not type(self):
             raise TypeError(
@@ -224,12 +225,12 @@ class Gate:
         names = [f.name for f in fields(self) if f.name not in self.unrecorded]
         return {"kind": self.kind} | {name: _encode(getattr(self, name)) for name in names}
 
-    def _question(self) -> dict[str, Any]:
+    def _question(self) -> dict[str, object]:
         apart = _LOOK_FIELDS | self.measured
         return {"label": self.label} | {name: v for name, v in vars(self).items() if name not in apart}
 
 
-def gate_from_json(values: Mapping[str, Any]) -> Gate:
+def gate_from_json(values: JsonObject) -> Gate:
     """Return the gate of :meth:`Gate.to_json`, with tuples for lists.
 
     Raises ``KeyError`` for a kind that no imported module defines, ``TypeError`` or ``ValueError`` for other fields

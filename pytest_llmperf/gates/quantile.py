@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from pytest_llmperf.gates.base import Asked, Estimand
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
@@ -18,6 +18,7 @@ from pytest_llmperf.gates.measured import MeasuredGate, scale
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, change
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import plural
+from pytest_llmperf.json_values import Json
 from pytest_llmperf.stats import clustered_quantile, operating_characteristics, order_statistics, sample_size
 from pytest_llmperf.stats.binomial import p_at_least, p_at_most
 from pytest_llmperf.stats.operating_characteristics import Chances
@@ -184,10 +185,12 @@ class QuantileGate(MeasuredGate, kind="quantile"):
         room = f"passes up to {change(passing)}, fails from {change(failing)} on"
         return f"{format_value(prior.observed, self.unit)} as recorded: {room}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Number the groups: what they are called does not matter to a gate, and takes room."""
         numbers: dict[Hashable, int] = {}
-        groups = self.groups and [numbers.setdefault(group, len(numbers)) for group in self.groups]
+        groups = None
+        if self.groups is not None:
+            groups = [numbers.setdefault(group, len(numbers)) for group in self.groups]
         return super().to_json() | {"groups": groups}
 
 

@@ -71,9 +71,9 @@ def main() -> None:
             seen: Counter[tuple[str, str]] = Counter()
             for kept in load_gates(path, read_record(path)):
                 fields = kept.gate.to_json()
-                key = (fields["kind"], kept.status.value)
+                key = (kept.gate.kind, kept.status.value)
                 seen[key] += 1
-                if seen[key] > KEPT_OF_A_KIND.get(fields["kind"], MANY):
+                if seen[key] > KEPT_OF_A_KIND.get(kept.gate.kind, MANY):
                     continue
                 entry = {"run": path.stem, "test": kept.test, "case": fields, "expected": golden_of(kept)}
                 file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")

@@ -71,7 +71,13 @@ def test_the_file_does_not_grow_for_ever(path: Path) -> None:
     assert group[-1] == ((KEPT + 4) / 1000.0, 0.01)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"{}\n[1]\nnull\n", b'{"metrics": 3}\n', b""])
+NOT_FINITE = (
+    b'{"machine": "a machine", "entries": ["a", "b"], "load": "8 at a time", "engines": ["vllm 1", "vllm 1"], '
+    b'"contents": ["x", "y"], "metrics": {"tpot": [[NaN, 0.01], ["0.02", 0.01]]}}\n'
+)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{}\n[1]\nnull\n", b'{"metrics": 3}\n', b"", NOT_FINITE])
 def test_a_file_that_is_not_ours_is_no_memory_and_no_error(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
