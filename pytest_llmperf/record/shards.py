@@ -93,6 +93,7 @@ class Shards:
         for file in sorted(self._directory.glob("*.facts.jsonl")):
             for key, value in self._read.setdefault(file, _FactsOfProcess()).read(file).items():
                 if isinstance(value, list):
+                    together.setdefault(key, ())  # keeps the order of the keys
                     others = lists.setdefault(key, [])
                     others += [entry for entry in value if entry not in others]
                 else:
