@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from pytest_llmperf.gates.run_verdict import RunVerdict, run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
@@ -380,7 +380,7 @@ class Workload(Part):
     warm_cache: bool | None = optional("whether hits in the prefix cache are wanted")
     usage_per_chunk: bool | None = optional("whether the server counts tokens in every chunk")
     seed: int | None = optional("of the prompts' words")
-    sampling: dict[str, Json] = mapping("further fields of every request")
+    sampling: dict[str, JsonValue] = mapping("further fields of every request")
     given: str | None = optional("description of a given set of prompts; null for generated ones")
 
 
