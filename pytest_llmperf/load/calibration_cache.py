@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmperf.client import loop
-from pytest_llmperf.json_values import Json, JsonObject, finite
 from pytest_llmperf.home import own_cache, write_cache
+from pytest_llmperf.json_values import Json, JsonObject, finite
 from pytest_llmperf.load.calibration import ClientError, calibrate
 from pytest_llmperf.load.metrics import BUILT_IN, request_metrics
 from pytest_llmperf.load.reference_server.options import ReferenceOptions

@@ -302,10 +302,8 @@ def _write_parquet(path: Path, columns: Mapping[str, str], batches: Iterable[lis
         path, schema, compression="zstd", compression_level=_COMPRESSION_LEVEL
     ) as writer:
         for batch in batches:
-            columns = [
-                _arrow_array(kind, [row[name] for row in batch]) for name, kind in table.columns.items()
-            ]
-            writer.write_batch(pyarrow.RecordBatch.from_arrays(columns, schema=schema))
+            arrays = [_arrow_array(kind, [row[name] for row in batch]) for name, kind in columns.items()]
+            writer.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
 
 
 _ITEM = re.compile(r"list<(\w+)>")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
@@ -89,6 +89,20 @@ def test_rows_are_read_back_as_they_were(tmp_path: Path, suffix: str) -> None:
     assert load_traces(path, Record.of({TRACES.key: store_table(path, TRACES, times)})) == times
 
 
+Kinds = TypedDict(
+    "Kinds",
+    {
+        "string": str,
+        "int32": int,
+        "int64": Annotated[int, "int64"],
+        "double": float,
+        "list<double>": list[float],
+        "list<int32>": list[int],
+        "list<string>": list[str],
+    },
+)
+
+
 def test_values_of_every_kind_and_nulls_anywhere_are_kept(tmp_path: Path, suffix: str) -> None:
     values: dict[str, list[Any]] = {
         "string": ["", "a\U0001f600", "b"],
@@ -99,7 +113,8 @@ def test_values_of_every_kind_and_nulls_anywhere_are_kept(tmp_path: Path, suffix
         "list<int32>": [[7], [], [1, 2, 3]],
         "list<string>": [["é", ""], [], [None, "z"]],
     }
-    table = Table("kinds", "kinds", {kind: kind for kind in values})
+    table = Table("kinds", "kinds", Kinds)
+    assert table.columns == {kind: kind for kind in values}
     path = tmp_path / "record.json"
     for nulls in (set(), {0}, {1, 7}, {8}, set(range(9))):
         rows = [
