@@ -5,6 +5,7 @@ A known structure has a type of its own: a dataclass, a ``TypedDict``, or a mode
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ JsonObject: TypeAlias = Mapping[str, Json]
 
 def parse_json(body: bytes | str) -> Json:
     """Parse a body as JSON; return None if it isn't JSON, or is nested more deeply than Python can read."""
-    text = body if isinstance(body, str) else body.decode("utf-8-sig", errors="replace")
+    # Not "utf-8-sig": its module could not be imported where no more files can be opened.
+    text = body if isinstance(body, str) else body.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
     try:
         value: Json = json.loads(text)
     except (ValueError, RecursionError):

@@ -96,11 +96,11 @@ class StartMemory:
         """The centres of earlier runs, grouped by the servers' files and engines."""
         groups: dict[object, list[Centre]] = {}
         for number, entry in enumerate(self._entries()):
-            if comparison.is_like(entry.comparison):
+            if (centres := entry.metrics.get(metric)) and comparison.is_like(entry.comparison):
                 files = entry.comparison.contents
                 # Unknown files may be others each time.
                 group = number if None in files else (files, entry.comparison.engines)
-                groups.setdefault(group, []).extend(entry.metrics.get(metric, ()))
+                groups.setdefault(group, []).extend(centres)
         return tuple(map(tuple, groups.values()))
 
     def note(self, comparison: Comparison, metric: str, centres: Sequence[Centre]) -> None:
