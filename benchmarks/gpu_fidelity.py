@@ -32,6 +32,7 @@ from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.questions import Questions
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.record.model import Record
 from pytest_llmperf.serving import gpu
 from pytest_llmperf.units import format_value
 
@@ -143,34 +144,32 @@ class Bench:
         )
         agreement = meter.timed(lambda: pair.top_token_agreement >= given.agreement).verdict
         decoding = meter.timed(lambda: ask.consistency(candidate).decoding <= given.divergence).verdict
-        facts = self._measurements.facts()["fidelity"]
+        facts = Record.of(self._measurements.facts()).fidelity
         look = "again" if same else "first"
-        own: dict[str, Any] = next(
-            (
-                entry
-                for entry in facts
-                if (entry["row"], entry["baseline"], entry["look"], entry["sampling"])
-                == (candidate.name, baseline.name, look, "T = 1")
-            ),
-            {},
+        asked = (candidate.name, baseline.name, look, "T = 1")
+        own = next(
+            (entry for entry in facts if (entry.row, entry.baseline, entry.look, entry.sampling) == asked),
+            None,
         )
         verdicts = {"divergence": found, "noise": noise, "agreement": agreement, "decoding": decoding}
         self.rows.append(
             {
                 "row": candidate.name,
                 "verdicts": {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()},
-                "pairs": [entry for entry in facts if candidate.name in (entry["row"], entry["baseline"])],
+                "pairs": [
+                    entry.as_json() for entry in facts if candidate.name in (entry.row, entry.baseline)
+                ],
                 "asking_s": meter.wall_s,
                 "own_cpu_s": meter.cpu_s,
             }
         )
         cells = [
             candidate.name,
-            f"{own.get('tokens', 0):,}",
+            f"{(own and own.tokens) or 0:,}",
             _interval(found),
             found.status.value,
             _shown(noise.observed, noise.unit),
-            format_value(own.get("identical_share", 0.0), "share"),
+            format_value((own and own.identical_share) or 0.0, "share"),
             _interval(agreement),
             agreement.status.value,
             f"{_shown(decoding.observed, decoding.unit)} ({decoding.status.value})",
@@ -189,7 +188,8 @@ class Bench:
         facts = self._measurements.facts()
         given = self._given
         said = (
-            f"{facts['device']['name']}; {', '.join(sorted(set(self._measurements.engines().values())))}; "
+            f"{self._measurements.settings.device_name}; "
+            f"{', '.join(sorted(set(self._measurements.engines().values())))}; "
             f"{given.answers} answers to {given.task}, {given.length} tokens at most; limits: divergence "
             f"{given.divergence:g} above noise, agreement {given.agreement:g}"
         )

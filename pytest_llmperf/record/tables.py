@@ -93,8 +93,9 @@ class TraceRow(TypedDict):
 
 
 class TokenRow(TypedDict):
-    """One answer of the baseline and a model that scored it; the lists have a value for each token of the answer, or are
-    empty: ``tokens`` and ``texts`` where the server did not tell the texts, which could then not be redacted.
+    """One answer of the baseline and a model that scored it; the lists have a value for each token of the answer.
+
+    ``tokens`` and ``texts`` are empty where the server did not tell the texts, which could then not be redacted.
 
     ``look``: ``first`` (scored in batches), ``again`` (a second time, in other batches), ``alone`` (one answer at a
     time), ``decoded`` (as the server told it while it decoded), ``cold`` and ``warm`` (the same, without and with the

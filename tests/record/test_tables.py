@@ -239,4 +239,4 @@ def test_a_secret_that_a_model_spells_token_by_token_is_in_no_file(
     first, second = load_tokens(path, Record.of({TOKENS.key: stored}))
     assert (first["texts"], first["tokens"]) == (["key ", "[redacted]", "", "!"], [5, -1, -1, 8])
     assert first["log_probabilities"] == row["log_probabilities"]
-    assert second["texts"] == second["tokens"] == []
+    assert (second["texts"], second["tokens"]) == ([], [])
