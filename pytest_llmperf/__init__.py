@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "engines.base": ("Engine", "Milestones", "known_failure"),
-    "engines.probe": ("Probe",),
+    "engines.probe": ("PORT", "Probe"),
     "errors": ("DataError", "InfrastructureError", "LlmperfError", "NotMeasured", "UsageError"),
     "gates.base": ("Estimand", "Gate"),
     "gates.decision": ("invalid",),
