@@ -1,7 +1,6 @@
 """Quantiles: how often the true one lies within the bounds."""
 
 from __future__ import annotations
-from typing import Any
 
 from collections.abc import Callable
 

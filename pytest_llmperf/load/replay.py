@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_llmperf.errors import DataError
-from pytest_llmperf.json_values import JsonObject, finite
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.workload import Shape
 

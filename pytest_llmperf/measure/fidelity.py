@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pytest_llmperf.client.generated_tokens import GeneratedTokens, generated_tokens
 from pytest_llmperf.client.likelihood import TokenScores, token_scores

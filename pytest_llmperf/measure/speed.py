@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import InfrastructureError, NotMeasured

@@ -25,7 +25,7 @@ from typing import Any
 from pytest_llmperf.config.address import Address
 from pytest_llmperf.engines.probe import Probe
 from pytest_llmperf.errors import RequestFailed
-from pytest_llmperf.json_values import Json, JsonObject, finite, list_of, object_of
+from pytest_llmperf.json_values import Json, JsonObject, list_of, object_of
 from pytest_llmperf.serving.http_client import Response, clean, request
 from pytest_llmperf.visible_text import is_invisible
 

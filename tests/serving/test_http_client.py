@@ -1,7 +1,6 @@
 """Whatever a server does to a request of ours is one line that names the URL, what happened and what to do."""
 
 from __future__ import annotations
-from typing import cast
 
 import gzip
 import re
