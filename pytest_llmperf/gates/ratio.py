@@ -19,13 +19,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from statistics import median
-from typing import ClassVar, Self
+from typing import ClassVar, Self, overload
 
 from pytest_llmperf.gates.base import Estimand
 from pytest_llmperf.gates.decision import ALPHA, Estimate, invalid, verdict_of
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.measured import MeasuredGate, scale, true_ratio
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
+from pytest_llmperf.gates.quantile import Quantile, Series
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, plural
 from pytest_llmperf.stats import (
@@ -33,6 +34,7 @@ from pytest_llmperf.stats import (
     group_sequential,
     hodges_lehmann,
     operating_characteristics,
+    order_statistics,
     sample_size,
     start_to_start,
 )
@@ -43,6 +45,12 @@ from pytest_llmperf.units import format_value, percent
 
 TOLD_WIDENING = 1.25
 """A verdict tells of noise that outlasts a round if it makes the interval this many times as wide."""
+TOLD_FAR = 0.05
+"""A verdict tells of rounds far from the others if they are at least this share of all."""
+FAR = 1.25
+"""The least factor from the centre at which a round is far; it must be beyond three times the usual spread as well."""
+TAIL_ROUNDS = 59
+"""Rounds that a quantile takes at least: with fewer no p95 is known, as .95^59 is 5 %."""
 MAX_LOST_ROUNDS = 0.2
 """A lost round loses both sides, so that it biases less than a lost item; one of five may go."""
 ROUND_NOISE = 0.03
@@ -486,8 +494,15 @@ class _OneStart:
         return test(self.logs, point)
 
     @property
+    def _far(self) -> int:
+        """The number of rounds far from the others, 0 where they are few."""
+        apart = max(math.log(FAR), 3.0 * _deviation(self.logs))
+        far = sum(abs(value - self.centre) > apart for value in self.logs)
+        return far if far >= max(2, TOLD_FAR * len(self.logs)) else 0
+
+    @property
     def remark(self) -> str:
-        """What makes the interval wider than the rounds alone; empty for nothing worth telling."""
+        """What is remarkable in the rounds, or makes the interval wider than they alone; empty for nothing."""
         lines = []
         if self.widening >= TOLD_WIDENING:
             spreads = [_deviation([math.log(pair[side]) for pair in self.rounds]) for side in (0, 1)]
@@ -498,6 +513,11 @@ class _OneStart:
             lines.append(
                 f"noise{whose} that outlasts a round (correlation of neighbours "
                 f"{autocorrelation.lag_one(self._logs_by_look):.2f}): the interval is {self.widening:.2g} times as wide"
+            )
+        if far := self._far:
+            lines.append(
+                f"{far} of {len(self.logs)} rounds lie beyond ×{FAR} of the typical one and three times the usual "
+                "spread: the ratio does not see them, .ratio.p90 does"
             )
         if self.step:
             lines.append(f"values come in steps of {percent(self.step)}: the interval allows for one")
@@ -692,6 +712,36 @@ def _spread(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
+def tail_size(schedule: Sequence[int], q: float = 0.95) -> int:
+    """Return the first number of rounds of ``schedule`` that is enough for the q-quantile, else the last."""
+    enough = max(TAIL_ROUNDS, order_statistics.least_n(q))
+    return next((size for size in schedule if size >= enough), schedule[-1])
+
+
+class _RoundRatios(Sequence[float | None]):
+    """The ratio of each round; None: it was lost. Computed when it is read, for a plan knows the number alone."""
+
+    def __init__(self, starts: Sequence[Rounds]) -> None:
+        self._starts = starts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._starts))
+
+    @cached_property
+    def _ratios(self) -> list[float | None]:
+        pairs = [pair for rounds in self._starts for pair in rounds]
+        return [None if ours is None or not theirs else ours / theirs for ours, theirs in pairs]
+
+    @overload
+    def __getitem__(self, index: int) -> float | None: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[float | None]: ...
+
+    def __getitem__(self, index: int | slice) -> float | Sequence[float | None] | None:
+        return self._ratios[index]
+
+
 @dataclass(frozen=True, eq=False)
 class Ratio(Estimand):
     """The ratio of interleaved rounds, in ``unit``, by pair of starts of the two servers; see :class:`RatioGate`.
@@ -724,6 +774,46 @@ class Ratio(Estimand):
     @property
     def size(self) -> int:
         return sum(map(len, self.starts))
+
+    @property
+    def p90(self) -> Quantile:
+        return self.quantile(0.90)
+
+    def quantile(self, q: float) -> Quantile:
+        """Return the q-quantile of the ratios of single rounds, 0 < q < 1: the slow rounds, not the typical one.
+
+        It takes :data:`TAIL_ROUNDS` rounds or more, and speaks of the servers as they were started. ``ValueError`` for
+        another q.
+        """
+        data = self._tail(q)
+        ratios = _RoundRatios(data.starts)
+        several = len(data.starts) > 1
+        share = data.client_share
+
+        def client_error(q: float) -> float:
+            seen = order_statistics.quantile([ratio for ratio in ratios if ratio is not None], q)
+            return seen - true_ratio(seen, share, rate=self.unit != "s")
+
+        return Series(
+            f"{self.label} by round",
+            ratios,
+            "ratio",
+            groups=[n for n, rounds in enumerate(data.starts) for _ in range(len(rounds))]
+            if several
+            else None,
+            noun="round",
+            group_noun="start",
+            max_error_share=self.max_lost_share,
+            judge=self.judge,
+            unusable=self.unusable or data.unusable,
+            client_error=client_error if share else None,
+        ).quantile(q)
+
+    def _tail(self, q: float) -> PairedSamples:
+        """Return the rounds for a quantile, whatever the gates of the ratio need."""
+        if self.more is not None:
+            return self.more(tail_size(self.schedule, q))
+        return PairedSamples(self.starts, self.unusable, self.client_share)
 
     def _compare(self, other: object, *, at_least: bool) -> Judgement:
         return self.judge_against(

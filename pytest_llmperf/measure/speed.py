@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
+from pytest_llmperf.gates.ratio import tail_size
 from pytest_llmperf.json_values import Json, list_of, object_of
 from pytest_llmperf.load.interleave import Round, Rounds, interleaved
 from pytest_llmperf.load.results import Metrics, of_run
@@ -41,8 +42,6 @@ START_LOOKS = (3, 5, 8, 11, 15)
 """The same where starts are the sample: the fewest that tell how they differ, and so on."""
 LOOK_APART = 1.25
 """No look so shortly before the end: the last one has this many times its data at least."""
-TAIL_ROUNDS = 59
-"""Rounds below which no p95 is known where all samples of a round are slow together: .95^59 is 5 %."""
 STAYS_WARM_S = 1.0
 """Pause after which a load is warmed up again: clocks have fallen, and others have used the caches."""
 
@@ -292,9 +291,7 @@ class InterleavedRounds:
     @property
     def tail_size(self) -> int:
         """The rounds that a quantile gets, whatever else is asked: enough for a p95."""
-        if not self.looks:
-            return self.schedule[-1]
-        return next((size for size in self.schedule if size >= TAIL_ROUNDS), self.schedule[-1])
+        return tail_size(self.schedule) if self.looks else self.schedule[-1]
 
     def first(self, n: int) -> tuple[Rounds, ...]:
         """The first ``n`` rounds, by pair of starts; ``n`` is of :attr:`schedule`."""

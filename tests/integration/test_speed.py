@@ -55,3 +55,17 @@ def test_an_equally_fast_candidate_passes(run: Judged) -> None:
     assert 0.9 < verdicts["twin"]["observed"] < 1.1
     assert (verdicts["twin"]["n"], verdicts["twin"]["starts"]) == (1, 1)
     assert "starts are assumed to differ by 3 % a side" in verdicts["twin"]["detail"]
+
+
+def test_slow_rounds_are_gated_in_a_run_and_in_its_plan(project: Project) -> None:
+    project.catalog({row: {"TPOT_S": 0.004} for row in ("distill", "math")})
+    project.shrink(rounds=30, answer_tokens=8)
+    project.suite("""
+        def test_no_round_is_slow(candidate, baseline, load):
+            assert load.interleaved(candidate, baseline, concurrency=2).e2el.ratio.p90 <= 5.0
+    """)
+    result, [verdict] = project.judged()
+    assert (verdict["status"], verdict["n"]) == ("PASS", 30), result.text
+    assert verdict["metric"] == "E2EL at 2 ratio by round p90"
+    planned = project.run("--llmperf-plan")
+    assert planned.lines("E2EL at 2 ratio by round p90", "30 rounds"), planned.text
