@@ -81,8 +81,21 @@ def token_scores(
 
     ``needed_by`` is what an error names as the reason for asking.
     """
-    if server.capabilities.prompt_logprobs is False:
-        return [TokenScores(error=_NONE.format(needed_by=needed_by))] * len(prompts)
+    [scores] = scores_together(
+        [server], prompts, needed_by=needed_by, concurrency=concurrency, timeout_s=timeout_s
+    )
+    return scores
+
+
+def scores_together(
+    servers: Sequence[Server],
+    prompts: Sequence[str | Sequence[int]],
+    *,
+    needed_by: str,
+    concurrency: int = 16,
+    timeout_s: float = 600.0,
+) -> list[list[TokenScores]]:
+    """As :func:`token_scores` of each server, all of them asked at the same time; ``concurrency`` is that of each."""
     bodies = [
         {
             "prompt": prompt if isinstance(prompt, str) else list(prompt),
@@ -92,13 +105,16 @@ def token_scores(
         }
         for prompt in prompts
     ]
-    return read_replies(
-        server,
-        bodies,
-        lambda reply: _read(reply, needed_by),
-        concurrency=concurrency,
-        timeout_s=timeout_s,
-    )
+
+    async def scores(server: Server) -> list[TokenScores]:
+        if server.capabilities.prompt_logprobs is False:
+            return [TokenScores(error=_NONE.format(needed_by=needed_by))] * len(bodies)
+        return await _replies(server, bodies, lambda reply: _read(reply, needed_by), concurrency, timeout_s)
+
+    async def every() -> list[list[TokenScores]]:
+        return await asyncio.gather(*map(scores, servers))
+
+    return loop.run(every) if bodies else [[] for _ in servers]
 
 
 def read_replies(
@@ -113,9 +129,16 @@ def read_replies(
 
     ``model`` is filled in.
     """
-    if not bodies:
-        return []
+    return loop.run(lambda: _replies(server, bodies, read, concurrency, timeout_s)) if bodies else []
 
+
+async def _replies(
+    server: Server,
+    bodies: Sequence[JsonObject],
+    read: Callable[[Reply], T],
+    concurrency: int,
+    timeout_s: float,
+) -> list[T]:
     async def fetch(pool: Pool, body: JsonObject) -> T:
         linted = lint({"model": server.model, **body})
         for attempt in range(1, _RETRIES.attempts + 1):
@@ -128,11 +151,8 @@ def read_replies(
             await asyncio.sleep(wait_s)
         return read(reply)
 
-    async def every() -> list[T]:
-        async with Pool(Endpoint.of(server), timeout_s=timeout_s) as pool:
-            return await loop.bounded(lambda body: fetch(pool, body), bodies, concurrency)
-
-    return loop.run(every)
+    async with Pool(Endpoint.of(server), timeout_s=timeout_s) as pool:
+        return await loop.bounded(lambda body: fetch(pool, body), bodies, concurrency)
 
 
 def why_unread(reply: Reply) -> str:

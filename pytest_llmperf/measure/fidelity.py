@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from pytest_llmperf.client.generated_tokens import GeneratedTokens, generated_tokens
-from pytest_llmperf.client.likelihood import TokenScores, token_scores
+from pytest_llmperf.client.likelihood import TokenScores, scores_together
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.gates.base import Judge
 from pytest_llmperf.gates.per_token import Agreement, Amounts, Divergence
@@ -184,6 +184,8 @@ class TokenPairs:
                 lambda: self._answer(baseline, task, items, temperature),
                 baseline,
             )
+            if look == "first" and candidate is not baseline:
+                self._score_together(baseline, candidate, answers)
             first = self._look(baseline, answers, "first")
             second = self._look(candidate, answers, look)
             # The side whose distribution the tokens were drawn from is the first.
@@ -197,8 +199,22 @@ class TokenPairs:
     def _look(self, served: Served, answers: Answers, look: Look) -> Scored:
         if look == "decoded":
             return _decoded(answers)
-        key = ("token scores", served.name, look, answers.row, answers.task.name, answers.temperature)
-        return self._memo(key, lambda: self._score(served, answers, look), served)
+        return self._memo(
+            _score_key(served, look, answers), lambda: self._score([served], answers, look)[0], served
+        )
+
+    def _score_together(self, baseline: Served, candidate: Served, answers: Answers) -> None:
+        """Ask both servers at the same time, unless one of them has been asked: each waits for its own engine."""
+        keys = [_score_key(served, "first", answers) for served in (baseline, candidate)]
+        if any(key in self._memo for key in keys):
+            return
+        scored = self._memo(
+            ("token scores of two", *keys),
+            lambda: self._score([baseline, candidate], answers, "first"),
+            baseline,
+            candidate,
+        )
+        self._memo.remember(dict(zip(keys, scored, strict=True)))
 
     def facts(self) -> dict[str, Json]:
         """For the record."""
@@ -264,37 +280,58 @@ class TokenPairs:
         )
         return ScoredPair(warm, cold, "warm", found.unusable, found.cached_tokens)
 
-    def _score(self, served: Served, answers: Answers, look: Look) -> Scored:
+    def _score(self, sides: Sequence[Served], answers: Answers, look: Look) -> list[Scored]:
         servers = self._servers
-        servers.memory(served)
+        for served in sides:
+            servers.memory(served)
+        names = " and ".join(served.name for served in sides)
         servers.progress(
-            f"{served.name}: {len(answers.items)} answers of {answers.row} to {answers.task.name} are scored"
+            f"{names}: {len(answers.items)} answers of {answers.row} to {answers.task.name} are scored"
         )
         asked = [(item.id, answer) for item, answer in zip(answers.items, answers.answers, strict=True)]
         asked = [(item, answer) for item, answer in asked if not answer.error]
         if look == "again":
             asked.reverse()
         began = time.monotonic()
-        found = token_scores(
-            served.server,
+        found = scores_together(
+            [served.server for served in sides],
             [(*answer.prompt, *answer.answer) for _, answer in asked],
             needed_by="fidelity",
             concurrency={"again": _NOISE_CONCURRENCY, "alone": 1}.get(look, _CONCURRENCY),
         )
         seconds = time.monotonic() - began
-        by_item: dict[str, TokenScores | None] = {item.id: None for item in answers.items}
-        errors = []
-        for (item, answer), scores in zip(asked, found, strict=True):
-            by_item[item] = _of_answer(scores, answer)
-            if by_item[item] is None:
-                errors.append(scores.error or "the server scored another number of tokens than it was sent")
-        return Scored(served.name, look, answers, by_item, next(iter(errors), ""), seconds)
+        return [
+            _scored(served.name, look, answers, asked, scores, seconds)
+            for served, scores in zip(sides, found, strict=True)
+        ]
 
 
 def _short(model: Model, tokens: int) -> Model:
     """The row with answers of at most ``tokens``."""
     most = min(tokens, model.sampling.max_tokens)
     return dataclasses.replace(model, sampling=dataclasses.replace(model.sampling, max_tokens=most))
+
+
+def _score_key(served: Served, look: Look, answers: Answers) -> tuple[Any, ...]:
+    return "token scores", served.name, look, answers.row, answers.task.name, answers.temperature
+
+
+def _scored(
+    row: str,
+    look: Look,
+    answers: Answers,
+    asked: Sequence[tuple[str, GeneratedTokens]],
+    found: Sequence[TokenScores],
+    seconds: float,
+) -> Scored:
+    """What one server made of the answers ``asked``, by item."""
+    by_item: dict[str, TokenScores | None] = {item.id: None for item in answers.items}
+    error = ""
+    for (item, answer), scores in zip(asked, found, strict=True):
+        by_item[item] = _of_answer(scores, answer)
+        if by_item[item] is None:
+            error = error or scores.error or "the server scored another number of tokens than it was sent"
+    return Scored(row, look, answers, by_item, error, seconds)
 
 
 def _of_answer(scores: TokenScores, answer: GeneratedTokens) -> TokenScores | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pytest_llmperf.client.likelihood import Likelihood, likelihoods
-from tests.client.conftest import ScriptedServer
+from pytest_llmperf.client.likelihood import Likelihood, likelihoods, scores_together
+from tests.client.conftest import ScriptedServer, read_request
 
 
 def response(body: Any, status: str = "200 OK") -> bytes:
@@ -54,3 +57,24 @@ def test_what_a_server_does_not_tell_is_an_error_and_no_number(
     (found,) = likelihoods(scripted(said).server, ["a b"])
     assert found.tokens == 0
     assert re.search(why, found.error)
+
+
+def test_two_servers_are_asked_at_the_same_time_and_each_has_its_own_scores(
+    scripted: ScriptedServer,
+) -> None:
+    both_wait = threading.Barrier(2, timeout=30)
+
+    def meeting(response: bytes) -> Callable[[socket.socket], None]:
+        def handle(connection: socket.socket) -> None:
+            while read_request(connection):
+                both_wait.wait()
+                connection.sendall(response)
+
+        return handle
+
+    servers = [scripted(meeting(told(None, value))).server for value in (-1.5, -0.25)]
+    found = scores_together(servers, ["a b"] * 3, needed_by="fidelity", concurrency=1)
+    assert [[scores.log_probabilities for scores in side] for side in found] == [
+        [(-1.5,)] * 3,
+        [(-0.25,)] * 3,
+    ]
