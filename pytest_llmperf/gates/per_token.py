@@ -7,19 +7,20 @@ are the sample; the bounds are those of ``stats.per_token``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import ClassVar, NoReturn, Self
+from typing import ClassVar, NoReturn, Protocol, Self
 
 from pytest_llmperf.config.bounds import Bound, Incomparable
+from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.base import Asked, Damage, Estimand
 from pytest_llmperf.gates.bound import bound_of
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, invalid, too_many_lost, verdict_of
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.mean import ByItemGate
 from pytest_llmperf.gates.plan import PlannedGate
-from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import plural
 from pytest_llmperf.stats.per_token import LIMIT_SHARE, PerToken
 from pytest_llmperf.units import format_bound, format_value
@@ -28,6 +29,9 @@ Amounts = Mapping[str, Sequence[float] | None]
 """By answer: its number of tokens, and the sum over them; None: an infrastructure error."""
 
 LEAST_ANSWERS = 30
+LOOKS = (0.3, 0.5, 0.75)
+"""Shares of the planned answers. A candidate far from its bound fails at the first one; one that does not differ at all
+passes when 72 % are asked, whatever their number."""
 METHOD = "betting bounds by answer, truncated"
 
 
@@ -40,8 +44,32 @@ class PerTokenGate(ByItemGate):
     """
 
     item_noun: ClassVar[str] = "answer"
+    measured: ClassVar[frozenset[str]] = ByItemGate.measured | {"planned", "more"}
+    unrecorded: ClassVar[frozenset[str]] = frozenset({"more"})
     at_least: bool = False
     factor: float = 0.0
+    planned: int | None = None
+    more: Callable[[int], tuple[Amounts, Amounts | None]] | None = field(
+        default=None, repr=False, compare=False
+    )
+
+    @property
+    def unasked(self) -> int:
+        return 0 if self.planned is None or self.refused else max(0, self.planned - self.size)
+
+    def settled(self) -> Self:
+        if self.more is None or self.planned is None or self.refused or self.bound is None:
+            return self
+        gate = self
+        try:
+            for asked in looks(self.planned):
+                candidate, baseline = self.more(asked)
+                gate = replace(self, candidate=candidate, baseline=baseline)
+                if gate.verdict(gate.alpha).status in (Status.PASS, Status.FAIL):
+                    break
+        except NotMeasured as error:
+            return replace(gate, refused=str(error))
+        return gate
 
     @property
     def allowed(self) -> float:
@@ -72,15 +100,19 @@ class PerTokenGate(ByItemGate):
             return invalid(self.label, trouble, bound=self.bound, n=len(names), unit=unit)
         amounts = [float(self.candidate[name][1]) for name in names]
         noise = [self.factor * self.baseline[name][1] for name in names] if self.baseline else None
-        data = PerToken(amounts, tokens, self.allowed, noise)
+        data = PerToken(amounts, tokens, self.allowed, noise, self.planned)
         low, high = data.bounds(1.0 - alpha)
         # Truncation must not make a PASS of a mean that is seen above the bound.
         low, high = min(low, data.estimate), max(high, data.estimate)
         low, high = sorted((self.shown(low), self.shown(high)))
         total = math.fsum(tokens)
         detail = [f"{total:,.0f} tokens"]
+        if self.planned is not None and self.size < self.planned:
+            detail.append(f"stopped early of {plural(self.planned, 'answer')}")
         if truncated := data.truncated(self.allowed):
-            most = f"{LIMIT_SHARE * len(names):.0f} times what the bound allows to one"
+            most = (
+                f"{LIMIT_SHARE * max(len(names), self.planned or 0):.0f} times what the bound allows to one"
+            )
             detail.append(f"{plural(truncated, 'answer')} above {most}, counted as that")
         if not any(amounts) and self.kind == "divergence":
             detail.append("every log probability is the same to the last bit")
@@ -108,14 +140,15 @@ class PerTokenGate(ByItemGate):
     def plan(self, prior: Verdict | None) -> PlannedGate:
         """Say what the number of answers is worth where the two sides do not differ at all."""
         del prior
-        gate = replace(self.unplanned, noun=self.item_noun)
+        size = self.planned or self.size
+        gate = replace(self.unplanned, n=size, noun=self.item_noun, at_most=self.planned is not None)
         if not 0.0 < self.allowed < math.inf:
             return replace(gate, warning="can never pass: no number of answers shows that nothing differs")
         needed = _answers_needed(self.allowed, self.alpha)
-        if self.size < needed:
+        if size < needed:
             return replace(
                 gate,
-                warning=f"cannot pass: {needed} answers are needed where nothing differs, {self.size} are asked",
+                warning=f"cannot pass: {needed} answers are needed where nothing differs, {size} are asked",
             )
         limit = format_value(self.shown(2.0 * self.allowed), self.verdict_unit)
         return replace(
@@ -126,6 +159,16 @@ class PerTokenGate(ByItemGate):
         )
 
 
+def looks(planned: int) -> list[int]:
+    """Return the numbers of answers after which a gate looks whether it is decided, last ``planned``.
+
+    A look costs no error: the evidence (``PerToken.e_value``) is a bet on one hypothesis, the same at every look but
+    for the length of the answers that are still to come, and exceeds 1/α at any time with probability α at most.
+    """
+    early = (max(LEAST_ANSWERS, round(share * planned)) for share in LOOKS)
+    return [*sorted({n for n in early if n < planned}), planned]
+
+
 def _answers_needed(allowed: float, alpha: float) -> int:
     """Answers of one length that pass where nothing differs."""
     n = LEAST_ANSWERS
@@ -134,12 +177,27 @@ def _answers_needed(allowed: float, alpha: float) -> int:
     return n
 
 
+class GrowingAmounts(Protocol):
+    """Amounts of the first n answers, measured when a gate looks."""
+
+    @property
+    def planned(self) -> int:
+        """The most answers there may be."""
+        ...
+
+    def first(self, n: int) -> Amounts:
+        """Raise :class:`NotMeasured` for what must not be judged."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class PerTokenEstimand(Estimand):
     """A mean over tokens; ``amounts`` holds, of each answer, its tokens and their sum."""
 
     metric: str
     amounts: Amounts = field(repr=False)
+    growing: GrowingAmounts | None = field(default=None, repr=False)
+    """What the gate asks for as far as it needs it; ``amounts`` is empty then."""
 
     @property
     def label(self) -> str:
@@ -147,7 +205,7 @@ class PerTokenEstimand(Estimand):
 
     @property
     def size(self) -> int:
-        return len(self.amounts)
+        return self.growing.planned if self.growing else len(self.amounts)
 
 
 # Divergence
@@ -189,7 +247,8 @@ class Divergence(PerTokenEstimand):
     @property
     def value(self) -> float | None:
         """The divergence per token, for printing; None when nothing was scored."""
-        scored = [found for found in self.amounts.values() if found]
+        amounts = self.growing.first(self.growing.planned) if self.growing else self.amounts
+        scored = [found for found in amounts.values() if found]
         tokens = math.fsum(found[0] for found in scored)
         return math.fsum(found[1] for found in scored) / tokens if tokens else None
 
@@ -208,14 +267,24 @@ class Divergence(PerTokenEstimand):
             if other.more is None:
                 raise TypeError(f"{self.label}: noise may be exactly zero, add to it: write {self.example}")
             base, factor = other.base, other.factor
-            return self.judge_by(
-                other.more, lambda asked: self._gate(asked, base.amounts, factor), baseline=base
-            )
+            return self.judge_by(other.more, lambda asked: self._gate(asked, base, factor), baseline=base)
         return self.judge_against(other, "nat/tok", lambda asked: self._gate(asked, None, 0.0))
 
-    def _gate(self, asked: Asked, noise: Amounts | None, factor: float) -> DivergenceGate:
-        return DivergenceGate(
-            metric=self.metric, candidate=self.amounts, baseline=noise, factor=factor, **asked
+    def _gate(self, asked: Asked, noise: Divergence | None, factor: float) -> DivergenceGate:
+        gate = DivergenceGate(
+            metric=self.metric,
+            candidate=self.amounts,
+            baseline=None if noise is None else noise.amounts,
+            factor=factor,
+            **asked,
+        )
+        own, other = self.growing, None if noise is None else noise.growing
+        if own is None or (noise is not None and other is None):
+            return gate
+        return replace(
+            gate,
+            planned=own.planned,
+            more=lambda n: (own.first(n), None if other is None else other.first(n)),
         )
 
 
@@ -295,8 +364,15 @@ class Agreement(PerTokenEstimand):
     def _compare(self, other: object, *, at_least: bool) -> Judgement:
         if not at_least:
             raise TypeError(f"{self.label} is good when it is high: write {self.example}")
+        growing = self.growing
         return self.judge_against(
             other,
             "share",
-            lambda asked: AgreementGate(metric=self.metric, candidate=self.amounts, **asked),
+            lambda asked: AgreementGate(
+                metric=self.metric,
+                candidate=self.amounts,
+                planned=growing.planned if growing else None,
+                more=(lambda n: (growing.first(n), None)) if growing else None,
+                **asked,
+            ),
         )

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 from pytest_llmperf.client.generated_tokens import GeneratedTokens, generated_tokens
 from pytest_llmperf.client.likelihood import TokenScores, scores_together
 from pytest_llmperf.config.models import Model
+from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.base import Judge
 from pytest_llmperf.gates.per_token import Agreement, Amounts, Divergence
 from pytest_llmperf.json_values import Json
@@ -155,8 +156,11 @@ class TokenPairs:
     def __init__(self, servers: Servers, memo: Memo) -> None:
         self._servers = servers
         self._memo = memo
-        self._pairs: list[ScoredPair] = []
-        self._taken: set[int] = set()
+        self._pairs: dict[tuple[Any, ...], ScoredPair] = {}
+        """By what was compared, the pair with the most answers."""
+        self._answers: dict[tuple[Any, ...], Answers] = {}
+        self._scores: dict[tuple[Any, ...], Scored] = {}
+        self._taken: set[tuple[Any, ...]] = set()
 
     def scored(
         self,
@@ -170,17 +174,16 @@ class TokenPairs:
         """Both models' scores of the baseline's answers to ``items``, the first of ``task`` in the run's order.
 
         ``look`` is how the candidate's are made; the baseline's are its first. Of an entry against itself the two are
-        looks of one server.
+        looks of one server. Asked for more items than before, it asks for those alone that are missing.
         """
         key = (baseline.name, task.name, temperature)
+        count = len(items)
 
         def compare() -> ScoredPair:
             if look == "warm":
-                pair = self._cold_and_warm(baseline, task, items, temperature)
-                self._pairs.append(pair)
-                return pair
+                return self._cold_and_warm(baseline, task, items, temperature)
             answers = self._memo(
-                ("reference answers", *key),
+                ("reference answers", *key, count),
                 lambda: self._answer(baseline, task, items, temperature),
                 baseline,
             )
@@ -190,22 +193,25 @@ class TokenPairs:
             second = self._look(candidate, answers, look)
             # The side whose distribution the tokens were drawn from is the first.
             sides = (first, second) if look == "decoded" else (second, first)
-            pair = ScoredPair(*sides, look, _why_unusable(answers, first, second))
-            self._pairs.append(pair)
-            return pair
+            return ScoredPair(*sides, look, _why_unusable(answers, first, second))
 
-        return self._memo(("token pairs", candidate.name, look, *key), compare)
+        name = (candidate.name, look, *key)
+        pair = self._memo(("token pairs", *name, count), compare)
+        if name not in self._pairs or len(self._pairs[name].baseline.by_item) < count:
+            self._pairs[name] = pair
+        return pair
 
     def _look(self, served: Served, answers: Answers, look: Look) -> Scored:
         if look == "decoded":
             return _decoded(answers)
-        return self._memo(
-            _score_key(served, look, answers), lambda: self._score([served], answers, look)[0], served
-        )
+        key = (*_score_key(served, look, answers), len(answers.items))
+        return self._memo(key, lambda: self._score([served], answers, look)[0], served)
 
     def _score_together(self, baseline: Served, candidate: Served, answers: Answers) -> None:
         """Ask both servers at the same time, unless one of them has been asked: each waits for its own engine."""
-        keys = [_score_key(served, "first", answers) for served in (baseline, candidate)]
+        keys = [
+            (*_score_key(served, "first", answers), len(answers.items)) for served in (baseline, candidate)
+        ]
         if any(key in self._memo for key in keys):
             return
         scored = self._memo(
@@ -218,24 +224,36 @@ class TokenPairs:
 
     def facts(self) -> dict[str, Json]:
         """For the record."""
-        return {"fidelity": [pair.facts for pair in self._pairs]} if self._pairs else {}
+        return {"fidelity": [pair.facts for pair in self._pairs.values()]} if self._pairs else {}
 
     def take_rows(self) -> Iterator[TokenRow]:
         """The scores that were not taken before, as rows of ``record.tables.TOKENS``."""
-        for pair in self._pairs:
+        for pair in self._pairs.values():
             for scored in (pair.baseline, pair.candidate):
-                if id(scored) not in self._taken:
-                    self._taken.add(id(scored))
-                    yield from _rows(scored)
+                for row in _rows(scored):
+                    key = tuple(row[name] for name in ("row", "baseline", "task", "sampling", "look", "item"))
+                    if key not in self._taken:
+                        self._taken.add(key)
+                        yield row
 
     def _answer(self, served: Served, task: Task, items: Sequence[Item], temperature: float) -> Answers:
         servers = self._servers
-        bodies = self._bodies(served, task, items, temperature)
-        servers.memory(served)
-        servers.progress(f"{served.name}: {len(items)} answers to {task.name} as a reference")
-        began = time.monotonic()
-        answers = generated_tokens(served.server, bodies, concurrency=servers.sizes.in_flight)
-        return Answers(served.name, task, temperature, items, answers, time.monotonic() - began)
+        key = (served.name, task.name, temperature)
+        known = self._answers.get(key, Answers(served.name, task, temperature, (), (), 0.0))
+        if len(known.items) < len(items):
+            bodies = self._bodies(served, task, items, temperature)[len(known.items) :]
+            servers.memory(served)
+            servers.progress(f"{served.name}: {len(items)} answers to {task.name} as a reference")
+            began = time.monotonic()
+            more = generated_tokens(served.server, bodies, concurrency=servers.sizes.in_flight)
+            known = dataclasses.replace(
+                known,
+                items=items,
+                answers=(*known.answers, *more),
+                seconds=known.seconds + time.monotonic() - began,
+            )
+            self._answers[key] = known
+        return dataclasses.replace(known, items=items, answers=known.answers[: len(items)])
 
     def _bodies(
         self, served: Served, task: Task, items: Sequence[Item], temperature: float
@@ -282,13 +300,16 @@ class TokenPairs:
 
     def _score(self, sides: Sequence[Served], answers: Answers, look: Look) -> list[Scored]:
         servers = self._servers
+        known = [self._scores.get(_score_key(served, look, answers)) for served in sides]
+        at_hand = min(0 if scored is None else len(scored.by_item) for scored in known)
         for served in sides:
             servers.memory(served)
         names = " and ".join(served.name for served in sides)
         servers.progress(
             f"{names}: {len(answers.items)} answers of {answers.row} to {answers.task.name} are scored"
         )
-        asked = [(item.id, answer) for item, answer in zip(answers.items, answers.answers, strict=True)]
+        every = [(item.id, answer) for item, answer in zip(answers.items, answers.answers, strict=True)]
+        asked = every[at_hand:]
         asked = [(item, answer) for item, answer in asked if not answer.error]
         if look == "again":
             asked.reverse()
@@ -300,10 +321,14 @@ class TokenPairs:
             concurrency={"again": _NOISE_CONCURRENCY, "alone": 1}.get(look, _CONCURRENCY),
         )
         seconds = time.monotonic() - began
-        return [
-            _scored(served.name, look, answers, asked, scores, seconds)
-            for served, scores in zip(sides, found, strict=True)
+        scored = [
+            _scored(served.name, look, answers, before, asked, scores, seconds)
+            for served, before, scores in zip(sides, known, found, strict=True)
         ]
+        self._scores |= {
+            _score_key(served, look, answers): one for served, one in zip(sides, scored, strict=True)
+        }
+        return scored
 
 
 def _short(model: Model, tokens: int) -> Model:
@@ -320,13 +345,17 @@ def _scored(
     row: str,
     look: Look,
     answers: Answers,
+    before: Scored | None,
     asked: Sequence[tuple[str, GeneratedTokens]],
     found: Sequence[TokenScores],
     seconds: float,
 ) -> Scored:
-    """What one server made of the answers ``asked``, by item."""
+    """What one server made of the answers, by item: those ``before``, and those that were ``asked`` now."""
     by_item: dict[str, TokenScores | None] = {item.id: None for item in answers.items}
     error = ""
+    if before is not None:
+        by_item |= before.by_item
+        error, seconds = before.error, before.seconds + seconds
     for (item, answer), scores in zip(asked, found, strict=True):
         by_item[item] = _of_answer(scores, answer)
         if by_item[item] is None:
@@ -406,16 +435,56 @@ class TokenData(Protocol):
 
     def sided(self, judge: Judge, served: Served) -> Judge: ...
 
-    def token_divergences(
-        self, candidate: Served, baseline: Served, task: Task, look: Look
+    def plan_tokens(
+        self, candidate: Served, baseline: Served, task: Task, temperature: float
+    ) -> tuple[int, bool]:
+        """How many answers may be asked for, and whether a gate may stop before."""
+        ...
+
+    def token_amounts(
+        self, candidate: Served, baseline: Served, task: Task, asked: TokenQuestion, count: int
     ) -> tuple[Amounts, str]: ...
 
-    def token_disagreements(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]: ...
+
+@dataclass(frozen=True)
+class TokenQuestion:
+    """What is summed over the tokens of an answer."""
+
+    look: Look
+    temperature: float
+
+    def amounts(self, pair: ScoredPair) -> Amounts:
+        """Divergences of answers that were sampled at T = 1; of greedy ones, tokens that are not the most likely."""
+        return pair.disagreements if self.temperature == 0.0 else pair.divergences
+
+
+_SAMPLED, _GREEDY = 1.0, 0.0
+
+
+@dataclass(frozen=True)
+class AmountsOnDemand:
+    """Amounts of the first n answers, asked for when a gate looks. Errors go to ``book``."""
+
+    data: TokenData = field(repr=False)
+    book: Book = field(repr=False)
+    candidate: Served
+    baseline: Served
+    task: Task
+    asked: TokenQuestion
+    planned: int
+
+    def first(self, n: int) -> Amounts:
+        """By item id, in the run's order; raises :class:`NotMeasured` for what must not be judged."""
+        with self.book.asking("fidelity"):
+            found, unusable = self.data.token_amounts(self.candidate, self.baseline, self.task, self.asked, n)
+            if unusable:
+                raise NotMeasured(unusable)
+            return found
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How far ``candidate`` is from ``baseline`` over one task's prompts; measured when a figure is asked for."""
+    """How far ``candidate`` is from ``baseline`` over one task's prompts; measured when a gate looks."""
 
     data: TokenData = field(repr=False)
     judge: Judge = field(repr=False)
@@ -429,19 +498,27 @@ class Fidelity:
     def divergence(self) -> Divergence:
         """KL divergence of the candidate's next-token distribution from the baseline's, nats per token (k3)."""
         same = self.candidate.name == self.baseline.name
-        look: Look = "again" if same else "first"
-        found, unusable = self.data.token_divergences(self.candidate, self.baseline, self.task, look)
-        judge = self.data.sided(self.judge, self.candidate)
         name = f"{self.task.name} {'noise' if same else 'divergence'}"
-        return Divergence(name, found, judge=judge, unusable=unusable)
+        found = self._amounts(TokenQuestion("again" if same else "first", _SAMPLED))
+        return Divergence(name, judge=self.data.sided(self.judge, self.candidate), **found)
 
     @property
     @booked("fidelity")
     def top_token_agreement(self) -> Agreement:
         """Share of the baseline's greedy tokens that are the candidate's most likely ones."""
-        found, unusable = self.data.token_disagreements(self.candidate, self.baseline, self.task)
-        judge = self.data.sided(self.judge, self.candidate)
-        return Agreement(f"{self.task.name} top-token agreement", found, judge=judge, unusable=unusable)
+        name = f"{self.task.name} top-token agreement"
+        found = self._amounts(TokenQuestion("first", _GREEDY))
+        return Agreement(name, judge=self.data.sided(self.judge, self.candidate), **found)
+
+    def _amounts(self, asked: TokenQuestion) -> dict[str, Any]:
+        """Fields of an estimand: the amounts, or what measures them as far as a gate needs them."""
+        sides = (self.candidate, self.baseline, self.task)
+        planned, may_stop = self.data.plan_tokens(*sides, asked.temperature)
+        if may_stop:
+            growing = AmountsOnDemand(self.data, self.book, *sides, asked, planned)
+            return {"amounts": {}, "growing": growing}
+        found, unusable = self.data.token_amounts(*sides, asked, planned)
+        return {"amounts": found, "unusable": unusable}
 
 
 class FidelityQuestions:
@@ -494,6 +571,8 @@ class Consistency:
         return self._divergence("warm", "warm against cold prefix cache")
 
     def _divergence(self, look: Look, name: str) -> Divergence:
-        found, unusable = self.data.token_divergences(self.served, self.served, self.task, look)
+        sides = (self.served, self.served, self.task)
+        planned, _ = self.data.plan_tokens(*sides, _SAMPLED)
+        found, unusable = self.data.token_amounts(*sides, TokenQuestion(look, _SAMPLED), planned)
         judge = self.data.sided(self.judge, self.served)
         return Divergence(f"{self.task.name} {name}", found, judge=judge, unusable=unusable)

@@ -29,7 +29,7 @@ from pytest_llmperf.measure.answers import GradedAnswer, TaskAnswers
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.evaluation import Evaluation
-from pytest_llmperf.measure.fidelity import Look, ScoredPair, TokenPairs
+from pytest_llmperf.measure.fidelity import TokenPairs, TokenQuestion
 from pytest_llmperf.measure.likelihood import Likelihoods
 from pytest_llmperf.measure.load_results import LoadData, MeasuredLoad, MeasuredPair, PairData
 from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
@@ -159,24 +159,24 @@ class Measurements(Servers):
         """The texts with their log probabilities, and why they must not be judged (empty: they may)."""
         return self._likelihoods.scored(served, texts)
 
-    def token_divergences(
-        self, candidate: Served, baseline: Served, task: Task, look: Look
-    ) -> tuple[Amounts, str]:
-        """By answer of the baseline at T = 1, its tokens and their divergence; and why it must not be judged."""
-        pair, refused = self._token_pair(candidate, baseline, task, 1.0, look)
-        return pair.divergences, refused or pair.unusable
-
-    def token_disagreements(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:
-        """By greedy answer of the baseline, its tokens and those that are not the candidate's most likely ones."""
-        pair, refused = self._token_pair(candidate, baseline, task, 0.0, "first")
-        return pair.disagreements, refused or pair.unusable
-
-    def _token_pair(
-        self, candidate: Served, baseline: Served, task: Task, temperature: float, look: Look
-    ) -> tuple[ScoredPair, str]:
+    def plan_tokens(
+        self, candidate: Served, baseline: Served, task: Task, temperature: float
+    ) -> tuple[int, bool]:
+        """How many answers of the baseline may be scored by both, and whether a gate may stop before."""
+        del candidate, baseline, temperature
         part = self.looks.items_for(task, model_default, self.items(task))
-        items = part.items[: self.sizes.fidelity_answers]
-        return self._token_pairs.scored(candidate, baseline, task, items, temperature, look), part.refused
+        count = min(self.sizes.fidelity_answers, len(part.items))
+        return count, not (self.settings.full or part.before or part.again or part.refused)
+
+    def token_amounts(
+        self, candidate: Served, baseline: Served, task: Task, asked: TokenQuestion, count: int
+    ) -> tuple[Amounts, str]:
+        """By answer of the baseline, of the first ``count``, its tokens and what is summed over them; and why that must
+        not be judged (empty: it may)."""
+        part = self.looks.items_for(task, model_default, self.items(task))
+        items = part.items[:count]
+        pair = self._token_pairs.scored(candidate, baseline, task, items, asked.temperature, asked.look)
+        return asked.amounts(pair), part.refused or pair.unusable
 
     def long_answers(self, served: Served, prompts: LongPrompts) -> SampleList[LongItem, LongReply]:
         """Replies to long prompts; none is asked by this call."""

@@ -22,7 +22,7 @@ from pytest_llmperf.load.metrics import metric_named
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.steady import slice_size
 from pytest_llmperf.measure.answers import whole_groups
-from pytest_llmperf.measure.fidelity import Look
+from pytest_llmperf.measure.fidelity import TokenQuestion
 from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, PairData, Samples
 from pytest_llmperf.measure.long_prompts import LongPrompts
 from pytest_llmperf.measure.measurements import Measurements
@@ -185,20 +185,20 @@ class PlannedMeasurements(Measurements):
         self.phases.add("texts", served, (texts.name,), self.sizes.documents)
         return unmeasured(self.sizes.documents), ""
 
-    def token_divergences(
-        self, candidate: Served, baseline: Served, task: Task, look: Look
-    ) -> tuple[Amounts, str]:
-        del look
-        return self._tokens(candidate, baseline, task, "T = 1"), ""
-
-    def token_disagreements(self, candidate: Served, baseline: Served, task: Task) -> tuple[Amounts, str]:
-        return self._tokens(candidate, baseline, task, "greedy"), ""
-
-    def _tokens(self, candidate: Served, baseline: Served, task: Task, sampling: str) -> Amounts:
+    def plan_tokens(
+        self, candidate: Served, baseline: Served, task: Task, temperature: float
+    ) -> tuple[int, bool]:
+        sampling = "greedy" if temperature == 0.0 else f"T = {temperature:g}"
         for served in (baseline, candidate):
             self.phases.add("fidelity", served, (task.name, sampling), self.sizes.fidelity_answers)
-        found: Amounts = unmeasured(self.sizes.fidelity_answers)
-        return found
+        return self.sizes.fidelity_answers, not self.settings.full
+
+    def token_amounts(
+        self, candidate: Served, baseline: Served, task: Task, asked: TokenQuestion, count: int
+    ) -> tuple[Amounts, str]:
+        del candidate, baseline, task, asked
+        found: Amounts = unmeasured(count)
+        return found, ""
 
     def startup(self, served: Served) -> tuple[float | None, Milestones]:
         self.phases.add("starts", served)

@@ -41,13 +41,15 @@ class PerToken:
     """Amounts (never negative) by answer, with the number of tokens of each; ``noise``: amounts to be taken off.
 
     A mean is tested with amounts truncated at the limit that belongs to it (:data:`LIMIT_SHARE`), or to ``bound`` where
-    that is larger, so that the evidence is about the truncated mean.
+    that is larger, so that the evidence is about the truncated mean. ``planned``: answers there may be in all; the
+    limit is that of all of them from the first on, so that the evidence may be looked at while they come in.
     """
 
     amounts: Sequence[float]
     tokens: Sequence[float]
     bound: float
     noise: Sequence[float] | None = None
+    planned: int | None = None
 
     def __post_init__(self) -> None:
         arguments.inside("bound", self.bound, 0.0, math.inf)
@@ -60,7 +62,8 @@ class PerToken:
     def limit(self, mean: float) -> float:
         """The most that an answer counts for where ``mean`` is tested."""
         allowed = max(abs(mean), self.bound) * math.fsum(self.tokens)
-        return LIMIT_SHARE * (allowed + math.fsum(self.noise or ()))
+        to_come = max(1.0, (self.planned or 0) / len(self.tokens))
+        return LIMIT_SHARE * to_come * (allowed + math.fsum(self.noise or ()))
 
     def truncated(self, mean: float) -> int:
         """Answers whose amount is above the limit."""

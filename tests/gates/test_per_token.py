@@ -8,9 +8,16 @@ import random
 import pytest
 
 from pytest_llmperf.config.bounds import Bound, Incomparable
-from pytest_llmperf.gates.base import Asked, gate_from_json
-from pytest_llmperf.gates.judgement import GateFailed, GateInconclusive, GateInvalid
-from pytest_llmperf.gates.per_token import Agreement, AgreementGate, Amounts, Divergence, DivergenceGate
+from pytest_llmperf.gates.base import Asked, Gate, gate_from_json
+from pytest_llmperf.gates.judgement import GateFailed, GateInconclusive, GateInvalid, Judgement
+from pytest_llmperf.gates.per_token import (
+    Agreement,
+    AgreementGate,
+    Amounts,
+    Divergence,
+    DivergenceGate,
+    looks,
+)
 from pytest_llmperf.gates.verdict import Status
 
 ASKED: Asked = {"bound": 1e-5, "origin": "", "refused": ""}
@@ -156,3 +163,42 @@ def test_a_plan_says_what_passes_and_warns_of_what_cannot() -> None:
     assert "can never pass" in DivergenceGate(metric="d", candidate={}, bound=0.0).forecast().warning
     few = DivergenceGate(metric="d", candidate=diverging(0.0, 10), **ASKED).forecast()
     assert "30 answers are needed" in few.warning
+
+
+class Answered:
+    """Amounts that are asked for, with how many were."""
+
+    def __init__(self, each: float, planned: int = 200) -> None:
+        self.each, self.planned, self.asked = each, planned, 0
+
+    def first(self, n: int) -> dict[str, tuple[float, float]]:
+        self.asked = n
+        return {f"item-{number}": (50.0, 50.0 * self.each) for number in range(n)}
+
+
+@pytest.mark.parametrize(
+    ("each", "status", "asked"), [(0.0, "PASS", 150), (1e-4, "FAIL", 60), (1e-5, "", 200)]
+)
+def test_a_gate_asks_for_as_many_answers_as_decide_it(each: float, status: str, asked: int) -> None:
+    growing = Answered(each)
+    verdicts = []
+
+    def judge(gate: Gate) -> Judgement:
+        settled = gate.settled()
+        verdicts.append(settled.judge())
+        assert settled.unasked == 200 - asked
+        # What was recorded is judged as it was.
+        assert gate_from_json(settled.to_json()).judge() == verdicts[-1]
+        return Judgement(verdicts[-1], "warn")
+
+    assert (Divergence("divergence", {}, judge=judge, growing=growing) <= 1e-5) is not None
+    [verdict] = verdicts
+    assert growing.asked == verdict.n == asked
+    assert verdict.status.value == (status or "INCONCLUSIVE")
+    assert ("stopped early of 200 answers" in verdict.detail) == (asked < 200)
+
+
+def test_looks_end_with_all_answers_and_begin_where_a_verdict_is_possible() -> None:
+    assert looks(200) == [60, 100, 150, 200]
+    assert looks(40) == [30, 40]
+    assert looks(20) == [20]

@@ -48,12 +48,12 @@ def kl(own: str, other: str) -> float:
 def test_the_same_distribution_passes_and_another_fails_with_the_true_divergence(project: Project) -> None:
     project.catalog({"other": {"LOGITS": SKEWED}, "swapped": {"LOGITS": "1 2 0.5 0"}})
     project.suite(SUITE)
-    result, verdicts = project.judged()
+    result, verdicts = project.judged("--llmperf-full")
     assert result.code == 0, result.text
     assert [one["status"] for one in verdicts] == ["PASS"] * 3
     assert [one["observed"] for one in verdicts] == [0.0, 0.0, 1.0]
     assert "every log probability is the same to the last bit" in str(verdicts[0]["detail"])
-    result, verdicts = project.judged("--model", "other")
+    result, verdicts = project.judged("--model", "other", "--llmperf-full")
     assert result.code == 1, result.text
     assert [one["status"] for one in verdicts] == ["FAIL", "FAIL", "PASS"]
     truth = kl("2 1 0.5 0", SKEWED)
@@ -70,6 +70,26 @@ def test_the_same_distribution_passes_and_another_fails_with_the_true_divergence
     result, verdicts = project.judged("--model", "swapped")
     assert [one["status"] for one in verdicts] == ["FAIL", "FAIL", "FAIL"], result.text
     assert verdicts[2]["observed"] == 0.0
+
+
+def test_a_gate_stops_asking_as_soon_as_it_is_decided(project: Project) -> None:
+    project.catalog({"other": {"LOGITS": SKEWED}})
+    project.suite(SUITE)
+    result, verdicts = project.judged("--model", "other")
+    assert [one["status"] for one in verdicts] == ["FAIL", "FAIL", "PASS"], result.text
+    assert verdicts[0]["n"] < 200
+    assert "stopped early of 200 answers" in str(verdicts[0]["detail"])
+    record = project.record()
+    sampled = {(one["row"], one["look"]): one for one in record["fidelity"] if one["sampling"] == "T = 1"}
+    assert sampled["other", "first"]["answers"] == verdicts[1]["n"], "the same answers serve both gates"
+    assert sampled["other", "first"]["tokens"] == 20 * int(verdicts[1]["n"])
+    rows = sum(one["answers"] for one in record["fidelity"]) + verdicts[1]["n"] + verdicts[2]["n"]
+    assert record["tokens_file"]["count"] == rows, (
+        "no answer is scored twice, and the baseline's are rows as well"
+    )
+    assert "Worst tokens, other against math" in (project.path / "record.html").read_text(encoding="utf-8")
+    result, verdicts = project.judged()
+    assert [(one["status"], one["n"]) for one in verdicts] == [("PASS", 150)] * 3, result.text
 
 
 @pytest.mark.parametrize(
