@@ -117,7 +117,7 @@ class Bench:
     def __init__(self, measurements: Measurements, given: argparse.Namespace) -> None:
         self._measurements = measurements
         self._given = given
-        self._questions = Questions(measurements, lambda gate: Judgement(gate.judge(), "warn"))
+        self._questions = Questions(measurements, lambda gate: Judgement(gate.settled().judge(), "warn"))
         self.lines: list[str] = []
         self.rows: list[dict[str, Any]] = []
 
@@ -234,7 +234,7 @@ def main() -> None:
         models.write_text(catalogue(given.weights.absolute(), names, given), encoding="utf-8")
         budgets = Path(directory) / "budgets.toml"
         budgets.write_text("", encoding="utf-8")
-        options = Options(models=models, budgets=budgets, model=tuple(names), data=given.data)
+        options = Options(models=models, budgets=budgets, model=tuple(names), data=given.data, full=True)
         device = (None, "CPU") if given.cpu else gpu.first_device()
         measurements = Measurements(resolve(options, *device), Path(directory) / "state", print)
         bench = Bench(measurements, given)
