@@ -257,7 +257,7 @@ class TokenPairs:
 
     def _bodies(
         self, served: Served, task: Task, items: Sequence[Item], temperature: float
-    ) -> list[dict[str, Any]]:
+    ) -> list[dict[str, Json]]:
         servers = self._servers
         few_shot = served.rules.protocol == "few-shot"
         shots = load_shots(task, servers.settings.data_dir) if few_shot else ()

@@ -11,13 +11,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pytest_llmperf.client import loop, server_metrics
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.generated_tokens import TOP, GeneratedTokens, generated_tokens
 from pytest_llmperf.client.likelihood import TokenScores
 from pytest_llmperf.client.pool import Pool
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.serving.server import Server
 
 _AT_ONCE = 16
@@ -47,7 +47,7 @@ class ColdAndWarm:
     unusable: str
 
 
-def cold_and_warm(server: Server, bodies: Sequence[Mapping[str, Any]]) -> ColdAndWarm:
+def cold_and_warm(server: Server, bodies: Sequence[JsonObject]) -> ColdAndWarm:
     """Ask each of ``bodies`` twice. A request that fails raises nothing, and its prompt has no scores."""
     salted = [{**body, "cache_salt": f"llmperf-{uuid.uuid4().hex}"} for body in bodies]
     cold: list[GeneratedTokens] = []
