@@ -57,7 +57,7 @@ def test_noise_of_a_hundredth_on_the_weights_is_red(tmp_path: Path) -> None:
     code, verdicts, output = gate(
         tmp_path / "record.json",
         "suites/test_fidelity.py",
-        *("-k", "distribution", "--model", "distill-noise", "--baseline", "distill"),
+        *("-k", "distribution", "--model", "distill-noise", "--baseline", "distill", "--llmperf-full"),
     )
     assert code == 1, output
     (verdict,) = verdicts
