@@ -11,7 +11,7 @@ from typing import Any
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.roofline import Roofline, architecture_of
 from pytest_llmperf.serving import gpu, processes
-from pytest_llmperf.serving.telemetry import Sampler
+from pytest_llmperf.serving.telemetry import DeviceSampler
 
 
 class Beside:
@@ -22,7 +22,7 @@ class Beside:
 
     def __init__(self, nvml: gpu.Nvml, root: int) -> None:
         self._sampler = (
-            Sampler(nvml, nvml.devices()[0].index)
+            DeviceSampler(nvml, nvml.devices()[0].index)
             if isinstance(nvml, gpu.RealNvml) and nvml.devices()
             else None
         )

@@ -58,7 +58,7 @@ from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.interleave import interleaved
 from pytest_llmperf.load.results import Metrics, of_run
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.memory import MemoryWatch
@@ -134,7 +134,7 @@ def fill_context(script: Script, served: Served) -> None:
     )
 
 
-def noted(script: Script, row: str, runs: Sequence[Run], metrics: Sequence[Metrics]) -> None:
+def noted(script: Script, row: str, runs: Sequence[LoadRun], metrics: Sequence[Metrics]) -> None:
     build = build_of(row)
     rounds = [
         LoadRound(

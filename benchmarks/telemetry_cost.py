@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.serving import gpu
-from pytest_llmperf.serving.telemetry import Sampler
+from pytest_llmperf.serving.telemetry import DeviceSampler
 
 CALLS = 200
 ENERGY, INSTANT, POWER_CAP_NS, THERMAL_NS = 83, 186, 74, 75
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "memory, second version": cost(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle, pynvml.nvmlMemory_v2)),
         "processes": cost(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle)),
     }
-    with Sampler(opened, device.index) as sampler:
+    with DeviceSampler(opened, device.index) as sampler:
         time.sleep(given.seconds)
     telemetry = sampler.telemetry
     told = {

@@ -177,3 +177,12 @@ def test_an_idle_plugin_costs_at_most_thirty_milliseconds() -> None:
 
     # The least of several: what others do on this machine only ever adds.
     assert min(once() for _ in range(5)) <= 0.030
+
+
+def test_a_class_name_means_one_class() -> None:
+    named: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                named.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}

@@ -35,7 +35,7 @@ from pydantic import Field
 from contrib.claims.claim import Claim, Holds, Kind, ModelFacts, Protocol, Sheet
 from pytest_llmperf.config.fields import Text, in_range, quantity, within
 from pytest_llmperf.config.models import STRICT
-from pytest_llmperf.config.toml_errors import Table, nearest, read_toml
+from pytest_llmperf.config.toml_errors import TomlTable, nearest, read_toml
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.load.roofline import FORMATS, architecture_of
 from pytest_llmperf.record.redaction import redact_values
@@ -165,7 +165,7 @@ def read_claims(path: Path) -> Sheet:
     )
 
 
-def _model(name: str, table: Table) -> ModelFacts:
+def _model(name: str, table: TomlTable) -> ModelFacts:
     given = table.parse(_Model)
     try:
         architecture = architecture_of(given.config)
@@ -191,7 +191,7 @@ def _model(name: str, table: Table) -> ModelFacts:
     )
 
 
-def _claim(name: str, table: Table, models: Mapping[str, ModelFacts], source: str) -> Claim:
+def _claim(name: str, table: TomlTable, models: Mapping[str, ModelFacts], source: str) -> Claim:
     given = table.parse(_Claim)
     needs = _NEEDS.get(given.kind, ())
     table.only((*_ALL, *needs, *_MAY.get(given.kind, ())))
@@ -232,7 +232,7 @@ def _claim(name: str, table: Table, models: Mapping[str, ModelFacts], source: st
     )
 
 
-def _value(table: Table, given: _Claim) -> tuple[float, str]:
+def _value(table: TomlTable, given: _Claim) -> tuple[float, str]:
     """The number and its unit; 0 for a text, which is compared as it is written."""
     kind, value = given.kind, given.value
     unit = cast(Unit, given.unit) if kind == "gate" else UNITS.get(kind)
@@ -257,14 +257,14 @@ def _value(table: Table, given: _Claim) -> tuple[float, str]:
         raise table.mistake("value", str(error)) from None
 
 
-def _row(table: Table, key: str, models: Mapping[str, ModelFacts]) -> ModelFacts:
+def _row(table: TomlTable, key: str, models: Mapping[str, ModelFacts]) -> ModelFacts:
     name = table.values[key]
     if not isinstance(name, str) or name not in models:
         raise table.mistake(key, f"unknown model{nearest(str(name), models)}")
     return models[name]
 
 
-def _figures(table: Table, given: _Claim) -> tuple[float, float] | None:
+def _figures(table: TomlTable, given: _Claim) -> tuple[float, float] | None:
     if "figures" not in table:
         return None
     if given.protocol.items is None:

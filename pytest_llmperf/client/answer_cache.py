@@ -27,7 +27,7 @@ from typing import Any
 
 from pytest_llmperf.client.answers import Answer, complete_all
 from pytest_llmperf.client.saturation import Saturation
-from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.config.run_config import Reuse
 from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.serving.server import Server
@@ -345,7 +345,7 @@ def _answer_of(text: str) -> Answer | None:
     """Read a stored answer; None if another version of this package wrote it."""
     try:
         fields = dict(json.loads(text))
-        return Answer(**{**fields, "outcome": Outcome(fields["outcome"])})
+        return Answer(**{**fields, "outcome": RequestOutcome(fields["outcome"])})
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -16,7 +16,7 @@ from pytest_llmperf.client.openai_stream import INVISIBLE, trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.client.saturation import LOOK_S, Saturation, look
-from pytest_llmperf.client.trace import Outcome, Trace
+from pytest_llmperf.client.trace import RequestOutcome, Trace
 from pytest_llmperf.errors import WrongServer
 from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.serving.http_client import is_about_the_key, retry_after_s, without_secrets
@@ -29,7 +29,12 @@ PASSING = (408, 409, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524,
 """Statuses that another try may change, those of Cloudflare (520 to 530), nginx (499) and Anthropic (529) included. The
 rest (a prompt that is too long) is the request's own fault."""
 
-_BROKEN = (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR, Outcome.UNKNOWN_FINISH)
+_BROKEN = (
+    RequestOutcome.CUT,
+    RequestOutcome.CONNECT_ERROR,
+    RequestOutcome.STREAM_ERROR,
+    RequestOutcome.UNKNOWN_FINISH,
+)
 """The server or the way to it failed, and may do better the next time."""
 
 
@@ -46,7 +51,7 @@ class Answer:
     prompt_tokens: int | None
     completion_tokens: int | None
     cached_tokens: int | None
-    outcome: Outcome
+    outcome: RequestOutcome
     error: str
     attempts: int
     """Sendings; 0 if the server was given up before this one's turn."""
@@ -59,7 +64,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        return self.outcome is Outcome.OK
+        return self.outcome is RequestOutcome.OK
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,9 @@ class _Completion:
                 if self._is_given_up:
                     failed = f"{self.failed_in_a_row} requests in a row failed"
                     error = f"not sent: {failed}, the last with: {self.last_error}"
-                    lost = Answer(index, "", "", None, None, None, None, Outcome.CONNECT_ERROR, error, 0, 0.0)
+                    lost = Answer(
+                        index, "", "", None, None, None, None, RequestOutcome.CONNECT_ERROR, error, 0, 0.0
+                    )
                     self._keep(lost)
                     continue
                 body = self._body(index)
@@ -233,7 +240,7 @@ class _Completion:
         answer = await self._one(pool, index, body, reply)
         self.failed_in_a_row = self.failed_in_a_row + 1 if _passing(answer) else 0
         self.answered = self.answered or answer.ok
-        self.timeouts += answer.outcome is Outcome.TIMEOUT and not answer.text
+        self.timeouts += answer.outcome is RequestOutcome.TIMEOUT and not answer.text
         self.last_error = answer.error or self.last_error
         self._keep(answer)
 
@@ -257,7 +264,7 @@ class _Completion:
                 reply = await pool.send(self._request(pool, body))
                 continue
             answer = replace(_answer(trace_of(reply, index, whole=self.whole)), attempts=attempt)
-            if self.whole and answer.outcome is Outcome.TIMEOUT:
+            if self.whole and answer.outcome is RequestOutcome.TIMEOUT:
                 # It is unknown whether text was coming; if so, it would come, and be lost, again.
                 return answer
             if attempt >= self.retries.attempts or not _passing(answer):
@@ -298,9 +305,9 @@ class _Completion:
 
 def _answer(trace: Trace) -> Answer:
     outcome, error = trace.outcome, trace.error
-    if outcome is Outcome.OK and is_invisible(trace.text + trace.reasoning_text):
+    if outcome is RequestOutcome.OK and is_invisible(trace.text + trace.reasoning_text):
         # Graded, they would be wrong on both sides, and equal.
-        outcome = Outcome.EMPTY
+        outcome = RequestOutcome.EMPTY
         error = INVISIBLE.format(trace.completion_tokens)
     return Answer(
         index=trace.index,
@@ -320,12 +327,12 @@ def _answer(trace: Trace) -> Answer:
 
 def _passing(answer: Answer) -> bool:
     """True if the failure may pass by itself."""
-    if answer.outcome is Outcome.HTTP_ERROR:
+    if answer.outcome is RequestOutcome.HTTP_ERROR:
         return answer.status in PASSING
-    if answer.outcome is Outcome.TIMEOUT:
+    if answer.outcome is RequestOutcome.TIMEOUT:
         # Text was coming: a model that loops for ever would loop again, and take the time again.
         return not (answer.text or answer.reasoning)
-    if answer.outcome is Outcome.EMPTY:
+    if answer.outcome is RequestOutcome.EMPTY:
         # Where tokens were counted, the model has spoken, if invisibly.
         return not answer.completion_tokens
     return answer.outcome in _BROKEN

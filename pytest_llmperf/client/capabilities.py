@@ -16,7 +16,7 @@ from pytest_llmperf.client.body import path_of
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply
-from pytest_llmperf.client.trace import Outcome, Trace
+from pytest_llmperf.client.trace import RequestOutcome, Trace
 from pytest_llmperf.engines.base import Capability
 from pytest_llmperf.errors import NotMeasured, RequestFailed
 from pytest_llmperf.json_values import Json, JsonObject, parse_json
@@ -164,7 +164,7 @@ def _refusal(reply: Reply) -> bytes:
     if reply.status == 200 and len(reply.body) < _SHORT_BYTES and b'"choices"' not in reply.body:
         # Gateways begin the stream first, and put the server's refusal into it.
         trace = trace_of(reply)
-        if trace.outcome is Outcome.STREAM_ERROR and not trace.arrivals:
+        if trace.outcome is RequestOutcome.STREAM_ERROR and not trace.arrivals:
             event = _DATA.search(reply.body)
             return bytes(event[1]) if event else trace.error.encode()
     return b""

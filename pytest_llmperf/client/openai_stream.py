@@ -19,16 +19,16 @@ from pytest_llmperf.client.error_objects import error_in, message_of
 from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.stream_template import Template, learn, text_of
-from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.client.trace import Arrival, RequestOutcome, Trace
 from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.serving.http_client import redirect
 from pytest_llmperf.visible_text import is_invisible
 
 _ENDINGS = {
-    Ending.CUT: Outcome.CUT,
-    Ending.TIMEOUT: Outcome.TIMEOUT,
-    Ending.CONNECT_ERROR: Outcome.CONNECT_ERROR,
-    Ending.MALFORMED: Outcome.STREAM_ERROR,
+    Ending.CUT: RequestOutcome.CUT,
+    Ending.TIMEOUT: RequestOutcome.TIMEOUT,
+    Ending.CONNECT_ERROR: RequestOutcome.CONNECT_ERROR,
+    Ending.MALFORMED: RequestOutcome.STREAM_ERROR,
 }
 _REASONING = (
     "reasoning_content", "reasoning", "reasoning_text", "thinking", "thinking_content", "thought", "thoughts",
@@ -102,8 +102,12 @@ def trace_of(
             events = tuple(event.data for event in sse.parse(reply.chunks()).events)
     arrivals = reading.credited()
     outcome, error = _outcome(reply, reading)
-    if outcome is Outcome.OK and asked_tokens is not None and (why := _other_length(reading, asked_tokens)):
-        outcome, error = Outcome.OTHER_LENGTH, why
+    if (
+        outcome is RequestOutcome.OK
+        and asked_tokens is not None
+        and (why := _other_length(reading, asked_tokens))
+    ):
+        outcome, error = RequestOutcome.OTHER_LENGTH, why
     return Trace(
         index=index,
         intended_s=reply.sent_s if intended_s is None else intended_s,
@@ -197,44 +201,44 @@ def _read_alike(
     return at
 
 
-def _outcome(reply: Reply, reading: _Reading) -> tuple[Outcome, str]:
+def _outcome(reply: Reply, reading: _Reading) -> tuple[RequestOutcome, str]:
     """The outcome of an answer: the definition of complete that loads, goodput, evaluations and comparisons share."""
     if reply.status not in (0, 200):
         if 300 <= reply.status < 400:
-            return Outcome.HTTP_ERROR, redirect(reply.status, reply.headers.get("location"))
-        return Outcome.HTTP_ERROR, f"HTTP {reply.status}: {message_of(reply.text())}"
+            return RequestOutcome.HTTP_ERROR, redirect(reply.status, reply.headers.get("location"))
+        return RequestOutcome.HTTP_ERROR, f"HTTP {reply.status}: {message_of(reply.text())}"
     if reading.error:
-        return Outcome.STREAM_ERROR, reading.error
+        return RequestOutcome.STREAM_ERROR, reading.error
     if reply.ending is not Ending.COMPLETE and not reading.done:
         after = f"; it came after finish_reason {reading.word!r}, but before [DONE]" if reading.finish else ""
         return _ENDINGS[reply.ending], f"{reply.detail}{after}"
     if reply.status == 200 and not reading.chunks and not reading.done:
         kind = reply.headers.get("content-type", "no content type")
         if (encoding := reply.headers.get("content-encoding", "identity").strip().lower()) != "identity":
-            return Outcome.STREAM_ERROR, (
+            return RequestOutcome.STREAM_ERROR, (
                 f"the stream is compressed (Content-Encoding: {encoding[:40]}), which was not asked for: a compressed "
                 "stream comes in the compressor's rhythm; switch compression off in the gateway"
             )
         seen = reply.text()[:200]
-        return Outcome.STREAM_ERROR, f"HTTP 200, but not an event stream ({kind}): {seen!r}"
+        return RequestOutcome.STREAM_ERROR, f"HTTP 200, but not an event stream ({kind}): {seen!r}"
     if reading.finish is None:
         end = "[DONE] came" if reading.done else "the stream ended"
-        return Outcome.CUT, f"{end} without a finish reason: the answer may be cut anywhere"
+        return RequestOutcome.CUT, f"{end} without a finish reason: the answer may be cut anywhere"
     if reading.finish is Finish.ERROR:
-        return Outcome.STREAM_ERROR, f"the server ended the answer with finish_reason {reading.word!r}"
+        return RequestOutcome.STREAM_ERROR, f"the server ended the answer with finish_reason {reading.word!r}"
     if reading.finish is Finish.UNKNOWN:
-        return Outcome.UNKNOWN_FINISH, (
+        return RequestOutcome.UNKNOWN_FINISH, (
             f"the answer ended with finish_reason {reading.word!r}, which is not known to mean that it is whole"
         )
     if not reading.arrivals:
         counted = reading.completion_tokens
         said = "no count of its tokens" if counted is None else f"{counted} tokens counted"
-        return Outcome.EMPTY, (
+        return RequestOutcome.EMPTY, (
             f"the answer ended with finish_reason {reading.word!r} and has no visible token ({said})"
         )
     if len(reading.arrivals) > 1 and reading.is_invisible():
-        return Outcome.EMPTY, INVISIBLE.format(reading.completion_tokens)
-    return Outcome.OK, ""
+        return RequestOutcome.EMPTY, INVISIBLE.format(reading.completion_tokens)
+    return RequestOutcome.OK, ""
 
 
 def _other_length(reading: _Reading, asked: int) -> str:

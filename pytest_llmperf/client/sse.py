@@ -23,7 +23,7 @@ BARE = "bare"
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SseEvent:
     time_s: float
     """Time of the read that brought the byte which completed the event."""
     data: str
@@ -32,7 +32,7 @@ class Event:
 
 @dataclass(frozen=True)
 class EventStream:
-    events: tuple[Event, ...]
+    events: tuple[SseEvent, ...]
     rest: str
     """Data of an event that no blank line completed: ``""`` unless the stream was cut (or ends
     carelessly)."""
@@ -122,10 +122,10 @@ def parse(chunks: Iterable[tuple[float, bytes]]) -> EventStream:
         times.append(time_s)
         ends.append(len(body))
     whole, clock = bytes(body), Clock(times, ends)
-    events: list[Event] = []
+    events: list[SseEvent] = []
     at = begin(whole)
     while (block := next_block(whole, at)) is not None:
-        events.append(Event(clock.at(block.complete), text(block.data), block.name))
+        events.append(SseEvent(clock.at(block.complete), text(block.data), block.name))
         at = block.after
     return EventStream(tuple(events), rest(whole, at)[1])
 

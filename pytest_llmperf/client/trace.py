@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Outcome(StrEnum):
+class RequestOutcome(StrEnum):
     """The end of a request, seen from the client. Docs: what-counts.md."""
 
     OK = "ok"
@@ -56,7 +56,7 @@ class Trace:
     headers_s: float | None
     arrivals: tuple[Arrival, ...]
     end_s: float
-    outcome: Outcome
+    outcome: RequestOutcome
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -78,7 +78,7 @@ class Trace:
 
     @property
     def ok(self) -> bool:
-        return self.outcome is Outcome.OK
+        return self.outcome is RequestOutcome.OK
 
     @property
     def visible_tokens(self) -> int | None:

@@ -37,7 +37,7 @@ from typing import Any, get_args
 from pytest_llmperf.config.bounds import Bound, Incomparable, origin_of
 from pytest_llmperf.config.budget_keys import KNOWN, Known
 from pytest_llmperf.config.fields import in_range
-from pytest_llmperf.config.toml_errors import Table, closest, nearest, read_toml
+from pytest_llmperf.config.toml_errors import TomlTable, closest, nearest, read_toml
 from pytest_llmperf.errors import CatalogError, NotMeasured
 from pytest_llmperf.units import Unit, parse_quantity
 
@@ -253,13 +253,13 @@ class _Head:
     devices: tuple[str, ...] = ()
 
 
-def _refuse_slip(table: Table, name: str, declared: Collection[str], what: str) -> None:
+def _refuse_slip(table: TomlTable, name: str, declared: Collection[str], what: str) -> None:
     if name not in declared and (meant := closest(name, declared, cutoff=_SLIP)):
         own = "one of your own needs a name that is less like it"
         raise table.mistake(name, f"unknown {what}; did you mean {meant}? ({own})")
 
 
-def _bounds(table: Table, key: str, known: Known | None) -> Iterator[tuple[Index, Bound]]:
+def _bounds(table: TomlTable, key: str, known: Known | None) -> Iterator[tuple[Index, Bound]]:
     if (known is None and not isinstance(table.values[key], dict)) or (
         known is not None and known.by is None
     ):
@@ -276,7 +276,7 @@ def _bounds(table: Table, key: str, known: Known | None) -> Iterator[tuple[Index
         yield int(index) if number else index, _bound(by_index, index, _entry(key, index), known)
 
 
-def _claims(table: Table, declared: Mapping[str, Known]) -> Iterator[tuple[str, float]]:
+def _claims(table: TomlTable, declared: Mapping[str, Known]) -> Iterator[tuple[str, float]]:
     claims = table.table(CATCHES)
     if CATCHES in table and not claims.values:
         raise table.mistake(CATCHES, "holds nothing; needs one damage by budget")
@@ -290,7 +290,7 @@ def _claims(table: Table, declared: Mapping[str, Known]) -> Iterator[tuple[str, 
         yield key, _quantity(claims, key, unit, 0.001, 1.0 if unit == "points" else MOST_CLAIMED)
 
 
-def _bound(table: Table, key: str, entry: str, known: Known | None) -> Bound:
+def _bound(table: TomlTable, key: str, entry: str, known: Known | None) -> Bound:
     section = table.section if entry == key else table.section.rsplit(".", 1)[0]
     origin = origin_of(table.file, section, entry)
     if known is None:
@@ -300,14 +300,14 @@ def _bound(table: Table, key: str, entry: str, known: Known | None) -> Bound:
     return Bound(value, known.unit, origin, "" if known.unit == "points" else known.sense)
 
 
-def _quantity(table: Table, key: str, unit: Unit, low: float, high: float) -> float:
+def _quantity(table: TomlTable, key: str, unit: Unit, low: float, high: float) -> float:
     try:
         return in_range(parse_quantity(table.values[key], unit), low, high)
     except ValueError as error:
         raise table.mistake(key, str(error)) from None
 
 
-def _own_quantity(table: Table, key: str) -> tuple[float, str]:
+def _own_quantity(table: TomlTable, key: str) -> tuple[float, str]:
     """The value and unit of a budget that is not declared; the unit is empty for a number without one."""
     value = table.values[key]
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):

@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_llmperf.config.address import Address
 from pytest_llmperf.config.models import Catalog, Model, Profile
 from pytest_llmperf.config.sizes import EMBEDDED, GPU, LEAST, Sizes
-from pytest_llmperf.config.toml_errors import Table, keys_of, nearest, read_toml
+from pytest_llmperf.config.toml_errors import TomlTable, keys_of, nearest, read_toml
 from pytest_llmperf.engines import vllm_arguments
 from pytest_llmperf.engines.base import Engine
 from pytest_llmperf.engines.registry import engine_named, engine_names
@@ -86,7 +86,7 @@ def choose_profile(wanted: str | None, path: Path, *, has_cuda: Callable[[], boo
     return catalog.profiles[for_device]
 
 
-def _profile(name: str, table: Table, base: Path) -> Profile:
+def _profile(name: str, table: TomlTable, base: Path) -> Profile:
     table.only(PROFILE_KEYS)
     table.must_have("candidate", "baseline", "model")
     rows = _Rows(name, base, table.table("model").tables())
@@ -112,7 +112,7 @@ def _profile(name: str, table: Table, base: Path) -> Profile:
     return dataclasses.replace(profile, models=models, sizes=_sizes(own_sizes, profile.sizes, models))
 
 
-def _sizes(table: Table, sizes: Sizes, rows: Mapping[str, Model]) -> Sizes:
+def _sizes(table: TomlTable, sizes: Sizes, rows: Mapping[str, Model]) -> Sizes:
     """The profile's sizes, where those given in ``table`` can be judged and fit the rows."""
     for key, value in table.values.items():
         least = LEAST[key]
@@ -147,7 +147,7 @@ class _Rows:
     profile: str
     base: Path
     """Directory of the catalogue, to which its paths are relative."""
-    tables: Mapping[str, Table]
+    tables: Mapping[str, TomlTable]
     values: dict[str, dict[str, Json]] = field(default_factory=dict)
     """As written, with everything that is inherited."""
     models: dict[str, Model] = field(default_factory=dict)
@@ -178,7 +178,7 @@ class _Rows:
         )
         return self.models[name]
 
-    def _parent(self, table: Table, chain: tuple[str, ...]) -> Model:
+    def _parent(self, table: TomlTable, chain: tuple[str, ...]) -> Model:
         name = table.values["extends"]
         if not isinstance(name, str) or name not in self.tables:
             raise table.mistake(
@@ -190,7 +190,7 @@ class _Rows:
         return self.read(name, chain)
 
 
-def _merged(table: Table, inherited: JsonObject) -> dict[str, Json]:
+def _merged(table: TomlTable, inherited: JsonObject) -> dict[str, Json]:
     """The row's values over those of the row that it extends; tables key by key, ``damage`` as a whole."""
     if "arguments" in table and "add_arguments" in table:
         raise table.mistake("add_arguments", "adds to the arguments of the extended row; give one of the two")
@@ -207,7 +207,7 @@ def _merged(table: Table, inherited: JsonObject) -> dict[str, Json]:
     return values
 
 
-def _engine(table: Table, name: str) -> Engine:
+def _engine(table: TomlTable, name: str) -> Engine:
     try:
         return engine_named(name)
     except CatalogError as error:
@@ -216,7 +216,7 @@ def _engine(table: Table, name: str) -> Engine:
         raise table.mistake("engine", f"must be one of {', '.join(engine_names())}") from None
 
 
-def _check_engine(table: Table, model: Model, engine: Engine) -> None:
+def _check_engine(table: TomlTable, model: Model, engine: Engine) -> None:
     if not engine.is_started:
         if model.base_url is None:
             table.must_have("base_url")
@@ -233,7 +233,7 @@ def _check_engine(table: Table, model: Model, engine: Engine) -> None:
             raise table.mistake(key, f'needs engine = "url", the engine is "{model.engine}"')
 
 
-def _check_arguments(table: Table, model: Model, engine: Engine) -> None:
+def _check_arguments(table: TomlTable, model: Model, engine: Engine) -> None:
     for key in ("arguments", "add_arguments"):
         words = [str(word) for word in list_of(table.values.get(key))]
         for option in vllm_arguments.options(words):
@@ -249,7 +249,7 @@ def _check_arguments(table: Table, model: Model, engine: Engine) -> None:
             raise table.mistake(key, str(error)) from None
 
 
-def _check_lengths(table: Table, model: Model) -> None:
+def _check_lengths(table: TomlTable, model: Model) -> None:
     longest, answer = model.max_model_len, model.sampling.max_tokens
     if longest is not None and answer >= longest:
         said = "sampling" in table
@@ -259,7 +259,7 @@ def _check_lengths(table: Table, model: Model) -> None:
         )
 
 
-def _gpus(table: Table, model: Model, inherited: JsonObject, parent: Model | None) -> int:
+def _gpus(table: TomlTable, model: Model, inherited: JsonObject, parent: Model | None) -> int:
     """GPUs of the row: as stated, which must be the product of the parallel sizes, or 0 (the CPU)."""
     product = 1
     for name in _PARALLEL:
@@ -311,7 +311,7 @@ def _exists(path: Path) -> bool:
         return False  # a name that is too long is no file
 
 
-def _url(table: Table, url: str | None) -> str | None:
+def _url(table: TomlTable, url: str | None) -> str | None:
     if url is None:
         return None
     try:

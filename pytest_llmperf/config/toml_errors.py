@@ -46,12 +46,12 @@ _MESSAGES = {
 """The value to write, by the type of pydantic's error."""
 
 
-def read_toml(path: Path) -> Table:
+def read_toml(path: Path) -> TomlTable:
     """The root table of ``path``. Raises :class:`CatalogError` if it is absent, unreadable or not TOML."""
     try:
         # An editor's byte order mark is no part of the text.
         text = path.read_bytes().decode("utf-8-sig")
-        root = Table(path.name, "", tomllib.loads(text))
+        root = TomlTable(path.name, "", tomllib.loads(text))
         root.check_values()
     except FileNotFoundError:
         raise CatalogError(f"{shown(path)}: no such file") from None
@@ -107,7 +107,7 @@ def show(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class TomlTable:
     """One table of a file, and where it stands. ``section`` is empty for the root."""
 
     file: str
@@ -135,15 +135,15 @@ class Table:
             if key not in self.values:
                 raise self.mistake(key, "missing")
 
-    def table(self, key: str) -> Table:
+    def table(self, key: str) -> TomlTable:
         """The table at ``key``; an empty one if it is absent."""
         value = self.values.get(key, {})
         if not isinstance(value, dict):
             raise self.mistake(key, _TABLE)
         section = f"{self.section}.{_quoted(key)}" if self.section else _quoted(key)
-        return Table(self.file, section, value)
+        return TomlTable(self.file, section, value)
 
-    def tables(self, *, but: Collection[str] = ()) -> dict[str, Table]:
+    def tables(self, *, but: Collection[str] = ()) -> dict[str, TomlTable]:
         """Every value of this table, each of which must be a table, except the keys in ``but``."""
         return {key: self.table(key) for key in self.values if key not in but}
 
@@ -168,7 +168,7 @@ class Table:
 
     def _explained(self, kind: type[Any], values: JsonObject, error: ErrorDetails) -> CatalogError:
         """The error at pydantic's ``loc``: keys of nested tables, a key, and an index where that holds a list."""
-        table, keys = Table(self.file, self.section, values), list(error["loc"])
+        table, keys = TomlTable(self.file, self.section, values), list(error["loc"])
         while len(keys) > 1 and isinstance(keys[1], str):
             step = str(keys.pop(0))
             table, kind = table.table(step), _keys(kind).get(step) or kind

@@ -20,7 +20,7 @@ from pytest_llmperf.load.metrics import metric_named, request_metrics
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import GroundTruth, TrueRequest, running
 from pytest_llmperf.load.results import Metrics, of_run
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload, request_id
 from pytest_llmperf.stats.order_statistics import quantile
@@ -104,7 +104,7 @@ def calibrate(
     return compare(run, told)
 
 
-def compare(run: Run, told: GroundTruth) -> ClientError:
+def compare(run: LoadRun, told: GroundTruth) -> ClientError:
     """The client's error in one run. Raises ``NotMeasured`` if a request failed or has no truth."""
     by_id = {request.request_id: request for request in told.requests}
     pairs = [

@@ -45,7 +45,7 @@ def no_collector() -> Iterator[None]:
             gc.enable()
 
 
-class Watch:
+class ClientWatch:
     """CPU time of this thread and lag of its loop, from now to :meth:`stop`."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.arrivals import poisson
 from pytest_llmperf.load.metrics import metric_named, tpot_s
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import OpenLoop, SendOptions, run_load
 from pytest_llmperf.load.seen_times import seen_times
 from pytest_llmperf.load.workload import Workload
@@ -64,7 +64,7 @@ class Slo:
                 return False
         return self.e2el_s is None or trace.end_s - trace.intended_s <= self.e2el_s
 
-    def unseen(self, run: Run) -> str:
+    def unseen(self, run: LoadRun) -> str:
         """Why its limits cannot be judged on a run: tokens were not seen when they came, or answers have lengths of
         their own. Empty if they can."""
         limits = [name for name in ("ttft", "tpot") if getattr(self, f"{name}_s") is not None]
@@ -96,7 +96,7 @@ class Goodput:
         )
 
 
-def goodput(run: Run, slo: Slo) -> Goodput:
+def goodput(run: LoadRun, slo: Slo) -> Goodput:
     """Goodput of all requests of the run, failed ones included. Raises ``NotMeasured`` as :meth:`Slo.met_by` does, and
     where the SLO has limits for tokens that were not seen when they came."""
     if why := slo.unseen(run):
@@ -241,7 +241,7 @@ def max_rate_of(
     search: RateSearch,
     *,
     requests: int,
-    on_run: Callable[[Run], None] | None = None,
+    on_run: Callable[[LoadRun], None] | None = None,
     options: SendOptions | None = None,
 ) -> MaxRate:
     """:func:`max_rate` of a server with Poisson arrivals, ``requests`` at each rate and a new seed each time.

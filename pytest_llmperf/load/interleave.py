@@ -11,7 +11,7 @@ from typing import Literal
 from pytest_llmperf.client.capabilities import raise_if_all_failed
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.results import Metrics, of_run
-from pytest_llmperf.load.run import Run, problems_of
+from pytest_llmperf.load.run import LoadRun, problems_of
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workers import workers_for
 from pytest_llmperf.load.workload import Workload
@@ -26,7 +26,7 @@ class Round:
 
     number: int
     side: Side
-    run: Run
+    run: LoadRun
     metrics: Metrics
 
 
@@ -36,8 +36,8 @@ class Rounds:
 
     candidate: tuple[Metrics, ...]
     baseline: tuple[Metrics, ...]
-    candidate_runs: tuple[Run, ...]
-    baseline_runs: tuple[Run, ...]
+    candidate_runs: tuple[LoadRun, ...]
+    baseline_runs: tuple[LoadRun, ...]
 
     def __len__(self) -> int:
         return len(self.candidate)

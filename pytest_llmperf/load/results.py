@@ -22,7 +22,7 @@ from pytest_llmperf.load.metrics import (
     metric_named,
     request_metrics,
 )
-from pytest_llmperf.load.run import Run, errors_by_kind
+from pytest_llmperf.load.run import LoadRun, errors_by_kind
 from pytest_llmperf.load.seen_times import ROUND_CLUMPED_ABOVE, seen_times
 from pytest_llmperf.stats import clustered_quantile, order_statistics
 
@@ -104,14 +104,14 @@ class Metrics(Totals):
         return value
 
 
-def of_run(run: Run) -> Metrics:
+def of_run(run: LoadRun) -> Metrics:
     """The metrics of one run over its own window. Raises ``NotMeasured`` if no request succeeded."""
     metrics = of_part(run, run.traces, run.window_s)
     # An open loop has no rounds that could be left out: there a standstill is a problem of the whole run.
     return replace(metrics, taken_out=run.disturbance) if run.open_loop is None else metrics
 
 
-def of_part(run: Run, traces: Sequence[Trace], window_s: float) -> Metrics:
+def of_part(run: LoadRun, traces: Sequence[Trace], window_s: float) -> Metrics:
     """:func:`measure` for some of a run's requests, with what is known of all of them."""
     metrics = measure(traces, window_s)
     if not run.length_problem:

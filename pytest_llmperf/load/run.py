@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pytest_llmperf.client.trace import Outcome, Trace
+from pytest_llmperf.client.trace import RequestOutcome, Trace
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.cache_check import CacheUse
 from pytest_llmperf.load.client_health import ClientHealth
@@ -44,7 +44,7 @@ class ScheduleKept:
 
 
 @dataclass(frozen=True)
-class Run:
+class LoadRun:
     """One measured load. Times in seconds of the client's clock."""
 
     server: Server
@@ -121,7 +121,7 @@ class Run:
             )
         if self.prompt_problem:
             found.append(self.prompt_problem)
-        others = [trace for trace in self.traces if trace.outcome is Outcome.OTHER_LENGTH]
+        others = [trace for trace in self.traces if trace.outcome is RequestOutcome.OTHER_LENGTH]
         if len(others) > ERRORS_ABOVE * len(self.traces):
             found.append(
                 f"{len(others)} of {len(self.traces)} answers do not have the length that was asked for, and are not "
@@ -145,7 +145,7 @@ class Run:
         return tuple(found)
 
 
-def problems_of(runs: Sequence[Run]) -> tuple[str, ...]:
+def problems_of(runs: Sequence[LoadRun]) -> tuple[str, ...]:
     """Why a load of these runs must not be judged; empty if there is nothing.
 
     Failures are counted over all of it: one in a short round is no more than one in a long load.

@@ -26,14 +26,14 @@ from pytest_llmperf.errors import InfrastructureError, RequestFailed, WrongServe
 from pytest_llmperf.json_values import JsonObject, parse_json
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.arrivals import Schedule
-from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
-from pytest_llmperf.load.run import ERRORS_ABOVE, Run, ScheduleKept
+from pytest_llmperf.load.client_health import ClientHealth, ClientWatch, no_collector
+from pytest_llmperf.load.run import ERRORS_ABOVE, LoadRun, ScheduleKept
 from pytest_llmperf.load.sending import OnProgress, Sent, in_flight, on_schedule
-from pytest_llmperf.load.server_metrics import Sampler
+from pytest_llmperf.load.server_metrics import MetricsSampler
 from pytest_llmperf.load.workers import Fleet, sent_by_fleet, shards
 from pytest_llmperf.load.workload import (
     Fits,
-    Prompts,
+    RequestBodies,
     Shape,
     Workload,
     prepare,
@@ -152,7 +152,7 @@ class SendOptions:
 
 def run_load(
     server: Server, workload: Workload, pattern: ClosedLoop | OpenLoop, options: SendOptions | None = None
-) -> Run:
+) -> LoadRun:
     """Send the load and measure it.
 
     All workers of a closed loop start together, on open connections. Failed requests are in ``Run.traces`` with their
@@ -176,7 +176,7 @@ class _LoadRun:
         self.warmup = pattern.default_warmup if options.warmup is None else options.warmup
         self.workers = options.workers or 1
 
-    async def measure(self) -> Run:
+    async def measure(self) -> LoadRun:
         clock = RealClock()
         pattern, endpoint = self.pattern, Endpoint.of(self.server)
         warmup_concurrency = pattern.warmup_concurrency(self.warmup)
@@ -203,8 +203,8 @@ class _LoadRun:
             note, lengths = prompts.note, (prompts.asked, prompts.tokens is not None)
             del warmed, cold, prompts
             with no_collector():
-                watch = Watch()
-                async with Sampler(aside) as sampler:
+                watch = ClientWatch()
+                async with MetricsSampler(aside) as sampler:
                     sending = await self._send(pool, wire, connections)
                     health = watch.stop()
             clock.check()
@@ -219,7 +219,7 @@ class _LoadRun:
         own_delay_s = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in sent)
         traces = tuple(_take_traces(sent, asked if fixed else [None] * len(asked)))
         schedule = pattern.schedule if isinstance(pattern, OpenLoop) else None
-        return Run(
+        return LoadRun(
             server=self.server,
             workload=self.workload,
             concurrency=pattern.concurrency if isinstance(pattern, ClosedLoop) else peak_in_flight(traces),
@@ -263,7 +263,7 @@ class _LoadRun:
                 f"no connection to {self.server.shown}: {why}; is the server alive?"
             ) from error
 
-    async def _prompts(self, pool: Pool, count: int, nonce: str, salt: bool, ids: bool) -> Prompts:
+    async def _prompts(self, pool: Pool, count: int, nonce: str, salt: bool, ids: bool) -> RequestBodies:
         model = self.server.model
         shapes = self.pattern.shapes if isinstance(self.pattern, OpenLoop) else None
         if shapes is None:
@@ -314,7 +314,7 @@ class _LoadRun:
             return Reply()
         return await server_metrics.fetch(pool, timeout_s=_METRICS_S)
 
-    def _wire(self, pool: Pool, prompts: Prompts) -> list[bytes]:
+    def _wire(self, pool: Pool, prompts: RequestBodies) -> list[bytes]:
         refused = self.server.capabilities.refused
         bodies = [without(body, refused, keep=self.workload.sampling) for body in prompts.bodies]
         return [pool.endpoint.request("POST", path_of(body), body) for body in bodies]

@@ -26,7 +26,7 @@ _TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Sample:
+class MetricsSample:
     """One scrape; None for values that the server does not report."""
 
     time_s: float
@@ -45,7 +45,7 @@ class Sample:
 class ServerSamples:
     """All scrapes of one load, in the order of time."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[MetricsSample, ...]
 
     def facts(self) -> dict[str, Json]:
         """For the record."""
@@ -71,12 +71,12 @@ def together(loads: Sequence[ServerSamples | None]) -> ServerSamples | None:
     return ServerSamples(tuple(samples)) if samples else None
 
 
-def parse(reply: Reply) -> Sample | None:
+def parse(reply: Reply) -> MetricsSample | None:
     """One scrape; None if it is not one of vLLM's names."""
     told = server_metrics.parse_reply(reply)
     if told is None:
         return None
-    return Sample(
+    return MetricsSample(
         time_s=reply.sent_s,
         took_s=reply.end_s - reply.sent_s,
         running=told.running,
@@ -86,14 +86,14 @@ def parse(reply: Reply) -> Sample | None:
     )
 
 
-class Sampler:
+class MetricsSampler:
     """``async with Sampler(pool) as sampler:`` scrapes while the block runs; ``samples()`` afterwards."""
 
     def __init__(self, pool: Pool, *, every_s: float = EVERY_S, first_s: float = _FIRST_S) -> None:
         self._pool, self._every_s, self._first_s = pool, every_s, first_s
         self._replies: list[Reply] = []
 
-    async def __aenter__(self) -> Sampler:
+    async def __aenter__(self) -> MetricsSampler:
         self._task = asyncio.get_running_loop().create_task(self._scrape())
         return self
 

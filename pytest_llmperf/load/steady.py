@@ -21,7 +21,7 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.json_values import Json
 from pytest_llmperf.load.results import Metrics, of_part
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 
 METHOD = "MSER-5 on E2EL in the order of completion, to the last sending"
 _BATCH = 5
@@ -48,7 +48,7 @@ class Steady:
     def found(self) -> bool:
         return not self.why
 
-    def facts(self, run: Run) -> dict[str, Json]:
+    def facts(self, run: LoadRun) -> dict[str, Json]:
         """For the record; times in seconds after the run's begin."""
         return {
             "method": METHOD,
@@ -61,7 +61,7 @@ class Steady:
         }
 
 
-def steady_part(run: Run) -> Steady:
+def steady_part(run: LoadRun) -> Steady:
     """The steady part of a run, or why none can be named."""
     done = sorted((trace for trace in run.traces if trace.ok), key=lambda trace: trace.end_s)
     end_s = max(trace.sent_s for trace in run.traces)
@@ -119,7 +119,7 @@ def tokens_between(trace: Trace, start_s: float, end_s: float) -> float:
     return total * len(inside) / len(arrivals)
 
 
-def slices_of(run: Run, part: Steady, count: int = SLICES) -> tuple[Metrics, ...]:
+def slices_of(run: LoadRun, part: Steady, count: int = SLICES) -> tuple[Metrics, ...]:
     """Metrics of up to ``count`` slices with as many requests each: of the steady part if there is one, else of the
     run up to its last sending.
 

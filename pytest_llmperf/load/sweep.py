@@ -14,7 +14,7 @@ from statistics import fmean
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.arrivals import poisson
 from pytest_llmperf.load.results import Metrics, of_run
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
@@ -28,7 +28,7 @@ class Level:
     """One level of a sweep."""
 
     level: float
-    run: Run
+    run: LoadRun
     metrics: Metrics
 
     @property
@@ -93,7 +93,7 @@ def ramp(lowest: float, highest: float, *, factor: float = 2.0) -> list[float]:
 def sweep(
     of: str,
     levels: Sequence[float],
-    run_at: Callable[[float], Run],
+    run_at: Callable[[float], LoadRun],
     *,
     to_the_knee: bool = True,
     on_level: Callable[[Level], None] | None = None,
@@ -144,7 +144,7 @@ def sweep_concurrency(
         raise ValueError(f"concurrency {broken[0]:g} is not a whole number of requests in flight")
     options = options or SendOptions()
 
-    def run_at(level: float) -> Run:
+    def run_at(level: float) -> LoadRun:
         return run_load(server, workload, ClosedLoop(int(level), waves * int(level)), options)
 
     return sweep("concurrency", levels, run_at, to_the_knee=to_the_knee, on_level=on_level)
@@ -164,7 +164,7 @@ def sweep_rate(
     :func:`run_load`."""
     options = options or SendOptions()
 
-    def run_at(level: float) -> Run:
+    def run_at(level: float) -> LoadRun:
         schedule = poisson(level, max(1, round(level * seconds)) + 1)
         return run_load(server, workload, OpenLoop(schedule), options)
 

@@ -25,7 +25,7 @@ from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import now
 from pytest_llmperf.errors import InfrastructureError
-from pytest_llmperf.load.client_health import ClientHealth, Watch, no_collector
+from pytest_llmperf.load.client_health import ClientHealth, ClientWatch, no_collector
 from pytest_llmperf.load.sending import Sent, in_flight, on_schedule
 from pytest_llmperf.serving.server import Server
 
@@ -68,7 +68,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Ready:
+class WorkerReady:
     """Connections are open; the answer to it is when to begin, in seconds of the clock."""
 
     clock_s: float
@@ -96,7 +96,7 @@ class Done:
 
 
 def run_shard(
-    shard: Shard, begin: Callable[[Ready], float], say: Callable[[Beat | Silent], None] = lambda _: None
+    shard: Shard, begin: Callable[[WorkerReady], float], say: Callable[[Beat | Silent], None] = lambda _: None
 ) -> Done:
     """Send the shard's requests from the moment on that ``begin`` returns (seconds of the clock).
 
@@ -118,9 +118,9 @@ def run_shard(
         beating = asyncio.create_task(beat())
         async with Pool(endpoint, timeout_s=shard.timeout_s) as pool:
             await pool.open(min(shard.concurrency, len(shard.wire)))
-            start_s = await asyncio.to_thread(begin, Ready(now()))
+            start_s = await asyncio.to_thread(begin, WorkerReady(now()))
             with no_collector():
-                watch = Watch()
+                watch = ClientWatch()
                 if shard.offsets_s is None:
                     sent = await in_flight(pool, shard.wire, shard.concurrency, start_s=start_s)
                 else:
@@ -208,7 +208,7 @@ def run_fleet(
         for process, part in zip(processes, parts, strict=True):
             _tell(process, part)
         for number, inbox in enumerate(inboxes):
-            ready = inbox.hear(Ready)
+            ready = inbox.hear(WorkerReady)
             # It read the clock after it was born, and before we heard of it.
             if not born_s <= ready.clock_s <= now():
                 raise InfrastructureError(
@@ -334,7 +334,7 @@ def worker_main() -> None:
     """The worker process: read a shard from standard input, run it, write what came back."""
     asked, told = sys.stdin.buffer, sys.stdout.buffer
 
-    def begin(ready: Ready) -> float:
+    def begin(ready: WorkerReady) -> float:
         write(told, ready)
         start_s = float(read(asked))
         # Nothing more comes through this pipe but its end.

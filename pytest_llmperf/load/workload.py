@@ -73,7 +73,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class RequestBodies:
     """Bodies that are ready to send, and what is known of their length."""
 
     bodies: tuple[dict[str, Json], ...]
@@ -128,7 +128,7 @@ async def prepare(
     request_ids: bool = False,
     fits: Fits | None = None,
     known: Capabilities | None = None,
-) -> Prompts:
+) -> RequestBodies:
     """``count`` bodies of that shape.
 
     The words follow from ``workload.seed``; the number that makes a prompt unique follows from ``nonce``
@@ -162,14 +162,14 @@ async def prepare(
         if maker.known.no_tokenize
         else _NO_TOKENIZE
     )
-    return Prompts(
+    return RequestBodies(
         tuple(bodies), tokens, (workload.input_tokens,) * count, no_count=why, by_usage=by_usage is not None
     )
 
 
 def _as_given(
     model: str, workload: Workload, given: PromptSet, count: int, nonce: str, salt: bool, ids: bool
-) -> Prompts:
+) -> RequestBodies:
     """The given prompts. A salt keeps them out of each other's cache and leaves their words alone; a server that knows
     none gets a number before the first word."""
     salted = salt and workload.unique and not workload.warm_cache
@@ -184,7 +184,7 @@ def _as_given(
             )
         body = _dressed({"model": model, **fields}, workload, limit, f"{nonce}-{index}" if salted else "")
         bodies.append({**body, "request_id": request_id(index)} if ids else body)
-    return Prompts(tuple(bodies), None, (0,) * count, repr(given))
+    return RequestBodies(tuple(bodies), None, (0,) * count, repr(given))
 
 
 async def prepare_shapes(
@@ -197,7 +197,7 @@ async def prepare_shapes(
     salt: bool = False,
     request_ids: bool = False,
     known: Capabilities | None = None,
-) -> Prompts:
+) -> RequestBodies:
     """One body for each of ``shapes``, in that order, and all else as :func:`prepare` has it."""
     nonce = nonce or secrets.token_hex(8)
     where: dict[Shape, list[int]] = {}
@@ -207,7 +207,7 @@ async def prepare_shapes(
     tokens: list[int | None] = [None] * len(shapes)
     gate = asyncio.Semaphore(_ASK_AT_ONCE)
 
-    async def fill(shape: Shape, indices: list[int]) -> Prompts:
+    async def fill(shape: Shape, indices: list[int]) -> RequestBodies:
         shaped = replace(workload, input_tokens=shape.input_tokens, output_tokens=shape.output_tokens)
         # A number of its own for every shape: prompts of two shapes would begin alike, and hit a prefix cache.
         own = f"{nonce} {shape.input_tokens} {shape.output_tokens}"
@@ -226,7 +226,7 @@ async def prepare_shapes(
     await asyncio.gather(*(fill(shape, indices) for shape, indices in rest))
     counted = tuple(count for count in tokens if count is not None)
     asked = tuple(shape.input_tokens for shape in shapes)
-    return Prompts(
+    return RequestBodies(
         tuple(bodies),
         counted if len(counted) == len(shapes) else None,
         asked,

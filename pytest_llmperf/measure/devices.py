@@ -11,7 +11,7 @@ from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving import gpu, processes
-from pytest_llmperf.serving.telemetry import Sampler, Telemetry
+from pytest_llmperf.serving.telemetry import DeviceSampler, Telemetry
 
 COLUMNS = ("time_s", "used_bytes", "power_w", "sm_clock_mhz", "lowered", "energy_j")
 _NAMES = {
@@ -60,7 +60,7 @@ class Devices:
     def beside(self, *sides: Served, what: str, concurrency: int | None = None) -> Iterator[None]:
         """Sample from here to the end of the block. The servers must have been started."""
         samplers = {
-            f"{device.index}, {device.name}": Sampler(instrument, device.index)
+            f"{device.index}, {device.name}": DeviceSampler(instrument, device.index)
             for instrument, device in self._instruments(sides)
         }
         if not samplers:

@@ -33,7 +33,7 @@ _ROUNDING_BYTES = 0.005 * 2**30
 
 
 @dataclass(frozen=True)
-class Server:
+class SizedServer:
     """What the size depends on."""
 
     devices: tuple[str, ...]
@@ -51,8 +51,8 @@ class KvCacheSizes:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._new: dict[Server, tuple[float, int]] = {}
-        self._forgotten: set[Server] = set()
+        self._new: dict[SizedServer, tuple[float, int]] = {}
+        self._forgotten: set[SizedServer] = set()
 
     def fix(self, sides: Sequence[Served]) -> bool:
         """Give the next start of each side the size that an earlier one measured, so that all can start at once.
@@ -100,7 +100,7 @@ class KvCacheSizes:
             ]
             write_cache(self._file(), "".join(f"{line}\n" for line in lines))
 
-    def _all(self) -> dict[Server, tuple[float, int]]:
+    def _all(self) -> dict[SizedServer, tuple[float, int]]:
         known = {**dict(_read(self._file())), **self._new}
         return {server: size for server, size in known.items() if server not in self._forgotten}
 
@@ -108,7 +108,7 @@ class KvCacheSizes:
         return self._path or own_cache(os.environ) / "kv-cache-sizes.jsonl"
 
 
-def _server_of(side: Served) -> Server | None:
+def _server_of(side: Served) -> SizedServer | None:
     """None where the engine has no option for the size, or something that it depends on cannot be known."""
     if side.engine.kv_cache_option is None:
         return None
@@ -121,7 +121,7 @@ def _server_of(side: Served) -> Server | None:
     if engine is None:
         return None
     names = tuple(f"{device.name}, {device.total_bytes} bytes" for device in devices)
-    return Server(names, row_fingerprint(side.model), str(engine), weights_bytes)
+    return SizedServer(names, row_fingerprint(side.model), str(engine), weights_bytes)
 
 
 def _says_its_size(side: Served) -> bool:
@@ -141,7 +141,7 @@ def _fit(sides: Sequence[Served]) -> bool:
     return all(needed[index] <= free[index] for index in free)
 
 
-def _read(path: Path) -> Iterator[tuple[Server, tuple[float, int]]]:
+def _read(path: Path) -> Iterator[tuple[SizedServer, tuple[float, int]]]:
     """The entries of the file that are not too old; what is not ours is left out."""
     lines: Sequence[str] = ()
     with suppress(OSError, ValueError):
@@ -151,4 +151,4 @@ def _read(path: Path) -> Iterator[tuple[Server, tuple[float, int]]]:
             entry = json.loads(line)
             when, size = float(entry.pop("time")), int(entry.pop("bytes"))
             if size > 0 and 0 <= time.time() - when < KEPT_S:
-                yield Server(**{**entry, "devices": tuple(map(str, entry["devices"]))}), (when, size)
+                yield SizedServer(**{**entry, "devices": tuple(map(str, entry["devices"]))}), (when, size)

@@ -11,14 +11,14 @@ from typing import cast
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.json_values import Json
 from pytest_llmperf.load.results import Metrics, error_kinds, tails, trace_columns
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.server_metrics import together
 from pytest_llmperf.load.steady import METHOD, steady_part
 from pytest_llmperf.record.tables import TraceRow
 
 
 @dataclass
-class LoadEntry:
+class LoggedLoad:
     """The rounds of one row under one load, with one start of its server."""
 
     row: str
@@ -28,7 +28,7 @@ class LoadEntry:
     """``rounds`` of a comparison, ``open loop``, ``sweep`` or ``max rate``."""
     order_seed: int | None = None
     """What the order of the sides in the rounds of a comparison was drawn from."""
-    runs: list[Run] = field(default_factory=list)
+    runs: list[LoadRun] = field(default_factory=list)
     metrics: list[Metrics] = field(default_factory=list)
     _facts: dict[str, Json] = field(default_factory=dict)
     _told: int = 0
@@ -96,8 +96,8 @@ class LoadLog:
     """All loads of this process."""
 
     def __init__(self) -> None:
-        self._noted: dict[tuple[str, int | str, str, int, str], LoadEntry] = {}
-        self._fresh: list[tuple[LoadEntry, int]] = []
+        self._noted: dict[tuple[str, int | str, str, int, str], LoggedLoad] = {}
+        self._fresh: list[tuple[LoggedLoad, int]] = []
         """Entry and round number of the requests that :meth:`take_rows` has not returned yet."""
         self._told: dict[int, dict[str, Json]] = {}
         """The last facts of each load, by the identity of its entry."""
@@ -105,7 +105,7 @@ class LoadLog:
     def note(
         self,
         row: str,
-        run: Run,
+        run: LoadRun,
         metrics: Metrics,
         start: int = 1,
         *,
@@ -116,12 +116,12 @@ class LoadLog:
         arrivals = f"{len(run.traces)} of {run.open_loop.schedule}" if run.open_loop else run.concurrency
         # Two schedules that are the same may carry other prompts.
         key = (row, arrivals, repr(run.workload), start, purpose)
-        load = self._noted.setdefault(key, LoadEntry(row, start, purpose, order_seed=order_seed))
+        load = self._noted.setdefault(key, LoggedLoad(row, start, purpose, order_seed=order_seed))
         self._fresh.append((load, len(load.runs)))
         load.runs.append(run)
         load.metrics.append(metrics)
 
-    def facts(self, facts_of: Callable[[LoadEntry], dict[str, Json]] = LoadEntry.facts) -> dict[str, Json]:
+    def facts(self, facts_of: Callable[[LoggedLoad], dict[str, Json]] = LoggedLoad.facts) -> dict[str, Json]:
         """For the record: ``load``, the rounds at a fixed concurrency, and ``scheduled_load``, all other loads."""
         told: dict[str, list[dict[str, Json]]] = {"load": [], "scheduled_load": []}
         for load in self._noted.values():
@@ -146,7 +146,7 @@ class LoadLog:
             yield from (_row(load, run, number, trace) for trace in run.traces)
 
 
-def _row(load: LoadEntry, run: Run, number: int, trace: Trace) -> TraceRow:
+def _row(load: LoggedLoad, run: LoadRun, number: int, trace: Trace) -> TraceRow:
     arrivals = trace.arrivals
     row: TraceRow = {
         "row": load.row,

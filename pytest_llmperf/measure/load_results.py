@@ -18,7 +18,7 @@ from pytest_llmperf.gates.ratio import MAX_LOST_ROUNDS, PairedSamples, Ratio
 from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.metrics import Metric, metric_named
 from pytest_llmperf.load.results import Metrics
-from pytest_llmperf.load.run import Run, problems_of
+from pytest_llmperf.load.run import LoadRun, problems_of
 from pytest_llmperf.load.seen_times import CLUMPED_ABOVE, held_back
 from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.on_device import OnDevice
@@ -106,7 +106,7 @@ class MeasuredLoad:
     """The rounds of one model at a concurrency, or the slices of one run on a schedule."""
 
     at: int | str
-    runs: Sequence[Run]
+    runs: Sequence[LoadRun]
     rounds: Sequence[Metrics]
     clock: ClockError
     device: OnDevice

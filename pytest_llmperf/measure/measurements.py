@@ -23,7 +23,7 @@ from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
 from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.prompt_set import PromptSet, read_prompts
 from pytest_llmperf.load.results import Metrics, of_run
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.answers import GradedAnswer, TaskAnswers
 from pytest_llmperf.measure.book import UNBOOKED, Book
@@ -41,7 +41,7 @@ from pytest_llmperf.measure.scheduled import Scheduled, SweepData, met_by_slice
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers
 from pytest_llmperf.measure.speed import Speed
-from pytest_llmperf.measure.start_memory import Comparison, StartMemory, StartsOf
+from pytest_llmperf.measure.start_memory import ServerPair, StartMemory, StartsOf
 from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.prompts.variants import Variant, model_default
 from pytest_llmperf.record import fingerprint
@@ -226,7 +226,7 @@ class Measurements(Servers):
 
     def load(self, served: Served, concurrency: int, shape: LoadShape) -> LoadData:
         """Rounds of one model, taken from those of the comparison if this run compares anyway."""
-        runs: Sequence[Run]
+        runs: Sequence[LoadRun]
         metrics: Sequence[Metrics]
         baseline = self.served(self.settings.baseline) if self.will_need_baseline else None
         if baseline is not None and served is not baseline:
@@ -277,7 +277,7 @@ class Measurements(Servers):
         requests = self.sizes.requests_per_round(concurrency)
         load = f"{requests} requests, {concurrency} at a time, {shape.prompt_tokens} → {shape.answer_tokens} tokens"
         engines = self.engines()
-        comparison = Comparison(
+        comparison = ServerPair(
             machine,
             (row_fingerprint(candidate.model), row_fingerprint(baseline.model)),
             load,

@@ -9,7 +9,7 @@ from pytest_llmperf.errors import InfrastructureError, first_line
 from pytest_llmperf.load.device_limits import limits_of, measured_limits
 from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.load.roofline import Roofline, roofline_of
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.measure.devices import Devices
 from pytest_llmperf.measure.served import Served
 
@@ -43,7 +43,7 @@ def on_device(
     devices: Devices,
     limit: Roofline | str,
     concurrency: int,
-    runs: Sequence[Run],
+    runs: Sequence[LoadRun],
     rounds: Sequence[Metrics],
 ) -> OnDevice:
     """Energy and share of the limit of these rounds of one row."""

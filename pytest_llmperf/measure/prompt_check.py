@@ -33,7 +33,7 @@ _ANY = "x"
 
 
 @dataclass(frozen=True)
-class Source:
+class TemplateSource:
     """The directory of a row's tokenizer, and the chat template that is used with it; ``why`` there is none."""
 
     directory: Path | None
@@ -43,7 +43,7 @@ class Source:
     """Longest prompt and answer together by the row or the weights, in tokens."""
 
     @classmethod
-    def of(cls, served: Served) -> Source:
+    def of(cls, served: Served) -> TemplateSource:
         """Nothing is fetched for it: an engine that serves a model from the hub has put it here."""
         model = served.model
         try:
@@ -146,7 +146,7 @@ class PromptCheck:
 
     def __init__(self) -> None:
         self._looked: dict[tuple[str, str, str], Findings] = {}
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, TemplateSource] = {}
 
     def look(
         self, served: Served, task: str, variant: Variant, asks: Sequence[Ask], items: Sequence[str]
@@ -158,7 +158,7 @@ class PromptCheck:
         ``items`` names the prompts; one that is asked several times is looked at once.
         """
         if served.name not in self._sources:
-            self._sources[served.name] = Source.of(served)
+            self._sources[served.name] = TemplateSource.of(served)
         source = self._sources[served.name]
         seen = self._looked.setdefault(
             (served.name, task, variant.name), Findings(served.name, task, variant.name, limit=source.limit)
@@ -176,7 +176,9 @@ class PromptCheck:
         """For the record."""
         return [looked.facts() for looked in self._looked.values()]
 
-    def _text(self, served: Served, source: Source, seen: Findings, item: str, ask: Ask) -> str | None:
+    def _text(
+        self, served: Served, source: TemplateSource, seen: Findings, item: str, ask: Ask
+    ) -> str | None:
         """The prompt as the model will read it, looked at; None where no template is known."""
         chat = as_chat(ask)
         try:
@@ -192,7 +194,9 @@ class PromptCheck:
         seen.take(item, ask, text, "template" if chat.prompt is None else "protocol")
         return text
 
-    def _ask_the_server(self, served: Served, source: Source, seen: Findings, item: str, ask: Ask) -> None:
+    def _ask_the_server(
+        self, served: Served, source: TemplateSource, seen: Findings, item: str, ask: Ask
+    ) -> None:
         """Check the server's rendering of the first chat, and the token that it puts before a text by itself."""
         chat = as_chat(ask)
         if chat.prompt is not None or "template-refuses" in seen.findings:
@@ -229,7 +233,7 @@ class PromptCheck:
             seen.found(item, violations.token_at_the_beginning(theirs.tokens, own, name))
 
     def _count_one(
-        self, served: Served, source: Source, seen: Findings, item: str, chat: Ask, rendered: Rendered
+        self, served: Served, source: TemplateSource, seen: Findings, item: str, chat: Ask, rendered: Rendered
     ) -> None:
         """For a server without ``/tokenize``: compare its count of the first chat's tokens by asking for one token."""
         if source.directory is None or not can_count_locally(source.directory):
@@ -245,7 +249,7 @@ class PromptCheck:
     def _measure(
         self,
         served: Served,
-        source: Source,
+        source: TemplateSource,
         seen: Findings,
         prompts: Sequence[tuple[str, Ask]],
         texts: Sequence[str | None],
@@ -282,7 +286,7 @@ class PromptCheck:
             )
 
     def _lengths(
-        self, served: Served, source: Source, seen: Findings, which: Sequence[tuple[Ask, str | None]]
+        self, served: Served, source: TemplateSource, seen: Findings, which: Sequence[tuple[Ask, str | None]]
     ) -> list[int]:
         """Tokens of these prompts, by the server, else by the tokenizer of the weights; empty where neither tells."""
         if not which:

@@ -17,7 +17,7 @@ from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo, max_rate_of
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.replay import Replay, Unit, read_trace
 from pytest_llmperf.load.results import Metrics, of_run
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import OpenLoop, SendOptions, run_load
 from pytest_llmperf.load.steady import slice_size, slices_of, steady_part
 from pytest_llmperf.load.sweep import Level, Sweep, sweep_concurrency, sweep_rate
@@ -32,7 +32,7 @@ from pytest_llmperf.measure.speed import Speed
 class Timed:
     """One load on a schedule."""
 
-    run: Run
+    run: LoadRun
     slices: tuple[Metrics, ...]
     """Slices of its steady part, or of all of it up to the last request where no steady part was found."""
 
@@ -121,7 +121,7 @@ class Scheduled:
     ) -> MaxRate:
         """The highest rate that keeps the SLO, with ``requests`` at each rate."""
 
-        def on_run(run: Run) -> None:
+        def on_run(run: LoadRun) -> None:
             self._servers.progress(
                 f"{served.name}: {run.open_loop.schedule if run.open_loop else ''} is done"
             )
@@ -228,7 +228,7 @@ def levels_of(concurrency: Sequence[int], rate: Sequence[float]) -> Sequence[flo
     return concurrency or rate
 
 
-def met_by_slice(run: Run, slo: Slo) -> tuple[Mapping[str, list[Outcome]], str]:
+def met_by_slice(run: LoadRun, slo: Slo) -> tuple[Mapping[str, list[Outcome]], str]:
     """By slice of a run, whether each request met the SLO; and why that must not be judged (empty: it may).
 
     Requests in a queue resemble each other, so slices of the run are the items.

@@ -32,7 +32,7 @@ from pytest_llmperf.serving import weights as weights_of
 from pytest_llmperf.serving.command import spec_for
 from pytest_llmperf.serving.content import Content, checksums, content_of
 from pytest_llmperf.serving.http_client import request, unused_proxies
-from pytest_llmperf.serving.lease import Lease, Progress, Released, acquire
+from pytest_llmperf.serving.lease import Lease, Released, StartProgress, acquire
 from pytest_llmperf.serving.log_lines import read_last_start
 from pytest_llmperf.serving.page_cache import share_in_memory
 from pytest_llmperf.serving.server import Server
@@ -433,5 +433,5 @@ class Served:
         """The devices, as far as this row uses any."""
         return gpu.open_nvml() if self.model.gpus else gpu.NoDevices()
 
-    def _say(self, progress: Progress) -> None:
+    def _say(self, progress: StartProgress) -> None:
         self._progress(f"{progress.row}: {progress.phase}, {progress.elapsed_s:.0f} s")

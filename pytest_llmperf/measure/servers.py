@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_llmperf.client.answers import Answer
-from pytest_llmperf.client.trace import Outcome, Trace
+from pytest_llmperf.client.trace import RequestOutcome, Trace
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.errors import GpuUnreadable, InfrastructureError, ServerDied, UsageError, first_line
@@ -242,9 +242,9 @@ def _lowest(every: Iterable[Mapping[int, int]]) -> dict[int, int]:
 
 def may_be_a_death(ended: Answer | Trace) -> bool:
     """Whether a dying server explains how a request ended; it does not explain a refusal (HTTP 4xx)."""
-    if ended.outcome is Outcome.HTTP_ERROR:
+    if ended.outcome is RequestOutcome.HTTP_ERROR:
         return not 400 <= ended.status < 500
-    return ended.outcome in (Outcome.CUT, Outcome.CONNECT_ERROR, Outcome.STREAM_ERROR)
+    return ended.outcome in (RequestOutcome.CUT, RequestOutcome.CONNECT_ERROR, RequestOutcome.STREAM_ERROR)
 
 
 def find_dead_server(*served: Served) -> ServerDied | None:

@@ -17,13 +17,13 @@ from pytest_llmperf.json_values import Json, list_of, object_of
 from pytest_llmperf.load.interleave import Round, Rounds, interleaved
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.roofline import Roofline
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workers import workers_for
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.clock_error import ClockError, clock_error_at, facts_of, load_like, measured_at
 from pytest_llmperf.measure.devices import Devices
-from pytest_llmperf.measure.load_log import LoadEntry, LoadLog
+from pytest_llmperf.measure.load_log import LoadLog, LoggedLoad
 from pytest_llmperf.measure.memo import Memo
 from pytest_llmperf.measure.on_device import OnDevice, limit_of, on_device
 from pytest_llmperf.measure.served import Served
@@ -64,7 +64,7 @@ class Speed:
         calibrations = [facts_of(key[1], made) for key, made in self._memo.of_kind("clock error")]
         return noted | {"calibration": calibrations} | self.devices.facts(self.log.begin_s)
 
-    def _load_facts(self, load: LoadEntry) -> dict[str, Json]:
+    def _load_facts(self, load: LoggedLoad) -> dict[str, Json]:
         facts = load.facts()
         device = self.on_device(self.servers.row(load.row), load.runs[0].concurrency, load.runs, load.metrics)
         rounds = [
@@ -76,7 +76,7 @@ class Speed:
         return facts | {"rounds": rounds, "roofline_unknown": device.no_share}
 
     def on_device(
-        self, served: Served, concurrency: int, runs: Sequence[Run], rounds: Sequence[Metrics]
+        self, served: Served, concurrency: int, runs: Sequence[LoadRun], rounds: Sequence[Metrics]
     ) -> OnDevice:
         """Energy of these rounds, and the share of the device's limit that they reached."""
         name = self.servers.settings.device_name
@@ -95,7 +95,7 @@ class Speed:
 
         return self._memo(("bandwidth",), measure)
 
-    def clock_error(self, runs: Sequence[Run], *sides: Sequence[Metrics]) -> ClockError:
+    def clock_error(self, runs: Sequence[LoadRun], *sides: Sequence[Metrics]) -> ClockError:
         """The client's own error at the load of these runs, and at the pace of the quicker side."""
         concurrency = runs[0].concurrency
         if runs[0].open_loop:
@@ -175,14 +175,14 @@ class Speed:
 
     def alone(
         self, served: Served, concurrency: int, shape: LoadShape
-    ) -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
+    ) -> tuple[tuple[LoadRun, ...], tuple[Metrics, ...]]:
         """The same rounds of one side only, for a run that compares nothing."""
 
-        def measure() -> tuple[tuple[Run, ...], tuple[Metrics, ...]]:
+        def measure() -> tuple[tuple[LoadRun, ...], tuple[Metrics, ...]]:
             self.prepare(served, shape)
             what, count = f"{served.name}, {concurrency} at a time", shape.rounds
             fixed = self.servers.sizes.workers
-            runs: list[Run] = []
+            runs: list[LoadRun] = []
             metrics: list[Metrics] = []
             pace, workers = Pace(count), fixed or 1
             with self.devices.beside(served, what="load", concurrency=concurrency):
@@ -208,7 +208,7 @@ class Speed:
     def note(
         self,
         row: str,
-        run: Run,
+        run: LoadRun,
         metrics: Metrics,
         start: int = 1,
         *,

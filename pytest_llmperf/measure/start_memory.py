@@ -24,7 +24,7 @@ KEPT = 40
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ServerPair:
     """Two servers under one load on one machine."""
 
     machine: str
@@ -36,7 +36,7 @@ class Comparison:
     contents: tuple[str | None, str | None] = (None, None)
     """Fingerprints of both servers' files: starts of other files differ for other reasons as well."""
 
-    def is_like(self, other: Comparison) -> bool:
+    def is_like(self, other: ServerPair) -> bool:
         """True if starts of the ``other`` comparison tell how these differ."""
         same = (other.machine, other.entries, other.load) == (self.machine, self.entries, self.load)
         return same and (None in self.engines or other.engines == self.engines)
@@ -46,7 +46,7 @@ class Comparison:
 class _Entry:
     """A line of the file: the starts of one comparison in one run."""
 
-    comparison: Comparison
+    comparison: ServerPair
     metrics: Mapping[str, Sequence[Centre]]
 
     @classmethod
@@ -54,7 +54,7 @@ class _Entry:
         """Read a line; ``ValueError``, ``TypeError`` or ``KeyError`` for one that is not ours."""
         fields = object_of(json.loads(line))
         first, second = map(str, list_of(fields["entries"]))
-        comparison = Comparison(
+        comparison = ServerPair(
             str(fields["machine"]),
             (first, second),
             str(fields["load"]),
@@ -90,9 +90,9 @@ class StartMemory:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._earlier: list[_Entry] | None = None
-        self._own: dict[Comparison, dict[str, Sequence[Centre]]] = {}
+        self._own: dict[ServerPair, dict[str, Sequence[Centre]]] = {}
 
-    def known(self, comparison: Comparison, metric: str) -> tuple[tuple[Centre, ...], ...]:
+    def known(self, comparison: ServerPair, metric: str) -> tuple[tuple[Centre, ...], ...]:
         """The centres of earlier runs, grouped by the servers' files and engines."""
         groups: dict[object, list[Centre]] = {}
         for number, entry in enumerate(self._entries()):
@@ -103,7 +103,7 @@ class StartMemory:
                 groups.setdefault(group, []).extend(centres)
         return tuple(map(tuple, groups.values()))
 
-    def note(self, comparison: Comparison, metric: str, centres: Sequence[Centre]) -> None:
+    def note(self, comparison: ServerPair, metric: str, centres: Sequence[Centre]) -> None:
         """Remember the starts of this run, from its end on."""
         self._own.setdefault(comparison, {})[metric] = centres
 
@@ -128,7 +128,7 @@ class StartMemory:
 class StartsOf:
     """The memory of one comparison."""
 
-    comparison: Comparison
+    comparison: ServerPair
     memory: StartMemory
 
     def known(self, metric: str) -> tuple[tuple[Centre, ...], ...]:
@@ -153,7 +153,7 @@ def _read(path: Path) -> Iterator[_Entry]:
 
 def _latest(entries: Sequence[_Entry]) -> list[_Entry]:
     """The last :data:`KEPT` entries of each comparison, in their order."""
-    counts: Counter[Comparison] = Counter()
+    counts: Counter[ServerPair] = Counter()
     kept = []
     for entry in reversed(entries):
         key = replace(entry.comparison, contents=(None, None))

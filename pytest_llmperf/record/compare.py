@@ -35,7 +35,7 @@ ENOUGH_STARTS = 3
 Rows = Sequence[AnswerRow]
 
 
-class Outcome(StrEnum):
+class Change(StrEnum):
     WORSE = "worse"
     BETTER = "better"
     SAME = "no difference shown"
@@ -50,7 +50,7 @@ class Difference:
     unit: str
     before: float | None
     now: float | None
-    outcome: Outcome
+    outcome: Change
     how: str
     p_worse: float | None = None
 
@@ -65,17 +65,17 @@ class Comparison:
     new: Sequence[str] = ()
     notes: Sequence[str] = field(default=())
 
-    def of(self, outcome: Outcome) -> list[Difference]:
+    def of(self, outcome: Change) -> list[Difference]:
         return [one for one in self.differences if one.outcome is outcome]
 
     @property
     def regressed(self) -> bool:
-        return bool(self.of(Outcome.WORSE))
+        return bool(self.of(Change.WORSE))
 
     @property
     def gaps(self) -> list[str]:
         """Everything that the first run answers and the second does not: one line each."""
-        lines = [f"{one.what}: {one.how}" for one in self.of(Outcome.NOT_COMPARED)]
+        lines = [f"{one.what}: {one.how}" for one in self.of(Change.NOT_COMPARED)]
         lines += [f"{test}: in the first run, and not in the second" for test in self.vanished]
         return lines if self.differences else [*lines, "nothing in the two records can be compared"]
 
@@ -124,10 +124,8 @@ def _corrected(found: list[Difference]) -> list[Difference]:
     tested = [one for one in found if one.p_worse is not None]
     adjusted = dict(zip(map(id, tested), holm.adjusted([one.p_worse or 0.0 for one in tested]), strict=True))
     return [
-        replace(
-            one, outcome=Outcome.SAME, how=f"{one.how}; not beyond chance among {len(tested)} comparisons"
-        )
-        if one.outcome is Outcome.WORSE and adjusted.get(id(one), 0.0) > ALPHA
+        replace(one, outcome=Change.SAME, how=f"{one.how}; not beyond chance among {len(tested)} comparisons")
+        if one.outcome is Change.WORSE and adjusted.get(id(one), 0.0) > ALPHA
         else one
         for one in found
     ]
@@ -145,7 +143,7 @@ def _accuracies(before: Record, now: Record, then: Rows, today: Rows) -> Iterato
         if other is None or (why := _other_template(before, now, row)):
             why = "the second run did not ask" if other is None else why
             current = None if other is None else _share(other)
-            yield Difference(what, "share", _share(entry), current, Outcome.NOT_COMPARED, why)
+            yield Difference(what, "share", _share(entry), current, Change.NOT_COMPARED, why)
             continue
         pairs = _pairs([r for r in then if _key(r) == key], [r for r in today if _key(r) == key])
         yield _paired(what, pairs) if pairs else _unpaired(what, entry, other)
@@ -182,7 +180,7 @@ def _paired(what: str, items: Sequence[Sequence[tuple[bool, bool]]]) -> Differen
         p_worse = bounded_mean.p_below(means, 1.0, 0.0)
         p_better = bounded_mean.p_above(means, -1.0, 0.0)
         counted = f"{len(pairs)} answers to {len(items)} items of both"
-    outcome = Outcome.WORSE if p_worse <= ALPHA else Outcome.BETTER if p_better <= ALPHA else Outcome.SAME
+    outcome = Change.WORSE if p_worse <= ALPHA else Change.BETTER if p_better <= ALPHA else Change.SAME
     before, now = (sum(pair[side] for pair in pairs) / len(pairs) for side in (0, 1))
     how = f"{counted}: {gained} gained, {lost} lost"
     return Difference(what, "share", before, now, outcome, how, p_worse)
@@ -198,7 +196,7 @@ def _unpaired(what: str, before: AnswersEntry, now: AnswersEntry) -> Difference:
         outcome = _apart(first.interval(), second.interval(), better="higher")
         how = "intervals of the same items, unpaired"
         return Difference(what, "share", first.share, second.share, outcome, how)
-    return Difference(what, "share", _share(before), _share(now), Outcome.NOT_COMPARED, how)
+    return Difference(what, "share", _share(before), _share(now), Change.NOT_COMPARED, how)
 
 
 def _right(entry: AnswersEntry) -> RightAnswers | None:
@@ -221,9 +219,9 @@ def _ratios(before: Record, now: Record) -> Iterator[Difference]:
         what = f"{entry.metric}, candidate over baseline"
         other = others.get((entry.test, entry.metric))
         if other is None or other.interval is None:
-            current, outcome, how = None, Outcome.NOT_COMPARED, "the second run has no such ratio"
+            current, outcome, how = None, Change.NOT_COMPARED, "the second run has no such ratio"
         elif why := _other_machine(before, now):
-            current, outcome, how = other.observed, Outcome.NOT_COMPARED, why
+            current, outcome, how = other.observed, Change.NOT_COMPARED, why
         else:
             better = "higher" if entry.level_unit == "tok/s" else "lower"
             outcome = _apart(entry.interval, other.interval, better=better)
@@ -239,9 +237,9 @@ def _levels(before: Record, now: Record) -> Iterator[Difference]:
         what = f"{entry.row}: {entry.metric}, {entry.of}"
         other = others.get(_level(entry))
         if other is None:
-            current, outcome, how = None, Outcome.NOT_COMPARED, "the second run did not measure it"
+            current, outcome, how = None, Change.NOT_COMPARED, "the second run did not measure it"
         elif why := _other_machine(before, now):
-            current, outcome, how = other.value, Outcome.NOT_COMPARED, why
+            current, outcome, how = other.value, Change.NOT_COMPARED, why
         else:
             starts = min(_starts(record, entry.row) for record in (before, now))
             allowed = 1.0 if starts >= ENOUGH_STARTS else BETWEEN_STARTS
@@ -261,16 +259,16 @@ def _apart(
     *,
     better: str,
     allowed: float = 1.0,
-) -> Outcome:
+) -> Change:
     """SAME unless the intervals are disjoint, by a factor ``allowed`` at least; an unknown end separates nothing."""
     (low, high), (low_now, high_now) = before, now
     above = high is not None and low_now is not None and low_now > high * allowed
     below = low is not None and high_now is not None and high_now * allowed < low
     if above:
-        return Outcome.BETTER if better == "higher" else Outcome.WORSE
+        return Change.BETTER if better == "higher" else Change.WORSE
     if below:
-        return Outcome.WORSE if better == "higher" else Outcome.BETTER
-    return Outcome.SAME
+        return Change.WORSE if better == "higher" else Change.BETTER
+    return Change.SAME
 
 
 # What is the same, and what is not

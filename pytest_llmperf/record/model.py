@@ -81,7 +81,7 @@ class RunOutcome(Part):
     deselected: Count | None = optional("tests that were collected and left out")
 
 
-class Sizes(Part):
+class SizesEntry(Part):
     items: int | None = optional("items of an accuracy task at most")
     variant_items: int | None = optional("items for each further prompt variant")
     quality_items: int | None = optional("summaries, and conversations of each length")
@@ -100,7 +100,7 @@ class Sizes(Part):
     energy_items: int | None = optional("items that energy is measured over, at least")
 
 
-class Device(Part):
+class DeviceEntry(Part):
     class_: str | None = Field(None, alias="class", description="as budgets.toml calls it: H100, CPU")
     name: str = required("as NVML names it; CPU without a GPU")
 
@@ -149,7 +149,7 @@ class RunTest(Part):
     candidate: str | None = optional("entry that it was repeated for; null where tests are not repeated")
 
 
-class Event(Part):
+class EventEntry(Part):
     time: str = required("UTC, ISO 8601")
     text: str = required("one line, as shown in the terminal at the end of the run")
 
@@ -168,7 +168,7 @@ class Promoted(Part):
 # Servers and what they were sent
 
 
-class Milestones(Part):
+class MilestonesEntry(Part):
     weights_loaded_s: float | None = optional("reading the weights")
     model_loaded_s: float | None = optional("loading the whole model, weights included")
     model_bytes: float | None = optional("device memory of the weights")
@@ -215,7 +215,7 @@ class ServerEntry(Part):
         "how often it died and was restarted; data of one life are not judged then"
     )
     every_ready_s: Series = several("of every start except those after a crash")
-    milestones: Milestones | None = optional(
+    milestones: MilestonesEntry | None = optional(
         "durations of the last start and its memory, from the server's log"
     )
 
@@ -269,7 +269,7 @@ class PromptsEntry(Part):
 # Answers
 
 
-class PerCorrect(Part):
+class PerCorrectEntry(Part):
     value: float
     low: float = required("of the 95 % interval")
     high: float = required("of the 95 % interval")
@@ -294,10 +294,10 @@ class AnswersEntry(Part):
     completion_tokens: Count | None = None
     seconds: float | None = optional("wall time of asking")
     tokens_per_answer: float | None = optional("mean; null where the server counted none")
-    tokens_per_correct: PerCorrect | None = optional(
+    tokens_per_correct: PerCorrectEntry | None = optional(
         "tokens of all answers over correct answers; null without any"
     )
-    seconds_per_correct: PerCorrect | None = optional(
+    seconds_per_correct: PerCorrectEntry | None = optional(
         "server seconds of all answers over correct answers; depends on the load at which they were collected"
     )
     incomplete: Share | None = optional("share of the answers that reached the limit before they ended")
@@ -369,7 +369,7 @@ class FidelityEntry(Part):
 # Loads
 
 
-class Workload(Part):
+class WorkloadEntry(Part):
     input_tokens: Count | None = optional("of each rendered prompt")
     output_tokens: Count | None = optional("of each answer, or their limit")
     fixed_output: bool | None = optional("whether answers have exactly that length")
@@ -384,7 +384,7 @@ class Workload(Part):
     given: str | None = optional("description of a given set of prompts; null for generated ones")
 
 
-class Round(Part):
+class RoundEntry(Part):
     requests: Count = optional("requests that were sent", 0)
     errors: dict[str, int] = mapping("outcome → failed requests")
     window_s: float | None = optional("first sending → last end")
@@ -422,7 +422,7 @@ class MeanAndMax(Part):
     max: float | None = None
 
 
-class ServerMetrics(Part):
+class ServerMetricsEntry(Part):
     samples: Count | None = optional("scrapes")
     running: MeanAndMax | None = optional("requests that the engine works on")
     waiting: MeanAndMax | None = optional("requests in its queue")
@@ -456,20 +456,20 @@ class LoadEntry(Part):
     workers: Positive | None = optional("client processes, the most in any round")
     schedule: str | None = optional("arrivals of an open loop, in words; null for a closed one")
     rate: float | None = optional("intended requests a second of an open loop; null for a closed one")
-    workload: Workload = optional("shape of the requests", Workload())
-    rounds: tuple[Round, ...] = required("in the order of time; one for a load on a schedule")
+    workload: WorkloadEntry = optional("shape of the requests", WorkloadEntry())
+    rounds: tuple[RoundEntry, ...] = required("in the order of time; one for a load on a schedule")
     tails: dict[str, dict[str, Tail]] = mapping(
         "ttft, ttfat, itl, tpot, stall, e2el, schedule_delay → p50, p90, p95, p99, p99.9 → value with its bounds"
     )
     error_kinds: tuple[ErrorKind, ...] = several("what failed, most frequent first")
     clumped_share: Share | None = optional("as for each round, over the whole load")
     delivered_concurrency: float | None = optional("requests in flight, mean over the window")
-    server_metrics: ServerMetrics | None = optional("the server's own /metrics, sampled during the load")
+    server_metrics: ServerMetricsEntry | None = optional("the server's own /metrics, sampled during the load")
     steady: SteadyState | None = optional("the part of the load in which the server is in its steady state")
     roofline_unknown: str | None = optional("why the device's limit is not known; empty if it is")
 
 
-class ClockError(Part):
+class ClockErrorEntry(Part):
     concurrency: Count | None = optional("requests in flight")
     requests: Count | None = None
     ttft_mean_s: float | None = optional("error of the mean TTFT: reported minus true, as all errors")
@@ -509,7 +509,7 @@ class CalibrationEntry(Part):
     from_cache: bool | None = optional("whether it was measured earlier on this machine")
     attempts: Count | None = optional("times that it was measured; 0 from the cache")
     calm: bool | None = optional("whether the client had the processor to itself")
-    error: ClockError | None = optional("seconds, unless said otherwise; shares in 0..1")
+    error: ClockErrorEntry | None = optional("seconds, unless said otherwise; shares in 0..1")
 
 
 class Readings(Part):
@@ -608,10 +608,10 @@ class Record(Part):
     partial: str | None = optional("why the run is not complete; null for one that came to its end")
     run: RunOutcome | None = optional("outcome of the run: what its exit code and every report say")
     profile: str | None = optional("profile of the catalogue")
-    sizes: Sizes = optional(
-        "how much the profile measures; a size asked for in a call stands with its load", Sizes()
+    sizes: SizesEntry = optional(
+        "how much the profile measures; a size asked for in a call stands with its load", SizesEntry()
     )
-    device: Device = optional("what the numbers were measured on", Device.model_construct(name=""))
+    device: DeviceEntry = optional("what the numbers were measured on", DeviceEntry.model_construct(name=""))
     candidates: tuple[str, ...] = several("entries that were judged")
     baseline: str = optional("entry that they were compared with", "")
     rows: dict[str, Fingerprint] = mapping(
@@ -627,7 +627,7 @@ class Record(Part):
     suite: Suite = optional("what was asked", Suite())
     tests: tuple[RunTest, ...] = several("every test that asked about a model")
     servers: tuple[ServerEntry, ...] = several("entries whose server was started")
-    events: tuple[Event, ...] = several(
+    events: tuple[EventEntry, ...] = several(
         "servers that died or were restarted, freezes, and other things to know"
     )
     sampling: tuple[SamplingEntry, ...] = several(

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from pytest_llmperf.json_values import Json, JsonObject, finite, list_of
-from pytest_llmperf.record.tables import ANSWERS, TOKENS, TRACES, AnswerRow, R, Table, TokenRow, TraceRow
+from pytest_llmperf.record.tables import (
+    ANSWERS,
+    TOKENS,
+    TRACES,
+    AnswerRow,
+    R,
+    TableSchema,
+    TokenRow,
+    TraceRow,
+)
 
 _CLOCK: tuple[Literal["intended_s", "sent_s", "first_s", "last_s", "end_s"], ...] = (
     "intended_s",
@@ -74,7 +83,7 @@ class Shards:
             raise
         self._torn = False
 
-    def keep_rows(self, table: Table[Any], rows: Iterable[Mapping[str, object]]) -> None:
+    def keep_rows(self, table: TableSchema[Any], rows: Iterable[Mapping[str, object]]) -> None:
         """Behind those that this process kept before. ``OSError``."""
         self._append(table.name, (json.dumps(row) + "\n" for row in rows))
 
@@ -129,7 +138,7 @@ class Shards:
                     row[name] = time_s - zero
             yield row
 
-    def _rows(self, table: Table[R]) -> Iterator[tuple[Path, R]]:
+    def _rows(self, table: TableSchema[R]) -> Iterator[tuple[Path, R]]:
         for file in sorted(self._directory.glob(f"*.{table.name}.jsonl")):
             with file.open(encoding="ascii") as lines:
                 # A process that was killed while it wrote has reported no verdict either.

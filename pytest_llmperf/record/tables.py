@@ -135,7 +135,7 @@ _COLUMN_TYPES = {
 
 
 @dataclass(frozen=True)
-class Table(Generic[R]):
+class TableSchema(Generic[R]):
     """One kind of table: its name, the record's key for it, and the type of its rows."""
 
     name: str
@@ -170,17 +170,17 @@ def _column_type(hint: Any) -> str:
     return _COLUMN_TYPES[inner[0]]
 
 
-ANSWERS = Table("answers", "answers_file", AnswerRow)
-TRACES = Table("traces", "traces_file", TraceRow, metrics=True)
-TOKENS = Table("tokens", "tokens_file", TokenRow, content="token scores", pieces=("texts", "tokens"))
-CASES = Table("cases", "cases", CaseRow, content="gate data")
+ANSWERS = TableSchema("answers", "answers_file", AnswerRow)
+TRACES = TableSchema("traces", "traces_file", TraceRow, metrics=True)
+TOKENS = TableSchema("tokens", "tokens_file", TokenRow, content="token scores", pieces=("texts", "tokens"))
+CASES = TableSchema("cases", "cases", CaseRow, content="gate data")
 
 _COMPRESSION_LEVEL = 9
 """Of zstd. Gate data of recorded runs are up to 13 % smaller than with the default of 3, and 4.4 to 5.3 times smaller
 than their JSON where many items were asked."""
 
 
-def store_table(record: Path, table: Table[Any], rows: Iterable[_Values]) -> dict[str, Json]:
+def store_table(record: Path, table: TableSchema[Any], rows: Iterable[_Values]) -> dict[str, Json]:
     """Write ``rows`` beside ``record``, whole; return their entry in the record. ``RecordNotWritten``.
 
     Without a row there is no file. ``ValueError`` for a row that has other columns than ``table``.
@@ -239,7 +239,7 @@ def metric_values(trace: TraceRow, column: str) -> list[float]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def load_table(path: Path, about: TableFile | None, table: Table[R]) -> list[R]:
+def load_table(path: Path, about: TableFile | None, table: TableSchema[R]) -> list[R]:
     """The rows of the file ``about`` beside the record at ``path``; raises as :func:`load_answers` does."""
     if about is None or not about.count:
         return []
@@ -257,7 +257,7 @@ def load_table(path: Path, about: TableFile | None, table: Table[R]) -> list[R]:
 class _Counted:
     """Rows as plain values that both formats can hold, some at a time."""
 
-    table: Table[Any]
+    table: TableSchema[Any]
     rows: Iterable[_Values]
     count: int = 0
 

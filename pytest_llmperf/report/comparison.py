@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pytest_llmperf.record.compare import Comparison, Outcome
+from pytest_llmperf.record.compare import Change, Comparison
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.report.text import markdown_text
 from pytest_llmperf.units import format_value
 
-WORST_FIRST = (Outcome.WORSE, Outcome.NOT_COMPARED, Outcome.BETTER, Outcome.SAME)
+WORST_FIRST = (Change.WORSE, Change.NOT_COMPARED, Change.BETTER, Change.SAME)
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:

@@ -62,7 +62,7 @@ _QUANTISED_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_confi
 
 
 @dataclass(frozen=True)
-class Problem:
+class Defect:
     """A reason why a model can't be served from these files."""
 
     what: str
@@ -93,7 +93,7 @@ def remarks(model: Model, weights: Weights) -> list[str]:
     return [remark]
 
 
-def problems(model: Model, directory: Path) -> Iterator[Problem]:
+def problems(model: Model, directory: Path) -> Iterator[Defect]:
     """Yield the problems of a model's directory, the most basic first."""
     arguments = model.arguments
     load_format = value_of(arguments, "--load-format")
@@ -107,13 +107,13 @@ def problems(model: Model, directory: Path) -> Iterator[Problem]:
     yield from _index_problems(directory)
     files, _ = weight_files(directory)
     if files and files[0].suffix == ".gguf" and model.quantization != "gguf":
-        yield Problem(
+        yield Defect(
             f"{files[0]} is a GGUF file, and {directory} holds no safetensors",
             "give a directory with safetensors; a server of llama.cpp that runs is tested with --llmperf-base-url",
         )
     for path in sorted(path for pattern in ("*.safetensors", "*.bin") for path in directory.glob(pattern)):
         if path.is_symlink() and not path.exists():
-            yield Problem(
+            yield Defect(
                 f"{path} is a link to {path.readlink()}, which is not there", "fetch or copy the file itself"
             )
     tensors: dict[str, Tensor] = {}
@@ -125,7 +125,7 @@ def problems(model: Model, directory: Path) -> Iterator[Problem]:
         if weights_index(directory) is None and not file.name.startswith(("consolidated", "adapter_")):
             twice = next((name for name in found if name in tensors), None)
             if twice is not None:
-                yield Problem(
+                yield Defect(
                     f"{file} holds {twice} a second time, and no index says which file counts",
                     "keep one set of weights files in the directory, or the index that belongs to them",
                 )
@@ -139,7 +139,7 @@ def problems(model: Model, directory: Path) -> Iterator[Problem]:
 # -- configuration ---------------------------------------------------------------------------------------
 
 
-def _configuration_problems(directory: Path, model: Model) -> Iterator[Problem]:
+def _configuration_problems(directory: Path, model: Model) -> Iterator[Defect]:
     file = directory / "config.json"
     if not os.path.lexists(file):
         # Mistral's own layout; `weights.resolve` has refused what has neither.
@@ -152,17 +152,17 @@ def _configuration_problems(directory: Path, model: Model) -> Iterator[Problem]:
         model.arguments, "--config-format"
     ) == "mistral"
     if not mistral and not any(config.get(key) for key in ("model_type", "architectures", "auto_map")):
-        yield Problem(
+        yield Defect(
             f"{file} names neither model_type nor architectures, so no engine can tell what the model is",
             "fetch the model's own config.json",
         )
     architectures = config.get("architectures")
     named = isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)
     if architectures is not None and not named:
-        yield Problem(f"architectures in {file} is {_kind(architectures)}, a list of names is needed", _AGAIN)
+        yield Defect(f"architectures in {file} is {_kind(architectures)}, a list of names is needed", _AGAIN)
 
 
-def _checked_object(file: Path) -> tuple[dict[str, Json], Problem | None]:
+def _checked_object(file: Path) -> tuple[dict[str, Json], Defect | None]:
     """Return the object in a JSON file, or an empty one and what is wrong with the file."""
     text, problem = _text(file)
     if problem is not None:
@@ -170,16 +170,16 @@ def _checked_object(file: Path) -> tuple[dict[str, Json], Problem | None]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return {}, Problem(f"{file} is no JSON ({first_line(error)})", _AGAIN)
+        return {}, Defect(f"{file} is no JSON ({first_line(error)})", _AGAIN)
     if not isinstance(content, dict):
-        return {}, Problem(f"{file} holds {_kind(content)}, an object is needed", _AGAIN)
+        return {}, Defect(f"{file} holds {_kind(content)}, an object is needed", _AGAIN)
     return content, None
 
 
 # -- tokenizer ------------------------------------------------------------------------------------------
 
 
-def _tokenizer_problems(directory: Path, config: JsonObject, model: Model) -> Iterator[Problem]:
+def _tokenizer_problems(directory: Path, config: JsonObject, model: Model) -> Iterator[Defect]:
     elsewhere = value_of(model.arguments, "--tokenizer")
     if elsewhere is not None or "--skip-tokenizer-init" in model.arguments:
         return
@@ -202,7 +202,7 @@ def _tokenizer_problems(directory: Path, config: JsonObject, model: Model) -> It
         kind in str(_json_object(about).get("tokenizer_class")) for kind in ("Byte", "Canine", "Perceiver")
     )
     if not found and not own_code and not by_bytes:
-        yield Problem(
+        yield Defect(
             f"{directory} holds no tokenizer (tokenizer.json, tokenizer.model, vocab.json and merges.txt, tekken.json)",
             "copy the model's tokenizer files there, or name another one with --tokenizer in arguments",
         )
@@ -211,7 +211,7 @@ def _tokenizer_problems(directory: Path, config: JsonObject, model: Model) -> It
 # -- weights --------------------------------------------------------------------------------------------
 
 
-def _index_problems(directory: Path) -> Iterator[Problem]:
+def _index_problems(directory: Path) -> Iterator[Defect]:
     index = weights_index(directory)
     if index is None:
         return
@@ -222,18 +222,18 @@ def _index_problems(directory: Path) -> Iterator[Problem]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        yield Problem(f"{index} is no JSON ({first_line(error)})", _AGAIN)
+        yield Defect(f"{index} is no JSON ({first_line(error)})", _AGAIN)
         return
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict):
         what = f"weight_map is {_kind(places)}" if isinstance(content, dict) else f"it holds {_kind(content)}"
-        yield Problem(f"{index} is no index: {what}, an object from tensor to file is needed", _AGAIN)
+        yield Defect(f"{index} is no index: {what}, an object from tensor to file is needed", _AGAIN)
     elif not places:
-        yield Problem(f"{index} names no file: its weight_map is empty", _AGAIN)
+        yield Defect(f"{index} names no file: its weight_map is empty", _AGAIN)
     else:
         odd = next(((name, file) for name, file in places.items() if not _is_file_name(file)), None)
         if odd is not None:
-            yield Problem(
+            yield Defect(
                 f"{index} sends {odd[0]} to {odd[1]!r}, the name of a file in the directory is needed", _AGAIN
             )
 
@@ -245,7 +245,7 @@ def _is_file_name(name: object) -> bool:
     return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
-def _file_problem(file: Path) -> tuple[Problem | None, dict[str, Tensor]]:
+def _file_problem(file: Path) -> tuple[Defect | None, dict[str, Tensor]]:
     if problem := _content_problem(file):
         return problem, {}
     if file.suffix != ".safetensors":
@@ -253,12 +253,12 @@ def _file_problem(file: Path) -> tuple[Problem | None, dict[str, Tensor]]:
     try:
         return None, read_header(file)
     except HeaderError as error:
-        return Problem(f"{file} {error}", _AGAIN), {}
+        return Defect(f"{file} {error}", _AGAIN), {}
     except OSError as error:
         return _unreadable(file, error), {}
 
 
-def _content_problem(file: Path) -> Problem | None:
+def _content_problem(file: Path) -> Defect | None:
     """The problem of a file whose first bytes are not what its name says; None if there is none."""
     try:
         size = file.stat().st_size
@@ -267,25 +267,25 @@ def _content_problem(file: Path) -> Problem | None:
     except OSError as error:
         return _unreadable(file, error)
     if size == 0:
-        return Problem(f"{file} is empty", _AGAIN)
+        return Defect(f"{file} is empty", _AGAIN)
     text = start.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
     if start.startswith(b"version https://git-lfs"):
-        return Problem(f"{file} is a pointer of Git LFS, not the file itself", _LFS_REMEDY)
+        return Defect(f"{file} is a pointer of Git LFS, not the file itself", _LFS_REMEDY)
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")):
-        return Problem(f"{file} is a web page, not the file itself (a login or an error page)", _AGAIN)
+        return Defect(f"{file} is a web page, not the file itself (a login or an error page)", _AGAIN)
     if start.startswith(b"GGUF") and file.suffix != ".gguf":
-        return Problem(f"{file} is a GGUF file", "give it its own name; vLLM serves safetensors")
+        return Defect(f"{file} is a GGUF file", "give it its own name; vLLM serves safetensors")
     if file.suffix == ".safetensors":
         if text.startswith((b'{"error', b'{"message', b'{"detail')):
-            return Problem(f"{file} is the error message of a server, not the file itself", _AGAIN)
+            return Defect(f"{file} is the error message of a server, not the file itself", _AGAIN)
         if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")):
-            return Problem(
+            return Defect(
                 f"{file} is a PyTorch file (pickle) under a wrong name", "convert it to safetensors"
             )
     return None
 
 
-def _shard_problems(files: Iterable[Path]) -> Iterator[Problem]:
+def _shard_problems(files: Iterable[Path]) -> Iterator[Defect]:
     """A set of files that count themselves, with a number missing, where no index tells."""
     numbers: dict[tuple[str, int], set[int]] = {}
     for file in files:
@@ -295,7 +295,7 @@ def _shard_problems(files: Iterable[Path]) -> Iterator[Problem]:
         first = 0 if 0 in there else 1  # some sets are counted from 0
         missing = sorted(set(range(first, count + first)) - there) if count <= 10_000 else []
         if missing:
-            yield Problem(
+            yield Defect(
                 f"of the {count} files {name}-…-of-{count:05d} number {missing[0]} is missing",
                 "copy or fetch them again",
             )
@@ -304,7 +304,7 @@ def _shard_problems(files: Iterable[Path]) -> Iterator[Problem]:
 # -- shapes ---------------------------------------------------------------------------------------------
 
 
-def _shape_problems(config: JsonObject, tensors: Mapping[str, Tensor], directory: Path) -> Iterator[Problem]:
+def _shape_problems(config: JsonObject, tensors: Mapping[str, Tensor], directory: Path) -> Iterator[Defect]:
     kind = config.get("model_type")
     packed = (
         quantization(config) is not None
@@ -317,24 +317,24 @@ def _shape_problems(config: JsonObject, tensors: Mapping[str, Tensor], directory
     for name, shape in _expected_shapes(config).items():
         tensor = tensors.get(name)
         if tensor is not None and tensor.shape != shape:
-            yield Problem(f"{name} is {_shown(tensor.shape)}, by config.json it is {_shown(shape)}", remedy)
+            yield Defect(f"{name} is {_shown(tensor.shape)}, by config.json it is {_shown(shape)}", remedy)
     layers = _size(config, "num_hidden_layers")
     there = {int(match[1]) for name in tensors if (match := _LAYER.match(name))}
     if layers is None or not there:
         return
     missing = sorted(set(range(layers)) - there) if layers <= 100_000 else []
     if missing:
-        yield Problem(
+        yield Defect(
             f"the weights hold {len(there)} of the {layers} layers of config.json, layer {missing[0]} is missing",
             "fetch the missing weights files, or correct num_hidden_layers",
         )
     if max(there) >= layers and not config.get("num_nextn_predict_layers"):
-        yield Problem(
+        yield Defect(
             f"the weights hold a layer {max(there)}, config.json names {layers} layers (0 to {layers - 1})",
             remedy,
         )
     if config.get("tie_word_embeddings") is False and not _has_head(tensors, config):
-        yield Problem(
+        yield Defect(
             "the weights hold no lm_head.weight, and config.json does not tie it to the embedding "
             "(tie_word_embeddings is false)",
             "fetch all weights files again, or set tie_word_embeddings if the model is so",
@@ -379,7 +379,7 @@ def _size(config: JsonObject, key: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _text(file: Path) -> tuple[str, Problem | None]:
+def _text(file: Path) -> tuple[str, Defect | None]:
     if problem := _content_problem(file):
         return "", problem
     try:
@@ -389,7 +389,7 @@ def _text(file: Path) -> tuple[str, Problem | None]:
     except OSError as error:
         return "", _unreadable(file, error)
     except UnicodeDecodeError:
-        return "", Problem(f"{file} is no text in UTF-8", _AGAIN)
+        return "", Defect(f"{file} is no text in UTF-8", _AGAIN)
 
 
 def _json_object(file: Path) -> dict[str, Json]:
@@ -397,12 +397,12 @@ def _json_object(file: Path) -> dict[str, Json]:
     return _checked_object(file)[0] if file.is_file() else {}
 
 
-def _unreadable(file: Path, error: OSError) -> Problem:
+def _unreadable(file: Path, error: OSError) -> Defect:
     if file.is_symlink() and not file.exists():
-        return Problem(
+        return Defect(
             f"{file} is a link to {file.readlink()}, which is not there", "fetch or copy the file itself"
         )
-    return Problem(
+    return Defect(
         f"{file} can't be read ({error.strerror or error})", "correct its owner or mode, or fetch it again"
     )
 

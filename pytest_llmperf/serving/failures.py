@@ -18,7 +18,7 @@ from pytest_llmperf.engines.base import KnownFailure
 from pytest_llmperf.engines.registry import DEFAULT, engine_named
 from pytest_llmperf.errors import ServerDied, StartError
 from pytest_llmperf.serving.known_failures import CONSEQUENCES, GENERAL, KNOWN, NOISE, SIGNALS
-from pytest_llmperf.serving.log_events import Event, Rank, find_events
+from pytest_llmperf.serving.log_events import LogEvent, Rank, find_events
 from pytest_llmperf.serving.log_lines import Line, read_lines, read_log, tail
 from pytest_llmperf.serving.messages import Failure
 from pytest_llmperf.serving.readiness import NAN_CAUSE
@@ -85,7 +85,7 @@ def explain(log: str, *, row: str = "the row", engine: str = DEFAULT) -> Explana
 
 
 def _of_event(
-    event: Event,
+    event: LogEvent,
     lines: list[Line],
     text: str,
     row: str,
@@ -122,7 +122,7 @@ def _of_event(
     )
 
 
-def _by_weight(event: Event) -> list[str]:
+def _by_weight(event: LogEvent) -> list[str]:
     """The exceptions of a chain, those that say most first: inner before outer, but for failed look-ups."""
     order: list[str] = []
     look_ups: list[str] = []
@@ -313,7 +313,7 @@ def _is_consequence(message: str) -> bool:
     return any(failure.pattern.search(first) for failure in CONSEQUENCES)
 
 
-def _place_of(message: str, event: Event, lines: Sequence[Line]) -> int:
+def _place_of(message: str, event: LogEvent, lines: Sequence[Line]) -> int:
     """The number of the line that a message begins with."""
     first = message.split("\n", 1)[0]
     numbers = (number for number in range(event.at, len(lines)) if lines[number].text == first)

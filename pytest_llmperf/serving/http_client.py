@@ -92,7 +92,9 @@ def request(
         sock = _connected(address, deadline)
         sock.settimeout(_left(deadline))
         sock.sendall(_request_bytes(method, address, path, content, api_key))
-        response = http.client.HTTPResponse(cast(socket.socket, _Reading(sock, deadline)), method=method)
+        response = http.client.HTTPResponse(
+            cast(socket.socket, _DeadlineReader(sock, deadline)), method=method
+        )
         response.begin()
         while 100 < response.status < 200 and response.status != 101:
             # An interim response (103 Early Hints); http.client skips 100 alone.
@@ -346,7 +348,7 @@ def _left(deadline: float) -> float:
     return left_s
 
 
-class _Reading(io.RawIOBase):
+class _DeadlineReader(io.RawIOBase):
     """A socket as ``http.client`` reads it, with one deadline for the whole answer."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:

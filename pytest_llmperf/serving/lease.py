@@ -43,7 +43,7 @@ _KEEPER = "import sys; sys.path.append({root!r}); from pytest_llmperf.serving.ke
 
 
 @dataclass(frozen=True)
-class Progress:
+class StartProgress:
     """The progress of a start."""
 
     row: str
@@ -68,7 +68,7 @@ class Released:
     """A fault of the keeper, in words; the server has ended all the same. Empty if there was none."""
 
 
-ProgressReader = Callable[[Progress], None]
+ProgressReader = Callable[[StartProgress], None]
 _KEEPER_GONE: Failure = {"event": "keeper"}
 
 
@@ -238,7 +238,7 @@ class Lease:
             message = self._receive_unless_stopped(SILENCE_S)
             self._digest(message)
             if message["event"] == "progress" and on_progress is not None:
-                on_progress(Progress(self.spec.row, message["phase"], message["elapsed_s"]))
+                on_progress(StartProgress(self.spec.row, message["phase"], message["elapsed_s"]))
             elif message["event"] == "failed":
                 self._await_keeper(time.monotonic() + KEEPER_END_S)
                 raise failures.start_error(message, self.spec, self._directory.log)

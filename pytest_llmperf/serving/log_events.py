@@ -1,6 +1,6 @@
 """The errors in a log: every traceback with its chain, every crash of native code, every line logged as an error.
 
-An error is one `Event`, however many exceptions its chain has. Which event ended the engine is told by what stands
+An error is one `LogEvent`, however many exceptions its chain has. Which event ended the engine is told by what stands
 around it: a process that goes on with its work afterwards survived it, a retry or an optional import is excused, and
 some announcements (``EngineCore failed to start``) are made only once a process gives up.
 """
@@ -79,7 +79,7 @@ class Rank(IntEnum):
 
 
 @dataclass(frozen=True)
-class Event:
+class LogEvent:
     """One error."""
 
     at: int
@@ -112,7 +112,7 @@ class _Traceback:
     frames: list[str] = field(default_factory=list)
 
 
-def find_events(lines: Sequence[Line]) -> list[Event]:
+def find_events(lines: Sequence[Line]) -> list[LogEvent]:
     """Every error in the log, in the order of their first lines."""
     streams: dict[str, list[int]] = {}
     for number, line in enumerate(lines):
@@ -137,7 +137,7 @@ class _Stream:
             works = line.level in ("INFO", "DEBUG") and not _AT_THE_END.search(line.text)
             self.progress[place] = self.progress[place + 1] + works
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[LogEvent]:
         events = []
         place = 0
         while place < len(self.lines):
@@ -161,7 +161,7 @@ class _Stream:
 
     # -- the kinds ---------------------------------------------------------------------------------
 
-    def _traceback(self, start: int) -> tuple[Event | None, int]:
+    def _traceback(self, start: int) -> tuple[LogEvent | None, int]:
         trace = _Traceback()
         place = start
         while True:
@@ -213,11 +213,11 @@ class _Stream:
         trace.messages.append(message)
         return place
 
-    def _native(self, start: int) -> tuple[Event, int]:
+    def _native(self, start: int) -> tuple[LogEvent, int]:
         message, end = self._message(start)
         return self._event(start, end, Rank.GAVE_UP, (message,), ""), end
 
-    def _single(self, start: int, rank: Rank) -> tuple[Event, int]:
+    def _single(self, start: int, rank: Rank) -> tuple[LogEvent, int]:
         message, end = self._message(start)
         if _GIVES_UP.search(message) and not _NAMED_EXCEPTION.match(message):
             rank = Rank.GAVE_UP
@@ -277,7 +277,7 @@ class _Stream:
         announced: str,
         handled: tuple[bool, ...] = (),
         frames: str = "",
-    ) -> Event:
+    ) -> LogEvent:
         # A record of logging whose traceback carries no prefix: it is as much of an error as its own first line.
         before = self.lines[start - 1] if start else Line("")
         belongs_to_warning = (
@@ -290,7 +290,7 @@ class _Stream:
         excused = bool(_EXCUSED.search(announced) or _IGNORED.search(announced))
         if belongs_to_warning:
             excused = excused or bool(_EXCUSED.search(before.text)) or self._something_follows(end)
-        return Event(
+        return LogEvent(
             at=self.numbers[start],
             end=self.numbers[end - 1] + 1 if end else self.numbers[start] + 1,
             rank=rank,

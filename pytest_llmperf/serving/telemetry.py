@@ -152,7 +152,7 @@ class Telemetry:
         return high if after <= before else low + (high - low) * (moment_s - before) / (after - before)
 
 
-class Sampler:
+class DeviceSampler:
     """Reads one device in a thread of its own, from ``with`` to its end; then ``telemetry`` is there.
 
     A question to the driver costs up to a millisecond of processor time (docs/evidence/), most of it in the kernel,
@@ -190,7 +190,7 @@ class Sampler:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="llmperf-telemetry", daemon=True)
 
-    def __enter__(self) -> Sampler:
+    def __enter__(self) -> DeviceSampler:
         # The first reading here and the last in __exit__: the window is the caller's, whatever the thread does.
         self._questions = dict(self._instrument.questions(self._index))
         told = self._ask(self._questions)

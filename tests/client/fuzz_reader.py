@@ -26,7 +26,7 @@ import httptools
 from pytest_llmperf.client.connection import Connection
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.reply import Ending, Reply
-from pytest_llmperf.client.trace import Outcome, Trace
+from pytest_llmperf.client.trace import RequestOutcome, Trace
 
 
 class _Nowhere(asyncio.Transport):
@@ -66,7 +66,7 @@ def check(wire: bytes, places: Sequence[int]) -> Trace:
     assert times == sorted(times)
     assert again.ok == (again.error == "")
     assert not again.ok or whole.status == 200
-    assert whole.ending is not Ending.MALFORMED or again.outcome is not Outcome.CUT
+    assert whole.ending is not Ending.MALFORMED or again.outcome is not RequestOutcome.CUT
     return again
 
 

@@ -30,7 +30,7 @@ from pytest_llmperf.client.answer_cache import (
     reused,
 )
 from pytest_llmperf.client.answers import Answer
-from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.config.run_config import Reuse
 from pytest_llmperf.json_values import Json
 
@@ -42,7 +42,7 @@ BODY: dict[str, Json] = {
 }
 
 
-def answer(text: str = "4", outcome: Outcome = Outcome.OK) -> Answer:
+def answer(text: str = "4", outcome: RequestOutcome = RequestOutcome.OK) -> Answer:
     return Answer(0, text, "because", "stop", 10, 3, None, outcome, "", 1, 0.25)
 
 
@@ -162,7 +162,7 @@ def test_fresh_takes_nothing_and_keeps_what_it_asks(tmp_path: Path) -> None:
 
 def test_a_failure_is_no_answer(tmp_path: Path) -> None:
     one = cache(tmp_path, "a")
-    one.keep("engine", BODY, answer("half of it", Outcome.CUT))
+    one.keep("engine", BODY, answer("half of it", RequestOutcome.CUT))
     one.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -182,14 +182,15 @@ FULL_DISK = """
     from pathlib import Path
     from pytest_llmperf.client.answer_cache import AnswerCache
     from pytest_llmperf.client.answers import Answer
-    from pytest_llmperf.client.trace import Outcome
+    from pytest_llmperf.client.trace import RequestOutcome
 
     cache = AnswerCache(Path(sys.argv[1]), "a", "main")
     kept = 0
     for seed in range(2000):
         if seed == 5:
             resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))  # from there on as on a full disk
-        cache.keep("engine", {"seed": seed}, Answer(0, "4" * 500, "", "stop", 10, 3, None, Outcome.OK, "", 1, 0.25))
+        answer = Answer(0, "4" * 500, "", "stop", 10, 3, None, RequestOutcome.OK, "", 1, 0.25)
+        cache.keep("engine", {"seed": seed}, answer)
         kept += not cache.complaint
     cache.close()
     print(kept, cache.complaint)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.client.answers import Answer, Retries, complete_all
-from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.errors import UsageError, WrongServer
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import running
@@ -91,7 +91,7 @@ def test_a_passing_failure_is_sent_again_and_a_model_is_asked_once() -> None:
 def test_a_failure_that_stays_is_an_error_and_no_answer() -> None:
     with running(ReferenceOptions(ttft_ms=1, http_500_share=1)) as known:
         answers = complete_all(known.server, asking(3), concurrency=1, retries=QUICK)
-    assert [answer.outcome for answer in answers] == [Outcome.HTTP_ERROR] * 3
+    assert [answer.outcome for answer in answers] == [RequestOutcome.HTTP_ERROR] * 3
     assert [answer.attempts for answer in answers] == [3] * 3
     assert all("failed, as asked" in answer.error and answer.text == "" for answer in answers)
 
@@ -100,7 +100,7 @@ def test_a_server_that_is_gone_is_given_up_soon() -> None:
     with running(ReferenceOptions(ttft_ms=1)) as known:
         server = known.server
     answers = complete_all(server, asking(50), concurrency=2, retries=QUICK)
-    assert {answer.outcome for answer in answers} == {Outcome.CONNECT_ERROR}
+    assert {answer.outcome for answer in answers} == {RequestOutcome.CONNECT_ERROR}
     assert sum(answer.attempts == 0 for answer in answers) >= 40
     assert "not sent" in answers[-1].error
 
@@ -109,14 +109,14 @@ def test_the_requests_own_mistake_is_not_sent_again(scripted: Callable[..., Any]
     body = b'{"error": {"message": "maximum context length is 2048"}}'
     server = scripted(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
     (answer,) = complete_all(server.server, asking(1), retries=QUICK)
-    assert (answer.attempts, answer.outcome) == (1, Outcome.HTTP_ERROR)
+    assert (answer.attempts, answer.outcome) == (1, RequestOutcome.HTTP_ERROR)
     assert "maximum context length" in answer.error
 
 
 def test_an_error_in_the_stream_and_a_cut_are_infrastructure() -> None:
     for options, outcome in (
-        (ReferenceOptions(ttft_ms=1, gap_ms=1, error_after=0), Outcome.STREAM_ERROR),
-        (ReferenceOptions(ttft_ms=1, gap_ms=1, cut_after=0), Outcome.CUT),
+        (ReferenceOptions(ttft_ms=1, gap_ms=1, error_after=0), RequestOutcome.STREAM_ERROR),
+        (ReferenceOptions(ttft_ms=1, gap_ms=1, cut_after=0), RequestOutcome.CUT),
     ):
         with running(options) as known:
             (answer,) = complete_all(known.server, asking(1), retries=QUICK)
@@ -160,13 +160,15 @@ def test_whole_answers_say_what_streamed_ones_say() -> None:
 @pytest.mark.parametrize(
     ("response", "outcome"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{}", Outcome.CUT),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Outcome.CUT),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", Outcome.STREAM_ERROR),
-        (b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n{}", Outcome.HTTP_ERROR),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{}", RequestOutcome.CUT),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", RequestOutcome.CUT),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", RequestOutcome.STREAM_ERROR),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n{}", RequestOutcome.HTTP_ERROR),
     ],
 )
-def test_half_a_whole_answer_is_none(scripted: Callable[..., Any], response: bytes, outcome: Outcome) -> None:
+def test_half_a_whole_answer_is_none(
+    scripted: Callable[..., Any], response: bytes, outcome: RequestOutcome
+) -> None:
     def once(connection: Any) -> None:
         connection.recv(65536)
         connection.sendall(response)
@@ -188,16 +190,16 @@ def test_thinking_and_answer_are_kept_apart() -> None:
 @pytest.mark.parametrize(
     ("text", "outcome"),
     [
-        ("\u0001\u200b" * 24, Outcome.EMPTY),
-        ("\ufffd" * 48, Outcome.EMPTY),
-        ("\u200b\n \u2060", Outcome.EMPTY),
-        ("\n\n", Outcome.OK),
-        ("\u200b4", Outcome.OK),
-        ("答\ufffd", Outcome.OK),
+        ("\u0001\u200b" * 24, RequestOutcome.EMPTY),
+        ("\ufffd" * 48, RequestOutcome.EMPTY),
+        ("\u200b\n \u2060", RequestOutcome.EMPTY),
+        ("\n\n", RequestOutcome.OK),
+        ("\u200b4", RequestOutcome.OK),
+        ("答\ufffd", RequestOutcome.OK),
     ],
 )
 def test_an_answer_that_nobody_can_see_is_none(
-    scripted: Callable[..., Any], text: str, outcome: Outcome
+    scripted: Callable[..., Any], text: str, outcome: RequestOutcome
 ) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length"}
     body = json.dumps({"choices": [choice], "usage": {"completion_tokens": 48}}).encode()

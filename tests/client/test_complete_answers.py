@@ -15,7 +15,7 @@ from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply
-from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.client.trace import RequestOutcome
 
 Replied = Callable[..., Reply]
 DONE = b"data: [DONE]\n\n"
@@ -216,7 +216,7 @@ def test_a_body_in_one_piece_may_be_an_error_with_status_200(
     reply = replied(json.dumps(body).encode())
     reply.ending = Ending.COMPLETE
     trace = trace_of(reply, whole=True)
-    assert trace.outcome is Outcome.STREAM_ERROR
+    assert trace.outcome is RequestOutcome.STREAM_ERROR
     assert words in trace.error
 
 
@@ -247,7 +247,7 @@ def test_in_a_load_of_fixed_length_an_answer_of_another_length_is_none(
     assert trace_of(reply).ok
     trace = trace_of(reply, asked_tokens=8)
     assert trace.ok is comparable
-    assert comparable or (trace.outcome is Outcome.OTHER_LENGTH and "not comparable" in trace.error)
+    assert comparable or (trace.outcome is RequestOutcome.OTHER_LENGTH and "not comparable" in trace.error)
 
 
 def test_a_stream_ends_at_done_though_the_server_holds_it_open(
@@ -270,7 +270,7 @@ def test_a_stream_ends_at_done_though_the_server_holds_it_open(
     from pytest_llmperf.client import loop
 
     replies, pool = loop.run(lambda: ask(server.endpoint))
-    assert [trace_of(reply).outcome for reply in replies] == [Outcome.OK] * 5
+    assert [trace_of(reply).outcome for reply in replies] == [RequestOutcome.OK] * 5
     # The last read, and not when the client lost its patience.
     assert all(reply.end_s == reply.times[-1] for reply in replies)
     assert pool.opened == server.connections == 5, "a connection with an open response is not used again"
@@ -292,7 +292,7 @@ def test_done_is_seen_however_it_is_cut_and_never_in_a_text(
         connection.recv(1)
 
     trace = send(scripted(holds).endpoint, timeout_s=30)
-    assert trace.outcome is Outcome.OK
+    assert trace.outcome is RequestOutcome.OK
     assert trace.text == word
     assert trace.end_s - trace.sent_s < 10
 

@@ -18,7 +18,7 @@ from pytest_llmperf.client import loop
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply, now
-from pytest_llmperf.client.trace import Outcome, Trace
+from pytest_llmperf.client.trace import RequestOutcome, Trace
 
 Scripted = Callable[..., Any]
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
@@ -44,7 +44,7 @@ def test_chunked_plain_and_until_close_bodies_are_all_read(
 
     for handler in (chunked(EVENT), PLAIN, until_close):
         trace = send(scripted(handler).endpoint)
-        assert trace.outcome is Outcome.OK, trace.error
+        assert trace.outcome is RequestOutcome.OK, trace.error
         assert trace.text == "hi"
 
 
@@ -97,7 +97,7 @@ def test_a_fresh_connection_that_dies_is_not_tried_again(
 ) -> None:
     server = scripted(lambda connection: read(connection) and None)
     trace = send(server.endpoint)
-    assert trace.outcome is Outcome.CUT
+    assert trace.outcome is RequestOutcome.CUT
     assert server.connections == 1
 
 
@@ -109,7 +109,7 @@ def test_a_cut_stream_keeps_what_came(scripted: Scripted, chunked: Scripted, sen
         connection.sendall(chunked(token, token, end=False))
 
     trace = send(scripted(cuts).endpoint)
-    assert trace.outcome is Outcome.CUT
+    assert trace.outcome is RequestOutcome.CUT
     assert trace.text == "hihi"
 
 
@@ -121,7 +121,7 @@ def test_a_request_that_is_never_answered_times_out(
         connection.recv(1)
 
     trace = send(scripted(silent).endpoint, timeout_s=0.2)
-    assert trace.outcome is Outcome.TIMEOUT
+    assert trace.outcome is RequestOutcome.TIMEOUT
     assert "0.2 s" in trace.error
     assert 0.15 < trace.end_s - trace.sent_s < 5
 
@@ -130,13 +130,13 @@ def test_nobody_listening_is_a_connect_error(scripted: Scripted, send: Scripted)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     trace = send(Endpoint.from_url(f"http://127.0.0.1:{port}"))
-    assert trace.outcome is Outcome.CONNECT_ERROR
+    assert trace.outcome is RequestOutcome.CONNECT_ERROR
     assert str(port) in trace.error
 
 
 def test_bytes_that_are_not_http_are_an_error(scripted: Scripted, send: Scripted) -> None:
     trace = send(scripted(b"SSH-2.0-OpenSSH_9.9\r\n\r\n").endpoint)
-    assert trace.outcome is Outcome.STREAM_ERROR
+    assert trace.outcome is RequestOutcome.STREAM_ERROR
     assert "SSH-2.0" in trace.error
 
 
@@ -156,7 +156,7 @@ def test_an_unasked_second_response_is_never_taken_for_the_next_one(
 
 def test_an_interim_response_is_read_over(scripted: Scripted, send: Scripted) -> None:
     trace = send(scripted(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + PLAIN).endpoint)
-    assert trace.outcome is Outcome.OK, trace.error
+    assert trace.outcome is RequestOutcome.OK, trace.error
 
 
 def test_the_key_the_path_and_the_body_are_sent(scripted: Scripted) -> None:
@@ -194,7 +194,7 @@ def test_the_environments_proxies_are_not_used(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    assert send(scripted(PLAIN).endpoint).outcome is Outcome.OK
+    assert send(scripted(PLAIN).endpoint).outcome is RequestOutcome.OK
 
 
 def test_tls_works_and_an_unknown_certificate_is_refused(
@@ -224,13 +224,13 @@ def test_tls_works_and_an_unknown_certificate_is_refused(
     server = scripted(encrypted)
     url = server.server.base_url.replace("http://127.0.0.1", "https://localhost")
     trusting = ssl.create_default_context(cafile=str(certificate))
-    assert send(Endpoint.from_url(url, None, trusting)).outcome is Outcome.OK
+    assert send(Endpoint.from_url(url, None, trusting)).outcome is RequestOutcome.OK
     refused = send(Endpoint.from_url(url))
-    assert refused.outcome is Outcome.CONNECT_ERROR
+    assert refused.outcome is RequestOutcome.CONNECT_ERROR
     assert "certificate" in refused.error.lower()
     # An authority of one's own, as everywhere: no option of ours is needed.
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert send(Endpoint.from_url(f"{url}/prefix", "key")).outcome is Outcome.OK
+    assert send(Endpoint.from_url(f"{url}/prefix", "key")).outcome is RequestOutcome.OK
 
 
 def test_ctrl_c_in_the_caller_ends_the_loop_and_its_connections() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.client.trace import RequestOutcome
 from tests.client.fuzz_reader import case_of, check
 from tests.client.fuzz_seeds import DIALECTS, seeds
 
@@ -71,7 +71,7 @@ def test_a_whole_stream_is_ok_wherever_it_is_cut() -> None:
     wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     for place in range(len(wire)):
         trace = check(wire, [place])
-        assert (trace.outcome, trace.text) == (Outcome.OK, "é世")
+        assert (trace.outcome, trace.text) == (RequestOutcome.OK, "é世")
 
 
 FOUND = [
@@ -92,5 +92,5 @@ def test_what_the_fuzzer_found_is_read_alike_however_it_is_cut(data: bytes) -> N
 def test_the_fuzzers_seeds_are_what_servers_say_and_read_alike_however_cut() -> None:
     outcomes = [check(*case_of(seed)).outcome for seed in seeds()]
     whole = 2 * 2 * sum(not options.no_finish_reason for options in DIALECTS)
-    assert outcomes.count(Outcome.OK) >= whole, "every dialect with a finish reason is a whole answer"
-    assert set(outcomes) >= {Outcome.HTTP_ERROR, Outcome.STREAM_ERROR, Outcome.CUT}
+    assert outcomes.count(RequestOutcome.OK) >= whole, "every dialect with a finish reason is a whole answer"
+    assert set(outcomes) >= {RequestOutcome.HTTP_ERROR, RequestOutcome.STREAM_ERROR, RequestOutcome.CUT}

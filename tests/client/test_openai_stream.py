@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmperf.client.openai_stream import trace_of
 from pytest_llmperf.client.reply import Ending, Reply
-from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.client.trace import RequestOutcome
 
 Replied = Callable[..., Reply]
 DONE = b"data: [DONE]\n\n"
@@ -103,24 +103,27 @@ def test_cached_tokens_are_read(replied: Replied) -> None:
 def test_a_missing_done_is_no_error_where_the_response_ends_properly_after_a_finish_reason(
     replied: Replied,
 ) -> None:
-    assert trace_of(_complete(replied(chunk({"content": "a"}, finish="stop")))).outcome is Outcome.OK
-    assert trace_of(replied(chunk({"content": "a"}, finish="stop"))).outcome is Outcome.CUT
+    assert trace_of(_complete(replied(chunk({"content": "a"}, finish="stop")))).outcome is RequestOutcome.OK
+    assert trace_of(replied(chunk({"content": "a"}, finish="stop"))).outcome is RequestOutcome.CUT
 
 
 def test_done_without_its_blank_line_is_done(replied: Replied) -> None:
-    assert trace_of(replied(chunk({"content": "a"}, finish="stop"), b"data: [DONE]")).outcome is Outcome.OK
+    assert (
+        trace_of(replied(chunk({"content": "a"}, finish="stop"), b"data: [DONE]")).outcome
+        is RequestOutcome.OK
+    )
 
 
 def test_a_stream_that_ends_early_is_cut(replied: Replied) -> None:
     trace = trace_of(replied(chunk({"content": "a"}), chunk({"content": "b"})))
-    assert trace.outcome is Outcome.CUT
+    assert trace.outcome is RequestOutcome.CUT
     assert trace.text == "ab"
 
 
 def test_half_an_event_is_no_token(replied: Replied) -> None:
     trace = trace_of(replied(chunk({"content": "a"}), chunk({"content": "b"})[:-9]))
     assert trace.text == "a"
-    assert trace.outcome is Outcome.CUT
+    assert trace.outcome is RequestOutcome.CUT
 
 
 @pytest.mark.parametrize(
@@ -134,37 +137,37 @@ def test_half_an_event_is_no_token(replied: Replied) -> None:
 )
 def test_an_error_in_the_stream_is_an_error_even_before_done(replied: Replied, event: bytes) -> None:
     trace = trace_of(replied(chunk({"content": "a"}), event, DONE))
-    assert trace.outcome is Outcome.STREAM_ERROR
+    assert trace.outcome is RequestOutcome.STREAM_ERROR
     assert "engine died" in trace.error
 
 
 def test_an_answer_that_the_engine_aborted_is_no_answer(replied: Replied) -> None:
     trace = trace_of(replied(chunk({"content": "a"}, finish="abort"), DONE))
-    assert trace.outcome is Outcome.STREAM_ERROR
+    assert trace.outcome is RequestOutcome.STREAM_ERROR
 
 
 @pytest.mark.parametrize(
     "body", [b"data: {broken\n\n", b"data: [1]\n\n", b"data: " + b"[" * 100_000 + b"\n\n"]
 )
 def test_an_event_that_is_no_json_object_is_an_error(replied: Replied, body: bytes) -> None:
-    assert trace_of(replied(body, DONE)).outcome is Outcome.STREAM_ERROR
+    assert trace_of(replied(body, DONE)).outcome is RequestOutcome.STREAM_ERROR
 
 
 def test_a_page_instead_of_a_stream_is_an_error_that_shows_it(replied: Replied) -> None:
     trace = trace_of(_complete(replied(b"<html>login</html>")))
-    assert trace.outcome is Outcome.STREAM_ERROR
+    assert trace.outcome is RequestOutcome.STREAM_ERROR
     assert "login" in trace.error
 
 
 def test_an_http_error_shows_status_and_message(replied: Replied) -> None:
     trace = trace_of(replied(b'{"error": {"message": "too long", "code": 400}}', status=400))
-    assert trace.outcome is Outcome.HTTP_ERROR
+    assert trace.outcome is RequestOutcome.HTTP_ERROR
     assert "HTTP 400: too long" in trace.error
 
 
 def test_an_answer_without_any_visible_token_is_none(replied: Replied) -> None:
     trace = trace_of(replied(chunk({"content": ""}, finish="stop"), DONE))
-    assert trace.outcome is Outcome.EMPTY
+    assert trace.outcome is RequestOutcome.EMPTY
     assert trace.ttft_s is None
 
 

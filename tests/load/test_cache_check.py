@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pytest_llmperf.load.cache_check import CacheUse, parse, share_by_usage
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, run_load
 from pytest_llmperf.load.workload import Workload
 
@@ -25,7 +25,7 @@ vllm:external_prefix_cache_hits_total{engine="0",model_name="m"} 77.0
 """
 
 
-def one_run(truth: Truth, workload: Workload, options: ReferenceOptions | None = None) -> Run:
+def one_run(truth: Truth, workload: Workload, options: ReferenceOptions | None = None) -> LoadRun:
     known = truth(options or ReferenceOptions(ttft_ms=2, gap_ms=1))
     return run_load(known.server, workload, ClosedLoop(2, 6))
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.client.trace import Arrival, RequestOutcome, Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load import run as run_module
 from pytest_llmperf.load.arrivals import constant
 from pytest_llmperf.load.goodput import Goodput, RateSearch, Slo, goodput, max_rate, max_rate_of
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import OpenLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
@@ -34,7 +34,7 @@ def trace(*times: float, **more: Any) -> Trace:
         "headers_s": 0.5,
         "arrivals": tuple(Arrival(time_s, "x") for time_s in times),
         "end_s": times[-1] if times else 1.0,
-        "outcome": Outcome.OK,
+        "outcome": RequestOutcome.OK,
         "completion_tokens": len(times),
     }
     return Trace(**{**fields, **more})
@@ -60,7 +60,7 @@ def test_every_limit_counts_and_time_counts_from_the_intended_sending(slo: Slo, 
 
 
 def test_a_failed_request_and_one_without_a_token_meet_nothing() -> None:
-    assert not Slo(e2el_s=100).met_by(trace(1.0, 2.0, outcome=Outcome.CUT))
+    assert not Slo(e2el_s=100).met_by(trace(1.0, 2.0, outcome=RequestOutcome.CUT))
     assert not Slo(ttft_s=100).met_by(trace())
 
 
@@ -186,7 +186,7 @@ def test_the_capacity_of_a_server_with_slots_is_found(truth: Truth, monkeypatch:
     monkeypatch.setattr(run_module, "LATE_ABOVE_S", math.inf)
     # 4 slots of 26 ms each serve 154 requests/s; at 300/s the 80th request waits for 0.25 s.
     known = truth(ReferenceOptions(ttft_ms=11, gap_ms=1, slots=4))
-    runs: list[Run] = []
+    runs: list[LoadRun] = []
     found = max_rate_of(
         known.server,
         SHAPE,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.client.trace import Arrival, RequestOutcome, Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.results import measure
 from pytest_llmperf.load.run import delivered_concurrency
@@ -25,14 +25,14 @@ def trace(
         "headers_s": 0.0,
         "arrivals": arrivals,
         "end_s": times[-1] if times else 1.0,
-        "outcome": Outcome.OK,
+        "outcome": RequestOutcome.OK,
         "completion_tokens": len(times) if completion == -1 else completion,
         "prompt_tokens": 10,
     }
     return Trace(**{**fields, **more})
 
 
-def failed(outcome: Outcome = Outcome.HTTP_ERROR) -> Trace:
+def failed(outcome: RequestOutcome = RequestOutcome.HTTP_ERROR) -> Trace:
     return trace(outcome=outcome, error="HTTP 500: no")
 
 
@@ -92,7 +92,7 @@ def test_nothing_and_only_failures_are_not_measured() -> None:
     with pytest.raises(
         NotMeasured, match=r"none of 3 requests succeeded \(2 × http_error, 1 × cut\).*HTTP 500"
     ):
-        measure([failed(), failed(), failed(Outcome.CUT)], 1.0)
+        measure([failed(), failed(), failed(RequestOutcome.CUT)], 1.0)
     with pytest.raises(NotMeasured, match="window"):
         measure([trace(1.0)], 0.0)
 

@@ -14,7 +14,7 @@ from pytest_llmperf.load.arrivals import Schedule, constant, poisson
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
-from pytest_llmperf.load.run import Run, ScheduleKept
+from pytest_llmperf.load.run import LoadRun, ScheduleKept
 from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, peak_in_flight, run_load
 from pytest_llmperf.load.workload import Shape, Workload, request_id
 
@@ -27,7 +27,7 @@ SERVICE_S = 0.02 + 15 * 0.002
 """Of a reference server with a TTFT of 20 ms and gaps of 2 ms."""
 
 
-def schedule_problems(run: Run) -> list[str]:
+def schedule_problems(run: LoadRun) -> list[str]:
     return [problem for problem in run.problems if "late" in problem]
 
 

@@ -26,7 +26,7 @@ from pytest_llmperf.load import runner
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.replay import Replay
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Shape, Workload
 from pytest_llmperf.serving.server import Server
@@ -204,7 +204,7 @@ def loaded(
     concurrency: int = 2,
     requests: int = 4,
     **options: Any,
-) -> Run:
+) -> LoadRun:
     workload = workload or Workload(input_tokens=60, output_tokens=5)
     return run_load(dialect.server, workload, ClosedLoop(concurrency, requests), SendOptions(**options))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pytest_llmperf.client.trace import Outcome, Trace
+from pytest_llmperf.client.trace import RequestOutcome, Trace
 from pytest_llmperf.load.results import LEVELS, Metrics, error_kinds, tails
 
 
@@ -64,18 +64,18 @@ def test_what_was_not_measured_is_not_there() -> None:
     assert set(tails([metrics([0.1, 0.2])])) == {"ttft"}
 
 
-def failed(outcome: Outcome, error: str) -> Trace:
+def failed(outcome: RequestOutcome, error: str) -> Trace:
     status = int(error[5:8]) if error.startswith("HTTP") else 200
     return Trace(0, 0.0, 0.0, None, (), 1.0, outcome, error=error, status=status)
 
 
 def test_errors_are_counted_by_kind_with_the_words_of_the_first() -> None:
     traces = [
-        failed(Outcome.HTTP_ERROR, "HTTP 400: too long"),
-        failed(Outcome.HTTP_ERROR, "HTTP 503: busy"),
-        failed(Outcome.HTTP_ERROR, "HTTP 503: still busy"),
-        failed(Outcome.CUT, "the server closed the connection"),
-        failed(Outcome.OK, ""),
+        failed(RequestOutcome.HTTP_ERROR, "HTTP 400: too long"),
+        failed(RequestOutcome.HTTP_ERROR, "HTTP 503: busy"),
+        failed(RequestOutcome.HTTP_ERROR, "HTTP 503: still busy"),
+        failed(RequestOutcome.CUT, "the server closed the connection"),
+        failed(RequestOutcome.OK, ""),
     ]
     assert error_kinds(traces) == [
         {"kind": "http_error HTTP 503", "count": 2, "first": "HTTP 503: busy"},

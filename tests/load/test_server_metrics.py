@@ -10,7 +10,7 @@ from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
-from pytest_llmperf.load.server_metrics import Sample, ServerSamples, parse, together
+from pytest_llmperf.load.server_metrics import MetricsSample, ServerSamples, parse, together
 from pytest_llmperf.load.workload import Workload
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]
@@ -62,7 +62,9 @@ def test_what_a_server_leaves_out_is_none_and_not_zero() -> None:
 
 
 def test_preemptions_are_those_of_the_load() -> None:
-    samples = [Sample(float(at), 0.01, 1, 0, 0.1, count) for at, count in enumerate([40.0, 41.0, 45.0])]
+    samples = [
+        MetricsSample(float(at), 0.01, 1, 0, 0.1, count) for at, count in enumerate([40.0, 41.0, 45.0])
+    ]
     assert ServerSamples(tuple(samples)).facts()["preemptions"] == 5
     assert together([None, None]) is None
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.client.trace import Arrival, RequestOutcome, Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
@@ -33,7 +33,7 @@ def trace(sent_s: float, *times: float, end_s: float | None = None) -> Trace:
         headers_s=sent_s,
         arrivals=tuple(Arrival(time_s, "x") for time_s in times),
         end_s=times[-1] if end_s is None else end_s,
-        outcome=Outcome.OK,
+        outcome=RequestOutcome.OK,
     )
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.client.trace import Arrival, RequestOutcome, Trace
 from pytest_llmperf.json_values import finite
 from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.steady import batch_means, mser, slices_of, steady_part
 from pytest_llmperf.load.workload import Workload
@@ -49,7 +49,7 @@ def test_batches_are_means_and_the_rest_is_left_out() -> None:
     assert batch_means([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 99], 5) == [3.0, 8.0]
 
 
-def made(latencies: list[float], concurrency: int = 4) -> Run:
+def made(latencies: list[float], concurrency: int = 4) -> LoadRun:
     """A closed loop whose requests take so long, each with ten tokens spread over its time."""
     free = [0.0] * concurrency
     traces = []
@@ -59,10 +59,14 @@ def made(latencies: list[float], concurrency: int = 4) -> Run:
         free[worker] = end = sent + latency
         arrivals = tuple(Arrival(sent + latency * (k + 1) / 10, "x", tokens=1) for k in range(10))
         traces.append(
-            Trace(index, sent, sent, sent, arrivals, end, Outcome.OK, "length", 10, completion_tokens=10)
+            Trace(
+                index, sent, sent, sent, arrivals, end, RequestOutcome.OK, "length", 10, completion_tokens=10
+            )
         )
     health = ClientHealth(0.1, 0.1, 0.0, 0.0, "asyncio")
-    return Run(SERVER, Workload(), concurrency, tuple(traces), 0.0, max(free), health, "", None, concurrency)
+    return LoadRun(
+        SERVER, Workload(), concurrency, tuple(traces), 0.0, max(free), health, "", None, concurrency
+    )
 
 
 def test_metrics_of_the_steady_part_know_neither_run_in_nor_ramp_down() -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.load.arrivals import Schedule, poisson
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import OpenLoop, run_load
 from pytest_llmperf.load.steady import SLICES, Steady, slice_size, slices_of, steady_part
 from pytest_llmperf.load.workload import Workload
@@ -20,7 +20,7 @@ from pytest_llmperf.load.workload import Workload
 Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 
-def loaded(truth: Truth, schedule: Schedule) -> Run:
+def loaded(truth: Truth, schedule: Schedule) -> LoadRun:
     known = truth(ReferenceOptions(ttft_ms=10, gap_ms=2))
     return run_load(known.server, Workload(32, 8), OpenLoop(schedule))
 
@@ -58,10 +58,10 @@ def test_requests_that_come_at_once_are_one_slice(truth: Truth) -> None:
     assert all(one.window_s > 0 for one in slices)
 
 
-def failed(run: Run, which: range) -> Run:
+def failed(run: LoadRun, which: range) -> LoadRun:
     """The run, had the requests of these numbers been lost."""
     traces = [
-        replace(trace, outcome=Outcome.CUT, arrivals=()) if number in which else trace
+        replace(trace, outcome=RequestOutcome.CUT, arrivals=()) if number in which else trace
         for number, trace in enumerate(sorted(run.traces, key=lambda trace: trace.intended_s))
     ]
     return replace(run, traces=tuple(traces))

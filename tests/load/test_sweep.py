@@ -9,7 +9,7 @@ import pytest
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.sweep import Level, ramp, sweep, sweep_concurrency, sweep_rate
 from pytest_llmperf.load.workload import Workload
@@ -70,7 +70,7 @@ def test_where_everything_fails_the_sweep_ends_unless_it_is_the_first_level(trut
     known = truth(ReferenceOptions(http_500_share=1))
     bad = run_load(known.server, SHAPE, ClosedLoop(1, 2), SendOptions(warmup=0))
 
-    def failing_from(limit: float) -> Callable[[float], Run]:
+    def failing_from(limit: float) -> Callable[[float], LoadRun]:
         return lambda level: bad if level >= limit else good
 
     assert [one.level for one in sweep("rate", [1, 2, 3], failing_from(3)).levels] == [1, 2]
@@ -80,7 +80,7 @@ def test_where_everything_fails_the_sweep_ends_unless_it_is_the_first_level(trut
 
 @pytest.mark.parametrize("levels", [[], [1, 1], [2, 1]])
 def test_levels_that_do_not_rise_are_refused(levels: list[float]) -> None:
-    def never(level: float) -> Run:
+    def never(level: float) -> LoadRun:
         raise AssertionError(level)
 
     with pytest.raises(ValueError, match="levels"):

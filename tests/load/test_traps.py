@@ -11,12 +11,12 @@ from statistics import fmean
 
 import pytest
 
-from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import GroundTruth, ReferenceServer
 from pytest_llmperf.load.results import Metrics, of_run
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
@@ -30,7 +30,7 @@ SLACK_S = 0.03
 
 def measured(
     truth: Truth, options: ReferenceOptions, workload: Workload = SHAPE, requests: int = 6
-) -> tuple[Run, Metrics, GroundTruth]:
+) -> tuple[LoadRun, Metrics, GroundTruth]:
     known = truth(options)
     run = run_load(
         known.server, workload, ClosedLoop(2, requests), SendOptions(warmup=0, timeout_s=5, request_ids=True)
@@ -123,13 +123,13 @@ def test_when_half_fail_the_run_is_invalid_and_says_why(truth: Truth) -> None:
 @pytest.mark.parametrize(
     ("options", "outcome"),
     [
-        (trap(error_after=5), Outcome.STREAM_ERROR),
-        (trap(cut_after=5), Outcome.CUT),
-        (trap(no_done=True, no_finish_reason=True), Outcome.CUT),
+        (trap(error_after=5), RequestOutcome.STREAM_ERROR),
+        (trap(cut_after=5), RequestOutcome.CUT),
+        (trap(no_done=True, no_finish_reason=True), RequestOutcome.CUT),
     ],
 )
 def test_an_answer_that_broke_off_is_a_counted_error(
-    truth: Truth, options: ReferenceOptions, outcome: Outcome
+    truth: Truth, options: ReferenceOptions, outcome: RequestOutcome
 ) -> None:
     known = truth(options)
     run = run_load(known.server, SHAPE, ClosedLoop(2, 2), SendOptions(warmup=0))

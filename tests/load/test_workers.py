@@ -23,7 +23,16 @@ from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
 from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
-from pytest_llmperf.load.workers import Ready, Shard, read, run_fleet, run_shard, shards, workers_for, write
+from pytest_llmperf.load.workers import (
+    Shard,
+    WorkerReady,
+    read,
+    run_fleet,
+    run_shard,
+    shards,
+    workers_for,
+    write,
+)
 from pytest_llmperf.load.workload import Workload, request_id
 from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.server import Server
@@ -97,9 +106,9 @@ def test_one_process_is_enough_until_it_is_not() -> None:
 def test_a_worker_is_a_plain_function_of_its_shard(truth: Truth) -> None:
     known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
     request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
-    heard: list[Ready] = []
+    heard: list[WorkerReady] = []
 
-    def begin(ready: Ready) -> float:
+    def begin(ready: WorkerReady) -> float:
         heard.append(ready)
         return time.perf_counter() + 0.05
 
@@ -135,8 +144,8 @@ def test_a_worker_that_dies_is_an_error_and_leaves_no_other(monkeypatch: pytest.
 
 def test_another_clock_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import sys; from pytest_llmperf.load.workers import Ready, read, write; "
-        "read(sys.stdin.buffer); write(sys.stdout.buffer, Ready(5e9)); sys.stdin.read()"
+        "import sys; from pytest_llmperf.load.workers import WorkerReady, read, write; "
+        "read(sys.stdin.buffer); write(sys.stdout.buffer, WorkerReady(5e9)); sys.stdin.read()"
     )
     monkeypatch.setattr(
         module,
@@ -159,9 +168,9 @@ def test_what_is_written_is_read_again_and_an_end_is_an_end() -> None:
 def _stopped_when(reads: int) -> str:
     """A worker that stops itself after it has read so many values."""
     return (
-        "import os, signal, sys; from pytest_llmperf.load.workers import Ready, read, write; "
+        "import os, signal, sys; from pytest_llmperf.load.workers import WorkerReady, read, write; "
         "from pytest_llmperf.client.reply import now; "
-        f"[read(sys.stdin.buffer) or write(sys.stdout.buffer, Ready(now())) for _ in range({reads})]; "
+        f"[read(sys.stdin.buffer) or write(sys.stdout.buffer, WorkerReady(now())) for _ in range({reads})]; "
         "os.kill(os.getpid(), signal.SIGSTOP)"
     )
 

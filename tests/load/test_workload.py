@@ -17,14 +17,14 @@ from pytest_llmperf.load.cache_check import OPENING_TOKENS
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.reference_server.server import prompt_tokens
-from pytest_llmperf.load.workload import Prompts, Shape, Workload, prepare, prepare_shapes
+from pytest_llmperf.load.workload import RequestBodies, Shape, Workload, prepare, prepare_shapes
 from pytest_llmperf.serving.server import Capabilities
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 
-def prepared(known: ReferenceServer, /, workload: Workload, count: int, **more: Any) -> Prompts:
-    async def main() -> Prompts:
+def prepared(known: ReferenceServer, /, workload: Workload, count: int, **more: Any) -> RequestBodies:
+    async def main() -> RequestBodies:
         async with Pool(Endpoint.of(known.server)) as pool:
             return await prepare(pool, known.server.model, workload, count, **more)
 
@@ -48,7 +48,7 @@ def test_each_request_has_its_own_lengths_and_no_two_begin_alike(truth: Truth) -
     known = truth(ReferenceOptions())
     shapes = [Shape(64, 5), Shape(200, 7), Shape(64, 5), Shape(64, 9), Shape(90, 1)]
 
-    async def main() -> Prompts:
+    async def main() -> RequestBodies:
         async with Pool(Endpoint.of(known.server)) as pool:
             return await prepare_shapes(pool, known.server.model, Workload(), shapes, request_ids=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.client.answers import Answer
-from pytest_llmperf.client.trace import Outcome as Ending
+from pytest_llmperf.client.trace import RequestOutcome as Ending
 from pytest_llmperf.measure.answers import GradedAnswer, answer_stats, behaviour_of
 from pytest_llmperf.tasks.grading import Grade, Outcome
 

@@ -14,7 +14,7 @@ from pytest_llmperf.json_values import JsonObject, list_of
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.load.roofline import Roofline, architecture_of
-from pytest_llmperf.load.run import Run
+from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.devices import Devices
 from pytest_llmperf.measure.on_device import on_device
@@ -141,13 +141,15 @@ def test_joules_a_token_and_the_share_of_the_limit_are_those_of_each_round(nvml:
     h100 = limits_of("NVIDIA H100 80GB HBM3")
     assert h100 is not None
     limit = Roofline(architecture_of(QWEN_1_5B), h100)
-    found = on_device(devices, limit, 1, cast(list[Run], [run, lost]), cast(list[Metrics], rounds))
+    found = on_device(devices, limit, 1, cast(list[LoadRun], [run, lost]), cast(list[Metrics], rounds))
     assert found.joules_per_token[0] == pytest.approx(WATTS * (end_s - begin_s) / 50, rel=0.02)
     # 64 tokens of prompt and half of 128 of answer are read for each token, beside the weights.
     step_s = (3_087_428_608 + 128 * 28_672 - 50 * 2**20) / 3.35e12
     assert found.share == [pytest.approx(50 / (end_s - begin_s) * step_s), None]
     assert found.joules_per_token[1] is None
-    unknown = on_device(devices, "no data sheet", 1, cast(list[Run], [run]), cast(list[Metrics], rounds[:1]))
+    unknown = on_device(
+        devices, "no data sheet", 1, cast(list[LoadRun], [run]), cast(list[Metrics], rounds[:1])
+    )
     assert unknown.share == [None]
     assert "no data sheet" in unknown.no_share
 

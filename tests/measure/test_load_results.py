@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmperf.client.trace import Arrival, Outcome, Trace
+from pytest_llmperf.client.trace import Arrival, RequestOutcome, Trace
 from pytest_llmperf.gates.base import strict
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.proportion import Share
@@ -18,7 +18,7 @@ from pytest_llmperf.load.client_health import ClientHealth
 from pytest_llmperf.load.goodput import Slo
 from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.results import of_run
-from pytest_llmperf.load.run import Run, ScheduleKept
+from pytest_llmperf.load.run import LoadRun, ScheduleKept
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.clock_error import ClockError
 from pytest_llmperf.measure.load_results import LoadResult, MeasuredLoad, MeasuredPair, Pair
@@ -40,18 +40,18 @@ def answer(held: int = 1, *, slower: float = 1.0, **fields: Any) -> Trace:
         "headers_s": 0.01,
         "arrivals": tuple(Arrival(time_s, " tok", False, 1) for time_s in times),
         "end_s": times[-1],
-        "outcome": Outcome.OK,
+        "outcome": RequestOutcome.OK,
         "prompt_tokens": 64,
         "completion_tokens": 32,
     }
     return Trace(**{**whole, **fields})
 
 
-LOST = answer(outcome=Outcome.CUT, error="the stream ended")
+LOST = answer(outcome=RequestOutcome.CUT, error="the stream ended")
 
 
-def a_run(traces: Sequence[Trace], row: str = "distill", **fields: Any) -> Run:
-    return Run(
+def a_run(traces: Sequence[Trace], row: str = "distill", **fields: Any) -> LoadRun:
+    return LoadRun(
         server=Server(row, row, "http://127.0.0.1:1", None, None, None, None, "", "fake"),
         workload=fields.pop("workload", Workload(64, 32)),
         concurrency=4,
@@ -66,7 +66,7 @@ def a_run(traces: Sequence[Trace], row: str = "distill", **fields: Any) -> Run:
     )
 
 
-def loaded(runs: Sequence[Run]) -> LoadResult:
+def loaded(runs: Sequence[LoadRun]) -> LoadResult:
     nothing = [None] * len(runs)
     device = OnDevice(nothing, nothing, nothing, "not asked")
     return LoadResult(strict, 4, MeasuredLoad(4, runs, [of_run(run) for run in runs], ClockError(), device))
@@ -111,7 +111,7 @@ def test_half_of_the_answers_held_back_is_a_load_that_was_not_seen() -> None:
     assert "48%" in why
 
 
-def in_turn(candidate: Sequence[Run], baseline: Sequence[Run]) -> Pair:
+def in_turn(candidate: Sequence[LoadRun], baseline: Sequence[LoadRun]) -> Pair:
     a, b = ([of_run(run) for run in side] for side in (candidate, baseline))
     rounds = Rounds(tuple(a), tuple(b), tuple(candidate), tuple(baseline))
     return Pair(strict, 4, MeasuredPair(4, AllRounds([rounds]), lambda _: ClockError()))
@@ -176,7 +176,10 @@ def test_a_starved_client_is_invalid_by_its_own_timers() -> None:
         ({"cached_tokens": 32}, "warm prefix cache"),
         ({"cached_tokens": 20}, ""),
         ({"cached_tokens": 0}, ""),
-        ({"outcome": Outcome.OTHER_LENGTH, "error": "8 of 32"}, "do not have the length that was asked for"),
+        (
+            {"outcome": RequestOutcome.OTHER_LENGTH, "error": "8 of 32"},
+            "do not have the length that was asked for",
+        ),
     ],
 )
 def test_usage_tells_of_a_load_that_was_not_the_one_asked_for(fields: dict[str, Any], words: str) -> None:
@@ -187,7 +190,7 @@ def test_usage_tells_of_a_load_that_was_not_the_one_asked_for(fields: dict[str, 
     )
 
 
-def goodput(run: Run, slo: Slo) -> Share:
+def goodput(run: LoadRun, slo: Slo) -> Share:
     outcomes, unusable = met_by_slice(run, slo)
     return Share("goodput", outcomes, noun="slice", unusable=unusable)
 
@@ -198,7 +201,9 @@ def test_goodput_on_tokens_that_were_not_seen_is_invalid() -> None:
     assert status is Status.INVALID
     assert "holds the stream back" in why
     assert verdict(goodput(run, Slo(e2el_s=0.2)) >= 0.5)[0] is Status.PASS
-    empty = replace(run, traces=(answer(outcome=Outcome.EMPTY, arrivals=(), completion_tokens=0),) * 320)
+    empty = replace(
+        run, traces=(answer(outcome=RequestOutcome.EMPTY, arrivals=(), completion_tokens=0),) * 320
+    )
     assert verdict(goodput(empty, Slo(e2el_s=0.2)) >= 0.5)[0] is Status.FAIL
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_llmperf.client.answers import Answer
-from pytest_llmperf.client.trace import Outcome
+from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.config.models import Model, PromptRules, Sampling
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.base import Gate
@@ -38,7 +38,7 @@ class Asked:
         ], 0.5
 
     def _answer(self, index: int) -> Answer:
-        outcome = Outcome.OK if self.ok else Outcome.HTTP_ERROR
+        outcome = RequestOutcome.OK if self.ok else RequestOutcome.HTTP_ERROR
         text = "42" if self.right else "41"
         return Answer(index, text, "", "stop", 512, 3, 0, outcome, "" if self.ok else "HTTP 500: no", 1, 0.1)
 

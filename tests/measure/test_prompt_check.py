@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from pytest_llmperf.client.answers import Answer
-from pytest_llmperf.client.trace import Outcome as Ending
+from pytest_llmperf.client.trace import RequestOutcome as Ending
 from pytest_llmperf.config.models import Model, PromptRules
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.measure import prompt_check

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client.answers import Answer
-from pytest_llmperf.client.trace import Outcome as Ending
+from pytest_llmperf.client.trace import RequestOutcome as Ending
 from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates.base import Gate

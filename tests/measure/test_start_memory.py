@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmperf.measure.start_memory import KEPT, Comparison, StartMemory, StartsOf
+from pytest_llmperf.measure.start_memory import KEPT, ServerPair, StartMemory, StartsOf
 
-PAIR = Comparison("a machine", ("a", "b"), "8 at a time", ("vllm 1", "vllm 1"), ("x", "y"))
+PAIR = ServerPair("a machine", ("a", "b"), "8 at a time", ("vllm 1", "vllm 1"), ("x", "y"))
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "starts.jsonl"
 
 
-def run(path: Path, centre: float, comparison: Comparison = PAIR) -> None:
+def run(path: Path, centre: float, comparison: ServerPair = PAIR) -> None:
     memory = StartMemory(path)
     memory.note(comparison, "tpot", [(centre, 0.01)])
     memory.keep()
@@ -41,7 +41,7 @@ def test_a_run_knows_the_starts_of_earlier_runs_and_not_its_own(path: Path) -> N
         replace(PAIR, engines=("vllm 2", "vllm 1")),
     ],
 )
-def test_starts_of_something_else_are_not_taken_for_these(path: Path, other: Comparison) -> None:
+def test_starts_of_something_else_are_not_taken_for_these(path: Path, other: ServerPair) -> None:
     run(path, 0.01, other)
     assert StartMemory(path).known(PAIR, "tpot") == ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, cast
 
-from pytest_llmperf.record.compare import Comparison, Difference, Outcome
+from pytest_llmperf.record.compare import Change, Comparison, Difference
 from pytest_llmperf.record.compare import compare as compare_records
 from pytest_llmperf.record.model import Record
 from pytest_llmperf.record.summary import MetricSummary
@@ -68,14 +68,14 @@ def of(found: list[Difference], *words: str) -> Difference:
 def test_answers_to_the_same_items_are_paired() -> None:
     first, fewer = set(range(80)), set(range(10, 80))
     same = compare(run(), run(), answers(first), answers(first))
-    assert of([*same.differences], "accuracy").outcome is Outcome.SAME
+    assert of([*same.differences], "accuracy").outcome is Change.SAME
     worse = compare(run(), run(70, 30), answers(first), answers(fewer))
     one = of([*worse.differences], "accuracy")
-    assert (one.outcome, one.before, one.now) == (Outcome.WORSE, 0.8, 0.7)
+    assert (one.outcome, one.before, one.now) == (Change.WORSE, 0.8, 0.7)
     assert one.how == "100 items of both: 0 gained, 10 lost"
     assert worse.regressed
     better = compare(run(70, 30), run(), answers(fewer), answers(first))
-    assert of([*better.differences], "accuracy").outcome is Outcome.BETTER
+    assert of([*better.differences], "accuracy").outcome is Change.BETTER
     assert not better.regressed
 
 
@@ -85,10 +85,10 @@ def test_an_item_answered_eight_times_is_one_item() -> None:
     now = [one | {"sample": n} for one in answers(set(range(1, 20)), 20) for n in range(8)]
     asked = run(160, 0)
     one = of([*compare(asked, run(152, 8), then, now).differences], "accuracy")
-    assert (one.outcome, one.now) == (Outcome.SAME, 0.95)
+    assert (one.outcome, one.now) == (Change.SAME, 0.95)
     assert one.how.startswith("160 answers to 20 items of both: 0 gained, 8 lost")
     half = [one | {"sample": n} for one in answers(set(range(10, 20)), 20) for n in range(8)]
-    assert of([*compare(asked, run(80, 80), then, half).differences], "accuracy").outcome is Outcome.WORSE
+    assert of([*compare(asked, run(80, 80), then, half).differences], "accuracy").outcome is Change.WORSE
 
 
 def test_ten_points_that_twenty_flips_make_are_chance() -> None:
@@ -97,35 +97,35 @@ def test_ten_points_that_twenty_flips_make_are_chance() -> None:
     found = compare(run(), run(71, 29), answers(set(range(80))), answers(noisy))
     one = of([*found.differences], "accuracy")
     assert one.how == "100 items of both: 15 gained, 24 lost"
-    assert one.outcome is Outcome.SAME
+    assert one.outcome is Change.SAME
 
 
 def test_without_answers_the_intervals_of_the_same_items_are_compared() -> None:
-    assert compare(run(), run(40, 60)).of(Outcome.WORSE)[0].how == "intervals of the same items, unpaired"
-    assert compare(run(), run(75, 25)).of(Outcome.WORSE) == []
+    assert compare(run(), run(40, 60)).of(Change.WORSE)[0].how == "intervals of the same items, unpaired"
+    assert compare(run(), run(75, 25)).of(Change.WORSE) == []
 
 
 def test_other_items_another_template_and_another_device_are_not_compared() -> None:
     other = run()
     other["answers"][0]["items_sha256"] = "d" * 64
-    assert compare(run(), other).of(Outcome.NOT_COMPARED)
+    assert compare(run(), other).of(Change.NOT_COMPARED)
     template = run(servers=[{"row": "distill", "template_sha256": "d" * 64, "engine": "vllm 0.32.0"}])
-    assert compare(run(), template).of(Outcome.NOT_COMPARED)[0].how == "the chat template is another one"
+    assert compare(run(), template).of(Change.NOT_COMPARED)[0].how == "the chat template is another one"
     assert "distill: another template" in compare(run(), template).differs
     device = run(load=[load(3.0)], device={"name": "A100"})
     found = compare(run(load=[load()]), device)
     times = [one for one in found.differences if "ttft" in one.what]
-    assert {one.outcome for one in times} == {Outcome.NOT_COMPARED}
+    assert {one.outcome for one in times} == {Change.NOT_COMPARED}
     assert times[0].how == "measured on H100, then on A100"
     assert not found.regressed
-    assert of([*found.differences], "accuracy").outcome is Outcome.SAME, "does not depend on the device"
+    assert of([*found.differences], "accuracy").outcome is Change.SAME, "does not depend on the device"
 
 
 def test_a_slowdown_within_what_starts_differ_by_is_not_called_one() -> None:
     base = run(load=[load()])
     assert not compare(base, run(load=[load(1.08)])).regressed
     twice = compare(base, run(load=[load(2.0)]))
-    assert {one.what.split(",")[0] for one in twice.of(Outcome.WORSE)} >= {
+    assert {one.what.split(",")[0] for one in twice.of(Change.WORSE)} >= {
         "distill: ttft_p50",
         "distill: throughput",
     }
@@ -153,7 +153,7 @@ def test_tests_that_vanished_and_metrics_that_are_missing_are_named() -> None:
     assert (found.vanished, found.new) == (["t.py::test_floor"], ["t.py::test_new"])
     assert any("did not ask" in line for line in found.gaps)
     assert any("test_floor" in line for line in found.gaps)
-    assert {one.outcome for one in found.differences} == {Outcome.NOT_COMPARED}
+    assert {one.outcome for one in found.differences} == {Change.NOT_COMPARED}
 
 
 def test_one_of_many_that_looks_worse_by_chance_is_not_blamed() -> None:

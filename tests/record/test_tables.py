@@ -18,7 +18,7 @@ from pytest_llmperf.record.tables import (
     ANSWERS,
     TOKENS,
     TRACES,
-    Table,
+    TableSchema,
     load_answers,
     load_table,
     load_tokens,
@@ -113,7 +113,7 @@ def test_values_of_every_kind_and_nulls_anywhere_are_kept(tmp_path: Path, suffix
         "list<int32>": [[7], [], [1, 2, 3]],
         "list<string>": [["é", ""], [], [None, "z"]],
     }
-    table = Table("kinds", "kinds", Kinds)
+    table = TableSchema("kinds", "kinds", Kinds)
     assert table.columns == {kind: kind for kind in values}
     path = tmp_path / "record.json"
     for nulls in (set(), {0}, {1, 7}, {8}, set(range(9))):

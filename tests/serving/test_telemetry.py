@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.serving.gpu import RealNvml
-from pytest_llmperf.serving.telemetry import Question, Reading, Sampler, Telemetry, joules_per_token
+from pytest_llmperf.serving.telemetry import DeviceSampler, Question, Reading, Telemetry, joules_per_token
 
 
 class Instrument:
@@ -47,7 +47,7 @@ class Instrument:
 
 def test_a_device_is_read_at_the_begin_at_the_end_and_in_between() -> None:
     instrument = Instrument(enough=6)
-    with Sampler(instrument, 3, period_s=0.01) as sampler:
+    with DeviceSampler(instrument, 3, period_s=0.01) as sampler:
         begun = time.perf_counter()
         assert instrument.enough.wait(10)
         ended = time.perf_counter()
@@ -65,7 +65,7 @@ def test_where_questions_are_dear_fewer_are_asked_and_the_share_of_a_core_is_kep
     # The prices are ten times those of an H100 (docs/evidence/), the period a tenth: 1 ms a question at 100 Hz.
     instrument = Instrument(40, sm_clock_mhz=1980, lowered=4, used_bytes=7)
     instrument.price_s = dict.fromkeys(("energy_j", "sm_clock_mhz", "lowered", "used_bytes"), 1e-3)
-    with Sampler(instrument, 0, period_s=0.01, most_share=0.15, spent=instrument.spent) as sampler:
+    with DeviceSampler(instrument, 0, period_s=0.01, most_share=0.15, spent=instrument.spent) as sampler:
         assert instrument.enough.wait(10)
     telemetry = sampler.telemetry
     assert telemetry.cpu_share <= 0.15 + 4e-3 / telemetry.window_s, "at most one reading too many"
@@ -76,7 +76,7 @@ def test_where_questions_are_dear_fewer_are_asked_and_the_share_of_a_core_is_kep
 
 def test_the_dearest_question_is_still_asked_once_a_second() -> None:
     instrument = Instrument(1, used_bytes=7)
-    sampler = Sampler(instrument, 0, most_share=0.001, spent=instrument.spent)
+    sampler = DeviceSampler(instrument, 0, most_share=0.001, spent=instrument.spent)
     with sampler:
         pass
     now = time.perf_counter()
@@ -86,7 +86,7 @@ def test_the_dearest_question_is_still_asked_once_a_second() -> None:
 
 def test_what_a_device_did_not_answer_at_first_is_not_asked_again() -> None:
     instrument = Instrument(4, sm_clock_mhz=None)
-    with Sampler(instrument, 0, period_s=0.01) as sampler:
+    with DeviceSampler(instrument, 0, period_s=0.01) as sampler:
         assert instrument.enough.wait(10)
     assert instrument.asked["sm_clock_mhz"] == 1
     assert all(one.sm_clock_mhz is None for one in sampler.telemetry.readings)
@@ -94,7 +94,7 @@ def test_what_a_device_did_not_answer_at_first_is_not_asked_again() -> None:
 
 def test_power_is_asked_only_of_a_device_that_does_not_count_its_energy() -> None:
     counting = Instrument(3, power_w=1e9)
-    with Sampler(counting, 0, period_s=0.01) as sampler:
+    with DeviceSampler(counting, 0, period_s=0.01) as sampler:
         assert counting.enough.wait(10)
     assert counting.asked["power_w"] == 1
     _, *later = sampler.telemetry.readings
@@ -103,7 +103,7 @@ def test_power_is_asked_only_of_a_device_that_does_not_count_its_energy() -> Non
     assert later
 
     silent = Instrument(3, energy_j=None, power_w=300.0)
-    with Sampler(silent, 0, period_s=0.01) as sampler:
+    with DeviceSampler(silent, 0, period_s=0.01) as sampler:
         while silent.asked["power_w"] < 4:
             silent.enough.wait(0.01)
     telemetry = sampler.telemetry
@@ -111,14 +111,17 @@ def test_power_is_asked_only_of_a_device_that_does_not_count_its_energy() -> Non
 
 
 def test_a_sampler_that_still_reads_tells_nothing() -> None:
-    with Sampler(Instrument(enough=1), 0) as sampler, pytest.raises(RuntimeError, match="after the `with`"):
+    with (
+        DeviceSampler(Instrument(enough=1), 0) as sampler,
+        pytest.raises(RuntimeError, match="after the `with`"),
+    ):
         _ = sampler.telemetry
 
 
 @pytest.mark.parametrize("period_s", [0.0, -1.0, float("nan")])
 def test_a_period_must_be_positive(period_s: float) -> None:
     with pytest.raises(ValueError, match="need more than 0"):
-        Sampler(Instrument(enough=1), 0, period_s)
+        DeviceSampler(Instrument(enough=1), 0, period_s)
 
 
 def telemetry(*readings: dict[str, Any]) -> Telemetry:

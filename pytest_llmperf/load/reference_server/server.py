@@ -172,7 +172,7 @@ class Stream:
     """One reply being sent, each token at its time on an absolute schedule."""
 
     def __init__(
-        self, connection: Connection, plan: ReplyPlan, log: RequestLog, *, slow: bool, whole: bool
+        self, connection: ServerConnection, plan: ReplyPlan, log: RequestLog, *, slow: bool, whole: bool
     ) -> None:
         self.connection, self.plan, self.log = connection, plan, log
         self.server = connection.server
@@ -234,7 +234,7 @@ class Stream:
         self.server.left()
 
 
-class Connection(asyncio.Protocol):
+class ServerConnection(asyncio.Protocol):
     """One client's connection."""
 
     def __init__(self, server: ServerState) -> None:
@@ -394,7 +394,9 @@ async def serve(options: ReferenceOptions) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
     state = ServerState(options, loop)
-    listener = await loop.create_server(lambda: Connection(state), "127.0.0.1", options.port, backlog=4096)
+    listener = await loop.create_server(
+        lambda: ServerConnection(state), "127.0.0.1", options.port, backlog=4096
+    )
     port = listener.sockets[0].getsockname()[1]
     sys.stdout.write(json.dumps({"port": port}) + "\n")
     sys.stdout.flush()

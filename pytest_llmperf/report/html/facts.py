@@ -20,7 +20,7 @@ from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import AnswerRow, TokenRow, TraceRow, load_answers, load_tokens, load_traces
 
 if TYPE_CHECKING:
-    from pytest_llmperf.record.model import LoadEntry, Record, Sizes
+    from pytest_llmperf.record.model import LoadEntry, Record, SizesEntry
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def known(values: Sequence[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def _load(entry: LoadEntry, sizes: Sizes) -> Load:
+def _load(entry: LoadEntry, sizes: SizesEntry) -> Load:
     rounds = entry.rounds
     clumped = known([each.clumped_share for each in rounds])
     own = (entry.workload.input_tokens, entry.workload.output_tokens)
