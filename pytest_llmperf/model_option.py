@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.json_values import Json
+if TYPE_CHECKING:
+    from pytest_llmperf.json_values import Json
 
 SHORT: dict[str, dict[str, Json]] = {
     "--model": {

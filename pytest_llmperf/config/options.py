@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.json_values import Json
 
 if TYPE_CHECKING:
     import pytest
+
+    from pytest_llmperf.json_values import Json
 
 _VALUES = {
     "base-url": (
