@@ -213,6 +213,7 @@ class Measurements(Servers):
 
     def startup(self, served: Served) -> tuple[float | None, Milestones]:
         """Seconds from the start of the process to ready, None for a server that was running; the log's milestones."""
+        self._start_both()
         server = served.server
         served.refuse_if_restarted("the time to ready")
         return server.ready_s, served.milestones() or Milestones()

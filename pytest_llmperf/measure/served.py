@@ -328,7 +328,11 @@ class Served:
     def milestones(self) -> Milestones | None:
         """Durations of the start and the split of its memory, from the server's log; None without a log."""
         log = self._last_server.log if self._last_server else None
-        return None if log is None or not log.exists() else self.engine.milestones(read_last_start(log))
+        if log is None or not log.exists():
+            return None
+        seen = self.engine.milestones(read_last_start(log))
+        # Engines measure it as what the whole device lost: beside another start, that one's memory is in it.
+        return seen if self.kv_cache_bytes is None else dataclasses.replace(seen, graphs_bytes=None)
 
     def release(self, *, at_once: bool = False) -> Released | None:
         """Give the lease back; None if there is none. Who ends a server asks the GPU as well: ``close_together``.

@@ -629,6 +629,7 @@ def size_cache(fixed: int | None, port: int) -> None:
         "kv_cache_memory_bytes config and skipped memory profiling.",
         "Worker",
     )
+    say("Graph capturing finished in 1 secs, took 5.00 GiB", "Worker")
 
 
 def main() -> None:

@@ -37,13 +37,20 @@ CATALOGUE = """
 """
 
 
-def judged(project: Project, knob: str, *options: str, fraction: float = 0.3) -> Any:
+SPEED = """
+    def test_speed(candidate, baseline, load):
+        assert load.interleaved(candidate, baseline, concurrency=1).e2el.ratio <= 50
+"""
+READY = """
+    def test_ready(candidate, baseline, startup):
+        assert startup(candidate).ready <= 60
+"""
+
+
+def judged(project: Project, knob: str, *options: str, fraction: float = 0.3, suite: str = SPEED) -> Any:
     project.catalog(rows=CATALOGUE.format(knob=knob, fraction=fraction))
     project.shrink(rounds=12, prompt_tokens=64, answer_tokens=8)
-    project.suite("""
-        def test_speed(candidate, baseline, load):
-            assert load.interleaved(candidate, baseline, concurrency=1).e2el.ratio <= 50
-    """)
+    project.suite(suite)
     keywords = beside_the_gpu(project)
     keywords["environment"]["XDG_CACHE_HOME"] = str(project.path / "cache")
     return project.judged("-p", "played", "--llmperf-profile", "played", *options, **keywords)
@@ -74,6 +81,12 @@ def test_the_first_pair_measures_and_every_later_one_starts_at_once_with_what_it
     result, (verdict,) = judged(project, knob)
     assert verdict["status"] == "PASS", result.text
     assert sizes(project)[2 * STARTS :] == given[2:4]
+    # Also where the first test asks for the candidate alone.
+    result, (verdict,) = judged(project, knob, suite=READY)
+    assert verdict["status"] == "PASS", result.text
+    assert sizes(project)[2 * STARTS + 2 :] == given[2:4]
+    # What the log says of CUDA graphs is the growth of the device's memory, and holds the other start's as well.
+    assert [server["milestones"]["graphs_bytes"] for server in project.record()["servers"]] == [None, None]
 
 
 def test_a_size_that_does_not_fit_any_more_is_told_and_measured_anew(project: Project) -> None:
