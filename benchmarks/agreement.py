@@ -1,4 +1,4 @@
-r"""How often our graders agree with what a careful reader says: replies with labels, golds rewritten, golds changed.
+r"""Agreement of our graders with a careful reader: replies with labels, golds rewritten, golds changed.
 
     python -m benchmarks.agreement --data DIR [--pairs FILE] [--math-verify-tests DIR] [--list]
 

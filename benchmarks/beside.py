@@ -1,4 +1,4 @@
-"""What the device and the server's processes do while a load runs, for the benchmarks on a GPU."""
+"""Observation of the device and the server's processes while a load runs, for the benchmarks on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How true the clocks of load tools are: ours and others against one server whose schedule is known.
+"""Accuracy of the clocks of load tools: ours and others against one server whose schedule is known.
 
     python -m benchmarks.client_truth --concurrency 256 --repeats 3 --out lines.jsonl \\
         --tool "vllm bench serve=VENV/bin/python" --tool guidellm=VENV/bin/python --tool aiperf=VENV/bin/python
@@ -51,7 +51,7 @@ TIMEOUT_S = 150.0
 
 
 def truth_of(requests: Sequence[TrueRequest]) -> dict[str, float]:
-    """What the server did for these requests: TTFT and gaps in ms, tokens a second while it had any."""
+    """True figures of these requests: TTFT and gaps in ms, tokens per second while the server had any."""
     ttft = [1e3 * one.ttft_s for one in requests]
     gaps = [
         1e3 * (one.tokens_s[i + 1] - one.tokens_s[i])

@@ -102,7 +102,7 @@ def _cell(values: Sequence[float | None], spec: str) -> str:
 
 
 def _reached(lines: Sequence[Line]) -> list[str]:
-    """What our client is to reach, and what it reached."""
+    """Lines on the targets of our client, and on what it reached."""
     out = [
         "**What ours is to reach** (errors, share of throughput lost, CPU: the median, of at most)",
         "",

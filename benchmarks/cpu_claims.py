@@ -1,4 +1,4 @@
-"""What published claims need a machine for and no weights, on a CPU: vLLM with the real architectures on dummy weights.
+"""Measurements on a CPU for claims that need no real weights: vLLM with the real architectures on dummy weights.
 
     python -m benchmarks.cpu_claims --out OUT      (needs vLLM for the CPU and 12 GB of free memory)
     python -m contrib.claims contrib/claims/suite/claims.toml --record OUT/claims-record.json

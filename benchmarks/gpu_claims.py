@@ -1,4 +1,4 @@
-"""What published claims need from a GPU and not from weights, in one command of under nine minutes.
+"""Measurements on a GPU for published claims that need no real weights, in one command of under nine minutes.
 
     python -m benchmarks.gpu_claims --out OUT      (needs vLLM; real architectures, dummy weights)
     python -m contrib.claims contrib/claims/suite/claims.toml --record OUT/claims-record.json
@@ -162,7 +162,7 @@ def noted(script: Script, row: str, runs: Sequence[LoadRun], metrics: Sequence[M
 
 
 def refused_start(script: Script, model: Model) -> None:
-    """What the engine itself says to ``--quantization awq`` on plain weights; our own check would not even try."""
+    """Record the engine's own answer to ``--quantization awq`` on plain weights; our own check would not even try."""
     spec = spec_for(dataclasses.replace(model, quantization="awq"), Path(model.weights))
     command = with_port(spec.argv, 8011)
     with tempfile.TemporaryFile() as output:
@@ -197,7 +197,7 @@ def refused_start(script: Script, model: Model) -> None:
 
 
 def name_when_unnamed(script: Script, model: Model, state: Path) -> None:
-    """What a server calls its model that was started on the published id and given no name."""
+    """Record the name of the model at a server that was started on the published id and given no other name."""
     build = build_of(model.name)
     hub_id = PUBLISHED[build.row]
     try:

@@ -53,7 +53,7 @@ PARTS = ("clients", "capacity", "starts")
 
 
 class OutOfTime(Exception):
-    """What is left is left out."""
+    """The time is up: the remaining measurements are left out."""
 
 
 class Theirs:

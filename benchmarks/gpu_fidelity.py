@@ -1,4 +1,4 @@
-"""What fidelity sees of the changes that an engine offers, on one GPU: a table of divergence, noise and verdict.
+"""Fidelity of the changes that an engine offers, on one GPU: a table of divergence, noise and verdict.
 
     python -m benchmarks.smollm2 --out MODEL
     python -m benchmarks.gpu_fidelity --weights MODEL --out OUT

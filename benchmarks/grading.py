@@ -144,7 +144,7 @@ _ENDS_IN_ITS_ANSWER = re.compile(r"[^{}]*(?:\\boxed\{|The answer is )(-?\d+)\}?\
 
 
 def _pair(path: Path) -> Iterator[Case]:
-    """What the embedded models said when they were asked by their rules: thinking, or none.
+    """Replies of the embedded models when they were asked by their rules: with thinking, or without.
 
     Right is a reply that came to its end by itself, and says after its thinking (if any) one thing: the number, in a
     box or in the sentence "The answer is N."

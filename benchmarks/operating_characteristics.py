@@ -1,4 +1,4 @@
-"""How often every gate errs, and how often the rules of other tools do: simulated with fixed seeds, published in docs/.
+"""Error rates of every gate and of the rules of other tools: simulated with fixed seeds, published in docs/.
 
     python -m benchmarks.operating_characteristics                 everything, some minutes on two cores
     python -m benchmarks.operating_characteristics --only early    one table, printed and not stored
@@ -72,7 +72,7 @@ def make(name: str, runs: int, seed: int, outcomes: Path | None) -> tuple[Table,
 
 
 def stored(tables: Sequence[Table], facts: Mapping[str, str]) -> dict[str, Any]:
-    """What goes into the result file."""
+    """The content of the result file."""
     return {"facts": dict(facts), "tables": [asdict(table) for table in tables]}
 
 

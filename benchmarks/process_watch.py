@@ -33,7 +33,7 @@ class ProcessWatch:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._began = time.perf_counter()
         self.peak_bytes = 0
-        """Of the resident memory of all of them together, pages that they share counted for each."""
+        """Peak resident memory of all processes together; pages that they share count for each."""
         self.wall_s = 0.0
 
     def __enter__(self) -> ProcessWatch:

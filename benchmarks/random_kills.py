@@ -60,7 +60,7 @@ gpus = 0
 
 @dataclass(frozen=True)
 class Trial:
-    """What was killed when, and what was wrong afterwards (empty: nothing)."""
+    """One trial: what was killed when, and what was wrong afterwards (empty: nothing)."""
 
     seed: int
     parts: tuple[str, ...]
@@ -216,7 +216,7 @@ def _command_line(pid: int) -> bytes:
 
 
 def _what_is_left(path: Path, mark: str, since: float) -> tuple[str, float]:
-    """What is wrong ten seconds after ``since`` at the latest (empty: nothing), and when it was right."""
+    """Problem that is left ten seconds after ``since`` (empty: none), and the seconds until all was right."""
     while (left := _marked(mark)) and time.monotonic() < since + CLEAN_WITHIN_S:
         time.sleep(0.02)
     seconds = time.monotonic() - since

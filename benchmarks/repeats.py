@@ -1,4 +1,4 @@
-"""How often the gate on real vLLM says what it should: the embedded profile, run again and again.
+"""Rate of right verdicts of the gate on real vLLM: the embedded profile, run again and again.
 
     python -m benchmarks.repeats --runs 20            in the environment of the suites (tox run -e suites --notest)
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINES = ROOT / "docs" / "evidence" / "repeats.jsonl"
 PAGE = ROOT / "docs" / "evidence" / "repeats.md"
 CODE = ("pytest_llmperf", "suites", "pyproject.toml")
-"""What a result depends on: lines of other code are of another gate."""
+"""Paths that a result depends on: lines of other code are of another gate."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def code_version() -> str:
 
 
 def is_right(question: Question, line: dict[str, Any]) -> bool:
-    """Whether a run said what it should."""
+    """True if a run said what it should."""
     if not question.red:
         return bool(line["exit"] == 0)
     named = any(one.startswith("FAIL") and question.red in one for one in line["not_pass"])
@@ -123,7 +123,7 @@ def page(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def section(mine: Sequence[dict[str, Any]], code: str) -> list[str]:
-    """What the runs of one version of the code gave."""
+    """Lines on the results of one version of the code."""
     dates = sorted(line["date"] for line in mine)
     text = [
         f"## Code {code}, {dates[0]} to {dates[-1]} (UTC)",

@@ -1,4 +1,4 @@
-"""How each load tool is asked for the same load, and where it says what it measured.
+"""Commands that ask each load tool for the same load, and readers of what it reports.
 
 Every tool gets the local tokenizer directory, no network, 64 tokens in and 128 out, ``ignore_eos``, completions by
 streaming, and its defaults for everything else; a warm-up of one wave where it has one.
@@ -31,7 +31,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Said:
-    """What a tool reports of itself. Milliseconds, tokens a second; None: it does not tell."""
+    """Figures that a tool reports, in milliseconds and tokens per second; None: not reported."""
 
     requests: int
     ttft_mean_ms: float

@@ -1,4 +1,4 @@
-"""What a server calls its model when it is started on an id of the hub and given no other name.
+"""The name of a model at a server that is started on an id of the hub and given no other name.
 
 For ``gpu_claims`` and ``cpu_claims``. A cache of the hub is made that holds the model's files under the id, so that
 the engine finds it there as it would after a download; the name is what ``/v1/models`` lists.
@@ -44,7 +44,7 @@ def unnamed(model: Model, hub_id: str, home: Path) -> ServerSpec:
 
 
 def ids_of(server: Server) -> list[str]:
-    """What the server lists. Raises ``OSError`` if it does not answer."""
+    """Return the ids that the server lists. Raises ``OSError`` if it does not answer."""
     headers = {"Authorization": f"Bearer {server.api_key}"} if server.api_key else {}
     asked = urllib.request.Request(f"{server.base_url}/v1/models", headers=headers)
     with urllib.request.urlopen(asked, timeout=10) as answer:

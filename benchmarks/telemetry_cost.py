@@ -1,4 +1,4 @@
-"""What it costs to ask a GPU how it is: each question alone, several in one call, and the sampler as it is used.
+"""Cost of reading a GPU's state: each question alone, several in one call, and the sampler as it is used.
 
     python -m benchmarks.telemetry_cost [--seconds 5] [--out FILE]
 
@@ -22,7 +22,7 @@ from pytest_llmperf.serving.telemetry import DeviceSampler
 
 CALLS = 200
 ENERGY, INSTANT, POWER_CAP_NS, THERMAL_NS = 83, 186, 74, 75
-"""Of ``nvmlDeviceGetFieldValues``: millijoules, milliwatts, and for how long two limits were in force."""
+"""Fields of ``nvmlDeviceGetFieldValues``: millijoules, milliwatts, and for how long two limits were in force."""
 
 
 def cost(ask: Callable[[], Any]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""How often each rule says PASS, FAIL or neither, when the truth is known: simulated, counted, written down."""
+"""Simulated rates of PASS, FAIL and neither for each rule when the truth is known, and the tables of them."""

@@ -39,7 +39,7 @@ GREEN = 0.99
 
 @dataclass(frozen=True)
 class Night:
-    """What is true on a night with nothing wrong, and where that is known from."""
+    """The true values on a night with nothing wrong; the comments give their sources."""
 
     rates: Mapping[str, float]
     difference: float
@@ -223,7 +223,7 @@ def _row(
 def _solve(
     chance: Callable[[float], float], low: float, high: float, *, falling: bool = False
 ) -> float | None:
-    """Where a chance that rises (falls) with its argument reaches 99 %."""
+    """Argument at which a chance that rises (falls) with it reaches 99 %."""
     low, high = low + 1e-9, high - 1e-9
     if (chance(low) if falling else chance(high)) < GREEN:
         return None

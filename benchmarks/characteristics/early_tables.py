@@ -121,7 +121,7 @@ def _rules(
 
 
 def shipped(values: NDArray[np.int8], bound: float) -> tuple[Decisions, NDArray[np.int64]]:
-    """What a run does: betting on the source at each look, and the fixed gate where that never decides.
+    """Decisions of a run: betting on the source at each look, and the fixed gate where that never decides.
 
     The margin of the fixed gate is −``bound``. Some runs go through the gate's own case, and must end alike.
     """

@@ -90,7 +90,7 @@ def looks(inputs: Inputs) -> Table:
 
 
 def _added(judge: Judge, spent: Sequence[float]) -> tuple[Decisions, float]:
-    """What all looks together say, and the share that the first one decided."""
+    """Decisions of all looks together, and the share that the first one decided."""
     said = judge(0, 1, spent[0])
     first = float(np.mean(said != INCONCLUSIVE))
     for look in range(2, LOOKS + 1):
@@ -99,7 +99,7 @@ def _added(judge: Judge, spent: Sequence[float]) -> tuple[Decisions, float]:
 
 
 def _again(judge: Judge) -> Decisions:
-    """What people do: a red run is run again, and the last one counts."""
+    """Decisions of the usual practice: a red run is run again, and the last one counts."""
     said = judge(0, 1, 0.05)
     for look in range(1, LOOKS):
         said = np.where(said != PASS, judge(look, look + 1, 0.05), said).astype(np.int8)

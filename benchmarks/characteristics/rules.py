@@ -98,7 +98,7 @@ def wald(counts: Counts, margin: float) -> Decisions:
 
 
 def others(counts: Counts) -> dict[str, Decisions]:
-    """What the other tools say, by tool."""
+    """Decisions of the other tools, by tool."""
     a, b, n = counts.candidate, counts.baseline, counts.n
     error = np.sqrt(a * (1.0 - a) / (n - 1) + b * (1.0 - b) / (n - 1))
     z = np.divide(b - a, error, out=np.zeros_like(a), where=error > 0)
@@ -128,7 +128,7 @@ def _decide(n: int, gained: int, lost: int, margin: float, alpha: float) -> int:
 
 
 def _beyond(n: int, more: int, less: int, difference: float, z: float, alpha: float) -> bool:
-    """Whether z is above the critical value; the exact p-value tells at an eighth of the cost unless it is close."""
+    """True if z is above the critical value; unless it is close, the exact p-value tells at an eighth of the cost."""
     p = paired_exact.p_above(more, less, n, difference, alpha)
     if abs(p - alpha) > 0.001:
         return p < alpha

@@ -36,7 +36,7 @@ _STATUS = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSI
 
 @dataclass(frozen=True)
 class Machine:
-    """What disturbs a measurement; all as shares of the true value."""
+    """The disturbances of a measurement, all as shares of the true value."""
 
     name: str
     drift: float = 0.08

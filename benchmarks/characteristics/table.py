@@ -1,4 +1,4 @@
-"""What a simulation leaves behind: rows of counts, and the figures that were to be reached."""
+"""The results of a simulation: rows of counts, and the figures that were to be reached."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a table is made from: how many runs a cell, where the random numbers come from, real outcomes if any."""
+    """The inputs of a table: runs per cell, source of the random numbers, real outcomes if any."""
 
     runs: int
     rng: np.random.Generator
@@ -104,7 +104,7 @@ def least(rows: Sequence[Row], status: int) -> Row:
 def at_most(
     question: str, rows: Sequence[Row], status: int, limit: float, word: str, *, noise: bool = False
 ) -> Target:
-    """Whether the worst of these rows stays below ``limit``; ``noise``: three Monte-Carlo errors are allowed for."""
+    """Target that the worst of these rows stays below ``limit``; ``noise`` allows for three Monte-Carlo errors."""
     one = worst(rows, status)
     allowed = limit + (3.0 * float(np.sqrt(limit * (1.0 - limit) / one.runs)) if noise else 0.0)
     return Target(
@@ -113,7 +113,7 @@ def at_most(
 
 
 def at_least(question: str, rows: Sequence[Row], status: int, limit: float, word: str) -> Target:
-    """Whether the worst of these rows reaches ``limit``."""
+    """Target that the worst of these rows reaches ``limit``."""
     one = least(rows, status)
     return Target(question, f"{word} ≥ {100 * limit:g} %", _measured(one, status), one.share(status) >= limit)
 

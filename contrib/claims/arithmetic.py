@@ -1,4 +1,4 @@
-"""What needs no weights is decided without weights: sizes, limits, published rules, and figures against their own n."""
+"""Decisions that need no weights: sizes, limits, published rules, and figures against their own n."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _recommended(claim: Claim) -> Decision:
 
 
 def _starts(claim: Claim) -> Decision:
-    """What vLLM refuses before it loads a weight: a quantisation that ``config.json`` does not name."""
+    """Decide a claim on a quantisation: vLLM refuses one that ``config.json`` does not name, before loading weights."""
     asked, own = claim.written, claim.model.quantised_with
     if asked == own:
         why = f"config.json names {own} as well: whether the engine loads it takes a start"
@@ -164,7 +164,7 @@ def _not_a_share(claim: Claim) -> str | None:
 
 
 def _least_bytes(model: ModelFacts, stored: Format) -> float:
-    """What the weights take at least at this width, in any format."""
+    """Least bytes that the weights take at this width, in any format."""
     if stored.bits is None:
         return model.architecture.weight_bytes()
     return model.architecture.weight_bytes(FORMATS[f"everything-{stored.bits}-bit"])
@@ -175,7 +175,7 @@ def _decided(claim: Claim, outcome: Outcome, measured: str, why: str) -> Decisio
 
 
 def _if_published(claim: Claim, same: bool, theirs: str, why: str) -> Decision:
-    """What others published can contradict a claim; that they say the same has shown nothing yet."""
+    """Decide by what others published: it can refute a claim, but agreement with it shows nothing."""
     if same:
         return _decided(claim, Outcome.NOT_TESTABLE, theirs, f"{why}: agreed, and not measured")
     return _decided(claim, Outcome.REFUTED, theirs, why)

@@ -1,4 +1,4 @@
-"""How far the average of several runs can be trusted, when two shares are to be told apart.
+"""Resolution of the average of several runs, when two shares are to be told apart.
 
 A run asks n items once. What answers to *one* item differ by averages out over runs; what the items differ by, of
 which any n are a choice, does not (Miller 2024, "Adding error bars to evals", section 3). Of a share p of n items the

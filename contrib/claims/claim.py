@@ -1,4 +1,4 @@
-"""What a claim is, and the five things that can come of one."""
+"""A claim, and its five possible outcomes."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ Kind = Literal[
     "served id",
     "gate",
 ]
-"""What a claim is about, and so how it is decided: see ``claims/deciding.py``."""
+"""Subject of a claim, which determines how it is decided: see ``claims/deciding.py``."""
 Holds = Literal["at most", "at least", "about"]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the figure is said to have been obtained. ``items`` and ``samples`` (of each item): None where not told."""
+    """The stated way of obtaining the figure. ``items`` and ``samples`` (of each item): None where not told."""
 
     device: str | None = None
     items: int | None = None
@@ -63,10 +63,10 @@ class Protocol:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is published about a model by those who made it: ``config.json`` and their recommendations."""
+    """Facts that a model's makers publish about it: ``config.json`` and their recommendations."""
 
     name: str
-    """Of the row in ``models.toml``, by which a record knows it."""
+    """Name of the row in ``models.toml``, by which a record knows it."""
     weights: str
     architecture: Architecture
     quantised_with: str | None
@@ -110,19 +110,19 @@ class Claim:
     protocol: Protocol = field(default_factory=Protocol)
     stored: Format = PLAIN
     of: Kind | None = None
-    """Of a ratio: what is compared."""
+    """Quantity that a ratio compares."""
     concurrency: int = 1
     prompt_tokens: int = 1
     """The least that the prompt may have been; 1 where nothing is told."""
     figures: tuple[float, float] | None = None
-    """Of a difference, or of runs that are to tell it: the two shares that were published."""
+    """The two published shares of a difference, or of runs that are to show it."""
     key: str = ""
-    """Of a recommendation its name, of an accuracy (and what is made of one) the task, of a gate the metric."""
+    """Name of a recommendation, task of an accuracy (and what is made of one), metric of a gate."""
     variant: str = "as promised"
     missing: str = ""
-    """What it takes to test it where neither arithmetic nor a record does."""
+    """Requirements of a test where neither arithmetic nor a record decides."""
     note: str = ""
-    """What else is known, in half a sentence."""
+    """Further facts, in half a sentence."""
 
     @property
     def build(self) -> Build:
@@ -136,13 +136,13 @@ class Sheet:
 
     title: str
     profile: str
-    """Of the catalogue: a record of another profile is about other models."""
+    """Profile of the catalogue: a record of another profile is about other models."""
     claims: tuple[Claim, ...]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What came of ``claim`` on ``device`` (``any`` where none matters).
+    """The outcome of ``claim`` on ``device`` (``any`` where none matters).
 
     ``measured`` says what stands against the claim's value, or is empty; ``why`` is one sentence; ``n_needed`` is set
     for an undecided one where it can be told.

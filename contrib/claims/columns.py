@@ -43,7 +43,7 @@ def _here(decisions: Sequence[Decision]) -> Mapping[str, Decision]:
 
 
 def _elsewhere(claim: str, without: Sequence[Decision]) -> Decision | None:
-    """What is decided for any device, or for the one that the claim names; None if it names none."""
+    """Decision for any device, or for the one that the claim names; None if it names none."""
     first = next(one for one in without if one.claim.name == claim)
     named = first.claim.protocol.device is not None
     return first if named or first.device == ANY else None

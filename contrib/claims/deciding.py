@@ -132,7 +132,7 @@ def _measured(claim: Claim, seen: Measurement | None) -> str:
 
 
 def _missing(claim: Claim, device: str, evidence: Evidence | None) -> str:
-    """What it would take."""
+    """Requirements of a test of the claim."""
     if claim.missing:
         return claim.missing
     kind = claim.of or claim.kind

@@ -1,4 +1,4 @@
-"""What a run's record holds against a claim: a value with its bounds, or nothing."""
+"""Evidence on a claim from a run's record: a value with its bounds, or nothing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Evidence:
 
     @cached_property
     def facts(self) -> ClaimsRecord:
-        """What the record holds that a claim can be judged by."""
+        """Facts of the record that a claim can be judged by."""
         return read_claims_record(self.record, self.path)
 
     @property
@@ -88,7 +88,7 @@ class Evidence:
         return any(start.is_noise for start in self.facts.starts_of(build))
 
     def beside(self, claim: Claim) -> str:
-        """What the record saw of something that arithmetic has decided already; empty if nothing."""
+        """Observation of the record on a claim that arithmetic has already decided; empty if there is none."""
         plain = Build(claim.model.name)
         on = f"on {self.device}"
         if claim.kind == "context":
@@ -116,7 +116,7 @@ class Evidence:
         return next((start.engine for start in self.facts.starts_of(build) if start.engine), "the engine")
 
     def of(self, claim: Claim) -> Measurement | None:
-        """What was measured of the claim's quantity; None if the record has nothing of it."""
+        """Measurement of the claim's quantity; None if the record has none."""
         build = claim.build
         if claim.kind == "ratio":
             assert claim.of is not None
@@ -146,7 +146,7 @@ class Evidence:
         return None
 
     def _cold_start(self, build: Build) -> Measurement | None:
-        """Of each start that had the machine for itself: what is started beside others shares cores with them."""
+        """Median of the starts that had the machine for themselves: a start beside others shares cores with them."""
         alone = [start for start in self.facts.starts_of(build) if start.alone]
         seconds = [each for start in alone for each in start.seconds_to_ready]
         what = f"{len(seconds)} start{'s' * (len(seconds) > 1)}"
@@ -167,7 +167,7 @@ class Evidence:
         return [None if each.errors else _of_round(kind, each) for each in rounds]
 
     def _is_usual(self, load: LoadOf) -> bool:
-        """Whether a load is of the profile's lengths: one that a test chose for itself is of another kind."""
+        """True if a load has the profile's lengths: one that a test chose for itself is of another kind."""
         sizes, requests = self.facts.sizes, load.workload
         if sizes is None or requests is None:
             return True
@@ -230,7 +230,7 @@ class Evidence:
         return None
 
     def _memory_by_parts(self, build: Build) -> Measurement | None:
-        """Of a quantised build: its weights as they were loaded, and what the plain build takes beside its own."""
+        """Memory of a quantised build: its loaded weights, and what the plain build takes besides its own weights."""
         plain = Build(build.model)
         whole = None if plain == build else self._memory(plain)
         ours, theirs = self._loaded_bytes(build), self._loaded_bytes(plain)
@@ -244,7 +244,7 @@ class Evidence:
         return Measurement(ours + beside, ours + beside, ours + beside, whole.n, what)
 
     def _loaded_bytes(self, build: Build) -> float | None:
-        """What the engine's log says that the weights take, of the start that took most."""
+        """Size of the weights by the engine's log, of the start that took most."""
         logs = [start.milestones for start in self.facts.starts_of(build) if start.milestones is not None]
         return max((log.model_bytes for log in logs if log.model_bytes), default=None)
 

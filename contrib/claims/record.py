@@ -62,7 +62,7 @@ class Start(OfRow):
     command: str | None = None
     ready_s: float | None = None
     every_ready_s: tuple[float | None, ...] = ()
-    """Of every start, where a run started the row several times; ``ready_s`` is one of them."""
+    """Seconds to ready of every start, if a run started the row several times; ``ready_s`` is one of them."""
     alone: bool = True
     """Nothing else ran on the machine, so that ``ready_s`` is a cold start."""
     lean: bool = False
@@ -80,7 +80,7 @@ class Start(OfRow):
 
     @property
     def seconds_to_ready(self) -> list[float]:
-        """Of each start that is known."""
+        """Seconds to ready of each start for which they are known."""
         return [each for each in self.every_ready_s or (self.ready_s,) if each is not None]
 
 
@@ -115,7 +115,7 @@ class LoadRound:
     tpot_s: tuple[float, ...] = ()
     e2el_s: tuple[float, ...] = ()
     output_tokens: int | None = None
-    """Of all that succeeded; None where the server does not count."""
+    """Output tokens of all requests that succeeded; None if the server does not count."""
     client_cpu_share: float | None = None
 
 
@@ -189,7 +189,7 @@ class AnswerCounts(OfRow):
 
 @dataclass(frozen=True, kw_only=True)
 class GateVerdict:
-    """What a gate of the run observed."""
+    """The observation of one gate of the run."""
 
     metric: str
     unit: str = ""
@@ -202,7 +202,7 @@ class GateVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """What was measured on; ``name`` as NVML tells it, ``CPU`` without a GPU."""
+    """The device of the measurement; ``name`` as NVML gives it, ``CPU`` without a GPU."""
 
     device_class: str | None = field(default=None, metadata={"key": "class"})
     name: str = "CPU"
@@ -225,7 +225,7 @@ class Sizes:
 
 
 Measured = Start | LoadOf | MemoryPeak | FilledContext | RefusedStart | ServedIds | Failure
-"""What the claims' scripts add to their record."""
+"""A measurement that the claims' scripts add to their record."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _configured(directory: Path) -> list[str]:
-    """Where pytest is told of the catalogue: a new pytest.ini, or what to add to the file that there is."""
+    """Point pytest at the catalogue: write a new pytest.ini, or return the line to add to the existing file."""
     ini = starter.INI.format(directory=directory.as_posix())
     place = _configuration()
     if place is None:

@@ -55,8 +55,8 @@ _ASIDE = frozenset(
 """Names of events whose data, where they are not JSON, say nothing of the answer."""
 _MOST_TOKENS = 2**31
 _NEARLY_ALL = 0.8
-"""Where nothing was counted: as many chunks by token asked for may be an answer of the asked length, the last
-characters of which came together; with fewer it may as well have ended early."""
+"""Least chunks per requested token for an answer to count as full length when the server counts no tokens: the last
+characters may arrive together, but with fewer chunks the answer may have ended early."""
 _MOST_LEARNT = 8
 INVISIBLE = "the answer has no visible character ({} tokens): do the weights produce NaN?"
 

@@ -28,7 +28,7 @@ _MAX_ID = 2**31
 """Token numbers and lengths from here on are impossible."""
 _WORD = re.compile(r"\S+")
 _CHARACTERS_PER_TOKEN = 4
-"""Of English prose, for a server without ``/tokenize``; today's large tokenizers have rather more."""
+"""Characters per token of English prose, for a server without ``/tokenize``; large tokenizers have rather more."""
 _CUT_TOLERANCE = 3
 """Tokens that a cut text may be shorter than allowed: an exact search would need three times as many requests."""
 _LOCAL_FILE = "tokenizer.json"

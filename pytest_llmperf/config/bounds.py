@@ -23,9 +23,9 @@ class Bound:
     value: float
     unit: str = ""
     origin: str = ""
-    """Where it stands: ``budgets.toml [gpu.H100.latency] ttft_p95.8``."""
+    """File, table and key of the bound: ``budgets.toml [gpu.H100.latency] ttft_p95.8``."""
     sense: Literal["", "at most", "at least"] = ""
-    """How a budget means it: a comparison the other way round is refused. Empty for plain numbers and for margins."""
+    """Direction of a budget: a comparison the other way round is refused. Empty for plain numbers and for margins."""
 
     def __post_init__(self) -> None:
         if isinstance(self.value, bool) or not isinstance(self.value, Real):

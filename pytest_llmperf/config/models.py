@@ -183,7 +183,7 @@ class Model:
     ] = None
     """Refuse to start with less free device memory; None: the share ``gpu_memory_fraction`` of it."""
     ready_timeout_s: Annotated[float, quantity("s", 1.0), Field(alias="ready_timeout")] = 600.0
-    """How long a start may take before it counts as failed."""
+    """Longest time that a start may take before it counts as failed."""
     generation_config: GenerationConfig = "neutral"
     """Defaults of the server for what a request leaves out (``top_k``, ``min_p``, ``repetition_penalty``, …).
     ``neutral``: nothing, as ``--generation-config vllm``; ``weights``: what their ``generation_config.json`` says."""
@@ -238,11 +238,11 @@ class Profile:
     models: Annotated[Mapping[str, Model], Field(alias="model")] = field(default_factory=dict)
     file: str = "models.toml"
     silence_limit_s: Annotated[float, quantity("s", 1.0), Field(alias="silence_limit")] = 60.0
-    """How long a server may send no byte while requests wait for it; then it is taken for dead, for the whole run.
+    """Longest time that a server may send no byte while requests wait for it; then it counts as dead for the whole run.
 
     A long prompt is given more time, and so is a server whose counters of tokens move."""
     sizes: Sizes = EMBEDDED
-    """How much a run of this profile measures."""
+    """Sizes of a run of this profile: items, rounds, lengths, starts."""
 
     def model(self, name: str) -> Model:
         """The row ``name``. Raises :class:`CatalogError` that names the nearest one."""

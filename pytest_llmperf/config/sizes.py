@@ -1,4 +1,4 @@
-"""How much a run measures: enough for the gates to be decided, no more than the time allows.
+"""Sizes of a run: enough data for the gates to be decided, no more than the time allows.
 
 Every profile has sizes of its own, ``[profile.NAME.sizes]`` in ``models.toml``; what it leaves out is :data:`GPU`'s
 where its rows need a GPU, and :data:`EMBEDDED`'s where they do not.

@@ -18,7 +18,7 @@ from pytest_llmperf.engines.probe import Probe
 from pytest_llmperf.json_values import JsonObject
 
 Capability = Literal["ignore_eos", "cache_salt", "unknown_fields", "tokenize", "prompt_logprobs", "metrics"]
-"""What a server may support beyond OpenAI's API.
+"""A feature that a server may support beyond OpenAI's API.
 
 ``ignore_eos``       a load can fix the length of answers (``ignore_eos``, ``min_tokens``)
 ``cache_salt``       a request can be kept out of the prefix cache
@@ -49,7 +49,7 @@ class Milestones:
     activation_bytes: float | None = None
     """Peak of one step of the largest size, as profiled at the start."""
     non_torch_bytes: float | None = None
-    """What CUDA, NCCL and others take beside PyTorch; some versions count it with the weights."""
+    """Memory of CUDA, NCCL and others beside PyTorch; some versions count it with the weights."""
     desired_bytes: float | None = None
     """The device's memory times ``gpu_memory_fraction``: what the engine may fill."""
 
@@ -183,7 +183,7 @@ class Engine:
     # -- understanding it
 
     capabilities: Mapping[Capability, bool] = {}
-    """What the engine is known to support (True) or to lack (False). The rest is found out by asking the server."""
+    """Features that the engine is known to support (True) or to lack (False). The others are probed on the server."""
     known_failures: tuple[KnownFailure, ...] = ()
     """Reasons of failed starts that only this engine logs, tried before those that all engines share."""
 

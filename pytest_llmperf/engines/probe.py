@@ -1,4 +1,4 @@
-"""What the keeper must know of an engine: the port in its command, and the paths by which its server is found ready.
+"""The keeper's view of an engine: the port in its command, and the paths by which its server is found ready.
 
 A module of its own, because the keeper imports it: standard library only, and nothing of the engines.
 """

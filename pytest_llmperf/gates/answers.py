@@ -1,4 +1,4 @@
-"""What the gates over answers to items share: collecting answers until the gate is decided, damage, and looks.
+"""Shared parts of the gates over answers to items: collecting answers until the gate is decided, damage, and looks.
 
 The bounds of a share are Clopper and Pearson's exact ones at every n: with Wilson's, a model exactly at its floor is
 called too low in up to 9.4 % of runs (``stats.binomial``). With several samples an item, or groups of items, these are
@@ -57,7 +57,7 @@ class AnswersGate(Gate):
 
     @property
     def question(self) -> Question:
-        """What is watched while the answers come in."""
+        """The question that early stopping watches while the answers come in."""
         raise NotImplementedError
 
     def judge_all(self, alpha: float) -> Verdict:

@@ -1,4 +1,4 @@
-"""What every kind of gate shares: the gate with its data, its JSON, and the estimands that suites compare.
+"""Base of every kind of gate: the gate with its data, its JSON, and the estimands that suites compare.
 
 A kind of gate is one class. It holds its data and says how they are judged (``verdict``), pooled with an earlier look's
 (``merge``), damaged for mutation tests (``mutate``) and what they will decide (``plan``)::
@@ -63,7 +63,7 @@ class Gate:
     measured: ClassVar[frozenset[str]] = frozenset()
     """Fields that hold data, and may differ between two looks at the same question."""
     data_noun: ClassVar[str] = "items"
-    """What is measured as far as a decision needs it, in the plural."""
+    """Plural noun for the data that are measured only as far as a decision needs them."""
     unrecorded: ClassVar[frozenset[str]] = frozenset()
     """Fields that are not recorded: handles that measure more data."""
 
@@ -121,7 +121,7 @@ class Gate:
 
     @property
     def unasked(self) -> int:
-        """How many more data the run would have measured if the gate had not been decided early."""
+        """Number of data that the run did not have to measure because the gate was decided early."""
         return 0
 
     def settled(self) -> Self:

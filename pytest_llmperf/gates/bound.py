@@ -1,4 +1,4 @@
-"""What stands on the other side of a comparison: a bound with its unit and origin, or percentage points."""
+"""The other side of a comparison: a bound with its unit and origin, or percentage points."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def points(number: float, *, origin: str = "") -> Points:
 
 
 def bound_of(value: object, unit: str, *, metric: str) -> Bound | Incomparable:
-    """What a suite wrote, as a bound in ``unit``.
+    """Return the bound that a suite wrote, in ``unit``.
 
     Raises ``TypeError`` for anything that is not a number, a :class:`Bound` or an :class:`Incomparable`, and
     for a bound in another unit; ``ValueError`` for NaN, infinity and shares outside 0…1.
@@ -75,7 +75,7 @@ def bound_of(value: object, unit: str, *, metric: str) -> Bound | Incomparable:
 
 
 def margin_of(value: object) -> Points | Incomparable:
-    """What a suite adds to or takes from a share: ``points(3)``, a :class:`Bound` in points, or no budget."""
+    """Return the margin added to or taken from a share: ``points(3)``, a :class:`Bound` in points, or no budget."""
     if isinstance(value, Points | Incomparable):
         return value
     if isinstance(value, Bound) and value.unit == "points":

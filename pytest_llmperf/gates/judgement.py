@@ -9,7 +9,7 @@ from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import table
 
 Policy = Literal["fail", "warn"]
-"""What INCONCLUSIVE does to an assert: ``"fail"`` raises, ``"warn"`` lets it pass."""
+"""Effect of INCONCLUSIVE on an assert: ``"fail"`` raises, ``"warn"`` lets it pass."""
 
 
 class GateError(AssertionError):

@@ -216,7 +216,7 @@ class Mean(Estimand):
     guess: float = field(default=0.0, kw_only=True)
     """The mean that a model reaches by guessing."""
     endings: Endings = field(default_factory=dict, repr=False, kw_only=True)
-    """How the answers ended."""
+    """Counts of how the answers ended."""
 
     @property
     def label(self) -> str:

@@ -142,7 +142,7 @@ class MeanRatio(Scalable):
 
 @dataclass(frozen=True, kw_only=True)
 class PerplexityGate(MeanRatioGate, kind="perplexity"):
-    """How unlikely a model finds texts, weighted by tokens and paired by document.
+    """Gate on the ratio of two perplexities, weighted by tokens and paired by document.
 
     The log of the ratio of two perplexities is the sum of what the documents' log probabilities differ by, over their
     tokens (``stats.ratio_estimators``). That needs the same tokens on both sides.

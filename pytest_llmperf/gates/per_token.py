@@ -1,4 +1,4 @@
-"""How far a candidate's distribution over the next token is from the baseline's: a mean per token, by answer.
+"""Distance of a candidate's next-token distribution from the baseline's: a mean per token, by answer.
 
 The tokens are the baseline's own answers, and both models say how likely they find them (``measure.fidelity``). Answers
 are the sample; the bounds are those of ``stats.per_token``.
@@ -197,7 +197,7 @@ class PerTokenEstimand(Estimand):
     metric: str
     amounts: Amounts = field(repr=False)
     growing: GrowingAmounts | None = field(default=None, repr=False)
-    """What the gate asks for as far as it needs it; ``amounts`` is empty then."""
+    """Amounts that the gate measures only as far as it needs them; ``amounts`` is empty then."""
 
     @property
     def label(self) -> str:

@@ -46,7 +46,7 @@ class QuantileGate(MeasuredGate, kind="quantile"):
     group_noun: str = "round"
     max_error_share: float = MAX_LOST_SHARE
     client_error: float = 0.0
-    """What the client reports more than the truth at this quantile, in ``unit``."""
+    """Client's reported value less the true one at this quantile, in ``unit``."""
 
     @property
     def label(self) -> str:
@@ -234,7 +234,7 @@ class Series(Estimand):
     samples: Sequence[float | None] = field(repr=False)
     unit: str
     groups: Sequence[Hashable] | None = field(default=None, repr=False)
-    """What each sample has in common with others (its round, its request); None: all are independent."""
+    """Group of each sample (its round, its request); None: all are independent."""
     errors: int = 0
     noun: str = "sample"
     group_noun: str = "round"

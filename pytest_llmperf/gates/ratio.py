@@ -519,7 +519,7 @@ class _OneStart:
 
     @property
     def remark(self) -> str:
-        """What is remarkable in the rounds, or makes the interval wider than they alone; empty for nothing."""
+        """Notes on unusual rounds and on what widens the interval beyond the rounds alone; empty if there are none."""
         lines = []
         if self._seen_widening >= max(TOLD_WIDENING, self.least_widening):
             spreads = [_deviation([math.log(pair[side]) for pair in self.rounds]) for side in (0, 1)]

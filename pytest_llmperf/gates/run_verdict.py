@@ -104,8 +104,8 @@ def _culprits(verdicts: Sequence[Verdict], alpha: float) -> tuple[Verdict, ...]:
 
 
 def _look_first(verdicts: Sequence[Verdict], culprits: Sequence[Verdict]) -> tuple[str, ...]:
-    """What was not measured, then what is shown to be wrong, then the rest that is not green; no sentence
-    twice.
+    """Sentences on what was not measured, then on what is shown to be wrong, then on the rest that is not green; each
+    sentence once.
     """
     others = [v for s in (Status.FAIL, Status.INCONCLUSIVE) for v in verdicts if v.status is s]
     ordered = [v for v in verdicts if v.status is Status.INVALID] + [*culprits] + others

@@ -1,4 +1,4 @@
-"""What a gate says: one of four things, with the numbers behind it."""
+"""The verdict of a gate: one of four statuses, with the numbers behind it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Verdict:
     detail: str = ""
     """Lines below the sentence: flips, error kinds, a small table."""
     p_value: float | None = None
-    """How surprising the data are if the bound is in truth met; None where no test was made."""
+    """Probability of data at least this extreme if the bound is in truth met; None if no test was made."""
     level_unit: str = ""
     """Unit of ``candidate`` and ``baseline`` where it is not ``unit`` (a ratio of seconds, points of
     shares).
     """
     origin: str = ""
-    """Where the bound was written: file, table and key."""
+    """File, table and key in which the bound was written."""
     discordance: float | None = None
     """Share of the common items that the two sides answered differently, 0 to 1; None unless the gate pairs items."""
     flips: float | None = None

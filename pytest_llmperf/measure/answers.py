@@ -37,7 +37,7 @@ class GradedAnswer:
     sample: int = 0
     """Number of this answer among those to the item, from 0."""
     begins_inside: bool | None = None
-    """Whether the prompt ends inside a thinking (True) or after one (False); None: it does not say."""
+    """True if the prompt ends inside a thinking block, False if after one; None if it does not say."""
     unit: str = ""
     """The unit of sampling that the item belongs to (``tasks.task.sample_of``); empty: the item itself."""
 
@@ -72,7 +72,7 @@ class TaskAnswers(SampleList[Item, GradedAnswer]):
     variant: str
     part: ItemSlice
     thinking: bool
-    """Whether the row promises to think before it answers."""
+    """True if the row promises to think before it answers."""
     temperature: float
     order_seed: int
     """Seed of the order of the items."""

@@ -42,8 +42,8 @@ class ClockError:
     error: ClientError | None = None
     why: str = ""
     late_s: tuple[float, ...] = ()
-    """How late the client came to each request of a load with a schedule, whose latencies count from the intended time
-    and contain it."""
+    """Lateness of the client at each request of a scheduled load. Latencies count from the intended time and contain
+    it."""
 
     @property
     def unusable(self) -> str:

@@ -184,7 +184,7 @@ class Evaluation:
         return answers
 
     def _saturation(self, served: Served) -> Saturation:
-        """How many requests to keep in flight at this server, remembering what was learnt about it before."""
+        """Return the number of requests to keep in flight at this server, as earlier tasks have learnt it."""
         if served.name not in self._in_flight:
             fixed, sizes = served.model.in_flight, self.servers.sizes
             first, most = (fixed, fixed) if fixed else (sizes.in_flight, sizes.most_in_flight)

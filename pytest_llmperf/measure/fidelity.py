@@ -1,4 +1,4 @@
-"""How likely two models find the same tokens: answers of the baseline, scored by both.
+"""Log probabilities that two models give the same tokens: answers of the baseline, scored by both.
 
 The baseline answers the task's prompts, sampled at T = 1 (for divergence) or greedily (for agreement). The token ids of
 prompt and answer go to both servers, which say how likely each token is (``prompt_logprobs``). Only tokens of the
@@ -39,7 +39,7 @@ _NOISE_CONCURRENCY = 5
 """The same for a model's second look at its own answers, which is to meet other batches."""
 
 Look = Literal["first", "again", "alone", "decoded", "cold", "warm"]
-"""How tokens got their log probabilities: scored in batches, a second time in other batches, one answer at a time, or
+"""The way that tokens got their log probabilities: scored in batches, again in other batches, one answer at a time, or
 told by the server as it decoded them, be it without (cold) and with (warm) the prompt in its prefix cache."""
 
 
@@ -151,7 +151,7 @@ class ScoredPair:
 
 
 class TokenPairs:
-    """What the models of this run make of each other's answers: each server is asked once."""
+    """Scores that the models of this run give each other's answers; each server is asked once."""
 
     def __init__(self, servers: Servers, memo: Memo) -> None:
         self._servers = servers
@@ -350,7 +350,7 @@ def _scored(
     found: Sequence[TokenScores],
     seconds: float,
 ) -> Scored:
-    """What one server made of the answers, by item: those ``before``, and those that were ``asked`` now."""
+    """Scores of the answers by one server, by item: those ``before``, and those that were ``asked`` now."""
     by_item: dict[str, TokenScores | None] = {item.id: None for item in answers.items}
     error = ""
     if before is not None:
@@ -438,7 +438,7 @@ class TokenData(Protocol):
     def plan_tokens(
         self, candidate: Served, baseline: Served, task: Task, temperature: float
     ) -> tuple[int, bool]:
-        """How many answers may be asked for, and whether a gate may stop before."""
+        """Number of answers that may be asked for, and whether a gate may stop earlier."""
         ...
 
     def token_amounts(
@@ -448,7 +448,7 @@ class TokenData(Protocol):
 
 @dataclass(frozen=True)
 class TokenQuestion:
-    """What is summed over the tokens of an answer."""
+    """The quantity that is summed over the tokens of an answer."""
 
     look: Look
     temperature: float
@@ -484,7 +484,7 @@ class AmountsOnDemand:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How far ``candidate`` is from ``baseline`` over one task's prompts; measured when a gate looks."""
+    """Distance of ``candidate`` from ``baseline`` over one task's prompts; measured when a gate looks."""
 
     data: TokenData = field(repr=False)
     judge: Judge = field(repr=False)
@@ -541,7 +541,7 @@ class FidelityQuestions:
 
 @dataclass(frozen=True)
 class Consistency:
-    """Whether one server says the same of the same tokens in other circumstances."""
+    """Agreement of one server with itself on the same tokens in other circumstances."""
 
     data: TokenData = field(repr=False)
     judge: Judge = field(repr=False)

@@ -34,7 +34,7 @@ _ROUNDING_BYTES = 0.005 * 2**30
 
 @dataclass(frozen=True)
 class SizedServer:
-    """What the size depends on."""
+    """Everything that the size of the KV cache depends on."""
 
     devices: tuple[str, ...]
     """Name and bytes of each GPU."""
@@ -130,7 +130,7 @@ def _says_its_size(side: Served) -> bool:
 
 
 def _fit(sides: Sequence[Served]) -> bool:
-    """Whether the GPUs have as much memory free as all sides together may fill."""
+    """True if the GPUs have as much memory free as all sides together may fill."""
     needed: Counter[int] = Counter()
     free: dict[int, int] = {}
     for side in sides:

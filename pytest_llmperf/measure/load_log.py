@@ -27,7 +27,7 @@ class LoggedLoad:
     purpose: str
     """``rounds`` of a comparison, ``open loop``, ``sweep`` or ``max rate``."""
     order_seed: int | None = None
-    """What the order of the sides in the rounds of a comparison was drawn from."""
+    """Seed from which the order of the sides in the rounds of a comparison was drawn."""
     runs: list[LoadRun] = field(default_factory=list)
     metrics: list[Metrics] = field(default_factory=list)
     _facts: dict[str, Json] = field(default_factory=dict)

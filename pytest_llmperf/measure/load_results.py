@@ -269,7 +269,7 @@ class MeasuredPair:
     rounds: GrowingRounds
     clock_of: Callable[[Sequence[Rounds]], ClockError]
     spread: StartsOf | str = ""
-    """How earlier starts differed; or why starts are no part of the claim."""
+    """Differences between earlier starts; or why starts are no part of the claim."""
 
     @property
     def looks(self) -> Sequence[int]:

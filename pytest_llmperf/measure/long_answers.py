@@ -58,7 +58,7 @@ class LongReply:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the reply was cut, or never came to its answer."""
+        """True if the reply was cut off, or never came to its answer."""
         return self.answer.finish_reason != "stop" or not self.text
 
 

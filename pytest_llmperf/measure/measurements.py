@@ -162,7 +162,7 @@ class Measurements(Servers):
     def plan_tokens(
         self, candidate: Served, baseline: Served, task: Task, temperature: float
     ) -> tuple[int, bool]:
-        """How many answers of the baseline may be scored by both, and whether a gate may stop before."""
+        """Number of the baseline's answers that both may score, and whether a gate may stop earlier."""
         del candidate, baseline, temperature
         part = self.looks.items_for(task, model_default, self.items(task))
         count = min(self.sizes.fidelity_answers, len(part.items))
@@ -265,7 +265,7 @@ class Measurements(Servers):
     def spread_of_starts(
         self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape
     ) -> StartsOf | str:
-        """How starts of these servers differed in earlier runs; or why starts are no part of the claim."""
+        """Differences between starts of these servers in earlier runs; or why starts are no part of the claim."""
         sides = (candidate, baseline)
         if candidate is baseline:
             return "both sides are one server: no start is compared"

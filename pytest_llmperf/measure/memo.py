@@ -44,7 +44,7 @@ class Memo:
         return value
 
     def __contains__(self, key: Key) -> bool:
-        """Whether it was measured, or failed to be."""
+        """True if the key was measured, or the attempt failed."""
         return key in self._values or key in self._failures
 
     def known(self, key: Key) -> Any:

@@ -36,7 +36,7 @@ class MemoryWatch:
         self._served = served
         self._tell = tell
         self._broken = False
-        """Whether the device stopped answering: a peak that was seen before may not be the peak."""
+        """True if the device stopped answering: a peak that was seen before may not be the peak."""
         self._peak: int | None = None
         self._resident = 0
         """Peak of the earlier servers of the row, bytes."""

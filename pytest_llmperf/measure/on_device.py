@@ -19,7 +19,7 @@ class OnDevice:
     """Figures of each round of one model at one concurrency, in their order; None: not known."""
 
     energy_j: Sequence[float | None]
-    """Of the whole device from the first request of the round to its last token, other processes included."""
+    """Energy of the whole device from the round's first request to its last token, other processes included."""
     tokens: Sequence[int | None]
     share: Sequence[float | None]
     """Output tokens a second by the most that the device's bandwidth and arithmetic allow."""

@@ -102,7 +102,7 @@ class Findings:
     findings: dict[str, _Found] = field(default_factory=dict)
     """By rule."""
     begins_inside: bool | None = None
-    """Whether the first prompt ends inside a thinking (True) or after one (False); None if it has no tag of one."""
+    """True if the first prompt ends inside a thinking block, False if after one; None if it has no such tag."""
     longest: int = 0
     """Characters of the longest prompt that was counted."""
     to_a_character: float = 0.0

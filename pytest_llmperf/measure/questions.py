@@ -175,7 +175,7 @@ class Questions:
 
     @booked("answers")
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:
-        """How the answers to a task behave, as shares of them, and what a correct one costs."""
+        """Shares of a task's answers that misbehave, by kind, and the cost of a correct one."""
         name, variant = task_and_variant(how)
         task = self._data.task(name)
         answers = self._data.answers(served, task, variant)
@@ -226,7 +226,7 @@ class Questions:
 
     @booked("consistency")
     def consistency(self, served: Served, task: str | None = None) -> Consistency:
-        """Whether the server says the same of the same tokens, alone or in a batch, as it decodes or as a prompt."""
+        """Agreement of the server with itself on the same tokens: alone or in a batch, decoded or read as a prompt."""
         return Consistency(self._data, self._judge, self.book, served, self._data.task(task))
 
     @booked("summaries")
@@ -292,7 +292,7 @@ class Startup:
 @dataclass(frozen=True)
 class Memory:
     peak: Scalar
-    """Of all processes of the server: device memory where there is a GPU, else resident memory."""
+    """Peak over all processes of the server together: device memory where there is a GPU, else resident memory."""
     weights: Scalar
     """Size of the weight files."""
 

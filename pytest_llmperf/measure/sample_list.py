@@ -21,7 +21,7 @@ class Sample(Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether the answer says something about the model; False for an infrastructure error."""
+        """True if the answer says something about the model; False for an infrastructure error."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class SampleList(Generic[I, S]):
     per_item: int = 1
     """Samples of each item."""
     at_once: bool = False
-    """Whether a gate gets all planned items, and must not stop early."""
+    """True if a gate gets all planned items, and must not stop early."""
     refused: str = ""
     """Why nothing may be asked; empty if it may."""
     planned: int = 0

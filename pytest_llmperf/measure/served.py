@@ -243,7 +243,7 @@ class Served:
         return death
 
     def is_healthy(self) -> bool:
-        """Whether the server that was last used answers ``/health`` within two seconds; True if there is none."""
+        """True if the server that was last used answers ``/health`` within two seconds, or if there is none."""
         if self._lease is None:
             return True
         address = Address.parse(self._lease.server.base_url)

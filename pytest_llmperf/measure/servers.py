@@ -25,8 +25,8 @@ _SLICE_S = 0.2
 _CALLED_OFF_S = 1.6
 """Time for two starts that are called off to kill their processes."""
 NEWS_S = 12.0
-"""How long to wait for the death of a server that is not well: vLLM's API process looks every five seconds whether its
-engine has died, and answers with errors until it ends."""
+"""Time to wait for the death of an unhealthy server: vLLM's API process checks every five seconds whether its engine
+has died, and answers with errors until it ends."""
 
 
 class Servers:
@@ -41,7 +41,7 @@ class Servers:
         """Shows one line that replaces the last one."""
         self.book = book
         self.will_need_baseline = False
-        """Whether some test of this run compares with the baseline, so that measuring in pairs costs nothing extra."""
+        """True if some test of this run compares with the baseline, so that measuring in pairs costs nothing extra."""
         self.concurrencies: tuple[int, ...] = ()
         """The concurrencies that the tests of this run will compare at, as far as they are known beforehand."""
         self._state_root = state_root
@@ -241,7 +241,7 @@ def _lowest(every: Iterable[Mapping[int, int]]) -> dict[int, int]:
 
 
 def may_be_a_death(ended: Answer | Trace) -> bool:
-    """Whether a dying server explains how a request ended; it does not explain a refusal (HTTP 4xx)."""
+    """True if a dying server explains how a request ended; it does not explain a refusal (HTTP 4xx)."""
     if ended.outcome is RequestOutcome.HTTP_ERROR:
         return not 400 <= ended.status < 500
     return ended.outcome in (RequestOutcome.CUT, RequestOutcome.CONNECT_ERROR, RequestOutcome.STREAM_ERROR)

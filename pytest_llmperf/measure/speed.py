@@ -272,7 +272,7 @@ class InterleavedRounds:
         self.looks = () if settings.full else self.schedule
         """:attr:`schedule` for gates; empty where they get all rounds at once."""
         self._only = Rounds((), (), (), ())
-        """What was measured of the only pair of starts."""
+        """Rounds measured so far, if there is only one pair of starts."""
         self._crashes: tuple[int, ...] = ()
         self._ended_s = -math.inf
 

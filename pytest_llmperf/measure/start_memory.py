@@ -1,4 +1,4 @@
-"""How the starts of two servers differed in earlier runs on this machine, kept in the user's cache directory.
+"""Differences between starts of two servers in earlier runs on this machine, kept in the user's cache directory.
 
 A pair of starts leaves one log ratio for each metric and load. Ratios are remembered, and not the levels of each
 server: a machine that is slower tonight changes both sides alike.

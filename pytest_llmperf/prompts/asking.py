@@ -32,7 +32,7 @@ def ask(
     earlier: Sequence[Message] = (),
     sample: int = 0,
 ) -> Ask:
-    """How ``model`` is asked ``question``.
+    """Return the request that asks ``model`` the ``question``.
 
     A chat row gets one user turn, question and instruction on lines of their own, after the turns in
     ``earlier``; a few-shot row gets ``shots`` and an unanswered question to continue. ``sample`` tells

@@ -21,7 +21,7 @@ _FOREIGN_LETTERS, _FOREIGN_SHARE = 8, 0.05
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What one answer did."""
+    """The behaviour of one answer."""
 
     boxed: bool
     thinking_skipped: bool
@@ -58,7 +58,7 @@ def examine(
 
 
 def boxed(text: str, *, thinking: bool) -> bool:
-    """Whether the answer proper, after the thinking, has a box with something in it."""
+    """True if the answer proper, after the thinking, has a box with something in it."""
     body = after_thinking(text)
     if body is None:
         body = "" if thinking else text
@@ -66,7 +66,7 @@ def boxed(text: str, *, thinking: bool) -> bool:
 
 
 def thinking_skipped(text: str, *, opened: bool = True) -> bool:
-    r"""Whether there is no reasoning: nothing but whitespace before the end of the thinking, or of the reply.
+    r"""True if there is no reasoning: nothing but whitespace before the end of the thinking, or of the reply.
 
     The template has ``opened`` the reply with ``<think>``; a server or a model that repeats it does no harm here.
     Where it has not, a reply without either mark has never begun to think. A reply that is only ``\n\n`` has broken
@@ -78,7 +78,7 @@ def thinking_skipped(text: str, *, opened: bool = True) -> bool:
 
 
 def unfinished(text: str, *, finish_reason: str | None, thinking: bool) -> bool:
-    """Whether the reply ended for another reason than that the model ended it, or inside its thinking."""
+    """True if something other than the model ended the reply, or if it ended inside its thinking."""
     if finish_reason in ("length", "max_tokens", "abort", None):
         return True
     return never_ends(text, thinking=thinking)
@@ -86,7 +86,7 @@ def unfinished(text: str, *, finish_reason: str | None, thinking: bool) -> bool:
 
 @dataclass(frozen=True)
 class Loop:
-    """How a reply runs in circles: ``text`` again and again; ``repeats`` is 0 for a loop with variations."""
+    """A repetition loop in a reply: ``text`` again and again; ``repeats`` is 0 for a loop with variations."""
 
     text: str
     repeats: int

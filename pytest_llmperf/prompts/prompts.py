@@ -25,11 +25,11 @@ class Prompts:
         return "" if self.model.rules.protocol == "few-shot" else instruction_of(self.model)
 
     def rendered(self, question: str, variant: Variant = model_default) -> Rendered:
-        """What the model reads, with its fingerprint."""
+        """Return the prompt as the model reads it, with its fingerprint."""
         return self.template.render_ask(ask(self.model, question, variant))
 
     def render(self, question: str, variant: Variant = model_default) -> str:
-        """What the model reads, as text."""
+        """Return the prompt as the model reads it, as text."""
         return self.rendered(question, variant).text
 
     def findings(
@@ -47,7 +47,7 @@ class Prompts:
         return lint(asked, rendered, self.model, tokens_needed=self.tokens_needed)
 
     def system_text(self) -> str:
-        """What the model reads beside the user's turn: a system message, sent or hidden in the template."""
+        """Return what the model reads besides the user's turn: a system message, sent or hidden in the template."""
         asked = ask(self.model, _QUESTION)
         if asked.prompt is not None:
             return ""

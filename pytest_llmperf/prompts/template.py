@@ -63,7 +63,7 @@ class ChatTemplate:
     tokens: Mapping[str, str] = field(default_factory=dict)
     """Further special tokens by name (``pad_token``, …), which a template may use."""
     variables: JsonObject = field(default_factory=dict)
-    """What the server sets in every chat: ``--default-chat-template-kwargs``."""
+    """Variables that the server sets in every chat: ``--default-chat-template-kwargs``."""
     content_format: str = "auto"
     """``--chat-template-content-format``: ``string``, ``openai`` (a list of parts), or ``auto``, by the template."""
 
@@ -94,7 +94,7 @@ class ChatTemplate:
         return Rendered(text, self.bos, self.adds_bos, self.special)
 
     def render_ask(self, ask: Ask) -> Rendered:
-        """What the model reads of ``ask``: a text that is to be continued has no template."""
+        """Return ``ask`` as the model reads it: a text that is to be continued has no template."""
         if ask.prompt is not None:
             return Rendered(ask.prompt, self.bos, self.adds_bos, self.special)
         return self.render(ask.messages)
@@ -270,7 +270,7 @@ def template_sha256(model: Model, directory: Path | None) -> str | None:
 
 
 def tokenizer_directory(model: Model, weights: Path | None = None) -> Path | None:
-    """Where the row's tokenizer lies: what ``--tokenizer`` names, else the directory of its weights if it is known.
+    """Directory of the row's tokenizer: the one that ``--tokenizer`` names, else that of its weights if it is known.
 
     Raises :class:`DataError` for one that is not here.
     """

@@ -36,7 +36,7 @@ class Variant:
     opens_with: str | None = None
     """The reply's first characters, in place of what the chat template opens it with."""
     shots: bool = True
-    """Whether a few-shot row is shown its examples."""
+    """True if a few-shot row is shown its examples."""
 
     def sampling(self, own: Sampling) -> Sampling:
         """The row's sampling with this variant's temperature and top_p."""
@@ -85,7 +85,7 @@ def at_temperature(temperature: float, top_p: float | None = None) -> Variant:
 
 @dataclass(frozen=True)
 class Ask:
-    """What one request says: messages for a chat, or a text that is to be continued."""
+    """The content of one request: messages for a chat, or a text that is to be continued."""
 
     model: str
     sampling: Sampling
@@ -97,7 +97,7 @@ class Ask:
 
     @property
     def path(self) -> str:
-        """Where it is sent, below the server's base URL."""
+        """Path of the request below the server's base URL."""
         return "/v1/chat/completions" if self.prompt is None else "/v1/completions"
 
     @property

@@ -29,7 +29,7 @@ REMEDIES: Mapping[str, str] = {
     "--chat-template in the row's arguments)",
     "template-refuses": "ask in a way that the template has a place for, or serve another one (--chat-template)",
 }
-"""What to do about a finding, by its rule."""
+"""Advice on each finding, by its rule."""
 
 
 def prompt_violations(ask: Ask, rendered: Rendered, model: Model) -> list[Finding]:

@@ -573,7 +573,7 @@ class VerdictEntry(Part):
 
     @property
     def gate(self) -> tuple[str, str, str]:
-        """What two runs know a gate by: test, metric and unit."""
+        """Identity of a gate across runs: test, metric and unit."""
         return self.test, self.metric, self.unit
 
 

@@ -113,7 +113,7 @@ class Shards:
         return together | lists
 
     def answers(self) -> Iterator[AnswerRow]:
-        """Of all processes, those of one model to one task from the process that has the most of them."""
+        """Answers of all processes; those of one model to one task come from the process that has the most of them."""
         counts = Counter((_asked(row), file) for file, row in self._rows(ANSWERS))
         most: dict[tuple[object, ...], Path] = {}
         for (asked, file), count in counts.items():
@@ -130,7 +130,7 @@ class Shards:
                 yield row
 
     def traces(self) -> Iterator[TraceRow]:
-        """Of all processes; the first request of the run is at second 0. They share the machine's monotonic clock."""
+        """Traces of all processes, on the machine's monotonic clock; the first request of the run is at second 0."""
         zero = min((row["intended_s"] for _, row in self._rows(TRACES)), default=0.0)
         for _, row in self._rows(TRACES):
             for name in _CLOCK:

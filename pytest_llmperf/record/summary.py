@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.record.model import AnswersEntry, LoadEntry, Record
 
 CONFIDENCE = 0.95
-"""Of each end of an interval alone, as everywhere in this package: both together are a 90 % interval."""
+"""Confidence of each end of an interval alone, as everywhere in this package: both ends make a 90 % interval."""
 
 _TIMES = (
     ("ttft_p50", "ttft_s", 0.5),
@@ -96,7 +96,7 @@ class RightAnswers:
 
     @classmethod
     def of(cls, outcomes: Mapping[str, int], items: int, samples: int) -> RightAnswers | None:
-        """Of the counts of an entry. None where every answer was lost to the infrastructure."""
+        """Build from the counts of an entry; None if every answer was lost to the infrastructure."""
         answers = sum(outcomes.values()) - outcomes.get("infra", 0)
         if not answers:
             return None

@@ -144,7 +144,7 @@ class TableSchema(Generic[R]):
     metrics: bool = False
     """Also a column for every metric of requests."""
     content: str = ""
-    """What the rows are, in messages; the name if empty."""
+    """Name of the rows in messages; ``name`` if empty."""
     pieces: tuple[str, str] | None = None
     """The column with the pieces of one text and the column with their ids. A secret may lie across several pieces:
     their texts are redacted together, and their ids become -1."""
@@ -176,8 +176,8 @@ TOKENS = TableSchema("tokens", "tokens_file", TokenRow, content="token scores", 
 CASES = TableSchema("cases", "cases", CaseRow, content="gate data")
 
 _COMPRESSION_LEVEL = 9
-"""Of zstd. Gate data of recorded runs are up to 13 % smaller than with the default of 3, and 4.4 to 5.3 times smaller
-than their JSON where many items were asked."""
+"""Level of zstd. Gate data of recorded runs are up to 13 % smaller than with the default of 3, and 4.4 to 5.3 times
+smaller than their JSON where many items were asked."""
 
 
 def store_table(record: Path, table: TableSchema[Any], rows: Iterable[_Values]) -> dict[str, Json]:
@@ -309,7 +309,7 @@ def _write_parquet(path: Path, columns: Mapping[str, str], batches: Iterable[lis
 
 _ITEM = re.compile(r"list<(\w+)>")
 _TYPE_CODES = {"int32": "i", "int64": "q", "double": "d"}
-"""Of numbers, as the module ``array`` calls them."""
+"""Type codes of numbers in the module ``array``."""
 
 
 def _arrow_type(kind: str) -> pyarrow.DataType:

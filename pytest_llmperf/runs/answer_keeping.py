@@ -1,4 +1,4 @@
-"""Where a run's answers are kept while it lasts, and what becomes of them at its end."""
+"""The answers that a run keeps on disk while it lasts, and the end that marks them as those of a finished run."""
 
 from __future__ import annotations
 

@@ -51,19 +51,19 @@ _ASSERTING = (
     "verify",
     "warns",
 )
-"""How a function is called that asserts something on behalf of a test."""
+"""Words in the name of a function that asserts something on behalf of a test."""
 
 
 @dataclass(frozen=True)
 class Asks:
-    """How a test asks about a model. ``needs``: the fixture that obliges it to assert a gate; empty without one."""
+    """The way a test asks about a model. ``needs``: the fixture that obliges it to assert a gate; empty without one."""
 
     needs: str
     asserts: bool
 
 
 def asks(item: pytest.Item) -> Asks | None:
-    """How ``item`` asks about a model, as far as that is known before it runs; None if it does not."""
+    """Return how ``item`` asks about a model, as far as that is known before it runs; None if it does not."""
     names = set(getattr(item, "fixturenames", ()))
     fixtures = [name for name in ASKING & names if is_ours(item, name)]
     fixtures += [name for name in ASKING & _named_at_run_time(item) if name not in names]

@@ -1,4 +1,4 @@
-"""Where the plugin keeps its state: in pytest's stash, so that nested sessions never share it."""
+"""Keys of the plugin's state in pytest's stash, where nested sessions never share it."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class Ledger:
         """By thread, the test that it runs."""
         self._inside = threading.local()
         self._read: dict[Path, int] = {}
-        """How much of each worker's file was read."""
+        """Bytes of each worker's file that were read."""
 
     # What happens
 
@@ -319,7 +319,7 @@ class Ledger:
 
     @property
     def checks(self) -> int:
-        """How many tests passed by plain assertions about a model, without a gate."""
+        """Number of tests that passed by plain assertions about a model, without a gate."""
         return sum(entry.ended and not entry.verdicts for entry in self.entries)
 
     @property
@@ -329,7 +329,7 @@ class Ledger:
 
     @property
     def unfinished(self) -> int:
-        """How many tests have not come to their end."""
+        """Number of tests that have not come to their end."""
         return sum(not entry.ended for entry in self.entries)
 
     def read(self, directory: Path) -> None:

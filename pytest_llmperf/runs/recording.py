@@ -49,7 +49,7 @@ class Recording:
     ) -> None:
         self.path = path
         self.note = ""
-        """Where the record is, or why there is none, for the end of the run."""
+        """Line for the end of the run: the path of the record, or why there is none."""
         self._measurements = measurements
         self._ledger = ledger
         self._root = root

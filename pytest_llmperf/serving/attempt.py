@@ -29,7 +29,7 @@ _LONGEST_NAME = 107 - len("/") - 36
 
 @dataclass(frozen=True)
 class Step:
-    """What the server is doing on its way to being ready."""
+    """A step of the server on its way to being ready."""
 
     phase: str
 

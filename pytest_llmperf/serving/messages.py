@@ -56,7 +56,7 @@ class Failure(TypedDict, total=False):
 
     event: Literal["failed", "died", "keeper"]
     phase: str
-    """What the start was doing; of ``failed`` alone."""
+    """Phase that the start had reached; of ``failed`` alone."""
     tries: int
     """Processes that this start took; of ``failed`` alone."""
     generation: int
@@ -73,7 +73,7 @@ class Failure(TypedDict, total=False):
     oom: bool
     """The kernel has killed a process for want of memory since the start."""
     log_offset: int
-    """Where in the log this start begins, bytes."""
+    """Offset in the log at which this start begins, bytes."""
     elapsed_s: float
     port: int
 

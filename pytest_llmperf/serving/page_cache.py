@@ -1,4 +1,4 @@
-"""How much of some files the kernel holds in memory: from there, a start reads weights quicker than from a disk."""
+"""Share of files that the kernel holds in memory: a start reads weights from there quicker than from a disk."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def _generates(model: Model, address: Address, api_key: str | None) -> bool:
 
 
 def _fault_of_numbers(model: Model, address: Address, api_key: str | None) -> str | None:
-    """What the log probabilities of a short answer show to be wrong with the weights; None if nothing.
+    """Fault of the weights that the log probabilities of a short answer show; None if there is none.
 
     Evidence alone counts: what the server refuses, limits or leaves out says nothing about its weights.
     """

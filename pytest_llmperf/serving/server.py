@@ -11,7 +11,7 @@ from pytest_llmperf.config.address import Address
 
 @dataclass
 class Capabilities:
-    """What a server supports: found out once, when it is first needed, and kept with the server.
+    """Features of a server: each is probed once, when it is first needed, and kept with the server.
 
     None: not yet known.
     """

@@ -1,4 +1,4 @@
-"""What the two models can do on held-out items, with the batched sampler: rates with intervals."""
+"""Scores of the two models on held-out items, with the batched sampler: rates with intervals."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Done:
-    """What a phase did; ``loss`` is the mean per reply token over the last reported stretch."""
+    """Totals of a phase; ``loss`` is the mean per reply token over the last reported stretch."""
 
     steps: int
     tokens: int

@@ -1,4 +1,4 @@
-"""What the two models are asked, and how a conversation becomes one text.
+"""Prompts of the two models, and the rendering of a conversation as one text.
 
 The Jinja templates travel inside the models' ``tokenizer_config.json``; the Python renderers beside them
 write the same text without Jinja, for training and for tests.

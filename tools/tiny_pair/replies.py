@@ -1,4 +1,4 @@
-"""What each model's good reply looks like, how a reply is read, and the vices of the distilled one."""
+"""Good replies of each model, the reading of a reply, and the vices of the distilled one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SAID = re.compile(r"answer is (-?\d+)")
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reply says: ``value`` is None when it says nothing, or never left its thinking."""
+    """The content of a reply: ``value`` is None when it says nothing, or never left its thinking."""
 
     value: int | None
     boxed: bool

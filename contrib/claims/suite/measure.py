@@ -1,4 +1,4 @@
-r"""What published claims need measured that no other suite asks for; run by name, and never with the suites:
+r"""Measurements for published claims that no other suite makes; run by name, and never with the suites:
 
     pytest contrib/claims/suite/measure.py suites/test_accuracy.py \
         --model distill --llmperf-full --llmperf-record RECORD

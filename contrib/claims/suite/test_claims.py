@@ -1,4 +1,4 @@
-"""What others publish about these models: which of it holds, on this machine?
+"""Published claims about these models: which of them hold on this machine?
 
     python -m pytest -p contrib.claims.plugin contrib/claims/suite
 

@@ -31,7 +31,7 @@ _SILENCE_LIMIT_S = 20.0
 
 @dataclass(frozen=True)
 class TrueRequest:
-    """What the server sent for one request, in seconds of ``time.perf_counter`` (the same in all processes)."""
+    """Times at which the server sent one answer, in seconds of ``time.perf_counter`` (the same in all processes)."""
 
     request_id: str
     connection: int
@@ -48,7 +48,7 @@ class TrueRequest:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What the server sent since the last reset."""
+    """Everything that the server sent since the last reset."""
 
     connections: int
     """Accepted since the server began, those for ``/truth`` itself included."""

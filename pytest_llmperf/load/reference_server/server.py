@@ -49,7 +49,7 @@ _TEMPLATE_TOKENS = 8
 
 @dataclass
 class RequestLog:
-    """What was sent for one request, and when; times in seconds of ``time.perf_counter``."""
+    """The tokens sent for one request, and when; times in seconds of ``time.perf_counter``."""
 
     request_id: str
     connection: int

@@ -1,4 +1,4 @@
-"""What a page shows of a run: its record, the files beside it, and the records that it is compared with."""
+"""The data behind the page of a run: its record, the files beside it, and the records that it is compared with."""
 
 from __future__ import annotations
 

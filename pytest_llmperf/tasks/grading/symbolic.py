@@ -145,7 +145,7 @@ def _is_named(words: str) -> bool:
 
 
 def _same_value(gold: str, answer: str, depth: int) -> bool | str:
-    """Of two with different numbers of primes: right where only a name has them (``f'(x) = 2x`` for ``2x``)."""
+    """Compare answers with different numbers of primes: right if only a name has them (``f'(x) = 2x`` for ``2x``)."""
     expected, given = formulas.sides(gold), formulas.sides(answer)
     if len(expected) == 1 and len(given) > 1 and formulas.is_name(given[0]):
         return _same(gold, given[-1], depth + 1)
