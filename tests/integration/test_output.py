@@ -66,7 +66,8 @@ def test_the_table_at_the_end_shows_candidate_baseline_interval_and_bound(run: R
     assert pair[1] == pair[2], "both models are right on the same items"
     assert (floor[-3], too_much[-3]) == ("50 %", "95 %")
     assert "…" in pair[4]
-    assert lines[5] == "llmperf: 2 PASS, 1 FAIL"
+    assert lines[5].startswith("flips (one side right, the other not): embedded accuracy 0.0 % (0.0 % … ")
+    assert lines[6] == "llmperf: 2 PASS, 1 FAIL"
     assert run.lines("llmperf: out of bounds, not by chance", "embedded accuracy")
 
 
