@@ -57,7 +57,7 @@ class KvCacheSizes:
     def fix(self, sides: Sequence[Served]) -> bool:
         """Give the next start of each side the size that an earlier one measured, so that all can start at once.
 
-        False, and nothing is given: one of them is not known, or together they need more than is free.
+        False, and all measure: one of them is not known, or together they need more than is free.
         """
         known = self._all()
         sizes = [
@@ -66,6 +66,8 @@ class KvCacheSizes:
         if any(
             size is None and not _says_its_size(side) for side, size in zip(sides, sizes, strict=True)
         ) or not _fit(sides):
+            for side in sides:
+                side.kv_cache_bytes = None
             return False
         for side, size in zip(sides, sizes, strict=True):
             side.kv_cache_bytes = None if _says_its_size(side) else size

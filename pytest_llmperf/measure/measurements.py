@@ -166,7 +166,9 @@ class Measurements(Servers):
         del candidate, baseline, temperature
         part = self.looks.items_for(task, model_default, self.items(task))
         count = min(self.sizes.fidelity_answers, len(part.items))
-        return count, not (self.settings.full or part.before or part.again or part.refused)
+        # A further look adds to data that are all there: it takes its own whole as well.
+        added = self.looks.earlier is not None
+        return count, not (self.settings.full or added or part.before or part.again or part.refused)
 
     def token_amounts(
         self, candidate: Served, baseline: Served, task: Task, asked: TokenQuestion, count: int

@@ -9,8 +9,8 @@ one at which the second says something else; that one counts with what the secon
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from pytest_llmperf.client import loop, server_metrics
 from pytest_llmperf.client.endpoint import Endpoint
@@ -52,36 +52,54 @@ def cold_and_warm(server: Server, bodies: Sequence[JsonObject]) -> ColdAndWarm:
     salted = [{**body, "cache_salt": f"llmperf-{uuid.uuid4().hex}"} for body in bodies]
     cold: list[GeneratedTokens] = []
     warm: list[GeneratedTokens] = []
-    hits = _hits(server)
-    counted: dict[str, float] | None = None if hits is None else {"cold": 0.0, "warm": 0.0}
     for begin in range(0, len(salted), _AT_ONCE):
-        for name, answers in (("cold", cold), ("warm", warm)):
-            some = salted[begin : begin + _AT_ONCE]
-            answers += generated_tokens(server, some, concurrency=_AT_ONCE, top=TOP)
-            now = _hits(server)
-            if counted is not None and hits is not None and now is not None:
-                counted[name] += now - hits
-            hits = now
-    return _compared(cold, warm, counted if hits is not None else None)
+        some = salted[begin : begin + _AT_ONCE]
+        before = _hits(server)
+        answers = generated_tokens(server, some, concurrency=_AT_ONCE, top=TOP)
+        if all(answer.cached is None for answer in answers):
+            # The first answers of several prompts: whose hits they are does not matter, there must be none.
+            found = _more_hits(server, before)
+            answers = [replace(answer, cached=found if n == 0 else 0) for n, answer in enumerate(answers)]
+        cold += answers
+        warm += _warm(server, some)
+    return _compared(cold, warm)
 
 
-def _compared(
-    cold: Sequence[GeneratedTokens], warm: Sequence[GeneratedTokens], counted: Mapping[str, float] | None
-) -> ColdAndWarm:
+def _warm(server: Server, bodies: Sequence[JsonObject]) -> list[GeneratedTokens]:
+    """Answer prompts that the cache has, and learn of each how much of it was found there.
+
+    A server that does not tell it with the answer (``cached_tokens``) is asked one prompt at a time, between two
+    readings of its counter: one total for many would vouch for prompts that were never found.
+    """
+    before = _hits(server)
+    [first] = generated_tokens(server, bodies[:1], concurrency=1, top=TOP)
+    if first.cached is not None:
+        return [first, *generated_tokens(server, bodies[1:], concurrency=_AT_ONCE, top=TOP)]
+    answers = [replace(first, cached=_more_hits(server, before))]
+    for body in bodies[1:]:
+        before = _hits(server)
+        [answer] = generated_tokens(server, [body], concurrency=1, top=TOP)
+        answers.append(replace(answer, cached=_more_hits(server, before)))
+    return answers
+
+
+def _more_hits(server: Server, before: float | None) -> int | None:
+    """Prompt tokens found since the counter stood at ``before``; None if it does not tell, or was set back."""
+    now = _hits(server)
+    return None if before is None or now is None or now < before else int(now - before)
+
+
+def _compared(cold: Sequence[GeneratedTokens], warm: Sequence[GeneratedTokens]) -> ColdAndWarm:
     told = any(answer.cached is not None for answer in warm)
     scores = [
-        None if told and not second.cached else same_tokens(first, second)
+        same_tokens(first, second) if second.cached else None
         for first, second in zip(cold, warm, strict=True)
     ]
-    before, found = (
-        (sum(answer.cached or 0 for answer in side) for side in (cold, warm))
-        if told
-        else (int(counted[side]) if counted else 0 for side in ("cold", "warm"))
-    )
+    before, found = (sum(answer.cached or 0 for answer in side) for side in (cold, warm))
     error = next((answer.error for answer in (*cold, *warm) if answer.error), "")
     if all(answer.error for answer in cold) or all(answer.error for answer in warm):
         unusable = f"no prompt was answered twice; the first error: {error or 'no item'}"
-    elif not told and counted is None:
+    elif not told:
         unusable = _UNTOLD
     elif before:
         unusable = (

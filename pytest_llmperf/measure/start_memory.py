@@ -7,6 +7,7 @@ server: a machine that is slower tonight changes both sides alike.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,8 +105,11 @@ class StartMemory:
         return tuple(map(tuple, groups.values()))
 
     def note(self, comparison: ServerPair, metric: str, centres: Sequence[Centre]) -> None:
-        """Remember the starts of this run, from its end on."""
-        self._own.setdefault(comparison, {})[metric] = centres
+        """Remember the starts of this run, from its end on; of two notes, the one of more rounds."""
+        metrics = self._own.setdefault(comparison, {})
+        before = metrics.get(metric, ())
+        if len(centres) > len(before) or _error_of(centres) < _error_of(before):
+            metrics[metric] = centres
 
     def keep(self) -> None:
         """Write what was noted; a file that cannot be written costs nothing but the memory."""
@@ -138,6 +142,10 @@ class StartsOf:
     def note(self, metric: str, starts: Sequence[Rounds]) -> None:
         """Remember the rounds of each pair of starts of this run; a start that lost nearly all of them is left out."""
         self.memory.note(self.comparison, metric, [c for rounds in starts if (c := centre_of(rounds))])
+
+
+def _error_of(centres: Sequence[Centre]) -> float:
+    return math.fsum(error for _, error in centres) / len(centres) if centres else math.inf
 
 
 def _read(path: Path) -> Iterator[_Entry]:

@@ -39,10 +39,9 @@ def gate_cells(verdict: Verdict) -> GateCells:
 
 def flips_line(verdicts: Iterable[Verdict]) -> str:
     """``flips: gsm8k accuracy 12.4 % (10.6 % … 14.3 %); …`` of the gates that pair items; empty without one."""
-    found = {
-        verdict.metric: f"{verdict.metric} {format_value(verdict.flips, 'share')} "
-        f"({format_interval(verdict.flips_interval, 'share')})"
+    found = dict.fromkeys(
+        f"{verdict.metric} {format_value(verdict.flips, 'share')} ({format_interval(verdict.flips_interval, 'share')})"
         for verdict in verdicts
         if verdict.flips is not None
-    }
-    return f"flips (one side right, the other not): {'; '.join(found.values())}" if found else ""
+    )
+    return f"flips (one side right, the other not): {'; '.join(found)}" if found else ""

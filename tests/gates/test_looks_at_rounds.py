@@ -207,3 +207,33 @@ def test_an_early_look_allows_for_noise_that_outlasts_a_round() -> None:
     assert early.interval is not None
     assert last.interval is not None
     assert early.interval[1] - early.interval[0] > 1.7 * (last.interval[1] - last.interval[0])
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_decision_of_an_earlier_run_stands_after_the_first_rounds_of_this_one(started: bool) -> None:
+    first = replace(Source(1.0, 0.01, seed=1).gate(1.30, started=started), spent=spending(1)).settled()
+    assert first.judge().status is Status.PASS
+    again = Source(1.0, 0.01, seed=2)
+    gate = again.gate(1.30, started=started).add_to(first, Status.PASS, spending(2)).settled()
+    assert again.asked == [8]
+    assert gate.judge().status is Status.PASS, gate.judge().why
+
+
+def test_rounds_that_cannot_be_judged_are_invalid_whatever_an_earlier_run_has_decided() -> None:
+    first = replace(Source(1.0, 0.01).gate(), spent=spending(1)).settled()
+    starved = replace(
+        Source(1.5).gate(),
+        more=lambda n: PairedSamples([Source(1.5).more(n).starts[0]], "the client was starved"),
+    )
+    verdict = starved.add_to(first, Status.PASS, spending(2)).settled().judge()
+    assert (verdict.status, "the client was starved" in verdict.why) == (Status.INVALID, True)
+
+
+def test_runs_of_one_start_each_had_no_further_starts_to_make() -> None:
+    gates = [Source(1.0, 0.01, seed=seed).gate(1.2, started=True) for seed in range(3)]
+    pooled = replace(gates[0], spent=spending(1)).settled()
+    for number, gate in enumerate(gates[1:], 2):
+        pooled = gate.add_to(pooled, Status.INCONCLUSIVE, spending(number)).settled()
+    verdict = pooled.judge()
+    assert verdict.n == 3
+    assert "stopped early" not in verdict.why

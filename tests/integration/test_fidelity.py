@@ -231,3 +231,23 @@ def test_noise_alone_is_no_bound(project: Project) -> None:
     result = project.run()
     assert result.code == 1, result.text
     assert result.lines("noise may be exactly zero, add to it"), result.text
+
+
+def test_a_further_run_adds_its_answers_to_the_first(project: Project) -> None:
+    project.catalog({"other": {"LOGITS": SKEWED}})
+    project.suite("""
+        def test_divergence(candidate, baseline, fidelity):
+            assert fidelity(candidate, baseline).divergence <= 0.02
+    """)
+    project.shrink(fidelity_answers=60)
+    first = project.run("--model", "other", "--llmperf-record", "first.json")
+    assert first.code in (0, 1), first.text
+    project.shrink(fidelity_answers=100)
+    result, (both,) = project.judged("--model", "other", "--llmperf-add", "first.json")
+    [earlier], [pooled] = project.gates("first"), project.gates()
+    assert both["n"] == 100, result.text
+    assert "stopped early" not in str(both["detail"])
+    # These gates count items: of one that was asked twice, the first measurement is kept.
+    then, now = earlier.gate.candidate, pooled.gate.candidate  # type: ignore[attr-defined]
+    assert then.items() <= now.items()
+    assert len(now) == 100

@@ -38,29 +38,23 @@ def test_without_alternatives_a_differing_token_loses_the_answer() -> None:
     assert same_tokens(COLD, GeneratedTokens(error="HTTP 500")) is None
 
 
-def test_prompts_that_were_not_found_in_the_cache_are_not_judged() -> None:
-    told = [replace(COLD, cached=0), replace(COLD, cached=0)]
-    found = _compared(told, [replace(COLD, cached=16), replace(COLD, cached=0)], None)
-    assert [scores is not None for scores in found.scores] == [True, False]
-    assert (found.cached_tokens, found.unusable) == (16, "")
-    assert "no prompt was found" in _compared(told, told, {"cold": 0.0, "warm": 99.0}).unusable
-
-
 @pytest.mark.parametrize(
-    ("counted", "why"),
+    ("cold", "warm", "scored", "why"),
     [
-        ({"cold": 0.0, "warm": 32.0}, ""),
-        ({"cold": 0.0, "warm": 0.0}, "no prompt was found"),
-        ({"cold": 16.0, "warm": 32.0}, "the first answers found 16 prompt tokens"),
-        (None, "nothing shows that its prefix cache was used"),
+        ([0, 0], [16, 0], [True, False], ""),
+        ([0, 0], [16, None], [True, False], ""),
+        ([0, 0], [0, 0], [False, False], "no prompt was found"),
+        ([16, 0], [32, 32], [True, True], "the first answers found 16 prompt tokens"),
+        ([None, None], [None, None], [False, False], "nothing shows that its prefix cache was used"),
     ],
 )
-def test_counters_of_the_server_show_whether_the_cache_was_used(
-    counted: dict[str, float] | None, why: str
+def test_only_prompts_that_were_found_in_the_cache_are_judged(
+    cold: list[int | None], warm: list[int | None], scored: list[bool], why: str
 ) -> None:
-    found = _compared([COLD], [COLD], counted)
+    found = _compared(*([replace(COLD, cached=each) for each in side] for side in (cold, warm)))
+    assert [scores is not None for scores in found.scores] == scored
+    assert found.cached_tokens == sum(each or 0 for each in warm)
     assert why in found.unusable
     assert bool(found.unusable) == bool(why)
-    [both] = found.scores
-    assert both is not None
-    assert not math.fsum(a - b for a, b in zip(*(side.log_probabilities for side in both), strict=True))
+    for both in filter(None, found.scores):
+        assert not math.fsum(a - b for a, b in zip(*(side.log_probabilities for side in both), strict=True))

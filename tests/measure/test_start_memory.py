@@ -99,3 +99,11 @@ def test_a_start_that_lost_its_rounds_is_not_remembered(path: Path) -> None:
     memory.keep()
     ((start,),) = StartMemory(path).known(PAIR, "tpot")
     assert start[0] == pytest.approx(0.00995, abs=1e-4)
+
+
+def test_of_two_gates_on_the_same_starts_the_one_of_more_rounds_is_remembered(path: Path) -> None:
+    memory = StartMemory(path)
+    for error in (0.003, 0.001, 0.002):
+        memory.note(PAIR, "tpot", [(0.01, error)])
+    memory.keep()
+    assert StartMemory(path).known(PAIR, "tpot") == (((0.01, 0.001),),)
