@@ -77,6 +77,14 @@ def shown(path: str | Path) -> str:
         return str(path)
 
 
+def cached_lines(path: Path) -> list[str]:
+    """Lines of a file of a cache; none if it is not there or cannot be read as text."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+
+
 def write_cache(path: Path, text: str) -> None:
     """Write a file of a cache whole or not at all; one that cannot be written costs time and nothing else."""
     temporary: Path | None = None

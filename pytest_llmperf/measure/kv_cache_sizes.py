@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pytest_llmperf.engines.vllm_arguments import option
 from pytest_llmperf.errors import LlmperfError
-from pytest_llmperf.home import own_cache, write_cache
+from pytest_llmperf.home import cached_lines, own_cache, write_cache
 from pytest_llmperf.measure.looks import row_fingerprint
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
@@ -145,10 +145,7 @@ def _fit(sides: Sequence[Served]) -> bool:
 
 def _read(path: Path) -> Iterator[tuple[SizedServer, tuple[float, int]]]:
     """The entries of the file that are not too old; what is not ours is left out."""
-    lines: Sequence[str] = ()
-    with suppress(OSError, ValueError):
-        lines = path.read_text(encoding="utf-8").splitlines()
-    for line in lines:
+    for line in cached_lines(path):
         with suppress(ValueError, TypeError, KeyError, AttributeError):
             entry = json.loads(line)
             when, size = float(entry.pop("time")), int(entry.pop("bytes"))

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pytest_llmperf.gates.ratio import Rounds, centre_of
-from pytest_llmperf.home import own_cache, write_cache
+from pytest_llmperf.home import cached_lines, own_cache, write_cache
 from pytest_llmperf.json_values import Json, finite, list_of, object_of
 from pytest_llmperf.stats.start_to_start import Centre
 
@@ -150,11 +150,7 @@ def _error_of(centres: Sequence[Centre]) -> float:
 
 def _read(path: Path) -> Iterator[_Entry]:
     """The entries of the file; those that are not ours are left out."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return
-    for line in lines:
+    for line in cached_lines(path):
         with suppress(ValueError, TypeError, KeyError):
             yield _Entry.parse(line)
 

@@ -25,6 +25,29 @@ gpu.open_nvml = Played
 '''
 
 
+def played_rows(*, fraction: float = 0.3, environment: str = "") -> str:
+    """A profile ``played`` of two rows on the GPU; ``environment``: lines of TOML for both."""
+    return f"""
+        [profile.played]
+        says = "says nothing of a real model"
+        candidate = "distill"
+        baseline = "math"
+        task = "embedded"
+        needs_cuda = true
+        [profile.played.model.distill]
+        weights = "./weights"
+        engine_python = "./engine_python"
+        arguments = ["--load-format", "dummy", "--enforce-eager"]
+        max_model_len = 2048
+        gpu_memory_fraction = {fraction}
+        gpus = 1
+        [profile.played.model.distill.environment]
+        {environment}
+        [profile.played.model.math]
+        extends = "distill"
+    """
+
+
 def beside_the_gpu(project: Project) -> dict[str, Any]:
     """Keywords for ``project.run``: the device is looked for before any conftest.py is read, so it is a plugin."""
     project.write("played.py", PLAYED)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.played_gpu import beside_the_gpu
+from tests.integration.played_gpu import beside_the_gpu, played_rows
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -16,27 +16,6 @@ GIB = 2**30
 MEASURED = 1.5
 """GiB of key-value cache that the fake engine finds."""
 STARTS = 3
-CATALOGUE = """
-    [profile.played]
-    says = "says nothing of a real model"
-    candidate = "distill"
-    baseline = "math"
-    task = "embedded"
-    needs_cuda = true
-    [profile.played.model.distill]
-    weights = "./weights"
-    engine_python = "./engine_python"
-    arguments = ["--load-format", "dummy", "--enforce-eager"]
-    max_model_len = 2048
-    gpu_memory_fraction = {fraction}
-    gpus = 1
-    [profile.played.model.distill.environment]
-    {knob}
-    [profile.played.model.math]
-    extends = "distill"
-"""
-
-
 SPEED = """
     def test_speed(candidate, baseline, load):
         assert load.interleaved(candidate, baseline, concurrency=1).e2el.ratio <= 50
@@ -48,7 +27,7 @@ READY = """
 
 
 def judged(project: Project, knob: str, *options: str, fraction: float = 0.3, suite: str = SPEED) -> Any:
-    project.catalog(rows=CATALOGUE.format(knob=knob, fraction=fraction))
+    project.catalog(rows=played_rows(fraction=fraction, environment=knob))
     project.shrink(rounds=12, prompt_tokens=64, answer_tokens=8)
     project.suite(suite)
     keywords = beside_the_gpu(project)

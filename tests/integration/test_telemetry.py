@@ -6,34 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.played_gpu import beside_the_gpu
+from tests.integration.played_gpu import beside_the_gpu, played_rows
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 pytestmark = pytest.mark.slow
 
-CATALOGUE = """
-    [profile.played]
-    candidate = "distill"
-    baseline = "math"
-    task = "embedded"
-    needs_cuda = true
-    [profile.played.model.distill]
-    weights = "./weights"
-    engine_python = "./engine_python"
-    arguments = ["--load-format", "dummy", "--enforce-eager"]
-    max_model_len = 2048
-    gpu_memory_fraction = 0.3
-    gpus = 1
-    [profile.played.model.math]
-    extends = "distill"
-"""
-
 
 @pytest.fixture
 def on_a_gpu(project: Project) -> Project:
-    project.catalog(rows=CATALOGUE)
+    project.catalog(rows=played_rows())
     project.shrink(rounds=12, prompt_tokens=64, answer_tokens=16)
     return project
 
@@ -114,8 +97,9 @@ def test_without_a_device_energy_is_not_measured_and_never_green(project: Projec
 
 def test_a_right_answer_has_its_price_in_joules(on_a_gpu: Project, solver: str) -> None:
     on_a_gpu.catalog(
-        rows=CATALOGUE + "    [profile.played.model.distill.environment]\n"
-        f'    FAKE_ENGINE_ANSWERS = "{solver}"\n    FAKE_ENGINE_RIGHT_PERCENT = "50"\n'
+        rows=played_rows(
+            environment=f'FAKE_ENGINE_ANSWERS = "{solver}"\nFAKE_ENGINE_RIGHT_PERCENT = "50"',
+        )
     )
     on_a_gpu.suite("""
         def test_a_right_answer_is_cheap(candidate, energy):

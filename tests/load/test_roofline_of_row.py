@@ -11,18 +11,8 @@ import pytest
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.roofline import Roofline, roofline_of
+from tests.architectures import DISTILL_CONFIG
 
-CONFIG = {
-    "model_type": "qwen2",
-    "hidden_size": 1536,
-    "intermediate_size": 8960,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 12,
-    "num_key_value_heads": 2,
-    "vocab_size": 151936,
-    "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16",
-}
 T4 = limits_of("Tesla T4")
 
 
@@ -32,7 +22,7 @@ def row(**fields: Any) -> Model:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "config.json").write_text(json.dumps(DISTILL_CONFIG))
     return tmp_path
 
 
@@ -66,13 +56,13 @@ def test_quantised_weights_are_taken_as_small_as_their_width_allows(weights: Pat
     four = known(roofline_of(row(quantization="awq"), weights, T4)).throughput(1)
     assert plain * 1.9 < eight < four
     (weights / "config.json").write_text(
-        json.dumps({**CONFIG, "quantization_config": {"quant_method": "gptq"}})
+        json.dumps({**DISTILL_CONFIG, "quantization_config": {"quant_method": "gptq"}})
     )
     assert known(roofline_of(row(), weights, T4)).throughput(1) == four
 
 
 def test_what_is_stored_in_32_bits_is_served_in_16_unless_the_row_says_otherwise(weights: Path) -> None:
-    stored = {**CONFIG, "torch_dtype": "float32"}
+    stored = {**DISTILL_CONFIG, "torch_dtype": "float32"}
     (weights / "config.json").write_text(json.dumps(stored))
     served, as_stored = (
         known(roofline_of(row(dtype=dtype), weights, T4)).throughput(1) for dtype in ("auto", "float32")
@@ -111,5 +101,5 @@ def test_what_is_not_here_or_not_known_has_no_limit(weights: Path) -> None:
     assert "bandwidth" in str(roofline_of(row(), weights, None))
     assert "not on this machine" in str(roofline_of(row(), None, T4))
     assert "config.json cannot be read" in str(roofline_of(row(), weights / "nowhere", T4))
-    (weights / "config.json").write_text(json.dumps({**CONFIG, "model_type": "mixtral"}))
+    (weights / "config.json").write_text(json.dumps({**DISTILL_CONFIG, "model_type": "mixtral"}))
     assert "mixtral" in str(roofline_of(row(), weights, T4))

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from pytest_llmperf.errors import GpuUnreadable
-from pytest_llmperf.json_values import JsonObject, list_of
+from pytest_llmperf.json_values import list_of
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.results import Metrics
 from pytest_llmperf.load.roofline import Roofline, architecture_of
@@ -23,6 +23,7 @@ from pytest_llmperf.record.model import Record
 from pytest_llmperf.serving import gpu
 from pytest_llmperf.serving.gpu import GIB, Device, GpuProcess
 from pytest_llmperf.serving.telemetry import Question
+from tests.architectures import DISTILL_CONFIG
 
 WATTS = 250.0
 
@@ -140,7 +141,7 @@ def test_joules_a_token_and_the_share_of_the_limit_are_those_of_each_round(nvml:
     rounds: list[Any] = [SimpleNamespace(output_tokens=50), SimpleNamespace(output_tokens=None)]
     h100 = limits_of("NVIDIA H100 80GB HBM3")
     assert h100 is not None
-    limit = Roofline(architecture_of(QWEN_1_5B), h100)
+    limit = Roofline(architecture_of(DISTILL_CONFIG), h100)
     found = on_device(devices, limit, 1, cast(list[LoadRun], [run, lost]), cast(list[Metrics], rounds))
     assert found.joules_per_token[0] == pytest.approx(WATTS * (end_s - begin_s) / 50, rel=0.02)
     # 64 tokens of prompt and half of 128 of answer are read for each token, beside the weights.
@@ -152,18 +153,6 @@ def test_joules_a_token_and_the_share_of_the_limit_are_those_of_each_round(nvml:
     )
     assert unknown.share == [None]
     assert "no data sheet" in unknown.no_share
-
-
-QWEN_1_5B: JsonObject = {
-    "model_type": "qwen2",
-    "hidden_size": 1536,
-    "intermediate_size": 8960,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 12,
-    "num_key_value_heads": 2,
-    "vocab_size": 151936,
-    "max_position_embeddings": 131072,
-}
 
 
 def test_a_device_that_stops_telling_its_energy_is_told_and_its_energy_is_not_a_part_of_it(

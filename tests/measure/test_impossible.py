@@ -10,18 +10,8 @@ import pytest
 from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.measure.impossible import refuse_impossible_budgets
+from tests.architectures import DISTILL_CONFIG
 
-CONFIG = {
-    "model_type": "qwen2",
-    "hidden_size": 1536,
-    "intermediate_size": 8960,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 12,
-    "num_key_value_heads": 2,
-    "vocab_size": 151936,
-    "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16",
-}
 CATALOGUE = """
 [profile.gpu]
 candidate = "distill"
@@ -39,7 +29,7 @@ extends = "distill"
 
 def check(directory: Path, budgets: str, *, weights: str = "./weights", cuda: bool = True) -> None:
     (directory / "weights").mkdir(exist_ok=True)
-    (directory / "weights" / "config.json").write_text(json.dumps(CONFIG))
+    (directory / "weights" / "config.json").write_text(json.dumps(DISTILL_CONFIG))
     text = CATALOGUE.format(needs_cuda=str(cuda).lower(), weights=weights)
     (directory / "models.toml").write_text(text)
     (directory / "budgets.toml").write_text(budgets)
@@ -93,7 +83,7 @@ def test_what_is_not_known_is_not_refused(tmp_path: Path) -> None:
 def test_the_shipped_budgets_are_possible_on_every_device_that_they_name(tmp_path: Path) -> None:
     shipped = Path(__file__).parents[2] / "suites" / "budgets.toml"
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "weights" / "config.json").write_text(json.dumps(DISTILL_CONFIG))
     text = CATALOGUE.format(needs_cuda="true", weights="./weights")
     (tmp_path / "models.toml").write_text(text)
     options = Options(tmp_path / "models.toml", shipped, profile="gpu")
