@@ -13,29 +13,17 @@ PAGES = 64
 BYTES = PAGES * os.sysconf("SC_PAGE_SIZE")
 
 
-def written(path: Path) -> Path:
-    """A file of :data:`PAGES` pages that are on the disk."""
-    path.write_bytes(b"w" * BYTES)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def written(path: Path, pages: int = PAGES) -> Path:
+    """A file of :data:`PAGES` pages of which the first were written just now; the others are a hole nobody has read."""
+    path.write_bytes(b"w" * (BYTES * pages // PAGES))
+    os.truncate(path, BYTES)
     return path
 
 
-def drop(path: Path) -> None:
-    with path.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def test_a_file_that_was_dropped_is_not_there_and_one_that_was_read_is(tmp_path: Path) -> None:
-    path = written(tmp_path / "weights")
-    drop(path)
-    if share_in_memory([path]):
-        pytest.skip("this file system keeps its files in memory")
-    path.read_bytes()
-    assert share_in_memory([path]) == 1
-    other = written(tmp_path / "more")
-    drop(other)
-    assert share_in_memory([path, other]) == pytest.approx(0.5)
+def test_pages_that_were_written_are_there_and_those_of_a_hole_are_not(tmp_path: Path) -> None:
+    whole, half, none = (written(tmp_path / str(pages), pages) for pages in (PAGES, PAGES // 2, 0))
+    assert [share_in_memory([path]) for path in (whole, half, none)] == [1.0, 0.5, 0.0]
+    assert share_in_memory([whole, half]) == pytest.approx(0.75)
 
 
 def test_nothing_is_said_of_no_file_an_empty_one_and_one_that_is_gone(tmp_path: Path) -> None:
