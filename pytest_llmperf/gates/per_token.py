@@ -7,7 +7,7 @@ are the sample; the bounds are those of ``stats.per_token``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import ClassVar, NoReturn, Protocol, Self
@@ -96,6 +96,8 @@ class PerTokenGate(ByItemGate):
             trouble = f"{len(names)} answers were scored, {LEAST_ANSWERS} at least are needed"
         elif not any(tokens):
             trouble = "no answer has a token"
+        elif self.baseline and (other := self._of_other_answers(names)):
+            trouble = other
         if trouble:
             return invalid(self.label, trouble, bound=self.bound, n=len(names), unit=unit)
         amounts = [float(self.candidate[name][1]) for name in names]
@@ -131,6 +133,19 @@ class PerTokenGate(ByItemGate):
             level_unit="" if noise is None else unit,
             detail="; ".join(detail),
         )
+
+    def _of_other_answers(self, names: Sequence[str]) -> str:
+        """Say why the noise cannot be taken off: it was measured on answers of another length."""
+        assert self.baseline is not None
+        for name in names:
+            own, other = self.candidate[name], self.baseline[name]
+            if own and other and own[0] != other[0]:
+                return (
+                    f"the answer to {name} has {own[0]:g} tokens in the divergence and {other[0]:g} in the noise; "
+                    "both must be of the baseline's answers to the same task: fidelity.noise(baseline), or "
+                    "consistency(baseline)"
+                )
+        return ""
 
     def _needed(self, data: PerToken, n: int, alpha: float) -> int | None:
         """Answers that would decide: the evidence grows by a factor an answer."""
@@ -278,14 +293,21 @@ class Divergence(PerTokenEstimand):
             factor=factor,
             **asked,
         )
-        own, other = self.growing, None if noise is None else noise.growing
-        if own is None or (noise is not None and other is None):
+        growing = self.growing or (None if noise is None else noise.growing)
+        if growing is None:
             return gate
-        return replace(
-            gate,
-            planned=own.planned,
-            more=lambda n: (own.first(n), None if other is None else other.first(n)),
-        )
+
+        def more(n: int) -> tuple[Amounts, Amounts | None]:
+            asked_for = growing.first(n)
+            return self._first(n, asked_for), None if noise is None else noise._first(n, asked_for)
+
+        return replace(gate, planned=growing.planned, more=more)
+
+    def _first(self, n: int, answers: Iterable[str]) -> Amounts:
+        """The amounts of the first ``n`` answers; where all were measured at once, those of ``answers``."""
+        if self.growing is not None:
+            return self.growing.first(n)
+        return {name: self.amounts.get(name) for name in answers}
 
 
 @dataclass(frozen=True, eq=False)

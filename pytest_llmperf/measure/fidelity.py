@@ -326,7 +326,9 @@ class TokenPairs:
             for served, before, scores in zip(sides, known, found, strict=True)
         ]
         self._scores |= {
-            _score_key(served, look, answers): one for served, one in zip(sides, scored, strict=True)
+            _score_key(served, look, answers): one
+            for served, one, before in zip(sides, scored, known, strict=True)
+            if before is None or len(before.by_item) < len(one.by_item)
         }
         return scored
 
@@ -354,7 +356,7 @@ def _scored(
     by_item: dict[str, TokenScores | None] = {item.id: None for item in answers.items}
     error = ""
     if before is not None:
-        by_item |= before.by_item
+        by_item |= {item: scores for item, scores in before.by_item.items() if item in by_item}
         error, seconds = before.error, before.seconds + seconds
     for (item, answer), scores in zip(asked, found, strict=True):
         by_item[item] = _of_answer(scores, answer)

@@ -24,9 +24,9 @@ ASKED: Asked = {"bound": 1e-5, "origin": "", "refused": ""}
 
 
 def diverging(level: float, n: int = 200, *, seed: int = 1) -> Amounts:
-    """Answers of about a hundred tokens with this divergence per token on average."""
-    draw = random.Random(seed)
-    sizes = [draw.randrange(50, 150) for _ in range(n)]
+    """Answers of about a hundred tokens with this divergence per token on average; always the same answers."""
+    lengths, draw = random.Random(7), random.Random(seed)
+    sizes = [lengths.randrange(50, 150) for _ in range(n)]
     return {f"i{at}": (size, size * level * draw.expovariate(1.0)) for at, size in enumerate(sizes)}
 
 
@@ -196,6 +196,37 @@ def test_a_gate_asks_for_as_many_answers_as_decide_it(each: float, status: str, 
     assert growing.asked == verdict.n == asked
     assert verdict.status.value == (status or "INCONCLUSIVE")
     assert ("stopped early of 200 answers" in verdict.detail) == (asked < 200)
+
+
+@pytest.mark.parametrize("growing_side", ["candidate", "noise"])
+@pytest.mark.parametrize(("each", "status"), [(0.0, Status.PASS), (1e-4, Status.FAIL)])
+def test_where_one_side_is_measured_at_once_the_other_grows_as_far_as_it_must(
+    growing_side: str, each: float, status: Status
+) -> None:
+    more, none = Answered(each), Answered(0.0)
+    grown = more if growing_side == "candidate" else none
+    judged = []
+
+    def judge(gate: Gate) -> Judgement:
+        judged.append(gate.settled().judge())
+        return Judgement(judged[-1], "warn")
+
+    def estimand(answered: Answered) -> Divergence:
+        if answered is grown:
+            return Divergence("divergence", {}, judge=judge, growing=answered)
+        return Divergence("divergence", answered.first(200), judge=judge)
+
+    assert (estimand(more) <= estimand(none) + 1e-5) is not None
+    [verdict] = judged
+    assert (verdict.status, verdict.n) == (status, grown.asked)
+    assert grown.asked < 200
+
+
+def test_noise_of_other_answers_is_not_taken_off() -> None:
+    """Such as that of the candidate's own answers, which are longer or shorter than the baseline's."""
+    other = {name: (found[0] + 1, 0.0) for name, found in diverging(0.0).items() if found}
+    with pytest.raises(GateInvalid, match=r"has \d+ tokens in the divergence and \d+ in the noise"):
+        assert divergence(diverging(0.0)) <= divergence(other) + 1e-5
 
 
 def test_looks_end_with_all_answers_and_begin_where_a_verdict_is_possible() -> None:

@@ -223,6 +223,20 @@ def test_a_prefix_cache_that_was_not_seen_at_work_is_invalid(project: Project, h
     assert why in str(verdict["why"])
 
 
+def test_a_divergence_may_be_held_against_what_batches_alone_change(project: Project) -> None:
+    project.catalog({"other": {"LOGITS": SKEWED}})
+    project.suite("""
+        def test_it(candidate, baseline, fidelity, consistency):
+            assert fidelity(candidate, baseline).divergence <= consistency(baseline).batching + 1e-3
+    """)
+    result, [verdict] = project.judged()
+    assert (result.code, verdict["status"]) == (0, "PASS"), result.text
+    assert 30 <= int(str(verdict["n"])) < 200
+    result, [verdict] = project.judged("--model", "other")
+    assert (result.code, verdict["status"]) == (1, "FAIL"), result.text
+    assert project.run("--llmperf-plan").lines("embedded divergence above noise", "200")
+
+
 def test_noise_alone_is_no_bound(project: Project) -> None:
     project.suite("""
         def test_it(candidate, baseline, fidelity):
