@@ -45,6 +45,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "fp8-cache": {"arguments": ["--kv-cache-dtype", "fp8"]},
     "eager": {"arguments": ["--enforce-eager"]},
     "ngram": {"arguments": ["--speculative-config", NGRAM]},
+    "small-chunks": {"arguments": ["--max-num-batched-tokens", "128", "--max-num-seqs", "128"]},
+    "whole-prompts": {"arguments": ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]},
     "float32": {"dtype": "float32"},
 }
 """By name, what a row changes of the baseline's."""
