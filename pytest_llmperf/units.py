@@ -8,7 +8,9 @@ import unicodedata
 from decimal import Decimal
 from typing import Literal
 
-Unit = Literal["s", "bytes", "tok/s", "req/s", "share", "points", "ratio", "J/tok", "J", "nat/tok"]
+Unit = Literal[
+    "s", "bytes", "tok/s", "req/s", "share", "points", "ratio", "J/tok", "J", "nat/tok", "tok/step"
+]
 
 _DECIMAL_BYTES = {"B": "1", "kB": "1e3", "MB": "1e6", "GB": "1e9", "TB": "1e12"}
 _BINARY_BYTES = {"KiB": str(2**10), "MiB": str(2**20), "GiB": str(2**30), "TiB": str(2**40)}
@@ -27,9 +29,10 @@ _SCALE: dict[Unit, dict[str, Decimal]] = {
     "J/tok": {"J/tok": Decimal(1), "mJ/tok": Decimal("1e-3")},
     "J": {"J": Decimal(1), "kJ": Decimal("1e3"), "mJ": Decimal("1e-3")},
     "nat/tok": {"nat/tok": Decimal(1)},
+    "tok/step": {"tok/step": Decimal(1)},
 }
 # A bare number is only taken where it can mean one thing: 0.03 for "3 points" is also how 3 % is written.
-_BARE: frozenset[Unit] = frozenset({"share", "ratio", "nat/tok"})
+_BARE: frozenset[Unit] = frozenset({"share", "ratio", "nat/tok", "tok/step"})
 _ALIASES = {"us": "µs", "pts": "points"}
 _EXAMPLE: dict[Unit, str] = {
     "s": '"90 s" or "80 ms"',
@@ -42,6 +45,7 @@ _EXAMPLE: dict[Unit, str] = {
     "J/tok": '"0.8 J/tok" or "20 mJ/tok"',
     "J": '"150 J"',
     "nat/tok": "2e-6",
+    "tok/step": '"2.5 tok/step"',
 }
 _QUANTITY = re.compile(r"\s*([+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,2})?)\s*([^\s0-9]*)\s*")
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmperf.client import sse
+from pytest_llmperf.client.drafted import Drafted, drafted_of
 from pytest_llmperf.client.error_objects import error_in, message_of
 from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.client.reply import Ending, Reply
@@ -127,6 +128,7 @@ def trace_of(
         hidden_tokens=reading.hidden_tokens(),
         unseen_tokens=reading.unseen,
         unread_field=reading.unread_field(),
+        drafted=reading.drafted,
     )
 
 
@@ -273,6 +275,7 @@ class _Reading:
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    drafted: Drafted | None = None
     last_token_s: float | None = None
     chunks: int = 0
     done: bool = False
@@ -376,6 +379,8 @@ class _Reading:
     def _take_chunk(self, time_s: float, chunk: JsonObject) -> None:
         choice = self._own_choice(chunk)
         usage = chunk.get("usage")
+        if "metrics" in chunk:
+            self.drafted = drafted_of(chunk)
         counted: int | None = None
         if isinstance(usage, dict):
             self.known = None

@@ -29,6 +29,14 @@ _FIELDS: Mapping[str, str] = {
     "vllm:prefix_cache_hits": "cache_hits",
     "vllm:gpu_prefix_cache_hits_total": "cache_hits",
     "vllm:gpu_prefix_cache_hits": "cache_hits",
+    "vllm:generation_tokens_total": "generated",
+    "vllm:generation_tokens": "generated",
+    "vllm:spec_decode_num_drafts_total": "drafts",
+    "vllm:spec_decode_num_drafts": "drafts",
+    "vllm:spec_decode_num_draft_tokens_total": "draft_tokens",
+    "vllm:spec_decode_num_draft_tokens": "draft_tokens",
+    "vllm:spec_decode_num_accepted_tokens_total": "accepted_tokens",
+    "vllm:spec_decode_num_accepted_tokens": "accepted_tokens",
 }
 _HIGHEST: Mapping[str, float] = {"kv_share": 1.0, "running": 1e7, "waiting": 1e7}
 _COUNTED_AT_MOST = 2.0**53
@@ -49,6 +57,14 @@ class ServerMetrics:
     cache_queries: float | None = None
     """Prompt tokens that were looked up in the prefix cache since the server's start."""
     cache_hits: float | None = None
+    generated: float | None = None
+    """Tokens of all answers since the server's start."""
+    drafts: float | None = None
+    """Verification steps of speculative decoding that had draft tokens, since the server's start."""
+    draft_tokens: float | None = None
+    accepted_tokens: float | None = None
+    models: frozenset[str] = frozenset()
+    """Names that its lines are labelled with (``model_name``)."""
 
 
 def parse(text: str) -> ServerMetrics | None:
@@ -56,6 +72,7 @@ def parse(text: str) -> ServerMetrics | None:
     from prometheus_client.parser import text_string_to_metric_families
 
     values: dict[str, list[float]] = {}
+    models: set[str] = set()
     # Line by line: one that is malformed says nothing about the others, and a server has hundreds of other metrics.
     for line in text.split("\n"):
         if not line.startswith("vllm:"):
@@ -70,6 +87,7 @@ def parse(text: str) -> ServerMetrics | None:
         for sample in samples:
             if field := _FIELDS.get(sample.name):
                 values.setdefault(field, []).append(float(sample.value))
+                models |= {sample.labels["model_name"]} if "model_name" in sample.labels else set()
     values.pop("", None)
     if not values:
         return None
@@ -78,7 +96,7 @@ def parse(text: str) -> ServerMetrics | None:
         highest = _HIGHEST.get(field, _COUNTED_AT_MOST)
         if all(math.isfinite(value) and 0 <= value <= highest for value in each):
             told[field] = max(each) if field == "kv_share" else sum(each)
-    return ServerMetrics(**told)
+    return ServerMetrics(**told, models=frozenset(models))
 
 
 def parse_reply(reply: Reply) -> ServerMetrics | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from pytest_llmperf.client.drafted import Drafted
+
 
 class RequestOutcome(StrEnum):
     """The end of a request, seen from the client. Docs: what-counts.md."""
@@ -75,6 +77,8 @@ class Trace:
     """Tokens that one chunk added to the count, after the first, and that its text cannot hold."""
     unread_field: str = ""
     """A field of the stream that held text which is not read here; empty if there was none."""
+    drafted: Drafted | None = None
+    """Draft tokens of speculative decoding; None if the server does not count them by request."""
 
     @property
     def ok(self) -> bool:

@@ -39,20 +39,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+from pytest_llmperf.client.drafted import Drafted
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.units import Unit
 
 if TYPE_CHECKING:
     from pytest_llmperf.load.reference_server.process import TrueRequest
 
-Needs = Literal["end", "first token", "arrivals", "tokens", "usage"]
-"""The observations that a metric needs to be judged, each but the last including those before it:
+Needs = Literal["end", "first token", "arrivals", "tokens", "usage", "drafts"]
+"""The observations that a metric needs to be judged, each up to ``tokens`` including those before it:
 
 * ``end``: the end of the response
 * ``first token``: no visible text in a field that the client does not read
 * ``arrivals``: the chunks were seen when they were sent (``load.seen_times``)
 * ``tokens``: besides, the server counted the tokens of every chunk
 * ``usage``: the server's count of all tokens
+* ``drafts``: its counts of speculative decoding
 """
 _THINK_END = "</think>"
 
@@ -68,11 +70,14 @@ class Totals:
     output_tokens: int | None
     """Tokens of all successful requests, by ``usage``; None if one of them lacks it."""
     prompt_tokens: int | None
+    drafted: Drafted | None
+    """Draft tokens of speculative decoding; None if the server does not tell them."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of timed loads: samples per request (``from_trace``), or one rate per round (``from_round``)."""
+    """One metric of timed loads: samples per request (``from_trace``), one rate per round (``from_round``), or the
+    ratio of two totals (``from_totals``)."""
 
     name: str
     """Attribute of load results (``load(…).ttft``), and first part of its budget keys (``ttft_p95``)."""
@@ -87,6 +92,11 @@ class Metric:
     """The same samples by the reference server's own account; the difference is the client's error."""
     from_round: Callable[[Totals], float | None] | None = None
     """A rate per second over a round; the client's own time per request is its error."""
+    from_totals: Callable[[Totals], tuple[float, float] | None] | None = None
+    """Numerator and denominator in one round, both 0 or more; None where they are not known. The value is the sum of
+    the numerators by that of the denominators, so that long rounds weigh more."""
+    why_nothing: str = ""
+    """What it means if all denominators of :attr:`from_totals` are zero: a reason why nothing is judged."""
     error_of: str = ""
     """Metric whose client error applies, for one that the reference server never shows."""
     client_only: bool = False
@@ -108,8 +118,11 @@ class Metric:
             raise ValueError(
                 f"metric {self.name!r}: need a lower-case identifier that does not end like a quantile"
             )
-        if (self.from_trace is None) is (self.from_round is None):
-            raise ValueError(f"metric {self.name}: need one of from_trace and from_round")
+        sources = (self.from_trace, self.from_round, self.from_totals)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError(f"metric {self.name}: need one of from_trace, from_round and from_totals")
+        if self.from_totals is not None and not self.why_nothing:
+            raise ValueError(f"metric {self.name}: from_totals needs why_nothing, for denominators of zero")
         checked = self.from_truth is not None or bool(self.error_of) or self.client_only
         if self.from_trace is not None and not checked:
             raise ValueError(
@@ -201,6 +214,16 @@ def _true_tpot_s(request: TrueRequest) -> list[float]:
     return [sum(gaps) / len(gaps)] if gaps else []
 
 
+def _yielded(drafted: Drafted | None) -> tuple[float, float] | None:
+    """Tokens that came of verification steps, and the steps: each adds one token of the model's own."""
+    return None if drafted is None else (drafted.accepted + drafted.drafts, drafted.drafts)
+
+
+_NOTHING_DRAFTED = (
+    "nothing was drafted: speculation is off (vLLM: --speculative-config), or its method found no draft for these "
+    "prompts"
+)
+
 BUILT_IN = (
     Metric(
         name="ttft",
@@ -283,6 +306,28 @@ BUILT_IN = (
         better="higher",
         from_round=lambda totals: totals.succeeded / totals.window_s,
     ),
+    Metric(
+        name="acceptance_length",
+        title="acceptance length",
+        description="tokens that one verification step of speculative decoding yields",
+        unit="tok/step",
+        better="higher",
+        from_totals=lambda totals: _yielded(totals.drafted),
+        needs="drafts",
+        why_nothing=_NOTHING_DRAFTED,
+        shows_standstill=True,
+    ),
+    Metric(
+        name="acceptance_rate",
+        title="acceptance rate",
+        description="share of the draft tokens that the model accepts",
+        unit="share",
+        better="higher",
+        from_totals=lambda totals: totals.drafted and (totals.drafted.accepted, totals.drafted.tokens),
+        needs="drafts",
+        why_nothing=_NOTHING_DRAFTED,
+        shows_standstill=True,
+    ),
 )
 _REGISTERED: dict[str, Metric] = {metric.name: metric for metric in BUILT_IN}
 
@@ -327,7 +372,7 @@ def metric_and_quantile(name: str) -> tuple[Metric, float]:
             return metric, float(percent) / 100
     if name in _REGISTERED:
         return _REGISTERED[name], 0.5
-    rates = [metric.name for metric in all_metrics() if metric.from_round is not None]
+    rates = [metric.name for metric in all_metrics() if metric.from_trace is None]
     series = [metric.name for metric in request_metrics()]
     raise ValueError(
         f"no metric {name!r}; there are {', '.join(rates)}, and {', '.join(series)} "

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pytest_llmperf.client.drafted import Drafted
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.json_values import JsonObject
@@ -85,7 +86,7 @@ class Metrics(Totals):
         Raises ``NotMeasured`` or ``ValueError`` as :meth:`series` does.
         """
         metric, q = metric_and_quantile(name)
-        return self.quantile(metric.name, q) if metric.from_round is None else self._rate(metric)
+        return self.quantile(metric.name, q) if metric.from_trace is not None else self._of_round(metric)
 
     def known(self, name: str) -> float | None:
         """:meth:`value`, or None where it was not measured. Zero is a throughput: in a short slice of a long run no
@@ -95,10 +96,21 @@ class Metrics(Totals):
         except NotMeasured:
             return None
 
-    def _rate(self, metric: Metric) -> float:
-        assert metric.from_round is not None
-        why = self.taken_out or self.missing.get(metric.name, "")
-        value = None if why else metric.from_round(self)
+    def totals(self, metric: Metric) -> tuple[float, float] | None:
+        """Numerator and denominator of a metric that has them; None where they were not measured."""
+        stood_still = self.taken_out and not metric.shows_standstill
+        if metric.from_totals is None or metric.name in self.missing or stood_still:
+            return None
+        return metric.from_totals(self)
+
+    def _of_round(self, metric: Metric) -> float:
+        why = self.missing.get(metric.name, "") or ("" if metric.shows_standstill else self.taken_out)
+        value = None
+        if metric.from_round is not None:
+            value = None if why else metric.from_round(self)
+        elif (totals := self.totals(metric)) is not None:
+            over, under = totals
+            value, why = (over / under, "") if under else (None, metric.why_nothing)
         if value is None:
             raise NotMeasured(f"{metric.name} was not measured: {why or 'the round has no value'}")
         return value
@@ -106,9 +118,22 @@ class Metrics(Totals):
 
 def of_run(run: LoadRun) -> Metrics:
     """The metrics of one run over its own window. Raises ``NotMeasured`` if no request succeeded."""
-    metrics = of_part(run, run.traces, run.window_s)
+    metrics = _with_counters(of_part(run, run.traces, run.window_s), run)
     # An open loop has no rounds that could be left out: there a standstill is a problem of the whole run.
     return replace(metrics, taken_out=run.disturbance) if run.open_loop is None else metrics
+
+
+def _with_counters(metrics: Metrics, run: LoadRun) -> Metrics:
+    """The metrics with draft tokens by the server's counters, where its answers do not tell them."""
+    if metrics.drafted is not None or run.counters is None:
+        return metrics
+    drafted = run.counters.drafted(run.traces)
+    of_drafts = [metric.name for metric in all_metrics() if metric.needs == "drafts"]
+    if isinstance(drafted, str):
+        why = {name: f"{metrics.missing[name]}, and {drafted}" for name in of_drafts}
+        return replace(metrics, missing={**metrics.missing, **why})
+    missing = {name: why for name, why in metrics.missing.items() if name not in of_drafts}
+    return replace(metrics, drafted=drafted, missing=missing)
 
 
 def of_part(run: LoadRun, traces: Sequence[Trace], window_s: float) -> Metrics:
@@ -140,6 +165,12 @@ def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
         problems["tokens"] = problems["usage"] = (
             f"{uncounted} of {len(good)} answers carry no usage.completion_tokens, and chunks are not tokens"
         )
+    drafted = [trace.drafted for trace in good if trace.drafted is not None]
+    if len(drafted) < len(good):
+        problems["drafts"] = (
+            f"{len(good) - len(drafted)} of {len(good)} answers do not tell their draft tokens (need a server that "
+            "speculates; vLLM 0.32 or later: --per-request-spec-decode-metrics summary)"
+        )
     missing = {metric.name: problems[metric.needs] for metric in all_metrics() if metric.needs in problems}
     samples: dict[str, tuple[float, ...]] = {}
     for metric in request_metrics():
@@ -157,6 +188,7 @@ def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
         samples=samples,
         output_tokens=_sum(trace.completion_tokens for trace in good),
         prompt_tokens=_sum(trace.prompt_tokens for trace in good),
+        drafted=None if "drafts" in problems else Drafted.total(drafted),
         missing=missing,
         gaps=seen.gaps,
         clumped=seen.clumped,

@@ -10,6 +10,7 @@ from pytest_llmperf.client.trace import RequestOutcome, Trace
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.cache_check import CacheUse
 from pytest_llmperf.load.client_health import ClientHealth
+from pytest_llmperf.load.counter_rise import CounterRise
 from pytest_llmperf.load.server_metrics import ServerSamples
 from pytest_llmperf.load.standstill import disturbance
 from pytest_llmperf.load.workload import Workload
@@ -72,6 +73,8 @@ class LoadRun:
     """Tokens that the chat template adds to a made-up prompt; None where the server does not tell."""
     prompt_problem: str = ""
     """The prompts were not as long as was asked for, by the server's own count; empty if they were."""
+    counters: CounterRise | None = None
+    """The server's counters before and after the run; None if they were not asked for."""
     length_problem: str = ""
     """Why times to the last token are not comparable: answers have lengths of their own. Empty if they are."""
 

@@ -27,6 +27,7 @@ from pytest_llmperf.json_values import JsonObject, parse_json
 from pytest_llmperf.load import cache_check
 from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.client_health import ClientHealth, ClientWatch, no_collector
+from pytest_llmperf.load.counter_rise import CounterRise
 from pytest_llmperf.load.run import ERRORS_ABOVE, LoadRun, ScheduleKept
 from pytest_llmperf.load.sending import OnProgress, Sent, in_flight, on_schedule
 from pytest_llmperf.load.server_metrics import MetricsSampler
@@ -230,6 +231,7 @@ class _LoadRun:
             prompts_note=note,
             cache=after.since(before) if after and before else None,
             connections=opened,
+            counters=CounterRise.between(before_load, after_load, self.server.model),
             workers=workers,
             server_samples=sampler.samples(),
             template_tokens=None if self.workload.given else self.server.capabilities.template_tokens,

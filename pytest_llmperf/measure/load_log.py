@@ -10,6 +10,7 @@ from typing import cast
 
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.json_values import Json
+from pytest_llmperf.load.metrics import all_metrics
 from pytest_llmperf.load.results import Metrics, error_kinds, tails, trace_columns
 from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.server_metrics import together
@@ -69,6 +70,7 @@ class LoggedLoad:
                     "client_late_share": run.client.late_share,
                     "clumped_share": metrics.clumped_share,
                     "taken_out": metrics.taken_out or None,
+                    **_totals(metrics),
                 }
                 for run, metrics in zip(self.runs, self.metrics, strict=True)
             ],
@@ -90,6 +92,13 @@ class LoggedLoad:
             return steady_part(self.runs[0]).facts(self.runs[0])
         why = f"not looked for: {len(self.runs)} short rounds, each with its begin and its end"
         return {"method": METHOD, "found": False, "why": why}
+
+
+def _totals(metrics: Metrics) -> dict[str, Json]:
+    """Numerator and denominator of the metrics that have them; empty where the server tells none."""
+    told = {metric.name: metrics.totals(metric) for metric in all_metrics()}
+    found: dict[str, Json] = {name: list(totals) for name, totals in told.items() if totals is not None}
+    return {"totals": found} if found else {}
 
 
 class LoadLog:

@@ -10,11 +10,12 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_llmperf.gates.base import Judge
 from pytest_llmperf.gates.quantile import Series
 from pytest_llmperf.gates.ratio import MAX_LOST_ROUNDS, PairedSamples, Ratio
+from pytest_llmperf.gates.totals import RoundTotals, TotalsLevel, TotalsRatio
 from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.metrics import Metric, metric_named
 from pytest_llmperf.load.results import Metrics
@@ -48,8 +49,33 @@ class Samples:
     """By quantile, what the client reports above the truth; None: nothing."""
 
 
+_THESE_PROCESSES = "the rounds are the sample: the verdict is on these processes, another start may differ"
+
+
+@dataclass(frozen=True)
+class LoadTotals:
+    """Numerator and denominator of one metric in each round or slice of a load."""
+
+    rounds: RoundTotals
+    unusable: str = ""
+    """Why they must not be judged; empty if they may."""
+
+
+@dataclass(frozen=True)
+class PairTotals:
+    """The same of two models in turn, round by round."""
+
+    candidate: RoundTotals
+    baseline: RoundTotals
+    unusable: str = ""
+
+
 class LoadData(Protocol):
     """The data of one load."""
+
+    def totals(self, metric: str) -> LoadTotals:
+        """``metric``: the name of one with ``from_totals``."""
+        ...
 
     def samples(self, metric: str) -> Samples:
         """``metric``: its name in ``load.metrics`` or :data:`ON_DEVICE`."""
@@ -61,6 +87,7 @@ class LoadResult:
     """The measurements of one model under one load, all rounds together (or all slices of one long run).
 
     Every metric of ``load.metrics`` is an attribute, and so are those of :data:`ON_DEVICE`: ``.ttft``, ``.energy``.
+    Each is a :class:`Series`, or a :class:`TotalsLevel` where the metric is a ratio of totals: ``.acceptance_length``.
     """
 
     judge: Judge = field(repr=False)
@@ -70,13 +97,24 @@ class LoadResult:
     suffix: str = ""
     """Follows the load's name."""
 
-    def __getattr__(self, metric: str) -> Series:
+    def __getattr__(self, metric: str) -> Any:
         part = part_of(self.at)
         if metric in ON_DEVICE:
             title, unit, _ = ON_DEVICE[metric]
             noun = "round"
         else:
             found = _metric(self, metric)
+            if found.from_totals is not None:
+                totals = self.data.totals(metric)
+                return TotalsLevel(
+                    metric=f"{found.title} at {self.at}{self.suffix}",
+                    rounds=totals.rounds,
+                    unit=found.unit,
+                    noun=part,
+                    why_nothing=found.why_nothing,
+                    judge=self.judge,
+                    unusable=totals.unusable,
+                )
             title, unit, noun = found.title, found.unit, "sample" if found.from_round is None else part
         samples = self.data.samples(metric)
         return Series(
@@ -129,6 +167,11 @@ class MeasuredLoad:
             unusable=unusable,
             client_error=lambda q: self.clock.of_quantile(metric, q),
         )
+
+    def totals(self, metric: str) -> LoadTotals:
+        # Counts need no clock: the client's own error is none of theirs.
+        rounds = [metrics.totals(metric_named(metric)) for metrics in self.rounds]
+        return LoadTotals(rounds, _joined(*problems_of(self.runs), not_seen(self.rounds, metric)))
 
     def _rates(self, metric: str, unusable: str) -> Samples:
         # A round that is taken out is reported; one whose tokens were not counted is lost.
@@ -204,13 +247,17 @@ class PairData(Protocol):
         """The rounds that are there before a gate asks for more. ``metric``: its name in ``load.metrics``."""
         ...
 
+    def totals(self, metric: str) -> PairTotals:
+        """All rounds. ``metric``: the name of one with ``from_totals``."""
+        ...
+
 
 @dataclass(frozen=True)
 class Paired:
     """One metric of both models."""
 
-    ratio: Ratio
-    """Candidate over baseline, one value a round of each pair of starts."""
+    ratio: Ratio | TotalsRatio
+    """Candidate over baseline: one value a round of each pair of starts, or totals of both sides by round."""
 
 
 @dataclass(frozen=True)
@@ -222,10 +269,12 @@ class Pair:
     data: PairData = field(repr=False)
     suffix: str = ""
 
-    def __getattr__(self, metric: str) -> Paired:
+    def __getattr__(self, metric: str) -> Any:
         found = _metric(self, metric)
         if found.client_only:
             raise AttributeError(f"{found.title} is the client's own, and not compared between servers")
+        if found.from_totals is not None:
+            return Paired(self._totals(found))
         samples, of_metric = self.data.samples(metric), self.data.more
         grows = bool(self.data.looks) and of_metric is not None
         more = functools.partial(of_metric, metric) if of_metric is not None and grows else None
@@ -244,6 +293,19 @@ class Pair:
                 schedule=self.data.looks,
                 more=more,
             )
+        )
+
+    def _totals(self, metric: Metric) -> TotalsRatio:
+        found = self.data.totals(metric.name)
+        return TotalsRatio(
+            metric=f"{metric.title} at {self.concurrency}{self.suffix}",
+            unit=metric.unit,
+            why_nothing=metric.why_nothing,
+            candidate=found.candidate,
+            baseline=found.baseline,
+            judge=self.judge,
+            unusable=found.unusable,
+            remark=_THESE_PROCESSES,
         )
 
 
@@ -277,6 +339,26 @@ class MeasuredPair:
 
     def samples(self, metric: str) -> PairedSamples:
         return self.more(metric, self.rounds.first_look)
+
+    def totals(self, metric: str) -> PairTotals:
+        # As many as were planned: a number that does not depend on what the first ones show.
+        starts = self.rounds.first(self.looks[-1] if self.looks else self.rounds.first_look)
+        kind = metric_named(metric)
+        rounds, problems = [], []
+        for runs, side in (
+            (
+                [run for start in starts for run in start.candidate_runs],
+                [one for start in starts for one in start.candidate],
+            ),
+            (
+                [run for start in starts for run in start.baseline_runs],
+                [one for start in starts for one in start.baseline],
+            ),
+        ):
+            rounds.append([metrics.totals(kind) for metrics in side])
+            found = [*problems_of(runs), *filter(None, [not_seen(side, metric)])]
+            problems += [f"{runs[0].server.row}: {why}" for why in found]
+        return PairTotals(rounds[0], rounds[1], _joined(*problems))
 
     def more(self, metric: str, n: int) -> PairedSamples:
         starts = self.rounds.first(n)

@@ -23,7 +23,7 @@ from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.steady import slice_size
 from pytest_llmperf.measure.answers import whole_groups
 from pytest_llmperf.measure.fidelity import TokenQuestion
-from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, PairData, Samples
+from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, LoadTotals, PairData, PairTotals, Samples
 from pytest_llmperf.measure.long_prompts import LongPrompts
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.sample_list import SampleList
@@ -122,6 +122,10 @@ class PlannedLoad:
             return Samples(unmeasured(len(set(self.groups))))
         return Samples(unmeasured(len(self.groups)), groups=self.groups)
 
+    def totals(self, metric: str) -> LoadTotals:
+        del metric
+        return LoadTotals(unmeasured(len(set(self.groups))))
+
 
 @dataclass(frozen=True)
 class PlannedPair:
@@ -138,6 +142,11 @@ class PlannedPair:
         if isinstance(self.spread, str):
             return PairedSamples(starts, remark=self.spread)
         return PairedSamples(starts, started=True, remembered=self.spread.known(metric))
+
+    def totals(self, metric: str) -> PairTotals:
+        del metric
+        rounds = unmeasured(self.starts * self.rounds)
+        return PairTotals(rounds, rounds)
 
 
 class PlannedMeasurements(Measurements):

@@ -402,6 +402,9 @@ class RoundEntry(Part):
     taken_out: str | None = optional("why the round is not judged (client or server stood still)")
     energy_j: float | None = optional("energy of the devices within the round")
     roofline_share: float | None = optional("throughput over the device's limit")
+    totals: dict[str, tuple[float, float]] = mapping(
+        "metric that is a ratio of totals (acceptance_length) → numerator and denominator"
+    )
 
 
 class Tail(Part):

@@ -63,7 +63,7 @@ def test_a_count_that_cannot_be_is_not_told(name: str, value: str) -> None:
 
 def test_labels_with_any_text_and_timestamps_are_read() -> None:
     text = 'vllm:num_requests_running{model_name="a} 9 \\" {b, c=\\n"} 2 1700000000000\n'
-    assert parse(text) == ServerMetrics(running=2)
+    assert parse(text) == ServerMetrics(running=2, models=frozenset({'a} 9 " {b, c=\n'}))
 
 
 @pytest.mark.parametrize(

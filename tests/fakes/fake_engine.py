@@ -29,6 +29,8 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_WARM``         the logits of an answer whose prompt and ``cache_salt`` it has seen before
 ``FAKE_ENGINE_PREFIX_CACHE``  ``off``: it has none; ``untold``: it counts no hits; ``usage``: usage has them as well;
                              ``unsalted``: it does not keep salts apart
+``FAKE_ENGINE_ACCEPTS``      it speculates with four draft tokens a step, of which so many are accepted on average
+``FAKE_ENGINE_DRAFTS``       ``request``: streams tell it in their last chunk as well as ``/metrics``
 ``FAKE_ENGINE_NO_SCORES``    ``1``: ``prompt_logprobs`` of token ids are ignored
 ``FAKE_ENGINE_TOKEN_TEXT``   what the text of each such token begins with; default ``t``
 ``FAKE_ENGINE_TOKEN_IDS``    ``0``: ``return_token_ids`` is ignored
@@ -250,6 +252,7 @@ class Counters:
         self.lock = threading.Lock()
         self.running = self.requests = self.prompt_tokens = self.generation_tokens = 0
         self.cache_hits = 0
+        self.drafts = self.accepted = 0
         self.seen: set[str] = set()
 
     def cached(self, body: dict[str, Any]) -> int:
@@ -274,6 +277,12 @@ class Counters:
             "vllm:generation_tokens_total": self.generation_tokens,
             "vllm:request_success_total": self.requests,
         }
+        if knob("ACCEPTS"):
+            values |= {
+                "vllm:spec_decode_num_drafts_total": self.drafts,
+                "vllm:spec_decode_num_draft_tokens_total": 4 * self.drafts,
+                "vllm:spec_decode_num_accepted_tokens_total": self.accepted,
+            }
         if knob("PREFIX_CACHE") == "untold":
             del values["vllm:prefix_cache_hits_total"]
         return "".join(f"{name}{label} {float(value)}\n" for name, value in values.items())
@@ -423,6 +432,9 @@ class Handler(BaseHTTPRequestHandler):
         with self.counters.lock:
             self.counters.prompt_tokens += len(prompt)
             self.counters.generation_tokens += len(reply.tokens)
+            drafts, accepted = speculated(len(reply.tokens), asked(body))
+            self.counters.drafts += drafts
+            self.counters.accepted += accepted
         if body.get("stream"):
             self.stream(body, path, reply, usage)
         else:
@@ -492,7 +504,8 @@ class Handler(BaseHTTPRequestHandler):
         if not pieces:
             event([choice("", reply.finish_reason)])
         if (body.get("stream_options") or {}).get("include_usage"):
-            event([], usage=usage)
+            told = {"metrics": acceptance(body, reply)} if knob("DRAFTS") == "request" else {}
+            event([], usage=usage, **told)
         self.chunk("data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
 
@@ -511,6 +524,34 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def speculated(tokens: int, prompt: str) -> tuple[int, int]:
+    """Verification steps and accepted tokens of an answer, drawn by its prompt: four draft tokens a step."""
+    share, draws = float(knob("ACCEPTS", "0")) / 4, random.Random(f"drafts {prompt}")
+    if not knob("ACCEPTS"):
+        return 0, 0
+    drafts = accepted = 0
+    while drafts + accepted < tokens:
+        drafts += 1
+        accepted += sum(draws.random() < share for _ in range(4))
+    return drafts, accepted
+
+
+def acceptance(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    """As vLLM 0.32 with ``--per-request-spec-decode-metrics summary``."""
+    drafts, accepted = speculated(len(reply.tokens), asked(body))
+    return {
+        "speculative_decoding": {
+            "mean_acceptance_length": 1 + accepted / max(1, drafts),
+            "draft_acceptance_rate": accepted / max(1, 4 * drafts),
+            "acceptance_histogram": [],
+            "num_spec_steps": drafts,
+            "num_accepted_draft_tokens": accepted,
+            "num_draft_tokens": 4 * drafts,
+            "num_spec_tokens": 4,
+        }
+    }
 
 
 FIRST_ID = 1000

@@ -23,6 +23,7 @@ from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.quantile import QuantileGate
 from pytest_llmperf.gates.ratio import RatioGate
 from pytest_llmperf.gates.scalar import ScalarGate, ScalarRatioGate
+from pytest_llmperf.gates.totals import TotalsGate
 from pytest_llmperf.gates.verdict import Status
 
 OURS = {kind: gate for kind, gate in GATE_KINDS.items() if gate.__module__.startswith("pytest_llmperf.")}
@@ -131,6 +132,16 @@ cases: dict[str, st.SearchStrategy[Gate]] = {
         candidate=spent,
         baseline=st.none() | spent,
         at_least=directions,
+        **common,
+    ),
+    "totals": st.builds(
+        TotalsGate,
+        bound=factors,
+        unit=st.just("share"),
+        at_least=directions,
+        why_nothing=st.just("nothing was drafted"),
+        candidate=st.lists(st.none() | st.tuples(factors, factors), max_size=12),
+        baseline=st.none() | st.lists(st.none() | st.tuples(factors, factors), max_size=12),
         **common,
     ),
     "share": st.builds(

@@ -33,6 +33,7 @@ _AXES = {
     "J/tok": ("joules per token, logarithmic", "~s", 1.0),
     "J": ("joules, logarithmic", "~s", 1.0),
     "nat/tok": ("nats per token", "~g", 1.0),
+    "tok/step": ("tokens per verification step", "~g", 1.0),
 }
 """By unit: title and number format of the axis, and the factor of its values."""
 

@@ -71,6 +71,14 @@ def test_a_guide_can_be_followed(reader: Reader, name: str, solver: str) -> None
     assert any(result.lines("llmperf:", "PASS") for result in results)
 
 
+def test_the_guide_to_speculation_can_be_followed(reader: Reader, solver: str) -> None:
+    reader.project.catalog({"distill": {"ANSWERS": solver}})
+    reader.project.shrink(rounds=8)
+    reader.knobs = {"ngram": {"ACCEPTS": "2.5", "DRAFTS": "request"}}
+    [result] = reader.follow(HOW_TO / "speculative-decoding.md")
+    assert result.lines("acceptance length at 8", "PASS"), result.text
+
+
 def test_the_guide_to_a_running_server_can_be_followed(reader: Reader, staging: dict[str, str]) -> None:
     reader.urls = staging
     [result] = reader.follow(HOW_TO / "running-server.md")

@@ -1,0 +1,96 @@
+"""Draft tokens of a load, from its answers or from the server's counters, as gates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_llmperf.client.drafted import Drafted
+from pytest_llmperf.client.server_metrics import ServerMetrics
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.load.counter_rise import CounterRise
+from pytest_llmperf.load.metrics import Metric
+from pytest_llmperf.load.results import of_part, of_run
+from pytest_llmperf.load.run import LoadRun
+from tests.measure.test_load_results import a_run, answer, in_turn, loaded, verdict
+
+GOOD = a_run([answer(drafted=Drafted(10, 40, 22))] * 4)
+NEVER = a_run([answer(drafted=Drafted(32, 128, 0))] * 4, "math")
+UNTOLD = a_run([answer()] * 4)
+BEFORE = ServerMetrics(generated=100.0, drafts=10.0, draft_tokens=40.0, accepted_tokens=4.0)
+AFTER = ServerMetrics(generated=228.0, drafts=50.0, draft_tokens=200.0, accepted_tokens=92.0)
+
+
+def counted(**changes: Any) -> LoadRun:
+    return a_run([answer()] * 4, counters=CounterRise("distill", BEFORE, replace(AFTER, **changes)))
+
+
+def test_the_length_is_the_sum_of_tokens_by_the_sum_of_steps() -> None:
+    mixed = [GOOD] * 6 + [a_run([answer(drafted=Drafted(32, 128, 0))] * 4)] * 6
+    level = loaded(mixed).acceptance_length
+    found = (level >= 1.0).verdict
+    assert found.observed == pytest.approx(1 + 22 / (10 + 32))
+    assert (loaded(mixed).acceptance_rate >= 0.05).verdict.observed == pytest.approx(22 / 168)
+
+
+@pytest.mark.parametrize("run", [GOOD, counted()])
+def test_answers_and_counters_give_the_same(run: LoadRun) -> None:
+    status, why = verdict(loaded([run] * 8).acceptance_length >= 3.1)
+    assert status is Status.PASS
+    assert why == (
+        "acceptance length at 4 3.20 tok/step (n = 8 rounds, 95 % lower bound 3.20 tok/step) reaches the floor "
+        "3.1 tok/step"
+    )
+    assert of_run(run).value("acceptance_length") == pytest.approx(3.2)
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        (UNTOLD, "4 of 4 answers do not tell their draft tokens"),
+        (a_run([answer(drafted=Drafted(1, 4, 1)), answer()]), "1 of 2 answers do not tell"),
+        (counted(generated=500.0), "also hold other traffic"),
+        (counted(drafts=5.0), "went back during the load"),
+        (a_run([answer()], counters=CounterRise("distill")), "there are no counters vllm:spec_decode_num_"),
+        (a_run([answer(drafted=Drafted(0, 0, 0))] * 4), "nothing was drafted: speculation is off"),
+        (counted(drafts=10.0, draft_tokens=40.0, accepted_tokens=4.0), "nothing was drafted"),
+    ],
+)
+def test_what_no_server_told_is_invalid(run: LoadRun, why: str) -> None:
+    for judged in (
+        loaded([run] * 8).acceptance_length >= 1.0,
+        loaded([run] * 8).acceptance_rate <= 1.0,
+        in_turn([run] * 8, [GOOD] * 8).acceptance_length.ratio >= 0.5,
+        in_turn([GOOD] * 8, [run] * 8).acceptance_length.ratio >= 0.5,
+        loaded([GOOD] * 8).acceptance_length >= loaded([run] * 8).acceptance_length * 0.5,
+    ):
+        status, told = verdict(judged)
+        assert status is Status.INVALID
+        assert why in told
+
+
+def test_a_draft_that_never_matches_is_red_against_the_baseline() -> None:
+    assert verdict(in_turn([GOOD] * 8, [GOOD] * 8).acceptance_length.ratio >= 0.95)[0] is Status.PASS
+    status, why = verdict(in_turn([NEVER] * 8, [GOOD] * 8).acceptance_length.ratio >= 0.95)
+    assert status is Status.FAIL
+    assert "acceptance length at 4 ratio ×0.31" in why
+
+
+def test_slices_of_a_run_take_nothing_from_counters_of_the_whole() -> None:
+    assert "answers do not tell" in of_part(counted(), counted().traces, 1.0).missing["acceptance_length"]
+    assert "acceptance_length" not in of_part(GOOD, GOOD.traces, 1.0).missing
+
+
+def test_a_round_that_stood_still_counts_its_drafts() -> None:
+    frozen = replace(of_run(GOOD), taken_out="the server stood still")
+    assert frozen.value("acceptance_length") == pytest.approx(3.2)
+    assert frozen.known("throughput") is None
+
+
+def test_a_ratio_of_totals_says_what_a_zero_means() -> None:
+    with pytest.raises(ValueError, match="from_totals needs why_nothing"):
+        Metric("m", "m", "m", from_totals=lambda totals: (totals.requests, 1))
+    with pytest.raises(ValueError, match="need one of from_trace, from_round and from_totals"):
+        Metric("m", "m", "m")
