@@ -14,6 +14,8 @@ PROFILE_MARK = "llmperf_profile"
 """Marks a test that only means something in runs of certain profiles (``profile_marks``)."""
 SAME_MODEL_MARK = "llmperf_same_model"
 """Marks a test that only means something where candidate and baseline are builds of one model."""
+ADVISORY_MARK = "llmperf_advisory"
+"""Marks a test whose verdicts are told and never make a run red; takes the reason."""
 LEFT_OUT = "llmperf_profile_marks"
 """Name of the plugin that leaves such tests out of other runs."""
 

@@ -17,10 +17,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     record_argument(parser)
     references_argument(parser, "--to")
+    parser.add_argument(
+        "--waived", action="store_true", help="promote a run although a waiver lets some of its gates through"
+    )
     parser.add_argument("--note", default="", help="why this one; no names, it is kept with the reference")
     parser.set_defaults(run=run)
 
 
 def run(asked: argparse.Namespace) -> int:
-    tell([f"reference: {promote(asked.record, references_of(asked.to), asked.note)}"])
+    promoted = promote(asked.record, references_of(asked.to), asked.note, waived=asked.waived)
+    tell([f"reference: {promoted}"])
     return 0

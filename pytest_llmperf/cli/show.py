@@ -63,7 +63,8 @@ def run(asked: argparse.Namespace) -> int:
         ]
         told += ["", *Table(head, cells, range(1, 6)).to_text()]
     verdict = facts.whole
-    tell([*told, "", f"{verdict.status.value}: {verdict.why}"])
+    told += ["", *verdict.let_through, *facts.notes]
+    tell([*told, f"{verdict.headline}: {verdict.why}"])
     return 0 if verdict.green else 1
 
 

@@ -16,6 +16,8 @@ The file that users edit, by example::
     [gpu.any.mytask]                   # a suite of your own, with keys of your own
     accuracy = 0.5                     # without a unit: in the unit of whatever it is compared with
 
+    inconclusive = { peak = "warn" }   # what INCONCLUSIVE does to this gate, whatever --llmperf-inconclusive says
+
 A suite reads ``budget.latency.ttft_p95[8]`` or ``budget.mytask.accuracy`` and gets a :class:`Bound`. A budget that only
 other devices have is an :class:`Incomparable`, which says what to write, and is never replaced by another device's
 number. A device that is not among :data:`DEVICES` is declared in the file's first line:
@@ -38,12 +40,15 @@ from pytest_llmperf.config.bounds import Bound, Incomparable, origin_of
 from pytest_llmperf.config.budget_keys import KNOWN, Known
 from pytest_llmperf.config.fields import in_range
 from pytest_llmperf.config.toml_errors import TomlTable, closest, nearest, read_toml
+from pytest_llmperf.config.waivers import WAIVE, Waiver, read_waivers
 from pytest_llmperf.errors import CatalogError, NotMeasured
 from pytest_llmperf.units import Unit, parse_quantity
 
 DEVICES = ("T4", "L4", "A10", "RTX 3090", "A100", "H100", "H200", "Jetson Orin", "CPU")
 ANY = "any"
 
+INCONCLUSIVE = "inconclusive"
+"""The key beside the budgets of a table that says of some what an INCONCLUSIVE gate does: ``fail`` or ``warn``."""
 Index = int | str | None
 """Index in brackets behind a budget: a concurrency, a length; None for a budget without an index."""
 Address = tuple[str, str, str, str, Index]
@@ -63,6 +68,8 @@ class Claim:
     bound: Bound
 
 
+_BESIDE = (CATCHES, INCONCLUSIVE)
+"""Keys of a table that are no budgets."""
 MOST_CLAIMED = 10.0
 """Eleven times as long: who claims no less claims nothing."""
 _SLIP = 0.8
@@ -77,6 +84,10 @@ class Budgets:
     bounds: Mapping[Address, Bound]
     claims: Mapping[tuple[str, str, str, str], float] = field(default_factory=dict)
     """Profile, device class, suite, key → the damage that the key's gates claim to catch, whatever the index."""
+    undecided: Mapping[tuple[str, str, str, str], str] = field(default_factory=dict)
+    """Profile, device class, suite, key → ``fail`` or ``warn``: what INCONCLUSIVE does to the key's gates."""
+    waivers: Mapping[str, Waiver] = field(default_factory=dict)
+    """Node id → what is let through in that test."""
 
     def suites(self) -> tuple[str, ...]:
         """Suites that are declared, and those of the file's own."""
@@ -91,6 +102,12 @@ class Budgets:
     def for_device(self, profile: str, device: str) -> BudgetView:
         """The budgets for ``profile`` on ``device``, a device class or the name of a device that has none."""
         return BudgetView(self, profile, device)
+
+    def inconclusive_of(self, origin: str) -> str:
+        """What INCONCLUSIVE does to the gate whose bound stands at ``origin``: ``fail``, ``warn``; empty if unsaid."""
+        if not self.undecided:
+            return ""
+        return next((self.undecided.get(a[:4], "") for a, b in self.bounds.items() if b.origin == origin), "")
 
     def claim_of(self, origin: str) -> Claim | None:
         """The claim about the gate whose bound stands at ``origin``; None if there is none."""
@@ -229,7 +246,8 @@ def load_budgets(path: Path) -> Budgets:
     devices = (*DEVICES, *root.parse(_Head, {"devices": root.values.get("devices", [])}).devices, ANY)
     bounds: dict[Address, Bound] = {}
     claims: dict[tuple[str, str, str, str], float] = {}
-    for profile, by_device in root.tables(but=("devices",)).items():
+    undecided: dict[tuple[str, str, str, str], str] = {}
+    for profile, by_device in root.tables(but=("devices", WAIVE)).items():
         for device, by_suite in by_device.tables().items():
             if device not in devices:
                 own = f', or add it: devices = ["{device}"] in the first line'
@@ -237,13 +255,15 @@ def load_budgets(path: Path) -> Budgets:
             for suite, table in by_suite.tables().items():
                 _refuse_slip(by_suite, suite, KNOWN, "suite")
                 declared = KNOWN.get(suite, {})
-                for key in (key for key in table.values if key != CATCHES):
-                    _refuse_slip(table, key, (*declared, CATCHES), "key")
+                for key in (key for key in table.values if key not in _BESIDE):
+                    _refuse_slip(table, key, (*declared, *_BESIDE), "key")
                     for index, bound in _bounds(table, key, declared.get(key)):
                         bounds[profile, device, suite, key, index] = bound
                 for key, damage in _claims(table, declared):
                     claims[profile, device, suite, key] = damage
-    return Budgets(Path(path), bounds, claims)
+                for key, does in _undecided(table):
+                    undecided[profile, device, suite, key] = does
+    return Budgets(Path(path), bounds, claims, undecided, read_waivers(root))
 
 
 @dataclass(frozen=True)
@@ -276,14 +296,29 @@ def _bounds(table: TomlTable, key: str, known: Known | None) -> Iterator[tuple[I
         yield int(index) if number else index, _bound(by_index, index, _entry(key, index), known)
 
 
+def _undecided(table: TomlTable) -> Iterator[tuple[str, str]]:
+    policies = table.table(INCONCLUSIVE)
+    if INCONCLUSIVE in table and not policies.values:
+        raise table.mistake(INCONCLUSIVE, 'holds nothing; needs "fail" or "warn" by budget')
+    for key, does in policies.values.items():
+        if key not in table or key in _BESIDE:
+            raise policies.mistake(key, f"is no budget of [{table.section}]{_nearest_budget(table, key)}")
+        if does not in ("fail", "warn"):
+            raise policies.mistake(key, 'must be "fail" or "warn"')
+        yield key, str(does)
+
+
+def _nearest_budget(table: TomlTable, key: str) -> str:
+    return nearest(key, [name for name in table.values if name not in _BESIDE])
+
+
 def _claims(table: TomlTable, declared: Mapping[str, Known]) -> Iterator[tuple[str, float]]:
     claims = table.table(CATCHES)
     if CATCHES in table and not claims.values:
         raise table.mistake(CATCHES, "holds nothing; needs one damage by budget")
     for key, damage in claims.values.items():
-        if key == CATCHES or key not in table:
-            budgets = [name for name in table.values if name != CATCHES]
-            raise claims.mistake(key, f"is no budget of [{table.section}]{nearest(key, budgets)}")
+        if key in _BESIDE or key not in table:
+            raise claims.mistake(key, f"is no budget of [{table.section}]{_nearest_budget(table, key)}")
         # Of an own budget only its gate knows what the damage is: the unit that is written decides.
         own: Unit = "points" if "point" in str(damage) else "share"
         unit = declared[key].damage if key in declared else own

@@ -33,7 +33,10 @@ _VALUES = {
     "models": ("PATH", "the catalogue of models (default: the ini value llmperf_models)"),
     "budgets": ("PATH", "the budgets (default: budgets.toml beside the catalogue)"),
     "data": ("DIR", "read data sets from here instead of the hub"),
-    "inconclusive": ("fail|warn", "what an INCONCLUSIVE verdict does to its test (default: fail)"),
+    "inconclusive": (
+        "fail|warn|exit",
+        "what INCONCLUSIVE does to its test (default: fail); exit: as fail, and exit code 10 if nothing is worse",
+    ),
     "record": ("PATH", "write the run's record (JSON) here, and the data of its gates beside it"),
     "markdown": ("PATH", "write a summary as Markdown here (also to $GITHUB_STEP_SUMMARY, if set)"),
     "metrics": ("PATH", "write the verdicts here, for Prometheus' textfile collector"),

@@ -26,7 +26,7 @@ from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 DEFAULT_KEY_VARIABLE = "LLMPERF_API_KEY"
 """Environment variable with the API key of a server given by ``--llmperf-base-url``; not set: it wants no key."""
 
-InconclusivePolicy = Literal["fail", "warn"]
+InconclusivePolicy = Literal["fail", "warn", "exit"]
 Reuse = Literal["none", "interrupted", "all"]
 """Earlier runs whose answers stand for this run's own: none, a run that was interrupted, or all that are kept."""
 

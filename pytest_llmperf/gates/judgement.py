@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import table
 
-Policy = Literal["fail", "warn"]
-"""Effect of INCONCLUSIVE on an assert: ``"fail"`` raises, ``"warn"`` lets it pass."""
+Policy = Literal["fail", "warn", "exit"]
+"""Effect of INCONCLUSIVE on an assert: ``"fail"`` raises, ``"warn"`` lets it pass, ``"exit"`` raises and gives a run in
+which nothing worse happened an exit code of its own."""
+POLICIES = get_args(Policy)
 
 
 class GateError(AssertionError):
@@ -53,17 +55,25 @@ def error_of(verdict: Verdict) -> GateError:
 
 
 def is_green(verdict: Verdict, policy: Policy) -> bool:
-    """Return whether this verdict leaves the run green."""
-    return verdict.status is Status.PASS or (verdict.status is Status.INCONCLUSIVE and policy == "warn")
+    """Return whether this verdict leaves the run green: PASS, INCONCLUSIVE where that only warns, or excused."""
+    if verdict.status is Status.PASS or verdict.excused:
+        return True
+    return verdict.status is Status.INCONCLUSIVE and (verdict.inconclusive or policy) == "warn"
+
+
+def check_policy(policy: str) -> None:
+    """Raise ``ValueError`` for what is no :data:`Policy`."""
+    if policy not in POLICIES:
+        raise ValueError(f"the policy for INCONCLUSIVE is 'fail', 'warn' or 'exit', not {policy!r}")
 
 
 class Judgement:
     """The result of a comparison of an estimand: a verdict that can be asserted.
 
-    ``bool()`` is True for PASS, and for INCONCLUSIVE under the policy ``"warn"``; everything else raises the
-    :class:`GateError` of its kind, so that ``not``, ``or`` and ``if`` cannot turn a failure into something
-    else. ``asked`` says whether that happened, and ``on_assert`` is called when it does: a comparison that was not
-    asserted has gated nothing.
+    ``bool()`` is True for PASS, for INCONCLUSIVE under the policy ``"warn"``, and for an advisory or waived gate;
+    everything else raises the :class:`GateError` of its kind, so that ``not``, ``or`` and ``if`` cannot turn a failure
+    into something else. ``asked`` says whether that happened, and ``on_assert`` is called when it does: a comparison
+    that was not asserted has gated nothing.
     """
 
     __hash__ = object.__hash__
@@ -74,8 +84,7 @@ class Judgement:
         inconclusive: Policy = "fail",
         on_assert: Callable[[], None] | None = None,
     ) -> None:
-        if inconclusive not in ("fail", "warn"):
-            raise ValueError(f"the policy for INCONCLUSIVE is 'fail' or 'warn', not {inconclusive!r}")
+        check_policy(inconclusive)
         self.verdict = verdict
         self.inconclusive = inconclusive
         self.asked = False

@@ -65,6 +65,17 @@ class Verdict:
     level: float | None = None
     """One-sided error of each bound at this look, where rounds are looked at several times (of one or two starts: that
     of the rounds' part); None for :data:`~pytest_llmperf.gates.decision.ALPHA`."""
+    inconclusive: str = ""
+    """``"fail"`` or ``"warn"`` where the budget says what INCONCLUSIVE does; empty: as the whole run does it."""
+    advisory: str = ""
+    """Reason for which this gate never makes a run red (``llmperf_advisory``); empty for a gate that counts."""
+    waived: str = ""
+    """Last day and reason of the waiver that lets this verdict through, ``until 2026-12-31: …``; empty without one."""
+
+    @property
+    def excused(self) -> bool:
+        """True if the verdict does not count: it is advisory, or waived."""
+        return bool(self.advisory or self.waived)
 
     def __bool__(self) -> bool:
         """A verdict has no truth value: four outcomes do not fit into two."""

@@ -17,6 +17,19 @@ def about(count: int) -> str:
     return f"{-(-count // step) * step:,}"
 
 
+def status_words(verdict: Verdict) -> str:
+    """``FAIL``, ``FAIL (waived)``, ``PASS (advisory)``."""
+    kind = " (waived)" if verdict.waived else " (advisory)" if verdict.advisory else ""
+    return f"{verdict.status.value}{kind}"
+
+
+def excuse(verdict: Verdict) -> str:
+    """Why the verdict does not count: ``advisory: …``, ``waived until 2026-12-31: …``; empty for one that counts."""
+    return (
+        f"advisory: {verdict.advisory}" if verdict.advisory else verdict.waived and f"waived {verdict.waived}"
+    )
+
+
 def table(verdict: Verdict) -> str:
     """The numbers behind a verdict, one a line, those that are unknown left out."""
     unit = verdict.unit

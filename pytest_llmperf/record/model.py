@@ -74,9 +74,10 @@ class RunOutcome(Part):
     status: Status
     green: bool = required("whether nothing was red; false while the run has not ended")
     green_by_itself: bool = optional("the same without the comparison with a promoted reference", True)
-    inconclusive: Literal["fail", "warn"] = optional("what INCONCLUSIVE does to the run", "fail")
+    inconclusive: Literal["fail", "warn", "exit"] = optional("what INCONCLUSIVE does to the run", "fail")
     problems: tuple[str, ...] = several("why the run as a whole is INVALID")
     failures: tuple[str, ...] = several("why the run as a whole is FAIL: worse than its reference")
+    notes: tuple[str, ...] = several("waivers that end soon, can go, or match no test")
     checks: Count = optional("tests that passed by plain assertions about a model, without a gate", 0)
     deselected: Count | None = optional("tests that were collected and left out")
 
@@ -569,6 +570,11 @@ class VerdictEntry(Part):
         "pairs of starts that a ratio was taken over; null where it was over rounds"
     )
     level: float | None = optional("one-sided error of each bound at this look; null for 5 %")
+    inconclusive: Literal["", "fail", "warn"] = optional(
+        "what INCONCLUSIVE does by the gate's own budget; empty: what it does to the run", ""
+    )
+    advisory: str = optional("reason for which it never makes a run red; empty for a gate that counts", "")
+    waived: str = optional("last day and reason of the waiver that lets it through; empty without one", "")
 
     @property
     def verdict(self) -> Verdict:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import LlmperfError, UsageError
+from pytest_llmperf.gates.wording import plural
 from pytest_llmperf.record.store import read_record, write_record
 
 if TYPE_CHECKING:
@@ -60,11 +61,12 @@ def identity(record: Record) -> str:
     return hashlib.sha256(kept.encode()).hexdigest()
 
 
-def promote(source: Path, directory: Path, note: str = "") -> Path:
+def promote(source: Path, directory: Path, note: str = "", *, waived: bool = False) -> Path:
     """Make the record at ``source`` a reference in ``directory``; return the path of its copy.
 
-    A reference of the same key is replaced. Raises :class:`UsageError` for a record that is partial, has no verdict, or
-    was not green, and :class:`LlmperfError` for a file that is no record.
+    A reference of the same key is replaced. Raises :class:`UsageError` for a record that is partial, has no verdict,
+    was not green, or is green by a waiver and not to be promoted ``waived`` (which its note then says), and
+    :class:`LlmperfError` for a file that is no record.
     """
     record = read_record(source)
     if record.partial:
@@ -73,6 +75,13 @@ def promote(source: Path, directory: Path, note: str = "") -> Path:
         raise UsageError(f"{source}: not promoted, the record has no verdict")
     if why := _why_not_green(record):
         raise UsageError(f"{source}: not promoted, the run was not green ({why})")
+    if (let_through := record.outcome.waived) and not waived:
+        raise UsageError(
+            f"{source}: not promoted, a waiver lets {plural(let_through, 'verdict')} of it through, which later runs "
+            "would be compared with; --waived promotes it all the same"
+        )
+    if let_through:
+        note = f"{note}; {let_through} waived" if note else f"{let_through} waived"
     target = directory / key_of(record) / RECORD
     promoted = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "note": note}
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.gates.wording import excuse, status_words
 from pytest_llmperf.report.encoding import fitting
 from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
 from pytest_llmperf.report.progress import ProgressLine
@@ -101,7 +102,7 @@ def counts(verdicts: Sequence[Verdict]) -> str:
 
 def _outcome(verdict: Verdict) -> str:
     needed = _n_needed(verdict)
-    return f"{verdict.status.value} (n needed {needed})" if needed else verdict.status.value
+    return f"{status_words(verdict)} (n needed {needed})" if needed else status_words(verdict)
 
 
 def _n_needed(verdict: Verdict) -> str:
@@ -115,7 +116,9 @@ def _block(verdict: Verdict, width: int) -> list[str]:
     needed = _n_needed(verdict)
     numbers.append(f"n {verdict.n:,}" + (f" of {needed} needed" if needed else ""))
     return [
-        *textwrap.wrap(f"{verdict.status.value}  {verdict.metric}", max(width, 20), subsequent_indent=_BLOCK),
+        *textwrap.wrap(
+            f"{status_words(verdict)}  {verdict.metric}", max(width, 20), subsequent_indent=_BLOCK
+        ),
         *_wrapped(", ".join(number.replace(" ", _KEPT) for number in numbers), width),
     ]
 
@@ -126,6 +129,8 @@ def _more(verdict: Verdict, test: str) -> Iterator[str]:
         yield text
     if test:
         yield test
+    if verdict.excused:
+        yield excuse(verdict)
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -172,6 +177,10 @@ class Screen:
         for line in table:
             reporter.write_line(self.fit(line.text), **line.markup)
         self.say(reporter, counts(verdicts) or "no gate was judged")
+        if whole.waived or whole.advisory_failed:
+            self.say(reporter, f"the run: {whole.headline}", bold=True)
+        for told in (*whole.let_through, *ledger.notes):
+            self.say(reporter, told, yellow=True)
         if named := whole.culprit_names:
             self.say(reporter, f"out of bounds, not by chance (Holm's correction): {named}")
         again = [f"{entry.test} ({entry.tries} tries)" for entry in ledger.entries if entry.tries > 1]

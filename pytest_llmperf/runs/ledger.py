@@ -15,13 +15,16 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
+from pytest_llmperf.config.waivers import WARN_DAYS, Waiver
 from pytest_llmperf.errors import first_line
 from pytest_llmperf.gates.judgement import Policy
+from pytest_llmperf.gates.policy import COUNTS, TolerancePolicy
 from pytest_llmperf.gates.run_verdict import RunVerdict, run_verdict
 from pytest_llmperf.gates.verdict import NOT_MEASURED, Status, Verdict
 from pytest_llmperf.json_values import JsonObject
@@ -48,6 +51,7 @@ class _Event(TypedDict, total=False):
     needs: str
     asserts: bool
     candidate: str
+    advisory: str
     count: int
     number: int
     seconds: float
@@ -87,6 +91,8 @@ class Entry:
     """True if the source of the test has an assertion at all."""
     candidate: str = ""
     """The row that the test is repeated for; empty where it is not repeated for each candidate."""
+    policy: TolerancePolicy = COUNTS
+    """Whether the verdicts of the test count: it may be advisory, or waived."""
     tries: int = 0
     ended: bool = False
     failed_at: int = 0
@@ -107,14 +113,14 @@ class Entry:
 
     @property
     def gates(self) -> list[Verdict]:
-        """Verdicts that were asserted, in their order."""
-        return [made.verdict for made in self.judged if made.asserted]
+        """Verdicts that were asserted, in their order, each with whether it counts."""
+        return [self.policy.applied_to(made.verdict) for made in self.judged if made.asserted]
 
     @property
     def verdicts(self) -> list[Verdict]:
         """The gates, and one more where the test has something to say that no gate says."""
         trouble = self.trouble()
-        return self.gates if trouble is None else [*self.gates, trouble]
+        return self.gates if trouble is None else [*self.gates, self.policy.applied_to(trouble)]
 
     @property
     def outcome(self) -> str:
@@ -130,14 +136,19 @@ class Entry:
     def trouble(self) -> Verdict | None:
         """FAIL or INVALID where the gates alone do not tell what came of the test; None if they do."""
         if self.errors:
-            already = any(v.status is Status.INVALID and v.why == self.errors[0][1] for v in self.gates)
+            asserted = [made.verdict for made in self.judged if made.asserted]
+            already = any(v.status is Status.INVALID and v.why == self.errors[0][1] for v in asserted)
             return None if already else self._invalid(self.errors[0][1])
+        by_gate = False
         for raised in self.raised:
             if raised.kind == "gate" and any(v.status is not Status.PASS for v in self.gates):
-                return None
+                by_gate = True
+                continue
             if raised.kind == "assertion" and raised.when == "call" and (self.gates or not self.needs):
                 return self._without_gate(Status.FAIL, raised.why)
             return self._invalid(raised.why)
+        if by_gate:
+            return None
         if not self.ended:
             return self._invalid(
                 "the run ended, or its process died, while this test ran"
@@ -175,8 +186,21 @@ class Entry:
 class Ledger:
     """The entries of one run, as far as this process knows them. Safe to call from any thread."""
 
-    def __init__(self, policy: Policy, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        file: Path | None = None,
+        waivers: Mapping[str, Waiver] | None = None,
+        today: date = date.min,
+    ) -> None:
+        """``waivers`` by test, as they stand on the day ``today`` (UTC)."""
         self.policy = policy
+        self.waivers = {
+            test: replace(waiver, reason=redact_log(waiver.reason))
+            for test, waiver in (waivers or {}).items()
+        }
+        self._today = today
+        self._remarks: list[str] = []
         self.problems: list[str] = []
         """Why the whole run is INVALID, whatever its tests say."""
         self.compared = ""
@@ -203,9 +227,20 @@ class Ledger:
         needs: str = "",
         asserts: bool = True,
         candidate: str = "",
+        advisory: str = "",
     ) -> None:
-        """Note a test that asks about a model, about ``candidate`` where it is repeated for each."""
-        self._book("enter", test, file=file, line=line, needs=needs, asserts=asserts, candidate=candidate)
+        """Note a test that asks about a model, about ``candidate`` where it is repeated for each; ``advisory``: why it
+        never makes the run red, empty for a test that gates."""
+        self._book(
+            "enter",
+            test,
+            file=file,
+            line=line,
+            needs=needs,
+            asserts=asserts,
+            candidate=candidate,
+            advisory=advisory,
+        )
 
     def begin(self, test: str) -> None:
         """Begin a try of ``test``, in this thread; what an earlier try came to is void."""
@@ -279,6 +314,11 @@ class Ledger:
         if why not in self.problems:
             self._book("problem", "", why=why)
 
+    def remark(self, why: str) -> None:
+        """Note what a reader of the run must know, and what makes nothing red."""
+        if why not in self._remarks:
+            self._book("remark", "", why=why)
+
     def deselected(self, count: int) -> None:
         """Note tests that were collected and are not part of the run."""
         self._book("deselected", "", count=count)
@@ -319,13 +359,38 @@ class Ledger:
 
     @property
     def checks(self) -> int:
-        """Number of tests that passed by plain assertions about a model, without a gate."""
-        return sum(entry.ended and not entry.verdicts for entry in self.entries)
+        """Number of tests that passed by plain assertions about a model, without a gate; advisory ones do not count."""
+        return sum(entry.ended and not entry.policy.advisory and not entry.verdicts for entry in self.entries)
 
     @property
     def bad_data(self) -> bool:
-        """True if some test was refused by its data set."""
-        return any(kind == BAD_DATA for entry in self.entries for kind, _ in entry.errors)
+        """True if some test was refused by its data set, and is not advisory."""
+        gating = [entry for entry in self.entries if not entry.policy.advisory]
+        return any(kind == BAD_DATA for entry in gating for kind, _ in entry.errors)
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say of the waivers: those that end soon, can go, or match no test."""
+        said = (self._note(test, waiver) for test, waiver in self.waivers.items())
+        return [*filter(None, said), *self._remarks]
+
+    def _note(self, test: str, waiver: Waiver) -> str:
+        entry, left = self._entries.get(test), waiver.days_left(self._today)
+        if entry is None:
+            return ""
+        if entry.policy.advisory:
+            return (
+                f"the waiver of {test} has no effect, since the test is advisory: take it out of budgets.toml"
+            )
+        verdicts = entry.verdicts
+        if entry.ended and verdicts and all(v.status is Status.PASS for v in verdicts):
+            return f"the waiver of {test} can go: its gates pass (until {waiver.until}: {waiver.reason})"
+        if left < 0:
+            return f"the waiver of {test} ended on {waiver.until} ({waiver.reason})"
+        if left <= WARN_DAYS:
+            days = "today" if left == 0 else "tomorrow" if left == 1 else f"in {left} days"
+            return f"the waiver of {test} ends {days}, after {waiver.until} ({waiver.reason})"
+        return ""
 
     @property
     def unfinished(self) -> int:
@@ -352,7 +417,7 @@ class Ledger:
         with self._lock:
             test = self.running or OUTSIDE
             if test not in self._entries:
-                self._book("enter", test, file="", line=0, needs="", asserts=True, candidate="")
+                self.enter(test)
                 self._book("begin", test)
                 if test == OUTSIDE:
                     self._book("end", test, seconds=0.0)
@@ -389,6 +454,10 @@ class Ledger:
                 if event["why"] not in self.problems:
                     self.problems.append(event["why"])
                 return
+            case "remark":
+                if event["why"] not in self._remarks:
+                    self._remarks.append(event["why"])
+                return
             case "deselected":
                 # Every worker of pytest-xdist collects, and deselects, the same.
                 self.left_out = max(self.left_out, event["count"])
@@ -403,6 +472,7 @@ class Ledger:
                         event["needs"],
                         event["asserts"],
                         event["candidate"],
+                        TolerancePolicy(event["advisory"], self.waivers.get(test), self._today),
                     )
                 elif event["file"]:
                     known.file, known.line, known.asserts = event["file"], event["line"], event["asserts"]

@@ -23,6 +23,7 @@ from pytest_llmperf.gates.plan import PlannedGate, PlannedJudgement
 from pytest_llmperf.measure.planned import PlannedMeasurements
 from pytest_llmperf.record.prior import PlanningRecord, read_planning_record
 from pytest_llmperf.report.plan_table import LEGEND, WITHOUT_RECORD, duration_lines, plan_table, warnings
+from pytest_llmperf.runs.advisory import advisory_reason
 from pytest_llmperf.runs.dry_run import DryRun, refuse_workers
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class PlannedRun(DryRun):
         self._compared: list[tuple[PlannedGate, Judgement]] = []
         """Comparisons made by the running test."""
         self._without = 0
+        self._tolerated: list[str] = []
+        """A line for each test whose gates do not count in a run: it is advisory, or waived."""
         self._reasons: list[str] = []
 
     def questions(self) -> Questions:
@@ -63,6 +66,10 @@ class PlannedRun(DryRun):
         asking = [item for item in items if _may_ask(item)]
         self._without += len(items) - len(asking)
         for number, item in enumerate(asking, start=1):
+            if reason := advisory_reason(item):
+                self._tolerated.append(f"{item.nodeid} never makes a run red, advisory: {reason}")
+            elif waiver := self.ledger.waivers.get(item.nodeid):
+                self._tolerated.append(f"{item.nodeid} is waived until {waiver.until}: {waiver.reason}")
             self._ask(item, asking[number] if number < len(asking) else None)
         return 0
 
@@ -92,6 +99,8 @@ class PlannedRun(DryRun):
             reporter.write_line(f"llmperf: WARNING: {text}", yellow=True)
         for reason in self._reasons:
             reporter.write_line(f"llmperf: not planned: {reason}", yellow=True)
+        for line in self._tolerated:
+            reporter.write_line(f"llmperf: {line}")
         reporter.write_line(
             f"llmperf: {len(self.gates)} gates; {self._without} tests without a statistical gate"
         )

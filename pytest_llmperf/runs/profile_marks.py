@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.hookspecs import PROFILE_MARK, SAME_MODEL_MARK
+from pytest_llmperf.hookspecs import ADVISORY_MARK, PROFILE_MARK, SAME_MODEL_MARK
 from pytest_llmperf.runs.keys import RUN
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class ProfileMarks:
         )
         config.addinivalue_line(
             "markers", f"{SAME_MODEL_MARK}: only where candidate and baseline are builds of one model"
+        )
+
+        config.addinivalue_line(
+            "markers", f"{ADVISORY_MARK}(reason): its verdicts are told, and never make a run red"
         )
 
     @pytest.hookimpl(trylast=True)

@@ -235,6 +235,7 @@ class Recording:
             "inconclusive": ledger.policy,
             "problems": list(ledger.problems),
             "failures": [ledger.compared] if ledger.compared else [],
+            "notes": ledger.notes,
             "checks": ledger.checks,
             "deselected": ledger.left_out,
         }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +23,7 @@ from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.report.terminal import Screen
 from pytest_llmperf.runs.answer_keeping import AnswerKeeping, cache_fails
 from pytest_llmperf.runs.ending import Closing, shows_only
+from pytest_llmperf.runs.exit_codes import ExitCodes
 from pytest_llmperf.runs.ledger import Ledger
 from pytest_llmperf.runs.outputs import Outputs
 from pytest_llmperf.runs.recording import Recording
@@ -66,8 +69,12 @@ class Run:
         process = worker["workerid"] if worker else "main"
         self._ledgers = self.state_root / "ledgers"
         self.ledger = Ledger(
-            settings.inconclusive, self._ledgers / f"{process}.jsonl" if self._is_worker else None
+            settings.inconclusive,
+            self._ledgers / f"{process}.jsonl" if self._is_worker else None,
+            settings.budget.budgets.waivers,
+            datetime.now(UTC).date(),
         )
+        self._exit_code = ExitCodes(self.ledger)
         self._watching = Watching(self.ledger, self._test_ended)
         self.measurements = Measurements(settings, self.state_root, self._progress, book=self.ledger)
         for doubt in settings.budget.doubts():
@@ -177,9 +184,13 @@ class Run:
             )
             gate = self.measurements.looks.at(test, gate, nth, self.measurements.engines).settled()
             verdict = gate.judge()
+        if policy := self.settings.budget.budgets.inconclusive_of(verdict.origin):
+            verdict = replace(verdict, inconclusive=policy)
         test, number, on_assert = self.ledger.judged(verdict)
         self._gates[test, number] = gate_files.RecordedGate(test, verdict.status, gate)
-        return Judgement(verdict, self.settings.inconclusive, on_assert)
+        asking = self.ledger.entry(test)
+        counted = asking.policy.applied_to(verdict) if asking else verdict
+        return Judgement(counted, self.settings.inconclusive, on_assert)
 
     def _test_ended(self, item: pytest.Item) -> None:
         """After the last try of a test: its data are put away, and the record is brought up to date."""
@@ -234,12 +245,17 @@ class Run:
         self.screen.clear()
         if self._is_worker:
             return
+        self._exit_code.note(report)
         if isinstance(report.longrepr, str):
             report.longrepr = self.screen.fit(report.longrepr)
         if report.when == "teardown" and hasattr(report, "node"):
             # A test of a worker of pytest-xdist has ended; what came of it stands in the worker's own file.
             self.ledger.read(self._ledgers)
             self.recording.update()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._exit_code.note(report)
 
     # End
 
@@ -301,7 +317,7 @@ class Run:
             with contextlib.suppress(OSError):  # Standard error may be closed or full.
                 print(f"llmperf: INVALID as a whole: {why}", file=sys.__stderr__)
         if not self.ledger.verdict().green:
-            session.exitstatus = status or pytest.ExitCode.TESTS_FAILED
+            session.exitstatus = self._exit_code.red(status)
 
     def _settle(self, session: pytest.Session) -> None:
         """Let the exit status and the ledger say the same: whichever is red makes the other red."""
@@ -316,7 +332,7 @@ class Run:
         ):
             self.ledger.problem(f"pytest ends with exit code {int(status)}: see what failed above")
         if self._asked and not self.ledger.verdict().green:
-            session.exitstatus = status or pytest.ExitCode.TESTS_FAILED
+            session.exitstatus = self._exit_code.red(status)
         if self.ledger.bad_data:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
@@ -328,7 +344,7 @@ class Run:
             )
         self._outputs.write(self._interruption(session))
         if self.ledger.problems or self.ledger.compared:
-            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+            session.exitstatus = self._exit_code.red(session.exitstatus)
 
     @property
     def _asked(self) -> bool:
@@ -339,8 +355,10 @@ class Run:
         """The exit code of the process, where pytest would end with ``status``: 0 only for a run that is green."""
         if status or self._is_worker or produces_nothing(self.config):
             return status
-        if not self.finished or (self._asked and not self.ledger.verdict().green):
+        if not self.finished:
             return int(pytest.ExitCode.TESTS_FAILED)
+        if self._asked and not self.ledger.verdict().green:
+            return self._exit_code.red(status)
         return status
 
     def _add_to_record(self, record: dict[str, Json]) -> None:

@@ -15,10 +15,14 @@ import pytest
 
 from pytest_llmperf.errors import LlmperfError, NotMeasured, first_line
 from pytest_llmperf.gates.judgement import GateError, error_of, is_green
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.gates.wording import excuse
 from pytest_llmperf.hookspecs import PROFILE_MARK, SAME_MODEL_MARK
 from pytest_llmperf.record.redaction import redact_log
+from pytest_llmperf.runs.advisory import advisory_reason
 from pytest_llmperf.runs.asking import asked_at_run_time, asks, asks_in_source, candidate_of
 from pytest_llmperf.runs.ledger import Ledger
+from pytest_llmperf.runs.unmatched_waivers import unmatched
 
 
 class Watching:
@@ -32,7 +36,8 @@ class Watching:
         self._escaped: BaseException | None = None
         """The exception that the test function of the present try raised."""
         self._began_s = 0.0
-        self._collected = 0
+        self._collected: list[str] = []
+        """Node ids of all collected tests, those that are deselected later included."""
         self._deselected = 0
 
     # Collection
@@ -54,8 +59,8 @@ class Watching:
             self._ledger.end(test)
         return report
 
-    def pytest_itemcollected(self) -> None:
-        self._collected += 1
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        self._collected.append(item.nodeid)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         # What is for another profile, or for builds of one model, is no part of this run in the first place.
@@ -67,10 +72,14 @@ class Watching:
 
     def expect(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         """Enter the tests of the run that ask about a model; those are returned."""
-        if (silently := self._collected - self._deselected - len(items)) > 0:
+        if (silently := len(self._collected) - self._deselected - len(items)) > 0:
             self._ledger.deselected(self._ledger.left_out + silently)
+        if items:
+            for remark in unmatched(self._ledger.waivers, self._collected, items[0].config.rootpath):
+                self._ledger.remark(remark)
         asking = []
         for item in items:
+            advisory_reason(item)  # A mark without a reason is a mistake on every test.
             if (how := asks(item)) is not None:
                 asking.append(item)
                 self._enter(item, how.needs, how.asserts)
@@ -85,6 +94,7 @@ class Watching:
             needs=needs,
             asserts=asserts,
             candidate=candidate_of(item),
+            advisory=advisory_reason(item),
         )
 
     # Tests
@@ -159,7 +169,24 @@ class Watching:
             # A strict xfail that passed, subtests that failed: pytest's own reasons, which no phase has raised.
             why = next(iter(str(report.longrepr or "").strip().splitlines()), "") or report.outcome
             self._ledger.raised(item.nodeid, report.when or "", "error", f"pytest counts it as failed: {why}")
+        self._excuse(report)
         return report
+
+    def _excuse(self, report: pytest.TestReport) -> None:
+        """Report a phase whose failures do not count as an expected failure, so that pytest neither counts it as red
+        nor shows it as passed."""
+        entry = self._ledger.entry(report.nodeid)
+        if entry is None or report.skipped:
+            return
+        excused = [v for v in entry.gates if v.excused and v.status is not Status.PASS]
+        if report.failed:
+            verdicts = entry.verdicts
+            if not all(is_green(verdict, self._ledger.policy) for verdict in verdicts):
+                return
+            excused = [verdict for verdict in verdicts if verdict.excused]
+        if excused and (report.failed or report.when == "call"):
+            report.outcome = "skipped"
+            report.wasxfail = f"{excuse(excused[0])} — {excused[0].status.value}: {excused[0].why}"
 
     def _note(self, item: pytest.Item, when: str, error: BaseException) -> None:
         self._raised.append((when, error))

@@ -81,5 +81,5 @@ def test_at_most_three_lines_to_look_at_first_and_none_twice() -> None:
 
 
 def test_an_unknown_policy_is_refused() -> None:
-    with pytest.raises(ValueError, match="'fail' or 'warn'"):
+    with pytest.raises(ValueError, match="'fail', 'warn' or 'exit', not 'ignore'"):
         run_verdict([PASS], inconclusive="ignore")  # type: ignore[arg-type]

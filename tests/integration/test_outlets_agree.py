@@ -44,6 +44,13 @@ def pytest_runtest_call():
 """
 
 
+WAIVED = """
+[waive."test_gate.py::test_it[ok]"]
+until = 9999-12-31
+reason = "known since May"
+"""
+
+
 @dataclass(frozen=True)
 class Row:
     """``status`` is the run's, ``why`` are words of the line that explains it, ``candidate`` is ``ok`` or ``dead``."""
@@ -55,6 +62,9 @@ class Row:
     conftest: str = ""
     options: tuple[str, ...] = ()
     code: int = 1
+    budgets: str = ""
+    promoted: bool | None = None
+    """Whether the record can be promoted; None: if the run is green."""
 
 
 ROWS = {
@@ -256,6 +266,71 @@ ROWS = {
                 pytest.exit("that is enough", returncode=0)
         """,
     ),
+    "advisory FAIL": Row(
+        "@pytest.mark.llmperf_advisory('on trial')\ndef test_it(candidate, accuracy):\n"
+        "    assert accuracy(candidate) >= 0.99",
+        "PASS",
+        "on trial",
+        code=0,
+    ),
+    "advisory INVALID": Row(
+        "@pytest.mark.llmperf_advisory('on trial')\ndef test_it(candidate, accuracy):\n    {}['x']",
+        "PASS",
+        "KeyError",
+        code=0,
+    ),
+    "FAIL beside an advisory FAIL": Row(
+        "@pytest.mark.llmperf_advisory(reason='on trial')\ndef test_it(candidate, accuracy):\n"
+        "    assert accuracy(candidate) >= 0.99\ndef test_that(candidate, accuracy):\n"
+        "    assert accuracy(candidate) >= 0.98",
+        "FAIL",
+        "below the floor",
+    ),
+    "waived FAIL": Row(
+        "def test_it(candidate, accuracy):\n    assert accuracy(candidate) >= 0.99",
+        "PASS",
+        "known since May",
+        code=0,
+        budgets=WAIVED,
+        promoted=False,
+    ),
+    "waived FAIL, then an error in the teardown": Row(
+        "@pytest.fixture\ndef broken():\n    yield\n    {}['x']\n"
+        "def test_it(candidate, accuracy, broken):\n    assert accuracy(candidate) >= 0.99",
+        why="does not cover INVALID",
+        budgets=WAIVED,
+    ),
+    "waived FAIL, then a gate that cannot be measured": Row(
+        "def test_it(candidate, accuracy):\n    assert accuracy(candidate) >= 0.99\n"
+        "    assert accuracy(candidate, 'nowhere') >= 0.5",
+        why="does not cover INVALID",
+        budgets=WAIVED,
+    ),
+    "waived INVALID": Row(
+        "def test_it(candidate, accuracy):\n    {}['x']", why="does not cover INVALID", budgets=WAIVED
+    ),
+    "waived INVALID, as it says": Row(
+        "def test_it(candidate, accuracy):\n    {}['x']",
+        "PASS",
+        "KeyError",
+        code=0,
+        budgets=WAIVED + "invalid = true\n",
+        promoted=False,
+    ),
+    "ended waiver": Row(
+        "def test_it(candidate, accuracy):\n    assert accuracy(candidate) >= 0.99",
+        "FAIL",
+        "its waiver ended on 2020-02-29",
+        budgets=WAIVED.replace("9999-12-31", "2020-02-29"),
+    ),
+    "waived PASS": Row(
+        "def test_it(candidate, accuracy):\n    assert accuracy(candidate) >= 0.5",
+        "PASS",
+        "can go: its gates pass",
+        code=0,
+        budgets=WAIVED,
+    ),
+    "waiver of no test": Row("", "PASS", "matches no test; did you mean", code=0, budgets=WAIVED),
     "times out": Row(
         "def test_it(candidate):\n    time.sleep(30)",
         why="Timeout",
@@ -301,7 +376,7 @@ def run(project: Path, models: str, row: Row) -> int:
     """Exit code of a session in ``project``, in this process."""
     project.mkdir()
     (project / "models.toml").write_text(models)
-    (project / "budgets.toml").write_text("")
+    (project / "budgets.toml").write_text(row.budgets)
     (project / "pytest.ini").write_text("[pytest]\nllmperf_models = models.toml\n")
     (project / "conftest.py").write_text(textwrap.dedent(row.conftest))
     (project / "test_gate.py").write_text(OK + textwrap.dedent(row.body) + "\n")
@@ -327,7 +402,7 @@ def said(project: Path, code: int, output: str) -> dict[str, tuple[str, bool]]:
     record = json.loads((project / "record.json").read_text())
     metrics = (project / "metrics.prom").read_text()
     [status] = re.findall(r'llmperf_run_verdict\{verdict="(\w+)"\} 1.0', metrics)
-    [markdown] = re.findall(r"^## \S+ (\w+):", (project / "summary.md").read_text())
+    [markdown] = re.findall(r"^## \S+ (\w+)[:,]", (project / "summary.md").read_text())
     [page] = re.findall(r"<title>(\w+)", (project / "record.html").read_text())
     junit = dict(
         re.findall(
@@ -389,6 +464,8 @@ def test_every_outlet_says_the_same_of_a_run(sessions: Path, name: str) -> None:
     code, output = int((project / "code").read_text()), (project / "output").read_text()
     found = said(project, code, output)
     expected = (row.status, row.status == "PASS")
+    if row.promoted is not None:
+        assert found.pop("promote") == ("", row.promoted), output
     different = {outlet: one for outlet, one in found.items() if one not in (expected, ("", expected[1]))}
     assert different == {}, output
     assert code == row.code, output

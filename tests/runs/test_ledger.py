@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.config.waivers import Waiver
 from pytest_llmperf.errors import DataError, NotMeasured
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.runs.ledger import Ledger
@@ -219,3 +221,63 @@ def test_names_of_tests_are_kept_as_they_are_also_with_a_home_directory_in_them(
     ledger.end(test)
     assert statuses(ledger) == [Status.PASS]
     assert ledger.entries[0].file == str(tmp_path / "t.py")
+
+
+# Policy
+
+
+def waived(days: int, **more: bool) -> Ledger:
+    day = date(2026, 12, 1)
+    waiver = Waiver("t::a", day + timedelta(days), "a known fault", **more)
+    ledger = Ledger("fail", waivers={"t::a": waiver}, today=day)
+    ledger.enter("t::a", needs="accuracy")
+    ledger.begin("t::a")
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("days", "note"),
+    [
+        (8, []),
+        (7, ["the waiver of t::a ends in 7 days, after 2026-12-08 (a known fault)"]),
+        (1, ["the waiver of t::a ends tomorrow, after 2026-12-02 (a known fault)"]),
+        (0, ["the waiver of t::a ends today, after 2026-12-01 (a known fault)"]),
+        (-1, ["the waiver of t::a ended on 2026-11-30 (a known fault)"]),
+    ],
+)
+def test_a_waiver_is_told_from_a_week_before_its_end(days: int, note: list[str]) -> None:
+    ledger = waived(days)
+    gate(ledger, FAIL)
+    ledger.end("t::a")
+    assert ledger.notes == note
+    assert ledger.verdict().green is (days >= 0)
+
+
+def test_a_waiver_of_a_gate_that_passes_can_go() -> None:
+    ledger = waived(90)
+    gate(ledger, PASS)
+    ledger.end("t::a")
+    assert ledger.notes == ["the waiver of t::a can go: its gates pass (until 2027-03-01: a known fault)"]
+
+
+def test_a_failed_gate_and_a_broken_teardown_are_both_told() -> None:
+    ledger = waived(90)
+    gate(ledger, FAIL)
+    ledger.raised("t::a", "call", "gate", FAIL.why)
+    ledger.raised("t::a", "teardown", "error", "KeyError: 'x' in its teardown")
+    ledger.end("t::a")
+    assert statuses(ledger) == [Status.FAIL, Status.INVALID]
+    assert not ledger.verdict().green
+
+
+def test_a_worker_tells_the_controller_that_a_test_is_advisory(tmp_path: Path) -> None:
+    worker, controller = Ledger("fail", tmp_path / "gw0.jsonl"), Ledger("fail")
+    worker.enter("t::a", needs="accuracy", advisory="on trial")
+    worker.remark("the waiver of t::b matches no test")
+    worker.begin("t::a")
+    gate(worker, FAIL)
+    worker.end("t::a")
+    controller.read(tmp_path)
+    assert controller.verdict().headline == "INVALID, 1 advisory failed"
+    assert controller.notes == ["the waiver of t::b matches no test"]
+    assert controller.checks == 0

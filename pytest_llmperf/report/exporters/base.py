@@ -45,6 +45,8 @@ class RunResults:
     """``fail``: an INCONCLUSIVE gate makes the run red; ``warn``: it does not."""
     problems: Sequence[str] = ()
     """Why the run as a whole is red, besides its gates."""
+    notes: Sequence[str] = ()
+    """What there is to say of the waivers: those that end soon, can go, or match no test. Nothing in it is red."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Paths of the ``record`` and the ``page``, where they were written."""
     finished_s: float = 0.0

@@ -97,6 +97,7 @@ class Exporters:
             about=self._about,
             policy=ledger.policy,
             problems=[*ledger.problems, *([ledger.compared] if ledger.compared else [])],
+            notes=ledger.notes,
             files={name: shown(path) for name, path in files.items()},
             finished_s=time.time(),
             relevant=bool(ledger.entries)

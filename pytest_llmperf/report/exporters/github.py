@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmperf.gates.judgement import Policy, is_green
 from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.gates.wording import excuse, status_words
 from pytest_llmperf.report.exporters.base import Exporter, LocatedVerdict, RunResults
 from pytest_llmperf.report.exporters.markdown import summary
 
@@ -54,17 +55,21 @@ class GithubExporter(Exporter):
         annotated = self._config.pluginmanager.hasplugin(_ANNOTATES_ALREADY)
         if os.environ.get("GITHUB_ACTIONS") != "true" or annotated:
             return []
-        return commands(results.gates, results.policy, results.problems)
+        return commands(results.gates, results.policy, results.problems, results.notes)
 
 
-def commands(gates: Sequence[LocatedVerdict], policy: Policy, problems: Sequence[str] = ()) -> list[str]:
+def commands(
+    gates: Sequence[LocatedVerdict], policy: Policy, problems: Sequence[str] = (), notes: Sequence[str] = ()
+) -> list[str]:
     """Return a line for each verdict that is not PASS: an error if it makes the run red, else a warning.
 
-    ``problems`` are of the run as a whole, and errors.
+    ``problems`` are of the run as a whole, and errors; ``notes`` are warnings. Errors come first, since GitHub shows
+    ten of a step.
     """
     shown = [gate for status in _WORST_FIRST for gate in gates if gate.verdict.status is status]
     lines = [f"::error title=llmperf::{_message(problem)}" for problem in problems]
     lines += [_command("warning" if is_green(gate.verdict, policy) else "error", gate) for gate in shown]
+    lines += [f"::warning title=llmperf::{_message(note)}" for note in notes]
     return lines
 
 
@@ -81,10 +86,13 @@ def _command(kind: str, gate: LocatedVerdict) -> str:
     properties = {
         "file": gate.file,
         "line": str(gate.line or ""),
-        "title": f"{verdict.status}: {verdict.metric}",
+        "title": f"{status_words(verdict)}: {verdict.metric}",
     }
     given = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
-    return f"::{kind} {given}::{_message(f'{verdict.why} ({gate.test})')}"
+    why = f"{verdict.why} ({gate.test})"
+    if verdict.excused:
+        why += f"; {excuse(verdict)}"
+    return f"::{kind} {given}::{_message(why)}"
 
 
 def _message(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.gates.wording import status_words
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.verdict_json import verdict_to_json
 from pytest_llmperf.report.exporters.base import Exporter, RunResults
@@ -51,7 +52,7 @@ def gate_properties(verdict: Verdict) -> Iterator[tuple[str, str]]:
     unit = verdict.unit
     level = verdict.level_unit or unit
     values = {
-        "verdict": verdict.status.value,
+        "verdict": status_words(verdict),
         "observed": None if verdict.observed is None else format_value(verdict.observed, unit),
         "interval": None if verdict.interval is None else format_interval(verdict.interval, unit),
         "bound": None if verdict.bound is None else format_bound(verdict.bound, unit),
@@ -60,6 +61,8 @@ def gate_properties(verdict: Verdict) -> Iterator[tuple[str, str]]:
         "n": f"{verdict.n}",
         "n needed": None if verdict.n_needed is None else f"{verdict.n_needed}",
         "says": verdict.why,
+        "advisory": verdict.advisory or None,
+        "waived": verdict.waived or None,
     }
     for name, value in values.items():
         if value is not None:
@@ -76,7 +79,9 @@ def run_properties(results: RunResults) -> Iterator[tuple[str, str]]:
         if verdict.status is not Status.PASS:
             yield (
                 printable(f"{_OURS}{gate.test}: {verdict.metric}"),
-                printable(f"{verdict.status}: {verdict.why}"),
+                printable(f"{status_words(verdict)}: {verdict.why}"),
             )
+    for number, line in enumerate([*results.verdict.let_through, *results.notes], 1):
+        yield f"{_OURS}let through {number}", printable(line)
     for name, value in {**results.about, **results.files}.items():
         yield f"{_OURS}{name}", printable(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.wording import plural
+from pytest_llmperf.gates.wording import plural, status_words
 from pytest_llmperf.report.exporters.base import FileExporter, LocatedVerdict, RunResults, title_of
 from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
 from pytest_llmperf.report.table import Table
@@ -34,12 +34,14 @@ def summary(results: RunResults) -> str:
     """Return the whole text; the last line says what was compared on what device, and where the files are."""
     whole = results.verdict
     parts = [
-        f"## {_SIGNS[whole.status]} {whole.status.value}: {markdown_text(results.title)}",
+        f"## {_SIGNS[whole.status]} {whole.headline}: {markdown_text(results.title)}",
         markdown_text(whole.why),
     ]
     if not whole.green and whole.look_first:
         first = [f"{number}. {markdown_text(line)}" for number, line in enumerate(whole.look_first, 1)]
         parts.append("\n".join(["**Look at first**", "", *first]))
+    if told := [*whole.let_through, *results.notes]:
+        parts.append("\n".join(["**Let through**", "", *(f"* {markdown_text(line)}" for line in told)]))
     not_passed = [gate for gate in results.gates if gate.verdict.status is not Status.PASS]
     passed = [gate for gate in results.gates if gate.verdict.status is Status.PASS]
     if not_passed:
@@ -64,5 +66,5 @@ def _gate_table(gates: Sequence[LocatedVerdict]) -> str:
 
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:
-    verdict_cell = f"{_SIGNS[verdict.status]} {verdict.status.value}"
+    verdict_cell = f"{_SIGNS[verdict.status]} {status_words(verdict)}"
     return (verdict_cell, verdict.metric, *gate_cells(verdict), f"{verdict.n:,}")

@@ -64,6 +64,21 @@ def metrics(results: RunResults) -> str:
             "Gates by their verdicts.",
             [({"verdict": status.value}, float(whole.counts[status])) for status in Status],
         ),
+        ("llmperf_run_waived", "Gates that a waiver lets through.", [({}, float(whole.waived))]),
+        (
+            "llmperf_run_advisory_failed",
+            "Advisory gates that did not pass.",
+            [({}, float(whole.advisory_failed))],
+        ),
+        (
+            "llmperf_gate_excused",
+            "1 for a gate that is advisory or waived, which does not count.",
+            [
+                (labels | {"by": "advisory" if gate.advisory else "waiver"}, 1.0)
+                for labels, gate in gates
+                if gate.excused
+            ],
+        ),
         (
             "llmperf_gate_verdict",
             "1 for the verdict of a gate, 0 for the others.",

@@ -84,6 +84,11 @@ class Facts:
         return self.record.outcome
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What the run said of its waivers."""
+        return self.record.run.notes if self.record.run else ()
+
+    @property
     def baseline(self) -> str:
         return self.record.baseline
 

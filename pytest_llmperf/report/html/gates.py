@@ -9,6 +9,7 @@ from itertools import count
 from pytest_llmperf.config.bounds import suite_of
 from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.wording import excuse, status_words
 from pytest_llmperf.record.gate_files import RecordedGate
 from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
 from pytest_llmperf.report.html.facts import Facts
@@ -197,10 +198,10 @@ def _scaled(value: float | None, times: float) -> float | None:
 
 def _cells(verdict: Verdict, test: str, then: tuple[str, ...]) -> tuple[str, ...]:
     """Return a row of the table; ``then`` is the cell of the reference, if there is a reference."""
-    more = [verdict.method, verdict.origin, test, verdict.detail]
+    more = [excuse(verdict), verdict.method, verdict.origin, test, verdict.detail]
     candidate, *others = gate_cells(verdict)
     return (
-        verdict.status.value,
+        status_words(verdict),
         verdict.metric,
         candidate,
         *then,

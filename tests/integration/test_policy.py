@@ -1,0 +1,104 @@
+"""Advisory gates, waivers and the exit code of an undecided run, through whole runs."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+SUITE = """
+    import pytest
+
+    @pytest.mark.llmperf_advisory("on trial until the new driver")
+    def test_advisory(candidate, startup):
+        assert startup(candidate).ready <= 0.001
+
+    def test_waived(candidate, startup, baseline):
+        assert startup(candidate).ready <= 0.002
+        assert startup(baseline).ready <= 0.003
+
+    def test_gate(candidate, startup):
+        assert startup(candidate).ready <= 100
+"""
+BUDGETS = """
+    [waive."test_gate.py::test_waived[distill]"]
+    until = 9999-12-31
+    reason = "the disk is slow until May"
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_let_through_is_told_and_leaves_the_run_green(project: Project, workers: int) -> None:
+    project.suite(SUITE)
+    project.write("budgets.toml", BUDGETS)
+    arguments = ("--llmperf-record=record.json", "--junitxml=junit.xml")
+    run = project.run_with_workers(workers, *arguments) if workers else project.run(*arguments)
+    assert run.code == 0, run.text
+    assert run.lines("llmperf: the run: PASS, 2 waived, 1 advisory failed"), run.text
+    assert run.lines("advisory: on trial until the new driver", "FAIL: time to ready"), run.text
+    assert run.lines("waived until 9999-12-31: the disk is slow until May", "FAIL"), run.text
+    assert run.lines("1 passed, 2 xfailed"), run.text
+    record = project.record()
+    assert record["run"]["status"] == "PASS"
+    # A waived gate does not end its test: the gate after it is judged as well.
+    assert sorted(bool(verdict["waived"]) for verdict in record["verdicts"]) == [False, False, True, True]
+    skipped = list(xml.etree.ElementTree.parse(project.path / "junit.xml").iter("skipped"))
+    assert all("FAIL: time to ready" in (element.get("message") or "") for element in skipped)
+    assert len(skipped) == 2
+    if not workers:
+        planned = project.run("--llmperf-plan")
+        assert planned.lines("test_advisory[distill] never makes a run red, advisory: on trial"), planned.text
+        assert planned.lines("test_waived[distill] is waived until 9999-12-31"), planned.text
+
+
+def test_an_advisory_mark_without_a_reason_is_a_mistake(project: Project) -> None:
+    project.suite(SUITE.replace('("on trial until the new driver")', ""))
+    run = project.run()
+    assert run.code == 4, run.text
+    assert run.lines("test_advisory[distill]: write @pytest.mark.llmperf_advisory"), run.text
+
+
+def test_a_waiver_without_a_reason_is_a_mistake(project: Project) -> None:
+    project.suite(SUITE)
+    project.write("budgets.toml", BUDGETS.replace("reason", "# reason"))
+    run = project.run()
+    assert run.code == 4, run.text
+    assert run.lines("budgets.toml: [waive.", "reason: missing; a waiver needs the reason"), run.text
+
+
+UNDECIDED = """
+    def test_floor(candidate, accuracy):
+        assert accuracy(candidate) >= 0.7
+
+    def test_gate(candidate, startup):
+        assert startup(candidate).ready <= 100
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "policy", "code"),
+    [
+        ("", "exit", 10),
+        ("", "fail", 1),
+        ("", "warn", 0),
+        (
+            "    def test_fails(candidate, startup):\n        assert startup(candidate).ready <= 0.001",
+            "exit",
+            1,
+        ),
+        ("    def test_of_something_else():\n        assert False", "exit", 1),
+        ("    def test_raises(candidate, startup):\n        {}['x']", "exit", 1),
+    ],
+)
+def test_a_run_that_is_undecided_and_nothing_worse_has_an_exit_code_of_its_own(
+    project: Project, solver: str, more: str, policy: str, code: int
+) -> None:
+    project.catalog({"distill": {"ANSWERS": solver, "RIGHT_PERCENT": 80}})
+    project.shrink(items=20)
+    project.suite(UNDECIDED + "\n" + more)
+    run = project.run(f"--llmperf-inconclusive={policy}")
+    assert run.code == code, run.text

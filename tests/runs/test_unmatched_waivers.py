@@ -1,0 +1,16 @@
+"""A waiver that is about no test is told, unless its file is simply not part of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_llmperf.runs.unmatched_waivers import unmatched
+
+
+def test_a_waiver_of_no_test_is_told_with_the_nearest_one(tmp_path: Path) -> None:
+    (tmp_path / "test_other.py").write_text("")
+    waived = ["test_a.py::test_x", "test_a.py::test_x[1]", "test_other.py::test_x", "gone/away.py::test_z"]
+    assert list(unmatched(waived, ["test_a.py::test_x[1]"], tmp_path)) == [
+        "the waiver of test_a.py::test_x matches no test; did you mean test_a.py::test_x[1]?",
+        "the waiver of gone/away.py::test_z matches no test",
+    ]
