@@ -91,7 +91,7 @@ def test_a_number_of_starts_that_tells_nothing_is_refused(tmp_path: Path, given:
 
 
 def test_a_policy_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^--llmperf-inconclusive=pass: must be fail or warn$"):
+    with pytest.raises(UsageError, match=r"^--llmperf-inconclusive=pass: must be fail, warn or exit$"):
         settings(tmp_path, inconclusive="pass")
     with pytest.raises(UsageError, match=r"^--llmperf-reuse=most: must be none, interrupted or all$"):
         settings(tmp_path, reuse="most")
