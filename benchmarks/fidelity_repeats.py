@@ -91,6 +91,7 @@ def run_once(candidate: str, order: int, models: Path, keys: dict[str, str]) -> 
         record = Path(directory) / "record.json"
         command = [sys.executable, "-m", "pytest", "suites/test_fidelity.py", "-q", "-p", "no:cacheprovider"]
         command += ["-k", "distribution", "--llmperf-models", str(models), "--llmperf-profile", "embedded"]
+        command += ["--llmperf-budgets", str(ROOT / "suites" / "budgets.toml")]
         command += ["--model", candidate, "--llmperf-order", str(order), "--llmperf-record", str(record)]
         began = time.monotonic()
         done = subprocess.run(
@@ -107,6 +108,7 @@ def run_once(candidate: str, order: int, models: Path, keys: dict[str, str]) -> 
         "exit": done.returncode,
         "status": verdict.get("status", "none"),
         "observed": verdict.get("observed"),
+        "why": verdict.get("why", ""),
         "answers": verdict.get("n"),
         "asking_s": round(asking + sum(pair["scoring_s"] for pair in pairs), 2),
         "seconds": round(seconds, 2),
