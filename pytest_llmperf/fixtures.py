@@ -154,7 +154,7 @@ def summaries(_llmperf_questions: Questions) -> Callable[..., Any]:
 
 @pytest.fixture
 def recall(_llmperf_questions: Questions) -> Callable[..., Any]:
-    """``recall(model, tokens=1024)`` → the share of conversations whose fact is given back."""
+    """``recall(model, ["needles"], tokens=32768)`` → the share of facts of long prompts that are given back."""
     return _llmperf_questions.recall
 
 

@@ -17,6 +17,9 @@ from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts
 from pytest_llmperf.measure.sample_list import SampleList, outcomes
 from pytest_llmperf.tasks.thinking import after_thinking, never_ends
 
+DEPTHS = 5
+"""Parts of a prompt by which the record tells what was given back."""
+
 
 @dataclass(frozen=True)
 class LongReply:
@@ -71,13 +74,26 @@ class LongAnswers(SampleList[LongItem, LongReply]):
         tokens = [answer.completion_tokens for answer in came]
         prompts = [answer.prompt_tokens for answer in came if answer.prompt_tokens is not None]
         return {
-            "prompts": len(self.items),
+            "prompts": min(len(self.items), self.planned),
             "asked": len(self.samples),
             "errors": len(self.samples) - len(came),
             "longest_prompt": max(prompts, default=None),
             "completion_tokens": None if None in tokens else sum(count or 0 for count in tokens),
             "seconds": round(self.seconds, 3),
+            "depths": by_depth(self.samples),
         }
+
+
+def by_depth(replies: Sequence[LongReply]) -> list[Json]:
+    """For each fifth of the prompt, from its start: the facts that it states, and how many were given back."""
+    stated, right = [0] * DEPTHS, [0] * DEPTHS
+    for reply in replies:
+        for depth, given in zip(reply.prompt.depths, reply.facts, strict=False) if reply.usable else ():
+            if depth is not None:
+                at = min(DEPTHS - 1, int(depth * DEPTHS))
+                stated[at] += 1
+                right[at] += given
+    return [{"facts": n, "right": k} for n, k in zip(stated, right, strict=True)] if any(stated) else []
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,22 @@
-"""Long prompts: reports or articles to sum up, and conversations in which something said early is asked for late."""
+"""Long prompts: reports or articles to sum up, and texts of which something is asked at the end."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, overload
 
 from pytest_llmperf.client.tokenizer import cut
 from pytest_llmperf.config.models import Model
-from pytest_llmperf.embedded.recall import recall_conversation
 from pytest_llmperf.embedded.summary import summary_item
+from pytest_llmperf.errors import UsageError
 from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.prompts.variants import Ask, Message
 from pytest_llmperf.tasks.articles import ARTICLE_TOKENS, Articles, find_articles
-from pytest_llmperf.tasks.boxes import last_box
+from pytest_llmperf.tasks.long_context.text import LEAST_TOKENS, UNKNOWN, LongKind, TokenSizes, given_back
 from pytest_llmperf.tasks.task import Item, items_sha256
 
 SUMMARY_TOKENS = 480
@@ -24,6 +24,8 @@ SUMMARY_TOKENS = 480
 # A short reply is all that is asked for: a model that goes on beyond this has not ended.
 _REPLY_TOKENS = 256
 _THINKING_TOKENS = 1024
+MOST_GENERATED = 10_000
+"""Prompts of a kind and length that a test may ask for."""
 _LONGER = 1.14
 """By which a generated conversation may be longer, in a row's own tokens, than it was asked to be (in ChatML)."""
 
@@ -38,16 +40,13 @@ class LongItem:
     """Which of the facts that matter the answer proper (thinking cut off) holds."""
     reference: str = ""
     """A summary that somebody else has written; empty where none is asked for."""
+    depths: tuple[float | None, ...] = ()
+    """Place of each fact in the prompt, 0 (start) to 1 (end); None for what is spread over it."""
 
 
 def summaries(model: Model, count: int) -> list[LongItem]:
     """Reports of about 512 tokens with the instruction; a summary should hold every key fact."""
     return [_summary(model, seed) for seed in range(count)]
-
-
-def recalls(model: Model, count: int, tokens: int) -> list[LongItem]:
-    """Conversations of about ``tokens`` tokens, at most; the reply must give the number that was stated."""
-    return [_recall(model, seed, tokens) for seed in range(count)]
 
 
 def _summary(model: Model, seed: int) -> LongItem:
@@ -58,29 +57,57 @@ def _summary(model: Model, seed: int) -> LongItem:
         return tuple(fact.casefold() in flat for fact in item.key_facts)
 
     messages: list[Message] = [{"role": "user", "content": item.prompt}]
-    return LongItem(f"summary-{seed}", _ask(model, messages), facts, item.reference)
+    return LongItem(f"summary-{seed}", _ask(model, messages, _room(model)), facts, item.reference)
 
 
-def _recall(model: Model, seed: int, tokens: int) -> LongItem:
-    item = recall_conversation(seed, tokens, instruction=model.rules.instruction)
+def recall_item(model: Model, kind: LongKind, seed: int, tokens: int, sizes: TokenSizes) -> LongItem:
+    """The prompt of that kind and number, as ``model`` is asked it."""
+    text = kind.write(seed, tokens, sizes, model.rules.instruction)
+    facts, confusable = text.facts, text.confusable
+    messages: list[Message] = [{"role": turn["role"], "content": turn["content"]} for turn in text.turns]
+    return LongItem(
+        f"{'recall' if kind.name == 'conversation' else kind.name}-{tokens}-{seed}",
+        _ask(model, messages, reply_tokens(model, kind, tokens)),
+        lambda reply: given_back(reply, facts, confusable),
+        depths=tuple(fact.depth for fact in facts),
+    )
 
-    def facts(text: str) -> tuple[bool, ...]:
-        found = last_box(text) or next(iter(reversed(re.findall(r"\d+", text))), "")
-        return (found.strip() == str(item.answer),)
 
-    messages: list[Message] = [{"role": m["role"], "content": m["content"]} for m in item.messages]
-    return LongItem(f"recall-{tokens}-{seed}", _ask(model, messages, tokens), facts)
+def reply_tokens(model: Model, kind: LongKind, tokens: int) -> int:
+    """Longest reply, thinking included, that a prompt of that kind leaves room for.
 
-
-def _ask(model: Model, messages: list[Message], tokens: int = 0) -> Ask:
-    """Return the messages, or a transcript of them that a base model is to continue.
-
-    ``tokens``: about how many there are, where the reply may have to do with what the row's context leaves it.
+    Of a prompt of exact length a row that thinks may use all that its sampling allows.
     """
-    room = _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS
-    if tokens and model.max_model_len is not None:
-        room = max(1, min(room, model.max_model_len - math.ceil(_LONGER * tokens)))
-    sampling = replace(model.sampling, max_tokens=room)
+    if kind.exact:
+        return model.sampling.max_tokens if model.rules.thinking else _REPLY_TOKENS
+    room = _room(model)
+    if model.max_model_len is None:
+        return room
+    return max(1, min(room, model.max_model_len - math.ceil(_LONGER * tokens)))
+
+
+def check_length(model: Model, kind: LongKind, tokens: object) -> None:
+    """Raise :class:`UsageError` for a length that is none, or that the row's context has no room for."""
+    least = LEAST_TOKENS if kind.exact else 1
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < least:
+        raise UsageError(f"recall of {kind.name}: tokens={tokens!r}, need a whole number, {least} or more")
+    reply, limit = reply_tokens(model, kind, tokens), model.max_model_len
+    if limit is not None and tokens + (reply if kind.exact else 0) > limit:
+        asked = f"{tokens:,} tokens and {reply:,} for the reply" if kind.exact else f"{tokens:,} tokens"
+        left = max(0, limit - reply) if kind.exact else limit
+        raise UsageError(
+            f"recall of {kind.name} asks {model.name} for {asked}, its max_model_len is {limit:,}: raise it in "
+            f"models.toml, or ask for {left:,} tokens at most"
+        )
+
+
+def _room(model: Model) -> int:
+    return _THINKING_TOKENS if model.rules.thinking else _REPLY_TOKENS
+
+
+def _ask(model: Model, messages: list[Message], max_tokens: int) -> Ask:
+    """Return the messages, or a transcript of them that a base model is to continue."""
+    sampling = replace(model.sampling, max_tokens=max_tokens)
     if model.rules.system is not None:
         messages = [{"role": "system", "content": model.rules.system}, *messages]
     if model.rules.protocol == "chat":
@@ -99,45 +126,86 @@ class Shortened:
     counted: bool
 
 
-Shorten = Callable[[Articles, int], Shortened]
-"""Articles, count → so many of them, each short enough; the same ones for every row."""
+class Lengths(Protocol):
+    """What a row's tokenizer says of texts; the same for every row."""
+
+    def shortened_articles(self, articles: Articles, count: int) -> Shortened:
+        """Articles, each cut to its length."""
+        ...
+
+    def token_sizes(self, prompts: LongPrompts) -> TokenSizes:
+        """Tokens of what generated prompts of exact length are made of."""
+        ...
 
 
 @dataclass(frozen=True)
 class LongPrompts:
-    """Prompts of one kind. ``tokens``: length of generated conversations; ``articles``: None where they are made."""
+    """Prompts of one kind: ``articles`` or generated reports to sum up, or ``tokens`` of a ``kind``."""
 
     tokens: int = 0
     articles: Articles | None = None
+    kind: LongKind | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
         """Their kind in words, for reports and plans."""
         if self.articles is not None:
             return ("summaries", self.articles.name)
-        return ("conversations", f"{self.tokens} tokens") if self.tokens else ("summaries",)
+        if self.kind is None:
+            return ("summaries",)
+        return (self.kind.name if self.kind.exact else "conversations", f"{self.tokens} tokens")
 
     @property
     def what(self) -> str:
         return " ".join(self.key)
 
-    def items(self, model: Model, count: int, shorten: Shorten) -> list[LongItem]:
-        """The first ``count`` prompts as ``model`` is asked them."""
+    def items(self, model: Model, count: int, lengths: Lengths) -> Sequence[LongItem]:
+        """The prompts as ``model`` is asked them: ``count`` to sum up, or :data:`MOST_GENERATED` of a kind."""
+        if self.kind is not None:
+            return GeneratedItems(self, model, lengths)
         if self.articles is None:
-            return recalls(model, count, self.tokens) if self.tokens else summaries(model, count)
+            return summaries(model, count)
         instruction = self.articles.instruction
-        return [_asked(model, item, instruction) for item in shorten(self.articles, count).items]
+        return [
+            _asked(model, item, instruction)
+            for item in lengths.shortened_articles(self.articles, count).items
+        ]
 
-    def facts(self, count: int, shorten: Shorten) -> dict[str, Json]:
+    def facts(self, count: int, lengths: Lengths) -> dict[str, Json]:
         """For the record: the source of the prompts."""
         if self.articles is None:
-            return {"data": "generated"}
-        asked = shorten(self.articles, count)
+            return {"data": "generated", "tokens": self.tokens or None}
+        asked = lengths.shortened_articles(self.articles, count)
         return {
             "data": self.articles.source.describe(),
             "items_sha256": items_sha256(asked.items),
             "counted": asked.counted,
         }
+
+
+@dataclass(frozen=True)
+class GeneratedItems(Sequence[LongItem]):
+    """Prompts that are written when they are asked for: a hundred of 128k tokens are too much to be kept."""
+
+    prompts: LongPrompts
+    model: Model
+    lengths: Lengths
+
+    def __len__(self) -> int:
+        return MOST_GENERATED
+
+    @overload
+    def __getitem__(self, at: int) -> LongItem: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[LongItem]: ...
+    def __getitem__(self, at: int | slice) -> LongItem | list[LongItem]:
+        prompts, kind = self.prompts, self.prompts.kind
+        assert kind is not None
+        sizes = self.lengths.token_sizes(prompts) if kind.exact else UNKNOWN
+        every = range(MOST_GENERATED)
+        seeds = every[at] if isinstance(at, slice) else [every[at]]
+        items = [recall_item(self.model, kind, seed, prompts.tokens, sizes) for seed in seeds]
+        return items if isinstance(at, slice) else items[0]
 
 
 def summaries_of(texts: str | None) -> LongPrompts:
@@ -158,4 +226,4 @@ def shortened(served: Served, articles: Articles, data_dir: Path | None, count: 
 
 def _asked(model: Model, item: Item, instruction: str) -> LongItem:
     messages: list[Message] = [{"role": "user", "content": f"{item.prompt}\n\n{instruction}"}]
-    return LongItem(item.id, _ask(model, messages), lambda _: (), item.answer)
+    return LongItem(item.id, _ask(model, messages, _room(model)), lambda _: (), item.answer)

@@ -36,6 +36,7 @@ from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
 from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts, Shortened, shortened
 from pytest_llmperf.measure.looks import Looks, comparable, reseeded, row_fingerprint
 from pytest_llmperf.measure.memo import Memo
+from pytest_llmperf.measure.prompt_lengths import check_lengths, token_sizes
 from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import Scheduled, SweepData, met_by_slice
 from pytest_llmperf.measure.served import Served
@@ -50,6 +51,7 @@ from pytest_llmperf.record.tables import AnswerRow, TokenRow, TraceRow
 from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
+from pytest_llmperf.tasks.long_context.text import TokenSizes
 from pytest_llmperf.tasks.task import Item, Task, find_named, load_items, remarks
 from pytest_llmperf.tasks.texts import Texts
 
@@ -184,14 +186,16 @@ class Measurements(Servers):
         """Replies to long prompts; none is asked by this call."""
 
         def make() -> LongAnswers:
-            items = prompts.items(served.model, self.sizes.quality_items, self._shorten)
+            items = prompts.items(served.model, self.sizes.quality_items, self)
             what = f"{served.name}: {prompts.what}"
+            exact = prompts.kind is not None and prompts.kind.exact
 
             def ask(more: Sequence[LongItem], before: int, planned: int) -> tuple[list[LongReply], float]:
-                del planned
                 begins_inside = self._evaluation.look(served, prompts.what, more)
                 bodies = [item.ask.body() for item in more]
-                answers, seconds = self._evaluation.answers(served, bodies, what, before, len(items))
+                answers, seconds = self._evaluation.answers(served, bodies, what, before, planned)
+                if exact and served.name == self.settings.candidates[0].name:
+                    check_lengths(served, prompts, answers)
                 return [
                     LongReply.of(served.model, item, answer, begins_inside)
                     for item, answer in zip(more, answers, strict=True)
@@ -201,7 +205,7 @@ class Measurements(Servers):
 
         return self._memo(("long answers", served.name, prompts), make)
 
-    def _shorten(self, articles: Articles, count: int) -> Shortened:
+    def shortened_articles(self, articles: Articles, count: int) -> Shortened:
         """Cut by the first candidate's tokenizer for all rows: what is compared must be the same texts."""
         served = self.served(self.settings.candidates[0])
 
@@ -210,6 +214,16 @@ class Measurements(Servers):
             return shortened(served, articles, self.settings.data_dir, count)
 
         return self._memo(("articles", articles.name, count), measure, served)
+
+    def token_sizes(self, prompts: LongPrompts) -> TokenSizes:
+        """By the first candidate's tokenizer, for all rows: what is compared must be the same texts."""
+        served = self.served(self.settings.candidates[0])
+
+        def measure() -> TokenSizes:
+            self.progress(f"{served.name}: counting the tokens of {prompts.what}")
+            return token_sizes(served, prompts)
+
+        return self._memo(("token sizes", prompts), measure, served)
 
     # The server itself
 
@@ -398,7 +412,7 @@ class Measurements(Servers):
         """Empty where no long prompt was asked."""
         count = self.sizes.quality_items
         facts = [
-            {"row": row, "what": prompts.what, **prompts.facts(count, self._shorten), **replies.facts()}
+            {"row": row, "what": prompts.what, **prompts.facts(count, self), **replies.facts()}
             for (_, row, prompts), replies in self._asked("long answers")
         ]
         return {"long_answers": facts} if facts else {}

@@ -24,7 +24,7 @@ from pytest_llmperf.load.steady import slice_size
 from pytest_llmperf.measure.answers import whole_groups
 from pytest_llmperf.measure.fidelity import TokenQuestion
 from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, LoadTotals, PairData, PairTotals, Samples
-from pytest_llmperf.measure.long_prompts import LongPrompts
+from pytest_llmperf.measure.long_prompts import MOST_GENERATED, LongPrompts
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import SweepData
@@ -177,7 +177,8 @@ class PlannedMeasurements(Measurements):
         return samples
 
     def long_answers(self, served: Served, prompts: LongPrompts) -> PlannedSamples:
-        return self._samples(self.sizes.quality_items, served, "long answers", prompts.key)
+        there = self.sizes.quality_items if prompts.kind is None else MOST_GENERATED
+        return self._samples(there, served, "long answers", prompts.key)
 
     def _samples(
         self, there: int, served: Served, kind: PhaseKind, key: tuple[str, ...], per_item: int = 1

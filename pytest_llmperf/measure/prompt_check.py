@@ -30,6 +30,8 @@ _COUNTED = 8
 _UNEVEN = 1.25
 """Factor by which a text may have more tokens to a character than the densest one counted."""
 _ANY = "x"
+_SHOWN = 10_000
+"""Characters of a prompt that the record shows from each of its ends."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Findings:
 
     def take(self, item: str, ask: Ask, text: str, by: str) -> None:
         if self.count == 0:
-            self.example, self.example_item, self.rendered_by = text, item, by
+            self.example, self.example_item, self.rendered_by = _shortened(text), item, by
             self.begins_inside = begins_inside(opening_of(text, ask)) if as_chat(ask).prompt is None else None
         self.count += 1
         raw = text.encode("utf-8", "surrogatepass")
@@ -315,6 +317,12 @@ class PromptCheck:
                 f'what to do: {violations.REMEDIES[rule]}; if it is meant to be so, accepts = ["{rule}"] in the row\'s '
                 "rules"
             )
+
+
+def _shortened(text: str) -> str:
+    """Both ends of a long prompt: the whole of one of 128k tokens would be most of the record."""
+    left_out = len(text) - 2 * _SHOWN
+    return text if left_out <= 0 else f"{text[:_SHOWN]}\n[{left_out:,} characters]\n{text[-_SHOWN:]}"
 
 
 def _as_sent(ask: Ask, text: str | None) -> dict[str, Json]:

@@ -27,11 +27,12 @@ from pytest_llmperf.measure.book import UNBOOKED, Book, booked
 from pytest_llmperf.measure.fidelity import Consistency, FidelityQuestions
 from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
 from pytest_llmperf.measure.long_answers import Summaries
-from pytest_llmperf.measure.long_prompts import LongPrompts, summaries_of
+from pytest_llmperf.measure.long_prompts import LongPrompts, check_length, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.sample_list import FlipsOnDemand, OutcomesOnDemand, S, SampleList, outcomes
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.prompts.variants import Variant, model_default
+from pytest_llmperf.tasks.long_context import find_kind
 from pytest_llmperf.tasks.texts import find_texts
 
 P = ParamSpec("P")
@@ -247,16 +248,28 @@ class Questions:
         )
 
     @booked("recall")
-    def recall(self, served: Served, *, tokens: int) -> Share:
-        """The share of conversations of about ``tokens`` tokens whose early fact is given back at the end."""
-        replies = self._data.long_answers(served, LongPrompts(tokens=tokens))
+    def recall(
+        self, served: Served, kind: str = "conversation", *, tokens: int, items: int | None = None
+    ) -> Share:
+        """The share of facts in prompts of ``tokens`` tokens that are given back, clustered by prompt.
+
+        ``kind``: ``conversation``, ``needle``, ``needles``, ``variables`` or ``words`` (``tasks.long_context``).
+        ``items``: how many prompts may be asked; None: the profile's number. Raises :class:`UsageError` for a length
+        that the row's context has no room for.
+        """
+        found = find_kind(kind)
+        check_length(served.model, found, tokens)
+        replies = self._data.long_answers(served, LongPrompts(tokens, kind=found))
+        of = f" of {found.what}" if found.what else ""
         return self._share(
             served,
-            f"recall over {tokens} tokens",
+            f"recall{of} over {tokens} tokens",
             replies,
-            replies.plan(len(replies.items)),
-            lambda found: outcomes(found, lambda reply: all(reply.facts)),
-            "conversation",
+            replies.plan(self._data.sizes.quality_items if items is None else items),
+            lambda replies: outcomes(
+                replies, lambda reply: reply.facts if len(reply.facts) > 1 else reply.facts[0]
+            ),
+            found.noun,
         )
 
     # The server itself

@@ -171,10 +171,18 @@ def _without_tokens(text: str, rendered: Rendered) -> str:
 
 def _without_message(rest: str, content: str) -> str:
     """``rest`` with ``content`` replaced, where possible an occurrence that stands alone and not inside a label."""
-    alone = re.search(rf"(?<![^\s{_TOKEN}{_MESSAGE}]){re.escape(content)}(?![^\s{_TOKEN}{_MESSAGE}])", rest)
-    if alone is None:
-        return rest.replace(content, _MESSAGE, 1)
-    return f"{rest[: alone.start()]}{_MESSAGE}{rest[alone.end() :]}"
+    start = rest.find(content)
+    while start >= 0:
+        end = start + len(content)
+        if _is_gap(rest[start - 1 : start]) and _is_gap(rest[end : end + 1]):
+            return f"{rest[:start]}{_MESSAGE}{rest[end:]}"
+        start = rest.find(content, start + 1)
+    return rest.replace(content, _MESSAGE, 1)
+
+
+def _is_gap(character: str) -> bool:
+    """True for what may stand beside a message: white space, a special token, another message, or nothing."""
+    return character in ("", _TOKEN, _MESSAGE) or character.isspace()
 
 
 def opened_thinking(rendered: Rendered, ask: Ask) -> list[Finding]:

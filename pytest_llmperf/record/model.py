@@ -316,9 +316,17 @@ class AnswersReused(Part):
     oldest: float | None = optional("when the oldest of them came, seconds since 1970")
 
 
+class DepthEntry(Part):
+    facts: Count = required("facts that this part of the prompts states, of all replies that came")
+    right: Count = required("those that the replies gave back")
+
+
 class LongAnswersEntry(Part):
     row: str
-    what: str = required("summaries, summaries NAME of articles, or conversations N tokens")
+    what: str = required(
+        "summaries, summaries NAME of articles, conversations N tokens, or needles (variables, …) N tokens"
+    )
+    tokens: Count | None = optional("tokens that a generated prompt was to have")
     data: str = required("generated, or name and version of the data")
     items_sha256: Sha256 | None = optional("of the articles as they were cut, in their order")
     counted: bool | None = optional(
@@ -332,6 +340,9 @@ class LongAnswersEntry(Part):
         "of all replies, thinking included; null if one was not counted"
     )
     seconds: float = required("wall time")
+    depths: tuple[DepthEntry, ...] = several(
+        "for each fifth of the prompts, from their start; empty where facts have no place"
+    )
 
 
 class PerplexityEntry(Part):

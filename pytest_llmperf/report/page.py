@@ -17,6 +17,7 @@ from pytest_llmperf.report.html.fidelity import fidelity_section
 from pytest_llmperf.report.html.gates import accuracy_section, gates_section, rules_section
 from pytest_llmperf.report.html.history import history_section, records_beside
 from pytest_llmperf.report.html.latency import concurrency_section, distributions_section
+from pytest_llmperf.report.html.long_context import long_context_section
 from pytest_llmperf.report.html.machine import (
     added_section,
     again_section,
@@ -65,6 +66,7 @@ def sections(facts: Facts) -> list[Section]:
         reference_section(facts),
         accuracy_section(facts),
         rules_section(facts),
+        long_context_section(facts),
         fidelity_section(facts),
         concurrency_section(facts),
         distributions_section(facts),

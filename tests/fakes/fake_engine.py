@@ -217,6 +217,7 @@ class Template:
 
     def __init__(self, model: str) -> None:
         self.words: list[str] = []
+        self.numbers: dict[str, int] = {}
         self.bos = ""
         self.source = Path(knob("TEMPLATE")).read_text() if knob("TEMPLATE") else ""
         config = Path(model) / "tokenizer_config.json"
@@ -239,9 +240,10 @@ class Template:
         )
 
     def number(self, token: str) -> int:
-        if token not in self.words:
+        if token not in self.numbers:
+            self.numbers[token] = len(self.words)
             self.words.append(token)
-        return self.words.index(token)
+        return self.numbers[token]
 
 
 # -- HTTP -------------------------------------------------------------------------------------------

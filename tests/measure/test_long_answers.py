@@ -18,9 +18,11 @@ from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.measure.book import UNBOOKED
 from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
-from pytest_llmperf.measure.long_prompts import LongItem, recalls
+from pytest_llmperf.measure.long_prompts import LongItem, recall_item
 from pytest_llmperf.measure.sample_list import OutcomesOnDemand, outcomes
 from pytest_llmperf.prompts.variants import Ask
+from pytest_llmperf.tasks.long_context.conversation import CONVERSATION
+from pytest_llmperf.tasks.long_context.text import UNKNOWN
 
 
 class Asked:
@@ -127,5 +129,5 @@ def test_a_reply_to_a_long_conversation_gets_what_the_context_leaves(
         rules=PromptRules(thinking=True),
         sampling=Sampling(),
     )
-    [item] = recalls(model, 1, tokens)
+    item = recall_item(model, CONVERSATION, 0, tokens, UNKNOWN)
     assert item.ask.sampling.max_tokens == room
