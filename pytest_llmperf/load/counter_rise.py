@@ -51,6 +51,20 @@ class CounterRise:
             )
         return counts
 
+    def cached_tokens(self, traces: Sequence[Trace]) -> int | str:
+        """The prompt tokens of these requests that were found in the prefix cache; or why the counters do not tell."""
+        if self.after is None or self.after.cache_hits is None:
+            return "there is no counter vllm:prefix_cache_hits under /metrics"
+        if why := self._foreign(traces):
+            return why
+        hits, prompts = self._rise("cache_hits"), sum(trace.prompt_tokens or 0 for trace in traces)
+        if hits is None or hits > prompts:
+            return (
+                f"the counter vllm:prefix_cache_hits rose by {hits} during the load, and its prompts have {prompts:,} "
+                "tokens: it also holds other traffic, or the server was restarted"
+            )
+        return int(hits)
+
     def _foreign(self, traces: Sequence[Trace]) -> str:
         """Why the counters are not of this load alone; empty if they are."""
         assert self.after is not None
@@ -61,7 +75,7 @@ class CounterRise:
             )
         came, own = self._rise("generated"), sum(trace.completion_tokens or 0 for trace in traces)
         if came is None:
-            return "no counter of generated tokens under /metrics shows whether the drafts are those of this load"
+            return "no counter of generated tokens under /metrics shows whether the others are of this load alone"
         if abs(came - own) > OTHER_TRAFFIC_ABOVE * own:
             return (
                 f"the server generated {came:,.0f} tokens during the load, and its answers have {own:,}: the counters "

@@ -46,7 +46,7 @@ from pytest_llmperf.units import Unit
 if TYPE_CHECKING:
     from pytest_llmperf.load.reference_server.process import TrueRequest
 
-Needs = Literal["end", "first token", "arrivals", "tokens", "usage", "drafts"]
+Needs = Literal["end", "first token", "arrivals", "tokens", "usage", "drafts", "cached tokens"]
 """The observations that a metric needs to be judged, each up to ``tokens`` including those before it:
 
 * ``end``: the end of the response
@@ -55,6 +55,7 @@ Needs = Literal["end", "first token", "arrivals", "tokens", "usage", "drafts"]
 * ``tokens``: besides, the server counted the tokens of every chunk
 * ``usage``: the server's count of all tokens
 * ``drafts``: its counts of speculative decoding
+* ``cached tokens``: its count of prompt tokens that its prefix cache had
 """
 _THINK_END = "</think>"
 
@@ -72,6 +73,8 @@ class Totals:
     prompt_tokens: int | None
     drafted: Drafted | None
     """Draft tokens of speculative decoding; None if the server does not tell them."""
+    cached_tokens: int | None
+    """Prompt tokens that were found in the prefix cache; None if the server does not tell them."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,12 @@ def _yielded(drafted: Drafted | None) -> tuple[float, float] | None:
     return None if drafted is None else (drafted.accepted + drafted.drafts, drafted.drafts)
 
 
+def _cached(totals: Totals) -> tuple[float, float] | None:
+    if totals.cached_tokens is None or totals.prompt_tokens is None:
+        return None
+    return totals.cached_tokens, totals.prompt_tokens
+
+
 _NOTHING_DRAFTED = (
     "nothing was drafted: speculation is off (vLLM: --speculative-config), or its method found no draft for these "
     "prompts"
@@ -326,6 +335,17 @@ BUILT_IN = (
         from_totals=lambda totals: totals.drafted and (totals.drafted.accepted, totals.drafted.tokens),
         needs="drafts",
         why_nothing=_NOTHING_DRAFTED,
+        shows_standstill=True,
+    ),
+    Metric(
+        name="cached_share",
+        title="cached share",
+        description="share of the prompt tokens that the prefix cache had",
+        unit="share",
+        better="higher",
+        from_totals=lambda totals: _cached(totals),
+        needs="cached tokens",
+        why_nothing="the prompts have no tokens",
         shows_standstill=True,
     ),
 )

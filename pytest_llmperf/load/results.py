@@ -124,16 +124,28 @@ def of_run(run: LoadRun) -> Metrics:
 
 
 def _with_counters(metrics: Metrics, run: LoadRun) -> Metrics:
-    """The metrics with draft tokens by the server's counters, where its answers do not tell them."""
-    if metrics.drafted is not None or run.counters is None:
+    """The metrics with what the server's counters tell, where its answers do not tell it."""
+    if run.counters is None:
         return metrics
-    drafted = run.counters.drafted(run.traces)
-    of_drafts = [metric.name for metric in all_metrics() if metric.needs == "drafts"]
-    if isinstance(drafted, str):
-        why = {name: f"{metrics.missing[name]}, and {drafted}" for name in of_drafts}
-        return replace(metrics, missing={**metrics.missing, **why})
-    missing = {name: why for name, why in metrics.missing.items() if name not in of_drafts}
-    return replace(metrics, drafted=drafted, missing=missing)
+    if metrics.drafted is None:
+        drafted = run.counters.drafted(run.traces)
+        metrics = _explained(metrics, "drafts", drafted)
+        metrics = metrics if isinstance(drafted, str) else replace(metrics, drafted=drafted)
+    if metrics.cached_tokens is None:
+        cached = run.counters.cached_tokens(run.traces)
+        metrics = _explained(metrics, "cached tokens", cached)
+        metrics = metrics if isinstance(cached, str) else replace(metrics, cached_tokens=cached)
+    return metrics
+
+
+def _explained(metrics: Metrics, need: Needs, found: object) -> Metrics:
+    """The metrics with the counters' reason beside that of the answers, or without a reason where they tell it."""
+    missing = dict(metrics.missing)
+    for metric in all_metrics():
+        if metric.needs == need:
+            why = missing.pop(metric.name)
+            missing |= {metric.name: f"{why}, and {found}"} if isinstance(found, str) else {}
+    return replace(metrics, missing=missing)
 
 
 def of_part(run: LoadRun, traces: Sequence[Trace], window_s: float) -> Metrics:
@@ -171,6 +183,12 @@ def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
             f"{len(good) - len(drafted)} of {len(good)} answers do not tell their draft tokens (need a server that "
             "speculates; vLLM 0.32 or later: --per-request-spec-decode-metrics summary)"
         )
+    uncached = sum(trace.cached_tokens is None or trace.prompt_tokens is None for trace in good)
+    if uncached:
+        problems["cached tokens"] = (
+            f"{uncached} of {len(good)} answers do not tell their cached tokens (need usage.prompt_tokens_details; "
+            "vLLM: --enable-prompt-tokens-details)"
+        )
     missing = {metric.name: problems[metric.needs] for metric in all_metrics() if metric.needs in problems}
     samples: dict[str, tuple[float, ...]] = {}
     for metric in request_metrics():
@@ -189,6 +207,7 @@ def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
         output_tokens=_sum(trace.completion_tokens for trace in good),
         prompt_tokens=_sum(trace.prompt_tokens for trace in good),
         drafted=None if "drafts" in problems else Drafted.total(drafted),
+        cached_tokens=_sum(trace.cached_tokens for trace in good),
         missing=missing,
         gaps=seen.gaps,
         clumped=seen.clumped,

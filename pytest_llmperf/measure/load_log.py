@@ -26,7 +26,7 @@ class LoggedLoad:
     start: int
     """Number of the pair of starts, from 1."""
     purpose: str
-    """``rounds`` of a comparison, ``open loop``, ``sweep`` or ``max rate``."""
+    """``rounds`` of a comparison, ``open loop``, ``conversations``, ``sweep`` or ``max rate``."""
     order_seed: int | None = None
     """Seed from which the order of the sides in the rounds of a comparison was drawn."""
     runs: list[LoadRun] = field(default_factory=list)

@@ -11,11 +11,13 @@ from pytest_llmperf.errors import NotMeasured, UsageError
 from pytest_llmperf.gates.base import Judge, side_of
 from pytest_llmperf.gates.bracket import Bracketed
 from pytest_llmperf.gates.proportion import Share
+from pytest_llmperf.load.conversation import Conversation
 from pytest_llmperf.load.goodput import RateSearch, Slo
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.replay import Unit
 from pytest_llmperf.measure import streaming
 from pytest_llmperf.measure.book import Book, booked
+from pytest_llmperf.measure.conversations import ConversationResult
 from pytest_llmperf.measure.load_results import LoadResult, Pair
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.scheduled import SweepResult, arrivals_at, bracketed, levels_of, replayed
@@ -103,6 +105,33 @@ class LoadQuestions:
         given = self._data.prompts(served, prompts)
         data = self._data.on_schedule(served, schedule, given=given, warm_cache=warm_cache, shape=shape)
         return LoadResult(self._judge, f"{rate:g} requests/s{shape.suffix(sizes)}", data)
+
+    @booked("load")
+    def conversations(
+        self,
+        served: Served,
+        *,
+        users: int,
+        turns: int = 3,
+        think_s: float = 0.0,
+        next_tokens: int = 32,
+        prompt_tokens: int | None = None,
+        answer_tokens: int | None = None,
+        rounds: int | None = None,
+    ) -> ConversationResult:
+        """Conversations of ``turns`` turns, whose next prompt holds the server's real answer; ``users`` ask at once,
+        and again ``think_s`` seconds after the last answer. Each says about ``prompt_tokens`` tokens at first, and then
+        ``next_tokens``; answers end by themselves, at ``answer_tokens`` at most. ``.turn(2)`` has the metrics of the
+        second turn."""
+        self._refuse()
+        sizes = self._data.sizes
+        shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rounds=rounds)
+        try:
+            asked = Conversation(users, turns, shape.prompt_tokens, next_tokens, shape.answer_tokens, think_s)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"load.conversations: {error}") from error
+        data = self._data.conversations(served, asked, shape.rounds)
+        return ConversationResult(self._judge, users, data, shape.suffix(sizes))
 
     @booked("load")
     def replay(

@@ -19,6 +19,7 @@ from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.per_token import Amounts
 from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.load.arrivals import Schedule
+from pytest_llmperf.load.conversation import Conversation
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
 from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.prompt_set import PromptSet, read_prompts
@@ -28,6 +29,7 @@ from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.answers import GradedAnswer, TaskAnswers
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.clock_error import ClockError
+from pytest_llmperf.measure.conversations import Conversations
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.fidelity import TokenPairs, TokenQuestion
 from pytest_llmperf.measure.likelihood import Likelihoods
@@ -77,6 +79,7 @@ class Measurements(Servers):
         self._starts = StartMemory()
         self.speed = Speed(self, self._memo)
         self._scheduled = Scheduled(self.speed, self._memo)
+        self._conversations = Conversations(self.speed, self._memo)
         self._likelihoods = Likelihoods(self, self._memo)
         self._token_pairs = TokenPairs(self, self._memo)
         self._evaluation = Evaluation(self, self.speed.devices)
@@ -333,6 +336,10 @@ class Measurements(Servers):
         clock = dataclasses.replace(clock, late_s=run.open_loop.own_delay_s if run.open_loop else ())
         device = self.speed.on_device(served, run.concurrency, [run], [of_run(run)])
         return MeasuredLoad(schedule.name, [run], timed.slices, clock, device)
+
+    def conversations(self, served: Served, shape: Conversation, rounds: int) -> Sequence[LoadData]:
+        """Rounds of conversations with one model, by turn."""
+        return self._conversations.turns(served, shape, rounds)
 
     def goodput(self, served: Served, schedule: Schedule, shape: LoadShape, slo: Slo) -> tuple[Outcomes, str]:
         """By slice, which requests met the SLO; and why that must not be judged (empty: it may)."""

@@ -17,6 +17,7 @@ from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.per_token import Amounts
 from pytest_llmperf.gates.ratio import PairedSamples
 from pytest_llmperf.load.arrivals import Schedule
+from pytest_llmperf.load.conversation import Conversation
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
 from pytest_llmperf.load.metrics import metric_named
 from pytest_llmperf.load.prompt_set import PromptSet
@@ -250,6 +251,11 @@ class PlannedMeasurements(Measurements):
         self.phases.add("scheduled loads", served, ("open loop", schedule.name))
         size = slice_size(len(schedule))
         return PlannedLoad([number // size for number in range(len(schedule))], 1)
+
+    def conversations(self, served: Served, shape: Conversation, rounds: int) -> Sequence[LoadData]:
+        self.phases.add("scheduled loads", served, ("conversations", str(shape)))
+        turn = PlannedLoad([number for number in range(rounds) for _ in range(shape.users)], rounds)
+        return [turn] * shape.turns
 
     def goodput(self, served: Served, schedule: Schedule, *_: Any, **__: Any) -> tuple[Outcomes, str]:
         self.on_schedule(served, schedule)

@@ -461,7 +461,7 @@ class SteadyState(Part):
 class LoadEntry(Part):
     row: str
     concurrency: Count | None = optional("requests in flight; null for a load on a schedule")
-    purpose: str | None = optional("rounds, open loop, sweep or max rate")
+    purpose: str | None = optional("rounds, open loop, conversations, sweep or max rate")
     start: Positive | None = optional(
         "number of the pair of starts, where there are several (--llmperf-starts)"
     )

@@ -28,7 +28,8 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_DECODES``      the logits that such answers are drawn from where they are others than those of prompts
 ``FAKE_ENGINE_WARM``         the logits of an answer whose prompt and ``cache_salt`` it has seen before
 ``FAKE_ENGINE_PREFIX_CACHE``  ``off``: it has none; ``untold``: it counts no hits; ``usage``: usage has them as well;
-                             ``unsalted``: it does not keep salts apart
+                             ``unsalted``: it does not keep salts apart; ``blocks``: it finds beginnings of prompts,
+                             in blocks of four tokens; ``blocks usage``: usage has them as well
 ``FAKE_ENGINE_ACCEPTS``      it speculates with four draft tokens a step, of which so many are accepted on average
 ``FAKE_ENGINE_DRAFTS``       ``request``: streams tell it in their last chunk as well as ``/metrics``
 ``FAKE_ENGINE_NO_SCORES``    ``1``: ``prompt_logprobs`` of token ids are ignored
@@ -257,6 +258,23 @@ class Counters:
         self.drafts = self.accepted = 0
         self.seen: set[str] = set()
 
+    def found(self, body: dict[str, Any]) -> int:
+        """Tokens at the beginning of a prompt that the cache has, in whole blocks and never all of them."""
+        tokens, salt = tokens_of(asked(body)), body.get("cache_salt")
+        with self.lock:
+            blocks = (len(tokens) - 1) // 4
+            hits = next(
+                (n for n in range(blocks) if f"{salt} {tokens[: 4 * n + 4]}" not in self.seen), blocks
+            )
+            self.cache_hits += 4 * hits
+        return 4 * hits
+
+    def keep(self, body: dict[str, Any], answer: str) -> None:
+        """Have the cache know a prompt and its answer."""
+        tokens, salt = tokens_of(f"{asked(body)}\nassistant: {answer}"), body.get("cache_salt")
+        with self.lock:
+            self.seen |= {f"{salt} {tokens[: 4 * n + 4]}" for n in range(len(tokens) // 4)}
+
     def cached(self, body: dict[str, Any]) -> int:
         """Tokens of the prompt that are in the prefix cache, where it is from now on."""
         if knob("PREFIX_CACHE") == "off":
@@ -426,7 +444,7 @@ class Handler(BaseHTTPRequestHandler):
         if reply.status != 200:
             self.fail(reply.status, "InternalServerError", "planted failure")
             return
-        usage = {
+        usage: dict[str, Any] = {
             "prompt_tokens": len(prompt),
             "completion_tokens": len(reply.tokens),
             "total_tokens": len(prompt) + len(reply.tokens),
@@ -437,6 +455,11 @@ class Handler(BaseHTTPRequestHandler):
             drafts, accepted = speculated(len(reply.tokens), asked(body))
             self.counters.drafts += drafts
             self.counters.accepted += accepted
+        if knob("PREFIX_CACHE").startswith("blocks"):
+            found = self.counters.found(body)
+            self.counters.keep(body, "".join(reply.tokens))
+            if knob("PREFIX_CACHE") == "blocks usage":
+                usage |= {"prompt_tokens_details": {"cached_tokens": found}}
         if body.get("stream"):
             self.stream(body, path, reply, usage)
         else:
@@ -444,7 +467,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, self.whole(body, path, reply, usage, prompt))
 
     def whole(
-        self, body: dict[str, Any], path: str, reply: Reply, usage: dict[str, int], prompt: list[str]
+        self, body: dict[str, Any], path: str, reply: Reply, usage: dict[str, Any], prompt: list[str]
     ) -> dict[str, Any]:
         text = "".join(reply.tokens)
         chat = "chat" in path
@@ -478,7 +501,7 @@ class Handler(BaseHTTPRequestHandler):
             "usage": usage,
         }
 
-    def stream(self, body: dict[str, Any], path: str, reply: Reply, usage: dict[str, int]) -> None:
+    def stream(self, body: dict[str, Any], path: str, reply: Reply, usage: dict[str, Any]) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")

@@ -10,7 +10,7 @@ from pytest_llmperf.load.results import LEVELS, Metrics, error_kinds, tails
 
 def metrics(ttft_s: list[float], itl_s: tuple[float, ...] = ()) -> Metrics:
     count = len(ttft_s)
-    return Metrics(count, count, 1.0, None, None, None, {}, {"ttft": tuple(ttft_s), "itl": itl_s})
+    return Metrics(count, count, 1.0, None, None, None, None, {}, {"ttft": tuple(ttft_s), "itl": itl_s})
 
 
 def samples(count: int, seed: int) -> list[float]:

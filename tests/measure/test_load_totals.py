@@ -14,6 +14,7 @@ from pytest_llmperf.load.counter_rise import CounterRise
 from pytest_llmperf.load.metrics import Metric
 from pytest_llmperf.load.results import of_part, of_run
 from pytest_llmperf.load.run import LoadRun
+from pytest_llmperf.load.workload import Workload
 from tests.measure.test_load_results import a_run, answer, in_turn, loaded, verdict
 
 GOOD = a_run([answer(drafted=Drafted(10, 40, 22))] * 4)
@@ -76,6 +77,45 @@ def test_a_draft_that_never_matches_is_red_against_the_baseline() -> None:
     status, why = verdict(in_turn([NEVER] * 8, [GOOD] * 8).acceptance_length.ratio >= 0.95)
     assert status is Status.FAIL
     assert "acceptance length at 4 ratio ×0.31" in why
+
+
+def cached(count: int | None, **more: Any) -> LoadRun:
+    return a_run([answer(cached_tokens=count)] * 4, workload=Workload(64, 32, warm_cache=True), **more)
+
+
+CACHE = CounterRise("distill", replace(BEFORE, cache_hits=0.0), replace(AFTER, cache_hits=240.0))
+
+
+@pytest.mark.parametrize("run", [cached(60), cached(None, counters=CACHE)])
+def test_the_share_of_the_prompts_that_was_cached(run: LoadRun) -> None:
+    judged = loaded([run] * 8).cached_share >= 0.9
+    assert (judged.verdict.status, judged.verdict.observed) == (Status.PASS, 60 / 64)
+
+
+def test_no_hits_are_red_and_hits_that_nobody_tells_invalid() -> None:
+    assert verdict(loaded([cached(0)] * 8).cached_share >= 0.9)[0] is Status.FAIL
+    assert (
+        verdict(loaded([cached(60)] * 8).cached_share >= loaded([cached(60)] * 8).cached_share * 0.98)[0]
+        is Status.PASS
+    )
+    for run, why in (
+        (cached(None), "4 of 4 answers do not tell their cached tokens"),
+        (
+            cached(None, counters=CounterRise("distill", BEFORE, AFTER)),
+            "there is no counter vllm:prefix_cache_hits",
+        ),
+        (
+            cached(None, counters=replace(CACHE, after=replace(AFTER, cache_hits=300.0))),
+            "it also holds other traffic",
+        ),
+        (
+            cached(None, counters=replace(CACHE, after=replace(AFTER, cache_hits=1.0, generated=500.0))),
+            "other traffic",
+        ),
+    ):
+        status, told = verdict(loaded([run] * 8).cached_share >= 0.9)
+        assert status is Status.INVALID
+        assert why in told
 
 
 def test_slices_of_a_run_take_nothing_from_counters_of_the_whole() -> None:

@@ -79,6 +79,14 @@ def test_the_guide_to_speculation_can_be_followed(reader: Reader, solver: str) -
     assert result.lines("acceptance length at 8", "PASS"), result.text
 
 
+def test_the_guide_to_prefix_caches_can_be_followed(reader: Reader, solver: str) -> None:
+    reader.project.catalog({"distill": {"ANSWERS": solver}})
+    reader.project.shrink(answer_tokens=4)
+    reader.knobs = {"old": {"PREFIX_CACHE": "blocks"}, "new": {"PREFIX_CACHE": "blocks usage"}}
+    [result] = reader.follow(HOW_TO / "prefix-caches.md")
+    assert result.lines("cached share at 8", "turn 2 of 3", "PASS"), result.text
+
+
 def test_the_guide_to_a_running_server_can_be_followed(reader: Reader, staging: dict[str, str]) -> None:
     reader.urls = staging
     [result] = reader.follow(HOW_TO / "running-server.md")

@@ -1,0 +1,106 @@
+"""Conversations whose next prompt holds the server's real answer, turn by turn.
+
+All users ask at once, each turn a closed loop of its own; then they read, think for a while and ask again. What a
+prefix cache is worth depends on the answers: a server finds an earlier turn in its cache only as far as the text that
+comes back gives the tokens that it wrote. So answers end where the model ends them: text behind an end that was ignored
+would not come back as the same tokens.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pytest_llmperf.client.trace import Trace
+from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.json_values import Json, JsonObject
+from pytest_llmperf.load.prompt_set import WORDS, PromptSet
+from pytest_llmperf.load.run import LoadRun
+from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.serving.server import Server
+
+_OWN_LENGTHS = (
+    "answers of a conversation end at lengths of their own: times to the last token are not comparable"
+)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """The shape of conversations: how many users, how many turns, and how much each says."""
+
+    users: int
+    turns: int
+    first_words: int
+    """Words of a user's first message; about one token each."""
+    next_words: int
+    """Words of each further message."""
+    answer_tokens: int
+    """Most tokens of an answer."""
+    think_s: float = 0.0
+    """Pause between the last answer of a turn and the next question."""
+
+    def __post_init__(self) -> None:
+        for name in ("users", "turns", "first_words", "next_words", "answer_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; need at least 1")
+        if not 0.0 <= self.think_s <= 3600.0:
+            raise ValueError(f"think_s is {self.think_s}; need 0 to 3600 seconds")
+
+
+def hold(
+    server: Server,
+    shape: Conversation,
+    workload: Workload,
+    options: SendOptions,
+    on_turn: Callable[[int], None] = lambda _: None,
+) -> list[LoadRun]:
+    """Hold conversations that no cache knows; returns the load of each turn, the first one first.
+
+    ``workload``: the sampling. ``options.warmup`` is for the first turn. ``on_turn`` is called with the number of each
+    turn before it. A user whose request failed asks no more. Raises as :func:`run_load` does, and ``NotMeasured`` if no
+    user is left before the last turn.
+    """
+    nonce = options.nonce or secrets.token_hex(8)
+    asking = replace(
+        workload, output_tokens=shape.answer_tokens, fixed_output=False, warm_cache=True, unique=False
+    )
+    said: list[list[Json]] = [
+        [_question(shape.first_words, f"{nonce} {user}")] for user in range(shape.users)
+    ]
+    runs: list[LoadRun] = []
+    for turn in range(1, shape.turns + 1):
+        on_turn(turn)
+        if turn > 1:
+            time.sleep(shape.think_s)
+        given = PromptSet(
+            f"turn {turn} of conversations of {shape.turns}", [{"messages": each} for each in said]
+        )
+        run = run_load(
+            server,
+            replace(asking, given=given),
+            ClosedLoop(len(said), len(said)),
+            replace(options, warmup=options.warmup if turn == 1 else 0),
+        )
+        runs.append(replace(run, length_problem=_OWN_LENGTHS))
+        said = [
+            [*said[trace.index], _answer(trace), _question(shape.next_words, f"{nonce} {turn} {trace.index}")]
+            for trace in run.traces
+            if trace.ok and trace.text
+        ]
+        if not said and turn < shape.turns:
+            first = next((trace.error for trace in run.traces if trace.error), "no answer has a text")
+            raise NotMeasured(f"no conversation went on after turn {turn}; the first error: {first}")
+    return runs
+
+
+def _question(words: int, seed: str) -> JsonObject:
+    return {"role": "user", "content": " ".join(random.Random(seed).choices(WORDS, k=words))}
+
+
+def _answer(trace: Trace) -> JsonObject:
+    """The message that goes back, without the thinking, as chat templates drop it."""
+    return {"role": "assistant", "content": trace.text}

@@ -1,0 +1,82 @@
+"""Conversations as a suite writes them: the server's answers go back to it, and its prefix cache shows by turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project, Result
+
+pytestmark = pytest.mark.slow
+
+SUITE = """
+    def test_the_second_turn_is_cached(candidate, load, budget):
+        assert load.conversations(candidate, users=3, turns=2, rounds=8).turn(2).cached_share >= budget.turns.cached[2]
+
+    def test_as_much_as_the_baseline(candidate, baseline, load):
+        ours = load.conversations(candidate, users=3, turns=2, rounds=8).turn(2).cached_share
+        assert ours >= load.conversations(baseline, users=3, turns=2, rounds=8).turn(2).cached_share * 0.98
+
+    def test_the_first_token_of_the_second_turn(candidate, load):
+        assert load.conversations(candidate, users=3, turns=2, rounds=8).turn(2).ttft.p50 <= 3
+
+    def test_a_turn_that_there_is_not(candidate, load):
+        assert load.conversations(candidate, users=3, turns=2, rounds=8).turn(3).ttft.p50 <= 3
+"""
+ANSWERS = """
+    def answer(request):
+        with open("{path}/asked.txt", "a") as file:
+            roles = [message["role"] for message in request.get("messages", [])]
+            file.write(f"{{roles}} {{'Well said' in request['text']}}\\n")
+        return "Well said " + str(len(request["text"]))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(shared_project: Project) -> tuple[Result, list[dict[str, Any]]]:
+    answers = shared_project.answers(ANSWERS.format(path=shared_project.path))
+    shared_project.catalog(
+        {
+            "distill": {"PREFIX_CACHE": "blocks usage", "ANSWERS": answers},
+            "off": {"PREFIX_CACHE": "off"},
+            "math": {"PREFIX_CACHE": "blocks"},
+        }
+    )
+    shared_project.shrink(prompt_tokens=400, answer_tokens=12)
+    shared_project.write("budgets.toml", '[test.any.turns]\ncached = { 2 = "85 %" }\n')
+    shared_project.suite(SUITE)
+    return shared_project.judged("--model", "distill", "--model", "off", timeout_s=120)
+
+
+def test_a_cache_that_works_passes_and_one_that_is_off_fails(
+    run: tuple[Result, list[dict[str, Any]]],
+) -> None:
+    result, verdicts = run
+    judged = [verdict for verdict in verdicts if verdict["metric"].startswith(("cached", "TTFT"))]
+    assert [verdict["status"] for verdict in judged] == ["PASS"] * 3 + ["FAIL", "FAIL", "PASS"], result.text
+    assert verdicts[0]["metric"] == "cached share at 3, turn 2 of 2"
+    assert result.lines("turn(3): there are turns 1 to 2"), result.text
+
+
+def test_the_next_prompt_holds_the_servers_own_answer(
+    run: tuple[Result, list[dict[str, Any]]], shared_project: Project
+) -> None:
+    del run
+    asked = (shared_project.path / "asked.txt").read_text()
+    assert "['user', 'assistant', 'user'] True" in asked
+    loads = [load for load in shared_project.record()["scheduled_load"] if load["purpose"] == "conversations"]
+    assert {load["workload"]["given"] for load in loads} == {
+        f"turn {turn} of conversations of 2, 3 prompts" for turn in (1, 2)
+    }
+    for load in loads:
+        assert len(load["rounds"]) == 8
+        assert all("cached_share" in one["totals"] for one in load["rounds"])
+
+
+def test_a_plan_knows_them(run: tuple[Result, list[dict[str, Any]]], shared_project: Project) -> None:
+    del run
+    planned = shared_project.run("--llmperf-plan", "-k", "not there_is_not")
+    assert planned.code == 0, planned.text
+    assert planned.lines("cached share at 3, turn 2 of 2", "≥"), planned.text

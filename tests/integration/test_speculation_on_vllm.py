@@ -1,0 +1,57 @@
+"""Speculation with n-grams on real vLLM: what the answers tell and what the counters tell are the same figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_planted_regressions import REPOSITORY, gate
+
+pytestmark = pytest.mark.vllm
+SUITES = REPOSITORY / "suites"
+ROWS = """
+[profile.embedded.model.ngram]
+extends = "distill"
+add_arguments = [
+  "--speculative-config", '{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4}',
+  "--per-request-spec-decode-metrics", "summary",
+]
+[profile.embedded.model.ngram-counted]
+extends = "distill"
+add_arguments = [
+  "--speculative-config", '{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4}',
+]
+[profile.embedded.sizes]
+rounds = 8
+"""
+SUITE = """
+def test_told_by_the_answers(candidate, load):
+    assert load(candidate, concurrency=4).acceptance_length >= 1.05
+
+def test_as_much_as_the_baseline_whose_counters_tell_it(candidate, baseline, load):
+    assert load.interleaved(candidate, baseline, concurrency=4).acceptance_length.ratio >= 0.9
+
+def test_of_a_tasks_prompts(candidate, load):
+    assert load.open_loop(candidate, rate=8, requests=80, prompts="embedded").acceptance_rate >= 0.01
+"""
+
+
+def test_answers_and_counters_tell_one_acceptance_length(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text((SUITES / "models.toml").read_text() + ROWS)
+    (tmp_path / "test_speculation.py").write_text(SUITE)
+    code, verdicts, output = gate(
+        tmp_path / "record.json",
+        str(tmp_path / "test_speculation.py"),
+        *("--rootdir", ".", "-c", "pyproject.toml", "--llmperf-models", str(tmp_path / "models.toml")),
+        *("--llmperf-budgets", str(SUITES / "budgets.toml")),
+        *("--model", "ngram", "--baseline", "ngram-counted"),
+    )
+    assert code == 0, output
+    assert [verdict["status"] for verdict in verdicts] == ["PASS"] * 3
+    loads = json.loads((tmp_path / "record.json").read_text())["load"]
+    told = {load["row"]: [one["totals"]["acceptance_length"] for one in load["rounds"]] for load in loads}
+    lengths = [sum(one[0] for one in each) / sum(one[1] for one in each) for each in told.values()]
+    assert len(lengths) == 2
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.05)
