@@ -8,7 +8,6 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.characteristics import rules
 from benchmarks.characteristics.real_outcomes import differences
 from benchmarks.characteristics.rules import Z
 from benchmarks.characteristics.table import (
@@ -27,11 +26,11 @@ from benchmarks.characteristics.table import (
     row,
 )
 from pytest_llmperf.gates import early_stopping
-from pytest_llmperf.gates.early_stopping import final, spending
+from pytest_llmperf.gates.decision import ALPHA
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Status
-from pytest_llmperf.stats import betting
+from pytest_llmperf.stats import betting, paired, paired_exact
 
 ITEMS = 1319
 CHECKED = 4
@@ -41,10 +40,9 @@ NAIVE = "a look every 50 items, no correction"
 _NAMES = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE, None: INCONCLUSIVE}
 SAYS = """\
 1,319 items in random order. At the boundary PASS and FAIL count as wrong, each promised to be at most 5 %; elsewhere
-the wrong one. **pytest-llmperf** is what a run does: betting on the source of the items with a fifth of the 5 %, at the
-looks of `early_stopping`, then the fixed gate with the rest. The e-processes alone look after every item with all of
-the 5 %: with replacement they speak of the source of the items, without of these very answers, and the truth is
-then theirs."""
+the wrong one. **pytest-llmperf** is what a run does: Tango's exact test at the looks of `early_stopping`, each at its
+group-sequential level. The e-processes look after every item with all of the 5 %: with replacement they speak of the
+source of the items, without of these very answers, and the truth is then theirs."""
 
 
 def early(inputs: Inputs) -> Table:
@@ -121,29 +119,40 @@ def _rules(
 
 
 def shipped(values: NDArray[np.int8], bound: float) -> tuple[Decisions, NDArray[np.int64]]:
-    """Decisions of a run: betting on the source at each look, and the fixed gate where that never decides.
+    """Decisions of a run: the test of each look at its level, until one decides.
 
-    The margin of the fixed gate is −``bound``. Some runs go through the gate's own case, and must end alike.
+    The margin is −``bound``. Some runs go through the gate itself, and must end alike.
     """
-    early, at = race(values, bound, None, early_stopping.early(spending(1)))
-    n = values.shape[1]
-    taken = np.full(len(values), n)
-    for look in reversed(list(early_stopping.looks(n))):
-        taken[(early != INCONCLUSIVE) & (at <= look)] = look
-    counts = rules.Counts(
-        n,
-        np.count_nonzero(values > 0, axis=1),
-        np.count_nonzero(values < 0, axis=1),
-        np.zeros(len(values), np.int64),
-    )
-    said = np.where(early != INCONCLUSIVE, early, rules.ours(counts, -bound, final(spending(1))))
+    runs, n = values.shape
+    said, taken = np.full(runs, INCONCLUSIVE, dtype=np.int8), np.full(runs, n)
+    sizes = tuple(early_stopping.looks(n))
+    for size, level in zip(sizes, early_stopping.margin_levels(sizes, ALPHA), strict=True):
+        open_ = np.flatnonzero(said == INCONCLUSIVE)
+        if not len(open_):
+            break
+        seen = values[open_, :size]
+        gained, lost = np.count_nonzero(seen > 0, axis=1), np.count_nonzero(seen < 0, axis=1)
+        above, below = (
+            _critical(size, gained + lost, bound, level),
+            _critical(size, gained + lost, -bound, level),
+        )
+        z = np.array([paired.tango_z(int(g), int(w), size, bound) for g, w in zip(gained, lost, strict=True)])
+        said[open_] = now = decisions(z > above, z < -below)
+        taken[open_[now != INCONCLUSIVE]] = size
     for index in range(min(CHECKED, len(values))):
         status, needed = _as_a_case(values[index], bound)
         if _NAMES[status] != said[index] or needed != taken[index]:
             raise AssertionError(
                 f"the case says {status} after {needed}, not {said[index]} after {taken[index]}"
             )
-    return said.astype(np.int8), taken
+    return said, taken
+
+
+def _critical(n: int, discordant: NDArray[np.int64], bound: float, level: float) -> NDArray[np.float64]:
+    """Critical values by the number of discordant items, interpolated between nine of them."""
+    at = np.unique(np.linspace(discordant.min(), discordant.max(), 9).round().astype(int))
+    known = [paired_exact.critical_z(n, int(count), bound, level) for count in at]
+    return np.asarray(np.interp(discordant, at, known), dtype=np.float64)
 
 
 def _as_a_case(values: NDArray[np.int8], bound: float) -> tuple[Status, int]:

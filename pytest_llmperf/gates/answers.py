@@ -16,7 +16,6 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates import early_stopping
 from pytest_llmperf.gates.base import Damage, Gate
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, too_many_lost
-from pytest_llmperf.gates.early_stopping import Question, Watch
 from pytest_llmperf.gates.outcomes import Endings, Outcome, Outcomes, Tally, with_endings
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.stats import arguments, binomial, bounded_mean
@@ -55,24 +54,18 @@ class AnswersGate(Gate):
     endings: Mapping[str, Endings] = field(default_factory=dict, repr=False)
     ended: Callable[[int], Mapping[str, Endings]] | None = field(default=None, repr=False, compare=False)
 
-    @property
-    def question(self) -> Question:
-        """The question that early stopping watches while the answers come in."""
-        raise NotImplementedError
-
     def judge_all(self, alpha: float) -> Verdict:
         """Judge the answers that are there with the fixed gate."""
+        raise NotImplementedError
+
+    def stopping_rule(self) -> Callable[[AnswersGate], bool]:
+        """Return the function that says, at each look in turn, whether no more items need to be asked."""
         raise NotImplementedError
 
     @property
     def can_stop_early(self) -> bool:
         """Some data can show the bound."""
         return True
-
-    def is_decided(self, watch: Watch) -> bool:
-        """Return whether no more items need to be asked."""
-        # With many lost at first, those that come may still make them few.
-        return watch.status is not None and watch.lost_share <= self.max_lost_share
 
     @property
     def size(self) -> int:
@@ -92,7 +85,6 @@ class AnswersGate(Gate):
         left = self.planned - self.before
         looks = early_stopping.looks(left) if self.can_stop_early else [left]
         more, asked = self.more, left
-        watch: Watch | None = None
 
         def sizes() -> Iterator[int]:
             nonlocal asked
@@ -100,14 +92,7 @@ class AnswersGate(Gate):
                 asked = size
                 yield size
 
-        def is_decided(gate: AnswersGate) -> bool:
-            nonlocal watch
-            if not self.can_stop_early:
-                return False
-            watch = gate.watch(watch)
-            return gate.is_decided(watch)
-
-        gate = self.collected(sizes(), lambda n: self._with(more(n)), is_decided)
+        gate = self.collected(sizes(), lambda n: self._with(more(n)), self.stopping_rule())
         if self.ended is None or gate.refused:
             return gate
         return replace(gate, endings=self.ended(asked))
@@ -116,25 +101,8 @@ class AnswersGate(Gate):
         return with_endings(self._by_outcomes(alpha), self.endings)
 
     def _by_outcomes(self, alpha: float) -> Verdict:
-        if self.planned is None or not self.can_stop_early:
-            return self.judge_all(alpha)
-        watch = self.watch()
-        if watch.status is None and self.size >= self.planned:
-            return self.judge_all(early_stopping.final(self.spent))
-        aside = "" if self.size >= self.planned else f"stopped early of {self.planned}, "
-        return watch.verdict(max_lost_share=self.max_lost_share, aside=aside)
-
-    def watch(self, earlier: Watch | None = None) -> Watch:
-        """Watch the question over the answers that are there; ``earlier``: see :func:`early_stopping.watch`."""
-        alpha = early_stopping.early(self.spent)
-        return early_stopping.watch(
-            self.question, self.candidate, self._outcomes.get("baseline", {}), alpha=alpha, earlier=earlier
-        )
-
-    @property
-    def planned_alpha(self) -> float:
-        """The error of the gate over all items: where it may stop before, looking has cost its part."""
-        return self.alpha if self.planned is None else early_stopping.final(self.spent)
+        """Judge the answers, whatever their endings."""
+        raise NotImplementedError
 
     @property
     def _outcomes(self) -> dict[str, Outcomes]:

@@ -4,13 +4,16 @@ One answer an item and side: Tango's score interval for the paired difference, a
 both errors at the margin (``stats.paired_exact``). Several, or groups of items: a bound for the mean of per-item (or
 per-group) differences that assumes no distribution (``stats.bounded_mean``).
 Never "no significant difference, hence equal": the margin must be shown.
+
+A gate that may stop early is a group-sequential test: it judges the items so far after each portion of them, at the
+level of that look (``early_stopping.margin_levels``), and its interval is the look's repeated confidence interval.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import ClassVar
@@ -19,12 +22,18 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates import early_stopping, sensitivity
 from pytest_llmperf.gates.answers import AnswersGate, estimate_share, level_of, missing
 from pytest_llmperf.gates.decision import enough, invalid, lost_decide, status_of, too_many_lost
-from pytest_llmperf.gates.early_stopping import Question, Watch
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes, Tally, flips, tally
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, plural
-from pytest_llmperf.stats import bounded_mean, operating_characteristics, paired, paired_exact, sample_size
+from pytest_llmperf.stats import (
+    bounded_mean,
+    group_sequential,
+    operating_characteristics,
+    paired,
+    paired_exact,
+    sample_size,
+)
 from pytest_llmperf.stats.operating_characteristics import Chances
 from pytest_llmperf.units import format_distinct, format_interval, format_size, format_value, percent
 
@@ -66,23 +75,31 @@ class PairedGate(AnswersGate, kind="margin"):
         return -self.threshold if self.at_least else self.threshold
 
     @property
-    def question(self) -> Question:
-        return Question(self.metric, self._difference, paired=True, at_least=self.at_least)
+    def _schedule(self) -> tuple[int, ...]:
+        """Numbers of items after which the gate looks; empty where the items are all there is.
 
-    def is_decided(self, watch: Watch) -> bool:
-        # A baseline that cannot be told from guessing yet may be with more items.
-        if not super().is_decided(watch):
-            return False
-        if watch.status is Status.FAIL:
-            return True
-        _, low, high = self._baseline_level(early_stopping.early(self.spent))
-        return sensitivity.is_sensitive(low, high, self.threshold, guess=self.guess, at_least=self.at_least)
+        After the decision of an earlier run nothing is left to be asked, and one look has the error of all.
+        """
+        if self.planned is None or self.planned <= self.before or self.stands is not None:
+            return ()
+        return tuple(self.before + n for n in early_stopping.looks(self.planned - self.before))
+
+    @property
+    def _look(self) -> int:
+        """The index of this look in the schedule."""
+        return next((i for i, n in enumerate(self._schedule) if n >= self.size), len(self._schedule) - 1)
+
+    def _level(self, alpha: float) -> float:
+        """Return the error of this look, where ``alpha`` is that of all looks of the schedule."""
+        return early_stopping.margin_levels(self._schedule, alpha)[self._look] if self._schedule else alpha
+
+    def stopping_rule(self) -> Callable[[AnswersGate], bool]:
+        # INVALID goes on: few of many items may be lost, and a baseline that cannot be told from guessing yet may be.
+        return lambda gate: gate.judge().status in (Status.PASS, Status.FAIL)
 
     def _by_outcomes(self, alpha: float) -> Verdict:
-        verdict = super()._by_outcomes(alpha)
-        if verdict.status is Status.INVALID:
-            return verdict
-        return self._checked(self._with_flips(verdict), self._baseline_level(alpha), alpha)
+        verdict = self.judge_all(alpha)
+        return verdict if verdict.status is Status.INVALID else self._with_flips(verdict)
 
     def _with_flips(self, verdict: Verdict) -> Verdict:
         """Return ``verdict`` with the share of flips and its two-sided interval, which the decision does not use."""
@@ -99,14 +116,6 @@ class PairedGate(AnswersGate, kind="margin"):
             flips_interval=(share.low, share.high),
         )
 
-    def _baseline_level(self, alpha: float) -> tuple[float, float, float]:
-        return level_of([*tally(self.baseline).scores.values()], alpha)
-
-    def _checked(self, verdict: Verdict, level: tuple[float, float, float], alpha: float) -> Verdict:
-        return sensitivity.checked(
-            verdict, *level, self.threshold, guess=self.guess, at_least=self.at_least, alpha=alpha
-        )
-
     def judge_all(self, alpha: float) -> Verdict:
         self._check_margin()
         bound = self._difference
@@ -117,14 +126,14 @@ class PairedGate(AnswersGate, kind="margin"):
         common = sorted(ours.scores.keys() & theirs.scores.keys(), key=_natural)
         if trouble := self._trouble(ours, theirs, len(common)):
             return invalid(self.metric, trouble, bound=bound, n=len(common), unit="points")
-        pairs = _Pairs.of(ours.scores, theirs.scores, common)
-        low, high, p_value, method = self._bounds(pairs, alpha)
+        pairs, level = _Pairs.of(ours.scores, theirs.scores, common), self._level(alpha)
+        low, high, p_value, method = self._bounds(pairs, level)
         status, lost_turn = status_of(low, high, bound, at_least=self.at_least), ""
         every = len(self.candidate.keys() | self.baseline.keys())
         if ours.lost or theirs.lost or every > pairs.n:
             without = status
-            low_at_worst, _, p_at_worst, _ = self._bounds(self._filled(worst=True), alpha)
-            _, high_at_best, p_at_best, _ = self._bounds(self._filled(worst=False), alpha)
+            low_at_worst, _, p_at_worst, _ = self._bounds(self._filled(worst=True), level)
+            _, high_at_best, p_at_best, _ = self._bounds(self._filled(worst=False), level)
             low, high = min(low, low_at_worst), max(high, high_at_best)
             p_value = p_at_best if self.at_least else p_at_worst
             status = status_of(low, high, bound, at_least=self.at_least)
@@ -132,7 +141,7 @@ class PairedGate(AnswersGate, kind="margin"):
         n_needed = None
         if status is Status.INCONCLUSIVE and not lost_turn:
             difference = min(0.999, max(-0.999, pairs.difference))
-            needed = sample_size.items_for_margin(difference, -bound, min(1.0, pairs.squared), alpha=alpha)
+            needed = sample_size.items_for_margin(difference, -bound, min(1.0, pairs.squared), alpha=level)
             n_needed = enough(needed, pairs.n)
         verdict = Verdict(
             status=status,
@@ -148,11 +157,25 @@ class PairedGate(AnswersGate, kind="margin"):
             candidate=pairs.candidate,
             baseline=pairs.baseline,
             detail=_detail(pairs, ours, theirs, every),
-            p_value=p_value,
+            p_value=self._p_value(p_value, alpha),
             level_unit="share",
             discordance=pairs.discordance,
+            level=level if self._schedule else None,
         )
-        return self._checked(verdict, level_of([theirs.scores[item] for item in common], alpha), alpha)
+        return sensitivity.checked(
+            verdict,
+            *level_of([theirs.scores[item] for item in common], level),
+            self.threshold,
+            guess=self.guess,
+            at_least=self.at_least,
+            alpha=level,
+        )
+
+    def _p_value(self, p: float, alpha: float) -> float:
+        """Return the p-value over all looks, from that of this one."""
+        if not self._schedule:
+            return p
+        return group_sequential.p_value(p, self._look, self._schedule, alpha, early_stopping.MARGIN_RHO)
 
     def _check_margin(self) -> None:
         if not -1.0 < self.threshold < 1.0:
@@ -226,14 +249,18 @@ class PairedGate(AnswersGate, kind="margin"):
             more = "" if n_needed is None else f"; about {about(n_needed)} items would decide it"
             result = f"cannot tell whether it is {claim if margin < 0 else opposite}{more}"
         candidate, baseline = format_value(pairs.candidate, "share"), format_value(pairs.baseline, "share")
+        stopped = f"stopped early of {self.planned}, " if self.unasked else ""
+        counted = f"{stopped}n = {plural(pairs.n, 'common item')}"
         return (
             f"{self.metric} {candidate} against the baseline's {baseline} "
-            f"({format_value(pairs.difference, 'points')}, n = {plural(pairs.n, 'common item')}, {evidence}): {result}"
+            f"({format_value(pairs.difference, 'points')}, {counted}, {evidence}): {result}"
         )
 
     def plan(self, prior: Verdict | None) -> PlannedGate:
         self._check_margin()
-        margin, n, alpha = self.threshold, self.planned or self.size, self.planned_alpha
+        margin, n = self.threshold, self.planned or self.size
+        # The last look decides at least as often as the forecast says; earlier ones only end the questions sooner.
+        alpha = early_stopping.margin_levels(self._schedule, self.alpha)[-1] if self._schedule else self.alpha
         gate = replace(
             self.unplanned, n=n, noun=self.noun, at_most=self.planned is not None, caught_unit="points"
         )

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from pytest_llmperf.config.bounds import Bound, Incomparable
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.gates import early_stopping
 from pytest_llmperf.gates.answers import AnswersGate, estimate_share, item_means, missing
 from pytest_llmperf.gates.base import Estimand, Relative
 from pytest_llmperf.gates.bound import Points, margin_of
@@ -24,7 +25,7 @@ from pytest_llmperf.gates.decision import (
     status_of,
     verdict_of,
 )
-from pytest_llmperf.gates.early_stopping import Question
+from pytest_llmperf.gates.early_stopping import Question, Watch
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.outcomes import Endings, Outcomes, Tally, tally
 from pytest_llmperf.gates.paired import PairedGate
@@ -52,9 +53,40 @@ class ProportionGate(AnswersGate, kind="share"):
         # No data can show an always or a never; the fixed gate says so.
         return self.bound is not None and 0.0 < self.bound < 1.0
 
+    def watch(self, earlier: Watch | None = None) -> Watch:
+        """Watch the bound over the answers that are there; ``earlier``: see :func:`early_stopping.watch`."""
+        question = Question(self.metric, self.threshold, at_least=self.at_least)
+        return early_stopping.watch(
+            question, self.candidate, alpha=early_stopping.early(self.spent), earlier=earlier
+        )
+
+    def stopping_rule(self) -> Callable[[AnswersGate], bool]:
+        watch: Watch | None = None
+
+        def is_decided(gate: AnswersGate) -> bool:
+            nonlocal watch
+            assert isinstance(gate, ProportionGate)
+            if not gate.can_stop_early:
+                return False
+            watch = gate.watch(watch)
+            # With many lost at first, those that come may still make them few.
+            return watch.status is not None and watch.lost_share <= self.max_lost_share
+
+        return is_decided
+
+    def _by_outcomes(self, alpha: float) -> Verdict:
+        if self.planned is None or not self.can_stop_early:
+            return self.judge_all(alpha)
+        watch = self.watch()
+        if watch.status is None and self.size >= self.planned:
+            return self.judge_all(early_stopping.final(self.spent))
+        aside = f"stopped early of {self.planned}, " if self.unasked else ""
+        return watch.verdict(max_lost_share=self.max_lost_share, aside=aside)
+
     @property
-    def question(self) -> Question:
-        return Question(self.metric, self.threshold, at_least=self.at_least)
+    def planned_alpha(self) -> float:
+        """The error of the gate over all items: where it may stop before, looking has cost its part."""
+        return self.alpha if self.planned is None else early_stopping.final(self.spent)
 
     def judge_all(self, alpha: float) -> Verdict:
         bound, at_least, noun = self.threshold, self.at_least, self.noun

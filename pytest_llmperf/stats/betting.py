@@ -22,7 +22,7 @@ from operator import add
 from pytest_llmperf.stats import arguments
 
 STAKES = (0.1, 0.25, 0.5)
-"""Bets per unit of the quantity, averaged: the best single one is about drift/variance, 0.1 to 0.5 for drifts
+"""Bets per unit of a paired difference, averaged: the best single one is about drift/variance, 0.1 to 0.5 for drifts
 of 2 to 10 points at a discordance of 0.05 to 0.25. Against this set, wider ones and one that adapts
 needed 18 % fewer items (clear cases) to 19 % more (close ones) in simulation."""
 SHARE_STAKES = (0.25, 0.5, 1.0, 2.0)

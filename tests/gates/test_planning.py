@@ -12,7 +12,7 @@ from functools import cache
 import pytest
 
 from pytest_llmperf.gates.base import Gate
-from pytest_llmperf.gates.early_stopping import Question, Watch, final, spending
+from pytest_llmperf.gates.early_stopping import final, looks, margin_levels, spending
 from pytest_llmperf.gates.paired import DISCORDANCE, PairedGate
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedJudgement
 from pytest_llmperf.gates.proportion import ProportionGate
@@ -232,9 +232,8 @@ def test_a_gate_that_may_stop_early_is_planned_at_what_looking_leaves_of_alpha()
     assert growing.chances == operating_characteristics.of_floor(500, 0.86, 0.72, alpha=final(spending(1)))
     assert whole.chances == operating_characteristics.of_floor(500, 0.86, 0.72)
     pair = margin(500, 0.04, may_stop=True).forecast()
-    assert pair.chances == operating_characteristics.of_margin(
-        500, 0.0, DISCORDANCE, 0.04, alpha=final(spending(1))
-    )
+    last = margin_levels(tuple(looks(500)), 0.05)[-1]
+    assert pair.chances == operating_characteristics.of_margin(500, 0.0, DISCORDANCE, 0.04, alpha=last)
 
 
 def test_a_warning_is_there_exactly_when_a_gate_passes_too_seldom() -> None:
@@ -479,7 +478,11 @@ def test_a_verdict_that_came_through_json_is_planned_with_alike() -> None:
 
 
 def test_a_pair_that_stopped_early_says_how_many_items_were_answered_differently() -> None:
-    watched = Watch(Question("accuracy", 0.1, paired=True), alpha=0.05)
-    for i in range(50):
-        watched.observe([True], [i % 5 != 0])
-    assert watched.verdict().discordance == pytest.approx(0.2)
+    stopped = dataclasses.replace(
+        margin(1319, 0.1, may_stop=True),
+        candidate={str(i): True for i in range(150)},
+        baseline={str(i): i % 5 != 0 for i in range(150)},
+        more=None,
+    ).judge()
+    assert stopped.status is Status.PASS
+    assert stopped.discordance == pytest.approx(0.2)

@@ -102,13 +102,11 @@ def test_every_item_is_watched_once_while_answers_come_in(monkeypatch: pytest.Mo
 
 def test_a_look_at_other_items_begins_anew() -> None:
     question = early_stopping.Question("accuracy", 0.7)
-    first = early_stopping.watch(question, {"a": True, "b": False}, {}, alpha=0.05)
-    other = early_stopping.watch(question, {"b": False, "c": True}, {}, alpha=0.05, earlier=first)
+    first = early_stopping.watch(question, {"a": True, "b": False}, alpha=0.05)
+    other = early_stopping.watch(question, {"b": False, "c": True}, alpha=0.05, earlier=first)
     assert other is not first
     assert other.items == ["b", "c"]
-    further = early_stopping.watch(
-        question, {"a": True, "b": False, "c": True}, {}, alpha=0.05, earlier=first
-    )
+    further = early_stopping.watch(question, {"a": True, "b": False, "c": True}, alpha=0.05, earlier=first)
     assert further is first
     assert further.verdict().n == 3
 
