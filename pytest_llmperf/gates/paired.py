@@ -259,8 +259,7 @@ class PairedGate(AnswersGate, kind="margin"):
     def plan(self, prior: Verdict | None) -> PlannedGate:
         self._check_margin()
         margin, n = self.threshold, self.planned or self.size
-        # The last look decides at least as often as the forecast says; earlier ones only end the questions sooner.
-        alpha = early_stopping.margin_levels(self._schedule, self.alpha)[-1] if self._schedule else self.alpha
+        alpha = self.alpha * (early_stopping.MARGIN_POWER if len(self._schedule) > 1 else 1.0)
         gate = replace(
             self.unplanned, n=n, noun=self.noun, at_most=self.planned is not None, caught_unit="points"
         )
