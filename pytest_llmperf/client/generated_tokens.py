@@ -55,10 +55,12 @@ def generated_tokens(
         | ({"logprobs": True, "top_logprobs": top} if "messages" in body else {"logprobs": top})
         for body in bodies
     ]
-    return read_replies(server, asked, _read, concurrency=concurrency, timeout_s=timeout_s)
+    return read_replies(
+        server, asked, lambda reply: _read(reply, top > 0), concurrency=concurrency, timeout_s=timeout_s
+    )
 
 
-def _read(reply: Reply) -> GeneratedTokens:
+def _read(reply: Reply, likeliest: bool) -> GeneratedTokens:
     if error := why_unread(reply):
         return GeneratedTokens(error=error)
     content = object_of(parse_json(bytes(reply.body)))
@@ -69,7 +71,7 @@ def _read(reply: Reply) -> GeneratedTokens:
     if not prompt or answer is None:
         return GeneratedTokens(error=NO_IDS)
     text = choice.get("text") or object_of(choice.get("message")).get("content") or ""
-    texts, top = _likeliest(choice, len(answer))
+    texts, top = _likeliest(choice, len(answer)) if likeliest else ((), ())
     return GeneratedTokens(
         prompt,
         answer,
