@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.cli.parts import command, tell
 from pytest_llmperf.errors import LlmperfError, UsageError, first_line
+from pytest_llmperf.gates.run_verdict import run_verdict
+from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.record.drift import drift_verdicts
+from pytest_llmperf.record.series import OTHER_TESTS, MetricSeries, metric_series
 from pytest_llmperf.record.store import read_record
+from pytest_llmperf.report.html.change_points import change_points
 from pytest_llmperf.report.table import Table
+from pytest_llmperf.report.terminal import verdict_table
 from pytest_llmperf.units import format_value
 
 if TYPE_CHECKING:
@@ -19,18 +26,46 @@ _COLUMNS = ("written", "device", "commit", "value", "95 % bounds", "run")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = command(commands, "history", "how the metrics of several runs have moved, the oldest run first")
+    parser = command(
+        commands,
+        "history",
+        "how the metrics of several runs have moved, the oldest run first",
+        "With --gate, exit code 1 if a metric has drifted for the worse: its last three nights against the nights "
+        "before, like with like, at most 5 % false alarms a night over all metrics together.",
+    )
     parser.add_argument(
         "records", nargs="+", type=Path, metavar="RECORD|DIR", help="records, or directories of records"
     )
     parser.add_argument("--metric", default="", metavar="TEXT", help="only metrics whose name has this in it")
+    parser.add_argument("--gate", action="store_true", help="turn red where a metric has drifted")
+    parser.add_argument(
+        "--since",
+        type=_day,
+        metavar="DATE",
+        help="with --gate, only runs since that day: a level that a person has accepted begins there",
+    )
+    parser.add_argument(
+        "--inconclusive",
+        choices=["fail", "warn"],
+        default="fail",
+        help="with --gate, what a history that is too short does (default: fail)",
+    )
     parser.set_defaults(run=run)
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day; write it as 2026-12-31") from None
 
 
 def run(asked: argparse.Namespace) -> int:
     records, skipped = _read(asked.records)
     if not records:
         raise UsageError(f"no record of a run in {', '.join(map(str, asked.records))}")
+    if asked.gate:
+        return _gate(records, skipped, asked)
     names = dict.fromkeys(_name(metric) for record in records for metric in record.metrics)
     told = []
     for name in (name for name in names if asked.metric in name):
@@ -41,6 +76,36 @@ def run(asked: argparse.Namespace) -> int:
         )
     tell([*told, *(f"left out: {line}" for line in skipped)])
     return 0
+
+
+def _gate(records: list[Record], skipped: list[str], asked: argparse.Namespace) -> int:
+    every = [series for series in metric_series(records, asked.since or "") if asked.metric in series.name]
+    if not every:
+        raise UsageError("none of these runs is whole and has such a metric: nothing can be judged")
+    verdicts = drift_verdicts(every)
+    whole = run_verdict(verdicts, inconclusive=asked.inconclusive)
+    told = [line.text for line in verdict_table(verdicts)]
+    told += [
+        "",
+        *(
+            f"{verdict.status.value}: {verdict.why}"
+            for verdict in verdicts
+            if verdict.status is not Status.PASS
+        ),
+    ]
+    told += [f"{series.name}: {since}" for series in every if (since := _changed(series))]
+    told += [f"{series.name}: not judged, {OTHER_TESTS}" for series in every if series.missing == OTHER_TESTS]
+    tell([*told, *(f"left out: {line}" for line in skipped), f"{whole.status.value}: {whole.why}"])
+    return 0 if whole.green else 1
+
+
+def _changed(series: MetricSeries) -> str:
+    """The run since which the series is at another level, where ruptures is installed and finds one."""
+    found = change_points(series.values)
+    if not found:
+        return ""
+    record = series.points[found[-1]].record
+    return f"at another level since the run of {record.written[:10] or '?'} (commit {_commit(record)})"
 
 
 def _over(records: list[Record], name: str) -> list[tuple[str, ...]]:

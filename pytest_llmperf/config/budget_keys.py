@@ -120,6 +120,11 @@ KNOWN: Mapping[str, Mapping[str, Known]] = {
         "unfinished": _share("share of answers that do not end", "at most"),
         "loops": _share("share of answers that run in circles", "at most"),
         "language_switch": _share("share of answers in another script than the question", "at most"),
+        "empty": _share("share of answers that show a user nothing", "at most"),
+        "leaked": _share("share of answers with special tokens, tags or labels of turns", "at most"),
+        "refused": _share("share of answers that refuse to answer", "at most"),
+        "longest": _ratio("output tokens per answer, candidate / baseline"),
+        "shortest": _ratio("output tokens per answer, candidate / baseline", "at least"),
         "system_margin": _points("accuracy that a system prompt may cost"),
         "chinese_margin": _points("accuracy that the Chinese instruction may cost"),
         "temperature_floor": _share(

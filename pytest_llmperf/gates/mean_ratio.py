@@ -272,6 +272,8 @@ class PerCorrectGate(MeanRatioGate, kind="per correct"):
     """With fewer right answers the log of their mean is far from normal."""
     method: ClassVar[str] = "ratio of totals by item, log scale, Student's t"
     not_planned: ClassVar[str] = "answers differ in length by what only a run shows"
+    per: ClassVar[str] = "right"
+    """What the answers that are counted under the line are."""
     unit: str
 
     @property
@@ -294,7 +296,7 @@ class PerCorrectGate(MeanRatioGate, kind="per correct"):
         if len(names) < self.least:
             trouble = f"{len(names)} items were answered, {self.least} at least are needed"
         elif (few := min(sum(right for _, right in side) for side in found)) < self.least_right:
-            trouble = f"{few:g} answers of one side are right, {self.least_right} at least are needed"
+            trouble = f"{few:g} answers of one side are {self.per}, {self.least_right} at least are needed"
         elif not all(sum(cost for cost, _ in side) > 0.0 for side in found):
             trouble = f"the server told no {self.unit}"
         if trouble:
@@ -314,6 +316,7 @@ class PerCorrect(MeanRatio):
     """``answers(a).tokens_per_correct <= answers(b).tokens_per_correct * 1.2``, or against a number."""
 
     what: ClassVar[str] = "cost"
+    kind_of_gate: ClassVar[type[PerCorrectGate]] = PerCorrectGate
     unit: str
     costs: Costs = field(repr=False)
 
@@ -330,7 +333,7 @@ class PerCorrect(MeanRatio):
         return self.unit
 
     def _gate(self, asked: Asked, baseline: ByItem | None, *, at_least: bool) -> PerCorrectGate:
-        return PerCorrectGate(
+        return self.kind_of_gate(
             metric=self.metric,
             unit=self.unit,
             candidate=self.costs,
@@ -338,3 +341,24 @@ class PerCorrect(MeanRatio):
             at_least=at_least,
             **asked,
         )
+
+
+# Length of answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthGate(PerCorrectGate, kind="length"):
+    """The output tokens of an answer, right or wrong: the same ratio of totals, over answers in place of right ones.
+
+    With a baseline it is paired by item: what makes an item's answer long is the same on both sides.
+    """
+
+    per: ClassVar[str] = "there"
+
+
+@dataclass(frozen=True, eq=False)
+class Length(PerCorrect):
+    """``answers(a).length <= answers(b).length * 1.1``, ``>= … * 0.9``, or against a number of tokens."""
+
+    what: ClassVar[str] = "length"
+    kind_of_gate: ClassVar[type[PerCorrectGate]] = LengthGate

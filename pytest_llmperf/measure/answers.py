@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from pytest_llmperf.client.answers import Answer
+from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.gates.mean import Choices, Scores
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.json_values import Json, JsonObject, list_of, object_of
@@ -50,6 +51,11 @@ class GradedAnswer:
     @property
     def usable(self) -> bool:
         return self.grade.outcome is not Outcome.INFRA
+
+    @property
+    def blank(self) -> bool:
+        """True if a whole reply came with nothing visible in it: for accuracy an error, for a user an empty answer."""
+        return self.answer.outcome is RequestOutcome.EMPTY
 
     @property
     def correct(self) -> bool:
@@ -142,10 +148,12 @@ class TaskAnswers(SampleList[Item, GradedAnswer]):
 
 
 def by_unit(
-    answers: Sequence[GradedAnswer], shows: Callable[[GradedAnswer], bool | list[bool]] = lambda a: a.correct
+    answers: Sequence[GradedAnswer],
+    shows: Callable[[GradedAnswer], bool | list[bool]] = lambda a: a.correct,
+    came: Callable[[GradedAnswer], bool] = lambda a: a.usable,
 ) -> Outcomes:
     """By unit of sampling (an item, or a group of items) the outcomes of its answers; see ``outcomes``."""
-    return outcomes(answers, shows, lambda answer: answer.unit or answer.item)
+    return outcomes(answers, shows, lambda answer: answer.unit or answer.item, came)
 
 
 def mean_scores(answers: Sequence[GradedAnswer]) -> Scores:
@@ -220,6 +228,7 @@ def behaviour_of(answer: GradedAnswer, *, thinking: bool) -> Behaviour:
         thinking=thinking,
         asked=_last_turn(answer.body) or prompt,
         begins_inside=answer.begins_inside,
+        content=answer.answer.text if answer.answer.reasoning else None,
         opened=(not prompt or prompt.rstrip().endswith("<think>"))
         if answer.begins_inside is None
         else answer.begins_inside,
@@ -232,7 +241,9 @@ def answer_stats(answers: Iterable[GradedAnswer], *, thinking: bool, temperature
     ``…_per_correct`` are ratios of totals, all answers' tokens (seconds in the server's hands) over the correct ones,
     with the interval of ``stats.ratio_estimators``. Seconds depend on the load that the answers were collected at.
     """
+    answers = list(answers)
     came = [answer for answer in answers if answer.usable]
+    blank = sum(answer.blank for answer in answers)
     shown = [behaviour_of(answer, thinking=thinking) for answer in came]
     tokens = tokens_of(came)
 
@@ -247,6 +258,11 @@ def answer_stats(answers: Iterable[GradedAnswer], *, thinking: bool, temperature
         "incomplete": share(incomplete),
         "unboxed": share(sum(not behaviour.boxed for behaviour in shown)),
         "loops": {f"{temperature:g}": share(sum(behaviour.loops for behaviour in shown))},
+        "empty": (blank + sum(behaviour.empty for behaviour in shown)) / (blank + len(came))
+        if blank + len(came)
+        else None,
+        "leaked": share(sum(behaviour.leaked for behaviour in shown)),
+        "refused": share(sum(behaviour.refused for behaviour in shown)),
         "language_switches": share(sum(behaviour.language_switch for behaviour in shown)),
     }
 
@@ -280,14 +296,16 @@ def uncounted(came: Sequence[GradedAnswer]) -> str:
 
 
 def per_item(
-    came: Iterable[GradedAnswer], cost: Callable[[GradedAnswer], float]
+    came: Iterable[GradedAnswer],
+    cost: Callable[[GradedAnswer], float],
+    counts: Callable[[GradedAnswer], bool] = lambda answer: answer.correct,
 ) -> dict[str, tuple[float, float]]:
-    """By unit of sampling the cost of its answers, and how many of them are correct."""
+    """By unit of sampling the cost of its answers, and how many of them are counted: the correct ones."""
     totals: dict[str, tuple[float, float]] = {}
     for answer in came:
         unit = answer.unit or answer.item
-        spent, correct = totals.get(unit, (0.0, 0.0))
-        totals[unit] = (spent + cost(answer), correct + answer.correct)
+        spent, counted = totals.get(unit, (0.0, 0.0))
+        totals[unit] = (spent + cost(answer), counted + counts(answer))
     return totals
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmperf.gates.base import Judge
-from pytest_llmperf.gates.mean_ratio import Costs, PerCorrect
+from pytest_llmperf.gates.mean_ratio import Costs, Length, PerCorrect
 from pytest_llmperf.gates.outcomes import Outcomes
 from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.measure.answers import (
@@ -35,7 +35,19 @@ class Behaviours:
     loops: Share
     language_switches: Share
     """Answers with a part in a script that the question is not written in (Chinese thinking on an English question)."""
+    empty: Share
+    """Answers that show a user nothing: no text at all, or none after the thinking."""
+    leaked: Share
+    """Answers that show a user special tokens, tags of a thinking or labels of turns (``<|im_end|>``, ``User:``)."""
+    refused: Share
+    """Answers that say that the model will not answer, and those that a filter ended."""
+    lengths: Callable[[], Length] = field(repr=False)
     costs: Callable[[str, str], PerCorrect] = field(repr=False)
+
+    @property
+    def length(self) -> Length:
+        """Output tokens by answer, thinking included."""
+        return self.lengths()
 
     @property
     def tokens_per_correct(self) -> PerCorrect:
@@ -69,6 +81,23 @@ def behaviours(
             seen[at] = behaviour_of(answer, thinking=thinking)
         return seen[at]
 
+    def empty(answers: Sequence[GradedAnswer]) -> Outcomes:
+        return by_unit(
+            answers,
+            lambda answer: answer.blank or examine(answer).empty,
+            lambda answer: answer.usable or answer.blank,
+        )
+
+    def length() -> Length:
+        count = answers.plan(cost_items)
+        return Length(
+            named(f"tokens per {task} answer"),
+            "tokens",
+            answers.read(count, lambda answers: costs_of(answers, tokens=True, every=True)),
+            judge=judge,
+            unusable=answers.why_unusable(count, lambda answers: _no_costs(answers, tokens=True)),
+        )
+
     def of(metric: str, shown: Callable[[Behaviour], bool]) -> Share:
         return share(named(metric), lambda answers: by_unit(answers, lambda answer: shown(examine(answer))))
 
@@ -89,13 +118,17 @@ def behaviours(
         unfinished=of("unfinished answers", lambda b: b.unfinished),
         loops=of("endless loops", lambda b: b.loops),
         language_switches=of("switched languages", lambda b: b.language_switch),
+        empty=share(named("empty answers"), empty),
+        leaked=of("leaked tags", lambda b: b.leaked),
+        refused=of("refused answers", lambda b: b.refused),
+        lengths=length,
         costs=costs,
     )
 
 
-def costs_of(answers: Sequence[GradedAnswer], *, tokens: bool) -> Costs:
-    """By unit of sampling the tokens (or seconds) of its answers that came, and how many are correct; None where none
-    came, or where the server did not count the tokens of one."""
+def costs_of(answers: Sequence[GradedAnswer], *, tokens: bool, every: bool = False) -> Costs:
+    """By unit of sampling the tokens (or seconds) of its answers that came, and how many are correct (``every``: how
+    many came); None where none came, or where the server did not count the tokens of one."""
 
     def cost(answer: GradedAnswer) -> float:
         return output_tokens(answer) if tokens else answer.answer.seconds
@@ -105,7 +138,9 @@ def costs_of(answers: Sequence[GradedAnswer], *, tokens: bool) -> Costs:
         answer.unit or answer.item for answer in answers if tokens and answer.answer.completion_tokens is None
     }
     return found | per_item(
-        [answer for answer in answers if answer.usable and (answer.unit or answer.item) not in unknown], cost
+        [answer for answer in answers if answer.usable and (answer.unit or answer.item) not in unknown],
+        cost,
+        (lambda _: True) if every else (lambda answer: answer.correct),
     )
 
 

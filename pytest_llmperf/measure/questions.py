@@ -189,7 +189,11 @@ class Questions:
         cost_items = count if full else min(count, self._data.sizes.cost_items)
         judge = self._data.sided(self._judge, served)
         found = behaviours(answers, variant.named, task.name, served.rules.thinking, cost_items, share, judge)
-        return replace(found, costs=self._booked("answers", found.costs))
+        return replace(
+            found,
+            costs=self._booked("answers", found.costs),
+            lengths=self._booked("answers", found.lengths),
+        )
 
     def _share(
         self,

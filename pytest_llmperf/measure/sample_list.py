@@ -143,14 +143,15 @@ def outcomes(
     samples: Sequence[S],
     shows: Callable[[S], bool | list[bool]],
     unit: Callable[[S], str] = lambda sample: sample.item,
+    came: Callable[[S], bool] = lambda sample: sample.usable,
 ) -> Outcomes:
-    """By ``unit`` of sampling, the item: whether the answer ``shows`` a behaviour, None for an infrastructure error.
+    """By ``unit`` of sampling, the item: whether the answer ``shows`` a behaviour, None for one that never ``came``.
 
     A list of that for a unit with several samples, and for one whose only sample shows several things.
     """
     by_item: dict[str, list[Outcome | list[bool]]] = {}
     for sample in samples:
-        by_item.setdefault(unit(sample), []).append(shows(sample) if sample.usable else None)
+        by_item.setdefault(unit(sample), []).append(shows(sample) if came(sample) else None)
     return {item: shown if len(shown) > 1 else shown[0] for item, shown in by_item.items()}  # type: ignore[misc]
 
 

@@ -1,4 +1,4 @@
-"""Behaviour in answers, each found by a stated definition: not boxed, thinking skipped, unfinished, loops, …
+"""Behaviour in answers, each found by a stated definition: not boxed, unfinished, loops, empty, leaked tags, …
 
 A suite judges the rate of each over many answers. Nothing here needs a model, a tokenizer or a template.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.tasks.boxes import last_box
-from pytest_llmperf.tasks.thinking import after_thinking, never_ends, opens_thinking, thought_of
+from pytest_llmperf.tasks.grading import is_refusal
+from pytest_llmperf.tasks.thinking import after_thinking, content_of, never_ends, opens_thinking, thought_of
 
 LOOP_REPEATS = 4
 LOOP_TOKENS = 32
@@ -29,6 +31,10 @@ class Behaviour:
     loops: bool
     language_switch: bool
     empty: bool
+    """Nothing that a user is shown, and no tool is called."""
+    leaked: bool
+    """A user is shown a special token, a tag of a thinking or a label of a turn."""
+    refused: bool
 
 
 def examine(
@@ -39,21 +45,26 @@ def examine(
     asked: str = "",
     opened: bool = True,
     begins_inside: bool | None = None,
+    content: str | None = None,
 ) -> Behaviour:
     """All of it for one answer.
 
     ``thinking``: the row promises to think. ``asked``: the user turn with instruction; empty: any language will do.
     ``opened``: the prompt ends in ``<think>``. ``begins_inside``: the prompt ends inside a thinking or after one,
-    whatever the row promises; None if the prompt does not say.
+    whatever the row promises; None if the prompt does not say. ``content``: what the server sent as the answer, where
+    it has split the thinking off; None where ``text`` is all that it sent.
     """
     inside = thinking if begins_inside is None else begins_inside
+    body = after_thinking(text) or ("" if inside else text)
     return Behaviour(
         boxed=boxed(text, thinking=inside),
         thinking_skipped=thinking and thinking_skipped(text, opened=opened),
         unfinished=unfinished(text, finish_reason=finish_reason, thinking=inside),
         loops=find_loop(text) is not None,
         language_switch=bool(asked) and language_switch(asked, text) is not None,
-        empty=not (after_thinking(text) or ("" if inside else text)).strip(),
+        empty=not body.strip() and meaning(finish_reason) is not Finish.TOOL,
+        leaked=find_leak(content_of(text, inside=inside) if content is None else content) is not None,
+        refused=refused(body, finish_reason=finish_reason),
     )
 
 
@@ -82,6 +93,21 @@ def unfinished(text: str, *, finish_reason: str | None, thinking: bool) -> bool:
     if finish_reason in ("length", "max_tokens", "abort", None):
         return True
     return never_ends(text, thinking=thinking)
+
+
+def find_leak(content: str) -> str | None:
+    """The first special token, tag of a thinking or label of a turn in what a user is shown; None without one.
+
+    A label counts where it stands alone on its line, or begins one with a colon (``User:``): a model that goes on with
+    the conversation by itself, whose end of turn was not understood.
+    """
+    found = _LEAK.search(content)
+    return found[0].strip() if found else None
+
+
+def refused(body: str, *, finish_reason: str | None) -> bool:
+    """True if a reply without its thinking says that the model will not answer and has no box, or was filtered."""
+    return meaning(finish_reason) is Finish.FILTER or (is_refusal(body) and last_box(body) is None)
 
 
 @dataclass(frozen=True)
@@ -142,6 +168,15 @@ def _letters(text: str) -> dict[str, int]:
 
 
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[0-9]|[^\W0-9\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
+_LEAK = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>"  # <|im_end|>, <|eot_id|>, <|endoftext|>
+    r"|<｜[^｜<>\n]{1,40}｜>"  # DeepSeek's bars: <｜end▁of▁sentence｜>
+    r"|</?(?:[a-z]+:)?(?:think|thinking|thought|reasoning)>|\[/?THINK\]|◁/?think▷"
+    r"|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_turn>|<end_of_utterance>|<(?:unused|extra_id_)\d+>"
+    r"|\[/?INST\]|<</?SYS>>|\[gMASK\]"
+    r"|^[ \t]*(?:#{1,3} ?)?(?:user|assistant|human)[ \t]*(?::|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _COMMAND = re.compile(r"\\(?:begin|end)\{[^{}]*\}|\\[A-Za-z]+|</?think>")
 _SCRIPTS = {
     "Latin": re.compile(r"[A-Za-zÀ-ÖØ-öø-ɏ]"),

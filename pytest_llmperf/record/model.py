@@ -304,6 +304,11 @@ class AnswersEntry(Part):
     incomplete: Share | None = optional("share of the answers that reached the limit before they ended")
     unboxed: Share | None = optional("share without a final answer in a box")
     loops: dict[str, float | None] = mapping("temperature → share that repeat themselves to the end")
+    empty: Share | None = optional("share that show a user nothing, after their thinking")
+    leaked: Share | None = optional(
+        "share that show a user special tokens, tags of a thinking or labels of turns"
+    )
+    refused: Share | None = optional("share that say that the model will not answer, or were filtered")
     language_switches: Share | None = optional("share in another language than the question's")
 
     @property

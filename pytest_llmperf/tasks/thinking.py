@@ -43,6 +43,18 @@ def after_thinking(text: str) -> str | None:
     return _OUTPUT.sub("", rest, count=1)
 
 
+def content_of(text: str, *, inside: bool) -> str:
+    """The part of a whole reply that a user is shown: the text after the first end of the thinking.
+
+    ``inside``: the reply begins inside a thinking; its content is empty if that never ends. A reply that does not is
+    content from its first character on.
+    """
+    if not inside:
+        return text
+    end = _CLOSING.search(text) if _may_hold_tags(text) else None
+    return text[end.end() :] if end else ""
+
+
 def opens_thinking(text: str) -> bool:
     """True if the text contains a tag that begins a thinking."""
     return _may_hold_tags(text) and _OPENING.search(text) is not None

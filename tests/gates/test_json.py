@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pytest_llmperf.gates.base import GATE_KINDS, Gate, gate_from_json
 from pytest_llmperf.gates.bracket import BracketGate
 from pytest_llmperf.gates.mean import MacroF1Gate, MeanScoreGate
-from pytest_llmperf.gates.mean_ratio import PerCorrectGate, PerplexityGate
+from pytest_llmperf.gates.mean_ratio import LengthGate, PerCorrectGate, PerplexityGate
 from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.per_token import AgreementGate, DivergenceGate
 from pytest_llmperf.gates.proportion import ProportionGate
@@ -127,6 +127,15 @@ cases: dict[str, st.SearchStrategy[Gate]] = {
     ),
     "per correct": st.builds(
         PerCorrectGate,
+        bound=factors,
+        unit=st.just("tokens"),
+        candidate=spent,
+        baseline=st.none() | spent,
+        at_least=directions,
+        **common,
+    ),
+    "length": st.builds(
+        LengthGate,
         bound=factors,
         unit=st.just("tokens"),
         candidate=spent,

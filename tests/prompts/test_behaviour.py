@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from pytest_llmperf.prompts.behaviour import (
     LOOP_TOKENS,
     boxed,
     examine,
+    find_leak,
     find_loop,
     language_switch,
     thinking_skipped,
@@ -191,3 +193,59 @@ def test_examining_a_long_answer_is_cheap() -> None:
 @given(st.text(max_size=400), st.sampled_from(["stop", "length", None]), st.booleans())
 def test_no_text_makes_the_detectors_raise(text: str, reason: str | None, thinking: bool) -> None:
     examine(text, finish_reason=reason, thinking=thinking, asked=text[:50])
+
+
+@pytest.mark.parametrize(
+    ("content", "leak"),
+    [
+        ("The answer is \\boxed{4}.", None),
+        ("4<|im_end|>", "<|im_end|>"),
+        ("4<|endoftext|>Human", "<|endoftext|>"),
+        ("4\n</think>\n4", "</think>"),
+        ("4 <｜end▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),
+        ("4</s>", "</s>"),
+        ("4\nUser: and 3 + 3?", "User:"),
+        ("4\n\nassistant\n\n4", "assistant"),
+        ("The user: asks for 4", None),
+        ("if a <| b and c |> d", None),
+        ("x < s > t", None),
+        ("The assistant helps.", None),
+    ],
+)
+def test_a_leak_is_what_no_user_should_read(content: str, leak: str | None) -> None:
+    assert find_leak(content) == leak
+    assert examine(content, finish_reason="stop", thinking=False).leaked is (leak is not None)
+
+
+def test_the_end_of_a_promised_thinking_is_no_leak_and_a_second_one_is() -> None:
+    def leaks(text: str, **how: Any) -> bool:
+        return examine(text, finish_reason="stop", **how).leaked
+
+    assert not leaks("2 + 2\n</think>\n4", thinking=True)
+    assert leaks("2 + 2\n</think>\n4</think>4", thinking=True)
+    assert leaks("2 + 2\n</think>\n4", thinking=False)
+    assert not leaks("2 <|x|> 2</think>4", thinking=True)
+    # The server has split the thinking off: only what it calls the answer is shown.
+    assert not leaks("2 + 2</think>4", thinking=False, content="4")
+    assert leaks("2 + 2</think>4</think>4", thinking=True, content="4</think>4")
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "refuses"),
+    [
+        ("I'm sorry, but I can't help with that.", "stop", True),
+        ("I cannot provide this, so \\boxed{4}", "stop", False),
+        ("", "content_filter", True),
+        ("4", "stop", False),
+        ("I can't help</think>4", "stop", False),
+    ],
+)
+def test_a_refusal_is_an_answer_that_gives_none(text: str, finish_reason: str, refuses: bool) -> None:
+    thinking = "</think>" in text
+    assert examine(text, finish_reason=finish_reason, thinking=thinking).refused is refuses
+
+
+def test_a_call_of_a_tool_without_text_is_not_empty() -> None:
+    assert not examine("", finish_reason="tool_calls", thinking=False).empty
+    assert examine("", finish_reason="stop", thinking=False).empty
+    assert examine("hm</think>\n", finish_reason="stop", thinking=True).empty

@@ -15,6 +15,7 @@ MOST_ROWS = 300
 """Maximum of rows of a table: GitHub takes 1 MiB of summary from a step, and people do not read more."""
 
 _SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔", Status.INVALID: "⛔"}
+_WORST_FIRST = (Status.FAIL, Status.INVALID, Status.INCONCLUSIVE, Status.PASS)
 _COLUMNS = ("verdict", "metric", *NUMBERS, "n")
 _NUMERIC = range(2, len(_COLUMNS))
 
@@ -30,8 +31,9 @@ class MarkdownExporter(FileExporter):
         return summary(results)
 
 
-def summary(results: RunResults) -> str:
-    """Return the whole text; the last line says what was compared on what device, and where the files are."""
+def summary(results: RunResults, most_rows: int = MOST_ROWS) -> str:
+    """Return the whole text, each table with at most ``most_rows`` gates, the worst first; the last line says what was
+    compared on what device, and where the files are."""
     whole = results.verdict
     parts = [
         f"## {_SIGNS[whole.status]} {whole.headline}: {markdown_text(results.title)}",
@@ -42,13 +44,16 @@ def summary(results: RunResults) -> str:
         parts.append("\n".join(["**Look at first**", "", *first]))
     if told := [*whole.let_through, *results.notes]:
         parts.append("\n".join(["**Let through**", "", *(f"* {markdown_text(line)}" for line in told)]))
-    not_passed = [gate for gate in results.gates if gate.verdict.status is not Status.PASS]
+    not_passed = sorted(
+        (gate for gate in results.gates if gate.verdict.status is not Status.PASS),
+        key=lambda gate: (gate.verdict.excused, _WORST_FIRST.index(gate.verdict.status)),
+    )
     passed = [gate for gate in results.gates if gate.verdict.status is Status.PASS]
     if not_passed:
-        parts.append(_gate_table(not_passed))
+        parts.append(_gate_table(not_passed, most_rows))
     if passed:
         heading = f"<summary>{plural(len(passed), 'gate')} passed</summary>"
-        parts.append(f"<details>{heading}\n\n{_gate_table(passed)}\n\n</details>")
+        parts.append(f"<details>{heading}\n\n{_gate_table(passed, most_rows)}\n\n</details>")
     parts.append(markdown_text(flips_line(gate.verdict for gate in results.gates)))
     about = {**results.about, **results.files}
     parts.append(
@@ -57,11 +62,12 @@ def summary(results: RunResults) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _gate_table(gates: Sequence[LocatedVerdict]) -> str:
-    """A row per gate up to ``MOST_ROWS``; the rest is counted below."""
-    text = Table(_COLUMNS, [_cells(gate.verdict) for gate in gates[:MOST_ROWS]], _NUMERIC).to_markdown()
-    if len(gates) > MOST_ROWS:
-        text += f"\n\n… and {len(gates) - MOST_ROWS:,} more, in the record."
+def _gate_table(gates: Sequence[LocatedVerdict], most_rows: int) -> str:
+    """A row per gate up to ``most_rows``; the rest is counted below."""
+    shown = gates[:most_rows]
+    text = Table(_COLUMNS, [_cells(gate.verdict) for gate in shown], _NUMERIC).to_markdown() if shown else ""
+    if len(gates) > most_rows:
+        text += f"\n\n… and {len(gates) - most_rows:,} more, in the record."
     return text
 
 

@@ -101,5 +101,9 @@ def answer_proper(text: str | None, *, finish_reason: str | None, thinking: bool
 
 def unanswered(body: str) -> Grade:
     """The grade of a reply that came to its end without a final answer."""
-    refused = _REFUSAL.search(body[:_REFUSAL_WINDOW]) is not None
-    return Grade(Outcome.WRONG, "refused" if refused else "unboxed")
+    return Grade(Outcome.WRONG, "refused" if is_refusal(body) else "unboxed")
+
+
+def is_refusal(body: str) -> bool:
+    """True if a reply, without its thinking, begins by saying that the model will not or cannot answer."""
+    return _REFUSAL.search(body[:_REFUSAL_WINDOW]) is not None
