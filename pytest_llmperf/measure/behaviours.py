@@ -36,7 +36,7 @@ class Behaviours:
     language_switches: Share
     """Answers with a part in a script that the question is not written in (Chinese thinking on an English question)."""
     empty: Share
-    """Answers that show a user nothing: no text at all, or none after the thinking."""
+    """Answers that came to their end and show a user nothing: no text at all, or none after the thinking."""
     leaked: Share
     """Answers that show a user special tokens, tags of a thinking or labels of turns (``<|im_end|>``, ``User:``)."""
     refused: Share

@@ -31,7 +31,8 @@ class Behaviour:
     loops: bool
     language_switch: bool
     empty: bool
-    """Nothing that a user is shown, and no tool is called."""
+    """The model has ended its reply and shows a user nothing; a call of a tool, or a reply cut at its limit, is not
+    empty."""
     leaked: bool
     """A user is shown a special token, a tag of a thinking or a label of a turn."""
     refused: bool
@@ -62,7 +63,7 @@ def examine(
         unfinished=unfinished(text, finish_reason=finish_reason, thinking=inside),
         loops=find_loop(text) is not None,
         language_switch=bool(asked) and language_switch(asked, text) is not None,
-        empty=not body.strip() and meaning(finish_reason) is not Finish.TOOL,
+        empty=not body.strip() and meaning(finish_reason) is Finish.STOP,
         leaked=find_leak(content_of(text, inside=inside) if content is None else content) is not None,
         refused=refused(body, finish_reason=finish_reason),
     )

@@ -112,7 +112,7 @@ def _missing(last: Record, newest: Record) -> str:
     if last is newest:
         return ""
     ran = set(newest.suite.tests)
-    if ran and set(last.suite.tests) <= ran:
+    if last.suite.tests and set(last.suite.tests) <= ran:
         return "the newest run has its tests, and did not measure it"
     return OTHER_TESTS
 

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from pytest_llmperf.hookspecs import ADVISORY_MARK
+from pytest_llmperf.runs.ledger import Ledger
 
 
 def advisory_reason(item: pytest.Item) -> str:
-    """The reason of the nearest mark of ``item``; empty for a test that gates.
-
-    Raises ``pytest.UsageError`` (exit code 4) for a mark without a reason.
-    """
+    """The reason of the nearest mark of ``item``; empty for a test that gates, and for a mark without a reason."""
     mark = item.get_closest_marker(ADVISORY_MARK)
-    if mark is None:
+    given = (*mark.args, *mark.kwargs.values()) if mark else ()
+    if mark is None or len(given) != 1 or not set(mark.kwargs) <= {"reason"} or not isinstance(given[0], str):
         return ""
-    given = (*mark.args, *mark.kwargs.values())
-    reason = given[0] if len(given) == 1 and set(mark.kwargs) <= {"reason"} else None
-    if not isinstance(reason, str) or not reason.strip():
-        raise pytest.UsageError(
+    return " ".join(given[0].split())
+
+
+def check_marks(items: Sequence[pytest.Item], ledger: Ledger) -> None:
+    """Refuse every mark without a reason, also on a test that asks about no model.
+
+    Raises ``pytest.UsageError`` (exit code 4). In a worker of pytest-xdist, where that would be an internal error of
+    the controlling process, it makes the run INVALID instead.
+    """
+    for item in items:
+        if item.get_closest_marker(ADVISORY_MARK) is None or advisory_reason(item):
+            continue
+        why = (
             f'{item.nodeid}: write @pytest.mark.{ADVISORY_MARK}("why this test does not gate"), with a reason'
         )
-    return " ".join(reason.split())
+        if not hasattr(item.config, "workerinput"):
+            raise pytest.UsageError(why)
+        ledger.problem(why)

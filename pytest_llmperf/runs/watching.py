@@ -19,7 +19,7 @@ from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.gates.wording import excuse
 from pytest_llmperf.hookspecs import PROFILE_MARK, SAME_MODEL_MARK
 from pytest_llmperf.record.redaction import redact_log
-from pytest_llmperf.runs.advisory import advisory_reason
+from pytest_llmperf.runs.advisory import advisory_reason, check_marks
 from pytest_llmperf.runs.asking import asked_at_run_time, asks, asks_in_source, candidate_of
 from pytest_llmperf.runs.ledger import Ledger
 from pytest_llmperf.runs.unmatched_waivers import unmatched
@@ -77,9 +77,9 @@ class Watching:
         if items:
             for remark in unmatched(self._ledger.waivers, self._collected, items[0].config.rootpath):
                 self._ledger.remark(remark)
+        check_marks(items, self._ledger)
         asking = []
         for item in items:
-            advisory_reason(item)  # A mark without a reason is a mistake on every test.
             if (how := asks(item)) is not None:
                 asking.append(item)
                 self._enter(item, how.needs, how.asserts)

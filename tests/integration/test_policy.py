@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.cli import main
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
@@ -32,7 +34,9 @@ BUDGETS = """
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_is_let_through_is_told_and_leaves_the_run_green(project: Project, workers: int) -> None:
+def test_what_is_let_through_is_told_and_leaves_the_run_green(
+    project: Project, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     project.suite(SUITE)
     project.write("budgets.toml", BUDGETS)
     arguments = ("--llmperf-record=record.json", "--junitxml=junit.xml")
@@ -50,6 +54,12 @@ def test_what_is_let_through_is_told_and_leaves_the_run_green(project: Project, 
     assert all("FAIL: time to ready" in (element.get("message") or "") for element in skipped)
     assert len(skipped) == 2
     if not workers:
+        assert main(["comment", str(project.path / "record.json")]) == 0
+        comment = capsys.readouterr().out
+        assert comment.startswith(
+            "<!-- pytest-llmperf: test CPU distill vs math -->\n## ✅ PASS, 2 waived, 1 advisory"
+        )
+        assert "waived until 9999-12-31: the disk is slow until May — FAIL: time to ready" in comment
         planned = project.run("--llmperf-plan")
         assert planned.lines("test_advisory[distill] never makes a run red, advisory: on trial"), planned.text
         assert planned.lines("test_waived[distill] is waived until 9999-12-31"), planned.text
@@ -60,6 +70,12 @@ def test_an_advisory_mark_without_a_reason_is_a_mistake(project: Project) -> Non
     run = project.run()
     assert run.code == 4, run.text
     assert run.lines("test_advisory[distill]: write @pytest.mark.llmperf_advisory"), run.text
+    run = project.run_with_workers(2)
+    assert run.code == 1, run.text
+    assert run.lines("INVALID as a whole: ", "test_advisory[distill]: write @pytest.mark.llmperf_advisory"), (
+        run.text
+    )
+    assert run.noise == []
 
 
 def test_a_waiver_without_a_reason_is_a_mistake(project: Project) -> None:

@@ -245,7 +245,8 @@ def test_a_refusal_is_an_answer_that_gives_none(text: str, finish_reason: str, r
     assert examine(text, finish_reason=finish_reason, thinking=thinking).refused is refuses
 
 
-def test_a_call_of_a_tool_without_text_is_not_empty() -> None:
+def test_a_call_of_a_tool_and_a_thinking_that_was_cut_are_not_empty() -> None:
     assert not examine("", finish_reason="tool_calls", thinking=False).empty
+    assert not examine("hm", finish_reason="length", thinking=True).empty
     assert examine("", finish_reason="stop", thinking=False).empty
     assert examine("hm</think>\n", finish_reason="stop", thinking=True).empty
