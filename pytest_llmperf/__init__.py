@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     from pytest_llmperf.tasks.grading import Grade as Grade
     from pytest_llmperf.tasks.grading import Outcome as Outcome
     from pytest_llmperf.tasks.grading.choice import grade_choice as grade_choice
+    from pytest_llmperf.tasks.grading.structured import grade_structured as grade_structured
     from pytest_llmperf.tasks.grading.symbolic import grade_symbolic as grade_symbolic
+    from pytest_llmperf.tasks.grading.tool_calls import grade_tool_calls as grade_tool_calls
+    from pytest_llmperf.tasks.request import ReplyMessage as ReplyMessage
     from pytest_llmperf.tasks.source import DataFile as DataFile
     from pytest_llmperf.tasks.source import HubSplit as HubSplit
     from pytest_llmperf.tasks.task import Item as Item
@@ -63,7 +66,10 @@ _NAMES = {
     "report.exporters.base": ("Exporter", "FileExporter", "RunResults"),
     "tasks.grading": ("Grade", "Outcome"),
     "tasks.grading.choice": ("grade_choice",),
+    "tasks.grading.structured": ("grade_structured",),
     "tasks.grading.symbolic": ("grade_symbolic",),
+    "tasks.grading.tool_calls": ("grade_tool_calls",),
+    "tasks.request": ("ReplyMessage",),
     "tasks.source": ("DataFile", "HubSplit"),
     "tasks.task": ("Item", "Shot", "Task"),
 }

@@ -153,6 +153,18 @@ def summaries(_llmperf_questions: Questions) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def structured(_llmperf_questions: Questions) -> Callable[..., Any]:
+    """``structured(model, [task], [variant])`` → ``.valid_json``, ``.valid_schema``, ``.exact``: replies in a form."""
+    return _llmperf_questions.structured
+
+
+@pytest.fixture
+def tool_calls(_llmperf_questions: Questions) -> Callable[..., Any]:
+    """``tool_calls(model, [task], [variant])`` → ``.valid_arguments``, ``.exact``, ``.trigger_f1``."""
+    return _llmperf_questions.tool_calls
+
+
+@pytest.fixture
 def recall(_llmperf_questions: Questions) -> Callable[..., Any]:
     """``recall(model, ["needles"], tokens=32768)`` → the share of facts of long prompts that are given back."""
     return _llmperf_questions.recall

@@ -34,6 +34,8 @@ HEAVY = {
     "math_verify": {"tasks"},
     "sympy": {"tasks"},
     "rouge_score": {"tasks"},
+    "jsonschema": {"tasks"},
+    "referencing": {"tasks"},
     "pynvml": {"serving"},
     "prometheus_client": {"client"},
     "scipy": {"stats"},

@@ -27,6 +27,7 @@ from typing import Any
 
 from pytest_llmperf.client.answers import Answer, complete_all
 from pytest_llmperf.client.saturation import Saturation
+from pytest_llmperf.client.tool_calls import ToolCall
 from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.config.run_config import Reuse
 from pytest_llmperf.json_values import JsonObject
@@ -345,7 +346,8 @@ def _answer_of(text: str) -> Answer | None:
     """Read a stored answer; None if another version of this package wrote it."""
     try:
         fields = dict(json.loads(text))
-        return Answer(**{**fields, "outcome": RequestOutcome(fields["outcome"])})
+        calls = tuple(ToolCall(**call) for call in fields.get("tool_calls", ()))
+        return Answer(**{**fields, "outcome": RequestOutcome(fields["outcome"]), "tool_calls": calls})
     except (KeyError, TypeError, ValueError):
         return None
 

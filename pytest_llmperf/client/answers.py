@@ -16,6 +16,7 @@ from pytest_llmperf.client.openai_stream import INVISIBLE, trace_of
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.client.reply import Ending, Reply, now
 from pytest_llmperf.client.saturation import LOOK_S, Saturation, look
+from pytest_llmperf.client.tool_calls import ToolCall
 from pytest_llmperf.client.trace import RequestOutcome, Trace
 from pytest_llmperf.errors import WrongServer
 from pytest_llmperf.json_values import Json, JsonObject
@@ -61,6 +62,7 @@ class Answer:
     """True if it was taken over from an earlier run."""
     status: int = 0
     """HTTP status; 0 if no response came."""
+    tool_calls: tuple[ToolCall, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -305,7 +307,11 @@ class _Completion:
 
 def _answer(trace: Trace) -> Answer:
     outcome, error = trace.outcome, trace.error
-    if outcome is RequestOutcome.OK and is_invisible(trace.text + trace.reasoning_text):
+    if (
+        outcome is RequestOutcome.OK
+        and not trace.tool_calls
+        and is_invisible(trace.text + trace.reasoning_text)
+    ):
         # Graded, they would be wrong on both sides, and equal.
         outcome = RequestOutcome.EMPTY
         error = INVISIBLE.format(trace.completion_tokens)
@@ -322,6 +328,7 @@ def _answer(trace: Trace) -> Answer:
         attempts=1,
         seconds=max(0.0, (trace.end_s or now()) - trace.sent_s),
         status=trace.status,
+        tool_calls=trace.tool_calls,
     )
 
 

@@ -20,8 +20,9 @@ from pytest_llmperf.client.error_objects import error_in, message_of
 from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.client.reply import Ending, Reply
 from pytest_llmperf.client.stream_template import Template, learn, text_of
+from pytest_llmperf.client.tool_calls import ToolCalls, entries
 from pytest_llmperf.client.trace import Arrival, RequestOutcome, Trace
-from pytest_llmperf.json_values import Json, JsonObject
+from pytest_llmperf.json_values import Json, JsonObject, object_of
 from pytest_llmperf.serving.http_client import redirect
 from pytest_llmperf.visible_text import is_invisible
 
@@ -129,6 +130,7 @@ def trace_of(
         unseen_tokens=reading.unseen,
         unread_field=reading.unread_field(),
         drafted=reading.drafted,
+        tool_calls=reading.calls.all,
     )
 
 
@@ -294,6 +296,7 @@ class _Reading:
     """Offset in the body of the newest chunk with counts, if it was read by its template."""
     index: object = None
     """Index of the choice that is the answer, the first one received; None until one came."""
+    calls: ToolCalls = field(default_factory=ToolCalls)
 
     @property
     def over(self) -> bool:
@@ -400,6 +403,8 @@ class _Reading:
             tokens = self.uncredited
             if own:
                 self.last_token_s = time_s
+        whole = choice.get("delta") is None
+        self.calls.take(object_of(choice.get("message" if whole else "delta")), whole=whole)
         if reasoning or content or tool:
             self._take_texts(time_s, reasoning, content, tokens)
         else:
@@ -589,17 +594,13 @@ def _parts(value: object) -> tuple[str, str]:
 
 
 def _called(delta: JsonObject) -> str:
-    """The call of a tool as far as this chunk has it: name and arguments."""
-    calls = delta.get("tool_calls")
-    if isinstance(calls, dict):
-        calls = list(calls.values())
-    listed = list(calls) if isinstance(calls, list) else []
-    functions = [one.get("function") or one.get("custom") for one in listed if isinstance(one, dict)]
+    """The calls of tools as far as this chunk has them: names and arguments."""
+    functions = [entry.get("function") or entry.get("custom") or entry for entry in entries(delta)]
     return "".join(
         value if isinstance(value, str) else json.dumps(value)
-        for function in (*functions, delta.get("function_call"))
+        for function in functions
         if isinstance(function, dict)
-        for name in ("name", "arguments", "input")
+        for name in ("name", "arguments", "input", "parameters")
         if (value := function.get(name))
     )
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pytest_llmperf.client.drafted import Drafted
+from pytest_llmperf.client.tool_calls import ToolCall
 
 
 class RequestOutcome(StrEnum):
@@ -79,6 +80,8 @@ class Trace:
     """A field of the stream that held text which is not read here; empty if there was none."""
     drafted: Drafted | None = None
     """Draft tokens of speculative decoding; None if the server does not count them by request."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The tools that the model called, in the order in which the calls began."""
 
     @property
     def ok(self) -> bool:

@@ -114,6 +114,21 @@ KNOWN: Mapping[str, Mapping[str, Known]] = {
             "share of the baseline's tokens that are the candidate's most likely", "at least"
         ),
     },
+    "structured": {
+        "valid_json": _share("share of replies that are JSON and nothing else", "at least"),
+        "valid_schema": _share("share of replies that follow the schema of their item", "at least"),
+        "exact": _share("share of forms that are filled in rightly", "at least"),
+        "margin": _points("how much less than the baseline is not worse"),
+    },
+    "tools": {
+        "valid_arguments": _share(
+            "share of requests for a call whose calls follow their schemas", "at least"
+        ),
+        "forced": _share("the same where the server is told to call", "at least"),
+        "exact": _share("share of requests that are answered by exactly the right calls", "at least"),
+        "trigger_f1": _share("macro-F1 of calling a tool and calling none", "at least"),
+        "margin": _points("how much less than the baseline is not worse"),
+    },
     "rules": {
         "boxed": _share("share of answers in a box", "at least"),
         "thinking_skipped": _share("share of replies that skip or break off their thinking", "at most"),

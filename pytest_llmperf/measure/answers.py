@@ -49,6 +49,11 @@ class GradedAnswer:
         return seed if isinstance(seed, int) else None
 
     @property
+    def message(self) -> str:
+        """The reply as reports show it: its text, and below it the calls of tools, one a line."""
+        return "\n".join(filter(None, (self.reply, *map(str, self.answer.tool_calls))))
+
+    @property
     def usable(self) -> bool:
         return self.grade.outcome is not Outcome.INFRA
 
@@ -135,7 +140,7 @@ class TaskAnswers(SampleList[Item, GradedAnswer]):
             "sample": graded.sample,
             "question": _last_turn(graded.body) or item.prompt,
             "gold": str(item.answer),
-            "reply": graded.reply,
+            "reply": graded.message,
             "outcome": graded.grade.outcome.value,
             "detail": graded.grade.detail,
             "answer": graded.grade.answer,

@@ -23,11 +23,12 @@ from pytest_llmperf.measure.long_prompts import LongItem
 from pytest_llmperf.measure.prompt_check import PromptCheck
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers, may_be_a_death, raise_if_dead
-from pytest_llmperf.prompts.asking import ask
+from pytest_llmperf.prompts.asking import ask_item
 from pytest_llmperf.prompts.variants import Variant, model_default
 from pytest_llmperf.report.progress import Pace
 from pytest_llmperf.serving.content import identity_of
 from pytest_llmperf.tasks.grading import Grade, Outcome
+from pytest_llmperf.tasks.request import ReplyMessage
 from pytest_llmperf.tasks.task import Item, Task, load_shots, sample_of
 from pytest_llmperf.tasks.thinking import with_thinking
 
@@ -71,7 +72,7 @@ class Evaluation:
         shots = load_shots(task, self.servers.settings.data_dir) if few_shot else ()
         samples = self.samples(model, variant)
         order = [(item, sample) for item in items for sample in range(samples)]
-        asks = [ask(model, item.prompt, variant, shots=shots, sample=n) for item, n in order]
+        asks = [ask_item(model, item, variant, shots=shots, sample=n) for item, n in order]
         self.servers.memory(served)
         begins_inside = self.prompts.look(served, task.name, variant, asks, [item.id for item, _ in order])
         # A template may open a thinking that the row does not promise, or close one that it does.
@@ -82,17 +83,19 @@ class Evaluation:
         def graded(sent: tuple[tuple[Item, int], JsonObject, Answer]) -> GradedAnswer:
             (item, sample), body, answer = sent
             reply = with_thinking(answer.reasoning, answer.text) if answer.reasoning else answer.text
-            grade = (
-                task.grader(
+            if not answer.ok:
+                grade = Grade(Outcome.INFRA, answer.outcome.value)
+            elif task.message_grader is not None:
+                message = ReplyMessage(answer.text, answer.reasoning, answer.tool_calls, answer.finish_reason)
+                grade = task.message_grader(message, item, thinking=thinking)
+            else:
+                grade = task.grader(
                     reply,
                     item.answer,
                     finish_reason=answer.finish_reason,
                     thinking=thinking,
                     protocol=model.rules.protocol,
                 )
-                if answer.ok
-                else Grade(Outcome.INFRA, answer.outcome.value)
-            )
             return GradedAnswer(item.id, body, answer, grade, reply, sample, begins_inside, sample_of(item))
 
         return grade_all(graded, list(zip(order, bodies, answers, strict=True))), seconds

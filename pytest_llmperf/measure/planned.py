@@ -86,7 +86,7 @@ class PlannedSamples(SampleList[Any, Any]):
 
     note: Callable[[int], None]
     at_hand: Sequence[Item] = ()
-    """The items themselves, where they need no download and are in groups."""
+    """The items themselves, where they need no download."""
 
     @property
     def known(self) -> Sequence[Item]:
@@ -96,6 +96,22 @@ class PlannedSamples(SampleList[Any, Any]):
         count = super().plan(whole_groups(self.known, count))
         self.note(count * self.per_item)
         return count
+
+    def where(self, keep: Callable[[Any], bool]) -> SampleList[Any, Any]:
+        """Items that are not at hand are all taken for kept."""
+        if not self.at_hand:
+            return self
+        places = [place for place, item in enumerate(self.at_hand) if keep(item)]
+        return PlannedSamples(
+            items=unmeasured(len(places)),
+            ask=self.ask,
+            per_item=self.per_item,
+            at_once=self.at_once,
+            note=lambda samples: self.note(
+                self.per_item * (places[samples // self.per_item - 1] + 1) if samples else 0
+            ),
+            at_hand=[self.at_hand[place] for place in places],
+        )
 
     def read(self, count: int, of: Callable[[Sequence[Any]], R]) -> R:
         del of
@@ -173,8 +189,9 @@ class PlannedMeasurements(Measurements):
             there = len(known)
         key = (task.name, variant.name)
         samples = self._samples(there, served, "answers", key, self.samples(served, variant))
+        samples.at_hand = known
         if any(item.group for item in known):
-            samples.at_once, samples.at_hand = True, known
+            samples.at_once = True
         return samples
 
     def long_answers(self, served: Served, prompts: LongPrompts) -> PlannedSamples:

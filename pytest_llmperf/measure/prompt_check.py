@@ -185,13 +185,15 @@ class PromptCheck:
         chat = as_chat(ask)
         try:
             rendered = source.rendered(chat)
+            # The text that a template adds for tools is meant: what else it adds shows without them.
+            plain = rendered if chat.plain is chat else source.rendered(chat.plain)
         except DataError as error:
             seen.found(item, [Finding("template-refuses", str(error))])
             return None
-        if rendered is None:
+        if rendered is None or plain is None:
             seen.why = source.why
             return None
-        seen.found(item, violations.prompt_violations(chat, rendered, served.model))
+        seen.found(item, violations.prompt_violations(chat.plain, plain, served.model))
         text = rendered.text if ask.prompt is None else ask.prompt
         seen.take(item, ask, text, "template" if chat.prompt is None else "protocol")
         return text
@@ -200,7 +202,7 @@ class PromptCheck:
         self, served: Served, source: TemplateSource, seen: Findings, item: str, ask: Ask
     ) -> None:
         """Check the server's rendering of the first chat, and the token that it puts before a text by itself."""
-        chat = as_chat(ask)
+        chat = as_chat(ask).plain
         if chat.prompt is not None or "template-refuses" in seen.findings:
             return
         rendered = source.rendered(chat)
@@ -328,11 +330,10 @@ def _shortened(text: str) -> str:
 def _as_sent(ask: Ask, text: str | None) -> dict[str, Json]:
     if ask.prompt is not None and not ask.chat:
         return {"prompt": ask.prompt}
-    return (
-        {"messages": ask.body().get("messages", [])}
-        if text is None
-        else {"prompt": text, "add_special_tokens": False}
-    )
+    if text is not None:
+        return {"prompt": text, "add_special_tokens": False}
+    body = ask.body()
+    return {name: body[name] for name in ("messages", "tools") if name in body}
 
 
 def _own_first(with_own: Tokenized | None, plain: Tokenized | None) -> int | None:

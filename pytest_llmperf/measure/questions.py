@@ -29,12 +29,39 @@ from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
 from pytest_llmperf.measure.long_answers import Summaries
 from pytest_llmperf.measure.long_prompts import LongPrompts, check_length, summaries_of
 from pytest_llmperf.measure.measurements import Measurements
-from pytest_llmperf.measure.sample_list import FlipsOnDemand, OutcomesOnDemand, S, SampleList, outcomes
+from pytest_llmperf.measure.messages import (
+    CallQuestions,
+    StructuredOutput,
+    check_task,
+    needing_a_call,
+    passing,
+    silence,
+    triggers,
+)
+from pytest_llmperf.measure.sample_list import (
+    FlipsOnDemand,
+    OutcomesOnDemand,
+    S,
+    SampleList,
+    all_failed,
+    outcomes,
+)
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.prompts.variants import Variant, model_default
+from pytest_llmperf.tasks.grading.structured import grade_structured
+from pytest_llmperf.tasks.grading.tool_calls import CALL, NO_CALL, grade_tool_calls, needs_call
 from pytest_llmperf.tasks.long_context import find_kind
+from pytest_llmperf.tasks.structured_output import STRUCTURED_OUTPUT
 from pytest_llmperf.tasks.texts import find_texts
+from pytest_llmperf.tasks.tool_calls import TOOL_CALLS
 
+_GROUPED = "the items of {} are in groups, which macro-F1 cannot allow for: use accuracy"
+_CHECKED = {
+    "valid_json": "valid JSON",
+    "valid_schema": "valid by schema",
+    "valid_arguments": "valid arguments",
+    "exact": "exact",
+}
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -160,10 +187,7 @@ class Questions:
         count = answers.plan(self._data.item_limit(variant))
         unusable = answers.why_unusable(count)
         if any(item.group for item in answers.known):
-            unusable = (
-                unusable
-                or f"the items of {task.name} are in groups, which macro-F1 cannot allow for: use accuracy"
-            )
+            unusable = unusable or _GROUPED.format(task.name)
         return MacroF1(
             variant.named(f"{task.name} macro-F1"),
             answers.read(count, lambda found: choices(found, self._data.items(task))),
@@ -173,6 +197,58 @@ class Questions:
             judge=self._data.sided(self._judge, served),
             unusable=unusable,
         )
+
+    @booked("structured")
+    def structured(self, served: Served, *how: str | Variant) -> StructuredOutput:
+        """Shares of replies that follow the form that they were asked for, by default of the generated forms."""
+        name, variant = task_and_variant(how)
+        task = self._data.task(name or STRUCTURED_OUTPUT.name)
+        check_task(task, grade_structured, "structured", STRUCTURED_OUTPUT.name)
+        answers = self._data.answers(served, task, variant)
+        count = answers.plan(self._data.item_limit(variant))
+
+        def share(check: str) -> Share:
+            metric = variant.named(f"{task.name} {_CHECKED[check]}")
+            found = self._share(served, metric, answers, count, passing(check), "reply")
+            return replace(found, ended=lambda n: answers.read(n, endings))
+
+        return StructuredOutput(self._booked("structured", share))
+
+    @booked("tool_calls")
+    def tool_calls(self, served: Served, *how: str | Variant) -> CallQuestions:
+        """Shares of replies that call the right tools rightly, by default in answer to generated requests."""
+        name, variant = task_and_variant(how)
+        task = self._data.task(name or TOOL_CALLS.name)
+        check_task(task, grade_tool_calls, "tool_calls", TOOL_CALLS.name)
+        answers = self._data.answers(served, task, variant)
+        count = answers.plan(self._data.item_limit(variant))
+        needing = needing_a_call(answers.known)
+        silent = silence(served.name, needing)
+
+        def share(check: str) -> Share:
+            of, asked = answers, count
+            if check == "valid_arguments" and answers.known:
+                of = answers.where(needs_call)
+                asked = of.plan(sum(item.id in needing for item in answers.known[:count]))
+            metric = variant.named(f"{task.name} {_CHECKED[check]}")
+            found = self._share(served, metric, of, asked, passing(check, silent), "reply")
+            return replace(found, ended=lambda n: of.read(n, endings))
+
+        def trigger_f1() -> MacroF1:
+            unusable = answers.why_unusable(count, lambda found: all_failed(found) or silent(found))
+            if any(item.group for item in answers.known):
+                unusable = unusable or _GROUPED.format(task.name)
+            return MacroF1(
+                variant.named(f"{task.name} trigger F1"),
+                answers.read(count, lambda found: triggers(found, needing)),
+                (CALL, NO_CALL),
+                guess=0.5,
+                endings=answers.read(count, endings),
+                judge=self._data.sided(self._judge, served),
+                unusable=unusable,
+            )
+
+        return CallQuestions(self._booked("tool_calls", share), self._booked("tool_calls", trigger_f1))
 
     @booked("answers")
     def behaviour(self, served: Served, *how: str | Variant) -> Behaviours:

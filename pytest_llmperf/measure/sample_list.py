@@ -99,6 +99,25 @@ class SampleList(Generic[I, S]):
         replace it (``measure.planned``)."""
         return of(self.first(count))
 
+    def where(self, keep: Callable[[I], bool]) -> SampleList[I, S]:
+        """The samples of the items that ``keep`` says; asking for one asks for all items before it, too."""
+        places = [place for place, item in enumerate(self.items) if keep(item)]
+
+        def ask(more: Sequence[I], before: int, planned: int) -> tuple[Sequence[S], float]:
+            del planned
+            wanted = places[before : before + len(more)]
+            known = self.first(wanted[-1] + 1)
+            each = self.per_item
+            return [sample for place in wanted for sample in known[place * each : (place + 1) * each]], 0.0
+
+        return SampleList(
+            items=[self.items[place] for place in places],
+            ask=ask,
+            per_item=self.per_item,
+            at_once=self.at_once,
+            refused=self.refused,
+        )
+
     def why_unusable(self, count: int, why: Callable[[Sequence[S]], str] | None = None) -> str:
         """Why the samples of the first ``count`` items must not be judged: ``why`` of them, by default that all of them
         failed. Empty if they may."""

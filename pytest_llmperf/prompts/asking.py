@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import cast
 
 from pytest_llmperf.config.models import Model, Sampling
 from pytest_llmperf.errors import UsageError
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.prompts.template import ChatTemplate, template_of
 from pytest_llmperf.prompts.variants import Ask, Message, Variant, model_default
-from pytest_llmperf.tasks.task import Shot
+from pytest_llmperf.tasks.task import Item, Shot
 
 # As in Qwen2.5-Math's own evaluation: its base model was measured with these shots and these ends.
 _BETWEEN_SHOTS = "\n\n\n"
@@ -54,6 +56,46 @@ def ask(
     if variant.opens_with is None:
         return asked
     return with_reply_prefill(asked, template_of(model), variant.opens_with)
+
+
+def ask_item(
+    model: Model, item: Item, variant: Variant = model_default, *, shots: Sequence[Shot] = (), sample: int = 0
+) -> Ask:
+    """Return the request that asks ``model`` an item: its question, or its conversation with tools and form.
+
+    Raises :class:`UsageError` as :func:`ask` does; tools and a form of the reply need a chat.
+    """
+    if not item.says_how:
+        return ask(model, item.prompt, variant, shots=shots, sample=sample)
+    if model.rules.protocol == "few-shot" or variant.opens_with is not None:
+        how = "a few-shot row" if variant.opens_with is None else f"a reply {variant.name}"
+        raise UsageError(
+            f"{model.name}: item {item.id} sends a conversation, tools or a response_format; {how} continues a text, "
+            'and has no place for them: ask a row with protocol = "chat"'
+        )
+    sampling = variant.sampling(model.sampling)
+    sampling = dataclasses.replace(sampling, seed=sampling.seed + sample)
+    messages = [_message(message) for message in item.messages] or [_turn("user", item.prompt)]
+    system = None if variant.no_system else (variant.system or model.rules.system)
+    if system is not None and messages[0]["role"] != "system":
+        messages.insert(0, _turn("system", system))
+    fields: dict[str, Json] = {}
+    if item.tools:
+        fields["tools"] = item.tools
+    if item.tool_choice is not None:
+        fields["tool_choice"] = item.tool_choice
+    if item.response_format is not None:
+        fields["response_format"] = item.response_format
+    return Ask(model.served, sampling, tuple(messages), fields=fields)
+
+
+def _turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def _message(message: JsonObject) -> Message:
+    """A message of an item; the content of an assistant's turn that only calls tools is empty."""
+    return cast(Message, {**message, "content": message.get("content") or ""})
 
 
 def _few_shot(

@@ -108,7 +108,7 @@ def lint_rendered(rendered: Rendered, ask: Ask) -> list[Finding]:
     text, bos = rendered.text, rendered.bos
     if ask.user_turn.strip() not in text:
         findings.append(Finding("question-altered", "the template does not pass the user turn on as it is"))
-    elif ask.prompt is None and (hidden := injected_text(rendered, ask.messages)):
+    elif ask.prompt is None and not _calls_tools(ask) and (hidden := injected_text(rendered, ask.messages)):
         findings.append(Finding("hidden-system", f"the template adds text that was not sent: {_cut(hidden)}"))
     # A chat is sent as rendered; before a text that is to be continued the tokenizer puts its own first
     # token.
@@ -124,6 +124,11 @@ def lint_rendered(rendered: Rendered, ask: Ask) -> list[Finding]:
             Finding("bos", f"the prompt does not begin with {bos!r}, which the model was trained with")
         )
     return findings
+
+
+def _calls_tools(ask: Ask) -> bool:
+    """True if the template writes what is no message's content: tools, calls and their results."""
+    return bool(ask.tools) or any("tool_calls" in m or m["role"] == "tool" for m in ask.messages)
 
 
 def injected_text(rendered: Rendered, messages: Sequence[Message]) -> str:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.vllm_arguments import table_of, value_of
 from pytest_llmperf.errors import DataError, LlmperfError
-from pytest_llmperf.json_values import Json, JsonObject
+from pytest_llmperf.json_values import Json, JsonObject, object_of, parse_json
 from pytest_llmperf.prompts.content_parts import wants_parts
 from pytest_llmperf.prompts.variants import Ask, Message
 
@@ -97,7 +97,7 @@ class ChatTemplate:
         """Return ``ask`` as the model reads it: a text that is to be continued has no template."""
         if ask.prompt is not None:
             return Rendered(ask.prompt, self.bos, self.adds_bos, self.special)
-        return self.render(ask.messages)
+        return self.render(ask.messages, **({"tools": ask.tools} if ask.tools else {}))
 
     def _content(self, message: Message, environment: jinja2.Environment) -> dict[str, Json]:
         """A message as the server hands it to the template: its text, or a list with one part."""
@@ -105,7 +105,11 @@ class ChatTemplate:
         if self.content_format == "auto":
             parts = wants_parts(self.source, environment)
         text = message["content"]
-        return {"role": message["role"], "content": [{"type": "text", "text": text}] if parts else text}
+        given = cast(dict[str, Json], dict(message))
+        given["content"] = [{"type": "text", "text": text}] if parts else text
+        if calls := message.get("tool_calls"):
+            given["tool_calls"] = [_with_read_arguments(call) for call in calls]
+        return given
 
     def _place(self, line: int | None) -> str:
         place = f"{self.origin}: chat template" if self.origin else "chat template"
@@ -114,6 +118,14 @@ class ChatTemplate:
 
 class _Endless(BaseException):
     """Raised in a thread whose template does not end; no Exception, which templates' own handlers would take."""
+
+
+def _with_read_arguments(call: JsonObject) -> JsonObject:
+    """A call of an earlier turn as vLLM hands it to the template: with its arguments as an object."""
+    function = object_of(call.get("function"))
+    arguments = function.get("arguments")
+    read = parse_json(arguments) if isinstance(arguments, str) else arguments
+    return {**call, "function": {**function, "arguments": read}}
 
 
 def _within(limit_s: float, render: Callable[[], str]) -> str:

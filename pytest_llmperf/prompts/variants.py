@@ -6,19 +6,23 @@ A suite reads ``accuracy(candidate, rules.at_temperature(0.5))``; the fixture ``
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NotRequired, TypedDict
 
 from pytest_llmperf.config.models import Sampling
 from pytest_llmperf.errors import UsageError
-from pytest_llmperf.json_values import Json
+from pytest_llmperf.json_values import Json, JsonObject, list_of
 
 
 class Message(TypedDict):
-    """One turn: ``role`` is system, user or assistant."""
+    """One turn: ``role`` is system, user, assistant, or tool (the result of a call)."""
 
     role: str
     content: str
+    tool_calls: NotRequired[Sequence[JsonObject]]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,18 @@ class Ask:
     stop: tuple[str, ...] = ()
     chat: tuple[Message, ...] = ()
     """The messages that ``prompt`` was rendered from, if it was."""
+    fields: JsonObject = field(default_factory=dict)
+    """Further fields of a chat request: ``tools``, ``tool_choice``, ``response_format``."""
+
+    @property
+    def tools(self) -> Sequence[Json]:
+        """Functions that the model may call."""
+        return list_of(self.fields.get("tools"))
+
+    @property
+    def plain(self) -> Ask:
+        """The conversation alone, without tools and form."""
+        return dataclasses.replace(self, fields={}) if self.fields else self
 
     @property
     def path(self) -> str:
@@ -114,4 +130,12 @@ class Ask:
         stop = {"stop": [*self.stop]} if self.stop else {}
         # A rendered chat holds its special tokens already.
         special = {"add_special_tokens": False} if self.chat else {}
-        return {"model": self.model, **content, **self.sampling.body(), **stop, **special, **more}
+        return {
+            "model": self.model,
+            **content,
+            **self.sampling.body(),
+            **stop,
+            **special,
+            **self.fields,
+            **more,
+        }

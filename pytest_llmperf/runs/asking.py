@@ -31,7 +31,9 @@ GATED = frozenset(
         "perplexity",
         "recall",
         "score",
+        "structured",
         "summaries",
+        "tool_calls",
     }
 )
 """Fixtures that measure what only a gate judges: a test that has one must assert a comparison."""

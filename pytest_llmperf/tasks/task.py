@@ -21,10 +21,14 @@ from typing import Any, Protocol, TypeVar
 from pytest_llmperf.config import models
 from pytest_llmperf.config.toml_errors import nearest
 from pytest_llmperf.errors import DataError, UsageError
+from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.tasks.grading import Grade
 from pytest_llmperf.tasks.grading.choice import check_choice, grade_choice
 from pytest_llmperf.tasks.grading.number import gold_number, grade
+from pytest_llmperf.tasks.grading.structured import check_structured, grade_structured
 from pytest_llmperf.tasks.grading.symbolic import check_symbolic, grade_symbolic, is_readable
+from pytest_llmperf.tasks.grading.tool_calls import check_tool_calls, grade_tool_calls
+from pytest_llmperf.tasks.request import ReplyMessage, check_request
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class Item:
     ``id`` is unique in its task and the same on every machine; ``prompt`` is the question alone, without
     instruction; ``answer`` is what the grader expects, in the grader's own notation. For the graders of this package
     a finite number will do as ``answer``, as JSON and Parquet have them: loading turns it into text.
+
+    ``messages``, ``tools``, ``tool_choice`` and ``response_format`` are those of a chat request in OpenAI's form. An
+    item with any of them says itself how it is to be answered: the row's instruction is not added to it.
     """
 
     id: str
@@ -45,6 +52,21 @@ class Item:
     each with equal weight, and not the items. Empty: the item is independent of all others."""
     place: str = field(default="", compare=False, repr=False)
     """File and row that it was read from, for messages; empty where there is none."""
+    messages: Sequence[JsonObject] = ()
+    """A whole conversation in place of one user turn of ``prompt``; the last message is the user's, or a tool's result.
+    The row's system message is added unless it begins with one."""
+    tools: Sequence[JsonObject] = ()
+    """Functions that the model may call."""
+    tool_choice: Json = None
+    """``"auto"``, ``"required"``, ``"none"``, or one function by name; None: the server's default, ``auto``."""
+    response_format: JsonObject | None = None
+    """The form of the reply: ``{"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}`` or
+    ``{"type": "json_object"}``."""
+
+    @property
+    def says_how(self) -> bool:
+        """True if the item has more than a question."""
+        return bool(self.messages or self.tools or self.response_format)
 
 
 @dataclass(frozen=True)
@@ -89,6 +111,15 @@ class Grader(Protocol):
     ) -> Grade: ...
 
 
+class MessageGrader(Protocol):
+    """From a whole reply (text, reasoning, tool calls, finish reason) to its outcome.
+
+    Called as a :class:`Grader` is. See :mod:`pytest_llmperf.tasks.grading.tool_calls`.
+    """
+
+    def __call__(self, message: ReplyMessage, item: Item, *, thinking: bool = False) -> Grade: ...
+
+
 @dataclass(frozen=True)
 class Task:
     """A data set with its way of asking and grading. Users write their own, and register it by a hook::
@@ -107,6 +138,7 @@ class Task:
     :class:`ValueError` for an expected answer that the grader could never find right; the graders of this package
     bring their own. ``classes`` are the answers of a multiple choice, for its macro-F1. ``guess`` is the share of items
     that guessing gets right, where it is another than one in as many as there are classes (answers of yes or no: 0.5).
+    ``message_grader`` takes the place of ``grader`` where more than the text counts: tool calls, the form of the reply.
     """
 
     name: str
@@ -114,6 +146,7 @@ class Task:
     protocols: tuple[models.Protocol, ...] = ("chat",)
     max_tokens: int = 1024
     grader: Grader = grade
+    message_grader: MessageGrader | None = None
     check_gold: Callable[[str], object] | None = None
     shots: Callable[[Path | None, int], Sequence[Shot]] | None = None
     classes: tuple[str, ...] = ()
@@ -165,7 +198,7 @@ def sample_of(item: Item) -> str:
 def remarks(task: Task, items: Sequence[Item]) -> list[str]:
     """Warnings about the data, a line each."""
     lines = []
-    questions = Counter(item.prompt for item in items)
+    questions = Counter(_asked(item) for item in items)
     if repeated := len(items) - len(questions):
         most, times = questions.most_common(1)[0]
         lines.append(
@@ -173,7 +206,7 @@ def remarks(task: Task, items: Sequence[Item]) -> list[str]:
             f"one; {_shown(most)} is asked {times:,} times): each counts as an item of its own, so that intervals are "
             "narrower than the questions deserve; remove the repetitions"
         )
-    if _plain_grader(task.grader) is grade_symbolic:
+    if task.message_grader is None and _plain_grader(task.grader) is grade_symbolic:
         unread = [item for item in items if not is_readable(item.answer)]
         if unread:
             some = ", ".join(f"{item.id} {item.answer[:40]!r}" for item in unread[:3])
@@ -203,7 +236,7 @@ def items_sha256(items: Iterable[Item]) -> str:
     """Fingerprint of what was asked and expected, in its order, for the record."""
     digest = hashlib.sha256()
     for item in items:
-        text = json.dumps([item.id, item.prompt, item.answer], ensure_ascii=False, default=repr)
+        text = json.dumps([item.id, _asked(item), item.answer], ensure_ascii=False, default=repr)
         digest.update(text.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
@@ -212,8 +245,9 @@ def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
     """The items with texts for ids and expected answers. Raises :class:`DataError` for one that cannot be asked."""
     checked: list[Item] = []
     seen: set[str] = set()
-    own_check = gold_check_of(task.grader)
+    own_check = gold_check_of(task.grader) if task.message_grader is None else None
     check_gold = task.check_gold or own_check
+    check_item = item_check_of(task.message_grader)
     if not isinstance(items, Iterable):
         raise DataError(
             f"task {task.name}: its source gave {type(items).__name__}, needs a sequence of Items"
@@ -233,11 +267,14 @@ def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
             _check_question(item.prompt)
             if not isinstance(item.group, str):
                 raise ValueError(f"the group is {_shown(item.group)}, needs a text")
+            check_request(item.messages, item.tools, item.tool_choice, item.response_format)
             answer: Any = item.answer
             if own_check is not None:
                 answer = _text_of(answer, "expected answer")
             if check_gold is not None:
                 check_gold(answer)
+            if check_item is not None:
+                check_item(item)
         except ValueError as error:
             raise DataError(f"{where}: {error}") from None
         # A number is what it says; everything else of an item stays as its suite made it.
@@ -258,7 +295,21 @@ def gold_check_of(grader: Grader) -> Callable[[str], object] | None:
     return checks.get(_plain_grader(grader))
 
 
-def _plain_grader(grader: Grader) -> Grader:
+def item_check_of(grader: MessageGrader | None) -> Callable[[Item], object] | None:
+    """The check of items of one of this package's message graders; None for any other."""
+    checks: dict[object, Callable[[Item], object]] = {
+        grade_structured: check_structured,
+        grade_tool_calls: check_tool_calls,
+    }
+    return None if grader is None else checks.get(_plain_grader(grader))
+
+
+def is_graded_by(task: Task, grader: MessageGrader) -> bool:
+    """True if the task's message grader is ``grader``, maybe with arguments filled in."""
+    return task.message_grader is not None and _plain_grader(task.message_grader) is grader
+
+
+def _plain_grader(grader: Any) -> Any:
     while isinstance(grader, functools.partial):
         grader = grader.func
     return grader
@@ -278,6 +329,14 @@ def _check_question(prompt: Any) -> None:
 def _is_blank(text: str) -> bool:
     """True if nothing in the text can be seen: white space, zero-width characters, control characters."""
     return not any(character.isprintable() and not character.isspace() for character in text)
+
+
+def _asked(item: Item) -> str:
+    """Equal for items that ask the same."""
+    if not item.says_how:
+        return item.prompt
+    more = [item.messages, item.tools, item.tool_choice, item.response_format]
+    return f"{item.prompt}\n{json.dumps(more, default=repr)}"
 
 
 def _text_of(value: Any, what: str) -> str:

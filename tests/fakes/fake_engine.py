@@ -17,8 +17,8 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_ANSWER``       the text of every answer; default ``The answer is \\boxed{42}.``
 ``FAKE_ENGINE_ANSWERS``      a Python file with ``def answer(request: dict) -> str | dict``; gets the request
                              body plus ``"path"`` and ``"text"`` (the prompt, or the messages joined); a
-                             dictionary may set ``text``, ``ttft_s``, ``tpot_s``, ``finish_reason`` and
-                             ``status``
+                             dictionary may set ``text``, ``ttft_s``, ``tpot_s``, ``finish_reason``, ``status``
+                             and ``tool_calls`` (a list of names and arguments)
 ``FAKE_ENGINE_TTFT_S``       delay before the first token, seconds; default 0
 ``FAKE_ENGINE_TPOT_S``       delay before each further token, seconds; default 0
 ``FAKE_ENGINE_TOKENS_PER_CHUNK``  tokens in one stream event; default 1
@@ -162,6 +162,7 @@ class Reply:
     ttft_s: float
     tpot_s: float
     status: int = 200
+    tool_calls: tuple[tuple[str, str], ...] = ()
 
 
 def tokens_of(text: str) -> list[str]:
@@ -210,6 +211,7 @@ class Brain:
             ttft_s=float(said.get("ttft_s", knob("TTFT_S", "0"))),
             tpot_s=float(said.get("tpot_s", knob("TPOT_S", "0"))),
             status=int(said.get("status", 200)),
+            tool_calls=tuple(said.get("tool_calls", ())),
         )
 
 
@@ -476,6 +478,15 @@ class Handler(BaseHTTPRequestHandler):
             choice: dict[str, Any] = {"index": index, "finish_reason": reply.finish_reason, "logprobs": None}
             if chat:
                 choice["message"] = {"role": "assistant", "content": text, "reasoning": None}
+                if reply.tool_calls:
+                    choice["message"]["tool_calls"] = [
+                        {
+                            "id": f"call-{n}",
+                            "type": "function",
+                            "function": {"name": name, "arguments": arguments},
+                        }
+                        for n, (name, arguments) in enumerate(reply.tool_calls)
+                    ]
             else:
                 shown = prompt + reply.tokens if body.get("echo") else reply.tokens
                 choice["text"] = "".join(shown)
@@ -526,6 +537,12 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(max(0.0, due - time.monotonic()))
             due += reply.tpot_s * len(piece)
             event([choice("".join(piece), reply.finish_reason if number == len(pieces) - 1 else None)])
+        for place, (name, arguments) in enumerate(reply.tool_calls if chat else ()):
+            function = {"name": name, "arguments": ""}
+            begun = {"index": place, "id": f"call-{place}", "type": "function", "function": function}
+            halves = [arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :]]
+            for call in (begun, *({"index": place, "function": {"arguments": half}} for half in halves)):
+                event([{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}])
         if not pieces:
             event([choice("", reply.finish_reason)])
         if (body.get("stream_options") or {}).get("include_usage"):

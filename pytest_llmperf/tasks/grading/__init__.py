@@ -3,14 +3,14 @@
 A reply that did not come to its end is incomplete and never correct, whatever numbers are in it: graders that take the
 last number of a reply are wrong in 95 of 100 solutions that are cut just before their answer line.
 
-One module for each kind of answer: ``number``, ``choice``, ``symbolic``.
+One module for each kind of answer: ``number``, ``choice``, ``symbolic``, ``structured``, ``tool_calls``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pytest_llmperf.tasks.sentences import final_words
@@ -36,7 +36,8 @@ class Grade:
 
     ``detail`` is empty for correct ones, else: ``other`` (another answer), ``empty``, ``refused``, ``unboxed``,
     ``length``, ``thinking`` (never ended), ``filtered``, ``unreadable``, ``time``, ``memory``, ``died`` (of the
-    process that compared), ``no reply``, ``cut``.
+    process that compared), ``no reply``, ``cut``; structured output and tool calls add a reason behind a colon:
+    ``not JSON: …``, ``schema: …``, ``no call``, ``needless call``, ``malformed call: …``, ``arguments: …``.
     """
 
     outcome: Outcome
@@ -44,6 +45,8 @@ class Grade:
     answer: str | None = None
     score: float | None = None
     """Quality of the answer, 0 to 1, from graders that know more than right or wrong; see :attr:`value`."""
+    checks: Mapping[str, bool] = field(default_factory=dict, hash=False)
+    """Single findings by name, from the graders of structured output and tool calls: ``valid_json``, ``called``, …"""
 
     def __post_init__(self) -> None:
         if self.score is not None and not 0.0 <= self.score <= 1.0:
@@ -85,18 +88,23 @@ def answer_proper(text: str | None, *, finish_reason: str | None, thinking: bool
     """The text after the thinking of a reply that came to its end, else the grade of a reply that cannot be right."""
     if text is None:
         return Grade(Outcome.INFRA, "no reply")
-    if finish_reason in _LIMITED:
-        return Grade(Outcome.INCOMPLETE, "length")
-    if finish_reason == "content_filter":
-        return Grade(Outcome.INCOMPLETE, "filtered")
-    if finish_reason not in _ENDED:
-        return Grade(Outcome.INFRA, "cut")
+    if (ended := not_ended(finish_reason)) is not None:
+        return ended
     body = after_thinking(text)
     if body is None:
         if thinking or opens_thinking(text):
             return Grade(Outcome.INCOMPLETE, "thinking")
         body = text
     return body if body.strip() else Grade(Outcome.WRONG, "empty")
+
+
+def not_ended(finish_reason: str | None) -> Grade | None:
+    """The grade of a reply that did not come to its end by itself; None if it did."""
+    if finish_reason in _LIMITED:
+        return Grade(Outcome.INCOMPLETE, "length")
+    if finish_reason == "content_filter":
+        return Grade(Outcome.INCOMPLETE, "filtered")
+    return None if finish_reason in _ENDED else Grade(Outcome.INFRA, "cut")
 
 
 def unanswered(body: str) -> Grade:
