@@ -118,3 +118,19 @@ def test_a_run_that_is_undecided_and_nothing_worse_has_an_exit_code_of_its_own(
     project.suite(UNDECIDED + "\n" + more)
     run = project.run(f"--llmperf-inconclusive={policy}")
     assert run.code == code, run.text
+
+
+def test_a_budget_decides_for_its_own_gate_what_undecided_does(project: Project, solver: str) -> None:
+    project.catalog({"distill": {"ANSWERS": solver, "RIGHT_PERCENT": 80}})
+    project.shrink(items=20)
+    project.suite(UNDECIDED.replace("0.9", "budget.accuracy.floor").replace("accuracy)", "accuracy, budget)"))
+    budgets = '[test.any.accuracy]\nfloor = "90 %"\ninconclusive = { floor = "warn" }\n'
+    project.write("budgets.toml", budgets)
+    run, verdicts = project.judged()
+    assert run.code == 0, run.text
+    assert [(each["status"], each["inconclusive"]) for each in verdicts] == [
+        ("INCONCLUSIVE", "warn"),
+        ("PASS", ""),
+    ]
+    project.write("budgets.toml", budgets.replace("warn", "fail"))
+    assert project.run("--llmperf-inconclusive=warn").code == 1

@@ -72,3 +72,14 @@ def test_a_reference_names_nobody_and_carries_no_traces(tmp_path: Path) -> None:
     record = read_record(promote(recorded(tmp_path), tmp_path / "references")).as_json()
     assert set(object_of(record["promoted"])) == {"date", "note"}
     assert "traces_file" not in record
+
+
+def test_a_run_with_waived_gates_is_promoted_only_by_saying_so(tmp_path: Path) -> None:
+    waived = {"metric": "tpot", "status": "FAIL", "n": 9, "waived": "until 2026-12-31: a known fault"}
+    source = recorded(tmp_path, verdicts=[*RUN["verdicts"], waived])
+    with pytest.raises(UsageError, match=r"a waiver lets 1 verdict of it through, .* --waived promotes it"):
+        promote(source, tmp_path / "references")
+    assert not (tmp_path / "references").exists()
+    record = read_record(promote(source, tmp_path / "references", "release 3", waived=True))
+    assert record.promoted is not None
+    assert record.promoted.note == "release 3; 1 waived"
