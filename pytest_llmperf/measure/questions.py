@@ -209,7 +209,7 @@ class Questions:
 
         def share(check: str) -> Share:
             metric = variant.named(f"{task.name} {_CHECKED[check]}")
-            found = self._share(served, metric, answers, count, passing(check), "reply")
+            found = self._share(served, metric, answers, count, passing(check), "answer")
             return replace(found, ended=lambda n: answers.read(n, endings))
 
         return StructuredOutput(self._booked("structured", share))
@@ -231,7 +231,7 @@ class Questions:
                 of = answers.where(needs_call)
                 asked = of.plan(sum(item.id in needing for item in answers.known[:count]))
             metric = variant.named(f"{task.name} {_CHECKED[check]}")
-            found = self._share(served, metric, of, asked, passing(check, silent), "reply")
+            found = self._share(served, metric, of, asked, passing(check, silent), "answer")
             return replace(found, ended=lambda n: of.read(n, endings))
 
         def trigger_f1() -> MacroF1:
