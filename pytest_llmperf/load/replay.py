@@ -5,8 +5,9 @@ Read from a file of one of three forms, told apart by its first line:
 * ours, JSON lines: ``{"time_s": 0.25, "input_tokens": 512, "output_tokens": 64}``
 * Mooncake (Qin et al. 2025, FAST) and Qwen-Bailian (Wang et al. 2025, USENIX ATC), JSON lines: ``timestamp``,
   ``input_length``, ``output_length``. Mooncake's timestamps are milliseconds, Qwen-Bailian's are seconds: what a file
-  has is told from its fields and from the rate that either unit would mean, or must be said. Their ``hash_ids``, which
-  say what prompts have in common, are not replayed: prompts are unique.
+  has is told from its fields and from the rate that either unit would mean, or must be said. Equal ``hash_ids`` give
+  equal blocks of words, so that the prompts share the prefixes that the recorded ones shared. A block has 512 tokens in
+  Mooncake's files and 16 in Qwen-Bailian's; what a file has is told from its lengths, or must be said.
 * Azure LLM inference traces of 2023 and 2024 (Patel et al. 2024, Splitwise; Stojkovic et al. 2025, DynamoLLM), CSV:
   ``TIMESTAMP,ContextTokens,GeneratedTokens`` with a date and time.
 """
@@ -30,8 +31,10 @@ from pytest_llmperf.load.arrivals import Schedule
 from pytest_llmperf.load.workload import Shape
 
 _AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-_Row = tuple[float, int, int]
-"""(time, prompt tokens, answer tokens); the time in seconds, of Mooncake's form in the file's unit"""
+_Row = tuple[float, int, int, tuple[int, ...]]
+"""(time, prompt tokens, answer tokens, ids of blocks); the time in seconds, of Mooncake's form in the file's unit"""
+_BLOCKS = (512, 16, 64, 128, 256, 32)
+"""Sizes of blocks that recorded loads have, the public ones first."""
 Unit = Literal["s", "ms"]
 _IN_SECONDS: Mapping[Unit, float] = {"s": 1.0, "ms": 1e-3}
 _NAMES: Mapping[Unit, str] = {"s": "seconds", "ms": "milliseconds"}
@@ -53,6 +56,11 @@ class Replay:
     note: str = field(default="", compare=False)
     """Describes the recording: number of requests, span, and the unit in which its times were read."""
 
+    @property
+    def shares_prefixes(self) -> bool:
+        """True if its prompts have blocks in common, so that hits in a prefix cache are wanted."""
+        return any(shape.block_tokens for shape in self.shapes)
+
     def faster(self, factor: float) -> Replay:
         """The same requests at ``factor`` times the rate; below 1 is slower. Raises ``ValueError`` if it is not
         finite and above 0."""
@@ -65,7 +73,11 @@ class Replay:
         """Longer prompts and answers are cut to these lengths: what a model with a short context can do of a
         trace. It is a lighter load than the recorded one, and its name says so."""
         shapes = tuple(
-            Shape(min(one.input_tokens, input_tokens), min(one.output_tokens, output_tokens))
+            replace(
+                one,
+                input_tokens=min(one.input_tokens, input_tokens),
+                output_tokens=min(one.output_tokens, output_tokens),
+            )
             for one in self.shapes
         )
         cut = sum(one != other for one, other in zip(shapes, self.shapes, strict=True))
@@ -75,12 +87,21 @@ class Replay:
         return replace(self, schedule=replace(self.schedule, name=name), shapes=shapes)
 
 
-def read_trace(path: Path, *, skip: int = 0, requests: int | None = None, unit: Unit | None = None) -> Replay:
+def read_trace(
+    path: Path,
+    *,
+    skip: int = 0,
+    requests: int | None = None,
+    unit: Unit | None = None,
+    block_tokens: int | None = None,
+) -> Replay:
     """Requests ``skip`` to ``skip + requests`` (None: to the end) of a trace file, sorted by time.
 
     The first of them is at 0. An answer or prompt of no tokens, which the public traces have, becomes one of 1:
     no server can be asked for less. ``unit`` is that of ``timestamp``, ``"s"`` or ``"ms"``; None: told from the file.
-    Raises ``DataError`` with file, line and what was expected, and where the unit cannot be told.
+    ``block_tokens`` is the size of the blocks that ``hash_ids`` name; None: told from the lengths, 0: they are left
+    out, and no two prompts have a common beginning. Raises ``DataError`` with file, line and what was expected, and
+    where unit or block size cannot be told.
     """
     if skip < 0 or (requests is not None and requests < 1):
         raise DataError(
@@ -106,9 +127,15 @@ def read_trace(path: Path, *, skip: int = 0, requests: int | None = None, unit: 
             "" if unit else ' (unit="s" or "ms" says otherwise)'
         )
     offsets = tuple((row[0] - rows[0][0]) * in_seconds for row in rows)
-    shapes = tuple(Shape(max(1, prompt), max(1, answer)) for _, prompt, answer in rows)
-    if form.has_hashes:
-        how += "; its hash_ids are not replayed: no two prompts have a common beginning"
+    size = _block_size(path, rows, block_tokens) if form.has_hashes else 0
+    shapes = tuple(
+        Shape(max(1, prompt), max(1, answer), blocks if size else (), size)
+        for _, prompt, answer, blocks in rows
+    )
+    if size:
+        how += f"; equal hash_ids are equal blocks of {size} tokens"
+    elif form.has_hashes:
+        how += "; its hash_ids are left out: no two prompts have a common beginning"
     note = f"trace {path.name}: {len(rows)} requests over {_span(offsets[-1])}{how}"
     return Replay(Schedule(f"trace {path.name}, {len(rows)} requests", offsets), shapes, note)
 
@@ -143,6 +170,29 @@ def _unit_of(path: Path, rows: Sequence[_Row], form: _Form) -> Unit:
     )
 
 
+def _block_size(path: Path, rows: Sequence[_Row], said: int | None) -> int:
+    """The tokens of a block: as many as give every prompt the number of blocks that it has."""
+    if said == 0:
+        return 0
+    if said is not None and (isinstance(said, bool) or not isinstance(said, int) or said < 1):
+        raise DataError(
+            f"block_tokens is {said!r}; need a whole number from 1 on, 0 to leave hash_ids out, or None"
+        )
+    listed = [(prompt, len(blocks)) for _, prompt, _, blocks in rows if blocks]
+    sizes = (said,) if said else _BLOCKS
+    for size in sizes:
+        if all(-(-prompt // size) == count for prompt, count in listed):
+            return size
+    prompt, count = next(row for row in listed if -(-row[0] // sizes[0]) != row[1])
+    least, most = -(-prompt // count), -(-prompt // (count - 1)) - 1 if count > 1 else _MOST_TOKENS
+    tried = f"of {said} tokens" if said else f"of a usual size ({', '.join(map(str, sorted(_BLOCKS)))})"
+    raise DataError(
+        f"the trace {path}: the blocks are not {tried}: a prompt of {prompt} tokens has {count} hash_ids, "
+        f"{f'as with blocks of {least} to {most} tokens' if least <= most else 'as with no size of blocks'}; need the "
+        "size of its blocks as block_tokens, or block_tokens=0 for prompts that share nothing"
+    )
+
+
 def _span(span_s: float) -> str:
     if span_s >= 7200:
         return f"{span_s / 3600:.4g} h"
@@ -162,7 +212,7 @@ def _rows(lines: Iterable[str], path: Path, form: _Form) -> Iterator[_Row]:
             take = partial(_json, form=form)
         try:
             row = take(line)
-            if not (math.isfinite(row[0]) and min(row[1:]) >= 0 and max(row[1:]) <= _MOST_TOKENS):
+            if not (math.isfinite(row[0]) and min(row[1:3]) >= 0 and max(row[1:3]) <= _MOST_TOKENS):
                 raise ValueError(
                     f"a time that is not finite, a length below 0, or one above {_MOST_TOKENS:,} tokens"
                 )
@@ -191,8 +241,23 @@ def _json(line: str, form: _Form) -> _Row:
             _number(fields, "timestamp"),
             _count(fields, "input_length"),
             _count(fields, "output_length"),
+            _blocks(fields),
         )
-    return _number(fields, "time_s"), _count(fields, "input_tokens"), _count(fields, "output_tokens")
+    return (
+        _number(fields, "time_s"),
+        _count(fields, "input_tokens"),
+        _count(fields, "output_tokens"),
+        _blocks(fields),
+    )
+
+
+def _blocks(fields: JsonObject) -> tuple[int, ...]:
+    listed = fields.get("hash_ids") or []
+    if not isinstance(listed, list) or any(
+        isinstance(one, bool) or not isinstance(one, int) for one in listed
+    ):
+        raise TypeError(f"hash_ids is {str(listed)[:40]}, not a list of whole numbers")
+    return tuple(one for one in listed if isinstance(one, int))
 
 
 def _number(fields: JsonObject, name: str) -> float:
@@ -217,7 +282,7 @@ def _azure(line: str) -> _Row:
     time = datetime.fromisoformat(when)
     # Those of 2023 name no zone, those of 2024 name UTC; only differences matter.
     at_s = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    return at_s, _whole(prompt), _whole(answer)
+    return at_s, _whole(prompt), _whole(answer), ()
 
 
 def _cells(line: str) -> list[str]:

@@ -70,6 +70,10 @@ class Shape:
 
     input_tokens: int
     output_tokens: int
+    blocks: tuple[int, ...] = ()
+    """Ids of the blocks that the prompt begins with: equal ids are equal text, so that prefixes are shared."""
+    block_tokens: int = 0
+    """Tokens of a block; 0: the prompt is unique."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,8 @@ async def prepare_shapes(
 ) -> RequestBodies:
     """One body for each of ``shapes``, in that order, and all else as :func:`prepare` has it."""
     nonce = nonce or secrets.token_hex(8)
+    if any(shape.block_tokens for shape in shapes):
+        return await _of_blocks(pool, model, workload, shapes, nonce, request_ids, known or Capabilities())
     where: dict[Shape, list[int]] = {}
     for index, shape in enumerate(shapes):
         where.setdefault(shape, []).append(index)
@@ -232,6 +238,37 @@ async def prepare_shapes(
         asked,
         no_count=filled.no_count,
         by_usage=filled.by_usage,
+    )
+
+
+async def _of_blocks(
+    pool: Pool,
+    model: str,
+    workload: Workload,
+    shapes: Sequence[Shape],
+    nonce: str,
+    ids: bool,
+    known: Capabilities,
+) -> RequestBodies:
+    """Prompts of shared blocks. Their lengths are as near as words allow: filling one up would end what it shares."""
+    maker = _Maker(pool, model, workload, nonce, {}, known)
+    template, each = await maker.tokens_of_words() if await maker.probe() else (0.0, _TOKENS_PER_WORD)
+    bodies: list[dict[str, Json]] = []
+    for index, shape in enumerate(shapes):
+        count = max(1, round((shape.input_tokens - template) / each))
+        words: list[str] = []
+        for block in shape.blocks:
+            words += random.Random(f"block {nonce} {block}").choices(
+                WORDS, k=max(1, round(shape.block_tokens / each))
+            )
+        if len(words) < count:
+            words += random.Random(f"rest {nonce} {index}").choices(WORDS, k=count - len(words))
+        shaped = replace(workload, output_tokens=shape.output_tokens)
+        body = _body(model, shaped, " ".join(words[:count]), nonce, index, False)
+        bodies.append({**body, "request_id": request_id(index)} if ids else body)
+    asked = tuple(shape.input_tokens for shape in shapes)
+    return RequestBodies(
+        tuple(bodies), None, asked, no_count="equal blocks are equal words, none is filled up"
     )
 
 
@@ -309,6 +346,14 @@ class _Maker:
         ):
             await self._measure_template(few)
         return self.known.tokenize
+
+    async def tokens_of_words(self) -> tuple[float, float]:
+        """(tokens of a prompt without a word, tokens of each word), by ``/tokenize``."""
+        few, many = 8, 136
+        words = random.Random("words").choices(WORDS, k=many)
+        counts = [await self._length(" ".join(words[:n])) for n in (few, many)]
+        each = max(0.1, (counts[1] - counts[0]) / (many - few))
+        return max(0.0, counts[0] - few * each), each
 
     async def _measure_template(self, message: int | None) -> None:
         """Compare a word as a message (``message`` tokens, if that was counted already) with it as a bare prompt.

@@ -144,14 +144,18 @@ class LoadQuestions:
         requests: int | None = None,
         at_most: tuple[int, int] | None = None,
         unit: Unit | None = None,
+        block_tokens: int | None = None,
     ) -> LoadResult:
         """A recorded load again (``load.replay`` says which files), ``faster`` times as fast; prompts and
         answers cut to ``at_most`` tokens. ``unit``: of the file's timestamps, ``"s"`` or ``"ms"``, where the
-        file does not tell it."""
+        file does not tell it. Prompts share what the recorded ones shared, by ``hash_ids``: blocks of ``block_tokens``
+        (0: they share nothing)."""
         self._refuse()
-        replay = replayed(path, faster, skip, requests, at_most, unit)
+        replay = replayed(path, faster, skip, requests, at_most, unit, block_tokens)
         self._data.tell(replay.note)
-        data = self._data.on_schedule(served, replay.schedule, replay.shapes)
+        data = self._data.on_schedule(
+            served, replay.schedule, replay.shapes, warm_cache=replay.shares_prefixes
+        )
         return LoadResult(self._judge, replay.schedule.name, data)
 
     @booked("load")

@@ -213,9 +213,12 @@ def replayed(
     requests: int | None,
     at_most: tuple[int, int] | None,
     unit: Unit | None,
+    block_tokens: int | None = None,
 ) -> Replay:
     """The recorded load that ``load.replay`` asks for. Raises as ``load.replay.read_trace`` does."""
-    replay = read_trace(Path(path), skip=skip, requests=requests, unit=unit).faster(faster)
+    replay = read_trace(
+        Path(path), skip=skip, requests=requests, unit=unit, block_tokens=block_tokens
+    ).faster(faster)
     if at_most is not None:
         replay = replay.at_most(input_tokens=at_most[0], output_tokens=at_most[1])
     return replay

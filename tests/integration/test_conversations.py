@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,9 @@ SUITE = """
 
     def test_the_first_token_of_the_second_turn(candidate, load):
         assert load.conversations(candidate, users=3, turns=2, rounds=8).turn(2).ttft.p50 <= 3
+
+    def test_a_recorded_load_shares_its_prefixes(candidate, load):
+        assert load.replay(candidate, "trace.jsonl", unit="ms").cached_share >= 0.5
 
     def test_a_turn_that_there_is_not(candidate, load):
         assert load.conversations(candidate, users=3, turns=2, rounds=8).turn(3).ttft.p50 <= 3
@@ -46,6 +50,13 @@ def run(shared_project: Project) -> tuple[Result, list[dict[str, Any]]]:
     )
     shared_project.shrink(prompt_tokens=400, answer_tokens=12)
     shared_project.write("budgets.toml", '[test.any.turns]\ncached = { 2 = "85 %" }\n')
+    rows = [
+        {"timestamp": 20 * n, "input_length": 64, "output_length": 3, "hash_ids": [1, 2, 3, 4 + n]}
+        for n in range(90)
+    ]
+    shared_project.write("trace.jsonl", "\n".join(map(json.dumps, rows)))
+    with (shared_project.path / "conftest.py").open("a") as conftest:
+        conftest.write("from pytest_llmperf.load import run\nrun.LATE_ABOVE_S = 60.0\n")
     shared_project.suite(SUITE)
     return shared_project.judged("--model", "distill", "--model", "off", timeout_s=120)
 
@@ -55,7 +66,9 @@ def test_a_cache_that_works_passes_and_one_that_is_off_fails(
 ) -> None:
     result, verdicts = run
     judged = [verdict for verdict in verdicts if verdict["metric"].startswith(("cached", "TTFT"))]
-    assert [verdict["status"] for verdict in judged] == ["PASS"] * 3 + ["FAIL", "FAIL", "PASS"], result.text
+    assert [verdict["status"] for verdict in judged] == ["PASS"] * 4 + ["FAIL", "FAIL", "PASS", "INVALID"], (
+        result.text
+    )
     assert verdicts[0]["metric"] == "cached share at 3, turn 2 of 2"
     assert result.lines("turn(3): there are turns 1 to 2"), result.text
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.client import loop
+from pytest_llmperf.client.endpoint import Endpoint
+from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.replay import read_trace
 from pytest_llmperf.load.runner import OpenLoop, run_load
-from pytest_llmperf.load.workload import Shape, Workload
+from pytest_llmperf.load.workload import RequestBodies, Shape, Workload, prepare_shapes
 
 OURS = """\
 {"time_s": 10.0, "input_tokens": 40, "output_tokens": 3}
@@ -21,9 +24,9 @@ OURS = """\
 
 {"time_s": 10.1, "input_tokens": 40, "output_tokens": 2}
 """
-MOONCAKE = """\
-{"timestamp": 3000, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1]}
-{"timestamp": 5999, "input_length": 1053, "output_length": 26, "hash_ids": [0, 2]}
+MOONCAKE = f"""\
+{{"timestamp": 3000, "input_length": 6758, "output_length": 500, "hash_ids": {[*range(14)]}}}
+{{"timestamp": 5999, "input_length": 1053, "output_length": 26, "hash_ids": [0, 1, 20]}}
 """
 AZURE_2023 = (
     "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
@@ -47,7 +50,11 @@ def written(folder: Path, text: str) -> Path:
     ("text", "offsets", "shapes"),
     [
         (OURS, [0, 0.05, 0.1], [Shape(40, 3), Shape(64, 5), Shape(40, 2)]),
-        (MOONCAKE, [0, 2.999], [Shape(6758, 500), Shape(1053, 26)]),
+        (
+            MOONCAKE,
+            [0, 2.999],
+            [Shape(6758, 500, tuple(range(14)), 512), Shape(1053, 26, (0, 1, 20), 512)],
+        ),
         (AZURE_2023, [0, 0.052], [Shape(4808, 10), Shape(3180, 1)]),
         (AZURE_2024, [0, 0.5], [Shape(100, 10), Shape(200, 20)]),
         ("\ufeff" + AZURE_2024, [0, 0.5], [Shape(100, 10), Shape(200, 20)]),
@@ -239,7 +246,7 @@ def test_whole_numbers_written_as_floats_are_counts(tmp_path: Path) -> None:
     azure = read_trace(written(tmp_path, AZURE_2024.replace("100,10", "100.0,10.0")))
     mooncake = read_trace(written(tmp_path, MOONCAKE.replace("6758", "6758.0")))
     assert azure.shapes == (Shape(100, 10), Shape(200, 20))
-    assert mooncake.shapes[0] == Shape(6758, 500)
+    assert mooncake.shapes[0] == Shape(6758, 500, tuple(range(14)), 512)
     with pytest.raises(DataError, match="line 1: "):
         read_trace(written(tmp_path, MOONCAKE.replace("6758", "6758.5")))
 
@@ -250,6 +257,83 @@ def test_a_part_that_cannot_be_is_refused(tmp_path: Path, skip: int, requests: i
         read_trace(written(tmp_path, OURS), skip=skip, requests=requests)
 
 
-def test_hashes_that_are_not_replayed_are_named(tmp_path: Path) -> None:
-    assert "hash_ids are not replayed" in read_trace(written(tmp_path, MOONCAKE)).note
+def test_the_note_says_what_hash_ids_mean(tmp_path: Path) -> None:
+    path = written(tmp_path, MOONCAKE)
+    assert "equal hash_ids are equal blocks of 512 tokens" in read_trace(path).note
+    assert read_trace(path).shares_prefixes
+    left_out = read_trace(path, block_tokens=0)
+    assert "hash_ids are left out" in left_out.note
+    assert (left_out.shapes, left_out.shares_prefixes) == ((Shape(6758, 500), Shape(1053, 26)), False)
     assert "hash_ids" not in read_trace(written(tmp_path, OURS)).note
+
+
+def hashed(*rows: tuple[int, object]) -> str:
+    lines = [
+        {"timestamp": 100 * at, "input_length": length, "output_length": 2, "hash_ids": ids}
+        for at, (length, ids) in enumerate(rows)
+    ]
+    return "".join(f"{json.dumps(line)}\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "size"),
+    [
+        ([(40, [1, 2, 3]), (10, [1])], None, 16),
+        ([(40, [1, 2, 3]), (30, [])], None, 16),
+        ([(40, [1, 2])], 20, 20),
+        ([(40, [7])], None, 512),
+    ],
+)
+def test_the_size_of_a_block_is_told_from_the_lengths(
+    tmp_path: Path, rows: list[tuple[int, object]], said: int | None, size: int
+) -> None:
+    shapes = read_trace(written(tmp_path, hashed(*rows)), block_tokens=said).shapes
+    assert {shape.block_tokens for shape in shapes} == {size}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "why"),
+    [
+        ([(90, [1, 2, 3, 4])], None, "not of a usual size .* as with blocks of 23 to 29 tokens"),
+        ([(40, [1, 2, 3]), (40, [1, 2])], None, "not of a usual size"),
+        ([(40, [1, 2, 3])], 512, "not of 512 tokens: a prompt of 40 tokens has 3 hash_ids"),
+        ([(3, [1, 2, 3, 4, 5])], None, "as with no size of blocks"),
+        ([(40, [1, 2, 3])], -1, "need a whole number"),
+        ([(40, [1, None])], None, "not a list of whole numbers"),
+        ([(40, "1 2")], None, "not a list of whole numbers"),
+        ([(40, [1.5])], None, "not a list of whole numbers"),
+    ],
+)
+def test_blocks_that_fit_no_size_are_refused(
+    tmp_path: Path, rows: list[tuple[int, object]], said: int | None, why: str
+) -> None:
+    with pytest.raises(DataError, match=why):
+        read_trace(written(tmp_path, hashed(*rows)), block_tokens=said)
+
+
+def test_equal_blocks_are_equal_text_and_the_rest_is_unique(
+    tmp_path: Path, truth: Callable[[ReferenceOptions], ReferenceServer]
+) -> None:
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
+    rows = [(40, [1, 2, 3]), (48, [1, 2, 4]), (40, [9, 2, 3]), (40, [1, 2, 3]), (40, [])]
+    replay = read_trace(written(tmp_path, hashed(*rows))).faster(10)
+
+    async def bodies() -> RequestBodies:
+        async with Pool(Endpoint.of(known.server)) as pool:
+            workload = Workload(warm_cache=True, unique=False)
+            return await prepare_shapes(pool, known.server.model, workload, replay.shapes, nonce="n")
+
+    made = loop.run(bodies)
+    texts = [str(body["messages"][0]["content"]).split() for body in made.bodies]  # type: ignore[index,call-overload]
+    assert [8 + len(text) for text in texts] == [40, 48, 40, 40, 40]
+    assert texts[0] == texts[3]
+    assert texts[1][:32] == texts[0]
+    assert texts[2][:16] != texts[0][:16]
+    assert texts[2][16:] == texts[0][16:]
+    assert texts[4] not in texts[:4]
+    assert not any("cache_salt" in body for body in made.bodies)
+    run = run_load(
+        known.server, Workload(warm_cache=True, unique=False), OpenLoop(replay.schedule, replay.shapes)
+    )
+    assert [trace.prompt_tokens for trace in run.traces] == [40, 48, 40, 40, 40]
+    assert run.own_problems == ()
