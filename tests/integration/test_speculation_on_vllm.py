@@ -28,13 +28,10 @@ rounds = 8
 """
 SUITE = """
 def test_told_by_the_answers(candidate, load):
-    assert load(candidate, concurrency=4).acceptance_length >= 1.05
+    assert load(candidate, concurrency=2).acceptance_length >= 1.05
 
 def test_as_much_as_the_baseline_whose_counters_tell_it(candidate, baseline, load):
-    assert load.interleaved(candidate, baseline, concurrency=4).acceptance_length.ratio >= 0.9
-
-def test_of_a_tasks_prompts(candidate, load):
-    assert load.open_loop(candidate, rate=8, requests=80, prompts="embedded").acceptance_rate >= 0.01
+    assert load.interleaved(candidate, baseline, concurrency=2).acceptance_length.ratio >= 0.9
 """
 
 
@@ -49,9 +46,8 @@ def test_answers_and_counters_tell_one_acceptance_length(tmp_path: Path) -> None
         *("--model", "ngram", "--baseline", "ngram-counted"),
     )
     assert code == 0, output
-    assert [verdict["status"] for verdict in verdicts] == ["PASS"] * 3
+    assert [verdict["status"] for verdict in verdicts] == ["PASS"] * 2, output
     loads = json.loads((tmp_path / "record.json").read_text())["load"]
     told = {load["row"]: [one["totals"]["acceptance_length"] for one in load["rounds"]] for load in loads}
-    lengths = [sum(one[0] for one in each) / sum(one[1] for one in each) for each in told.values()]
-    assert len(lengths) == 2
-    assert lengths[0] == pytest.approx(lengths[1], rel=0.05)
+    # The same prompts, greedily: the two routes count the same tokens and steps.
+    assert told["ngram"] == told["ngram-counted"]
