@@ -31,6 +31,8 @@ class LoggedLoad:
     """Seed from which the order of the sides in the rounds of a comparison was drawn."""
     runs: list[LoadRun] = field(default_factory=list)
     metrics: list[Metrics] = field(default_factory=list)
+    one_sided: list[bool] = field(default_factory=list)
+    """By round: the other side of the comparison had none beside it."""
     _facts: dict[str, Json] = field(default_factory=dict)
     _told: int = 0
     """Number of rounds that these facts are of."""
@@ -70,9 +72,10 @@ class LoggedLoad:
                     "client_late_share": run.client.late_share,
                     "clumped_share": metrics.clumped_share,
                     "taken_out": metrics.taken_out or None,
+                    "one_sided": one_sided,
                     **_totals(metrics),
                 }
-                for run, metrics in zip(self.runs, self.metrics, strict=True)
+                for run, metrics, one_sided in zip(self.runs, self.metrics, self.one_sided, strict=True)
             ],
             "tails": tails(self.metrics),
             "error_kinds": error_kinds([trace for run in self.runs for trace in run.traces]),
@@ -120,8 +123,9 @@ class LoadLog:
         *,
         purpose: str = "rounds",
         order_seed: int | None = None,
+        one_sided: bool = False,
     ) -> None:
-        """One more round."""
+        """One more round; ``one_sided``: the other side of the comparison had none beside it."""
         arrivals = f"{len(run.traces)} of {run.open_loop.schedule}" if run.open_loop else run.concurrency
         # Two schedules that are the same may carry other prompts.
         key = (row, arrivals, repr(run.workload), start, purpose)
@@ -129,6 +133,7 @@ class LoadLog:
         self._fresh.append((load, len(load.runs)))
         load.runs.append(run)
         load.metrics.append(metrics)
+        load.one_sided.append(one_sided)
 
     def facts(self, facts_of: Callable[[LoggedLoad], dict[str, Json]] = LoggedLoad.facts) -> dict[str, Json]:
         """For the record: ``load``, the rounds at a fixed concurrency, and ``scheduled_load``, all other loads."""

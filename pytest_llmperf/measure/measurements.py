@@ -245,15 +245,12 @@ class Measurements(Servers):
     # Timed loads
 
     def load(self, served: Served, concurrency: int, shape: LoadShape) -> LoadData:
-        """Rounds of one model, taken from those of the comparison if this run compares anyway."""
+        """Rounds of one model, taken from those of the comparison as far as it has them, if this run compares."""
         runs: Sequence[LoadRun]
         metrics: Sequence[Metrics]
         baseline = self.served(self.settings.baseline) if self.will_need_baseline else None
         if baseline is not None and served is not baseline:
-            rounds = self.speed.rounds(served, baseline, concurrency, shape)
-            starts = rounds.first(rounds.tail_size)
-            runs = [run for start in starts for run in start.candidate_runs]
-            metrics = [one for start in starts for one in start.candidate]
+            runs, metrics = self.speed.rounds(served, baseline, concurrency, shape).tail()
         else:
             runs, metrics = self.speed.alone(served, concurrency, shape)
         clock = self.speed.clock_error(runs, metrics)

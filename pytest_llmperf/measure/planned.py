@@ -240,7 +240,7 @@ class PlannedMeasurements(Measurements):
     def load(self, served: Served, concurrency: int, shape: LoadShape) -> LoadData:
         rounds = self._rounds(served, concurrency, shape)
         if self.will_need_baseline:
-            self._rounds(self.served(self.settings.baseline), concurrency, shape)
+            self._first_look(self.served(self.settings.baseline), concurrency, shape)
         requests = self.sizes.requests_per_round(concurrency)
         return PlannedLoad([number for number in range(rounds) for _ in range(requests)], rounds)
 
@@ -255,9 +255,18 @@ class PlannedMeasurements(Measurements):
     def _rounds(self, served: Served, concurrency: int, shape: LoadShape) -> int:
         starts = self.settings.starts
         rounds = starts * rounds_of_each(shape.rounds, starts)
-        key = (concurrency, shape.prompt_tokens, shape.answer_tokens)
-        self.phases.add("load", served, key, rounds)
+        self._add_rounds(served, concurrency, shape, rounds)
         return rounds
+
+    def _first_look(self, served: Served, concurrency: int, shape: LoadShape) -> None:
+        """The rounds of a baseline that no ratio asks for: the candidate goes on alone (``InterleavedRounds.tail``)."""
+        starts = self.settings.starts
+        schedule = schedule_of(shape.rounds, starts)
+        several = starts > 1 or self.settings.full
+        self._add_rounds(served, concurrency, shape, schedule[-1 if several else 0])
+
+    def _add_rounds(self, served: Served, concurrency: int, shape: LoadShape, rounds: int) -> None:
+        self.phases.add("load", served, (concurrency, shape.prompt_tokens, shape.answer_tokens), rounds)
 
     def prompts(self, served: Served, prompts: str | Path | PromptSet | None) -> PromptSet | None:
         is_task = isinstance(prompts, str) and prompts in self.tasks  # whose items are not worth a download

@@ -180,30 +180,47 @@ class Speed:
 
         def measure() -> tuple[tuple[LoadRun, ...], tuple[Metrics, ...]]:
             self.prepare(served, shape)
-            what, count = f"{served.name}, {concurrency} at a time", shape.rounds
-            fixed = self.servers.sizes.workers
-            runs: list[LoadRun] = []
-            metrics: list[Metrics] = []
-            pace, workers = Pace(count), fixed or 1
-            with self.devices.beside(served, what="load", concurrency=concurrency):
-                for number in range(count):
-                    self.servers.progress(f"{what}: round {pace.describe(number)}")
-                    runs.append(
-                        run_load(
-                            served.server,
-                            self.workload(shape),
-                            ClosedLoop(concurrency, self.servers.sizes.requests_per_round(concurrency)),
-                            SendOptions(warmup=concurrency if number == 0 else 0, workers=workers),
-                        )
-                    )
-                    # At once, for a round without an answer ends the load: the next ones would have none either.
-                    metrics.append(of_run(runs[-1]))
-                    self.note(served.name, runs[-1], metrics[-1])
-                    if fixed is None:
-                        workers = max(workers, workers_for(runs[-1].client.cpu_share))
-            return tuple(runs), tuple(metrics)
+            return self.one_sided(served, concurrency, shape, range(shape.rounds))
 
         return self._memo(("alone", served.name, concurrency, shape), measure, served)
+
+    def one_sided(
+        self,
+        served: Served,
+        concurrency: int,
+        shape: LoadShape,
+        rounds: range,
+        *,
+        workers: int | None = None,
+        warm: bool = False,
+    ) -> tuple[tuple[LoadRun, ...], tuple[Metrics, ...]]:
+        """Measure ``rounds`` of one side, numbered from 0, the last of which ends the load.
+
+        ``warm``: the server has just had the rounds before, and needs no warm-up; ``workers`` is their number of client
+        processes.
+        """
+        what, fixed = f"{served.name}, {concurrency} at a time", workers or self.servers.sizes.workers
+        runs: list[LoadRun] = []
+        metrics: list[Metrics] = []
+        pace, workers = Pace(rounds.stop, rounds.start), fixed or 1
+        with self.devices.beside(served, what="load", concurrency=concurrency):
+            for number in rounds:
+                self.servers.progress(f"{what}: round {pace.describe(number)}")
+                warmup = 0 if runs or warm else concurrency
+                runs.append(
+                    run_load(
+                        served.server,
+                        self.workload(shape),
+                        ClosedLoop(concurrency, self.servers.sizes.requests_per_round(concurrency)),
+                        SendOptions(warmup=warmup, workers=workers),
+                    )
+                )
+                # At once, for a round without an answer ends the load: the next ones would have none either.
+                metrics.append(of_run(runs[-1]))
+                self.note(served.name, runs[-1], metrics[-1], one_sided=rounds.start > 0)
+                if fixed is None:
+                    workers = max(workers, workers_for(runs[-1].client.cpu_share))
+        return tuple(runs), tuple(metrics)
 
     def note(
         self,
@@ -214,9 +231,10 @@ class Speed:
         *,
         purpose: str = "rounds",
         order_seed: int | None = None,
+        one_sided: bool = False,
     ) -> None:
         """Keep one more run for the record; tell if something stood still in it, or its server refuses something."""
-        self.log.note(row, run, metrics, start, purpose=purpose, order_seed=order_seed)
+        self.log.note(row, run, metrics, start, purpose=purpose, order_seed=order_seed, one_sided=one_sided)
         for text in run.server.capabilities.notes:
             self.servers.tell(f"{row}: {text}")
         if run.disturbance:
@@ -301,21 +319,59 @@ class InterleavedRounds:
             return (self._only.first(n),)
         return tuple(self._start(number) for number in range(1, n // self._each + 1))
 
+    def tail(self) -> tuple[Sequence[LoadRun], Sequence[Metrics]]:
+        """:attr:`tail_size` rounds of the candidate, for gates that speak of it alone.
+
+        Those that the comparison has so far (its first look at least), and further ones without the baseline: the
+        ratios are decided by fewer rounds than a p95 needs. The same whenever they are asked for.
+        """
+        if self._starts > 1 or not self.looks:
+            return _of_candidate(self.first(self.tail_size))
+
+        def measure() -> tuple[Sequence[LoadRun], Sequence[Metrics]]:
+            paired = self.first(min(self.tail_size, max(self.first_look, len(self._only))))
+            runs, metrics = _of_candidate(paired)
+            if len(runs) == self.tail_size:
+                return runs, metrics
+            candidate, _ = self._sides
+            self._prepare()
+            further_runs, further = self._speed.one_sided(
+                candidate,
+                self._concurrency,
+                self._shape,
+                range(len(runs), self.tail_size),
+                workers=self._only.workers,
+                warm=self._is_warm,
+            )
+            # The baseline has rested meanwhile.
+            self._ended_s = -math.inf
+            return [*runs, *further_runs], [*metrics, *further]
+
+        return self._memo(self._key("tail"), measure, self._sides[0])
+
+    @property
+    def _is_warm(self) -> bool:
+        return time.monotonic() - self._ended_s < STAYS_WARM_S
+
+    def _prepare(self) -> None:
+        """Start both servers; ``NotMeasured`` if they are not the processes of the rounds before."""
+        for side in self._sides:
+            self._speed.prepare(side, self._shape)
+        crashes = tuple(side.crashes for side in self._sides)
+        if len(self._only) and crashes != self._crashes:
+            names = " and ".join(side.name for side in self._sides)
+            raise NotMeasured(
+                f"a server died between two rounds and was started again ({names}): half of the rounds are of "
+                "another process"
+            )
+        self._crashes = crashes
+
     def _part(self, n: int) -> Rounds:
         """The rounds that are missing to ``n`` at the only pair of starts."""
         before = len(self._only)
 
         def measure() -> Rounds:
-            for side in self._sides:
-                self._speed.prepare(side, self._shape)
-            crashes = tuple(side.crashes for side in self._sides)
-            if before and crashes != self._crashes:
-                names = " and ".join(side.name for side in self._sides)
-                raise NotMeasured(
-                    f"a server died between two rounds and was started again ({names}): half of the rounds are of "
-                    "another process"
-                )
-            self._crashes = crashes
+            self._prepare()
             found = self._speed.interleaved(
                 *self._sides,
                 self._shape,
@@ -324,7 +380,7 @@ class InterleavedRounds:
                 rounds=range(before, n),
                 of=self.schedule[-1],
                 workers=self._only.workers if before else self._speed.servers.sizes.workers,
-                warm=time.monotonic() - self._ended_s < STAYS_WARM_S,
+                warm=self._is_warm,
             )
             self._ended_s = time.monotonic()
             return found
@@ -378,10 +434,17 @@ class InterleavedRounds:
         except (InfrastructureError, NotMeasured) as error:
             return error
 
-    def _key(self, part: int, concurrency: int | None = None) -> tuple[Any, ...]:
-        """``part``: the number of the start, or of the rounds before."""
+    def _key(self, part: int | str, concurrency: int | None = None) -> tuple[Any, ...]:
+        """``part``: the number of the start, or of the rounds before; or what else is measured."""
         names = [side.name for side in self._sides]
         return ("rounds", *names, concurrency or self._concurrency, self._shape, part)
+
+
+def _of_candidate(starts: Sequence[Rounds]) -> tuple[Sequence[LoadRun], Sequence[Metrics]]:
+    return (
+        [run for rounds in starts for run in rounds.candidate_runs],
+        [metrics for rounds in starts for metrics in rounds.candidate],
+    )
 
 
 def rounds_of_each(rounds: int, starts: int) -> int:

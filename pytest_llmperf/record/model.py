@@ -417,6 +417,9 @@ class RoundEntry(Part):
         "share of the tokens that arrived together with the one before; above 0.25 times per token are not judged"
     )
     taken_out: str | None = optional("why the round is not judged (client or server stood still)")
+    one_sided: bool | None = optional(
+        "whether the other side of the comparison had no round beside it, since only limits of this side needed it"
+    )
     energy_j: float | None = optional("energy of the devices within the round")
     roofline_share: float | None = optional("throughput over the device's limit")
     totals: dict[str, tuple[float, float]] = mapping(

@@ -69,3 +69,21 @@ def test_slow_rounds_are_gated_in_a_run_and_in_its_plan(project: Project) -> Non
     assert verdict["metric"] == "E2EL at 2 ratio by round p90"
     planned = project.run("--llmperf-plan")
     assert planned.lines("E2EL at 2 ratio by round p90", "30 rounds"), planned.text
+
+
+def test_a_tail_needs_the_candidate_alone_once_the_ratios_are_decided(project: Project) -> None:
+    project.catalog({row: {"TPOT_S": 0.004} for row in ("distill", "math")})
+    project.shrink(rounds=64, answer_tokens=8)
+    project.suite("""
+        def test_as_fast(candidate, baseline, load):
+            assert load.interleaved(candidate, baseline, concurrency=2).e2el.ratio <= 5.0
+        def test_tail(candidate, load):
+            assert load(candidate, concurrency=2).ttft.p95 <= 5.0
+    """)
+    result, [ratio, tail] = project.judged()
+    assert (ratio["status"], tail["status"]) == ("PASS", "PASS"), result.text
+    assert result.lines("8 of 64 rounds of both servers in turn were enough"), result.text
+    loads = {entry["row"]: entry["rounds"] for entry in project.record()["load"]}
+    assert {row: len(rounds) for row, rounds in loads.items()} == {"distill": 64, "math": 8}
+    assert [each["one_sided"] for each in loads["distill"]] == [False] * 8 + [True] * 56
+    assert tail["n"] == sum(each["requests"] for each in loads["distill"])

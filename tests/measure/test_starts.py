@@ -47,6 +47,7 @@ class Machine:
             concurrencies=concurrencies,
             start_anew=self.start_anew,
         )
+        self.alone: list[tuple[str, int, range, bool]] = []
         self.memo = Memo()
 
     def start_anew(self, *sides: object) -> None:
@@ -70,6 +71,14 @@ class Machine:
         count = len(rounds)
         run: Any = SimpleNamespace(workers=())
         return Rounds((start,) * count, (start,) * count, (run,) * count, (run,) * count)  # type: ignore[arg-type]
+
+    def one_sided(
+        self, side: Any, *how: Any, workers: int | None, warm: bool
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        concurrency, _, rounds = how
+        assert workers
+        self.alone.append((side.name, concurrency, rounds, warm))
+        return (SimpleNamespace(workers=()),) * len(rounds), ("alone",) * len(rounds)
 
     def at(self, concurrency: int) -> InterleavedRounds:
         speed: Any = self
@@ -96,6 +105,48 @@ def test_rounds_go_on_where_the_look_before_ended() -> None:
     assert [(asked.start, asked.stop) for asked, _ in machine.warm] == [(0, 8), (8, 18)]
     assert [warm for _, warm in machine.warm] == [False, True], "warmed up once, as no pause was made"
     assert (rounds.measured, rounds.tail_size) == (18, 64)
+
+
+def test_a_tail_takes_the_rounds_of_the_comparison_and_the_rest_of_the_candidate_alone() -> None:
+    machine = Machine(starts=1)
+    rounds = machine.at(4)
+    rounds.first(12)
+    runs, metrics = rounds.tail()
+    assert (len(runs), metrics.count("alone"), rounds.measured) == (64, 52, 12)
+    assert machine.alone == [("distill", 4, range(12, 64), True)]
+    assert len(rounds.first(18)[0]) == 18, "ratios go on with rounds of both"
+    assert machine.warm[-1] == (range(12, 18), False), "the baseline has rested"
+    assert rounds.tail() == (runs, metrics), "the same for every gate"
+    assert len(machine.alone) == 1
+
+
+def test_a_tail_that_is_asked_first_leaves_the_ratios_a_look() -> None:
+    machine = Machine(starts=1)
+    rounds = machine.at(4)
+    rounds.tail()
+    assert machine.warm == [(range(8), False)]
+    assert machine.alone == [("distill", 4, range(8, 64), True)]
+
+
+def test_a_tail_measures_nothing_where_the_rounds_of_the_comparison_are_enough() -> None:
+    machine = Machine(starts=1)
+    rounds = machine.at(4)
+    rounds.first(64)
+    assert len(rounds.tail()[0]) == 64
+    several = Machine(concurrencies=(4,))
+    assert len(several.at(4).tail()[0]) == 66
+    assert not machine.alone
+    assert not several.alone
+
+
+def test_a_tail_is_not_put_together_of_two_processes() -> None:
+    machine = Machine(starts=1)
+    rounds = machine.at(4)
+    rounds.first(8)
+    machine.sides[0].crashes = 1
+    with pytest.raises(NotMeasured, match="started again"):
+        rounds.tail()
+    assert not machine.alone
 
 
 def test_a_pause_between_two_looks_asks_for_another_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,8 @@ class Load:
     """Share of the tokens that arrived together with the one before; None in records that do not say."""
     taken_out: int = 0
     """Rounds in which client or server stood still, and which are not judged."""
+    one_sided: int = 0
+    """Rounds that had none of the other model beside them."""
     shape: str = ""
     """``", 2048 → 128 tokens"`` of a load that a test asked for with lengths of its own; empty for the profile's."""
 
@@ -193,6 +195,7 @@ def _load(entry: LoadEntry, sizes: SizesEntry) -> Load:
         # Rounds are of one size, so that their mean is the share of the load.
         clumped=math.fsum(clumped) / len(clumped) if clumped else None,
         taken_out=sum(bool(each.taken_out) for each in rounds),
+        one_sided=sum(bool(each.one_sided) for each in rounds),
         # Records that do not state the profile's sizes cannot tell that a load had lengths of its own.
         shape="" if None in (*own, *usual) or own == usual else f", {own[0]} → {own[1]} tokens",
     )

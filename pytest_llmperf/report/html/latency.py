@@ -143,11 +143,12 @@ def concurrency_section(facts: Facts) -> Section:
             *of_first.get((id(load), 0.95), none),
             format_value(load.clumped, "share"),
             f"{load.taken_out:,}",
+            f"{load.one_sided:,}",
         )
         for load in loads
     ]
     columns = ("concurrency", "model", "requests", "errors", "throughput", "interval", "TTFT p50", "interval")
-    named = (*columns, "TTFT p95", "interval", "clumped", "rounds taken out")
+    named = (*columns, "TTFT p95", "interval", "clumped", "rounds taken out", "rounds alone")
     table = Table(named, rows, {0, *range(2, len(named))}, "Load")
     notes = [
         "Closed loop: as many requests as the concurrency are under way at any time.",
@@ -155,6 +156,11 @@ def concurrency_section(facts: Facts) -> Section:
         "Clumped: tokens that arrived together with the one before; above 25 % times per token are not judged.",
         "Rounds are taken out in which client or server stood still.",
     ]
+    if any(load.one_sided for load in loads):
+        notes.append(
+            "Rounds alone had none of the other model beside them: only limits of this model needed them, and no ratio "
+            "counts them."
+        )
     return Section("concurrency", title, notes, plots, [table])
 
 
