@@ -1,7 +1,8 @@
 """The forecast of one gate before any data: how often it errs with nothing wrong, and what damage it catches.
 
 Every kind of gate makes its own (``Gate.plan``), for a fixed number of data by ``stats.operating_characteristics``.
-Early looks can only end a gate sooner; the part of the error that they cost is taken off (``early_stopping.final``).
+Early looks can only end a gate sooner; the part of the error that they cost is taken off (``early_stopping.final`` of a
+share, ``early_stopping.MARGIN_POWER`` of a margin).
 """
 
 from __future__ import annotations
