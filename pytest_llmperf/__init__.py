@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.tasks.grading.structured import grade_structured as grade_structured
     from pytest_llmperf.tasks.grading.symbolic import grade_symbolic as grade_symbolic
     from pytest_llmperf.tasks.grading.tool_calls import grade_tool_calls as grade_tool_calls
+    from pytest_llmperf.tasks.request import Generation as Generation
     from pytest_llmperf.tasks.request import ReplyMessage as ReplyMessage
     from pytest_llmperf.tasks.source import DataFile as DataFile
     from pytest_llmperf.tasks.source import HubSplit as HubSplit
@@ -69,7 +70,7 @@ _NAMES = {
     "tasks.grading.structured": ("grade_structured",),
     "tasks.grading.symbolic": ("grade_symbolic",),
     "tasks.grading.tool_calls": ("grade_tool_calls",),
-    "tasks.request": ("ReplyMessage",),
+    "tasks.request": ("Generation", "ReplyMessage"),
     "tasks.source": ("DataFile", "HubSplit"),
     "tasks.task": ("Item", "Shot", "Task"),
 }

@@ -34,6 +34,7 @@ HEAVY = {
     "math_verify": {"tasks"},
     "sympy": {"tasks"},
     "rouge_score": {"tasks"},
+    "lm_eval": {"tasks"},
     "jsonschema": {"tasks"},
     "referencing": {"tasks"},
     "pynvml": {"serving"},

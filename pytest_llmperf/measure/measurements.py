@@ -53,6 +53,7 @@ from pytest_llmperf.record.tables import AnswerRow, TokenRow, TraceRow
 from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
+from pytest_llmperf.tasks.lm_eval import PREFIX, lm_eval_task
 from pytest_llmperf.tasks.long_context.text import TokenSizes
 from pytest_llmperf.tasks.task import Item, Task, find_named, load_items, remarks
 from pytest_llmperf.tasks.texts import Texts
@@ -110,8 +111,14 @@ class Measurements(Servers):
     # Answers
 
     def task(self, name: str | None = None) -> Task:
-        """A task by name, or the profile's own. Raises :class:`UsageError` with the nearest name."""
-        return find_named("task", name or self.settings.profile.task, self.tasks.values())
+        """A task by name (``lm_eval:`` for one of that harness), or the profile's own.
+
+        Raises :class:`UsageError` with the nearest name.
+        """
+        wanted = name or self.settings.profile.task
+        if wanted.startswith(PREFIX) and wanted not in self.tasks:
+            self.tasks[wanted] = lm_eval_task(wanted, self.settings.data_dir)
+        return find_named("task", wanted, self.tasks.values())
 
     def items(self, task: Task) -> tuple[Item, ...]:
         """All items of the task, in the run's order."""

@@ -12,6 +12,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.prompts.template import ChatTemplate, template_of
 from pytest_llmperf.prompts.variants import Ask, Message, Variant, model_default
+from pytest_llmperf.tasks.request import Generation
 from pytest_llmperf.tasks.task import Item, Shot
 
 # As in Qwen2.5-Math's own evaluation: its base model was measured with these shots and these ends.
@@ -67,6 +68,8 @@ def ask_item(
     """
     if not item.says_how:
         return ask(model, item.prompt, variant, shots=shots, sample=sample)
+    if item.generation is not None and model.rules.protocol == "few-shot":
+        return _continued(model, item.generation, variant, sample)
     if model.rules.protocol == "few-shot" or variant.opens_with is not None:
         how = "a few-shot row" if variant.opens_with is None else f"a reply {variant.name}"
         raise UsageError(
@@ -75,6 +78,10 @@ def ask_item(
         )
     sampling = variant.sampling(model.sampling)
     sampling = dataclasses.replace(sampling, seed=sampling.seed + sample)
+    stop: tuple[str, ...] = ()
+    if item.generation is not None and not model.rules.thinking:
+        stop = item.generation.stop
+        sampling = dataclasses.replace(sampling, max_tokens=item.generation.max_tokens or sampling.max_tokens)
     messages = [_message(message) for message in item.messages] or [_turn("user", item.prompt)]
     system = None if variant.no_system else (variant.system or model.rules.system)
     if system is not None and messages[0]["role"] != "system":
@@ -86,7 +93,15 @@ def ask_item(
         fields["tool_choice"] = item.tool_choice
     if item.response_format is not None:
         fields["response_format"] = item.response_format
-    return Ask(model.served, sampling, tuple(messages), fields=fields)
+    return Ask(model.served, sampling, tuple(messages), stop=stop, fields=fields)
+
+
+def _continued(model: Model, generation: Generation, variant: Variant, sample: int) -> Ask:
+    """The text of an item, to be continued as it is."""
+    sampling = variant.sampling(model.sampling)
+    longest = generation.max_tokens or sampling.max_tokens
+    sampling = dataclasses.replace(sampling, seed=sampling.seed + sample, max_tokens=longest)
+    return Ask(model.served, sampling, prompt=generation.text, stop=generation.stop)
 
 
 def _turn(role: str, content: str) -> Message:

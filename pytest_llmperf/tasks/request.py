@@ -26,6 +26,20 @@ class ReplyMessage:
     finish_reason: str | None
 
 
+@dataclass(frozen=True)
+class Generation:
+    """How an item's reply ends, where the item says so itself.
+
+    ``stop``: texts that end it; a row that thinks is not sent them, for its thinking would end at the first.
+    ``max_tokens``: its longest, of a row that does not think; None: the row's. ``text``: what a row with
+    ``protocol = "few-shot"`` continues, in place of the item's ``messages``.
+    """
+
+    stop: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    text: str = ""
+
+
 class MessageRequest(Protocol):
     """What a message grader needs to know of the item."""
 

@@ -28,7 +28,7 @@ from pytest_llmperf.tasks.grading.number import gold_number, grade
 from pytest_llmperf.tasks.grading.structured import check_structured, grade_structured
 from pytest_llmperf.tasks.grading.symbolic import check_symbolic, grade_symbolic, is_readable
 from pytest_llmperf.tasks.grading.tool_calls import check_tool_calls, grade_tool_calls
-from pytest_llmperf.tasks.request import ReplyMessage, check_request
+from pytest_llmperf.tasks.request import Generation, ReplyMessage, check_request
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Item:
     response_format: JsonObject | None = None
     """The form of the reply: ``{"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}`` or
     ``{"type": "json_object"}``."""
+
+    generation: Generation | None = None
+    """How the reply ends, where that is not the row's affair."""
 
     @property
     def says_how(self) -> bool:
