@@ -173,6 +173,7 @@ def test_plan_mutation_test_and_page_follow(project: Project, messages_solver: s
     project.judged(*models)
     page = (project.path / "record.html").read_text(encoding="utf-8")
     assert "get_weather({" in page, "the raw call is shown"
+    assert "arguments: get_weather: $" in page, "and what is wrong with it"
     proof = project.run("--llmperf-mutation-test", "record.json", *models)
     assert proof.lines("structured_output valid by schema"), proof.text
     assert not proof.noise

@@ -93,6 +93,8 @@ def _said(row: str, answer: AnswerRow) -> Said:
     about = [answer["outcome"] or "", "" if tokens is None else f"{tokens:,} tokens"]
     if answer["finish_reason"] == "length":
         about.append("cut off")
+    if ": " in (answer["detail"] or ""):  # a reason in words, and not only its kind
+        about.append(answer["detail"])
     return Said(
         row=row,
         outcome=answer["outcome"] or "",

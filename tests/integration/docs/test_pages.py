@@ -188,7 +188,7 @@ def test_the_asserts_of_the_fixtures_page_are_gates(reader: Reader, page_blocks:
     assert len(asserts) >= 5
     reader.project.catalog()
     fixtures = "candidate, baseline, accuracy, answers, perplexity, load, memory, budget, stream"
-    fixtures += ", summaries, recall, startup, fidelity, consistency, flips"
+    fixtures += ", summaries, recall, startup, fidelity, consistency, flips, structured, tool_calls"
     reader.project.suite(
         "from pytest_llmperf import *\n"
         + "".join(f"def test_{n}({fixtures}):\n    {line}\n" for n, line in enumerate(asserts))
