@@ -44,6 +44,7 @@ gpus = 0
 arguments = [
   "--enforce-eager", "--max-num-seqs", "64", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192",
   "--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor",
+  "--structured-outputs-config", '{"backend": "guidance", "disable_any_whitespace": true}',
 ]
 [profile.embedded.model.old.environment]
 OMP_NUM_THREADS = "1"
