@@ -134,7 +134,7 @@ def test_the_policy_decides_what_inconclusive_does_and_nothing_else() -> None:
         assert (share(0, n=0) >= 0.5).verdict.status is Status.INVALID
         with pytest.raises(GateError):
             bool(Judgement(failed if status is Status.FAIL else (share(0, n=0) >= 0.5).verdict, "warn"))
-    with pytest.raises(ValueError, match="'fail' or 'warn'"):
+    with pytest.raises(ValueError, match="'fail', 'warn' or 'exit'"):
         Judgement(undecided, inconclusive="pass")  # type: ignore[arg-type]
 
 
