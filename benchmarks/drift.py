@@ -1,6 +1,6 @@
 """Count the false alarms and the detections of ``pytest-llmperf history --gate`` on simulated nights.
 
-    python -m benchmarks.drift            # a table in Markdown; about 5 s
+    python -m benchmarks.drift            # a table in Markdown; about two minutes of one core
 
 Thirty metrics a night. The gate's own functions judge every series; the figures are those of
 docs/how-to/pull-request-comment.md (2,000 nights).
