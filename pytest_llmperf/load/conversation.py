@@ -45,8 +45,9 @@ class Conversation:
 
     def __post_init__(self) -> None:
         for name in ("users", "turns", "first_words", "next_words", "answer_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; need at least 1")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; need a whole number, 1 or more")
         if not 0.0 <= self.think_s <= 3600.0:
             raise ValueError(f"think_s is {self.think_s}; need 0 to 3600 seconds")
 

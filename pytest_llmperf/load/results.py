@@ -183,11 +183,13 @@ def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
             f"{len(good) - len(drafted)} of {len(good)} answers do not tell their draft tokens (need a server that "
             "speculates; vLLM 0.32 or later: --per-request-spec-decode-metrics summary)"
         )
-    uncached = sum(trace.cached_tokens is None or trace.prompt_tokens is None for trace in good)
+    uncached = sum(
+        trace.cached_tokens is None or trace.cached_tokens > (trace.prompt_tokens or 0) for trace in good
+    )
     if uncached:
         problems["cached tokens"] = (
-            f"{uncached} of {len(good)} answers do not tell their cached tokens (need usage.prompt_tokens_details; "
-            "vLLM: --enable-prompt-tokens-details)"
+            f"{uncached} of {len(good)} answers do not tell their cached tokens, or more than their prompt has "
+            "(need usage.prompt_tokens_details; vLLM: --enable-prompt-tokens-details)"
         )
     missing = {metric.name: problems[metric.needs] for metric in all_metrics() if metric.needs in problems}
     samples: dict[str, tuple[float, ...]] = {}
@@ -207,7 +209,7 @@ def measure(traces: Sequence[Trace], window_s: float) -> Metrics:
         output_tokens=_sum(trace.completion_tokens for trace in good),
         prompt_tokens=_sum(trace.prompt_tokens for trace in good),
         drafted=None if "drafts" in problems else Drafted.total(drafted),
-        cached_tokens=_sum(trace.cached_tokens for trace in good),
+        cached_tokens=None if uncached else _sum(trace.cached_tokens for trace in good),
         missing=missing,
         gaps=seen.gaps,
         clumped=seen.clumped,

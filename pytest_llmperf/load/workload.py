@@ -258,9 +258,9 @@ async def _of_blocks(
         count = max(1, round((shape.input_tokens - template) / each))
         words: list[str] = []
         for block in shape.blocks:
-            words += random.Random(f"block {nonce} {block}").choices(
-                WORDS, k=max(1, round(shape.block_tokens / each))
-            )
+            # Fewer choices are the first of more: a block that is cut begins as the whole one.
+            length = min(max(1, round(shape.block_tokens / each)), count - len(words))
+            words += random.Random(f"block {nonce} {block}").choices(WORDS, k=max(0, length))
         if len(words) < count:
             words += random.Random(f"rest {nonce} {index}").choices(WORDS, k=count - len(words))
         shaped = replace(workload, output_tokens=shape.output_tokens)

@@ -18,7 +18,16 @@ Truth = Callable[[ReferenceOptions], ReferenceServer]
 
 
 @pytest.mark.parametrize(
-    "damage", [{"users": 0}, {"turns": 0}, {"next_words": 0}, {"think_s": -1.0}, {"think_s": float("nan")}]
+    "damage",
+    [
+        {"users": 0},
+        {"users": 2.5},
+        {"turns": 0},
+        {"turns": True},
+        {"next_words": 0},
+        {"think_s": -1.0},
+        {"think_s": float("nan")},
+    ],
 )
 def test_a_shape_that_cannot_be_is_refused(damage: dict[str, float]) -> None:
     fields = {"users": 2, "turns": 2, "first_words": 8, "next_words": 4, "answer_tokens": 5, **damage}

@@ -100,6 +100,7 @@ def test_no_hits_are_red_and_hits_that_nobody_tells_invalid() -> None:
     )
     for run, why in (
         (cached(None), "4 of 4 answers do not tell their cached tokens"),
+        (cached(65), "or more than their prompt has"),
         (
             cached(None, counters=CounterRise("distill", BEFORE, AFTER)),
             "there is no counter vllm:prefix_cache_hits",
