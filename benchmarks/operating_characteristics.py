@@ -2,7 +2,7 @@
 
     python -m benchmarks.operating_characteristics                 everything, some minutes on two cores
     python -m benchmarks.operating_characteristics --only early    one table, printed and not stored
-    python -m benchmarks.operating_characteristics --only budgets --store     one table renewed among the stored ones
+    python -m benchmarks.operating_characteristics --only starts --store     one table renewed among the stored ones
 
 Writes ``benchmarks/operating_characteristics.json`` and ``docs/statistics-tables.md``. Real paired answers are read
 from ``../shared/data/gsm8k/example_model_solutions.jsonl`` (openai/grade-school-math); without the file their rows
@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.characteristics import (
-    budget_tables,
     early_tables,
     look_tables,
     pages,
     paired_tables,
     share_tables,
     speed_tables,
+    suite_tables,
     tail_tables,
 )
 from benchmarks.characteristics.table import Inputs, Maker, Row, Table, Target
+from benchmarks.repeats import code_version
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "operating_characteristics.json"
@@ -58,17 +59,18 @@ MAKERS: Mapping[str, Maker] = {
     "tails": tail_tables.tails,
     "grouped": tail_tables.grouped,
     "looks": look_tables.looks,
-    "budgets": budget_tables.budgets,
+    "suite-embedded": suite_tables.embedded,
+    "power-embedded": suite_tables.embedded_damaged,
 }
 COUNTS_ONLY = {"equal": 3, "planned": 2, "boundary": 5, "loss": 5, "floors": 5, "slowdown": 2}
 """Cells that cost little get as many times the runs."""
 
 
 def make(name: str, runs: int, seed: int, outcomes: Path | None) -> tuple[Table, float]:
-    """One table, and the seconds it took. Its random numbers depend on its name and the seed alone."""
-    began = time.monotonic()
+    """One table, and its seconds of a processor. Its random numbers depend on its name and the seed alone."""
+    began = time.process_time()
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    return MAKERS[name](Inputs(runs * COUNTS_ONLY.get(name, 1), rng, outcomes)), time.monotonic() - began
+    return MAKERS[name](Inputs(runs * COUNTS_ONLY.get(name, 1), rng, outcomes)), time.process_time() - began
 
 
 def stored(tables: Sequence[Table], facts: Mapping[str, str]) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def restored(result: Mapping[str, Any]) -> tuple[list[Table], dict[str, str]]:
             one["says"],
             [Row(**entry) for entry in one["rows"]],
             [Target(**target) for target in one["targets"]],
+            one.get("made", ""),
         )
         for one in result["tables"]
     ]
@@ -109,28 +112,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if real is None:
         print(f"no {OUTCOMES}: the rows of real outcomes are left out", file=sys.stderr)
     names = chosen.only or list(MAKERS)
-    began = time.monotonic()
+    today, code, began = datetime.now(UTC).date().isoformat(), code_version(), time.monotonic()
     with ProcessPoolExecutor(chosen.jobs) as pool:
         futures = {name: pool.submit(make, name, chosen.runs, chosen.seed, real) for name in names}
         tables = []
         for name, future in futures.items():
             table, seconds = future.result()
             print(f"{name}: {seconds:.0f} s", file=sys.stderr)
-            tables.append(table)
+            made = f"`python -m benchmarks.operating_characteristics --only {name} --store`, {today}, code {code}"
+            tables.append(replace(table, made=f"{made}, {seconds:.0f} s of a processor"))
     facts = {
         "command": "`python -m benchmarks.operating_characteristics`",
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today,
         "Python": f"{platform.python_version()}, numpy {np.__version__}",
         "seed": f"{chosen.seed} and the table's name; {chosen.runs} runs a cell or more",
         "took": f"{(time.monotonic() - began) / 60:.1f} minutes with {chosen.jobs} processes",
         "real outcomes": f"`{OUTCOMES}`" if real else "left out, the file is missing",
     }
     if chosen.only and chosen.store:
-        made = {table.name: table for table in tables}
-        kept, old = restored(json.loads(RESULT.read_text(encoding="utf-8")))
-        known = {table.name: table for table in kept} | made
+        kept, facts = restored(json.loads(RESULT.read_text(encoding="utf-8")))
+        known = {table.name: table for table in (*kept, *tables)}
         tables = [known[name] for name in MAKERS if name in known]
-        facts = {**old, **{f"renewed since, {name}": facts["date"] for name in made}}
     if chosen.only and not chosen.store:
         print(pages.page(tables, facts))
     else:

@@ -27,7 +27,9 @@ def page(tables: Sequence[Table], facts: dict[str, str]) -> str:
         targets(tables),
     ]
     for table in tables:
-        parts += [f"## {table.title}", table.says, rows(table.rows)]
+        parts += [f"## {table.title}", table.says]
+        parts += [f"Made by {table.made}."] if table.made else []
+        parts.append(rows(table.rows))
     return "\n\n".join(parts) + "\n"
 
 

@@ -57,6 +57,8 @@ class Table:
     says: str
     rows: Sequence[Row]
     targets: Sequence[Target] = ()
+    made: str = ""
+    """The command that made it, when, by which code, and in how long."""
 
 
 @dataclass(frozen=True)

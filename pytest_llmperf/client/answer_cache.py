@@ -51,6 +51,8 @@ CREATE TABLE IF NOT EXISTS answers (
     id INTEGER PRIMARY KEY,
     run TEXT NOT NULL REFERENCES runs (run) ON DELETE CASCADE,
     engine TEXT NOT NULL, request TEXT NOT NULL, at REAL NOT NULL, answer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS seeds (
+    run TEXT PRIMARY KEY REFERENCES runs (run) ON DELETE CASCADE, seed INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS by_request ON answers (request, engine);
 CREATE INDEX IF NOT EXISTS by_run ON answers (run);
 CREATE TABLE IF NOT EXISTS reuses (
@@ -83,9 +85,10 @@ class _Stored:
 class AnswerCache:
     """The answers of this run, and those of earlier runs that may be reused in it.
 
-    ``run`` is the same in all processes of a run, ``process`` differs. Nothing is read or written before the first
-    question. A disk that fails stops the writing and not the run: see ``complaint``. ``clean`` removes from an answer
-    what must not be in a file (a model may repeat a secret that was in its prompt).
+    ``run`` is the same in all processes of a run, ``process`` differs. Before the first question nothing is read but
+    the seed of an interrupted run, and nothing is written. A disk that fails stops the writing and not the run: see
+    ``complaint``. ``clean`` removes from an answer what must not be in a file (a model may repeat a secret that was in
+    its prompt).
     """
 
     def __init__(
@@ -97,6 +100,8 @@ class AnswerCache:
         clean: Callable[[Any], Any] = lambda answer: answer,
     ) -> None:
         self.directory, self.run, self.process, self.reuse = directory, run, process, reuse
+        self.seed = 0
+        """Seed of the run, for the run that resumes it."""
         self._clean = clean
         self.complaint = ""
         """The reason why answers are no longer kept; empty while they are."""
@@ -124,6 +129,25 @@ class AnswerCache:
         count, oldest = self._reuses.get(stored.run, (0, stored.at))
         self._reuses[stored.run] = (count + 1, min(oldest, stored.at))
         return dataclasses.replace(stored.answer, reused=True)
+
+    def seed_to_resume(self) -> int | None:
+        """Return the seed of the newest run whose answers may be reused, which are those to the requests of its seed.
+
+        None without one, and where its answers were reused already by a run that came to its end.
+        """
+        if self.reuse == "none":
+            return None
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if (self.directory / DATABASE).exists():
+                eligible = set(self._eligible_runs())
+                rows = self._opened().execute(
+                    "SELECT run, seed FROM seeds JOIN runs USING (run) WHERE ? = 'all' OR NOT EXISTS "
+                    "(SELECT * FROM seeds later JOIN runs done USING (run) WHERE done.state = 'done' "
+                    "AND later.seed = seeds.seed AND done.changed > runs.changed) ORDER BY runs.changed DESC",
+                    (self.reuse,),
+                )
+                return next((int(seed) for run, seed in rows if run in eligible), None)
+        return None
 
     def keep(self, engine: str, body: JsonObject, answer: Answer) -> None:
         """Store a complete answer; a failed one is not kept, because it is to be asked for again."""
@@ -183,6 +207,7 @@ class AnswerCache:
             database.execute(
                 "INSERT OR IGNORE INTO runs (run, changed) VALUES (?, ?)", (self.run, time.time())
             )
+            database.execute("INSERT OR IGNORE INTO seeds VALUES (?, ?)", (self.run, self.seed))
 
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:

@@ -43,7 +43,7 @@ _VALUES = {
     "add": ("RECORD", "add this run's data to that run's, and judge both together (a further look)"),
     "looks": ("N", "announce up to N looks (this run, then --llmperf-add), which share the promised error"),
     "starts": ("K", "compare speed over K starts of both servers, 3 or more (default: the profile's)"),
-    "order": ("SEED", "draw the order of the items from this number (default: 0)"),
+    "order": ("SEED", "repeat a run's draws of items, rounds and samples (default: new ones each run)"),
     "answers": ("DIR", "keep answers here, to go on after an interruption (default: pytest's cache)"),
     "reuse": (
         "none|interrupted|all",

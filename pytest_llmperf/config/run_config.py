@@ -67,7 +67,7 @@ class Options:
             1, f"must be 1, or at least {LEAST_STARTS} to tell how starts of one model differ", but=2
         ),
     ] = None
-    order: Annotated[int, _whole_number(0)] = 0
+    order: Annotated[int | None, _whole_number(0)] = None
     answers: _Path = None
     reuse: Reuse = "interrupted"
     add: _Path = None
@@ -111,8 +111,8 @@ class Settings:
     """Pairs of starts of both servers that a comparison of speed takes."""
     full: bool = False
     """Ask every planned item, also where the gates are decided before."""
-    order_seed: int = 0
-    """Seed of the order of items and rounds, the same for both sides of a comparison."""
+    order_seed: int | None = None
+    """The seed that was asked for; None: a new one, or that of a run that this one goes on with."""
     answers_dir: Path | None = None
     """Directory of the answer cache; None: in pytest's cache."""
     reuse: Reuse = "interrupted"

@@ -116,9 +116,9 @@ LEAST = {
 
 EMBEDDED = Sizes(
     items=1500,
-    variant_items=120,
+    variant_items=240,
     quality_items=240,
-    documents=20,
+    documents=40,
     fidelity_answers=200,
     fidelity_tokens=128,
     in_flight=64,
@@ -129,8 +129,8 @@ EMBEDDED = Sizes(
 )
 GPU = Sizes(
     items=1319,
-    variant_items=300,
-    quality_items=400,
+    variant_items=400,
+    quality_items=500,
     documents=300,
     fidelity_answers=400,
     fidelity_tokens=256,

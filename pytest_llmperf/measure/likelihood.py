@@ -35,7 +35,7 @@ class Likelihoods:
 
     def _measure(self, served: Served, texts: Texts) -> tuple[Documents, str]:
         servers = self._servers
-        items = texts.documents(servers.settings.data_dir, servers.sizes.documents)
+        items = texts.documents(servers.settings.data_dir, servers.sizes.documents, servers.seed)
         servers.memory(served)
         servers.progress(f"{served.name}: perplexity of {len(items)} texts of {texts.name}")
         began = time.monotonic()

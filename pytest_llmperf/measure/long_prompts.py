@@ -25,7 +25,7 @@ SUMMARY_TOKENS = 480
 _REPLY_TOKENS = 256
 _THINKING_TOKENS = 1024
 MOST_GENERATED = 10_000
-"""Prompts of a kind and length that a test may ask for."""
+"""Prompts of a kind and length that a test may ask for; runs with different seeds have different ones."""
 _LONGER = 1.14
 """By which a generated conversation may be longer, in a row's own tokens, than it was asked to be (in ChatML)."""
 
@@ -44,9 +44,9 @@ class LongItem:
     """Place of each fact in the prompt, 0 (start) to 1 (end); None for what is spread over it."""
 
 
-def summaries(model: Model, count: int) -> list[LongItem]:
+def summaries(model: Model, numbers: range) -> list[LongItem]:
     """Reports of about 512 tokens with the instruction; a summary should hold every key fact."""
-    return [_summary(model, seed) for seed in range(count)]
+    return [_summary(model, number) for number in numbers]
 
 
 def _summary(model: Model, seed: int) -> LongItem:
@@ -159,12 +159,14 @@ class LongPrompts:
     def what(self) -> str:
         return " ".join(self.key)
 
-    def items(self, model: Model, count: int, lengths: Lengths) -> Sequence[LongItem]:
-        """The prompts as ``model`` is asked them: ``count`` to sum up, or :data:`MOST_GENERATED` of a kind."""
+    def items(self, model: Model, count: int, lengths: Lengths, seed: int = 0) -> Sequence[LongItem]:
+        """The prompts of a run with this seed, as ``model`` is asked them: ``count`` to sum up, or
+        :data:`MOST_GENERATED` of a kind."""
+        first = MOST_GENERATED * seed
         if self.kind is not None:
-            return GeneratedItems(self, model, lengths)
+            return GeneratedItems(self, model, lengths, first)
         if self.articles is None:
-            return summaries(model, count)
+            return summaries(model, range(first, first + count))
         instruction = self.articles.instruction
         return [
             _asked(model, item, instruction)
@@ -190,6 +192,8 @@ class GeneratedItems(Sequence[LongItem]):
     prompts: LongPrompts
     model: Model
     lengths: Lengths
+    first: int = 0
+    """Number of the first one."""
 
     def __len__(self) -> int:
         return MOST_GENERATED
@@ -202,7 +206,7 @@ class GeneratedItems(Sequence[LongItem]):
         prompts, kind = self.prompts, self.prompts.kind
         assert kind is not None
         sizes = self.lengths.token_sizes(prompts) if kind.exact else UNKNOWN
-        every = range(MOST_GENERATED)
+        every = range(self.first, self.first + MOST_GENERATED)
         seeds = every[at] if isinstance(at, slice) else [every[at]]
         items = [recall_item(self.model, kind, seed, prompts.tokens, sizes) for seed in seeds]
         return items if isinstance(at, slice) else items[0]
@@ -213,12 +217,14 @@ def summaries_of(texts: str | None) -> LongPrompts:
     return LongPrompts(articles=None if texts is None else find_articles(texts))
 
 
-def shortened(served: Served, articles: Articles, data_dir: Path | None, count: int) -> Shortened:
-    """``count`` of the articles, each cut to :data:`ARTICLE_TOKENS` of the row's own tokenizer.
+def shortened(
+    served: Served, articles: Articles, data_dir: Path | None, count: int, seed: int = 0
+) -> Shortened:
+    """``count`` of the articles, in the order of ``seed``, each cut to :data:`ARTICLE_TOKENS` of the row's tokenizer.
 
     Raises :class:`DataError` before the server is started, and what :func:`client.tokenizer.cut` raises.
     """
-    items = articles.drawn(data_dir, count)
+    items = articles.drawn(data_dir, count, seed)
     found = cut(served.server, [item.prompt for item in items], ARTICLE_TOKENS)
     texts = zip(items, found.texts, strict=True)
     return Shortened([replace(item, prompt=text) for item, text in texts], found.counted)

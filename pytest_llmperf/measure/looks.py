@@ -20,6 +20,8 @@ from pytest_llmperf.tasks.task import Item, Task, items_sha256
 
 SEEDS_APART = 100_000
 """Distance between the seeds of two looks, so that none repeats another's samples."""
+_SPREAD, _FIRST_SEEDS = 2_654_435_761, 2**30
+"""Knuth's multiplier: neighbouring seeds of runs give sampling seeds that lie far apart, with all looks below 2³¹."""
 _OF_THE_MACHINE = {"base_url", "api_key_env", "ready_timeout_s", "engine_python", "same_model_as"}
 """Fields of a row that say where and how it is reached or compared, and not which model answers."""
 _NEW = {"extra_body"}
@@ -110,10 +112,20 @@ def comparable(settings: Settings, workload: JsonObject) -> dict[str, Json]:
 
 def reseeded(settings: Settings, look: int) -> Settings:
     """The same settings with sampling seeds that no other look has."""
+    return _moved(settings, SEEDS_APART * (look - 1))
 
+
+def drawn(settings: Settings, seed: int) -> Settings:
+    """The settings of a run with this seed: both sides' sampling seeds follow from it, and are those of the entries
+    for 0."""
+    return _moved(settings, seed * _SPREAD % _FIRST_SEEDS)
+
+
+def _moved(settings: Settings, by: int) -> Settings:
     def other(row: Model) -> Model:
-        seed = row.sampling.seed + SEEDS_APART * (look - 1)
-        return dataclasses.replace(row, sampling=dataclasses.replace(row.sampling, seed=seed))
+        return dataclasses.replace(
+            row, sampling=dataclasses.replace(row.sampling, seed=row.sampling.seed + by)
+        )
 
     return dataclasses.replace(
         settings,

@@ -36,7 +36,7 @@ from pytest_llmperf.measure.likelihood import Likelihoods
 from pytest_llmperf.measure.load_results import LoadData, MeasuredLoad, MeasuredPair, PairData
 from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
 from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts, Shortened, shortened
-from pytest_llmperf.measure.looks import Looks, comparable, reseeded, row_fingerprint
+from pytest_llmperf.measure.looks import Looks, comparable, drawn, reseeded, row_fingerprint
 from pytest_llmperf.measure.memo import Memo
 from pytest_llmperf.measure.prompt_lengths import check_lengths, token_sizes
 from pytest_llmperf.measure.sample_list import SampleList
@@ -72,10 +72,11 @@ class Measurements(Servers):
         progress: Callable[[str], None],
         tasks: Iterable[Task] = BUILT_IN,
         book: Book = UNBOOKED,
+        seed: int = 0,
     ) -> None:
-        super().__init__(settings, state_root, progress, book)
+        super().__init__(drawn(settings, seed), state_root, progress, book, seed)
         self.tasks = {task.name: task for task in tasks}
-        self.looks = Looks(settings)
+        self.looks = Looks(self.settings)
         self._memo = Memo()
         self._starts = StartMemory()
         self.speed = Speed(self, self._memo)
@@ -90,8 +91,8 @@ class Measurements(Servers):
         """Write answers down as they come, and reuse those that an earlier run has left."""
         self._evaluation.log = log
 
-    def add_to(self, record: Path) -> Settings:
-        """Make this run a further look: other items, or other answers to them. Returns its new settings.
+    def add_to(self, record: Path) -> None:
+        """Make this run a further look: other items, or other answers to them.
 
         Raises :class:`UsageError` if the data of this run cannot be pooled with those of ``record``.
         """
@@ -99,7 +100,6 @@ class Measurements(Servers):
         earlier = read_prior_looks(record, self.comparable(), names)
         self.settings = reseeded(self.settings, earlier.look)
         self.looks = Looks(self.settings, earlier)
-        return self.settings
 
     def sided(self, judge: Judge, served: Served) -> Judge:
         """``judge`` with the side of a comparison that ``served`` stands on."""
@@ -122,8 +122,9 @@ class Measurements(Servers):
 
     def items(self, task: Task) -> tuple[Item, ...]:
         """All items of the task, in the run's order."""
-        seed = self.settings.order_seed
-        return self._memo(("items", task.name), lambda: load_items(task, self.settings.data_dir, seed=seed))
+        return self._memo(
+            ("items", task.name), lambda: load_items(task, self.settings.data_dir, seed=self.seed)
+        )
 
     def item_limit(self, variant: Variant) -> int:
         """The number of items that may be asked in this way, by the profile."""
@@ -158,7 +159,7 @@ class Measurements(Servers):
                 part=part,
                 thinking=served.rules.thinking,
                 temperature=variant.sampling(served.sampling).temperature,
-                order_seed=self.settings.order_seed,
+                order_seed=self.seed,
             )
 
         return self._memo(("answers", served.name, task.name, variant), make)
@@ -196,7 +197,7 @@ class Measurements(Servers):
         """Replies to long prompts; none is asked by this call."""
 
         def make() -> LongAnswers:
-            items = prompts.items(served.model, self.sizes.quality_items, self)
+            items = prompts.items(served.model, self.sizes.quality_items, self, self.seed)
             what = f"{served.name}: {prompts.what}"
             exact = prompts.kind is not None and prompts.kind.exact
 
@@ -221,7 +222,7 @@ class Measurements(Servers):
 
         def measure() -> Shortened:
             self.progress(f"{served.name}: {count} articles of {articles.name} cut to their length")
-            return shortened(served, articles, self.settings.data_dir, count)
+            return shortened(served, articles, self.settings.data_dir, count, self.seed)
 
         return self._memo(("articles", articles.name, count), measure, served)
 
@@ -407,6 +408,7 @@ class Measurements(Servers):
             "baseline": self.settings.baseline.name,
             "rows": common["rows"],
             "content": common["content"],
+            "order_seed": self.seed,
             **self.looks.facts(),
             "servers": [served.facts() for served in self.started()],
             "prompts": self._evaluation.prompts.facts(),

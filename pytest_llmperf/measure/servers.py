@@ -33,9 +33,16 @@ class Servers:
     """Every server of one run with the watch on its memory, and what is told about them."""
 
     def __init__(
-        self, settings: Settings, state_root: Path, progress: Callable[[str], None], book: Book = UNBOOKED
+        self,
+        settings: Settings,
+        state_root: Path,
+        progress: Callable[[str], None],
+        book: Book = UNBOOKED,
+        seed: int = 0,
     ) -> None:
         self.settings = settings
+        self.seed = seed
+        """Seed of the run: of the order of items and rounds and of generated prompts, the same for both sides."""
         self.sizes = settings.profile.sizes
         self.progress = progress
         """Shows one line that replaces the last one."""

@@ -146,7 +146,7 @@ class Speed:
         for side in (candidate, baseline):
             self.prepare(side, shape)
         done = 2 * rounds.start
-        seed = random.Random(f"{self.servers.settings.order_seed} {concurrency} {start}").getrandbits(32)
+        seed = random.Random(f"{self.servers.seed} {concurrency} {start}").getrandbits(32)
         pace = Pace(2 * of, done)
 
         def progress(measured: Round) -> None:

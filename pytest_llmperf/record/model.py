@@ -650,6 +650,10 @@ class Record(Part):
     )
     look: Positive = optional("which look at the gates this run is; 1 unless it adds to another", 1)
     looks: Positive | None = optional("number of looks that was announced (--llmperf-looks)")
+    order_seed: Count | None = optional(
+        "what the order of items and rounds, the generated prompts and the sampling seeds were drawn from; "
+        "--llmperf-order repeats it"
+    )
     adds_to: tuple[EarlierLook, ...] = several("records whose data this run adds to, the oldest first")
     environment: Environment = optional("what numbers depend on beside the models", Environment())
     suite: Suite = optional("what was asked", Suite())

@@ -25,6 +25,7 @@ from pytest_llmperf.runs.answer_keeping import AnswerKeeping, cache_fails
 from pytest_llmperf.runs.ending import Closing, shows_only
 from pytest_llmperf.runs.exit_codes import ExitCodes
 from pytest_llmperf.runs.ledger import Ledger
+from pytest_llmperf.runs.night_seed import night_seed
 from pytest_llmperf.runs.outputs import Outputs
 from pytest_llmperf.runs.recording import Recording
 from pytest_llmperf.runs.server_logs import ServerLogs
@@ -76,14 +77,20 @@ class Run:
         )
         self._exit_code = ExitCodes(self.ledger)
         self._watching = Watching(self.ledger, self._test_ended)
-        self.measurements = Measurements(settings, self.state_root, self._progress, book=self.ledger)
+        self.answers = AnswerKeeping.of(config, settings, self.state_root, process)
+        log = self.answers.log if self.answers else None
+        seed = night_seed(settings, self.state_root, log)
+        self.measurements = Measurements(
+            settings, self.state_root, self._progress, book=self.ledger, seed=seed
+        )
         for doubt in settings.budget.doubts():
             self.measurements.tell(doubt)
         if settings.add is not None:
-            self.settings = self.measurements.add_to(settings.add)
-        self.answers = AnswerKeeping.of(config, settings, self.state_root, process)
-        if self.answers is not None:
-            self.measurements.keep_answers(self.answers.log)
+            self.measurements.add_to(settings.add)
+        self.settings = self.measurements.settings
+        if log is not None:
+            log.seed = seed
+            self.measurements.keep_answers(log)
         self.recording = Recording(
             settings.record,
             self.state_root,
@@ -371,6 +378,10 @@ class Run:
         if produces_nothing(self.config) or not self._asked:
             return
         self.screen.tell(reporter, self.ledger)
+        seed = self.measurements.seed
+        self.screen.say(
+            reporter, f"--llmperf-order {seed} repeats this run's draws of items, rounds and samples"
+        )
         if note := self.measurements.looks.note:
             self.screen.say(reporter, note)
         asked, planned = self.measurements.saving()

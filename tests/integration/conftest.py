@@ -104,6 +104,8 @@ class Project:
     running: list[Running] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     """What a run measures, where that is not the profile's default."""
+    drawn: bool = False
+    """Whether a run draws its seed, as a user's does; here all have the same one."""
     fresh: bool = False
     """Whether every run is an interpreter of its own, and not a fork of one that has done the imports."""
 
@@ -167,6 +169,7 @@ class Project:
     ) -> Running:
         """``pytest …`` in a process group of its own."""
         self._with_sizes()
+        seed = () if self.drawn else ("--llmperf-order", "0")
         # Where CI is set, pytest prints every failure a second time, whole, in its summary; where tox is, all
         # projects would share one cache.
         foreign = (
@@ -204,7 +207,7 @@ class Project:
                 or any(name.startswith("PYTHON") for name in environment or {})
             ):
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "pytest", *options, *arguments],
+                    [sys.executable, "-m", "pytest", *options, *seed, *arguments],
                     cwd=self.path,
                     env=whole,
                     stdin=subprocess.DEVNULL,
@@ -214,7 +217,7 @@ class Project:
                     text=True,
                 )
             else:
-                process = _FORKS.start([*options, *arguments], self.path, whole, file)
+                process = _FORKS.start([*options, *seed, *arguments], self.path, whole, file)
         running = Running(process, output)
         self.running.append(running)
         return running

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_llmperf.record.model import MetricEntry
 
 _NAMES = """schema profile device candidates baseline servers answers load verdicts cases answers_file traces_file
-tokens_file fidelity telemetry calibration metrics costs environment suite written partial promoted"""
+tokens_file fidelity telemetry calibration metrics costs environment suite written partial promoted order_seed"""
 _PLACED = frozenset(_NAMES.split())
 """Keys of the record that have a place of their own on the page."""
 
@@ -37,6 +37,7 @@ def setting_section(facts: Facts) -> Section:
         ("written by", f"pytest-llmperf {_version()}"),
         ("record", facts.path.name),
         *((name, str(fields[name])) for name in ("written", "partial") if fields.get(name)),
+        *(() if record.order_seed is None else (("--llmperf-order", str(record.order_seed)),)),
         *_flat("", fields.get("environment")),
         *_flat("suite", fields.get("suite")),
         *_flat("promoted", fields.get("promoted")),
