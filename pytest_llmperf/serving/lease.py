@@ -399,9 +399,7 @@ def _connect(
     Raises `StartError` when an earlier start has failed.
     """
     for _ in range(3):
-        if directory.failed.exists():
-            failure = cast(Failure, object_of(parse_json(directory.failed.read_bytes())))
-            raise failures.start_error(failure, spec, directory.log)
+        _refuse_after_failure(spec, directory)
         with contextlib.suppress(OSError):
             connection = directory.connect(timeout_s=10.0)
             # A keeper that is about to end no longer greets.
@@ -411,12 +409,20 @@ def _connect(
                 return connection, greeting["keeper_pid"]
             connection.close()
         reap.reap_directory(directory)
+        # The keeper may have ended since the first look, and its start may be what failed.
+        _refuse_after_failure(spec, directory)
         if before_start is not None:
             before_start()
         if started := _start_keeper(spec, directory, stop):
             return started
     last_words = failures.tail(directory.keeper_log, 20)
     raise InfrastructureError(f"no keeper could be started for {spec.row} in {directory.path}\n{last_words}")
+
+
+def _refuse_after_failure(spec: ServerSpec, directory: StateDirectory) -> None:
+    if directory.failed.exists():
+        failure = cast(Failure, object_of(parse_json(directory.failed.read_bytes())))
+        raise failures.start_error(failure, spec, directory.log)
 
 
 def _receive_or_nothing(connection: socket.socket) -> bytes:

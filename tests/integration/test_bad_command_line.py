@@ -29,7 +29,7 @@ MISTAKES: dict[str, tuple[list[str], str, str, list[str]]] = {
         ["--llmperf-inconclusive", "maybe"],
         "",
         "",
-        ["--llmperf-inconclusive", "maybe", "fail or warn"],
+        ["--llmperf-inconclusive", "maybe", "fail, warn or exit"],
     ),
     "address": (
         ["--llmperf-base-url", "localhost:8000"],

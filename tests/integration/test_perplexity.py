@@ -23,7 +23,7 @@ def test_the_same_texts_pass_and_a_more_surprised_model_fails(project: Project) 
     assert result.code == 0, result.text
     assert [one["status"] for one in verdicts] == ["PASS", "PASS"]
     assert [one["row"] for one in project.record()["perplexity"]] == ["distill", "math"]
-    assert project.record()["perplexity"][0]["documents"] == 20
+    assert project.record()["perplexity"][0]["documents"] == 40
     result, verdicts = project.judged("--model", "worse")
     assert result.code == 1, result.text
     assert [one["status"] for one in verdicts] == ["FAIL", "FAIL"]
@@ -44,7 +44,7 @@ def test_a_plan_and_a_mutation_test_know_it(project: Project) -> None:
     project.suite(SUITE)
     planned = project.run("--llmperf-plan")
     assert planned.code == 0, planned.text
-    assert planned.lines("embedded perplexity ratio", "20"), planned.text
+    assert planned.lines("embedded perplexity ratio", "40"), planned.text
     project.judged()
     tested = project.run("--llmperf-mutation-test=record.json")
     assert tested.code == 0, tested.text

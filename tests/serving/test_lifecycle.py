@@ -7,14 +7,15 @@ import os
 import signal
 import urllib.request
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from pytest_llmperf.errors import ServerDied, StartError
 from pytest_llmperf.serving import processes
-from pytest_llmperf.serving.lease import acquire
+from pytest_llmperf.serving.lease import _connect, acquire
 from pytest_llmperf.serving.server import Server
+from pytest_llmperf.serving.state import StateDirectory, write_json
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Run
@@ -228,6 +229,23 @@ def test_a_start_that_fails_is_tried_once_a_run(run: Run) -> None:
     with pytest.raises(StartError, match="planted"):
         acquire(spec, run.state_root)
     assert run.starts() == 1
+
+
+def test_a_keeper_that_ends_between_two_looks_at_its_failure_is_not_replaced(run: Run) -> None:
+    """Its start fails after the first look, and it is gone before it could greet."""
+
+    class Ending(StateDirectory):
+        def connect(self, timeout_s: float) -> NoReturn:
+            del timeout_s
+            write_json(self.failed, {"event": "failed", "phase": "start", "detail": "planted", "tries": 1})
+            raise ConnectionRefusedError
+
+    spec = run.spec()
+    directory = Ending(run.state_root / spec.key)
+    directory.create()
+    with pytest.raises(StartError):
+        _connect(spec, directory, None, None)
+    assert run.starts() == 0
 
 
 def test_a_start_that_failed_is_tried_again_when_asked(run: Run) -> None:
