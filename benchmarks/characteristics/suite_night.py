@@ -386,16 +386,23 @@ class Choices(Truth):
 
 @dataclass(frozen=True)
 class Costs(Truth):
-    """Cost of each answer, log-normal and alike on both sides but for ``ratio``; right at these rates."""
+    """Cost of each answer, log-normal and alike on both sides but for ``ratio``; right at these rates.
+
+    ``loops`` is the share of the candidate's answers that go on to the limit, and what one costs over the baseline's
+    typical answer; none of them is right.
+    """
 
     ratio: float
     spread: float
     rates: tuple[float, float]
     draws: str
     source: str
+    loops: tuple[float, float] = (0.0, 1.0)
 
     def says(self) -> str:
-        return f"×{self.ratio * self.rates[1] / self.rates[0]:.3g} a right answer, answers spread by {self.spread:g}"
+        said = f"×{self.ratio * self.rates[1] / self.rates[0]:.3g} a right answer, answers spread by {self.spread:g}"
+        share, times = self.loops
+        return f"{said}, {share:.1%} of them ×{times:g}" if share else said
 
     def sees(self, asked: AskedGate, damage: Damage) -> bool:
         del asked
@@ -410,9 +417,11 @@ class Costs(Truth):
             (1.0, self.rates[1], common),
         ):
             cost = 100.0 * factor * np.exp(self.spread * log)
-            sides.append(
-                {str(i): (c, float(u < rate)) for i, (c, u) in enumerate(zip(cost, seen, strict=True))}
-            )
+            right = seen < rate
+            if not sides:
+                looping = night.uniform(f"{asked.metric} loops", asked.n, 1)[:, 0] < self.loops[0]
+                cost, right = np.where(looping, 100.0 * self.loops[1], cost), right & ~looping
+            sides.append({str(i): (c, float(r)) for i, (c, r) in enumerate(zip(cost, right, strict=True))})
         return PerCorrectGate(
             metric=asked.metric, bound=asked.bound, at_least=asked.at_least, unit="tokens",
             candidate=sides[0], baseline=sides[1],

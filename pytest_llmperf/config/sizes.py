@@ -118,6 +118,7 @@ EMBEDDED = Sizes(
     items=1500,
     variant_items=240,
     quality_items=240,
+    cost_items=600,
     documents=40,
     fidelity_answers=200,
     fidelity_tokens=128,
