@@ -160,7 +160,7 @@ class Entry:
     def silence(self) -> Verdict | None:
         """INVALID where a test came to its end without an exception, and yet has judged nothing; None otherwise."""
         unasserted = [made.verdict for made in self.judged if not made.asserted]
-        if unasserted and all(v.status is Status.PASS for v in self.gates):
+        if unasserted:
             return self._invalid(
                 f"a comparison was made and not asserted: {unasserted[0].why}; write assert before it"
             )
@@ -364,9 +364,9 @@ class Ledger:
 
     @property
     def bad_data(self) -> bool:
-        """True if some test was refused by its data set, and is not advisory."""
-        gating = [entry for entry in self.entries if not entry.policy.advisory]
-        return any(kind == BAD_DATA for entry in gating for kind, _ in entry.errors)
+        """True if some test was refused by its data set, and is neither advisory nor waived."""
+        refused = [entry for entry in self.entries if any(kind == BAD_DATA for kind, _ in entry.errors)]
+        return any(v.status is Status.INVALID and not v.excused for entry in refused for v in entry.verdicts)
 
     @property
     def notes(self) -> list[str]:

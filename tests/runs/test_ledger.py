@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -137,6 +138,24 @@ def test_data_that_cannot_be_asked_are_told_from_what_was_not_measured(ledger: L
     with pytest.raises(DataError), ledger.asking("accuracy"):
         raise DataError("an empty file")
     assert ledger.bad_data
+
+
+def test_bad_data_that_are_waived_leave_a_run_green_whose_other_gates_pass() -> None:
+    today = date(2026, 12, 1)
+    for invalid in (True, False):
+        waiver = Waiver("t::a", today, "the hub is down", invalid)
+        ledger = Ledger("fail", waivers={"t::a": waiver}, today=today)
+        for test in ("t::a", "t::b"):
+            ledger.enter(test, needs="accuracy")
+            ledger.begin(test)
+            gate(ledger, PASS)
+            ledger.end(test)
+        ledger.begin("t::a")
+        gate(ledger, PASS)
+        with pytest.raises(DataError), ledger.asking("accuracy"):
+            raise DataError("an empty file")
+        ledger.end("t::a")
+        assert (ledger.bad_data, ledger.verdict().green) == (not invalid, invalid)
 
 
 def test_a_run_is_red_for_its_own_reasons_and_green_by_itself_beside_a_better_reference(
@@ -281,3 +300,27 @@ def test_a_worker_tells_the_controller_that_a_test_is_advisory(tmp_path: Path) -
     assert controller.verdict().headline == "INVALID, 1 advisory failed"
     assert controller.notes == ["the waiver of t::b matches no test"]
     assert controller.checks == 0
+
+
+def test_beside_a_waived_gate_a_comparison_that_is_not_asserted_is_invalid() -> None:
+    """A waived gate lets its test go on, so that nothing excuses the comparisons after it."""
+    today = date(2026, 12, 1)
+    ledger = Ledger("fail", waivers={"t::a": Waiver("t::a", today, "known")}, today=today)
+    ledger.enter("t::a", needs="accuracy")
+    ledger.begin("t::a")
+    gate(ledger, FAIL)
+    gate(ledger, FAIL, asserted=False)
+    ledger.end("t::a")
+    assert statuses(ledger) == [Status.FAIL, Status.INVALID]
+    assert not ledger.verdict().green
+
+
+def test_beside_a_gate_that_only_warns_a_comparison_that_is_not_asserted_is_invalid() -> None:
+    ledger = Ledger("warn")
+    ledger.enter("t::a", needs="accuracy")
+    ledger.begin("t::a")
+    gate(ledger, replace(PASS, status=Status.INCONCLUSIVE))
+    gate(ledger, FAIL, asserted=False)
+    ledger.end("t::a")
+    assert statuses(ledger) == [Status.INCONCLUSIVE, Status.INVALID]
+    assert not ledger.verdict().green
