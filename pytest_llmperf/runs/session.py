@@ -324,7 +324,7 @@ class Run:
             with contextlib.suppress(OSError):  # Standard error may be closed or full.
                 print(f"llmperf: INVALID as a whole: {why}", file=sys.__stderr__)
         if not self.ledger.verdict().green:
-            session.exitstatus = self._exit_code.red(status)
+            session.exitstatus = self._exit_code.red(status, session.testsfailed)
 
     def _settle(self, session: pytest.Session) -> None:
         """Let the exit status and the ledger say the same: whichever is red makes the other red."""
@@ -339,7 +339,7 @@ class Run:
         ):
             self.ledger.problem(f"pytest ends with exit code {int(status)}: see what failed above")
         if self._asked and not self.ledger.verdict().green:
-            session.exitstatus = self._exit_code.red(status)
+            session.exitstatus = self._exit_code.red(status, session.testsfailed)
         if self.ledger.bad_data:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
@@ -351,7 +351,7 @@ class Run:
             )
         self._outputs.write(self._interruption(session))
         if self.ledger.problems or self.ledger.compared:
-            session.exitstatus = self._exit_code.red(session.exitstatus)
+            session.exitstatus = self._exit_code.red(session.exitstatus, session.testsfailed)
 
     @property
     def _asked(self) -> bool:
