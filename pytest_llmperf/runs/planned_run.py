@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,8 @@ class PlannedRun(DryRun):
             if reason := advisory_reason(item):
                 self._tolerated.append(f"{item.nodeid} never makes a run red, advisory: {reason}")
             elif waiver := self.ledger.waivers.get(item.nodeid):
-                self._tolerated.append(f"{item.nodeid} is waived until {waiver.until}: {waiver.reason}")
+                how = "was" if waiver.days_left(datetime.now(UTC).date()) < 0 else "is"
+                self._tolerated.append(f"{item.nodeid} {how} waived until {waiver.until}: {waiver.reason}")
             self._ask(item, asking[number] if number < len(asking) else None)
         return 0
 

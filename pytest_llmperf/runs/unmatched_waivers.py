@@ -8,15 +8,19 @@ from pathlib import Path
 from pytest_llmperf.config.toml_errors import closest
 
 
-def unmatched(waived: Iterable[str], collected: Collection[str], root: Path) -> Iterator[str]:
+def unmatched(
+    waived: Iterable[str], collected: Collection[str], root: Path, in_part: Collection[Path] = ()
+) -> Iterator[str]:
     """A line for each waived node id that was not ``collected`` although its file was, or is not below ``root``.
 
-    A run of some files only says nothing of the waivers of the others.
+    A run of some files only says nothing of the waivers of the others, nor of those of files that are ``in_part`` of
+    it (absolute paths), for which pytest was given node ids.
     """
     files = {test.partition("::")[0] for test in collected}
     for test in waived:
         file = test.partition("::")[0]
-        if test in collected or (file not in files and (root / file).is_file()):
+        path = (root / file).resolve()
+        if test in collected or path in in_part or (file not in files and path.is_file()):
             continue
         near = closest(test, collected, cutoff=0.8)
         meant = f"; did you mean {near}?" if near else ""

@@ -75,7 +75,10 @@ class Watching:
         if (silently := len(self._collected) - self._deselected - len(items)) > 0:
             self._ledger.deselected(self._ledger.left_out + silently)
         if items:
-            for remark in unmatched(self._ledger.waivers, self._collected, items[0].config.rootpath):
+            config = items[0].config
+            here = config.invocation_params.dir
+            in_part = [(here / given.partition("::")[0]).resolve() for given in config.args if "::" in given]
+            for remark in unmatched(self._ledger.waivers, self._collected, config.rootpath, in_part):
                 self._ledger.remark(remark)
         check_marks(items, self._ledger)
         asking = []

@@ -14,3 +14,13 @@ def test_a_waiver_of_no_test_is_told_with_the_nearest_one(tmp_path: Path) -> Non
         "the waiver of test_a.py::test_x matches no test; did you mean test_a.py::test_x[1]?",
         "the waiver of gone/away.py::test_z matches no test",
     ]
+
+
+def test_a_run_of_single_tests_says_nothing_of_the_others_of_their_file(tmp_path: Path) -> None:
+    waived = ["test_a.py::test_x", "test_b.py::test_y"]
+    of_part = unmatched(
+        waived, ["test_a.py::test_z", "test_b.py::test_z"], tmp_path, [tmp_path / "test_a.py"]
+    )
+    assert list(of_part) == [
+        "the waiver of test_b.py::test_y matches no test; did you mean test_b.py::test_z?"
+    ]
