@@ -34,11 +34,18 @@ Reuse = Literal["none", "interrupted", "all"]
 _Path = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
 
 
+_MOST = 2**63 - 1
+"""Largest number that SQLite, and so the cache of answers, can keep."""
+
+
 def _whole_number(low: int, needed: str = "", *, but: int | None = None) -> BeforeValidator:
     """Digits that make a whole number, ``low`` or more and not ``but``."""
 
     def check(given: str) -> int:
-        if not (given.isascii() and given.isdecimal()) or int(given) < low or int(given) == but:
+        digits = given.isascii() and given.isdecimal()
+        if digits and (len(given) > len(str(_MOST)) or int(given) > _MOST):
+            raise ValueError(f"must be at most {_MOST:,}")
+        if not digits or int(given) < low or int(given) == but:
             raise ValueError(needed or f"must be a whole number, {low} or more")
         return int(given)
 

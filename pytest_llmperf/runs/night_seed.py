@@ -40,6 +40,10 @@ def night_seed(settings: Settings, state_root: Path, log: AnswerCache | None) ->
 
 def _seed_of(record: Path) -> int | None:
     try:
-        return read_record(record).order_seed
+        earlier = read_record(record)
     except LlmperfError:
         return None  # A further look refuses a record that cannot be read, and says why.
+    # Records that are older than the run's own seed have one beside each order that was drawn.
+    drawn = [*(each.order_seed for each in earlier.answers), *(each.order_seed for each in earlier.load)]
+    seeds = (earlier.order_seed, *drawn)
+    return next((seed for seed in seeds if seed is not None), None)

@@ -86,6 +86,13 @@ def test_what_is_no_number_is_named_with_its_option(tmp_path: Path, given: str) 
         settings(tmp_path, order=given)
 
 
+@pytest.mark.parametrize("given", [str(2**63), "9" * 5_000])
+def test_a_seed_that_no_database_can_keep_is_refused(tmp_path: Path, given: str) -> None:
+    with pytest.raises(UsageError, match=r"--llmperf-order=.*: must be at most 9,223,372,036,854,775,807$"):
+        settings(tmp_path, order=given)
+    assert settings(tmp_path, order=str(2**63 - 1)).order_seed == 2**63 - 1
+
+
 @pytest.mark.parametrize("given", ["0", "2", "-1", "many"])
 def test_a_number_of_starts_that_tells_nothing_is_refused(tmp_path: Path, given: str) -> None:
     with pytest.raises(UsageError, match=f"^--llmperf-starts={given}: must be 1, or at least 3 to tell how"):

@@ -63,6 +63,15 @@ def test_a_further_look_has_the_seed_of_the_record_that_it_adds_to(
     assert night_seed(dataclasses.replace(settings, add=record), root(tmp_path, "state"), None) == 11
 
 
+def test_a_further_look_has_the_order_of_a_record_that_is_older_than_the_seed_of_a_run(
+    settings: Settings, tmp_path: Path
+) -> None:
+    record = tmp_path / "first.json"
+    load = {"row": "distill", "rounds": [], "order_seed": 0}
+    record.write_text(json.dumps({"schema": "llmperf-record/1", "load": [load]}))
+    assert night_seed(dataclasses.replace(settings, add=record), root(tmp_path, "state"), None) == 0
+
+
 def test_a_run_goes_on_with_the_seed_of_an_interrupted_one(settings: Settings, tmp_path: Path) -> None:
     interrupted(tmp_path / "answers", "before", 5)
     log = AnswerCache(tmp_path / "answers", "now", "main")
