@@ -12,6 +12,7 @@ from pytest_llmperf.client.finish_reasons import Finish, meaning
 from pytest_llmperf.tasks.boxes import last_box
 from pytest_llmperf.tasks.grading import is_refusal
 from pytest_llmperf.tasks.thinking import after_thinking, content_of, never_ends, opens_thinking, thought_of
+from pytest_llmperf.visible_text import is_blank
 
 LOOP_REPEATS = 4
 LOOP_TOKENS = 32
@@ -63,7 +64,7 @@ def examine(
         unfinished=unfinished(text, finish_reason=finish_reason, thinking=inside),
         loops=find_loop(text) is not None,
         language_switch=bool(asked) and language_switch(asked, text) is not None,
-        empty=not body.strip() and meaning(finish_reason) is Finish.STOP,
+        empty=is_blank(body) and meaning(finish_reason) is Finish.STOP,
         leaked=find_leak(content_of(text, inside=inside) if content is None else content) is not None,
         refused=refused(body, finish_reason=finish_reason),
     )

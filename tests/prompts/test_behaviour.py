@@ -98,6 +98,12 @@ def test_a_reply_of_thinking_alone_is_empty() -> None:
     assert not examine("12", finish_reason="stop", thinking=False).empty
 
 
+@pytest.mark.parametrize("shown", ["\u200b", "\ufeff\n", "\u3164", "\ufffd"])
+def test_a_thinking_before_characters_that_nobody_sees_is_empty(shown: str) -> None:
+    assert examine(f"Hm.</think>{shown}", finish_reason="stop", thinking=True).empty
+    assert examine(shown, finish_reason="stop", thinking=False).empty
+
+
 units = st.lists(st.sampled_from(["wait", "so", "12", "is", "right", ".", "的"]), min_size=1, max_size=20)
 
 
