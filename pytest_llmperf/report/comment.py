@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import html
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import plural
 from pytest_llmperf.record.redaction import redact
 from pytest_llmperf.report.exporters.base import LocatedVerdict, RunResults
@@ -26,7 +30,10 @@ _CUT = "\n\n… cut: the comment would be too long; everything is in the record.
 def marker(key: str) -> str:
     """The hidden first line by which a comment of ours is found again; ``key`` tells several of them apart."""
     # A comment of HTML must hold no two hyphens, and ends at ">".
+    key = redact(key)
     plain = re.sub(r"-{2,}", "-", re.sub(r"[^A-Za-z0-9@.+_/ -]+", "-", key)).strip("-")
+    if plain != key:
+        plain += f" {hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     return f"<!-- pytest-llmperf: {plain} -->"
 
 
@@ -44,7 +51,7 @@ def comment_text(record: Record, key: str, *, longest: int = LONGEST) -> str:
     results = results_of(record)
     head = marker(key) + "\n"
     for rows in _ROWS:
-        text = redact(head + summary(results, rows))
+        text = head + summary(results, rows)
         if len(text) <= longest:
             return text
     return text[: longest - len(_CUT)] + _CUT
@@ -52,31 +59,50 @@ def comment_text(record: Record, key: str, *, longest: int = LONGEST) -> str:
 
 def chat_text(record: Record) -> str:
     """The verdict and at most three lines below it, in Slack's characters: nobody is called, nothing is a link."""
-    whole, results = record.outcome, results_of(record)
+    results = results_of(record)
+    whole = results.verdict
     lines = [f"{whole.headline}: {results.title}", whole.why]
     lines += [f"{number}. {line}" for number, line in enumerate(whole.look_first, 1) if not whole.green]
     if told := len(whole.let_through) + len(results.notes):
         lines.append(f"{plural(told, 'note')} on waivers and advisory gates, in the record")
-    text = "\n".join(printable(redact(line), 600).replace("\n", " ") for line in lines)
+    text = "\n".join(printable(line, 600).replace("\n", " ") for line in lines)
     shown = text if len(text) <= LONGEST_CHAT else f"{text[: LONGEST_CHAT - 1]}…"
-    # Slack and Mattermost read <!channel>, <@user> and <url|text>; Mattermost also @here.
-    return html.escape(shown, quote=False).replace("@", "@\N{ZERO WIDTH SPACE}")
+    # Slack and Mattermost read <!channel>, <@user>, <url|text> and bare addresses; Mattermost also @here.
+    apart = html.escape(shown, quote=False).replace("@", "@\N{ZERO WIDTH SPACE}")
+    return apart.replace("://", ":\N{ZERO WIDTH SPACE}//")
 
 
 def results_of(record: Record) -> RunResults:
-    """What the exporters were told at the end of the run, as far as the record holds it."""
-    run = record.run
+    """What the exporters were told at the end of the run, as far as the record holds it, without secrets."""
+    # Before any markup: Markdown writes hf_… as hf\_…, which shows the token and looks like none.
+    run, whole = record.run, record.outcome
+    about = {
+        "candidate": ",".join(record.candidates),
+        "baseline": record.baseline,
+        "profile": record.profile or "?",
+        "device": record.device.name or "?",
+        "written": record.written or "?",
+    }
     return RunResults(
-        gates=[LocatedVerdict(entry.verdict, entry.test) for entry in record.verdicts],
-        verdict=record.outcome,
-        about={
-            "candidate": ",".join(record.candidates),
-            "baseline": record.baseline,
-            "profile": record.profile or "?",
-            "device": record.device.name or "?",
-            "written": record.written or "?",
-        },
+        gates=[LocatedVerdict(_redacted(entry.verdict), redact(entry.test)) for entry in record.verdicts],
+        verdict=dataclasses.replace(
+            whole,
+            why=redact(whole.why),
+            look_first=_all_redacted(whole.look_first),
+            let_through=_all_redacted(whole.let_through),
+        ),
+        about={name: redact(value) for name, value in about.items()},
         policy=run.inconclusive if run else "fail",
-        problems=[*run.problems, *run.failures] if run else [],
-        notes=run.notes if run else (),
+        problems=_all_redacted([*run.problems, *run.failures]) if run else [],
+        notes=_all_redacted(run.notes) if run else (),
     )
+
+
+def _redacted(verdict: Verdict) -> Verdict:
+    texts = ("metric", "method", "why", "detail", "origin", "advisory", "waived")
+    hidden: dict[str, Any] = {name: redact(getattr(verdict, name)) for name in texts}
+    return dataclasses.replace(verdict, **hidden)
+
+
+def _all_redacted(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(redact, texts))

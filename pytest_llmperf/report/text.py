@@ -20,7 +20,10 @@ _SEEN |= {0x7F: "␡", **{code: f"[U+{code:04X}]" for code in _NAMED}}
 _UNSAFE_IN_SCRIPT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-_MARKDOWN_MARKS = re.compile(r"([\\`*_{}\[\]#|~!@$])")
+_MARKDOWN_MARKS = re.compile(r"([\\`*_{}\[\]#|~!$])")
+_REFERENCES = re.compile(r"@|#(?=[0-9])")
+"""GitHub looks for mentions and numbers of issues in the finished text, where neither a backslash nor an entity is left
+(github/markup#1168); a comment in between ends the search."""
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
@@ -42,9 +45,11 @@ def html_text(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Return ``text`` on one line so that GitHub shows it as it is: no markup, no HTML, no mention of a user."""
+    """Return ``text`` on one line so that GitHub shows it as it is: no markup, HTML, link or mention of a user."""
     one_line = " ".join(printable(text, _LONGEST_IN_MARKDOWN).split("\n"))
-    return _MARKDOWN_MARKS.sub(r"\\\1", html.escape(one_line, quote=False)).replace("://", ":&#47;/")
+    marked = _MARKDOWN_MARKS.sub(r"\\\1", html.escape(one_line, quote=False))
+    apart = _REFERENCES.sub(r"\g<0><!-- -->", marked)
+    return apart.replace("://", ":&#47;/").replace("www.", "www&#46;")
 
 
 def script_json(value: Any) -> str:

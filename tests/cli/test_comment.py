@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import threading
 from collections.abc import Iterator
@@ -290,15 +291,42 @@ def test_model_output_is_shown_as_text_and_secrets_are_hidden(
     assert main(["comment", str(path)]) == 0
     text = capsys.readouterr().out
     assert "<img" not in text
-    assert "@everyone" not in text.replace("\\@everyone", "")
+    assert "@everyone" not in text
     assert "sk-very-secret" not in text
     assert main(["comment", str(path), "--chat"]) == 0
     said = json.loads(capsys.readouterr().out)["text"]
     assert "<" not in said
     assert "@everyone" not in said
+    assert "http://" not in said
     assert said.startswith("FAIL: ")
     assert len(said) <= 4_000
 
 
+def test_a_secret_that_markdown_writes_otherwise_is_hidden_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a record that was written elsewhere, where nobody knew the key: GitHub shows ``hf\\_…`` as ``hf_…``."""
+    monkeypatch.setenv("MY_API_KEY", "a_secret*of#<this>&machine")
+    path = recorded(
+        tmp_path / "run.json", [GATE | {"status": "FAIL", "why": "KEY and TOKEN", "waived": "TOKEN"}]
+    )
+    token = "hf_" + "A1b2" * 8
+    text = path.read_text().replace("KEY", "a_secret*of#<this>&machine").replace("TOKEN", token)
+    path.write_text(text)
+    assert main(["comment", str(path)]) == 0
+    shown = html.unescape(capsys.readouterr().out).replace("\\", "")
+    assert token not in shown
+    assert "a_secret" not in shown
+    assert "[redacted] and [redacted]" in shown
+
+
 def test_a_marker_cannot_be_closed_by_its_key() -> None:
-    assert marker("a --> <script> -- b") == "<!-- pytest-llmperf: a - -script- - b -->"
+    assert marker("a --> <script> -- b") == "<!-- pytest-llmperf: a - -script- - b fa7ba0ba -->"
+
+
+def test_no_two_keys_have_one_marker() -> None:
+    keys = ["夜间", "白天", "a&b", "a#b", "a-b", "a--b"]
+    assert len({marker(key) for key in keys}) == len(keys)
+    assert marker("gpu NVIDIA H100 80GB HBM3 distill vs math").endswith(
+        ": gpu NVIDIA H100 80GB HBM3 distill vs math -->"
+    )
