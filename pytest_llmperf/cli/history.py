@@ -95,6 +95,10 @@ def _gate(records: list[Record], skipped: list[str], asked: argparse.Namespace) 
     ]
     told += [f"{series.name}: {since}" for series in every if (since := _changed(series))]
     told += [f"{series.name}: not judged, {OTHER_TESTS}" for series in every if series.missing == OTHER_TESTS]
+    partial = [record for record in records if record.partial]
+    skipped = skipped + [
+        f"the run of {each.written[:10] or '?'} is partial: {each.partial}" for each in partial
+    ]
     tell([*told, *(f"left out: {line}" for line in skipped), f"{whole.status.value}: {whole.why}"])
     return 0 if whole.green else 1
 

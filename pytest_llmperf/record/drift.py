@@ -38,7 +38,9 @@ def drift_verdicts(every: Sequence[MetricSeries], alpha: float = ALPHA) -> list[
 
 
 def _shifts(series: MetricSeries, level: float) -> list[Shift]:
-    return shifts(series.values, higher_is_worse=series.higher_is_worse, level=level)
+    # Of a share, one item more or less in the smallest of the runs.
+    step = 1.0 / max(1, min(point.n for point in series.points)) if series.unit == "share" else 0.0
+    return shifts(series.values, higher_is_worse=series.higher_is_worse, level=level, step=step)
 
 
 def _verdict(

@@ -17,10 +17,11 @@ Key = tuple[Hashable, ...]
 
 @dataclass(frozen=True)
 class Point:
-    """The value of one run."""
+    """The value of one run, of ``n`` items, requests or rounds."""
 
     record: Record = field(repr=False)
     value: float
+    n: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _all_series(runs: Sequence[Record]) -> Iterator[MetricSeries]:
             if why := _unlike(record, last, metric.row):
                 left_out[why] = left_out.get(why, 0) + 1
             else:
-                alike.append(Point(record, entry.value))
+                alike.append(Point(record, entry.value, entry.n))
         before = [point for point in alike[:-RECENT] if point.record.outcome.green]
         if red := len(alike[:-RECENT]) - len(before):
             left_out["were not green"] = red

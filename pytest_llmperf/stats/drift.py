@@ -50,17 +50,19 @@ class Shift:
         return abs(self.recent - self.before) / self.sigma
 
 
-def shifts(values: Sequence[float], *, higher_is_worse: bool, level: float) -> list[Shift]:
+def shifts(values: Sequence[float], *, higher_is_worse: bool, level: float, step: float = 0.0) -> list[Shift]:
     """Compare the end of ``values`` (the oldest first) with each window; empty for fewer than :data:`LEAST` values.
 
-    ``level`` is the one-sided error that :attr:`Shift.limit` is for. ``ValueError`` for a value that is not finite.
+    ``level`` is the one-sided error that :attr:`Shift.limit` is for. ``step`` is the least difference that two values
+    can have (of a share, one item): ten nights of 100 % say that nights differ by less, not that they never differ.
+    ``ValueError`` for a value that is not finite.
     """
     arguments.inside("level", level, 0.0, 0.5)
     known = arguments.samples_of(values)
     if len(known) < LEAST:
         return []
     recent = median(known[-RECENT:])
-    return [_shift(recent, window, higher_is_worse, level) for window in _windows(known[:-RECENT])]
+    return [_shift(recent, window, higher_is_worse, level, step) for window in _windows(known[:-RECENT])]
 
 
 def comparisons(count: int) -> int:
@@ -74,12 +76,12 @@ def _windows(before: Sequence[float]) -> Iterator[Sequence[float]]:
         yield before[:WINDOW]
 
 
-def _shift(recent: float, window: Sequence[float], higher_is_worse: bool, level: float) -> Shift:
+def _shift(recent: float, window: Sequence[float], higher_is_worse: bool, level: float, step: float) -> Shift:
     from scipy.special import stdtr, stdtrit
 
     n, centre = len(window), fmean(window)
     # Values that never moved say that they hardly do, not that they cannot.
-    sigma = max(stdev(window), 1e-3 * abs(centre), 1e-12)
+    sigma = max(stdev(window), step, 1e-3 * abs(centre), 1e-12)
     error = sigma * math.sqrt(1.0 + (1.0 + CORRELATION) / (1.0 - CORRELATION) / n)
     sign = 1.0 if higher_is_worse else -1.0
     p_value = float(stdtr(n - 1, -sign * (recent - centre) / error))

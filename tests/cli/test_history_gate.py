@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.cli import main
 from pytest_llmperf.record.store import write_record
-from tests.record.test_drift import LEVELS, ONE, nights
+from tests.record.test_drift import LEVELS, ONE, night, nights
 
 
 def written(directory: Path, *values: float | None) -> str:
@@ -36,6 +36,14 @@ def test_a_short_history_is_red_unless_it_may_be(tmp_path: Path, capsys: pytest.
     assert main(["history", short, "--gate"]) == 1
     assert "INCONCLUSIVE" in capsys.readouterr().out
     assert main(["history", short, "--gate", "--inconclusive", "warn"]) == 0
+
+
+def test_a_night_that_did_not_end_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steady = written(tmp_path / "steady", *LEVELS, 100.0, 101.0, 99.0)
+    killed = night(13, None, partial="the run was killed")
+    write_record(tmp_path / "steady" / "13.json", killed.as_json())
+    assert main(["history", steady, "--gate"]) == 0
+    assert "left out: the run of 2026-11-14 is partial: the run was killed" in capsys.readouterr().out
 
 
 def test_an_accepted_level_begins_a_history_of_its_own(

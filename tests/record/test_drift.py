@@ -167,3 +167,13 @@ def test_shares_are_compared_in_points() -> None:
     assert verdict(0.02, 0.013).status is Status.PASS
     assert verdict(0.8, 0.7).status is Status.FAIL
     assert "−10.0 pts" in verdict(0.8, 0.7).why
+
+
+def test_one_item_less_of_a_share_that_was_always_whole_is_no_drift() -> None:
+    """With 64 items, 63 right: the nights before do not say that no item is ever lost."""
+    assert judged(nights(*[1.0] * 10, 63 / 64, 63 / 64, 1.0, better="higher", unit="share")) == {
+        ONE: Status.PASS
+    }
+    assert judged(nights(*[1.0] * 10, 56 / 64, 56 / 64, 56 / 64, better="higher", unit="share")) == {
+        ONE: Status.FAIL
+    }

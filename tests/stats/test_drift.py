@@ -36,6 +36,27 @@ def test_of_the_nights_with_nothing_wrong_no_more_alarm_than_stated(kind: str, l
     assert alarms <= 6
 
 
+@pytest.mark.parametrize(("items", "wrong"), [(60, 0.002), (100, 0.002), (60, 0.05)])
+def test_shares_that_are_nearly_always_whole_alarm_no_more_often(items: int, wrong: float) -> None:
+    """Most nights have 100 %, and two of three with an item less are no drift: without ``step``, 27 % of the nights
+    alarm at 60 and 100 items."""
+    nights = 60
+    level, alarms = ALPHA / SERIES, 0
+    lost = np.random.default_rng(3).binomial(items, wrong, (nights, SERIES, LEAST))
+    for night in 1.0 - lost / items:
+        found = [
+            shifts(values.tolist(), higher_is_worse=False, level=level, step=1.0 / items)[0]
+            for values in night
+        ]
+        alarms += any(shift.p_value <= level and shift.sigmas >= LEAST_SIGMAS for shift in found)
+    assert alarms <= 6
+
+
+def test_a_drop_of_several_items_from_100_per_cent_is_seen() -> None:
+    [drop] = shifts([1.0] * 10 + [0.9] * 3, higher_is_worse=False, level=ALPHA / SERIES, step=1 / 60)
+    assert drop.p_value < ALPHA / SERIES
+
+
 @pytest.mark.parametrize("higher_is_worse", [True, False])
 def test_a_step_of_six_deviations_is_seen_in_its_third_night(higher_is_worse: bool) -> None:
     rng = np.random.default_rng(2)
