@@ -38,6 +38,8 @@ _FIELDS: Mapping[str, str] = {
     "vllm:spec_decode_num_accepted_tokens_total": "accepted_tokens",
     "vllm:spec_decode_num_accepted_tokens": "accepted_tokens",
 }
+"""Where a server has several names of one field, the first counts: vLLM 0.9 to 0.11 shows its prefix cache under an old
+and a new one."""
 _HIGHEST: Mapping[str, float] = {"kv_share": 1.0, "running": 1e7, "waiting": 1e7}
 _COUNTED_AT_MOST = 2.0**53
 """Above this a float can't hold every whole number."""
@@ -82,17 +84,20 @@ def parse(text: str) -> ServerMetrics | None:
         except (ValueError, IndexError, KeyError):
             # One engine's line that cannot be read makes the sum over all engines unknown.
             name = re.split(r"[{\s]", line, maxsplit=1)[0]
-            values.setdefault(_FIELDS.get(name, ""), []).append(math.nan)
+            values.setdefault(name, []).append(math.nan)
             continue
         for sample in samples:
-            if field := _FIELDS.get(sample.name):
-                values.setdefault(field, []).append(float(sample.value))
+            if sample.name in _FIELDS:
+                values.setdefault(sample.name, []).append(float(sample.value))
                 models |= {sample.labels["model_name"]} if "model_name" in sample.labels else set()
-    values.pop("", None)
-    if not values:
+    by_field: dict[str, list[float]] = {}
+    for name, field in _FIELDS.items():
+        if name in values:
+            by_field.setdefault(field, values[name])
+    if not by_field:
         return None
     told: dict[str, float] = {}
-    for field, each in values.items():
+    for field, each in by_field.items():
         highest = _HIGHEST.get(field, _COUNTED_AT_MOST)
         if all(math.isfinite(value) and 0 <= value <= highest for value in each):
             told[field] = max(each) if field == "kv_share" else sum(each)

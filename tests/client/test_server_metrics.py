@@ -61,6 +61,20 @@ def test_a_count_that_cannot_be_is_not_told(name: str, value: str) -> None:
     assert parse(whole.replace(f"vllm:{name} 5", two)) == told
 
 
+def test_a_counter_under_an_old_and_a_new_name_counts_once() -> None:
+    text = "".join(
+        f'vllm:{name}_total{{engine="{engine}"}} {value}\n'
+        for name, value in (
+            ("gpu_prefix_cache_hits", 40),
+            ("prefix_cache_hits", 40),
+            ("prefix_cache_queries", 100),
+            ("gpu_prefix_cache_queries", 100),
+        )
+        for engine in range(2)
+    )
+    assert parse(text) == ServerMetrics(cache_hits=80, cache_queries=200)
+
+
 def test_labels_with_any_text_and_timestamps_are_read() -> None:
     text = 'vllm:num_requests_running{model_name="a} 9 \\" {b, c=\\n"} 2 1700000000000\n'
     assert parse(text) == ServerMetrics(running=2, models=frozenset({'a} 9 " {b, c=\n'}))
