@@ -58,6 +58,13 @@ class CounterRise:
         if why := self._foreign(traces):
             return why
         hits, prompts = self._rise("cache_hits"), sum(trace.prompt_tokens or 0 for trace in traces)
+        looked_up = self._rise("cache_queries")
+        if looked_up is not None and looked_up > (1.0 + OTHER_TRAFFIC_ABOVE) * prompts:
+            # Other requests may have long prompts and answers of one token.
+            return (
+                f"the server looked up {looked_up:,.0f} prompt tokens in its prefix cache during the load, whose "
+                f"prompts have {prompts:,}: the counters also hold other traffic; need a server for this load alone"
+            )
         if hits is None or hits > prompts:
             return (
                 f"the counter vllm:prefix_cache_hits rose by {hits} during the load, and its prompts have {prompts:,} "

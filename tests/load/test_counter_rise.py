@@ -51,6 +51,23 @@ def test_counters_that_are_not_of_the_load_alone_are_not_believed(damage: dict[s
     assert why in found
 
 
+def test_other_prompts_that_a_prefix_cache_looked_up_are_told_by_their_tokens() -> None:
+    answers = [trace(0.5, 1.0, completion=50, prompt_tokens=1000)] * 4
+
+    def counts(generated: int, looked_up: int, hits: int) -> Reply:
+        rises = {"generation_tokens": generated, "prefix_cache_queries": looked_up, "prefix_cache_hits": hits}
+        text = "".join(f"vllm:{name}_total {value}\n" for name, value in rises.items())
+        return Reply(sent_s=0.0, end_s=0.1, status=200, body=bytearray(text.encode()), ending=Ending.COMPLETE)
+
+    def found(after: Reply) -> int | str:
+        return CounterRise.between(counts(0, 0, 0), after, "distill").cached_tokens(answers)
+
+    assert found(counts(200, 4000, 3000)) == 3000
+    # Three requests for one token, whose prompts are long and known.
+    assert "looked up 7,000 prompt tokens" in str(found(counts(203, 7000, 3900)))
+    assert found(counts(200, 0, 0)) == 0, "the cache is off"
+
+
 def test_counters_of_another_models_name_are_not_believed() -> None:
     found = rise(scraped(BEFORE, "math"), scraped(AFTER, "math"))
     assert isinstance(found, str)
