@@ -61,9 +61,9 @@ def hold(
 ) -> list[LoadRun]:
     """Hold conversations that no cache knows; returns the load of each turn, the first one first.
 
-    ``workload``: the sampling. ``options.warmup`` is for the first turn. ``on_turn`` is called with the number of each
-    turn before it. A user whose request failed asks no more. Raises as :func:`run_load` does, and ``NotMeasured`` if no
-    user is left before the last turn.
+    ``workload``: the sampling. ``options.warmup`` requests are sent before the first turn, with texts of their own.
+    ``on_turn`` is called with the number of each turn before it. A user whose request failed, or whose answer has no
+    text, asks no more. Raises as :func:`run_load` does, and ``NotMeasured`` if no user is left before the last turn.
     """
     nonce = options.nonce or secrets.token_hex(8)
     asking = replace(
@@ -72,6 +72,15 @@ def hold(
     said: list[list[Json]] = [
         [_question(shape.first_words, f"{nonce} {user}")] for user in range(shape.users)
     ]
+    warmup = shape.users if options.warmup is None else options.warmup
+    options = replace(options, warmup=0)
+    if warmup:
+        # With texts of their own: a cache that is warm for the first turn would be measured.
+        others: list[JsonObject] = [
+            {"messages": [_question(shape.first_words, f"{nonce} warm-up {user}")]} for user in range(warmup)
+        ]
+        warming = replace(asking, given=PromptSet("warm-up of conversations", others))
+        run_load(server, warming, ClosedLoop(shape.users, warmup), options)
     runs: list[LoadRun] = []
     for turn in range(1, shape.turns + 1):
         on_turn(turn)
@@ -80,13 +89,8 @@ def hold(
         given = PromptSet(
             f"turn {turn} of conversations of {shape.turns}", [{"messages": each} for each in said]
         )
-        run = run_load(
-            server,
-            replace(asking, given=given),
-            ClosedLoop(len(said), len(said)),
-            replace(options, warmup=options.warmup if turn == 1 else 0),
-        )
-        runs.append(replace(run, length_problem=_OWN_LENGTHS))
+        run = run_load(server, replace(asking, given=given), ClosedLoop(len(said), len(said)), options)
+        runs.append(replace(run, length_problem=_OWN_LENGTHS, gave_up=shape.users - len(said)))
         said = [
             [*said[trace.index], _answer(trace), _question(shape.next_words, f"{nonce} {turn} {trace.index}")]
             for trace in run.traces

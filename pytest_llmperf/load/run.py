@@ -78,6 +78,9 @@ class LoadRun:
     length_problem: str = ""
     """Why times to the last token are not comparable: answers have lengths of their own. Empty if they are."""
 
+    gave_up: int = 0
+    """Users of a conversation who ask no more in this turn, since an earlier answer failed or has no text."""
+
     @cached_property
     def disturbance(self) -> str:
         """A sentence if client or server stood still; empty if not."""
@@ -160,6 +163,12 @@ def problems_of(runs: Sequence[LoadRun]) -> tuple[str, ...]:
         kinds = ", ".join(f"{n} × {kind}" for kind, n in errors_by_kind(traces).items())
         found.append(
             f"{len(failed)} of {len(traces)} requests failed ({kinds}; first: {failed[0].error}); "
+            f"at most {ERRORS_ABOVE:.0%} may"
+        )
+    gave_up = sum(run.gave_up for run in runs)
+    if gave_up > ERRORS_ABOVE * (gave_up + len(traces)):
+        found.append(
+            f"{gave_up} of {gave_up + len(traces)} users asked no more, since an earlier answer failed or has no text; "
             f"at most {ERRORS_ABOVE:.0%} may"
         )
     return (*found, *dict.fromkeys(problem for run in runs for problem in run.own_problems))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 
+from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.conversation import Conversation, hold
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
+from pytest_llmperf.load.run import problems_of
 from pytest_llmperf.load.runner import SendOptions
 from pytest_llmperf.load.workload import Workload
 
@@ -49,6 +53,26 @@ def test_a_user_whose_request_failed_asks_no_more(truth: Truth) -> None:
     shape = Conversation(8, 2, 8, 4, 3)
     first, second = hold(known.server, shape, Workload(), SendOptions(warmup=0))
     assert len(second.traces) == sum(trace.ok for trace in first.traces) < 8
+    assert "4 of 8 requests failed" in problems_of([first])[0]
+    why = "4 of 8 users asked no more, since an earlier answer failed or has no text; at most 1% may"
+    assert problems_of([second])[-1] == why
+
+
+def test_the_first_turn_is_new_to_a_cache_that_knows_the_warm_up(
+    truth: Truth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    request = Endpoint.request
+
+    def noted(self: Endpoint, method: str, path: str, body: JsonObject | None = None) -> bytes:
+        asked.append(json.dumps((body or {}).get("messages")))
+        return request(self, method, path, body)
+
+    monkeypatch.setattr(Endpoint, "request", noted)
+    known = truth(ReferenceOptions(ttft_ms=5, gap_ms=1))
+    hold(known.server, Conversation(3, 1, 20, 7, 5), Workload(), SendOptions(warmup=3))
+    prompts = [each for each in asked if each.count(" ") > 20]
+    assert len(set(prompts)) == len(prompts) == 6
 
 
 def test_no_answer_at_all_ends_it_with_the_reason(truth: Truth) -> None:
