@@ -29,7 +29,7 @@ LEAST_ROUNDS = 8
 """With fewer, Student's t of skewed rounds errs in more than 5 % of the runs (``tests/gates/test_totals.py``)."""
 
 RoundTotals = Sequence[tuple[float, float] | None]
-"""By round, numerator and denominator, both 0 or more; None: not measured."""
+"""By round, numerator and denominator, both 0 or more, the denominator a count; None: not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +105,9 @@ class TotalsGate(Gate, kind="totals"):
         highest = 1.0 if self.unit == "share" and self.baseline is None else math.inf
 
         def bounds(error: float) -> tuple[float, float]:
-            if ratio is None:
-                return 0.0, 0.0
-            low, high = ratio.bounds(1.0 - error)
-            return min(low, highest), min(high, highest)
+            low, high = (0.0, 0.0) if ratio is None else ratio.bounds(1.0 - error)
+            less, more = _unseen(kept, error)
+            return min(max(0.0, low - less), highest), min(high + more, highest)
 
         low, high = bounds(alpha)
         apart = abs(math.log(observed / self.threshold)) if observed else 0.0
@@ -178,6 +177,24 @@ class TotalsGate(Gate, kind="totals"):
     def _lost_text(self, sides: Sequence[RoundTotals], kept: Sequence[Sequence[tuple[float, float]]]) -> str:
         lost = sum(map(len, sides)) - sum(map(len, kept))
         return f"{lost} of {plural(sum(map(len, sides)), self.noun)} were lost" if lost else ""
+
+
+def _unseen(kept: Sequence[Sequence[tuple[float, float]]], error: float) -> tuple[float, float]:
+    """Return by how much the bounds lie further out than the spread of the rounds shows, below and above.
+
+    Rounds that are all alike show no spread, however little they count: n trials whose share is 1 − 3/n are nothing but
+    ones in 5 % of the runs. So −ln(error) events are added to the numerator, or taken from it, which is little where
+    there are many.
+    """
+    hidden = math.log(1.0 / error)
+    (over, under), *others = [(_sum(rounds, 0), _sum(rounds, 1)) for rounds in kept]
+    if not others:
+        return hidden / under, hidden / under
+    [(their_over, their_under)] = others
+    ratio, per = over / under / (their_over / their_under), their_under / under
+    least = max(0.0, over - hidden) / (their_over + hidden) * per
+    most = (over + hidden) / (their_over - hidden) * per if their_over > hidden else math.inf
+    return ratio - least, most - ratio
 
 
 def _sum(rounds: Sequence[tuple[float, float]], which: int) -> float:

@@ -71,6 +71,35 @@ def test_at_the_bound_a_wrong_pass_and_a_wrong_fail_are_as_rare_as_promised(
     assert found.count(Status.FAIL) <= MOST * RUNS
 
 
+@pytest.mark.parametrize("accepts", [0.02, 0.98])
+@pytest.mark.parametrize("unit", ["share", "tok/step"])
+def test_rounds_of_few_steps_that_are_nearly_all_alike_err_no_more_often(accepts: float, unit: str) -> None:
+    random = np.random.default_rng(5)
+    shape = (RUNS, LEAST_ROUNDS, 10)
+    accepted = np.cumprod(random.random((*shape, DRAFT_TOKENS)) < accepts, axis=-1).sum((-1, -2))
+    mean = sum(accepts**place for place in range(1, DRAFT_TOKENS + 1))
+    bound, over, under = mean / DRAFT_TOKENS, accepted, np.full_like(accepted, 10 * DRAFT_TOKENS)
+    if unit != "share":
+        bound, over, under = 1.0 + mean, accepted + 10, np.full_like(accepted, 10)
+    found = [
+        gate(rounds_of(*both), bound, unit=unit).judge().status for both in zip(over, under, strict=True)
+    ]
+    assert found.count(Status.PASS) <= MOST * RUNS
+    assert found.count(Status.FAIL) <= MOST * RUNS
+
+
+def test_equal_rounds_of_few_steps_decide_nothing_close() -> None:
+    few, many = [(5.0, 1.0)] * LEAST_ROUNDS, [(5000.0, 1000.0)] * LEAST_ROUNDS
+    assert gate(few, 4.9).judge().status is Status.INCONCLUSIVE
+    assert gate(many, 4.9).judge().status is Status.PASS
+    for paired in (True, False):
+        assert gate(few, 0.95, baseline=few, paired=paired).judge().status is Status.INCONCLUSIVE
+        assert gate(many, 0.95, baseline=many, paired=paired).judge().status is Status.PASS
+    one = [(0.0, 1.0)] * LEAST_ROUNDS
+    assert gate(one, 0.1, unit="share").judge().status is Status.INCONCLUSIVE
+    assert gate(one, 0.1, unit="share", at_least=False).judge().status is Status.INCONCLUSIVE
+
+
 @pytest.mark.parametrize("paired", [True, False])
 def test_two_equal_servers_at_their_floor_pass_as_rarely_as_promised(paired: bool) -> None:
     ours, theirs = drawn(RUNS, 12, 4, seed=3), drawn(RUNS, 12, 4, seed=4)
