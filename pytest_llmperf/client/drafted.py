@@ -41,7 +41,7 @@ class Drafted(NamedTuple):
         # NaN and infinity fail the comparison.
         if not all(0 <= count <= _MOST and count == int(count) for count in counts):
             return None
-        if accepted > tokens or drafts > tokens:
+        if accepted > tokens or drafts > tokens or (tokens and not drafts):
             return None
         return cls(int(drafts), int(tokens), int(accepted))
 

@@ -41,6 +41,7 @@ def test_vllms_summary_is_read() -> None:
         {"num_spec_steps": float("inf")},
         {"num_spec_steps": -1},
         {"num_spec_steps": 17},
+        {"num_spec_steps": 0},
         {"num_spec_steps": 2.5},
         {"num_spec_steps": True},
         {"num_spec_steps": "4"},
