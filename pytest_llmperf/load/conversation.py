@@ -43,6 +43,11 @@ class Conversation:
     think_s: float = 0.0
     """Pause between the last answer of a turn and the next question."""
 
+    @property
+    def pace(self) -> str:
+        """What follows the first message: part of a turn's name, since loads of one name are one in the record."""
+        return f"{self.next_words} words more after {self.think_s:g} s"
+
     def __post_init__(self) -> None:
         for name in ("users", "turns", "first_words", "next_words", "answer_tokens"):
             value = getattr(self, name)
@@ -67,7 +72,12 @@ def hold(
     """
     nonce = options.nonce or secrets.token_hex(8)
     asking = replace(
-        workload, output_tokens=shape.answer_tokens, fixed_output=False, warm_cache=True, unique=False
+        workload,
+        input_tokens=shape.first_words,
+        output_tokens=shape.answer_tokens,
+        fixed_output=False,
+        warm_cache=True,
+        unique=False,
     )
     said: list[list[Json]] = [
         [_question(shape.first_words, f"{nonce} {user}")] for user in range(shape.users)
@@ -86,9 +96,8 @@ def hold(
         on_turn(turn)
         if turn > 1:
             time.sleep(shape.think_s)
-        given = PromptSet(
-            f"turn {turn} of conversations of {shape.turns}", [{"messages": each} for each in said]
-        )
+        name = f"turn {turn} of conversations of {shape.turns}, {shape.pace}"
+        given = PromptSet(name, [{"messages": each} for each in said])
         run = run_load(server, replace(asking, given=given), ClosedLoop(len(said), len(said)), options)
         runs.append(replace(run, length_problem=_OWN_LENGTHS, gave_up=shape.users - len(said)))
         said = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -100,7 +101,12 @@ class LoggedLoad:
 def _totals(metrics: Metrics) -> dict[str, Json]:
     """Numerator and denominator of the metrics that have them; empty where the server tells none."""
     told = {metric.name: metrics.totals(metric) for metric in all_metrics()}
-    found: dict[str, Json] = {name: list(totals) for name, totals in told.items() if totals is not None}
+    # A metric of somebody else may give what JSON does not have; its gate refuses it.
+    found: dict[str, Json] = {
+        name: list(totals)
+        for name, totals in told.items()
+        if totals is not None and all(map(math.isfinite, totals))
+    }
     return {"totals": found} if found else {}
 
 

@@ -81,7 +81,7 @@ def test_the_next_prompt_holds_the_servers_own_answer(
     assert "['user', 'assistant', 'user'] True" in asked
     loads = [load for load in shared_project.record()["scheduled_load"] if load["purpose"] == "conversations"]
     assert {load["workload"]["given"] for load in loads} == {
-        f"turn {turn} of conversations of 2, 3 prompts" for turn in (1, 2)
+        f"turn {turn} of conversations of 2, 32 words more after 0 s, 3 prompts" for turn in (1, 2)
     }
     for load in loads:
         assert len(load["rounds"]) == 8

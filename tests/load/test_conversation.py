@@ -17,6 +17,7 @@ from pytest_llmperf.load.results import of_run
 from pytest_llmperf.load.run import problems_of
 from pytest_llmperf.load.runner import SendOptions
 from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.measure.load_log import LoadLog
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]
 
@@ -56,6 +57,17 @@ def test_a_user_whose_request_failed_asks_no_more(truth: Truth) -> None:
     assert "4 of 8 requests failed" in problems_of([first])[0]
     why = "4 of 8 users asked no more, since an earlier answer failed or has no text; at most 1% may"
     assert problems_of([second])[-1] == why
+
+
+@pytest.mark.parametrize("other", [Conversation(2, 2, 30, 4, 3), Conversation(2, 2, 8, 5, 3)])
+def test_conversations_of_two_shapes_are_two_loads_of_the_record(truth: Truth, other: Conversation) -> None:
+    known, log = truth(ReferenceOptions(ttft_ms=5, gap_ms=1)), LoadLog()
+    for shape in (Conversation(2, 2, 8, 4, 3), other):
+        for run in hold(known.server, shape, Workload(), SendOptions(warmup=0)):
+            log.note("distill", run, of_run(run), purpose="conversations")
+    facts = log.facts()["scheduled_load"]
+    assert isinstance(facts, list)
+    assert len(facts) == 4
 
 
 def test_the_first_turn_is_new_to_a_cache_that_knows_the_warm_up(

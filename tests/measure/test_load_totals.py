@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +13,11 @@ from pytest_llmperf.client.drafted import Drafted
 from pytest_llmperf.client.server_metrics import ServerMetrics
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.load.counter_rise import CounterRise
-from pytest_llmperf.load.metrics import Metric
+from pytest_llmperf.load.metrics import Metric, register_metric, unregister
 from pytest_llmperf.load.results import of_part, of_run
 from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.workload import Workload
+from pytest_llmperf.measure.load_log import LoadLog
 from tests.measure.test_load_results import a_run, answer, in_turn, loaded, verdict
 
 GOOD = a_run([answer(drafted=Drafted(10, 40, 22))] * 4)
@@ -135,3 +138,27 @@ def test_a_ratio_of_totals_says_what_a_zero_means() -> None:
         Metric("m", "m", "m", from_totals=lambda totals: (totals.requests, 1))
     with pytest.raises(ValueError, match="need one of from_trace, from_round and from_totals"):
         Metric("m", "m", "m")
+
+
+@pytest.mark.parametrize("over", [math.nan, math.inf])
+def test_totals_that_are_no_numbers_are_invalid_and_not_recorded(over: float) -> None:
+    register_metric(
+        Metric(
+            name="odd_share",
+            title="odd share",
+            description="share of nothing known",
+            unit="share",
+            better="higher",
+            from_totals=lambda totals: (over, 1.0),
+            why_nothing="nothing",
+        )
+    )
+    try:
+        status, why = verdict(loaded([GOOD] * 8).odd_share >= 0.5)
+        assert status is Status.INVALID
+        assert "not finite" in why
+        log = LoadLog()
+        log.note("distill", GOOD, of_run(GOOD))
+        json.dumps(log.facts(), allow_nan=False)
+    finally:
+        unregister("odd_share")
