@@ -193,7 +193,8 @@ def _unseen(kept: Sequence[Sequence[tuple[float, float]]], error: float) -> tupl
     [(their_over, their_under)] = others
     ratio, per = over / under / (their_over / their_under), their_under / under
     least = max(0.0, over - hidden) / (their_over + hidden) * per
-    most = (over + hidden) / (their_over - hidden) * per if their_over > hidden else math.inf
+    # As far out on the log scale as the other way: of few events a difference would be nothing, or less.
+    most = (over + hidden) / (their_over / (1.0 + hidden / their_over)) * per
     return ratio - least, most - ratio
 
 

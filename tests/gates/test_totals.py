@@ -95,6 +95,11 @@ def test_equal_rounds_of_few_steps_decide_nothing_close() -> None:
     for paired in (True, False):
         assert gate(few, 0.95, baseline=few, paired=paired).judge().status is Status.INCONCLUSIVE
         assert gate(many, 0.95, baseline=many, paired=paired).judge().status is Status.PASS
+    rare = [(0.0, 9.0)] * LEAST_ROUNDS + [(1.0, 9.0)]
+    verdict = gate(rare, 0.95, unit="share", baseline=rare).judge()
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.interval is not None
+    assert all(map(math.isfinite, verdict.interval))
     one = [(0.0, 1.0)] * LEAST_ROUNDS
     assert gate(one, 0.1, unit="share").judge().status is Status.INCONCLUSIVE
     assert gate(one, 0.1, unit="share", at_least=False).judge().status is Status.INCONCLUSIVE
