@@ -205,8 +205,9 @@ class Measurements(Servers):
                 begins_inside = self._evaluation.look(served, prompts.what, more)
                 bodies = [item.ask.body() for item in more]
                 answers, seconds = self._evaluation.answers(served, bodies, what, before, planned)
-                if exact and served.name == self.settings.candidates[0].name:
-                    check_lengths(served, prompts, answers)
+                if exact:
+                    own = served.name == self.settings.candidates[0].name
+                    check_lengths(served, prompts, answers, own=own)
                 return [
                     LongReply.of(served.model, item, answer, begins_inside)
                     for item, answer in zip(more, answers, strict=True)
