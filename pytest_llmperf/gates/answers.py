@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates import early_stopping
 from pytest_llmperf.gates.base import Damage, Gate
-from pytest_llmperf.gates.decision import MAX_LOST_SHARE, Estimate, too_many_lost
+from pytest_llmperf.gates.decision import LOST, MAX_LOST_SHARE, Estimate, too_many_lost
 from pytest_llmperf.gates.outcomes import Endings, Outcome, Outcomes, Tally, with_endings
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.stats import arguments, binomial, bounded_mean
@@ -215,5 +215,5 @@ def missing(counted: Tally, allowed: float) -> str | None:
     if not counted.asked:
         return "nothing was measured, there is not one answer"
     if not counted.answers:
-        return f"nothing was measured, all {counted.lost} answers ended in infrastructure errors"
+        return f"nothing was measured, all {counted.lost} answers {LOST}"
     return too_many_lost(counted.lost, counted.asked, allowed, "answer")

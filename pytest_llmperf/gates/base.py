@@ -22,7 +22,7 @@ from pytest_llmperf.config.bounds import Bound, Incomparable
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates import early_stopping
 from pytest_llmperf.gates.bound import Points, bound_of
-from pytest_llmperf.gates.decision import ALPHA, invalid
+from pytest_llmperf.gates.decision import ALPHA, LOST, invalid
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.plan import PlannedGate
 from pytest_llmperf.gates.verdict import Status, Verdict
@@ -34,7 +34,7 @@ Damage = Literal["points", "share"]
 GATE_KINDS: dict[str, type[Gate]] = {}
 """Every kind of gate by the name that a record gives it."""
 
-_LOOK_FIELDS = frozenset({"bound", "origin", "refused", "spent", "stands", "remark"})
+_LOOK_FIELDS = frozenset({"bound", "origin", "refused", "spent", "stands", "remark", "first_error"})
 """Fields of every gate that may differ between two looks at the same question."""
 
 
@@ -45,7 +45,8 @@ class Gate:
     ``bound`` is None only where ``refused`` says why there is none. ``refused``: why these data are not judged,
     whatever they say (a warm cache, an overloaded client, no budget for this device). ``at_least``: high values are
     good. ``spent``: the error of each look so far, this one last (``early_stopping.spending``). ``stands``: the
-    decision of an earlier look. ``remark``: a line below the verdict.
+    decision of an earlier look. ``remark``: a line below the verdict. ``first_error`` gives the first error among the
+    data, for a verdict of too many lost; it is not recorded, as the verdict that tells it is.
     """
 
     metric: str
@@ -56,6 +57,7 @@ class Gate:
     spent: Sequence[float] = (ALPHA,)
     stands: Status | None = None
     remark: str = ""
+    first_error: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
     kind: ClassVar[str] = ""
     damage: ClassVar[Damage] = "share"
@@ -168,6 +170,8 @@ class Gate:
             verdict = _keep_decision(self.verdict(self.alpha), self.stands)
             lines = (verdict.detail, early_stopping.describe_looks(self.spent), self.remark)
             verdict = replace(verdict, detail="\n".join(filter(None, lines)))
+            if LOST in verdict.why and self.first_error is not None and (error := self.first_error()):
+                verdict = replace(verdict, why=f"{verdict.why}; the first: {error}")
         return replace(verdict, origin=self.origin)
 
     def same_question(self, other: Gate) -> bool:
@@ -222,7 +226,7 @@ class Gate:
             raise TypeError(
                 f'{type(self).__name__} has no name in records: write class {type(self).__name__}(…, kind="…")'
             )
-        names = [f.name for f in fields(self) if f.name not in self.unrecorded]
+        names = [f.name for f in fields(self) if f.name not in {*self.unrecorded, "first_error"}]
         return {"kind": self.kind} | {name: _encode(getattr(self, name)) for name in names}
 
     def _question(self) -> dict[str, object]:
@@ -334,6 +338,8 @@ class Estimand:
     judge: Judge = field(default=strict, repr=False)
     unusable: str = ""
     """Why these data must not be judged whatever they say (a warm cache, an overloaded client)."""
+    first_error: Callable[[], str] | None = field(default=None, repr=False)
+    """Gives the first error among the requests that these data come from; empty if there is none."""
 
     what: ClassVar[str] = "estimand"
     """The noun for it in error messages."""
@@ -408,7 +414,7 @@ class Estimand:
         made = gate({"bound": value, "origin": bound.origin, "refused": unusable or missing})
         if not made.refused and (turned := _turned_round(bound, made)):
             made = replace(made, refused=turned)
-        return self.judge(made)
+        return self.judge(replace(made, first_error=_first_error(self, baseline)))
 
     def _unusable_beside(self, baseline: Estimand) -> str:
         """Return why this is not judged against ``baseline``; empty if it is."""
@@ -418,6 +424,15 @@ class Estimand:
                 "comparison, and the baseline's with its margin or factor on the right"
             )
         return f"baseline: {baseline.unusable}" if baseline.unusable else ""
+
+
+def _first_error(estimand: Estimand, baseline: Estimand | None) -> Callable[[], str] | None:
+    """Return what gives the first error of either side."""
+    sides = {"": estimand} if baseline is None else {"candidate: ": estimand, "baseline: ": baseline}
+    asked = {side: given.first_error for side, given in sides.items() if given.first_error is not None}
+    if not asked:
+        return None
+    return lambda: "; ".join(f"{side}{error}" for side, first in asked.items() if (error := first()))
 
 
 def _turned_round(bound: Bound | Points | Incomparable, gate: Gate) -> str:

@@ -164,11 +164,14 @@ def lost_decide(lost: int, without: Status, now: Status, noun: str) -> str:
     )
 
 
+LOST = "ended in infrastructure errors"
+
+
 def too_many_lost(lost: int, asked: int, allowed: float, noun: str) -> str | None:
     """The sentence for too many infrastructure errors; None when their share is allowed."""
     if asked and lost / asked > allowed:
         return (
-            f"{lost} of {plural(asked, noun)} ended in infrastructure errors "
+            f"{lost} of {plural(asked, noun)} {LOST} "
             f"({percent(lost / asked)}, allowed {percent(allowed)}), which say nothing of the model"
         )
     return None

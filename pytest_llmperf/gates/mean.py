@@ -151,7 +151,7 @@ class MeanGate(ByItemGate):
         names, bound = self.common, self.threshold
         lost = self.size - len(names)
         trouble = too_many_lost(lost, self.size, MAX_LOST_SHARE, "answer")
-        if len(names) < _LEAST:
+        if not trouble and len(names) < _LEAST:
             trouble = f"{len(names)} items were answered, {_LEAST} at least are needed"
         why, n_needed = self.too_few(names)
         if trouble or why:

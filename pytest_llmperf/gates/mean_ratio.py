@@ -292,8 +292,9 @@ class PerCorrectGate(MeanRatioGate, kind="per correct"):
     def judge_items(self, names: Sequence[str], lost: int, alpha: float) -> Verdict:
         sides = [self.candidate] if self.baseline is None else [self.candidate, self.baseline]
         found = [[(float(side[name][0]), float(side[name][1])) for name in names] for side in sides]
-        trouble = too_many_lost(lost, self.size, MAX_LOST_SHARE, "answer")
-        if len(names) < self.least:
+        if trouble := too_many_lost(lost, self.size, MAX_LOST_SHARE, "answer"):
+            pass
+        elif len(names) < self.least:
             trouble = f"{len(names)} items were answered, {self.least} at least are needed"
         elif (few := min(sum(right for _, right in side) for side in found)) < self.least_right:
             trouble = f"{few:g} answers of one side are {self.per}, {self.least_right} at least are needed"

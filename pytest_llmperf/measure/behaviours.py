@@ -96,6 +96,7 @@ def behaviours(
             answers.read(count, lambda answers: costs_of(answers, tokens=True, every=True)),
             judge=judge,
             unusable=answers.why_unusable(count, lambda answers: _no_costs(answers, tokens=True)),
+            first_error=answers.first_error,
         )
 
     def of(metric: str, shown: Callable[[Behaviour], bool]) -> Share:
@@ -110,6 +111,7 @@ def behaviours(
             answers.read(count, lambda answers: costs_of(answers, tokens=tokens)),
             judge=judge,
             unusable=answers.why_unusable(count, lambda answers: _no_costs(answers, tokens=tokens)),
+            first_error=answers.first_error,
         )
 
     return Behaviours(

@@ -144,6 +144,7 @@ class Summaries:
                 replies.read(count, rouge_scores),
                 judge=judge,
                 unusable=replies.why_unusable(count),
+                first_error=replies.first_error,
             )
 
         def unfinished(found: Sequence[LongReply]) -> Outcomes:

@@ -119,9 +119,13 @@ class Questions:
         count = min(ours.plan(wanted), theirs.plan(wanted))
         metric = variant.named(f"{task.name} flips")
         judge = self._data.sided(self._judge, candidate)
+
+        def first_error() -> str:
+            return ours.first_error() or theirs.first_error()
+
         if count and not (ours.at_once or theirs.at_once):
             sides = (OutcomesOnDemand(side, count, by_unit, self.book) for side in (ours, theirs))
-            return Share(metric, {}, growing=FlipsOnDemand(*sides), judge=judge)
+            return Share(metric, {}, growing=FlipsOnDemand(*sides), judge=judge, first_error=first_error)
 
         def paired(own: Sequence[GradedAnswer]) -> Outcomes:
             return flips(by_unit(own), theirs.read(count, by_unit))
@@ -131,6 +135,7 @@ class Questions:
             ours.read(count, paired),
             judge=judge,
             unusable=ours.why_unusable(count) or theirs.why_unusable(count),
+            first_error=first_error,
         )
 
     @booked("energy")
@@ -169,6 +174,7 @@ class Questions:
             endings=answers.read(count, endings),
             judge=self._data.sided(self._judge, served),
             unusable=answers.why_unusable(count),
+            first_error=answers.first_error,
         )
 
     @booked("macro_f1")
@@ -196,6 +202,7 @@ class Questions:
             endings=answers.read(count, endings),
             judge=self._data.sided(self._judge, served),
             unusable=unusable,
+            first_error=answers.first_error,
         )
 
     @booked("structured")
@@ -246,6 +253,7 @@ class Questions:
                 endings=answers.read(count, endings),
                 judge=self._data.sided(self._judge, served),
                 unusable=unusable,
+                first_error=answers.first_error,
             )
 
         return CallQuestions(self._booked("tool_calls", share), self._booked("tool_calls", trigger_f1))
@@ -284,9 +292,16 @@ class Questions:
         judge = self._data.sided(self._judge, served)
         if count and not samples.at_once:
             growing = OutcomesOnDemand(samples, count, of, self.book)
-            return Share(metric, {}, noun=noun, growing=growing, judge=judge)
+            return Share(metric, {}, noun=noun, growing=growing, judge=judge, first_error=samples.first_error)
         unusable = samples.why_unusable(count)
-        return Share(metric, samples.read(count, of), noun=noun, judge=judge, unusable=unusable)
+        return Share(
+            metric,
+            samples.read(count, of),
+            noun=noun,
+            judge=judge,
+            unusable=unusable,
+            first_error=samples.first_error,
+        )
 
     def _booked(self, what: str, question: Callable[P, T]) -> Callable[P, T]:
         """``question``, which is asked later and maybe outside of a comparison, with its errors noted then."""

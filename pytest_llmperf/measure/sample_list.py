@@ -71,6 +71,10 @@ class SampleList(Generic[I, S]):
     def items_asked(self) -> int:
         return len(self.samples) // self.per_item
 
+    def first_error(self) -> str:
+        """The error of the first request that failed so far; empty if none has, or none told why."""
+        return next((sample.error for sample in self.samples if not sample.usable and sample.error), "")
+
     def plan(self, count: int) -> int:
         """Announce that up to ``count`` items may be needed; returns how many of them there are."""
         count = min(count, len(self.items))

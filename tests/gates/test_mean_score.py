@@ -56,6 +56,8 @@ def test_few_or_lost_items_are_invalid() -> None:
         assert rouge(scores(0.3, 29)) >= 0.1
     with pytest.raises(GateInvalid, match="20 of 240 answers ended in infrastructure errors"):
         assert rouge(scores(0.3) | dict.fromkeys([f"i{k}" for k in range(20)])) >= 0.1
+    with pytest.raises(GateInvalid, match="220 of 240 answers ended in infrastructure errors"):
+        assert rouge(scores(0.3) | dict.fromkeys([f"i{k}" for k in range(220)])) >= 0.1
 
 
 def test_an_item_that_one_side_has_lost_counts_on_neither() -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import RequestOutcome as Ending
 from pytest_llmperf.config.run_config import Options, resolve
@@ -38,6 +40,8 @@ class Canned(Evaluation):
     wrong: set[str] = field(default_factory=set)
     failure: NotMeasured | None = None
     tokens: int | None = 40
+    refuses: str = ""
+    """The error of every third request."""
     asked: dict[str, int] = field(default_factory=dict)
     """Answers by row."""
 
@@ -59,9 +63,13 @@ class Canned(Evaluation):
         reply = "<think>\n2 + 2 = 4\n</think>\nIt is \\boxed{4}."
         answer = Answer(0, reply, "", "stop", 12, self.tokens, None, Ending.OK, "", 1, 0.5)
         body: JsonObject = {"messages": [{"role": "user", "content": "2 + 2?"}], "seed": 7}
+        refused = Answer(0, "", "", None, None, None, None, Ending.HTTP_ERROR, self.refuses, 1, 0.5)
+        lost = Grade(Outcome.INFRA, "http_error")
         return [
-            GradedAnswer(item.id, body, answer, Grade(outcome, ""), reply, unit=sample_of(item))
-            for item in items
+            GradedAnswer(item.id, body, refused, lost, "", unit=sample_of(item))
+            if self.refuses and number % 3 == 2
+            else GradedAnswer(item.id, body, answer, Grade(outcome, ""), reply, unit=sample_of(item))
+            for number, item in enumerate(items)
         ], 1.0
 
 
@@ -143,6 +151,27 @@ def test_a_failure_to_ask_is_shared_and_noted_for_every_test(tmp_path: Path) -> 
     }
     assert asking.canned.asked == {"distill": 1}
     assert asking.book.notes.count("answers: a hidden system prompt") == 2
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_verdict_of_too_many_lost_answers_says_what_the_first_one_was_lost_to(
+    tmp_path: Path, full: bool
+) -> None:
+    asking = Asking(tmp_path, full=full, refuses="HTTP 400: unknown keyword 'format'")
+    ask, candidate, baseline = asking.ask, asking.candidate, asking.baseline
+    _ = ask.accuracy(candidate) >= 0.5
+    _ = ask.accuracy(candidate) >= ask.accuracy(baseline) - points(3)
+    _ = ask.flips(candidate, baseline) <= 0.1
+    _ = ask.score(candidate) >= 0.5
+    _ = ask.score(candidate) >= ask.score(baseline) - points(3)
+    _ = ask.behaviour(candidate).boxed >= 0.5
+    _ = ask.behaviour(candidate).tokens_per_correct <= 50
+    _ = ask.behaviour(candidate).length <= ask.behaviour(baseline).length * 1.1
+    assert len(asking.verdicts) == 8
+    for verdict in asking.verdicts:
+        assert verdict.status is Status.INVALID
+        assert "allowed 2 %), which say nothing of the model; the first: " in verdict.why
+        assert "HTTP 400: unknown keyword 'format'" in verdict.why
 
 
 def test_sides_that_changed_places_are_invalid(tmp_path: Path) -> None:
