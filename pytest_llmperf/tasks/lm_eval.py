@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.config.models import Protocol
-from pytest_llmperf.config.toml_errors import nearest
+from pytest_llmperf.config.toml_errors import closest
 from pytest_llmperf.errors import DataError, NotMeasured, UsageError
 from pytest_llmperf.tasks.grading import Grade, Outcome, not_ended
 from pytest_llmperf.tasks.request import Generation, ReplyMessage
@@ -129,9 +129,11 @@ class _Harness:
                     f"{self.name} needs lm-eval, which can't be imported ({loaded['why']}): {INSTALL}"
                 )
             case "unknown":
+                # Not the thirteen thousand that there are.
+                near = closest(name, loaded["known"], cutoff=0.6)
                 raise UsageError(
-                    f"lm-eval has no task {name!r}{nearest(name, loaded['known'])}; tasks of your own are read from "
-                    f"{FOLDER}/*.yaml in the directory of --llmperf-data"
+                    f"lm-eval has no task {name!r}{f'; did you mean {near}?' if near else ''}; tasks of your own are "
+                    f"read from {FOLDER}/*.yaml in the directory of --llmperf-data"
                 )
             case "failed":
                 raise DataError(f"{self.name}: lm-eval can't load it: {loaded['why']}")

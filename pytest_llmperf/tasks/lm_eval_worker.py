@@ -2,27 +2,37 @@
 
 It reads one JSON object a line and writes one for each. ``{"load": name, "include": directory or null}`` is answered by
 the requests of the task, ``{"score": [subtask, number, text]}`` by the metrics of a reply, by filter. What cannot be
-done is ``{"error": …, "why": …}``. It ends with its standard input.
+done is ``{"error": …, "why": …}``. It ends with its standard input, whatever it is doing.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from typing import Any, TextIO
+import threading
+from queue import SimpleQueue
+from typing import Any, NoReturn, TextIO
+
+_LONGEST_SCORE_S = 90
+"""By then nobody waits for the score. A regular expression that runs wild keeps all other threads from running: the
+kernel's alarm ends the process."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not come between the lines of the answer
     tasks: dict[str, Any] = {}
-    for line in sys.stdin:
-        request = json.loads(line)
+    lines: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    while True:
+        request = json.loads(lines.get())
         try:
             if "load" in request:
                 _say(answer, _load(tasks, request["load"], request["include"]))
             else:
+                signal.alarm(_LONGEST_SCORE_S)
                 _say(answer, _scored(tasks, *request["score"]))
         except ImportError as error:
             _say(answer, {"error": "missing", "why": str(error)})
@@ -31,6 +41,13 @@ def main() -> None:
                 answer,
                 {"error": "failed", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"},
             )
+        finally:
+            signal.alarm(0)
+
+
+def _read(lines: SimpleQueue[str]) -> NoReturn:
+    for line in sys.stdin:
+        lines.put(line)
     os._exit(0)  # threads of pyarrow may still be there
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +81,10 @@ def graded(
             r"needs lm-eval.*pytest-llmperf\[lm-eval\]",
         ),
         ({"error": "unknown", "why": "", "known": ["sums", "ifeval"]}, "no task 'sumz'; did you mean sums"),
+        (
+            {"error": "unknown", "why": "", "known": [f"ifeval_{n}" for n in range(13_000)]},
+            "no task 'sumz'; tasks of your own are read",
+        ),
         ({"error": "failed", "why": "OSError: no hub"}, "can't load it: OSError: no hub"),
     ],
 )
@@ -154,3 +163,41 @@ def test_a_row_that_thinks_has_its_own_limits_and_a_few_shot_row_continues_the_t
     assert (thinks["max_tokens"], "stop" in thinks) == (2000, False)
     base = ask_item(Model("m", "p", sampling=sampling, rules=PromptRules(protocol="few-shot")), item).body()
     assert (base["prompt"], base["max_tokens"], base["stop"]) == (REQUEST["text"], 32, ["\n\n"])
+
+
+HANGS = """
+class TaskManager:
+    all_tasks = ["hangs"]
+    def __init__(self, **_):
+        pass
+    def load(self, names):
+        print("loading", file=open("loading", "w"))
+        while True:
+            pass
+"""
+
+
+def test_the_process_ends_with_this_one_whatever_it_is_doing(tmp_path: Path) -> None:
+    package = tmp_path / "lm_eval"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "tasks.py").write_text(HANGS)
+    process = subprocess.Popen(
+        [sys.executable, "-P", lm_eval._WORKER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    with process:
+        assert process.stdin is not None
+        process.stdin.write(b'{"load": "hangs", "include": null}\n')
+        process.stdin.flush()
+        while not (tmp_path / "loading").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.stdin.close()
+        try:
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
