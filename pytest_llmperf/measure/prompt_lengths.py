@@ -93,6 +93,6 @@ def check_lengths(served: Served, prompts: LongPrompts, answers: Sequence[Answer
     if off:
         raise NotMeasured(
             f"{served.name}: by the server's usage {len(off)} of {len(counts)} prompts of {prompts.what} have "
-            f"{min(off):,} to {max(off):,} tokens; need {prompts.tokens:,} within {percent(tolerance)}: a server that cuts "
-            "its prompts, or counts them in another way than its tokenizer, does not show what it recalls"
+            f"{min(off):,} to {max(off):,} tokens; need {prompts.tokens:,} within {percent(tolerance)}: a server that "
+            "cuts its prompts, or counts them in another way than its tokenizer, does not show what it recalls"
         )

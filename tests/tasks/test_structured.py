@@ -52,6 +52,7 @@ def test_a_right_reply_passes_every_check(text: str) -> None:
         (RIGHT + RIGHT, "not JSON: Extra data", set()),
         ('{"day": NaN}', "not JSON: NaN is no JSON", set()),
         ('{"day": "2026-11-30", "day": "2026-11-30"}', "not JSON: the key 'day' stands twice", set()),
+        (f"\u00a0{RIGHT}", "not JSON: Expecting value", set()),
         ("[" * 100_000, "not JSON: it is nested too deeply", set()),
         ("", "empty", set()),
         ('{"day": "tomorrow"}', "schema: $.day: 'tomorrow' is not a 'date'", {"valid_json"}),
@@ -109,6 +110,24 @@ def test_formats_are_checked(value: str, kind: str) -> None:
     schema = {"type": "string", "format": kind}
     assert problem_of(value, schema) == ""
     assert problem_of(value[:3], schema)
+
+
+@pytest.mark.parametrize(
+    ("text", "schema"),
+    [
+        ("1e999", {"type": "number", "multipleOf": 0.01}),
+        ("1" * 400, {"type": "number", "multipleOf": 0.01}),
+        ('"a{99999999999}"', {"type": "string", "format": "regex"}),
+    ],
+)
+def test_a_value_that_is_too_large_to_be_checked_does_not_follow_its_schema(
+    text: str, schema: dict[str, Any]
+) -> None:
+    named = {"name": "any", "schema": schema}
+    item = Item("one", "?", "1", response_format={"type": "json_schema", "json_schema": named})
+    outcome, detail, passed = graded(text, item=item)
+    assert (outcome, passed) == (Outcome.WRONG, {"valid_json"})
+    assert detail.startswith("schema: a number in it is too large to be checked")
 
 
 @pytest.mark.parametrize(

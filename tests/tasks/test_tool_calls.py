@@ -95,11 +95,37 @@ def test_no_call_and_a_needless_call_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['<tool_call>\n{"name": "get_weather"}', "[TOOL_CALLS] [{", "<function=get_weather>"]
+    "text",
+    [
+        '<tool_call>\n{"name": "get_weather"}',
+        "[TOOL_CALLS] [{",
+        "<function=get_weather>",
+        "<seed:tool_call>",
+        "<TOOLCALL>[{",
+        '<invoke name="get_weather">',
+        '{"name": "get_weather", "parameters": {"city": "Paris"}}',
+        '[get_weather(city="Paris")]',
+        "commentary to=functions.get_weather <|message|>{}",
+        "✿FUNCTION✿: get_weather",
+        "Action: get_weather\nAction Input: {}",
+        "<think>No <tool_call> yet.</think><tool_call>",
+    ],
 )
 def test_a_call_that_the_server_left_in_the_text_is_none_and_no_right_silence(text: str) -> None:
     for asked in (item(PARIS), item()):
         assert graded(asked, text=text, finish="stop")[2] == {"malformed"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>Do I need <tool_call> or get_weather? No.</think>Hello!",
+        "I could call get_weather, but a spider has 8 legs.",
+        '{"name": "Paris"}',
+    ],
+)
+def test_words_about_a_call_are_none(text: str) -> None:
+    assert graded(item(), text=text, finish="stop") == (Outcome.CORRECT, "", {"exact"})
 
 
 def test_a_reply_that_was_cut_off_is_incomplete() -> None:

@@ -16,6 +16,8 @@ STANDARD_FORMATS = frozenset({
 """Formats of draft 2020-12. Any other name is an annotation, which nothing has to check."""
 _LITERAL = frozenset({"const", "enum", "default", "examples"})
 """Keywords whose values are data and no schemas."""
+_WHITE = " \t\n\r"
+"""White space as JSON has it: a parser refuses a no-break space, which Python strips."""
 
 
 def strict_json(text: str) -> Json:
@@ -23,7 +25,7 @@ def strict_json(text: str) -> Json:
 
     Python's reader also takes ``NaN``, ``Infinity`` and a key that stands twice; clients of a server do not.
     """
-    stripped = text.strip()
+    stripped = text.strip(_WHITE)
     if not stripped:
         raise ValueError("the reply is empty")
     if stripped.startswith("```"):
@@ -56,6 +58,8 @@ def problem_of(value: Json, schema: Mapping[str, Any]) -> str:
         error = best_match(_validator(_key(schema)).iter_errors(value))
     except RecursionError:
         return "it is nested too deeply to be checked"
+    except OverflowError as error:  # of 1e999 in a multipleOf, or a{99999999999} as a regex
+        return f"a number in it is too large to be checked ({error})"
     return "" if error is None else f"{error.json_path}: {' '.join(error.message.split())[:160]}"
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pytest_llmperf.client.tool_calls import ToolCall
 from pytest_llmperf.json_values import JsonObject, list_of, object_of
 from pytest_llmperf.tasks.grading import Grade, Outcome, not_ended
 from pytest_llmperf.tasks.grading.json_schema import problem_of, same_json, strict_json
 from pytest_llmperf.tasks.request import MessageRequest, ReplyMessage, offered
+from pytest_llmperf.tasks.thinking import after_thinking
 
 CHECKS = ("called", "malformed", "valid_arguments", "exact")
 """``called``: a well-formed call was made. ``malformed``: a call that is none, or one that the server left in the text.
@@ -22,9 +23,15 @@ CHECKS = ("called", "malformed", "valid_arguments", "exact")
 CALL, NO_CALL = "call", "no call"
 """The two classes of :attr:`trigger_f1`."""
 _UNPARSED = re.compile(
-    r"<tool_call|<function[=_ ]|<\|tool_call|<｜tool|\[TOOL_CALLS\]|<\|python_tag\|>|<\|action_start\|>|functools\["
+    r"<\|?(?:\w+:)?tool_?call|<function[=_ ]|<invoke name=|<｜tool|\[TOOL_CALLS\]|<\|python_tag\|>|<\|action_start\|>"
+    r"|functools\[",
+    re.IGNORECASE,
 )
 """Marks of a call that a server without a matching tool parser leaves in the text."""
+_UNMARKED = (
+    r'"name"\s*:\s*"(?:{0})"|\[\s*(?:{0})\(|functions\.(?:{0})\b|(?:>>>|✿FUNCTION✿:|\bAction:)\s*(?:{0})\b'
+)
+"""Calls of offered tools in dialects without marks: Llama's JSON, pythonic lists, Functionary, Qwen-Agent, ReAct."""
 
 
 def grade_tool_calls(message: ReplyMessage, item: MessageRequest, *, thinking: bool = False) -> Grade:
@@ -40,10 +47,10 @@ def grade_tool_calls(message: ReplyMessage, item: MessageRequest, *, thinking: b
     said = "; ".join(map(str, calls)) or None
     if (ended := not_ended(message.finish_reason)) is not None:
         return _graded(ended.outcome, ended.detail, said, malformed=bool(calls))
-    if not calls and _UNPARSED.search(message.text):
+    tools = offered(item.tools)
+    if not calls and _left_in_text(message.text, tools):
         detail = "malformed call: the server left it in the text"
         return _graded(Outcome.WRONG, detail, malformed=True)
-    tools = offered(item.tools)
     read: list[tuple[str, JsonObject]] = []
     for call in calls:
         try:
@@ -114,6 +121,14 @@ def same_calls(ours: Sequence[tuple[str, JsonObject]], theirs: Sequence[tuple[st
             return False
         left.remove(match)
     return not left
+
+
+def _left_in_text(text: str, tools: Collection[str]) -> bool:
+    """Whether the text behind the thinking, which may weigh a call and make none, has a call in it."""
+    said = after_thinking(text)
+    said = text if said is None else said
+    unmarked = _UNMARKED.format("|".join(map(re.escape, tools)))
+    return _UNPARSED.search(said) is not None or re.search(unmarked, said) is not None
 
 
 def _arguments(call: ToolCall, tools: Mapping[str, JsonObject]) -> JsonObject:
