@@ -134,6 +134,9 @@ def _begins_another(call: _Call, piece: _Piece) -> bool:
         return False
     if not call.arguments:
         return False
+    if call.id and not piece.id and not piece.arguments and piece.name == call.name:
+        # A server that gives ids gives one to a new call as well: this is the name once more.
+        return False
     return call.is_complete or piece.name != call.name
 
 

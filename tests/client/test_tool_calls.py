@@ -81,6 +81,12 @@ DIALECTS = {
         piece("get_weather", '"Paris"}', index=0, id="a"),
         piece("get_weather", OSLO, index=1, id="b"),
     ],
+    "the name in every piece, the id in the first": [
+        piece("get_weather", "", index=0, id="a"),
+        piece("get_weather", PARIS, index=0),
+        piece("get_weather", "", index=0),
+        piece("get_weather", OSLO, index=1, id="b"),
+    ],
     "a new id for every piece": [
         piece("get_weather", '{"city": ', index=0, id="a"),
         piece(arguments='"Paris"}', index=0, id="b"),

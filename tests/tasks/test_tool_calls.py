@@ -144,6 +144,7 @@ def test_a_reply_that_was_cut_off_is_incomplete() -> None:
         (item(PARIS, tools=WEATHER), "tools is dict, needs a list"),
         (item(PARIS, tool_choice="always"), "tool_choice is 'always', needs one of auto, none, required"),
         (item(PARIS, tool_choice="none"), "which forbids them"),
+        (item(tool_choice="required"), "tool_choice is 'required', which forces one"),
         (item(PARIS, messages=[{"role": "robot", "content": "?"}]), "message 1 has the role 'robot'"),
         (item(PARIS, messages=[{"role": "user", "content": None}]), "the content of message 1 is NoneType"),
         (item(PARIS, messages=[{"role": "assistant", "content": "?"}]), "needs user or tool"),

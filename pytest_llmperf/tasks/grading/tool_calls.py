@@ -100,6 +100,10 @@ def check_tool_calls(item: MessageRequest) -> None:
         raise ValueError(f"the expected answer is {item.answer!r:.60}, needs a JSON list of calls") from None
     if calls and item.tool_choice == "none":
         raise ValueError("calls are expected, and tool_choice is 'none', which forbids them")
+    if not calls and item.tool_choice not in (None, "auto", "none"):
+        raise ValueError(
+            f"no call is expected, and tool_choice is {item.tool_choice!r:.80}, which forces one"
+        )
     for name, arguments in calls:
         if name not in tools:
             raise ValueError(f"the expected call is of {name!r}, the item offers {', '.join(tools)}")
