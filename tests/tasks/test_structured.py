@@ -123,7 +123,7 @@ def test_formats_are_checked(value: str, kind: str) -> None:
 def test_a_value_that_is_too_large_to_be_checked_does_not_follow_its_schema(
     text: str, schema: dict[str, Any]
 ) -> None:
-    named = {"name": "any", "schema": schema}
+    named: dict[str, Any] = {"name": "any", "schema": schema}
     item = Item("one", "?", "1", response_format={"type": "json_schema", "json_schema": named})
     outcome, detail, passed = graded(text, item=item)
     assert (outcome, passed) == (Outcome.WRONG, {"valid_json"})
