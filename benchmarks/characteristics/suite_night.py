@@ -411,7 +411,7 @@ class Costs(Truth):
     def gate(self, asked: AskedGate, night: Night, damage: Damage) -> Gate:
         seen = night.uniform(self.draws, asked.n, 1)[:, 0]
         common, own = (night.normal(f"{asked.metric} {what}", asked.n) for what in ("item", "answer"))
-        sides = []
+        sides: list[dict[str, tuple[float, float]]] = []
         for factor, rate, log in (
             (self.ratio, self.rates[0] - damage.points, (common + own) * math.sqrt(0.5)),
             (1.0, self.rates[1], common),
