@@ -33,7 +33,7 @@ _STATUS = {
     Status.INVALID: INCONCLUSIVE,
 }
 EACH, WHOLE = 0.995, 0.95
-NIGHTS, DAMAGED_NIGHTS = 1 / 4, 1 / 100
+NIGHTS, DAMAGED_NIGHTS = 1 / 4, 1 / 40
 """Nights as a share of the runs of other cells: a night is judged by the gates themselves, half a second for all."""
 DAMAGES = (
     *(Damage(f"accuracy −{points} points", points=points / 100) for points in (2, 3, 5, 8)),
