@@ -15,10 +15,10 @@ SUITE = """
 def test_replies_follow_their_schema(candidate, structured, budget):
     assert structured(candidate).valid_schema >= budget.structured.valid_schema
 """
-# 54 of 60 forms were valid (vLLM 0.32, 2026-11-30); the others ran to their limit.
+# 54 of 60 forms were valid (vLLM 0.32, 2026-11-30), and the others ran to their limit: 60 other forms may well be 50.
 BUDGETS = """
 [embedded.any.structured]
-valid_schema = "75 %"
+valid_schema = "60 %"
 """
 FORMLESS = f"""
 [profile.embedded.model.distill-formless]
