@@ -16,6 +16,7 @@ import pytest
 from pytest_llmperf.errors import ServerDied, StartError
 from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.lease import acquire
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Holder, Run
@@ -31,8 +32,13 @@ def family(run: Run, holder: Holder) -> dict[str, int]:
     server = holder.hear()
     keeper = processes.read(server["keeper_pid"])
     assert keeper is not None
-    [core] = [process.pid for process in processes.table().values() if process.parent == server["root_pid"]]
-    [worker] = [process.pid for process in processes.table().values() if process.parent == core]
+
+    def child(of: int) -> int | None:
+        return next((process.pid for process in processes.table().values() if process.parent == of), None)
+
+    # The server answers a moment before the last of its processes is forked.
+    core = eventually(lambda: child(server["root_pid"]), "the engine core")
+    worker = eventually(lambda: child(core), "its worker")
     return {
         "holder": holder.process.pid,
         "guard": keeper.parent,
