@@ -33,8 +33,8 @@ def family(run: Run, holder: Holder) -> dict[str, int]:
     keeper = processes.read(server["keeper_pid"])
     assert keeper is not None
 
-    def child(of: int) -> int | None:
-        return next((process.pid for process in processes.table().values() if process.parent == of), None)
+    def child(of: int) -> int:
+        return next((process.pid for process in processes.table().values() if process.parent == of), 0)
 
     # The server answers a moment before the last of its processes is forked.
     core = eventually(lambda: child(server["root_pid"]), "the engine core")
