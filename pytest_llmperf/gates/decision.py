@@ -8,7 +8,7 @@ at most the probability alpha at the target, and less everywhere else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_llmperf.gates.verdict import Status, Verdict
@@ -165,6 +165,40 @@ def lost_decide(lost: int, without: Status, now: Status, noun: str) -> str:
 
 
 LOST = "ended in infrastructure errors"
+
+
+def decide_ratio(
+    found: Estimate,
+    bounds: Callable[[float], tuple[float, float]],
+    threshold: float,
+    *,
+    at_least: bool,
+    alpha: float,
+    levels: Sequence[float],
+    level_unit: str,
+    detail: str,
+) -> Verdict:
+    """Decide a ratio by its one-sided ``bounds`` at an error; the numbers needed follow on the log scale.
+
+    ``levels`` are those of the candidate and, where it is compared with one, the baseline.
+    """
+    value, high = found.observed, found.high
+    distance = abs(math.log(value / threshold)) if value else 0.0
+    width = math.log(high / value) if value else 0.0
+    paired = len(levels) == 2
+    return verdict_of(
+        found,
+        threshold,
+        at_least=at_least,
+        bound_name="floor" if at_least else "budget",
+        alpha=alpha,
+        p_value=p_value_of(lambda error: bounds(error)[1 if at_least else 0], threshold, at_least=at_least),
+        n_needed=math.ceil(found.n * (width / distance) ** 2) if distance else None,
+        candidate=levels[0] if paired else None,
+        baseline=levels[1] if paired else None,
+        level_unit=level_unit if paired else "",
+        detail=detail,
+    )
 
 
 def too_many_lost(lost: int, asked: int, allowed: float, noun: str) -> str | None:

@@ -15,10 +15,9 @@ from pytest_llmperf.gates.base import Asked, Relative, Scalable
 from pytest_llmperf.gates.decision import (
     MAX_LOST_SHARE,
     Estimate,
+    decide_ratio,
     invalid,
-    p_value_of,
     too_many_lost,
-    verdict_of,
 )
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.mean import ByItem, ByItemGate
@@ -77,21 +76,14 @@ class MeanRatioGate(ByItemGate):
     ) -> Verdict:
         """Decide by a value and its one-sided ``bounds`` at an error, over ``n`` items; ``levels``: of both sides."""
         low, high = bounds(alpha)
-        distance, width = abs(math.log(value / self.threshold)), math.log(high / value)
-        paired = self.baseline is not None
-        return verdict_of(
+        return decide_ratio(
             Estimate(self.label, self.verdict_unit, value, low, high, n, self.item_noun, self.method),
+            bounds,
             self.threshold,
             at_least=self.at_least,
-            bound_name="floor" if self.at_least else "budget",
             alpha=alpha,
-            p_value=p_value_of(
-                lambda error: bounds(error)[1 if self.at_least else 0], self.threshold, at_least=self.at_least
-            ),
-            n_needed=math.ceil(n * (width / distance) ** 2) if distance else None,
-            candidate=levels[0] if paired else None,
-            baseline=levels[1] if paired else None,
-            level_unit=self.level_unit if paired else "",
+            levels=levels if self.baseline is not None else levels[:1],
+            level_unit=self.level_unit,
             detail=detail,
         )
 

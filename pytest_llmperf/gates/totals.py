@@ -17,7 +17,7 @@ from itertools import chain
 from typing import ClassVar, Self
 
 from pytest_llmperf.gates.base import Asked, Estimand, Gate, Relative, Scalable
-from pytest_llmperf.gates.decision import Estimate, invalid, p_value_of, too_many_lost, verdict_of
+from pytest_llmperf.gates.decision import Estimate, decide_ratio, invalid, too_many_lost
 from pytest_llmperf.gates.judgement import Judgement
 from pytest_llmperf.gates.plan import PlannedGate
 from pytest_llmperf.gates.ratio import MAX_LOST_ROUNDS
@@ -110,22 +110,14 @@ class TotalsGate(Gate, kind="totals"):
             return min(max(0.0, low - less), highest), min(high + more, highest)
 
         low, high = bounds(alpha)
-        apart = abs(math.log(observed / self.threshold)) if observed else 0.0
-        width = math.log(high / observed) if observed else 0.0
-        paired = self.baseline is not None
-        return verdict_of(
+        return decide_ratio(
             Estimate(self.label, self.verdict_unit, observed, low, high, n, self.noun, self._method),
+            bounds,
             self.threshold,
             at_least=self.at_least,
-            bound_name="floor" if self.at_least else "budget",
             alpha=alpha,
-            p_value=p_value_of(
-                lambda error: bounds(error)[1 if self.at_least else 0], self.threshold, at_least=self.at_least
-            ),
-            n_needed=math.ceil(n * (width / apart) ** 2) if apart else None,
-            candidate=levels[0] if paired else None,
-            baseline=levels[1] if paired else None,
-            level_unit=self.unit if paired else "",
+            levels=levels,
+            level_unit=self.unit,
             detail=self._lost_text(sides, kept),
         )
 
