@@ -25,7 +25,7 @@ TALKS = """
 def prepare(project: Project, solver: str) -> None:
     said = {"ANSWERS": project.answers(TALKS.format(solver=solver))}
     project.catalog({"distill": said, "math": said, "talks": {**said, "WELL": 4}})
-    project.shrink(items=400)
+    project.shrink(items=400, cost_items=300)
     project.suite(SUITE)
 
 
