@@ -5,7 +5,8 @@ function of the parsed arguments that returns the exit code. Other packages anno
 ``pytest_llmperf.commands``.
 
 Exit codes: 0, all is well; 1, the answer is bad news (something is worse, or something is missing); 2, the command line
-is not understood; 4, a file is not what it should be. Whatever happens, a user sees one line and no traceback.
+is not understood; 3, two runs have nothing that could be compared; 4, a file is not what it should be. Whatever
+happens, a user sees one line and no traceback.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 
 from pytest_llmperf.cli import comment, compare, doctor, history, init, promote, report, show
 from pytest_llmperf.errors import LlmperfError, UsageError, first_line
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         "pytest-llmperf", description="Records of pytest-llmperf's runs, and what to do before the first run."
     )
+    made.add_argument("--version", action=_Version)
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
@@ -40,6 +42,17 @@ def parser() -> argparse.ArgumentParser:
         if entry.name not in commands.choices:
             _add_foreign(commands, entry)
     return made
+
+
+class _Version(argparse.Action):
+    """Tells the version when asked; it is read from the installation then and not before."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        sys.stdout.write(f"pytest-llmperf {version('pytest-llmperf')}\n")
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +102,7 @@ def _add_foreign(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
 def _add_completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "print a script for your shell that completes this command"
     mine = commands.add_parser("completion", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    mine.add_argument("shell", choices=["bash", "zsh", "tcsh"])
+    mine.add_argument("shell", choices=["bash", "zsh", "fish", "tcsh"])
 
     def run(asked: argparse.Namespace) -> int:
         import shtab

@@ -73,6 +73,11 @@ class Comparison:
         return bool(self.of(Change.WORSE))
 
     @property
+    def compared(self) -> bool:
+        """Whether anything of the two runs could be compared."""
+        return len(self.of(Change.NOT_COMPARED)) < len(self.differences)
+
+    @property
     def gaps(self) -> list[str]:
         """Everything that the first run answers and the second does not: one line each."""
         lines = [f"{one.what}: {one.how}" for one in self.of(Change.NOT_COMPARED)]
@@ -141,7 +146,7 @@ def _accuracies(before: Record, now: Record, then: Rows, today: Rows) -> Iterato
         what = f"{row}: {task} accuracy" + (f", {variant}" if variant != "as promised" else "")
         other = others.get(key)
         if other is None or (why := _other_template(before, now, row)):
-            why = "the second run did not ask" if other is None else why
+            why = "not measured in the second run" if other is None else why
             current = None if other is None else _share(other)
             yield Difference(what, "share", _share(entry), current, Change.NOT_COMPARED, why)
             continue
@@ -219,7 +224,7 @@ def _ratios(before: Record, now: Record) -> Iterator[Difference]:
         what = f"{entry.metric}, candidate over baseline"
         other = others.get((entry.test, entry.metric))
         if other is None or other.interval is None:
-            current, outcome, how = None, Change.NOT_COMPARED, "the second run has no such ratio"
+            current, outcome, how = None, Change.NOT_COMPARED, "not measured in the second run"
         elif why := _other_machine(before, now):
             current, outcome, how = other.observed, Change.NOT_COMPARED, why
         else:
@@ -237,7 +242,7 @@ def _levels(before: Record, now: Record) -> Iterator[Difference]:
         what = f"{entry.row}: {entry.metric}, {entry.of}"
         other = others.get(_level(entry))
         if other is None:
-            current, outcome, how = None, Change.NOT_COMPARED, "the second run did not measure it"
+            current, outcome, how = None, Change.NOT_COMPARED, "not measured in the second run"
         elif why := _other_machine(before, now):
             current, outcome, how = other.value, Change.NOT_COMPARED, why
         else:

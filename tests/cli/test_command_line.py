@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_a_comparison_fails_for_what_is_worse_and_for_nothing_else(
     assert main(["compare", str(good), str(bad)]) == 1
     out = capsys.readouterr().out
     assert "0 gained, 12 lost" in out
-    assert out.splitlines()[-1] == "1 worse"
+    assert out.splitlines()[0] == "1 worse"
     assert main(["compare", str(bad), str(good)]) == 0
     capsys.readouterr()
     assert main(["compare", "--markdown", str(good), str(bad)]) == 1
@@ -67,6 +68,36 @@ def test_gaps_fail_only_when_asked_to(good: Path, tmp_path: Path) -> None:
     gone = recorded(tmp_path / "gone.json", set(range(80)), suite={"tests": ["t.py::test_speed"]})
     assert main(["compare", str(good), str(gone)]) == 0
     assert main(["compare", "--gaps=fail", str(good), str(gone)]) == 1
+
+
+def test_candidates_of_other_names_are_compared_and_it_says_so(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = json.loads(recorded(tmp_path / "bad.json", set(range(45))).read_text(encoding="utf-8"))
+    named["candidates"] = ["int8"]
+    for part in (*named["servers"], *named["answers"], *named["metrics"]):
+        part["row"] = "int8" if part["row"] == "distill" else part["row"]
+    int8 = tmp_path / "int8.json"
+    write_record(int8, {key: value for key, value in named.items() if key != ANSWERS.key})
+    assert main(["compare", str(good), str(int8)]) == 1
+    out = capsys.readouterr().out
+    assert "int8 of the second run is compared with distill of the first" in out
+    assert main(["compare", str(good), str(int8), "--rows", "distill=int8"]) == 1
+    assert main(["compare", str(good), str(int8), "--rows", "math=int8"]) == 3
+    assert main(["compare", str(good), str(int8), "--rows", "int8"]) == 4
+
+
+def test_records_without_anything_in_common_are_no_good_news(good: Path, tmp_path: Path, capsys: Any) -> None:
+    other = recorded(tmp_path / "other.json", set(range(80)), answers=[], metrics=[])
+    assert main(["compare", str(good), str(other)]) == 3
+    assert "not compared, not measured in the second run: distill: gsm8k accuracy" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"pytest-llmperf {version('pytest-llmperf')}\n"
 
 
 def test_a_run_is_shown_with_its_verdicts_metrics_and_word(
@@ -170,7 +201,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert "usage: pytest-llmperf" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh"])
 def test_a_shell_can_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     assert "promote" in capsys.readouterr().out
