@@ -24,9 +24,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "compare",
         "compare two runs: exit code 1 if something is worse beyond chance",
         "Answers to the same items are paired; ratios and times are worse where their intervals are apart. The "
-        "candidate is compared with the candidate, whatever the rows are called. What cannot be compared (other items, another "
-        "template, another device) is counted by its reason, and missing tests are named. Exit code 3: nothing could "
-        "be compared.",
+        "candidate is compared with the candidate, whatever the rows are called. What cannot be compared (other items, "
+        "another template, another device) is counted by its reason, and missing tests are named. Exit code 3: nothing "
+        "could be compared.",
     )
     record_argument(parser, "a", "the earlier run, or a reference")
     record_argument(parser, "b", "the run that is compared with it")
