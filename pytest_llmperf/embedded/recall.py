@@ -11,6 +11,8 @@ from pytest_llmperf.embedded.problems import Split, side
 from pytest_llmperf.embedded.problems.words import COLOURS, NAMES, THINGS
 
 ENGLISH = "Please reason step by step, and put your final answer within \\boxed{}."
+RECALLED = range(10, 10_000)
+"""The numbers that a conversation may state."""
 _ACKS_FACT = ("Noted.", "I will remember that.", "Thank you, I keep it in mind.", "Understood.")
 _ACKS_OTHER = ("I see.", "That sounds nice.", "All right.", "Thank you for telling me.")
 

@@ -16,7 +16,8 @@ from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.prompts.variants import Ask, Message
 from pytest_llmperf.tasks.articles import ARTICLE_TOKENS, Articles, find_articles
-from pytest_llmperf.tasks.long_context.text import LEAST_TOKENS, UNKNOWN, LongKind, TokenSizes, given_back
+from pytest_llmperf.tasks.long_context.given_back import given_back
+from pytest_llmperf.tasks.long_context.text import LEAST_TOKENS, UNKNOWN, LongKind, TokenSizes
 from pytest_llmperf.tasks.task import Item, items_sha256
 
 SUMMARY_TOKENS = 480
@@ -63,13 +64,12 @@ def _summary(model: Model, seed: int) -> LongItem:
 def recall_item(model: Model, kind: LongKind, seed: int, tokens: int, sizes: TokenSizes) -> LongItem:
     """The prompt of that kind and number, as ``model`` is asked it."""
     text = kind.write(seed, tokens, sizes, model.rules.instruction)
-    facts, confusable = text.facts, text.confusable
     messages: list[Message] = [{"role": turn["role"], "content": turn["content"]} for turn in text.turns]
     return LongItem(
         f"{'recall' if kind.name == 'conversation' else kind.name}-{tokens}-{seed}",
         _ask(model, messages, reply_tokens(model, kind, tokens)),
-        lambda reply: given_back(reply, facts, confusable),
-        depths=tuple(fact.depth for fact in facts),
+        lambda reply: given_back(reply, text.facts, text.confusable, text.numbers),
+        depths=tuple(fact.depth for fact in text.facts),
     )
 
 

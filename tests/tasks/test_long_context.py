@@ -12,7 +12,8 @@ import pytest
 from pytest_llmperf.embedded.recall import ENGLISH
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.tasks.long_context import KINDS, find_kind
-from pytest_llmperf.tasks.long_context.text import UNKNOWN, Fact, LongKind, TokenSizes, depth_of, given_back
+from pytest_llmperf.tasks.long_context.given_back import given_back
+from pytest_llmperf.tasks.long_context.text import UNKNOWN, Fact, LongKind, TokenSizes, depth_of
 
 EXACT = [kind for kind in KINDS if kind.exact]
 _PIECES = re.compile(r" ?[A-Za-z]{1,4}|\d| ?[^\sA-Za-z\d]|\s")
@@ -116,6 +117,7 @@ def test_a_list_of_words_that_is_too_short_for_all_of_them_is_refused() -> None:
 
 FACTS = [Fact("12345", 0.1), Fact("67890", 0.9)]
 OTHERS = frozenset({"11111", "22222"})
+CODES = range(10_000, 100_000)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +132,17 @@ OTHERS = frozenset({"11111", "22222"})
         ("12345 and 99999", (True, False)),
         ("99999 or 88888 or 12345 or 77777", (True, False)),
         ("123456 and 67890", (False, True)),
+        ("**12345** and **67890**; I also read 11111 and 22222.", (True, True)),
+        ("**the red box**: 12345\n**the blue door**: 67890", (True, True)),
+        ("**12345** and 67890", (True, True)),
+        ("１２３４５、６７８９０", (True, True)),
+        ("12\u202f345 and 67.890", (True, True)),
         ("", (False, False)),
         ("I don't know.", (False, False)),
     ],
 )
 def test_the_last_answers_count_as_many_as_there_are_facts(reply: str, right: tuple[bool, bool]) -> None:
-    assert given_back(reply, FACTS, OTHERS) == right
+    assert given_back(reply, FACTS, OTHERS, CODES) == right
 
 
 def test_whoever_lists_everything_is_right_by_chance_only() -> None:
@@ -160,10 +167,52 @@ def test_whoever_lists_everything_is_right_by_chance_only() -> None:
         (r"17, so \boxed{42}", True),
         (r"42, so \boxed{17}", False),
         ("1,042", False),
+        ("42, wait, 105", False),
+        ("42. That was 3 turns ago.", True),
+        ("42, not 17", True),
+        ("not 42", False),
+        ("It isn't 42.", False),
+        ("42, in 98 words", True),
+        ("**42**, and not the 17 of the red box", True),
+        ("**17** or 42", False),
+        ("42.5", False),
+        ("42.0", True),
+        ("42kg", True),
+        ("A42", False),
+        ("4２", True),
+        ("٤٢", True),
+        ("它是４２。", True),
+        ("42²", True),
+        ("9" * 5000, False),
     ],
 )
 def test_of_a_single_number_the_last_counts(reply: str, right: bool) -> None:
-    assert given_back(reply, [Fact("42", None)], frozenset()) == (right,)
+    assert given_back(reply, [Fact("42", None)], frozenset(), range(10, 10_000)) == (right,)
+
+
+@pytest.mark.parametrize("kind", ["needle", "conversation"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "The code is {}. I found it in sentence 3 of 812.",
+        "{} (stated once in about 32,768 tokens)",
+        "{}\n\nIs there anything else, 1 to 9?",
+    ],
+)
+def test_a_later_number_that_is_no_answer_spoils_nothing(kind: str, reply: str) -> None:
+    text = find_kind(kind).write(7, 1024, UNKNOWN, ENGLISH)
+    said = reply.replace("812", "8") if kind == "conversation" else reply
+    given = given_back(said.format(text.facts[0].answer), text.facts, text.confusable, text.numbers)
+    assert given == (True,)
+
+
+@pytest.mark.parametrize("name", [kind.name for kind in KINDS])
+def test_the_numbers_of_a_kind_hold_its_answers(name: str) -> None:
+    for seed in range(20):
+        text = find_kind(name).write(seed, 2048, sizes(find_kind(name)), ENGLISH)
+        asked = [int(fact.answer) for fact in text.facts if fact.answer.isdecimal()]
+        assert all(number in text.numbers for number in asked)
+        assert bool(text.numbers) == bool(asked)
 
 
 def test_an_unknown_kind_is_told_with_the_nearest() -> None:

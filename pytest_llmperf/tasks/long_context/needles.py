@@ -20,13 +20,14 @@ from pytest_llmperf.tasks.long_context.text import (
 )
 
 _ASKED, _STATED = 4, 8
+_CODES = range(10_000, 100_000)
 _HEAD = "Read the following text. It states the codes of some things; you will be asked for them at the end."
 
 
 def _things(rng: random.Random, count: int) -> list[tuple[str, str]]:
     """``count`` different things, each with a code of five digits that no other has."""
     names = rng.sample([f"{colour} {thing}" for colour in COLOURS for thing in THINGS], count)
-    codes = rng.sample(range(10_000, 100_000), count)
+    codes = rng.sample(_CODES, count)
     return [(name, str(code)) for name, code in zip(names, codes, strict=True)]
 
 
@@ -49,7 +50,7 @@ def _text(
     body = placed(fill(rng, POOL, room, size), sentences)
     facts = [Fact(code, depth) for depth, (_, code) in asked]
     others = frozenset(code for _, (_, code) in stated) - {fact.answer for fact in facts}
-    return LongText([{"role": "user", "content": f"{_HEAD}\n\n{body}\n\n{end}"}], facts, others)
+    return LongText([{"role": "user", "content": f"{_HEAD}\n\n{body}\n\n{end}"}], facts, others, _CODES)
 
 
 def _write_one(seed: int, tokens: int, size: TokenSizes, instruction: str) -> LongText:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_llmperf.embedded import filler
 from pytest_llmperf.embedded.recall import Turn
-from pytest_llmperf.tasks.boxes import boxes_together
 
 _POOL = 256
 _POOL_SEED = "haystack"
-_WORD = re.compile(r"[A-Za-z0-9]+")
-_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}|\\,)(?=\d{3}(?!\d))")
 _DEPTHS = 11
 _STEP = 4
 
@@ -32,11 +28,16 @@ class Fact:
 
 @dataclass(frozen=True)
 class LongText:
-    """A prompt with its facts. ``confusable``: answers of the same kind that are wrong here."""
+    """A prompt with its facts.
+
+    ``confusable``: answers of the same kind that are wrong here. ``numbers``: those that an answer may be; empty where
+    words are asked for.
+    """
 
     turns: Sequence[Turn]
     facts: Sequence[Fact]
     confusable: frozenset[str] = frozenset()
+    numbers: range = range(0)
 
 
 @dataclass(frozen=True)
@@ -130,25 +131,3 @@ def placed(hay: Sequence[str], needles: Sequence[tuple[float, str]]) -> str:
         every += slots.get(at, ())
         every += hay[at : at + 1]
     return " ".join(every)
-
-
-def given_back(reply: str, facts: Sequence[Fact], confusable: frozenset[str]) -> tuple[bool, ...]:
-    r"""For each fact, whether the final answer gives it.
-
-    The final answer is what stands in ``\boxed{…}``, else the whole reply. Of the possible answers that it names, as
-    many count as there are facts, the last ones: a reply that lists everything is right by chance only. Where a
-    number is asked for, any other number is a possible answer; where several are, any of the same length (a list may
-    be numbered).
-    """
-    answers = [fact.answer.casefold() for fact in facts]
-    possible = {*answers, *(name.casefold() for name in confusable)}
-    lengths = {len(answer) for answer in answers if answer.isdecimal()}
-    boxed = boxes_together(reply)
-    said = _THOUSANDS.sub("", " ; ".join(boxed) if boxed else reply)
-    named = [
-        word
-        for word in _WORD.findall(said.casefold())
-        if word in possible or (word.isdecimal() and lengths and (len(answers) == 1 or len(word) in lengths))
-    ]
-    last = [*dict.fromkeys(reversed(named))][: len(answers)]
-    return tuple(answer in last for answer in answers)
