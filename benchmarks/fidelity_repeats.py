@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.gpu_fidelity import ON_CPU, ON_GPU
 from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.measure.measurements import Measurements
-from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving import placement
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINE, SAME, NOISE = "distill", "distill-again", "distill-noise"
@@ -170,7 +170,7 @@ def main() -> None:
         models.write_text(catalogue(given.cpu), encoding="utf-8")
         budgets.write_text("", encoding="utf-8")
         options = Options(models=models, budgets=budgets, model=names)
-        device = (None, "CPU") if given.cpu else gpu.first_device()
+        device = (None, "CPU") if given.cpu else placement.first_device()
         measurements = Measurements(resolve(options, *device), Path(directory) / "state", print)
         try:
             served = [measurements.served(model) for model in measurements.settings.candidates]

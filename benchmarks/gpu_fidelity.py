@@ -33,7 +33,7 @@ from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.questions import Questions
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.record.model import Record
-from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving import gpu, placement
 from pytest_llmperf.units import format_value
 
 BASELINE = "bf16"
@@ -237,7 +237,7 @@ def main() -> None:
         budgets = Path(directory) / "budgets.toml"
         budgets.write_text("", encoding="utf-8")
         options = Options(models=models, budgets=budgets, model=tuple(names), data=given.data, full=True)
-        device = (None, "CPU") if given.cpu else gpu.first_device()
+        device = (None, "CPU") if given.cpu else placement.first_device()
         measurements = Measurements(resolve(options, *device), Path(directory) / "state", print)
         bench = Bench(measurements, given)
         served = [measurements.served(model) for model in measurements.settings.candidates]

@@ -38,7 +38,7 @@ from pytest_llmperf.measure.load_results import LoadResult
 from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.questions import Questions
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving import placement
 from pytest_llmperf.units import format_interval, format_value
 
 PLAIN = "plain"
@@ -204,7 +204,7 @@ def main() -> None:
         budgets.write_text("", encoding="utf-8")
         names = tuple(given.row or ROWS)
         options = Options(models=models, budgets=budgets, model=names, full=True)
-        device = (None, "CPU") if given.cpu else gpu.first_device()
+        device = (None, "CPU") if given.cpu else placement.first_device()
         measurements = Measurements(resolve(options, *device), Path(directory) / "state", print)
         bench = Bench(measurements, given)
         rows = [measurements.served(model) for model in measurements.settings.candidates]

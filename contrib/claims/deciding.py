@@ -18,7 +18,7 @@ from contrib.claims.measurement import Measurement
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.load.device_limits import limits_of
 from pytest_llmperf.load.roofline import Roofline
-from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving import placement
 from pytest_llmperf.stats.sample_size import items_for_floor
 from pytest_llmperf.units import format_interval, format_value
 
@@ -35,7 +35,7 @@ _SUITES = {
 def device_at_hand() -> str:
     """The first GPU as NVML names it, or ``CPU``. Raises :class:`UsageError` where there is one that cannot be read."""
     try:
-        return gpu.first_device()[1]
+        return placement.first_device()[1]
     except GpuUnreadable as error:
         raise UsageError(f"{error.cause}; {error.remedy}, or name a device: --device CPU") from None
 

@@ -20,7 +20,7 @@ from pytest_llmperf.errors import GpuUnreadable, LlmperfError, first_line
 from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.prompts.template import template_of
 from pytest_llmperf.prompts.violations import REMEDIES, prompt_violations
-from pytest_llmperf.serving import checkpoint, gpu, ports, weights
+from pytest_llmperf.serving import checkpoint, gpu, placement, ports, weights
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.gpu import GIB
 
@@ -59,8 +59,8 @@ def run(asked: argparse.Namespace) -> int:
     python = asked.engine_python or os.environ.get("LLMPERF_ENGINE_PYTHON") or sys.executable
     trouble: GpuUnreadable | None = None
     try:
-        gpu.first_device()
-        devices = gpu.open_nvml().devices()
+        placement.first_device()
+        devices = placement.devices_for(os.environ)
     except GpuUnreadable as error:
         devices, trouble = [], error
     checks: list[Callable[[], Iterator[Check]]] = [
@@ -151,7 +151,7 @@ def _gpu(devices: list[gpu.Device], trouble: GpuUnreadable | None) -> Iterator[C
         said = f"{device.name}, {device.free_bytes / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free"
         busy = device.used_bytes > device.total_bytes / 10
         holders = gpu.describe_holders(gpu.open_nvml()) if busy else ""
-        yield Check(f"GPU {device.index}", "note" if busy else "ok", said, holders)
+        yield Check(f"GPU {device.label}", "note" if busy else "ok", said, holders)
 
 
 def _ports() -> Iterator[Check]:

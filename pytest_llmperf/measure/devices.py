@@ -10,7 +10,7 @@ from typing import Any
 from pytest_llmperf.errors import GpuUnreadable
 from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.served import Served
-from pytest_llmperf.serving import gpu, processes
+from pytest_llmperf.serving import gpu
 from pytest_llmperf.serving.telemetry import DeviceSampler, Telemetry
 
 COLUMNS = ("time_s", "used_bytes", "power_w", "sm_clock_mhz", "lowered", "energy_j")
@@ -34,10 +34,16 @@ class Watched:
     concurrency: int | None
     devices: Mapping[str, Telemetry]
     """By ``NVML's number, name`` of each device."""
+    devices_of: Mapping[str, frozenset[str]]
+    """Devices of each row, by the same names."""
 
-    def energy_between_j(self, begin_s: float, end_s: float) -> float | None:
-        """Joules of all devices together; None where one does not report its energy."""
-        every = [telemetry.energy_between_j(begin_s, end_s) for telemetry in self.devices.values()]
+    def energy_between_j(self, row: str, begin_s: float, end_s: float) -> float | None:
+        """Joules of all devices of ``row`` together; None where one does not report its energy."""
+        every = [
+            telemetry.energy_between_j(begin_s, end_s)
+            for name, telemetry in self.devices.items()
+            if name in self.devices_of.get(row, ())
+        ]
         known = [energy_j for energy_j in every if energy_j is not None]
         return sum(known) if known and len(known) == len(every) else None
 
@@ -59,9 +65,11 @@ class Devices:
     @contextlib.contextmanager
     def beside(self, *sides: Served, what: str, concurrency: int | None = None) -> Iterator[None]:
         """Sample from here to the end of the block. The servers must have been started."""
+        nvml, devices_of = self._devices_of(sides)
         samplers = {
-            f"{device.index}, {device.name}": DeviceSampler(instrument, device.index)
-            for instrument, device in self._instruments(sides)
+            name: DeviceSampler(nvml, device.index)
+            for devices in devices_of.values()
+            for name, device in devices.items()
         }
         if not samplers:
             yield
@@ -75,7 +83,8 @@ class Devices:
             # Also after a failure: the rounds before it are in the record, and so is their energy.
             found = {name: sampler.telemetry for name, sampler in samplers.items() if sampler.has_ended}
             rows = tuple(dict.fromkeys(side.name for side in sides))
-            self.watched.append(Watched(rows, what, concurrency, found))
+            of_rows = {row: frozenset(devices) for row, devices in devices_of.items()}
+            self.watched.append(Watched(rows, what, concurrency, found, of_rows))
             for device, telemetry in found.items():
                 if lost := [_NAMES.get(name, name) for name in COLUMNS if name in telemetry.lost]:
                     self._tell(
@@ -83,17 +92,17 @@ class Devices:
                         f"{' and '.join(rows)}: nothing is judged by them there (nvidia-smi shows how it is)"
                     )
 
-    def _instruments(self, sides: Sequence[Served]) -> list[tuple[Any, gpu.Device]]:
+    def _devices_of(self, sides: Sequence[Served]) -> tuple[Any, dict[str, dict[str, gpu.Device]]]:
         try:
-            return _instruments(sides)
+            return gpu.open_nvml(), {side.name: _devices_of(side) for side in sides}
         except GpuUnreadable as error:
             self._tell(f"no energy and no clocks are read: {error.cause}")
-            return []
+            return None, {}
 
-    def energy_between_j(self, begin_s: float, end_s: float) -> float | None:
-        """Joules of the devices that were watched then; None if none was, or one reports no energy."""
+    def energy_between_j(self, row: str, begin_s: float, end_s: float) -> float | None:
+        """Joules of the devices of ``row`` that were watched then; None if none was, or one reports no energy."""
         for watched in self.watched:
-            if (energy := watched.energy_between_j(begin_s, end_s)) is not None:
+            if (energy := watched.energy_between_j(row, begin_s, end_s)) is not None:
                 return energy
         return None
 
@@ -129,24 +138,15 @@ class Devices:
         return [f"{what} ({'; '.join(where)} of the readings)" for what, where in found.items()]
 
 
-def _instruments(sides: Sequence[Served]) -> list[tuple[Any, gpu.Device]]:
-    """NVML and the devices to watch: those on which the servers have memory, else as many as the rows need."""
-    wanted = max((side.model.gpus for side in sides), default=0)
-    if not wanted:
-        return []
-    nvml = gpu.open_nvml()
-    if not hasattr(nvml, "questions"):
-        return []
-    roots = [side.server.root_pid for side in sides]
-    pids = {pid for root in roots if root is not None for pid in processes.tree(root)}
-    if not pids:
-        # A server by its URL may run on another machine.
-        return []
-    held = {process.device for process in nvml.processes() if process.pid in pids}
-    devices = nvml.devices()
-    chosen = [device for device in devices if device.index in held] or devices[:wanted]
+def _devices_of(side: Served) -> dict[str, gpu.Device]:
+    """The devices of a server that this machine runs, by their names in the record."""
+    # A server by its URL may run on another machine.
+    if not side.model.gpus or side.server.root_pid is None:
+        return {}
     # Power and energy are known of a whole GPU only: beside a MIG slice, they are the neighbours' as well.
-    return [(nvml, device) for device in chosen if device.mig is None]
+    return {
+        f"{device.index}, {device.name}": device for device in side.placement.devices if device.mig is None
+    }
 
 
 def _facts(watched: Watched, device: str, telemetry: Telemetry, zero_s: float) -> dict[str, Json]:

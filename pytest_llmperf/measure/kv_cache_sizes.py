@@ -115,7 +115,7 @@ def _server_of(side: Served) -> SizedServer | None:
     if side.engine.kv_cache_option is None:
         return None
     try:
-        devices = side.nvml().devices()[: side.model.gpus]
+        devices = side.nvml().devices()
         engine = engine_version(side.model.engine_python or sys.executable, tuple(side.engine.distributions))
         weights_bytes = side.weights_bytes() or 0
     except (LlmperfError, EngineProbeError):
@@ -133,14 +133,14 @@ def _says_its_size(side: Served) -> bool:
 
 def _fit(sides: Sequence[Served]) -> bool:
     """True if the GPUs have as much memory free as all sides together may fill."""
-    needed: Counter[int] = Counter()
-    free: dict[int, int] = {}
+    needed: Counter[str] = Counter()
+    free: dict[str, int] = {}
     for side in sides:
         argv = side.next_spec().argv
-        for device in side.nvml().devices()[: side.model.gpus]:
-            needed[device.index] += gpu_memory_needed(side.model, argv, device)
-            free[device.index] = device.free_bytes
-    return all(needed[index] <= free[index] for index in free)
+        for device in side.nvml().devices():
+            needed[device.uuid] += gpu_memory_needed(side.model, argv, device)
+            free[device.uuid] = device.free_bytes
+    return all(needed[uuid] <= free[uuid] for uuid in free)
 
 
 def _read(path: Path) -> Iterator[tuple[SizedServer, tuple[float, int]]]:

@@ -50,7 +50,7 @@ class MemoryWatch:
             return
         self._root = root
         if self._thread is None:
-            self._nvml = gpu.open_nvml()
+            self._nvml = self._served.nvml()
             self._thread = threading.Thread(target=self._watch, name="llmperf-memory", daemon=True)
             self._thread.start()
 

@@ -41,13 +41,14 @@ class OnDevice:
 
 def on_device(
     devices: Devices,
+    row: str,
     limit: Roofline | str,
     concurrency: int,
     runs: Sequence[LoadRun],
     rounds: Sequence[Metrics],
 ) -> OnDevice:
-    """Energy and share of the limit of these rounds of one row."""
-    energy = [devices.energy_between_j(run.start_s, run.end_s) for run in runs]
+    """Energy and share of the limit of these rounds of ``row``."""
+    energy = [devices.energy_between_j(row, run.start_s, run.end_s) for run in runs]
     tokens = [metrics.output_tokens for metrics in rounds]
     rates = [count / run.window_s if count else None for run, count in zip(runs, tokens, strict=True)]
     if isinstance(limit, str):

@@ -35,6 +35,7 @@ from pytest_llmperf.serving.http_client import request, unused_proxies
 from pytest_llmperf.serving.lease import Lease, Released, StartProgress, acquire
 from pytest_llmperf.serving.log_lines import read_last_start
 from pytest_llmperf.serving.page_cache import share_in_memory
+from pytest_llmperf.serving.placement import OnlyOn, Placement, of_row
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.spec import ServerSpec
 from pytest_llmperf.serving.weights import Weights
@@ -74,12 +75,13 @@ class Served:
         self._log_mark = 0
         self._ready_s: list[float | None] = []
         """Seconds to ready of each start that this process has seen, apart from those after a crash."""
-        self._used_before: dict[int, int] = {}
+        self._used_before: dict[str, int] = {}
         self.kv_cache_bytes: int | None = None
         """Size that the next start gives the key-value cache; None: as the row says, and the engine measures what is
         free. See ``measure.kv_cache_sizes``."""
         self._earlier_crashes = 0
         """Crashes of the servers of this row whose lease was given back."""
+        self._placement: Placement | None = None
         self._stop = threading.Event()
         """Set when the run is interrupted while another thread starts the server."""
         self._weights: Weights | None = None
@@ -356,7 +358,7 @@ class Served:
         return released
 
     @property
-    def used_before(self) -> Mapping[int, int]:
+    def used_before(self) -> Mapping[str, int]:
         """Used memory of each device, in bytes, just before this server was started."""
         return self._used_before
 
@@ -369,6 +371,7 @@ class Served:
             weights_are_local=weights.is_local,
             revision=weights.revision,
             kv_cache_bytes=self.kv_cache_bytes,
+            placed=self.placement.environment,
         )
         if self._silence_limit_s is not None:
             spec = dataclasses.replace(spec, silence_limit_s=self._silence_limit_s)
@@ -433,9 +436,24 @@ class Served:
             )
             self._content = dataclasses.replace(self._content, weights=None)
 
+    @property
+    def placement(self) -> Placement:
+        """The devices of the server, or those that its next start takes; empty if it needs more than are visible.
+
+        Raises :class:`GpuUnreadable`.
+        """
+        if self._placement is None:
+            if not (self.model.gpus and self.engine.is_started):
+                return Placement()
+            found = of_row(self.model.gpus, self.model.environment, gpu.open_nvml())
+            if len(found.devices) < self.model.gpus:
+                return Placement()
+            self._placement = found
+        return self._placement
+
     def nvml(self) -> gpu.Nvml:
-        """The devices, as far as this row uses any."""
-        return gpu.open_nvml() if self.model.gpus else gpu.NoDevices()
+        """NVML, restricted to the devices of this row."""
+        return OnlyOn(gpu.open_nvml(), self.placement) if self.model.gpus else gpu.NoDevices()
 
     def _say(self, progress: StartProgress) -> None:
         self._progress(f"{progress.row}: {progress.phase}, {progress.elapsed_s:.0f} s")

@@ -238,9 +238,9 @@ def close_together(
     return errors
 
 
-def _lowest(every: Iterable[Mapping[int, int]]) -> dict[int, int]:
+def _lowest(every: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Bytes by device before the first of them was started: what it must come back to."""
-    lowest: dict[int, int] = {}
+    lowest: dict[str, int] = {}
     for used in every:
         for device, size in used.items():
             lowest[device] = min(size, lowest.get(device, size))

@@ -79,21 +79,24 @@ class Speed:
         self, served: Served, concurrency: int, runs: Sequence[LoadRun], rounds: Sequence[Metrics]
     ) -> OnDevice:
         """Energy of these rounds, and the share of the device's limit that they reached."""
-        name = self.servers.settings.device_name
+        devices = served.placement.devices
+        name = devices[0].name if devices else self.servers.settings.device_name
 
         def limit() -> Roofline | str:
             return limit_of(served, name, self._bandwidth)
 
-        return on_device(self.devices, self._memo(("limit", served.name), limit), concurrency, runs, rounds)
+        limited = self._memo(("limit", served.name, name), limit)
+        return on_device(self.devices, served.name, limited, concurrency, runs, rounds)
 
     def _bandwidth(self, served: Served) -> float | str:
         """The memory bandwidth of the device, measured between two loads: bytes a second, or why it is not known."""
 
         def measure() -> float | str:
             self.servers.progress("the memory bandwidth of the device")
-            return measured_bandwidth(served.model.engine_python or sys.executable, os.environ)
+            environment = {**os.environ, **served.placement.environment}
+            return measured_bandwidth(served.model.engine_python or sys.executable, environment)
 
-        return self._memo(("bandwidth",), measure)
+        return self._memo(("bandwidth", *(device.name for device in served.placement.devices)), measure)
 
     def clock_error(self, runs: Sequence[LoadRun], *sides: Sequence[Metrics]) -> ClockError:
         """The client's own error at the load of these runs, and at the pace of the quicker side."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import GpuUnreadable
-from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving import gpu, placement
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import Commit, Environment, Suite
@@ -30,7 +30,7 @@ def environment(root: Path) -> Environment:
 
     driver = gpu.driver()
     try:
-        devices = gpu.open_nvml().devices()
+        devices = placement.devices_for(os.environ)
     except GpuUnreadable:
         # Choosing a profile reports this error; a run on the CPU does not need the devices.
         devices = []

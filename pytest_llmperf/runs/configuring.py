@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.options import anchor, anchored, interpreter
 from pytest_llmperf.config.run_config import Options, read_options, resolve
 from pytest_llmperf.errors import GpuUnreadable, UsageError
@@ -17,7 +19,7 @@ from pytest_llmperf.report.encoding import write_all
 from pytest_llmperf.runs import mutation_run
 from pytest_llmperf.runs.planned_run import PlannedRun
 from pytest_llmperf.runs.session import Run
-from pytest_llmperf.serving.gpu import first_device
+from pytest_llmperf.serving.placement import ORDER, VISIBLE, first_device
 
 
 def configure(config: pytest.Config) -> Run:
@@ -33,7 +35,10 @@ def configure(config: pytest.Config) -> Run:
         options = _options(config)
         if config.getoption("llmperf_mutation_test") is not None:
             return mutation_run.configure(config, options)
-        settings = resolve(options, *_device_here())
+        settings = resolve(options, *_device_here(os.environ))
+        if chosen := _variables_of_devices(settings.candidates[0]):
+            # Budgets and limits are those of the device that is judged.
+            settings = resolve(options, *_device_here({**os.environ, **chosen}))
         refuse_impossible_budgets(settings)
         if (record := config.getoption("llmperf_plan")) is not None:
             return PlannedRun(config, settings, record)
@@ -52,10 +57,16 @@ def configure(config: pytest.Config) -> Run:
         raise pytest.UsageError(f"llmperf: {where}{error.strerror or error}") from error
 
 
-def _device_here() -> tuple[str | None, str, GpuUnreadable | None]:
-    """Class and name of the first GPU, None and "CPU" without one, and why it is not known whether there is one."""
+def _variables_of_devices(row: Model) -> dict[str, str]:
+    """The variables in a row's own environment that choose its GPUs; empty for a row that uses none."""
+    return {name: row.environment[name] for name in (VISIBLE, ORDER) if row.gpus and name in row.environment}
+
+
+def _device_here(environment: Mapping[str, str]) -> tuple[str | None, str, GpuUnreadable | None]:
+    """Class and name of the first GPU that ``environment`` leaves visible, None and "CPU" without one, and why it is
+    not known whether there is one."""
     try:
-        return *first_device(), None
+        return *first_device(environment), None
     except GpuUnreadable as error:
         return None, "CPU", error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,13 @@ def spec_for(
     linger_s: float = 0.0,
     warm_concurrency: tuple[int, ...] = (1,),
     kv_cache_bytes: int | None = None,
+    placed: Mapping[str, str] | None = None,
 ) -> ServerSpec:
     """The server of a row whose weights lie at ``weights`` (a directory) or have that name on the hub.
 
     ``weights_are_local`` (default: ``weights`` is a path) forbids the engine to look anything up on the network. The
-    row's own arguments and environment come last, so that they win. ``kv_cache_bytes`` fixes the size of the key-value
+    row's own arguments and environment come last, so that they win. ``placed`` are the variables that name the devices
+    (``serving.placement``), which the row's own were read for. ``kv_cache_bytes`` fixes the size of the key-value
     cache, where the engine has an option for it.
     """
     local = isinstance(weights, Path) if weights_are_local is None else weights_are_local
@@ -39,7 +42,13 @@ def spec_for(
         row=model.name,
         served_model=model.served,
         argv=(*engine.command(model, str(weights)), *fixed, *model.arguments),
-        environment={**engine.environment(model), "PYTHONUNBUFFERED": "1", **offline, **model.environment},
+        environment={
+            **engine.environment(model),
+            "PYTHONUNBUFFERED": "1",
+            **offline,
+            **model.environment,
+            **(placed or {}),
+        },
         unset=(*engine.unset, engine.api_key_variable),
         engine=engine.name,
         api_key_variable=engine.api_key_variable,

@@ -14,7 +14,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,7 +44,7 @@ _CLASSES = (
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU that CUDA would see."""
+    """One GPU, or one slice of a divided one."""
 
     index: int
     """NVML's number of it (``nvidia-smi``'s), not CUDA's."""
@@ -59,6 +59,11 @@ class Device:
     @property
     def device_class(self) -> str:
         return device_class(self.name)
+
+    @property
+    def label(self) -> str:
+        """Its number, and for a slice its UUID: what ``CUDA_VISIBLE_DEVICES`` calls it."""
+        return str(self.index) if self.mig is None else self.uuid
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Nvml(Protocol):
     """The queries that this package makes to NVML; tests pass an object of their own."""
 
     def devices(self) -> list[Device]:
-        """Every device that CUDA would see, in CUDA's order of visibility; empty without any."""
+        """Every device of this machine, in the order of the PCI bus; empty without any."""
 
     def processes(self) -> list[GpuProcess]:
         """Every process with memory on one of those devices; a process on two devices is there twice."""
@@ -95,19 +100,6 @@ def device_class(name: str) -> str:
         if pattern.search(name):
             return short
     return name.removeprefix("NVIDIA ").strip()
-
-
-def first_device() -> tuple[str | None, str]:
-    """Class and full name of the first CUDA device that this process may use; (None, "CPU") on a machine without one.
-
-    Raises `GpuUnreadable` where there is one that cannot be used or read.
-    """
-    nvml = open_nvml()
-    if devices := nvml.devices():
-        return devices[0].device_class, devices[0].name
-    if isinstance(nvml, RealNvml):
-        raise nvml.why_none()
-    return None, "CPU"
 
 
 def signs_of_a_gpu(root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> str:
@@ -206,26 +198,18 @@ class NoDevices:
 
 
 class RealNvml:
-    """NVML through ``pynvml``, restricted to what ``CUDA_VISIBLE_DEVICES`` leaves visible."""
+    """NVML through ``pynvml``."""
 
-    def __init__(self, pynvml: Any, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, pynvml: Any) -> None:
         self._nvml = pynvml
-        self._environment = os.environ if environment is None else environment
 
     def devices(self) -> list[Device]:
         """Raises `GpuUnreadable` where the driver no longer answers at all."""
-        return visible(self._every()[0], self._environment.get("CUDA_VISIBLE_DEVICES"))
+        return self._every()[0]
 
     def why_none(self) -> GpuUnreadable:
         """The reason why `devices` is empty although there is a driver."""
-        every, trouble = self._every()
-        hidden = self._environment.get("CUDA_VISIBLE_DEVICES")
-        if every and hidden is not None:
-            names = ", ".join(f"{device.index}: {device.name}" for device in every)
-            return GpuUnreadable(
-                f"CUDA_VISIBLE_DEVICES={hidden!r} names none of the GPUs of this machine ({names})",
-                f"unset it, or name one of them, as in CUDA_VISIBLE_DEVICES={every[0].index}",
-            )
+        trouble = self._every()[1]
         if trouble is not None:
             return _unreadable("the driver shows a GPU", trouble)
         return GpuUnreadable(
@@ -334,25 +318,6 @@ class RealNvml:
             yield
 
 
-def visible(devices: Sequence[Device], setting: str | None) -> list[Device]:
-    """The devices that a value of ``CUDA_VISIBLE_DEVICES`` leaves, in its order; numbers or UUID beginnings.
-
-    As in CUDA, the first entry that names nothing ends the list.
-    """
-    if setting is None:
-        return list(devices)
-    chosen: list[Device] = []
-    for entry in (part.strip() for part in setting.split(",")):
-        if entry.isdigit():
-            match = [device for device in devices if device.index == int(entry)]
-        else:
-            match = [device for device in devices if entry and device.uuid.startswith(entry)]
-        if not match:
-            break
-        chosen += match[:1]
-    return chosen
-
-
 def memory_of(nvml: Nvml, pids: Collection[int]) -> int | None:
     """Device memory of these processes, bytes over all devices; None when the driver doesn't say."""
     ours = [process.used_bytes for process in nvml.processes() if process.pid in pids]
@@ -363,12 +328,12 @@ def memory_of(nvml: Nvml, pids: Collection[int]) -> int | None:
 
 
 def wait_released(
-    nvml: Nvml, pids: Collection[int], before_bytes: Mapping[int, int] | None = None, timeout_s: float = 60.0
+    nvml: Nvml, pids: Collection[int], before_bytes: Mapping[str, int] | None = None, timeout_s: float = 60.0
 ) -> str | None:
     """Wait until the devices have forgotten these (ended) processes; None then, else who holds what.
 
     The driver gives memory back some time after a process is gone. ``before_bytes`` is the used memory by
-    device index before the server started: it decides where the driver names no processes.
+    UUID of the device before the server started: it decides where the driver names no processes.
     """
     deadline = time.monotonic() + timeout_s
     while (held := _held(nvml, pids, before_bytes)) is not None:
@@ -378,9 +343,9 @@ def wait_released(
     return None
 
 
-def used_bytes(nvml: Nvml) -> dict[int, int]:
-    """Used memory by device index, as `wait_released` wants it."""
-    return {device.index: device.used_bytes for device in nvml.devices()}
+def used_bytes(nvml: Nvml) -> dict[str, int]:
+    """Used memory by UUID of the device, as `wait_released` wants it."""
+    return {device.uuid: device.used_bytes for device in nvml.devices()}
 
 
 def describe_holders(nvml: Nvml) -> str:
@@ -389,7 +354,7 @@ def describe_holders(nvml: Nvml) -> str:
     return ", ".join(_describe(process) for process in holders[:4])
 
 
-def _held(nvml: Nvml, pids: Collection[int], before_bytes: Mapping[int, int] | None) -> str | None:
+def _held(nvml: Nvml, pids: Collection[int], before_bytes: Mapping[str, int] | None) -> str | None:
     listed = nvml.processes()
     ours = [process for process in listed if process.pid in pids]
     if ours:
@@ -398,10 +363,10 @@ def _held(nvml: Nvml, pids: Collection[int], before_bytes: Mapping[int, int] | N
         # Others are listed and ours aren't: they are gone, and the rest belongs to other processes.
         return None
     for device in nvml.devices():
-        more = device.used_bytes - before_bytes.get(device.index, device.used_bytes)
+        more = device.used_bytes - before_bytes.get(device.uuid, device.used_bytes)
         if more > SLACK_BYTES:
             size = f"{more / GIB:.1f} GiB more than before"
-            return f"{size} on GPU {device.index}, by a process that NVML doesn't name"
+            return f"{size} on GPU {device.label}, by a process that NVML doesn't name"
     return None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.registry import engine_named
 from pytest_llmperf.errors import StartError
-from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving import gpu, placement
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.spec import ServerSpec
 from pytest_llmperf.serving.weights import Weights
@@ -49,7 +49,7 @@ def check(
     check_disk(model, state_root)
     check_engine(model, spec.argv[0])
     if model.gpus > 0:
-        check_gpu_memory(model, spec.argv, nvml or gpu.open_nvml())
+        check_gpu_memory(model, spec.argv, nvml or gpu.open_nvml(), environment)
 
 
 def check_length(model: Model, weights: Weights, environment: Mapping[str, str]) -> None:
@@ -118,12 +118,14 @@ def gpu_memory_needed(model: Model, argv: Sequence[str], device: gpu.Device) -> 
     return model.memory_needed_bytes or int(fraction * device.total_bytes)
 
 
-def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:
-    """Enough devices, and enough free memory on each of those that will be used."""
-    devices = nvml.devices()
+def check_gpu_memory(
+    model: Model, argv: Sequence[str], nvml: gpu.Nvml, environment: Mapping[str, str]
+) -> None:
+    """Enough devices are visible in the server's ``environment``, and each that will be used has enough memory free."""
+    devices = placement.devices_for(environment, nvml)
     if len(devices) < model.gpus:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        hint = f" (CUDA_VISIBLE_DEVICES={visible})" if visible is not None else ""
+        setting = environment.get(placement.VISIBLE)
+        hint = f" ({placement.VISIBLE}={setting})" if setting is not None else ""
         raise StartError(
             f"{model.name}: {model.gpus} GPU(s) are needed, {len(devices)} are visible{hint}",
             remedy="run on a machine with enough GPUs, or choose the profile for the CPU: "
@@ -132,9 +134,12 @@ def check_gpu_memory(model: Model, argv: Sequence[str], nvml: gpu.Nvml) -> None:
     for device in devices[: model.gpus]:
         needed = gpu_memory_needed(model, argv, device)
         if device.free_bytes < needed:
-            holders = gpu.describe_holders(nvml) or "no process that NVML names"
+            holders = (
+                gpu.describe_holders(placement.OnlyOn(nvml, placement.Placement((device,))))
+                or "no process that NVML names"
+            )
             raise StartError(
-                f"{model.name}: GPU {device.index} ({device.name}) has {device.free_bytes / gpu.GIB:.1f} GiB "
+                f"{model.name}: GPU {device.label} ({device.name}) has {device.free_bytes / gpu.GIB:.1f} GiB "
                 f"free of {device.total_bytes / gpu.GIB:.1f} GiB, {needed / gpu.GIB:.1f} GiB are needed",
                 remedy=f"end what holds it ({holders}), or lower gpu_memory_fraction in models.toml",
             )

@@ -39,7 +39,7 @@ class Side:
     leaks: int = 0
     last: bool = True
     survivor: int | None = None
-    used_before: dict[int, int] = field(default_factory=dict)
+    used_before: dict[str, int] = field(default_factory=dict)
 
     def start(self) -> Side:
         self.used_before = gpu.used_bytes(self.device)
@@ -64,7 +64,7 @@ def close(*sides: Side, **how: Any) -> list[str]:
 def _waits_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     real = gpu.wait_released
 
-    def short(nvml: gpu.Nvml, pids: Collection[int], before: Mapping[int, int] | None = None) -> str | None:
+    def short(nvml: gpu.Nvml, pids: Collection[int], before: Mapping[str, int] | None = None) -> str | None:
         return real(nvml, pids, before, timeout_s=0.1)
 
     monkeypatch.setattr(gpu, "wait_released", short)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.record.model import Record
 from pytest_llmperf.serving import gpu
 from pytest_llmperf.serving.gpu import GIB, Device, GpuProcess
+from pytest_llmperf.serving.placement import Placement
 from pytest_llmperf.serving.telemetry import Question
 from tests.architectures import DISTILL_CONFIG
 
@@ -29,10 +31,10 @@ WATTS = 250.0
 
 
 class Nvml:
-    """Two devices that take 250 W each; our process has memory on the second."""
+    """Two devices that take 250 W each."""
 
-    def __init__(self, lowered: int = 0, named: bool = True) -> None:
-        self.lowered, self.named = lowered, named
+    def __init__(self, lowered: int = 0) -> None:
+        self.lowered = lowered
         self.asked: set[int] = set()
         self.lost = False
         """Whether the driver has stopped answering."""
@@ -42,7 +44,7 @@ class Nvml:
         return [Device(i, name, f"GPU-{i}", 80 * GIB, GIB, 79 * GIB) for i, name in enumerate(names)]
 
     def processes(self) -> list[GpuProcess]:
-        return [GpuProcess(os.getpid(), GIB, 1)] if self.named else []
+        return [GpuProcess(os.getpid(), GIB, 0)]
 
     def questions(self, index: int) -> dict[str, Question]:
         self.asked.add(index)
@@ -52,12 +54,19 @@ class Nvml:
         }
 
 
-def served(name: str, gpus: int = 1, root_pid: int | None = None) -> Served:
+def served(
+    name: str, gpus: int = 1, root_pid: int | None = None, on: tuple[int, ...] = (1,), mig: int | None = None
+) -> Served:
     pid = os.getpid() if root_pid is None else root_pid
+    every = Nvml().devices()
+    placed = tuple(replace(every[index], mig=mig) for index in on)
     return cast(
         Served,
         SimpleNamespace(
-            name=name, model=SimpleNamespace(gpus=gpus), server=SimpleNamespace(root_pid=pid or None)
+            name=name,
+            model=SimpleNamespace(gpus=gpus),
+            server=SimpleNamespace(root_pid=pid or None),
+            placement=Placement(placed),
         ),
     )
 
@@ -69,15 +78,34 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
     return instrument
 
 
-def test_the_device_on_which_the_server_has_memory_is_watched_and_no_other(nvml: Nvml) -> None:
+def test_the_devices_that_the_row_takes_are_watched_and_no_others(nvml: Nvml) -> None:
     devices = Devices()
     with devices.beside(served("distill"), what="load", concurrency=8):
         pass
     assert nvml.asked == {1}
-    nvml.named = False
-    with devices.beside(served("distill"), what="load", concurrency=8):
+    with devices.beside(served("distill", gpus=2, on=(1, 0)), what="load", concurrency=8):
         pass
-    assert nvml.asked == {0, 1}, "where the driver names nobody, the first devices that CUDA sees"
+    assert nvml.asked == {0, 1}
+
+
+def test_a_slice_is_not_watched_since_its_neighbours_take_power_as_well(nvml: Nvml) -> None:
+    with Devices().beside(served("distill", mig=0), what="load", concurrency=8):
+        pass
+    assert nvml.asked == set()
+
+
+def test_the_energy_of_a_row_is_that_of_its_own_devices(nvml: Nvml) -> None:
+    devices = Devices()
+    with devices.beside(
+        served("distill", on=(0,)), served("math", gpus=2, on=(1, 0)), what="load", concurrency=8
+    ):
+        begin_s = time.perf_counter()
+        time.sleep(0.1)
+        end_s = time.perf_counter()
+    alone, both = (devices.energy_between_j(row, begin_s, end_s) for row in ("distill", "math"))
+    assert alone == pytest.approx(WATTS * (end_s - begin_s), rel=0.02)
+    assert both == pytest.approx(2 * WATTS * (end_s - begin_s), rel=0.02)
+    assert devices.energy_between_j("third", begin_s, end_s) is None
 
 
 def test_the_energy_of_a_round_is_what_the_device_took_between_its_two_moments(nvml: Nvml) -> None:
@@ -86,8 +114,10 @@ def test_the_energy_of_a_round_is_what_the_device_took_between_its_two_moments(n
         begin_s = time.perf_counter()
         time.sleep(0.25)
         end_s = time.perf_counter()
-    assert devices.energy_between_j(begin_s, end_s) == pytest.approx(WATTS * (end_s - begin_s), rel=0.02)
-    assert devices.energy_between_j(begin_s - 10, end_s) is None
+    assert devices.energy_between_j("distill", begin_s, end_s) == pytest.approx(
+        WATTS * (end_s - begin_s), rel=0.02
+    )
+    assert devices.energy_between_j("distill", begin_s - 10, end_s) is None
     (told,) = Record.of(devices.facts(zero_s=begin_s)).telemetry
     assert (told.row, told.rows, told.concurrency) == ("distill", ("distill", "math"), 8)
     assert told.readings is not None
@@ -142,14 +172,16 @@ def test_joules_a_token_and_the_share_of_the_limit_are_those_of_each_round(nvml:
     h100 = limits_of("NVIDIA H100 80GB HBM3")
     assert h100 is not None
     limit = Roofline(architecture_of(DISTILL_CONFIG), h100)
-    found = on_device(devices, limit, 1, cast(list[LoadRun], [run, lost]), cast(list[Metrics], rounds))
+    found = on_device(
+        devices, "distill", limit, 1, cast(list[LoadRun], [run, lost]), cast(list[Metrics], rounds)
+    )
     assert found.joules_per_token[0] == pytest.approx(WATTS * (end_s - begin_s) / 50, rel=0.02)
     # 64 tokens of prompt and half of 128 of answer are read for each token, beside the weights.
     step_s = (3_087_428_608 + 128 * 28_672 - 50 * 2**20) / 3.35e12
     assert found.share == [pytest.approx(50 / (end_s - begin_s) * step_s), None]
     assert found.joules_per_token[1] is None
     unknown = on_device(
-        devices, "no data sheet", 1, cast(list[LoadRun], [run]), cast(list[Metrics], rounds[:1])
+        devices, "distill", "no data sheet", 1, cast(list[LoadRun], [run]), cast(list[Metrics], rounds[:1])
     )
     assert unknown.share == [None]
     assert "no data sheet" in unknown.no_share

@@ -39,6 +39,7 @@ def test_a_driver_that_goes_in_the_middle_leaves_no_peak_and_is_told(monkeypatch
             name="distill",
             model=SimpleNamespace(gpus=1),
             server=server,
+            nvml=lambda: nvml,
             refuse_if_restarted=lambda what: None,
         ),
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_llmperf.errors import GpuUnreadable
-from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving import gpu, placement
 from pytest_llmperf.serving.gpu import GIB, Device, GpuProcess
 
 
@@ -46,22 +46,6 @@ def device(index: int, used_gib: float = 1.0) -> Device:
     return Device(index, "NVIDIA H100 80GB HBM3", f"GPU-{index}abc", 80 * GIB, used, 80 * GIB - used)
 
 
-@pytest.mark.parametrize(
-    ("setting", "indices"),
-    [
-        (None, [0, 1, 2]),
-        ("", []),
-        ("2,0", [2, 0]),
-        ("GPU-1", [1]),
-        ("1,7,0", [1]),
-        ("-1", []),
-    ],
-)
-def test_only_the_devices_that_cuda_would_see_count(setting: str | None, indices: list[int]) -> None:
-    devices = [device(index) for index in range(3)]
-    assert [seen.index for seen in gpu.visible(devices, setting)] == indices
-
-
 class Story:
     """NVML whose answers change from call to call; the last one stays."""
 
@@ -90,14 +74,14 @@ def test_memory_that_does_not_come_back_is_said_with_its_holder() -> None:
 
 def test_somebody_elses_memory_is_not_waited_for() -> None:
     nvml = Story([GpuProcess(8, GIB, 0)], used_gib=40.0)
-    assert gpu.wait_released(nvml, {7}, {0: GIB}, timeout_s=0.0) is None
+    assert gpu.wait_released(nvml, {7}, {"GPU-0abc": GIB}, timeout_s=0.0) is None
 
 
 def test_a_driver_that_names_no_process_is_judged_by_the_memory_before() -> None:
-    said = gpu.wait_released(Story([], used_gib=41.0), {7}, {0: GIB}, timeout_s=0.0)
+    said = gpu.wait_released(Story([], used_gib=41.0), {7}, {"GPU-0abc": GIB}, timeout_s=0.0)
     assert said is not None
     assert "40.0 GiB more than before on GPU 0" in said
-    assert gpu.wait_released(Story([], used_gib=1.1), {7}, {0: GIB}, timeout_s=0.0) is None
+    assert gpu.wait_released(Story([], used_gib=1.1), {7}, {"GPU-0abc": GIB}, timeout_s=0.0) is None
 
 
 def test_the_memory_of_processes_is_summed_over_devices() -> None:
@@ -134,7 +118,7 @@ def test_a_question_that_a_device_does_not_answer_leaves_it_out() -> None:
         nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}",
         nvmlDeviceGetComputeRunningProcesses=lambda handle: [SimpleNamespace(pid=7, usedGpuMemory=None)],
     )
-    nvml = gpu.RealNvml(library, {})
+    nvml = gpu.RealNvml(library)
     assert [seen.device_class for seen in nvml.devices()] == ["H100"]
     assert nvml.processes() == [GpuProcess(7, None, 1)]
 
@@ -289,7 +273,7 @@ def test_a_driver_without_a_usable_gpu_is_an_error(
     if setting is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
     with pytest.raises(GpuUnreadable) as raised:
-        gpu.first_device()
+        placement.first_device()
     assert cause in raised.value.cause
 
 
@@ -299,7 +283,7 @@ def test_a_divided_gpu_is_seen_as_its_slices_and_is_not_judged_as_a_whole_one(
     monkeypatch.setitem(sys.modules, "pynvml", h100(1, mig=2))
     assert [seen.uuid for seen in gpu.open_nvml(machine).devices()] == ["MIG-GPU-0-0", "MIG-GPU-0-1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-0-1")
-    assert gpu.first_device() == ("H100 MIG 1g.10gb", "NVIDIA H100 80GB HBM3 MIG 1g.10gb")
+    assert placement.first_device() == ("H100 MIG 1g.10gb", "NVIDIA H100 80GB HBM3 MIG 1g.10gb")
 
 
 def test_a_gpu_that_shares_the_machines_memory_is_a_device(
@@ -311,7 +295,7 @@ def test_a_gpu_that_shares_the_machines_memory_is_a_device(
     shared = h100(1)
     shared.nvmlDeviceGetMemoryInfo = refuse
     shared.nvmlDeviceGetName = lambda handle: "NVIDIA GB10"
-    (seen,) = gpu.RealNvml(shared, {}).devices()
+    (seen,) = gpu.RealNvml(shared).devices()
     assert seen.total_bytes == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < seen.free_bytes <= seen.total_bytes
 
@@ -321,4 +305,4 @@ def test_a_driver_that_stops_answering_in_a_run_is_an_error_and_not_an_empty_mac
         raise nvml_error("GpuIsLost", "GPU is lost")
 
     with pytest.raises(GpuUnreadable, match="GPU is lost"):
-        gpu.RealNvml(library(nvmlDeviceGetCount=gone), {}).devices()
+        gpu.RealNvml(library(nvmlDeviceGetCount=gone)).devices()

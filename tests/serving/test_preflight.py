@@ -99,7 +99,7 @@ def test_an_interpreter_that_cannot_run_is_refused(python: str) -> None:
 
 def test_too_little_free_memory_is_refused_with_both_numbers_and_the_holder() -> None:
     with pytest.raises(StartError) as caught:
-        preflight.check_gpu_memory(ROW, [], Gpus(30.0))
+        preflight.check_gpu_memory(ROW, [], Gpus(30.0), {})
     assert "GPU 0 (NVIDIA H100 80GB HBM3) has 30.0 GiB free of 80.0 GiB, 72.0 GiB are needed" in str(
         caught.value
     )
@@ -107,16 +107,24 @@ def test_too_little_free_memory_is_refused_with_both_numbers_and_the_holder() ->
 
 
 def test_the_need_is_the_rows_number_or_the_share_that_the_engine_will_take() -> None:
-    preflight.check_gpu_memory(ROW, ["--gpu-memory-utilization", "0.3"], Gpus(30.0))
+    preflight.check_gpu_memory(ROW, ["--gpu-memory-utilization", "0.3"], Gpus(30.0), {})
     preflight.check_gpu_memory(
-        ROW, ["--gpu-memory-utilization=0.9", "--gpu_memory_utilization=0.3"], Gpus(30.0)
+        ROW, ["--gpu-memory-utilization=0.9", "--gpu_memory_utilization=0.3"], Gpus(30.0), {}
     )
-    preflight.check_gpu_memory(replace(ROW, memory_needed_bytes=8 * GIB), [], Gpus(30.0))
+    preflight.check_gpu_memory(replace(ROW, memory_needed_bytes=8 * GIB), [], Gpus(30.0), {})
 
 
 def test_too_few_devices_are_refused_with_both_numbers() -> None:
     with pytest.raises(StartError, match=r"2 GPU\(s\) are needed, 1 are visible"):
-        preflight.check_gpu_memory(replace(ROW, gpus=2), [], Gpus(80.0))
+        preflight.check_gpu_memory(replace(ROW, gpus=2), [], Gpus(80.0), {})
+
+
+def test_a_row_is_checked_on_the_devices_that_it_sees_and_on_no_others() -> None:
+    preflight.check_gpu_memory(ROW, [], Gpus(30.0, 80.0), {"CUDA_VISIBLE_DEVICES": "1"})
+    with pytest.raises(StartError, match=r"GPU 0 .* has 30.0 GiB free of 80.0 GiB, 72.0 GiB are needed"):
+        preflight.check_gpu_memory(ROW, [], Gpus(30.0, 80.0), {"CUDA_VISIBLE_DEVICES": "GPU-0"})
+    with pytest.raises(StartError, match=r"1 GPU\(s\) are needed, 0 are visible \(CUDA_VISIBLE_DEVICES=-1\)"):
+        preflight.check_gpu_memory(ROW, [], Gpus(30.0, 80.0), {"CUDA_VISIBLE_DEVICES": "-1"})
 
 
 def test_a_row_for_the_cpu_asks_no_gpu(tmp_path: Path) -> None:
