@@ -180,6 +180,10 @@ class Engine:
         """Share of a GPU's memory that a server with these arguments fills; a start with less free is refused."""
         return 0.9
 
+    def kv_cache_bytes(self, model: Model) -> int | None:
+        """Bytes of the key-value cache, of all GPUs together, where the row fixes them; None: the start finds out."""
+        return None
+
     # -- understanding it
 
     capabilities: Mapping[Capability, bool] = {}

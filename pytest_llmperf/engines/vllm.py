@@ -102,6 +102,14 @@ class Vllm(Engine):
     def gpu_memory_fraction(self, arguments: Sequence[str]) -> float:
         return float(value_of(arguments, "--gpu-memory-utilization") or 0.9)
 
+    def kv_cache_bytes(self, model: Model) -> int | None:
+        said = value_of(model.arguments, self.kv_cache_option)
+        if said is not None and said.isdecimal():
+            return max(1, model.gpus) * int(said)
+        variables = {**self.environment(model), **model.environment}
+        space = variables.get("VLLM_CPU_KVCACHE_SPACE", "")
+        return int(space) * _GIB if not model.gpus and space.isdecimal() else None
+
     def milestones(self, log: str) -> Milestones:
         def number(pattern: re.Pattern[str]) -> float | None:
             match = pattern.search(log)

@@ -73,6 +73,11 @@ class KvCacheSizes:
             side.kv_cache_bytes = None if _says_its_size(side) else size
         return True
 
+    def known(self, side: Served) -> int | None:
+        """Bytes that an earlier start of this row has measured on each GPU; None if there was none."""
+        server = _server_of(side)
+        return None if server is None else self._all().get(server, (0.0, None))[1]
+
     def learn(self, sides: Iterable[Served]) -> None:
         """Remember the sizes that the servers of these rows, which run, have measured; :meth:`keep` writes them."""
         for side in sides:

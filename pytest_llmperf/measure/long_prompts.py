@@ -17,7 +17,13 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.prompts.variants import Ask, Message
 from pytest_llmperf.tasks.articles import ARTICLE_TOKENS, Articles, find_articles
 from pytest_llmperf.tasks.long_context.given_back import given_back
-from pytest_llmperf.tasks.long_context.text import LEAST_TOKENS, UNKNOWN, LongKind, TokenSizes
+from pytest_llmperf.tasks.long_context.text import (
+    LEAST_TOKENS,
+    TOLERATED_TOKENS,
+    UNKNOWN,
+    LongKind,
+    TokenSizes,
+)
 from pytest_llmperf.tasks.task import Item, items_sha256
 
 SUMMARY_TOKENS = 480
@@ -27,7 +33,7 @@ _REPLY_TOKENS = 256
 _THINKING_TOKENS = 1024
 MOST_GENERATED = 10_000
 """Prompts of a kind and length that a test may ask for; runs with different seeds have different ones."""
-_LONGER = 1.14
+LONGER = 1.14
 """By which a generated conversation may be longer, in a row's own tokens, than it was asked to be (in ChatML)."""
 
 
@@ -67,7 +73,7 @@ def recall_item(model: Model, kind: LongKind, seed: int, tokens: int, sizes: Tok
     messages: list[Message] = [{"role": turn["role"], "content": turn["content"]} for turn in text.turns]
     return LongItem(
         f"{'recall' if kind.name == 'conversation' else kind.name}-{tokens}-{seed}",
-        _ask(model, messages, reply_tokens(model, kind, tokens)),
+        _ask(model, messages, _most_tokens(model, kind, tokens)),
         lambda reply: given_back(reply, text.facts, text.confusable, text.numbers),
         depths=tuple(fact.depth for fact in text.facts),
     )
@@ -83,21 +89,36 @@ def reply_tokens(model: Model, kind: LongKind, tokens: int) -> int:
     room = _room(model)
     if model.max_model_len is None:
         return room
-    return max(1, min(room, model.max_model_len - math.ceil(_LONGER * tokens)))
+    return max(1, min(room, model.max_model_len - math.ceil(LONGER * tokens)))
 
 
-def check_length(model: Model, kind: LongKind, tokens: object) -> None:
-    """Raise :class:`UsageError` for a length that is none, or that the row's context has no room for."""
+def _most_tokens(model: Model, kind: LongKind, tokens: int) -> int:
+    """``max_tokens`` of the reply: a prompt that is a little longer than asked for must not be refused."""
+    wanted = reply_tokens(model, kind, tokens)
+    if not kind.exact or model.max_model_len is None:
+        return wanted
+    return max(1, min(wanted, model.max_model_len - tokens - TOLERATED_TOKENS))
+
+
+def check_length(model: Model, kind: LongKind, tokens: object, own: int | None = None) -> None:
+    """Raise :class:`UsageError` for a length that is none, or that the row's context has no room for.
+
+    ``own``: the context of the weights, which counts where the row states no ``max_model_len``.
+    """
     least = LEAST_TOKENS if kind.exact else 1
     if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < least:
         raise UsageError(f"recall of {kind.name}: tokens={tokens!r}, need a whole number, {least} or more")
-    reply, limit = reply_tokens(model, kind, tokens), model.max_model_len
+    reply, limit = reply_tokens(model, kind, tokens), model.max_model_len or own
     if limit is not None and tokens + (reply if kind.exact else 0) > limit:
         asked = f"{tokens:,} tokens and {reply:,} for the reply" if kind.exact else f"{tokens:,} tokens"
         left = max(0, limit - reply) if kind.exact else limit
+        has = (
+            f"its max_model_len is {limit:,}: raise it in models.toml, or"
+            if model.max_model_len
+            else f"its weights have a context of {limit:,} by config.json:"
+        )
         raise UsageError(
-            f"recall of {kind.name} asks {model.name} for {asked}, its max_model_len is {limit:,}: raise it in "
-            f"models.toml, or ask for {left:,} tokens at most"
+            f"recall of {kind.name} asks {model.name} for {asked}, {has} ask for {left:,} tokens at most"
         )
 
 

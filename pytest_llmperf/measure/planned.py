@@ -23,6 +23,7 @@ from pytest_llmperf.load.metrics import metric_named
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.steady import slice_size
 from pytest_llmperf.measure.answers import whole_groups
+from pytest_llmperf.measure.cache_plan import LongRecall, MemoryLine, memory_line
 from pytest_llmperf.measure.fidelity import TokenQuestion
 from pytest_llmperf.measure.load_results import ON_DEVICE, LoadData, LoadTotals, PairData, PairTotals, Samples
 from pytest_llmperf.measure.long_prompts import MOST_GENERATED, LongPrompts
@@ -33,7 +34,7 @@ from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.speed import rounds_of_each, schedule_of
 from pytest_llmperf.measure.start_memory import StartsOf
 from pytest_llmperf.prompts.variants import Variant
-from pytest_llmperf.record.prior import Phase, PhaseKind
+from pytest_llmperf.record.prior import Phase, PhaseKind, PlanningRecord
 from pytest_llmperf.tasks.task import Item, Task, sample_of
 from pytest_llmperf.tasks.texts import Texts
 
@@ -172,6 +173,8 @@ class PlannedMeasurements(Measurements):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.phases = Phases()
+        self.recalls: dict[tuple[str, str], LongRecall] = {}
+        """Long prompts of a kind, by row and what they are."""
 
     def served(self, model: Model) -> Served:
         served = super().served(model)
@@ -196,7 +199,28 @@ class PlannedMeasurements(Measurements):
 
     def long_answers(self, served: Served, prompts: LongPrompts) -> PlannedSamples:
         there = self.sizes.quality_items if prompts.kind is None else MOST_GENERATED
-        return self._samples(there, served, "long answers", prompts.key)
+        samples = self._samples(there, served, "long answers", prompts.key)
+        if prompts.kind is not None:
+            add = samples.note
+
+            def note(count: int) -> None:
+                add(count)
+                known = self.recalls.get((served.name, prompts.what))
+                most = max(count, known.count if known else 0)
+                self.recalls[served.name, prompts.what] = LongRecall(served, prompts, most)
+
+            samples.note = note
+        return samples
+
+    def memory_lines(self, earlier: PlanningRecord | None) -> list[MemoryLine]:
+        """A line for each kind of long prompt of exact length, and for others that do not fit."""
+        device = self.settings.device_name
+        every = [(each, memory_line(each, self.sizes, earlier, device)) for each in self.recalls.values()]
+        return [
+            line
+            for each, line in every
+            if (each.prompts.kind and each.prompts.kind.exact) or line.fits is False
+        ]
 
     def _samples(
         self, there: int, served: Served, kind: PhaseKind, key: tuple[str, ...], per_item: int = 1

@@ -14,7 +14,13 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.measure.long_prompts import LongPrompts, recall_item
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.prompts.variants import Ask
-from pytest_llmperf.tasks.long_context.text import TOLERANCE, UNKNOWN, LongKind, TokenSizes
+from pytest_llmperf.tasks.long_context.text import (
+    TOLERANCE,
+    TOLERATED_TOKENS,
+    UNKNOWN,
+    LongKind,
+    TokenSizes,
+)
 from pytest_llmperf.units import percent
 
 _AIM = 1.0 - TOLERANCE / 4
@@ -83,16 +89,20 @@ def _count(served: Served, ask: Ask) -> tuple[int | None, str]:
 
 
 def check_lengths(served: Served, prompts: LongPrompts, answers: Sequence[Answer], *, own: bool) -> None:
-    """Raise :class:`NotMeasured` unless each prompt, as the server counts it, has the tokens asked for within 2 %.
+    """Raise :class:`NotMeasured` unless each prompt, as the server counts it, has the tokens asked for.
+
+    Within 2 %, or :data:`TOLERATED_TOKENS` if those are more.
 
     ``own`` False: they were counted by another row's tokenizer, which this one may differ from.
     """
-    tolerance = TOLERANCE if own else _OTHER_TOKENIZER
+    share = TOLERANCE if own else _OTHER_TOKENIZER
+    tolerated = max(TOLERATED_TOKENS, share * prompts.tokens)
     counts = [answer.prompt_tokens for answer in answers if answer.ok and answer.prompt_tokens is not None]
-    off = [count for count in counts if abs(count - prompts.tokens) > tolerance * prompts.tokens]
+    off = [count for count in counts if abs(count - prompts.tokens) > tolerated]
     if off:
+        within = percent(tolerated / prompts.tokens)
         raise NotMeasured(
             f"{served.name}: by the server's usage {len(off)} of {len(counts)} prompts of {prompts.what} have "
-            f"{min(off):,} to {max(off):,} tokens; need {prompts.tokens:,} within {percent(tolerance)}: a server that "
+            f"{min(off):,} to {max(off):,} tokens; need {prompts.tokens:,} within {within}: a server that "
             "cuts its prompts, or counts them in another way than its tokenizer, does not show what it recalls"
         )

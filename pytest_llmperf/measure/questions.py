@@ -48,6 +48,7 @@ from pytest_llmperf.measure.sample_list import (
 )
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.prompts.variants import Variant, model_default
+from pytest_llmperf.serving.weights import config_of, max_length
 from pytest_llmperf.tasks.grading.structured import grade_structured
 from pytest_llmperf.tasks.grading.tool_calls import CALL, NO_CALL, grade_tool_calls, needs_call
 from pytest_llmperf.tasks.long_context import find_kind
@@ -353,7 +354,8 @@ class Questions:
         that the row's context has no room for.
         """
         found = find_kind(kind)
-        check_length(served.model, found, tokens)
+        own = None if served.model.max_model_len else max_length(config_of(served.model))
+        check_length(served.model, found, tokens, own)
         replies = self._data.long_answers(served, LongPrompts(tokens, kind=found))
         of = f" of {found.what}" if found.what else ""
         return self._share(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,12 +170,24 @@ class Phase:
         return " ".join([self.row, *map(str, self.key)]) if self.key else f"{self.kind} of {self.row}"
 
 
+def prompt_tokens(phase: Phase) -> int:
+    """Tokens of each generated prompt of a phase; 0 where it has none of a stated length."""
+    if phase.kind != "long answers":
+        return 0
+    number, _, noun = str(phase.key[-1]).partition(" ")
+    return int(number) if noun == "tokens" and number.isdecimal() else 0
+
+
 @dataclass(frozen=True)
 class Duration:
-    """Seconds by kind of phase, and the phases without a recorded time."""
+    """Seconds by kind of phase, and the phases without a recorded time.
+
+    ``estimated``: phases whose time follows from that of prompts of another length, with the prompt tokens a second.
+    """
 
     seconds: Mapping[PhaseKind, float]
     unknown: Sequence[Phase]
+    estimated: Sequence[tuple[Phase, float]] = ()
 
     @property
     def total_s(self) -> float:
@@ -209,17 +222,36 @@ class PlanningRecord:
         # A gate that was decided early knows less of the discordance than the one that saw all items.
         return max(same, key=lambda verdict: verdict.n, default=None)
 
+    def kv_cache_tokens(self, row: str) -> int | None:
+        """Tokens that the key-value cache of a row held; None if its server did not tell."""
+        told = [server.milestones for server in self.record.servers if server.row == row]
+        return next((each.kv_cache_tokens for each in told if each and each.kv_cache_tokens), None)
+
     def duration(self, phases: Iterable[Phase]) -> Duration:
         """Durations in the recorded run, scaled to the planned amounts."""
         seconds: dict[PhaseKind, float] = {}
-        unknown = []
+        unknown, estimated = [], []
         for phase in phases:
             each = self._seconds_each(phase)
+            rate = self._prompt_tokens_per_s(phase) if each is None else None
+            if rate is not None:
+                estimated.append((phase, rate))
+                each = prompt_tokens(phase) / rate
             if each is None:
                 unknown.append(phase)
             else:
                 seconds[phase.kind] = seconds.get(phase.kind, 0.0) + each * phase.amount
-        return Duration(seconds, unknown)
+        return Duration(seconds, unknown, estimated)
+
+    def _prompt_tokens_per_s(self, phase: Phase) -> float | None:
+        """Prompt tokens a second of the row's recorded prompts whose length is nearest; None without any."""
+        wanted = prompt_tokens(phase)
+        asked = [
+            (entry.tokens, entry.asked * entry.tokens / entry.seconds)
+            for entry in self.record.long_answers
+            if wanted and entry.row == phase.row and entry.tokens and entry.asked and entry.seconds
+        ]
+        return min(asked, key=lambda each: abs(math.log(each[0] / wanted)), default=(0, None))[1]
 
     def _seconds_each(self, phase: Phase) -> float | None:
         """Seconds of one start, item or round; None if they are not recorded."""

@@ -54,6 +54,10 @@ def duration_lines(duration: Duration, earlier: PlanningRecord, device: str) -> 
     if duration.seconds:
         parts = ", ".join(f"{kind} {_minutes(seconds)}" for kind, seconds in duration.seconds.items())
         lines.append(f"minutes: at most {_minutes(duration.total_s)} ({parts}), by {shown(earlier.path)}")
+    for phase, rate in duration.estimated:
+        lines.append(
+            f"minutes: {phase} is estimated from {rate:,.0f} prompt tokens a second of other lengths in that record"
+        )
     if duration.unknown:
         lines.append(f"minutes: not in that record: {', '.join(map(str, duration.unknown))}")
     return lines

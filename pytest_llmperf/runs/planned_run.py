@@ -106,6 +106,8 @@ class PlannedRun(DryRun):
         reporter.write_line(
             f"llmperf: {len(self.gates)} gates; {self._without} tests without a statistical gate"
         )
+        for memory in self._data.memory_lines(self.earlier):
+            reporter.write_line(f"llmperf: {memory.text}", yellow=memory.fits is False)
         if self.earlier is None:
             reporter.write_line(f"llmperf: {WITHOUT_RECORD}")
         else:

@@ -12,12 +12,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from pytest_llmperf.config.models import Damage, Model
-from pytest_llmperf.engines.vllm_arguments import value_of
+from pytest_llmperf.engines.vllm_arguments import option, value_of
 from pytest_llmperf.errors import StartError
 from pytest_llmperf.home import cache_home, expand, own_cache
 from pytest_llmperf.json_values import JsonObject, finite, object_of, parse_json
@@ -102,6 +102,18 @@ def resolve(
         )
     directory = _damaged(found.directory, model.damage, cache_root or own_cache(environment))
     return _local(model, directory, needs_tensors)
+
+
+def config_of(model: Model) -> JsonObject:
+    """``config.json`` of a row's weights; empty where they are not on this machine, or the row overrides it."""
+    if not model.weights or option(model.arguments, "--hf-overrides", "--hf-config-path") is not None:
+        return {}
+    try:
+        # Without the damage that a row may plant, which is a copy of the same shapes.
+        found = resolve(replace(model, damage=None))
+    except StartError:
+        return {}  # The start explains it.
+    return read_json(found.directory / "config.json") if found.directory is not None else {}
 
 
 def embedded_directory(name: str) -> Path:

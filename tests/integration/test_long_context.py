@@ -107,6 +107,48 @@ def test_a_length_that_the_context_has_no_room_for_is_refused_with_numbers(proje
         assert result.code == (0 if options else 1)
 
 
+def test_a_plan_tells_memory_and_minutes_of_long_prompts_before_any_server(project: Project) -> None:
+    prepare(project)
+    config = json.loads((project.path / "weights" / "config.json").read_text())
+    shapes = {
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "hidden_size": 1536,
+    }
+    (project.path / "weights" / "config.json").write_text(json.dumps(config | shapes))
+    project.suite("""
+        def test_kept(candidate, recall):
+            assert recall(candidate, "needles", tokens=6000) >= 0.75
+    """)
+    record = {
+        "schema": "llmperf-record/1",
+        "profile": "test",
+        "device": {"name": "CPU"},
+        "servers": [{"row": "distill", "ready_s": 3.0}],
+        "long_answers": [
+            {
+                "row": "distill", "what": "needles 1000 tokens", "tokens": 1000, "data": "generated", "prompts": 24,
+                "asked": 24, "errors": 0, "longest_prompt": 1000, "completion_tokens": 1, "seconds": 24.0,
+            }
+        ],
+        "verdicts": [],
+    }  # fmt: skip
+    project.write("record.json", json.dumps(record))
+    result = project.run("--llmperf-plan=record.json")
+    assert result.code == 0, result.text
+    assert project.starts == []
+    # 28 layers of 2 heads of 128 numbers, key and value of 16 bits, are 28,672 bytes a token
+    assert result.lines(
+        "memory: distill, needles 6000 tokens: 24 in flight need 4.30 GB of key-value cache"
+    ), result.text
+    assert result.lines("1.07 GB (as the row has it) hold 5 of them"), result.text
+    assert result.lines("distill needles 6000 tokens is estimated from 1,000 prompt tokens a second"), (
+        result.text
+    )
+    assert result.lines("minutes: at most 2.5 (starts 0.1, long answers 2.4)"), result.text
+
+
 def test_a_server_without_a_tokenizer_is_asked_how_long_one_prompt_is(project: Project) -> None:
     prepare(project, TOKENIZE=0)
     result, _ = project.judged("-k", "as_well")

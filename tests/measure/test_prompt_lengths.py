@@ -16,6 +16,7 @@ from pytest_llmperf.measure import prompt_lengths
 from pytest_llmperf.measure.long_prompts import LongPrompts, recall_item
 from pytest_llmperf.measure.prompt_lengths import check_lengths, token_sizes
 from pytest_llmperf.tasks.long_context import find_kind
+from pytest_llmperf.tasks.long_context.text import UNKNOWN
 
 PROMPTS = LongPrompts(4096, kind=find_kind("needle"))
 ROW = Model("elsewhere", "elsewhere", sampling=Sampling(max_tokens=256))
@@ -49,6 +50,17 @@ def counting(monkeypatch: pytest.MonkeyPatch, count: Any) -> None:
 
 def length_of(text: str) -> int:
     return len(text.split()) * 2 + 30
+
+
+def test_the_reply_leaves_room_for_a_prompt_that_is_a_little_longer() -> None:
+    kind = find_kind("needle")
+
+    def most(**row: Any) -> int:
+        model = Model("row", "test", sampling=Sampling(max_tokens=1024), **row)
+        return recall_item(model, kind, 0, 1024, UNKNOWN).ask.body()["max_tokens"]  # type: ignore[return-value]
+
+    assert most() == most(max_model_len=4096) == 256
+    assert most(max_model_len=1280) == 256 - 24
 
 
 @pytest.mark.parametrize("outcome", [RequestOutcome.OK, RequestOutcome.EMPTY])

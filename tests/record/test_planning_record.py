@@ -84,6 +84,33 @@ def test_times_are_scaled_to_what_is_planned_and_what_is_not_recorded_is_named(t
     assert duration.unknown == [other, long, unstarted]
 
 
+def test_prompts_of_another_length_are_estimated_by_their_tokens_a_second(tmp_path: Path) -> None:
+    def recorded(row: str, tokens: int | None, asked: int, seconds: float) -> dict[str, Any]:
+        what = f"needles {tokens} tokens"
+        told = {"row": row, "what": what, "tokens": tokens, "asked": asked, "seconds": seconds}
+        rest = {"prompts": asked, "errors": 0, "longest_prompt": tokens, "completion_tokens": 1}
+        return {**told, **rest, "data": "generated"}
+
+    earlier = read(
+        tmp_path,
+        long_answers=[
+            recorded("a", 512, 100, 1.0),
+            recorded("a", 4096, 100, 40.96),
+            recorded("a", 8192, 0, 0.0),
+            recorded("b", 32_768, 10, 1.0),
+        ],
+    )
+    long = Phase("long answers", "a", ("variables", "32768 tokens"), 50)
+    summaries = Phase("long answers", "a", ("summaries",), 50)
+    other = Phase("long answers", "c", ("needles", "4096 tokens"), 50)
+    duration = earlier.duration([long, summaries, other])
+    # 10,000 prompt tokens a second, by the length that is nearest
+    assert duration.seconds == {"long answers": pytest.approx(50 * 32_768 / 10_000)}
+    [(estimated, rate)] = duration.estimated
+    assert (estimated, round(rate)) == (long, 10_000)
+    assert duration.unknown == [summaries, other]
+
+
 def test_what_is_no_record_of_this_profile_is_one_line_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no such file; to plan without a record put --llmperf-plan last"):
         read_planning_record(tmp_path, "test")

@@ -90,5 +90,9 @@ def test_minutes_name_their_source_and_what_it_does_not_hold() -> None:
         "minutes: at most 2.5 (starts 0.5, load 2.0), by last.json",
         "minutes: not in that record: a summaries, starts of b",
     ]
+    long = Phase("long answers", "a", ("needles", "8192 tokens"))
+    assert duration_lines(Duration({}, [], [(long, 12_345.6)]), earlier, "CPU") == [
+        "minutes: a needles 8192 tokens is estimated from 12,346 prompt tokens a second of other lengths in that record"
+    ]
     [line] = duration_lines(duration, earlier, "NVIDIA H100")
     assert line.startswith("minutes: unknown, last.json is of CPU and this is NVIDIA H100")

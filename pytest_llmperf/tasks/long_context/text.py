@@ -90,6 +90,8 @@ class LongKind:
 
 TOLERANCE = 0.02
 """Share by which the length of a prompt may miss what was asked for."""
+TOLERATED_TOKENS = 24
+"""Tokens by which it may miss it in any case: names and numbers are counted by their characters."""
 LEAST_TOKENS = 512
 """Below this, question and instruction are too much of a prompt."""
 
@@ -104,15 +106,15 @@ POOL = haystack_pool()
 
 
 def fill(rng: random.Random, units: Sequence[str], room: float, size: TokenSizes) -> list[str]:
-    """Units drawn with replacement, as many as come nearest to ``room`` tokens."""
+    """Units drawn with replacement, as many as fill ``room`` tokens; the last one is that which fits best."""
     drawn: list[str] = []
     while room > 0:
         unit = units[rng.randrange(len(units))]
-        tokens = size(unit)
-        if tokens / 2 > room:
-            break
+        if size(unit) >= room:
+            unit = min(units, key=lambda each: abs(size(each) - room))
+            return [*drawn, unit] if abs(size(unit) - room) < room else drawn
         drawn.append(unit)
-        room -= tokens
+        room -= size(unit)
     return drawn
 
 
