@@ -44,6 +44,10 @@ _VALUES = {
     "looks": ("N", "announce up to N looks (this run, then --llmperf-add), which share the promised error"),
     "starts": ("K", "compare speed over K starts of both servers, 3 or more (default: the profile's)"),
     "order": ("SEED", "repeat a run's draws of items, rounds and samples (default: new ones each run)"),
+    "shard": (
+        "I/N",
+        "run the I-th of N parts of the tests (needs --llmperf-order and --llmperf-record), to be merged",
+    ),
     "answers": ("DIR", "keep answers here, to go on after an interruption (default: pytest's cache)"),
     "reuse": (
         "none|interrupted|all",

@@ -17,6 +17,7 @@ from pytest_llmperf.config.address import Address
 from pytest_llmperf.config.budgets import BudgetView, load_budgets
 from pytest_llmperf.config.catalog import choose_profile, load_catalog
 from pytest_llmperf.config.models import Model, Profile
+from pytest_llmperf.config.shard import RunShard
 from pytest_llmperf.engines import remote
 from pytest_llmperf.engines.registry import DEFAULT, engine_named
 from pytest_llmperf.errors import GpuUnreadable, UsageError
@@ -75,6 +76,7 @@ class Options:
         ),
     ] = None
     order: Annotated[int | None, _whole_number(0)] = None
+    shard: Annotated[RunShard | None, BeforeValidator(RunShard.parse)] = None
     answers: _Path = None
     reuse: Reuse = "interrupted"
     add: _Path = None
@@ -126,6 +128,8 @@ class Settings:
     """Earlier runs whose answers this run takes over."""
     add: Path | None = None
     """Record of an earlier run, whose data this one adds to."""
+    shard: RunShard | None = None
+    """The part of the run that this one is; None: it is the whole."""
     looks: int | None = None
     """Looks that are announced: this run, and those that may add to it."""
 
@@ -211,6 +215,7 @@ def resolve(
         reuse=options.reuse,
         add=options.add,
         looks=options.looks,
+        shard=options.shard,
     )
 
 
@@ -230,10 +235,30 @@ def _check(options: Options) -> None:
     answers = options.answers
     if answers is not None and answers.exists() and not answers.is_dir():
         raise UsageError(f"--llmperf-answers {shown(answers)}: is not a directory")
+    if options.shard is not None:
+        _check_shard(options, options.shard)
     if options.looks is not None and options.add:
         raise UsageError(
             f"--llmperf-looks={options.looks}: belongs to the first look, "
             f"and --llmperf-add={options.add} is a later one"
+        )
+
+
+def _check_shard(options: Options, shard: RunShard) -> None:
+    """Raise :class:`UsageError` where the parts of the run could not be merged."""
+    given = f"--llmperf-shard={shard}"
+    if options.record is None:
+        raise UsageError(
+            f"{given}: needs --llmperf-record PATH: the whole run is judged by the shards' records"
+        )
+    if shard.of > 1 and options.order is None:
+        raise UsageError(
+            f"{given}: needs --llmperf-order SEED, the same number in all {shard.of} shards and a new one each night: "
+            "they are parts of one run, which draws its items and rounds once"
+        )
+    if options.add is not None:
+        raise UsageError(
+            f"{given}: --llmperf-add={shown(options.add)} adds a whole run to a record; leave one of them out"
         )
 
 

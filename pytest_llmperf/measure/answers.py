@@ -108,6 +108,7 @@ class TaskAnswers(SampleList[Item, GradedAnswer]):
             "task": self.task,
             "data": self.data,
             "items_sha256": self.part.sha256(self.items_asked),
+            "source_sha256": self.part.source_sha256,
             "before": self.part.before,
             "order_seed": self.order_seed,
             "variant": self.variant,

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import Settings
@@ -42,6 +43,11 @@ class ItemSlice:
     before: int = 0
     again: bool = False
     refused: str = ""
+
+    @cached_property
+    def source_sha256(self) -> str:
+        """Fingerprint of all items that the task has, in the run's order."""
+        return items_sha256(self.every)
 
     def sha256(self, asked: int) -> str:
         """Fingerprint of the items of all looks, when this run has asked so many."""

@@ -80,6 +80,9 @@ class RunOutcome(Part):
     notes: tuple[str, ...] = several("waivers that end soon, can go, or match no test")
     checks: Count = optional("tests that passed by plain assertions about a model, without a gate", 0)
     deselected: Count | None = optional("tests that were collected and left out")
+    bad_data: bool = optional(
+        "whether a data set could not be asked, so that the run ends with exit code 4", False
+    )
 
 
 class SizesEntry(Part):
@@ -138,6 +141,18 @@ class Suite(Part):
     sha256: Sha256 | None = optional("of tests, conftest.py files and catalogues together")
     files: tuple[str, ...] = several("paths below the rootdir")
     tests: tuple[str, ...] = several("node ids of all collected tests that use a model, in their order")
+
+
+class ShardEntry(Part):
+    number: Positive = required("from 1")
+    of: Positive = required("number of shards of the run")
+    suite: Suite = required("files and tests of the whole run, those of other shards included")
+
+
+class MergedShard(Part):
+    number: Positive = required("from 1")
+    file: str = required("name of its record")
+    sha256: Sha256 = required("of its record")
 
 
 class RunTest(Part):
@@ -283,6 +298,7 @@ class AnswersEntry(Part):
     variant: str = required("prompt variant")
     data: str | None = optional("name and version of the data")
     items_sha256: Sha256 | None = optional("of questions and expected answers, in their order")
+    source_sha256: Sha256 | None = optional("the same of all items that the task has, in the run's order")
     before: Count = optional("items of the task that earlier looks asked", 0)
     order_seed: int | None = optional("seed of the order of the items")
     requests: str | None = optional("fingerprint of all requests")
@@ -655,6 +671,10 @@ class Record(Part):
         "--llmperf-order repeats it"
     )
     adds_to: tuple[EarlierLook, ...] = several("records whose data this run adds to, the oldest first")
+    shard: ShardEntry | None = optional(
+        "the part of a run that was recorded here (--llmperf-shard); null: it is whole"
+    )
+    shards: tuple[MergedShard, ...] = several("records that this one was merged from, in their order")
     environment: Environment = optional("what numbers depend on beside the models", Environment())
     suite: Suite = optional("what was asked", Suite())
     tests: tuple[RunTest, ...] = several("every test that asked about a model")

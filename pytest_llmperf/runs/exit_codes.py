@@ -30,11 +30,14 @@ class ExitCodes:
         many ``failures``."""
         if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, UNDECIDED):
             return int(status)
+        overruled = self._set == UNDECIDED and status == pytest.ExitCode.TESTS_FAILED
+        undecided = self._ledger.verdict().undecided and not (self.failed_elsewhere(failures) or overruled)
+        self._set = UNDECIDED if undecided else int(pytest.ExitCode.TESTS_FAILED)
+        return self._set
+
+    def failed_elsewhere(self, failures: int) -> bool:
+        """Return whether some of the ``failures`` that the session counts are not those of the ledger's tests."""
         # What fails in the tests of the ledger is in its verdict.
         elsewhere = any(self._ledger.entry(test) is None for test in self._failed)
         # Coverage that is too low, say: another plugin counts a failure without a report, or sets the exit code last.
-        unreported = failures > len(self._failed)
-        overruled = self._set == UNDECIDED and status == pytest.ExitCode.TESTS_FAILED
-        undecided = self._ledger.verdict().undecided and not (elsewhere or unreported or overruled)
-        self._set = UNDECIDED if undecided else int(pytest.ExitCode.TESTS_FAILED)
-        return self._set
+        return elsewhere or failures > len(self._failed)

@@ -18,8 +18,8 @@ from pytest_llmperf.home import shown
 from pytest_llmperf.json_values import Json, JsonObject, list_of, object_of
 from pytest_llmperf.record import fingerprint, gate_files, summary
 from pytest_llmperf.record.by_identity import ByIdentity
+from pytest_llmperf.record.process_files import ProcessFiles
 from pytest_llmperf.record.redaction import redact_values
-from pytest_llmperf.record.shards import Shards
 from pytest_llmperf.record.store import RecordNotWritten, UnfinishedRecord, write_record
 from pytest_llmperf.record.tables import ANSWERS, TOKENS, TRACES, store_table
 from pytest_llmperf.record.verdict_json import verdict_to_json
@@ -54,12 +54,13 @@ class Recording:
         self._ledger = ledger
         self._root = root
         self._update = update
-        self._shards = Shards(state_root / "parts", process)
+        self._files = ProcessFiles(state_root / "parts", process)
         self._cases = state_root / "cases"
         self._process = process
         self._order: dict[str, int] = {}
         """Position of each test in the run, by node id: xdist ends them in any order."""
-        self._suite: dict[str, Json] = {}
+        self._collected: dict[str, Json] = {"suite": {}}
+        """Facts that are known once the tests are collected."""
         self._lost = ""
         """Data that could not be kept, and so are missing in the record; empty if there are none."""
         self._environment: dict[str, Json] | None = None
@@ -72,13 +73,15 @@ class Recording:
 
     # In every process
 
-    def expect(self, tests: Mapping[str, Path], catalogues: Iterable[Path]) -> None:
-        """The collected tests that use a model: node id → file, in the order of the run."""
+    def expect(
+        self, tests: Mapping[str, Path], catalogues: Iterable[Path], shard: JsonObject | None = None
+    ) -> None:
+        """The collected tests that use a model: node id → file, in the order of the run; ``shard``: the part of a run
+        that they are."""
         self._order = {test: place for place, test in enumerate(tests)}
         if self.path is not None:
-            self._suite = fingerprint.suite_of(tests.values(), catalogues, self._root).as_json() | {
-                "tests": list(tests)
-            }
+            suite = fingerprint.suite_of(tests.values(), catalogues, self._root).as_json()
+            self._collected = {"suite": suite | {"tests": list(tests)}, "shard": shard}
 
     def keep(self, test: str, asserted: list[gate_files.RecordedGate]) -> str:
         """Keep the gates of ``test`` and what it has measured; return why that was not possible, else an empty text."""
@@ -89,10 +92,10 @@ class Recording:
             for kept in asserted:
                 place = self._order.get(kept.test, len(self._order))
                 gate_files.keep(self._cases / f"{self._process}.jsonl", place, tries, kept)
-            self._shards.keep_facts(self._measurements.facts() | {"suite": self._suite})
-            self._shards.keep_rows(ANSWERS, self._measurements.take_answers())
-            self._shards.keep_rows(TRACES, self._measurements.take_traces())
-            self._shards.keep_rows(TOKENS, self._measurements.take_tokens())
+            self._files.keep_facts(self._measurements.facts() | self._collected)
+            self._files.keep_rows(ANSWERS, self._measurements.take_answers())
+            self._files.keep_rows(TRACES, self._measurements.take_traces())
+            self._files.keep_rows(TOKENS, self._measurements.take_tokens())
         except (OSError, RecordNotWritten) as error:
             self._lost = f"the data of {test} were not kept for the record: {error}"
         return self._lost
@@ -145,9 +148,9 @@ class Recording:
             unwritten = {"partial": "the run was killed while its record was written"}
             write_record(self.path, record | unwritten | {"run": self._run() | {"green": False}})
             record["cases"] = gate_files.store_gates(self.path, gate_files.gathered(self._cases))
-            record[ANSWERS.key] = store_table(self.path, ANSWERS, self._shards.answers())
-            record[TRACES.key] = store_table(self.path, TRACES, self._shards.traces())
-            record[TOKENS.key] = store_table(self.path, TOKENS, self._shards.tokens())
+            record[ANSWERS.key] = store_table(self.path, ANSWERS, self._files.answers())
+            record[TRACES.key] = store_table(self.path, TRACES, self._files.traces())
+            record[TOKENS.key] = store_table(self.path, TOKENS, self._files.tokens())
             if compare is not None:
                 compare(self._parsed(redact_values(record)))
             write_record(self.path, record | {"run": self._run()})
@@ -171,7 +174,7 @@ class Recording:
 
     def _facts(self) -> dict[str, Json]:
         """The measurements of all processes."""
-        return self._shards.facts() or {**self._measurements.facts(), "suite": self._suite}
+        return self._files.facts() or self._measurements.facts() | self._collected
 
     def _record(self, facts: JsonObject, partial: str, *, so_far: bool = True) -> dict[str, Json]:
         """The fields of the record; with ``so_far`` without the tests that have not ended, which may still judge."""
@@ -238,6 +241,7 @@ class Recording:
             "notes": ledger.notes,
             "checks": ledger.checks,
             "deselected": ledger.left_out,
+            "bad_data": ledger.bad_data,
         }
 
     def _mark_unwritten(self) -> None:

@@ -29,6 +29,7 @@ from pytest_llmperf.runs.night_seed import night_seed
 from pytest_llmperf.runs.outputs import Outputs
 from pytest_llmperf.runs.recording import Recording
 from pytest_llmperf.runs.server_logs import ServerLogs
+from pytest_llmperf.runs.sharding import Sharding
 from pytest_llmperf.runs.unread_budgets import unread_budgets
 from pytest_llmperf.runs.watching import Watching
 from pytest_llmperf.serving.state_root import StateRoot, sweep
@@ -76,7 +77,12 @@ class Run:
             datetime.now(UTC).date(),
         )
         self._exit_code = ExitCodes(self.ledger)
-        self._watching = Watching(self.ledger, self._test_ended)
+        self.sharding: Sharding | None = None
+        if settings.shard is not None:
+            catalogues = (settings.models_path, settings.budgets_path)
+            self.sharding = Sharding(settings.shard, config.rootpath, catalogues)
+            config.pluginmanager.register(self.sharding, "llmperf_sharding")
+        self._watching = Watching(self.ledger, self._test_ended, self.sharding)
         self.answers = AnswerKeeping.of(config, settings, self.state_root, process)
         log = self.answers.log if self.answers else None
         seed = night_seed(settings, self.state_root, log)
@@ -149,7 +155,8 @@ class Run:
                 "begins anew (--llmperf-answers DIR keeps the answers elsewhere)"
             )
         catalogues = (self.settings.models_path, self.settings.budgets_path)
-        self.recording.expect({item.nodeid: item.path for item in asking}, catalogues)
+        shard = self.sharding.facts() if self.sharding else None
+        self.recording.expect({item.nodeid: item.path for item in asking}, catalogues, shard)
         speeds = [item for item in asking if "load" in item.fixturenames]  # type: ignore[attr-defined]
         self.measurements.concurrencies = concurrencies_of(speeds)
         self.measurements.will_need_baseline = any("baseline" in item.fixturenames for item in asking)  # type: ignore[attr-defined]
@@ -338,6 +345,9 @@ class Run:
             and self.ledger.verdict().green
         ):
             self.ledger.problem(f"pytest ends with exit code {int(status)}: see what failed above")
+        elif self.sharding is not None and self._exit_code.failed_elsewhere(session.testsfailed):
+            # What merges the shards knows of pytest only what the record says.
+            self.ledger.problem("pytest counts failures in this shard that are of no gate: see its output")
         if self._asked and not self.ledger.verdict().green:
             session.exitstatus = self._exit_code.red(status, session.testsfailed)
         if self.ledger.bad_data:

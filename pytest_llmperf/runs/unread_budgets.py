@@ -13,10 +13,16 @@ from pytest_llmperf.runs.ledger import Ledger
 
 
 def unread_budgets(config: pytest.Config, settings: Settings, ledger: Ledger) -> list[str]:
-    """Names of the budgets that no test asserted; none where the run was not all the suites, or a test broke off."""
+    """Names of the budgets that no test asserted; none where the run was not all the suites (a shard
+    of them is not), or a test broke off."""
     if any(entry.trouble() is not None for entry in ledger.entries):
         return []  # The budgets that a broken test would have asserted are unknown.
-    if not ledger.entries or ledger.left_out or not _runs_all_suites(config, settings.budgets_path):
+    if (
+        not ledger.entries
+        or ledger.left_out
+        or settings.shard is not None
+        or not _runs_all_suites(config, settings.budgets_path)
+    ):
         return []
     marks: Any = config.pluginmanager.get_plugin(LEFT_OUT)  # `ProfileMarks`, which knows the session's class
     judged = {verdict.origin for _, verdict in ledger.verdicts()}

@@ -22,14 +22,18 @@ from pytest_llmperf.record.redaction import redact_log
 from pytest_llmperf.runs.advisory import advisory_reason, check_marks
 from pytest_llmperf.runs.asking import asked_at_run_time, asks, asks_in_source, candidate_of
 from pytest_llmperf.runs.ledger import Ledger
+from pytest_llmperf.runs.sharding import Sharding
 from pytest_llmperf.runs.unmatched_waivers import unmatched
 
 
 class Watching:
     """The hooks; ``ended`` is called with the node id of a test once its last try is over."""
 
-    def __init__(self, ledger: Ledger, ended: Callable[[pytest.Item], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, ended: Callable[[pytest.Item], None], sharding: Sharding | None = None
+    ) -> None:
         self._ledger = ledger
+        self._sharding = sharding
         self._ended = ended
         self._raised: list[tuple[str, BaseException]] = []
         """Exceptions of the present try of the running test, by phase."""
@@ -63,10 +67,15 @@ class Watching:
         self._collected.append(item.nodeid)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        # What is for another profile, or for builds of one model, is no part of this run in the first place.
+        # What is for another profile, or for builds of one model, is no part of this run in the first place, and what
+        # is of another shard is left out of no run.
         self._deselected += len(items)
+        elsewhere = self._sharding.elsewhere if self._sharding else ()
         others = [
-            item for item in items if not any(map(item.get_closest_marker, (PROFILE_MARK, SAME_MODEL_MARK)))
+            item
+            for item in items
+            if item.nodeid not in elsewhere
+            and not any(map(item.get_closest_marker, (PROFILE_MARK, SAME_MODEL_MARK)))
         ]
         self._ledger.deselected(self._ledger.left_out + len(others))
 

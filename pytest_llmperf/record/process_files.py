@@ -1,4 +1,4 @@
-"""Shards: what each process of a run (xdist has several) has measured so far, in files of its own.
+"""What each process of a run (xdist has several) has measured so far, in files of its own.
 
 Every process adds to its files as its tests end, so that a worker that crashes or is interrupted has told of all that
 came before. The process that writes the record puts them together.
@@ -36,8 +36,8 @@ _CLOCK: tuple[Literal["intended_s", "sent_s", "first_s", "last_s", "end_s"], ...
 """Columns of the traces that are readings of a clock."""
 
 
-class Shards:
-    """The directory in which all processes of a run keep their shards; ``process`` is the name of this one.
+class ProcessFiles:
+    """The directory in which all processes of a run keep their files; ``process`` is the name of this one.
 
     Files only grow: each test adds what it has changed, and each reading continues where the last one ended.
     """
@@ -97,20 +97,8 @@ class Shards:
 
         Two workers share one server, and may have asked it the same questions: of these the longer list counts.
         """
-        together: dict[str, Json] = {}
-        lists: dict[str, list[JsonObject]] = {}
-        for file in sorted(self._directory.glob("*.facts.jsonl")):
-            for key, value in self._read.setdefault(file, _FactsOfProcess()).read(file).items():
-                if isinstance(value, list):
-                    together.setdefault(key, ())  # keeps the order of the keys
-                    others = lists.setdefault(key, [])
-                    others += [entry for entry in value if entry not in others]
-                else:
-                    together.setdefault(key, value)
-        for key, select in _SELECT.items():
-            if key in lists:
-                lists[key] = select(lists[key])
-        return together | lists
+        files = sorted(self._directory.glob("*.facts.jsonl"))
+        return joined(self._read.setdefault(file, _FactsOfProcess()).read(file) for file in files)
 
     def answers(self) -> Iterator[AnswerRow]:
         """Answers of all processes; those of one model to one task come from the process that has the most of them."""
@@ -181,6 +169,30 @@ class _FactsOfProcess:
             return
         before = list_of(self.facts.get(key))
         self.facts[key] = [changed[str(at)] if str(at) in changed else before[at] for at in range(count)]
+
+
+def joined(parts: Iterable[JsonObject]) -> dict[str, Json]:
+    """Return the facts of several processes, or of the shards of a run, as those of one run.
+
+    Single values are those of the first that has them, and lists are concatenated, each entry once. Of several entries
+    about the same question the longest counts.
+    """
+    together: dict[str, Json] = {}
+    lists: dict[str, dict[str, JsonObject]] = {}
+    for facts in parts:
+        for key, value in facts.items():
+            if isinstance(value, list):
+                together.setdefault(key, ())  # keeps the order of the keys
+                entries = lists.setdefault(key, {})
+                for entry in value:
+                    entries.setdefault(json.dumps(entry, sort_keys=True), entry)
+            else:
+                together.setdefault(key, value)
+    every = {key: [*entries.values()] for key, entries in lists.items()}
+    for key, select in _SELECT.items():
+        if key in every:
+            every[key] = select(every[key])
+    return together | every
 
 
 def _first_of_each(entries: Iterable[JsonObject], *keys: str) -> list[JsonObject]:

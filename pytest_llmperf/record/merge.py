@@ -1,0 +1,162 @@
+"""The records of all shards of a run as one record, which every reader takes for that of a run on one machine."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmperf.gates.run_verdict import RunVerdict, run_verdict
+from pytest_llmperf.json_values import Json
+from pytest_llmperf.record import summary
+from pytest_llmperf.record.process_files import joined
+from pytest_llmperf.record.shard_set import ShardRecord, ShardSet
+from pytest_llmperf.record.store import write_record
+from pytest_llmperf.record.tables import (
+    ANSWERS,
+    CASES,
+    TOKENS,
+    TRACES,
+    AnswerRow,
+    TokenRow,
+    load_table,
+    store_table,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import Record, VerdictEntry
+
+_MADE_ANEW = {
+    "schema", "id", "written", "partial", "run", "suite", "shard", "shards", "tests", "verdicts", "metrics", "costs",
+    "cases", "answers_file", "traces_file", "tokens_file",
+}  # fmt: skip
+"""Keys of the merged record that are not joined from those of the shards."""
+
+
+def merge(shards: ShardSet, out: Path) -> Record:
+    """Write the record of the whole run to ``out``, with its tables; return it.
+
+    Raises :class:`RecordNotWritten` if it cannot be written.
+    """
+    fields = _fields(shards)
+    # While the files beside the record are replaced one by one, it must not refer to them.
+    unwritten = {"partial": "the merge was ended while its record was written"}
+    write_record(out, fields | unwritten | {"run": fields["run"] | {"green": False}})
+    readable = [shard for shard in shards.shards if not shard.unread]
+    fields[CASES.key] = store_table(out, CASES, _in_order(readable, shards.tests))
+    fields[ANSWERS.key] = store_table(out, ANSWERS, _answers(readable))
+    fields[TRACES.key] = store_table(out, TRACES, _rows(readable, TRACES))
+    fields[TOKENS.key] = store_table(out, TOKENS, _tokens(readable))
+    return write_record(out, fields)
+
+
+def _fields(shards: ShardSet) -> dict[str, Any]:
+    """Everything but the tables."""
+    from pytest_llmperf.record.model import Record
+
+    facts = [
+        {key: value for key, value in shard.record.as_json().items() if key not in _MADE_ANEW}
+        for shard in shards.shards
+    ]
+    together = joined(facts)
+    measured = Record.of({key: together.get(key, []) for key in ("answers", "load", "telemetry")})
+    verdicts: list[VerdictEntry] = _ordered(shards, "verdicts")
+    return {
+        "id": uuid.uuid4().hex,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "partial": None,
+        **together,
+        "suite": shards.first.shard.suite.as_json(),
+        "shards": [
+            {"number": each.shard.number, "file": each.path.name, "sha256": each.sha256}
+            for each in shards.shards
+        ],
+        "run": _run(shards, verdicts),
+        "tests": [entry.as_json() for entry in _ordered(shards, "tests")],
+        "verdicts": [entry.as_json() for entry in verdicts],
+        "metrics": summary.MetricSummary().of(measured),
+        "costs": summary.costs(measured),
+    }
+
+
+def _ordered(shards: ShardSet, key: str) -> list[Any]:
+    """Return the entries of all records, those of one test together, in the order of the run.
+
+    A file that could not be collected is told by every shard in the same words, and is one.
+    """
+    place = {test: number for number, test in enumerate(shards.tests)}
+    own: list[Any] = []
+    common: dict[str, Any] = {}
+    for shard in shards.shards:
+        for entry in getattr(shard.record, key):
+            if entry.test in place:
+                own.append(entry)
+            else:
+                common.setdefault(entry.model_dump_json(exclude={"seconds"}), entry)
+    return [*common.values(), *sorted(own, key=lambda entry: place[entry.test])]
+
+
+def _run(shards: ShardSet, verdicts: Sequence[VerdictEntry]) -> dict[str, Json]:
+    runs = [shard.record.run for shard in shards.shards if shard.record.run is not None]
+    inconclusive = runs[0].inconclusive if runs else "fail"
+    failures = [*dict.fromkeys(failure for run in runs for failure in run.failures)]
+    checks = sum(run.checks for run in runs)
+    judged = [entry.verdict for entry in verdicts]
+
+    def outcome(failures: Sequence[str]) -> RunVerdict:
+        return run_verdict(
+            judged, inconclusive=inconclusive, problems=shards.problems, failures=failures, checks=checks
+        )
+
+    whole = outcome(failures)
+    return {
+        "status": whole.status.value,
+        "green": whole.green,
+        "green_by_itself": outcome(()).green,
+        "inconclusive": inconclusive,
+        "problems": list(shards.problems),
+        "failures": list(failures),
+        "notes": list(dict.fromkeys(note for run in runs for note in run.notes)),
+        "checks": checks,
+        "deselected": max((run.deselected or 0 for run in runs), default=0),
+        "bad_data": any(run.bad_data for run in runs),
+    }
+
+
+# Tables
+
+
+def _rows(shards: Sequence[ShardRecord], table: Any) -> Iterator[Any]:
+    for shard in shards:
+        yield from load_table(shard.path, getattr(shard.record, table.key), table)
+
+
+def _in_order(shards: Sequence[ShardRecord], tests: Sequence[str]) -> list[Any]:
+    place = {test: number for number, test in enumerate(tests)}
+    return sorted(_rows(shards, CASES), key=lambda row: place.get(row["test"], -1))
+
+
+def _answers(shards: Sequence[ShardRecord]) -> Iterator[AnswerRow]:
+    """Yield the answers; those of one model to one task come from the shard that has the most of them."""
+    most: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for number, shard in enumerate(shards):
+        for asked in shard.record.answers:
+            if asked.items > most.get(asked.key, (0, 0))[0]:
+                most[asked.key] = (asked.items, number)
+    for number, shard in enumerate(shards):
+        for row in load_table(shard.path, shard.record.answers_file, ANSWERS):
+            key = (row["row"], row["task"], row["variant"])
+            if most.get(key, (0, number))[1] == number:
+                yield row
+
+
+def _tokens(shards: Sequence[ShardRecord]) -> Iterator[TokenRow]:
+    """Yield the scores of each answer by each model, from the first shard that has them."""
+    known: dict[tuple[str, ...], int] = {}
+    for number, shard in enumerate(shards):
+        for row in load_table(shard.path, shard.record.tokens_file, TOKENS):
+            key = (row["row"], row["baseline"], row["task"], row["sampling"], row["look"], row["item"])
+            if known.setdefault(key, number) == number:
+                yield row
