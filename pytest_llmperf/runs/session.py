@@ -21,6 +21,7 @@ from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.record import gate_files
 from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.report.terminal import Screen
+from pytest_llmperf.runs import status_letters
 from pytest_llmperf.runs.answer_keeping import AnswerKeeping, cache_fails
 from pytest_llmperf.runs.ending import Closing, shows_only
 from pytest_llmperf.runs.exit_codes import ExitCodes
@@ -231,6 +232,7 @@ class Run:
         error = call.excinfo.value if call.excinfo is not None else None
         if error is not None and not report.passed:
             if isinstance(error, GateError | LlmperfError):
+                status_letters.mark(report, error)
                 report.longrepr = redact_log(self._logs.with_kept_paths(str(error)))
             # A gate that the data decided says it all with its numbers; the log would only hide them.
             judged = isinstance(error, GateError) and error.verdict.status is not Status.INVALID
@@ -266,6 +268,12 @@ class Run:
             # A test of a worker of pytest-xdist has ended; what came of it stands in the worker's own file.
             self.ledger.read(self._ledgers)
             self.recording.update()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> tuple[str, str, str] | None:
+        return status_letters.shown(report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

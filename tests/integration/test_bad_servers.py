@@ -134,7 +134,7 @@ def _bare_python(project: Project) -> str:
 
 @pytest.mark.parametrize("row", CAUSES)
 def test_a_start_that_fails_says_why_in_one_line(started: Result, row: str) -> None:
-    assert len(started.lines(f"FAILED test_gate.py::test_ask[{row}]", row)) == 1, started.text
+    assert len(started.lines(f"INVALID test_gate.py::test_ask[{row}]", row)) == 1, started.text
     told = [line for line in started.lines(*CAUSES[row]) if line.startswith(row)]
     assert told, started.text
 

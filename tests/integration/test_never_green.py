@@ -49,13 +49,13 @@ def broken(shared_project: Project) -> Judged:
 @pytest.mark.parametrize("row", BROKEN)
 def test_a_latency_without_a_measurement_is_invalid(broken: Judged, row: str) -> None:
     result, _ = broken
-    assert result.lines(f"FAILED test_gate.py::test_latency[{row}]"), result.text
+    assert result.lines(f"INVALID test_gate.py::test_latency[{row}]"), result.text
 
 
 @pytest.mark.parametrize("row", BROKEN)
 def test_a_share_without_an_answer_is_invalid(broken: Judged, row: str) -> None:
     result, _ = broken
-    assert result.lines(f"FAILED test_gate.py::test_boxed[{row}]"), result.text
+    assert result.lines(f"INVALID test_gate.py::test_boxed[{row}]"), result.text
 
 
 def test_nothing_unmeasured_passes(broken: Judged) -> None:

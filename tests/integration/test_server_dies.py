@@ -40,7 +40,7 @@ def test_a_death_during_a_test_fails_it_as_infrastructure_and_the_next_has_a_new
     assert result.noise == []
     assert result.lines("1 failed, 1 passed")
     assert result.lines(
-        "FAILED test_gate.py::test_dies", "the server of distill died during the run (exit code 1)"
+        "INVALID test_gate.py::test_dies", "the server of distill died during the run (exit code 1)"
     )
     assert result.lines("last words of the server:")
     assert result.lines("RuntimeError: planted engine failure")
@@ -89,7 +89,9 @@ def test_a_death_while_measuring_is_called_by_its_name(project: Project, questio
     result, verdicts = project.judged()
     assert result.code == 1, result.text
     assert result.noise == []
-    told = result.lines("FAILED", "the server of distill died during the run (killed by SIGKILL)")
+    told = result.lines(
+        "INVALID test_gate.py", "the server of distill died during the run (killed by SIGKILL)"
+    )
     assert len(told) == 2, "tests that share a measurement share its failure"
     assert [verdict["status"] for verdict in verdicts] == ["INVALID", "INVALID"]
     assert project.starts.count("distill") == 1
@@ -196,6 +198,6 @@ def test_a_frozen_server_is_declared_dead_once_for_all_tests(project: Project) -
     assert result.code == 1, result.text
     assert result.noise == []
     assert [verdict["status"] for verdict in verdicts] == ["INVALID"] * 3
-    told = result.lines("FAILED", "the server of distill died during the run: ")
+    told = result.lines("INVALID test_gate.py", "the server of distill died during the run: ")
     assert len(told) == 3
     assert project.starts == ["distill"]
