@@ -2,7 +2,8 @@
 
 Servers cut calls differently, and number them differently: OpenAI and vLLM give every piece an ``index`` and only the
 first an ``id``; some gateways send ``index`` 0 for all calls of an answer, or none at all; SGLang and llama.cpp repeat
-``id`` or ``name``; Ollama and Gemini's gateway send whole calls, some with ``arguments`` as an object. Pure.
+``id`` or ``name``; Ollama and Gemini's gateway send whole calls, some with ``arguments`` as an object; some begin every
+call with an empty object, or send the name last. Pure.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pytest_llmperf.json_values import Json, JsonObject, list_of, object_of, parse_json
+
+
+_EMPTY = "{}"
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,12 @@ class ToolCalls:
 
     def take(self, delta: JsonObject, *, whole: bool = False) -> None:
         """Add the pieces in a delta; ``whole``: in a message, where every entry is a call of its own."""
+        before = len(self._calls)
         for entry in entries(delta):
             piece = _Piece.of(entry)
             call = None if whole else self._goes_on(piece)
+            if any(call is begun for begun in self._calls[before:]) and _is_named_again(call, piece):
+                call = None  # Two parts of one call in one delta would not both carry its name.
             if call is None:
                 if not (piece.id or piece.name or piece.arguments):
                     continue
@@ -104,12 +111,15 @@ class ToolCalls:
 
     def _add(self, call: _Call, piece: _Piece) -> None:
         call.id = call.id or piece.id
-        # A name is sent in parts before the arguments begin, or whole and then again and again.
-        if piece.name and piece.name != call.name and not call.arguments:
+        # A name is sent in parts before the arguments begin, or whole and then again and again, or after them.
+        if piece.name and piece.name != call.name and not (call.name and call.arguments):
             call.name += piece.name
         if piece.is_whole:
-            call.arguments = [piece.arguments]
+            # An empty object is what a server fills in where it has nothing to send.
+            call.arguments = [piece.arguments] if piece.arguments != _EMPTY or not call.text else call.arguments
         elif piece.arguments:
+            if call.text.strip() == _EMPTY and piece.arguments.lstrip().startswith("{"):
+                call.arguments.clear()
             call.arguments.append(piece.arguments)
 
 
@@ -128,16 +138,25 @@ def _begins_another(call: _Call, piece: _Piece) -> bool:
     if not piece.name:
         return False
     if piece.id and call.id and piece.id != call.id:
-        # With another name the server numbers all calls alike; with the same one it may make up an id for every piece.
-        return piece.name != call.name or call.is_complete
+        # With another name the server numbers all calls alike; with the same one it may make up an id for every piece,
+        # of which the first is the one that has no arguments.
+        return piece.name != call.name or call.is_complete or not (call.text or piece.arguments)
     if piece.id and piece.id == call.id:
         return False
     if not call.arguments:
         return False
+    if not call.name:
+        # The name comes last, unless this piece has arguments of its own to follow a whole call.
+        return call.is_complete and bool(piece.arguments)
     if call.id and not piece.id and not piece.arguments and piece.name == call.name:
         # A server that gives ids gives one to a new call as well: this is the name once more.
         return False
     return call.is_complete or piece.name != call.name
+
+
+def _is_named_again(call: _Call | None, piece: _Piece) -> bool:
+    """Whether a piece of the same delta names the function of ``call`` once more, and is not the same call by its id."""
+    return call is not None and bool(piece.name) and piece.name == call.name and not (piece.id and piece.id == call.id)
 
 
 def _index(value: Json) -> int | None:

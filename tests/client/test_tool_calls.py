@@ -116,6 +116,32 @@ DIALECTS = {
         piece(arguments='"Paris"}', index="0"),
         piece("get_weather", OSLO, index="1", id="b"),
     ],
+    "an empty object before the arguments": [
+        piece("get_weather", {}, index=0, id="a"),
+        piece(arguments='{"city": ', index=0),
+        piece(arguments='"Paris"}', index=0),
+        piece("get_weather", "{}", index=1, id="b"),
+        piece(arguments=OSLO, index=1),
+    ],
+    "an empty object after the arguments": [
+        piece("get_weather", PARIS, index=0, id="a"),
+        piece(arguments={}, index=0),
+        piece("get_weather", {"city": "Oslo"}, index=1, id="b"),
+        piece(arguments={}, index=1),
+    ],
+    "the name after the id": [
+        piece(arguments="", index=0, id="a"),
+        piece("get_weather", "", index=0),
+        piece(arguments=PARIS, index=0),
+        piece("get_weather", OSLO, index=1, id="b"),
+    ],
+    "the name after the arguments": [
+        piece(arguments='{"city": ', index=0, id="a"),
+        piece(arguments='"Paris"}', index=0),
+        piece("get_weather", index=0),
+        piece(arguments=OSLO, index=1, id="b"),
+        piece("get_weather", "", index=1),
+    ],
     "arguments as objects": [
         piece("get_weather", {"city": "Paris"}, index=0, id="a"),
         piece("get_weather", {"city": "Oslo"}, index=1, id="b"),
@@ -130,6 +156,43 @@ def test_two_calls_are_put_together_however_a_server_cuts_them(pieces: list[Any]
 
 def test_a_call_without_arguments_keeps_its_empty_text() -> None:
     assert calls_of(streamed([piece("now", "", index=0, id="a")])) == [("now", "")]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [piece("now", "", index=0, id="a"), piece("now", "", index=0, id="b")],
+        [piece("now", "", index=0, id="a"), piece(arguments="", index=0), piece("now", "", index=0, id="b")],
+        [[piece("now", "", index=0), piece("now", "", index=0)]],
+        [[piece("now", ""), piece("now", "")]],
+        [[piece("now"), piece("now")]],
+        [piece("now", "", id="a"), piece("now", "", id="b")],
+        [piece("now", "", index=0, id="a"), piece("now", "", index=1, id="b")],
+    ],
+)
+def test_parallel_calls_without_arguments_are_two(pieces: list[Any]) -> None:
+    assert calls_of(streamed(pieces)) == [("now", "")] * 2
+
+
+def test_calls_with_an_empty_object_each_are_two_and_keep_it() -> None:
+    pieces = [piece("now", "{}", index=0, id="a"), piece("now", "{}", index=0, id="b")]
+    assert calls_of(streamed(pieces)) == [("now", "{}")] * 2
+    pieces = [piece("now", {}, index=0), piece(arguments={}, index=0), piece("now", {}, index=1)]
+    assert calls_of(streamed(pieces)) == [("now", "{}")] * 2
+
+
+def test_an_id_for_every_piece_with_the_name_is_one_call_as_soon_as_arguments_come() -> None:
+    pieces = [
+        piece("get_weather", "", index=0, id="a"),
+        piece("get_weather", '{"city": ', index=0, id="b"),
+        piece("get_weather", '"Paris"}', index=0, id="c"),
+    ]
+    assert calls_of(streamed(pieces)) == [("get_weather", PARIS)]
+
+
+def test_arguments_that_are_sent_twice_stay_malformed_as_any_client_would_see_them() -> None:
+    pieces = [piece("get_weather", PARIS, index=0, id="a"), piece(arguments=PARIS, index=0)]
+    assert calls_of(streamed(pieces)) == [("get_weather", PARIS + PARIS)]
 
 
 def test_the_old_function_call_is_one_call() -> None:
