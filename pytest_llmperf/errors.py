@@ -21,9 +21,15 @@ next follows. ``str(error)`` is that whole text and is meant for a user.
 
 from __future__ import annotations
 
+from pytest_llmperf.visible_text import printable
+
 
 class LlmperfError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of everything this package raises on purpose. ``str()`` has no control characters: it may quote a server."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return printable(text, len(text))
 
 
 def first_line(error: BaseException) -> str:

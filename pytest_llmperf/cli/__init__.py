@@ -21,6 +21,7 @@ from pytest_llmperf.cli import comment, compare, doctor, history, init, merge, p
 from pytest_llmperf.errors import LlmperfError, UsageError, first_line
 from pytest_llmperf.record.redaction import redact
 from pytest_llmperf.report.encoding import write_all
+from pytest_llmperf.visible_text import printable
 
 GROUP = "pytest_llmperf.commands"
 COMMANDS = (show, report, merge, compare, promote, history, comment, doctor, init)
@@ -74,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(redact(f"pytest-llmperf {asked.command}: {where}{error.strerror or error}\n"))
+        sys.stderr.write(
+            printable(redact(f"pytest-llmperf {asked.command}: {where}{error.strerror or error}\n"))
+        )
         return CANNOT
 
 

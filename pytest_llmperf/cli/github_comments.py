@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_llmperf.config.address import Address
@@ -74,16 +74,43 @@ class PullRequest:
     def put(self, text: str, marker: str) -> str:
         """Write ``text``, which begins with ``marker``, over our comment with that marker, or as a new one.
 
+        Only a comment that the token's own user wrote is ours: anybody may copy a marker into a comment of theirs.
+
         Returns ``updated`` or ``created``. Raises :class:`TooLong` for a text that GitHub does not take, and
         :class:`LlmperfError` for everything else.
         """
-        known = next((each for each in self._comments() if _begins(each, marker)), None)
+        marked = [each for each in self._comments() if _begins(each, marker)]
+        own = self._own_name() if marked else ""
+        known = next((each for each in marked if _author(each) == own), None)
         if known is not None:
             path = f"/repos/{self.repository}/issues/comments/{known['id']}"
-            if self._call("PATCH", path, {"body": text}, gone=True).status != 404:
+            if self._call("PATCH", path, {"body": text}, refused=(404,)).status != 404:
                 return "updated"
         self._call("POST", f"/repos/{self.repository}/issues/{self.number}/comments", {"body": text})
         return "created"
+
+    def _own_name(self) -> str:
+        """The login of the token's user, of an app with its ``[bot]``.
+
+        ``/user`` refuses the tokens of apps (403), that of a workflow among them; GraphQL tells these. Raises
+        :class:`LlmperfError` where neither does.
+        """
+        response = self._call("GET", "/user", refused=(403, 404))
+        user = object_of(response.json()) if response.status == 200 else {}
+        if not user:
+            api = replace(self.api, path=self.api.path.removesuffix("/v3"))
+            response = self._call(
+                "POST", "/graphql", {"query": "{viewer{login}}"}, refused=(403, 404), api=api
+            )
+            told = object_of(response.json()) if response.status == 200 else {}
+            user = object_of(object_of(told.get("data")).get("viewer"))
+        name = user.get("login")
+        if not isinstance(name, str) or not name:
+            raise LlmperfError(
+                f"GitHub, GET /user and POST /graphql: {response.status}, no login: a comment of this kind is "
+                "there, and whether this token's user wrote it is not known; delete it, or give --key a new name"
+            )
+        return name.lower()
 
     def _comments(self) -> Iterator[JsonObject]:
         for page in range(1, _MOST_PAGES + 1):
@@ -94,13 +121,19 @@ class PullRequest:
                 return
 
     def _call(
-        self, method: str, path: str, body: JsonObject | None = None, *, gone: bool = False
+        self,
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+        *,
+        refused: Sequence[int] = (),
+        api: Address | None = None,
     ) -> Response:
-        """One request, again after a failure of the API itself; ``gone``: a 404 is for the caller."""
+        """One request, again after a failure of the API itself; statuses in ``refused`` are for the caller."""
         what = f"GitHub, {method} {path.partition('?')[0]}"
         for wait_s in (*_WAITS_S, None):
             try:
-                response = request(method, self.api, path, body, api_key=self.token)
+                response = request(method, api or self.api, path, body, api_key=self.token)
             except RequestFailed as error:
                 # A new comment may have been made although its answer was lost: it is not sent again.
                 if wait_s is None or method == "POST":
@@ -110,7 +143,7 @@ class PullRequest:
             if response.status < 500 or wait_s is None:
                 break
             self.sleep(wait_s)
-        if response.status < 300 or (gone and response.status == 404):
+        if response.status < 300 or response.status in refused:
             return response
         said = f"{what}: {response.status}: {response.says}"
         if response.status == 422:
@@ -128,6 +161,12 @@ _REMEDIES = {
 def _begins(comment: JsonObject, marker: str) -> bool:
     body = comment.get("body")
     return isinstance(body, str) and body.startswith(marker) and isinstance(comment.get("id"), int)
+
+
+def _author(comment: JsonObject) -> str:
+    """The login of who wrote a comment; empty for an account that is gone."""
+    name = object_of(comment.get("user")).get("login")
+    return name.lower() if isinstance(name, str) else ""
 
 
 def _number(environment: Mapping[str, str]) -> int | None:

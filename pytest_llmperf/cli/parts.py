@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.record.redaction import redact
+from pytest_llmperf.visible_text import printable
 
 
 def command(
@@ -66,5 +67,5 @@ def configured_path(name: str) -> Path:
 
 
 def tell(lines: Iterable[str]) -> None:
-    """Write lines for people."""
-    sys.stdout.writelines(f"{redact(line)}\n" for line in lines)
+    """Write lines for people, without secrets and with control characters made visible."""
+    sys.stdout.writelines(f"{printable(redact(line))}\n" for line in lines)

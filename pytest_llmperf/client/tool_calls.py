@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from pytest_llmperf.json_values import Json, JsonObject, list_of, object_of, parse_json
 
-
 _EMPTY = "{}"
 
 
@@ -116,7 +115,9 @@ class ToolCalls:
             call.name += piece.name
         if piece.is_whole:
             # An empty object is what a server fills in where it has nothing to send.
-            call.arguments = [piece.arguments] if piece.arguments != _EMPTY or not call.text else call.arguments
+            call.arguments = (
+                [piece.arguments] if piece.arguments != _EMPTY or not call.text else call.arguments
+            )
         elif piece.arguments:
             if call.text.strip() == _EMPTY and piece.arguments.lstrip().startswith("{"):
                 call.arguments.clear()
@@ -155,8 +156,13 @@ def _begins_another(call: _Call, piece: _Piece) -> bool:
 
 
 def _is_named_again(call: _Call | None, piece: _Piece) -> bool:
-    """Whether a piece of the same delta names the function of ``call`` once more, and is not the same call by its id."""
-    return call is not None and bool(piece.name) and piece.name == call.name and not (piece.id and piece.id == call.id)
+    """Whether a piece of the same delta names the function of ``call`` again, and is not the same call by its id."""
+    return (
+        call is not None
+        and bool(piece.name)
+        and piece.name == call.name
+        and not (piece.id and piece.id == call.id)
+    )
 
 
 def _index(value: Json) -> int | None:

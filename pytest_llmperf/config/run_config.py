@@ -141,6 +141,11 @@ class Settings:
         """Names of all profiles of the catalogue, and of the one that was given as a file."""
         return tuple(dict.fromkeys((*load_catalog(self.models_path).profiles, self.profile.name)))
 
+    def known_rows(self) -> frozenset[str]:
+        """Names of the rows of all profiles of the catalogue, and of the profile that was given as a file."""
+        profiles = (*load_catalog(self.models_path).profiles.values(), self.profile)
+        return frozenset(name for profile in profiles for name in profile.models)
+
     def header(self) -> str:
         """One line: profile, device, and what each name stands for."""
         rows = ", ".join(f"{m.name} → {m.weights.removeprefix('embedded:')}" for m in self.candidates)

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import table
+from pytest_llmperf.visible_text import printable
 
 Policy = Literal["fail", "warn", "exit"]
 """Effect of INCONCLUSIVE on an assert: ``"fail"`` raises, ``"warn"`` lets it pass, ``"exit"`` raises and gives a run in
@@ -27,7 +28,8 @@ class GateError(AssertionError):
         if verdict.detail:
             parts.append("\n".join(f"  {line}" for line in verdict.detail.splitlines()))
         parts.append(table(verdict))
-        return "\n".join(parts)
+        text = "\n".join(parts)
+        return printable(text, len(text))
 
 
 class GateFailed(GateError):

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, Protocol
 
 from pytest_llmperf.client.generated_tokens import GeneratedTokens, generated_tokens
@@ -85,6 +85,21 @@ class ScoredPair:
     unusable: str
     cached_tokens: int | None = None
     """Prompt tokens that were found in the prefix cache, where that is what was compared."""
+
+    @property
+    def first_error(self) -> str:
+        """Why the first answer that is missing is, with the row that lost it; empty if none is."""
+        if all(pair is not None for _, pair in self.pairs()):
+            return ""
+        answers = self.baseline.answers
+        for row, error in (
+            *((answers.row, answer.error) for answer in answers.answers),
+            (self.baseline.row, self.baseline.error),
+            (self.candidate.row, self.candidate.error),
+        ):
+            if error:
+                return f"{row}: {error}"
+        return ""
 
     def pairs(self) -> Iterator[tuple[str, tuple[TokenScores, TokenScores] | None]]:
         """By item, the baseline's scores and the candidate's; None where either is missing."""
@@ -200,6 +215,13 @@ class TokenPairs:
         if name not in self._pairs or len(self._pairs[name].baseline.by_item) < count:
             self._pairs[name] = pair
         return pair
+
+    def first_error(
+        self, candidate: Served, baseline: Served, task: Task, temperature: float, look: Look
+    ) -> str:
+        """Why the first answer is missing among those that were compared so far; empty if none is."""
+        pair = self._pairs.get((candidate.name, look, baseline.name, task.name, temperature))
+        return "" if pair is None else pair.first_error
 
     def _look(self, served: Served, answers: Answers, look: Look) -> Scored:
         if look == "decoded":
@@ -381,7 +403,9 @@ def _decoded(answers: Answers) -> Scored:
         else None
         for item, answer in zip(answers.items, answers.answers, strict=True)
     }
-    return Scored(answers.row, "decoded", answers, by_item, "it came without log probabilities", 0.0)
+    missing = None in by_item.values()
+    error = "an answer came without log probabilities" if missing else ""
+    return Scored(answers.row, "decoded", answers, by_item, error, 0.0)
 
 
 def _why_unusable(answers: Answers, baseline: Scored, candidate: Scored) -> str:
@@ -446,6 +470,8 @@ class TokenData(Protocol):
     def token_amounts(
         self, candidate: Served, baseline: Served, task: Task, asked: TokenQuestion, count: int
     ) -> tuple[Amounts, str]: ...
+
+    def token_error(self, candidate: Served, baseline: Served, task: Task, asked: TokenQuestion) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -516,11 +542,12 @@ class Fidelity:
         """Fields of an estimand: the amounts, or what measures them as far as a gate needs them."""
         sides = (self.candidate, self.baseline, self.task)
         planned, may_stop = self.data.plan_tokens(*sides, asked.temperature)
+        first_error = partial(self.data.token_error, *sides, asked)
         if may_stop:
             growing = AmountsOnDemand(self.data, self.book, *sides, asked, planned)
-            return {"amounts": {}, "growing": growing}
+            return {"amounts": {}, "growing": growing, "first_error": first_error}
         found, unusable = self.data.token_amounts(*sides, asked, planned)
-        return {"amounts": found, "unusable": unusable}
+        return {"amounts": found, "unusable": unusable, "first_error": first_error}
 
 
 class FidelityQuestions:
@@ -575,6 +602,12 @@ class Consistency:
     def _divergence(self, look: Look, name: str) -> Divergence:
         sides = (self.served, self.served, self.task)
         planned, _ = self.data.plan_tokens(*sides, _SAMPLED)
-        found, unusable = self.data.token_amounts(*sides, TokenQuestion(look, _SAMPLED), planned)
-        judge = self.data.sided(self.judge, self.served)
-        return Divergence(f"{self.task.name} {name}", found, judge=judge, unusable=unusable)
+        asked = TokenQuestion(look, _SAMPLED)
+        found, unusable = self.data.token_amounts(*sides, asked, planned)
+        return Divergence(
+            f"{self.task.name} {name}",
+            found,
+            judge=self.data.sided(self.judge, self.served),
+            unusable=unusable,
+            first_error=partial(self.data.token_error, *sides, asked),
+        )

@@ -24,10 +24,15 @@ class Likelihoods:
         self._servers = servers
         self._memo = memo
         self._facts: list[dict[str, Json]] = []
+        self._first_errors: dict[tuple[str, str], str] = {}
 
     def scored(self, served: Served, texts: Texts) -> tuple[Documents, str]:
         """The documents with their log probabilities, and why they must not be judged (empty: they may)."""
         return self._memo(("texts", served.name, texts.name), lambda: self._measure(served, texts), served)
+
+    def first_error(self, served: Served, texts: Texts) -> str:
+        """Why the first text was not scored; empty if all were, and if none was asked for."""
+        return self._first_errors.get((served.name, texts.name), "")
 
     def facts(self) -> dict[str, Json]:
         """For the record."""
@@ -60,5 +65,9 @@ class Likelihoods:
                 "seconds": round(time.monotonic() - began, 3),
             }
         )
-        failed = next((text.error for text in found if text.error), "no text has a token that can be scored")
+        errors = (text.error or "it has no token that can be scored" for text in found)
+        failed = next(
+            (error for error, document in zip(errors, documents.values(), strict=True) if not document), ""
+        )
+        self._first_errors[served.name, texts.name] = failed
         return documents, "" if any(documents.values()) else f"nothing was measured; the first text: {failed}"

@@ -172,6 +172,10 @@ class Measurements(Servers):
         """The texts with their log probabilities, and why they must not be judged (empty: they may)."""
         return self._likelihoods.scored(served, texts)
 
+    def document_error(self, served: Served, texts: Texts) -> str:
+        """Why the first text was not scored; empty if all were."""
+        return self._likelihoods.first_error(served, texts)
+
     def plan_tokens(
         self, candidate: Served, baseline: Served, task: Task, temperature: float
     ) -> tuple[int, bool]:
@@ -192,6 +196,10 @@ class Measurements(Servers):
         items = part.items[:count]
         pair = self._token_pairs.scored(candidate, baseline, task, items, asked.temperature, asked.look)
         return asked.amounts(pair), part.refused or pair.unusable
+
+    def token_error(self, candidate: Served, baseline: Served, task: Task, asked: TokenQuestion) -> str:
+        """Why the first answer is missing among those that were asked for; empty if none is."""
+        return self._token_pairs.first_error(candidate, baseline, task, asked.temperature, asked.look)
 
     def long_answers(self, served: Served, prompts: LongPrompts) -> SampleList[LongItem, LongReply]:
         """Replies to long prompts; none is asked by this call."""

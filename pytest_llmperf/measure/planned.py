@@ -237,6 +237,10 @@ class PlannedMeasurements(Measurements):
         self.phases.add("texts", served, (texts.name,), self.sizes.documents)
         return unmeasured(self.sizes.documents), ""
 
+    def document_error(self, served: Served, texts: Texts) -> str:
+        del served, texts
+        return ""
+
     def plan_tokens(
         self, candidate: Served, baseline: Served, task: Task, temperature: float
     ) -> tuple[int, bool]:
@@ -251,6 +255,10 @@ class PlannedMeasurements(Measurements):
         del candidate, baseline, task, asked
         found: Amounts = unmeasured(count)
         return found, ""
+
+    def token_error(self, candidate: Served, baseline: Served, task: Task, asked: TokenQuestion) -> str:
+        del candidate, baseline, task, asked
+        return ""
 
     def startup(self, served: Served) -> tuple[float | None, Milestones]:
         self.phases.add("starts", served)

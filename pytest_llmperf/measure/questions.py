@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from pytest_llmperf.engines.base import Milestones
@@ -319,7 +320,13 @@ class Questions:
         wanted = find_texts(texts or ("c4" if self._data.settings.profile.needs_cuda else "embedded"))
         documents, unusable = self._data.documents(served, wanted)
         judge = self._data.sided(self._judge, served)
-        return Perplexity(f"{wanted.name} perplexity", documents, judge=judge, unusable=unusable)
+        return Perplexity(
+            f"{wanted.name} perplexity",
+            documents,
+            judge=judge,
+            unusable=unusable,
+            first_error=partial(self._data.document_error, served, wanted),
+        )
 
     @booked("consistency")
     def consistency(self, served: Served, task: str | None = None) -> Consistency:

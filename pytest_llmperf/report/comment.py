@@ -14,7 +14,7 @@ from pytest_llmperf.gates.wording import plural
 from pytest_llmperf.record.redaction import redact
 from pytest_llmperf.report.exporters.base import LocatedVerdict, RunResults
 from pytest_llmperf.report.exporters.markdown import MOST_ROWS, summary
-from pytest_llmperf.report.text import printable
+from pytest_llmperf.visible_text import printable
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import Record

@@ -29,7 +29,8 @@ from pytest_llmperf.report.html.reference import reference_section
 from pytest_llmperf.report.html.telemetry import telemetry_section
 from pytest_llmperf.report.html.timeline import timeline_section
 from pytest_llmperf.report.table import foldable
-from pytest_llmperf.report.text import printable, script_json
+from pytest_llmperf.report.text import script_json
+from pytest_llmperf.visible_text import printable
 
 if TYPE_CHECKING:
     import jinja2

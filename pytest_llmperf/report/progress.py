@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from pytest_llmperf.report.encoding import fitting
+from pytest_llmperf.visible_text import printable
 
 _AT_MOST_EVERY_S = 0.1
 """Answers may come a thousand times a second."""
@@ -57,7 +58,7 @@ class ProgressLine:
             if self._drawn_at is not None and now - self._drawn_at < _AT_MOST_EVERY_S:
                 return
             begin = "\n" if self._drawn_at is None else ""
-            cut = fitting(text.replace("\n", " "), self._encoding)[: self._writer.fullwidth - 1]
+            cut = fitting(printable(text.replace("\n", " ")), self._encoding)[: self._writer.fullwidth - 1]
             self._drawn_at = now
             with self._uncaptured():
                 self._writer.write_raw(f"{begin}{_CLEAR}{cut}", flush=True)

@@ -20,6 +20,7 @@ from pytest_llmperf.report.encoding import fitting
 from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
 from pytest_llmperf.report.progress import ProgressLine
 from pytest_llmperf.report.table import Table
+from pytest_llmperf.visible_text import printable
 
 if TYPE_CHECKING:
     import pytest
@@ -148,8 +149,11 @@ class Screen:
         self._encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
 
     def fit(self, text: str) -> str:
-        """Return ``text`` with replacements for what the terminal cannot encode; pytest would escape the whole."""
-        return fitting(text, self._encoding)
+        """Return ``text`` with replacements for what the terminal cannot encode, and control characters made visible.
+
+        pytest would escape the whole text for the first, and obey the second.
+        """
+        return fitting(printable(text, len(text)), self._encoding)
 
     def show(self, text: str) -> None:
         """Show ``text`` as the progress of the run; a log file gets none of it."""
@@ -163,8 +167,13 @@ class Screen:
         if self._line is not None:
             self._line.clear()
 
+    def line(self, reporter: TerminalReporter, text: str, **markup: bool) -> None:
+        """Write one line."""
+        reporter.write_line(self.fit(text), **markup)
+
     def say(self, reporter: TerminalReporter, text: str, **markup: bool) -> None:
-        reporter.write_line(self.fit(f"llmperf: {text}"), **markup)
+        """Write one line that tells where it comes from."""
+        self.line(reporter, f"llmperf: {text}", **markup)
 
     def tell(self, reporter: TerminalReporter, ledger: Ledger) -> None:
         """Write the table, the counts, and where to look first if the run is not green."""
@@ -175,7 +184,7 @@ class Screen:
         reporter.section("llmperf verdicts")
         table = verdict_table(verdicts, width=width, verbosity=self._config.get_verbosity(), tests=tests)
         for line in table:
-            reporter.write_line(self.fit(line.text), **line.markup)
+            self.line(reporter, line.text, **line.markup)
         self.say(reporter, counts(verdicts) or "no gate was judged")
         if whole.waived or whole.advisory_failed:
             self.say(reporter, f"the run: {whole.headline}", bold=True)
@@ -191,7 +200,7 @@ class Screen:
         if not whole.green and whole.look_first:
             self.say(reporter, "look first at", bold=True)
             for text in first_lines(whole.look_first, width):
-                reporter.write_line(self.fit(text))
+                self.line(reporter, text)
 
     def _new_line(self) -> ProgressLine | None:
         """Return None where the output is no terminal, or one whose cursor cannot be moved."""

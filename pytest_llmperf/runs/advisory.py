@@ -8,6 +8,7 @@ import pytest
 
 from pytest_llmperf.hookspecs import ADVISORY_MARK
 from pytest_llmperf.runs.ledger import Ledger
+from pytest_llmperf.runs.mistaken_marks import refuse
 
 
 def advisory_reason(item: pytest.Item) -> str:
@@ -20,17 +21,11 @@ def advisory_reason(item: pytest.Item) -> str:
 
 
 def check_marks(items: Sequence[pytest.Item], ledger: Ledger) -> None:
-    """Refuse every mark without a reason, also on a test that asks about no model.
-
-    Raises ``pytest.UsageError`` (exit code 4). In a worker of pytest-xdist, where that would be an internal error of
-    the controlling process, it makes the run INVALID instead.
-    """
+    """Refuse every mark without a reason, also on a test that asks about no model."""
     for item in items:
         if item.get_closest_marker(ADVISORY_MARK) is None or advisory_reason(item):
             continue
         why = (
             f'{item.nodeid}: write @pytest.mark.{ADVISORY_MARK}("why this test does not gate"), with a reason'
         )
-        if not hasattr(item.config, "workerinput"):
-            raise pytest.UsageError(why)
-        ledger.problem(why)
+        refuse(item.config, ledger, why)

@@ -75,20 +75,20 @@ class MutationRun(DryRun):
     def report(self, reporter: TerminalReporter) -> None:
         reporter.section("llmperf mutation test")
         for line in mutation_table(self.gates):
-            reporter.write_line(line.text, **line.markup)
+            self.screen.line(reporter, line.text, **line.markup)
         for complaint in complaints(self.gates):
-            reporter.write_line(f"llmperf: {complaint}", red=True)
+            self.screen.say(reporter, complaint, red=True)
         nothing = "nothing was tested, the record has no gate of the selected tests"
-        reporter.write_line(f"llmperf: {result_counts(self.gates) or nothing}")
+        self.screen.say(reporter, result_counts(self.gates) or nothing)
         if self.gates and all(gate.mutation.result is Result.UNCLAIMED for gate in self.gates):
-            reporter.write_line("llmperf: no gate claims to catch anything: write catches into budgets.toml")
+            self.screen.say(reporter, "no gate claims to catch anything: write catches into budgets.toml")
         if self._without:
             named = ", ".join(self._without)
-            reporter.write_line(
-                f"llmperf: {len(self._without)} selected tests have no gate in the record: {named}"
+            self.screen.say(
+                reporter, f"{len(self._without)} selected tests have no gate in the record: {named}"
             )
         if others := len(self.kept) - len(self.gates):
-            reporter.write_line(f"llmperf: {others} gates of the record are of tests that were not selected")
+            self.screen.say(reporter, f"{others} gates of the record are of tests that were not selected")
 
 
 def _read(path: Path) -> Record:

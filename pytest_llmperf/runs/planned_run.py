@@ -94,30 +94,30 @@ class PlannedRun(DryRun):
     def report(self, reporter: TerminalReporter) -> None:
         reporter.section("llmperf plan")
         for line in plan_table(self.gates):
-            reporter.write_line(line)
+            self.screen.line(reporter, line)
         if self.gates:
-            reporter.write_line(f"llmperf: {LEGEND}")
+            self.screen.say(reporter, LEGEND)
         for text in warnings(self.gates):
-            reporter.write_line(f"llmperf: WARNING: {text}", yellow=True)
+            self.screen.say(reporter, f"WARNING: {text}", yellow=True)
         for reason in self._reasons:
-            reporter.write_line(f"llmperf: not planned: {reason}", yellow=True)
+            self.screen.say(reporter, f"not planned: {reason}", yellow=True)
         for line in self._tolerated:
-            reporter.write_line(f"llmperf: {line}")
-        reporter.write_line(
-            f"llmperf: {len(self.gates)} gates; {self._without} tests without a statistical gate"
+            self.screen.say(reporter, line)
+        self.screen.say(
+            reporter, f"{len(self.gates)} gates; {self._without} tests without a statistical gate"
         )
         for memory in self._data.memory_lines(self.earlier):
             reporter.write_line(f"llmperf: {memory.text}", yellow=memory.fits is False)
         if self.earlier is None:
-            reporter.write_line(f"llmperf: {WITHOUT_RECORD}")
+            self.screen.say(reporter, WITHOUT_RECORD)
         else:
             took = self.earlier.duration(self._data.phases)
             for line in duration_lines(took, self.earlier, self.settings.device_name):
-                reporter.write_line(f"llmperf: {line}")
+                self.screen.say(reporter, line)
         if self.settings.record is not None:
-            reporter.write_line("llmperf: no record is written, nothing was measured")
+            self.screen.say(reporter, "no record is written, nothing was measured")
         for complaint in self.complaints:
-            reporter.write_line(f"llmperf: NOT CLEAN: {complaint}", red=True, bold=True)
+            self.screen.say(reporter, f"NOT CLEAN: {complaint}", red=True, bold=True)
 
 
 def _may_ask(item: pytest.Item) -> bool:

@@ -10,13 +10,14 @@ a run red, since something that it was to measure was not; here nothing was to b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llmperf.hookspecs import ADVISORY_MARK, PROFILE_MARK, SAME_MODEL_MARK
 from pytest_llmperf.runs.keys import RUN
+from pytest_llmperf.runs.mistaken_marks import refuse
 
 if TYPE_CHECKING:
     from pytest_llmperf.config.run_config import Settings
@@ -50,8 +51,10 @@ class ProfileMarks:
             return
         marked = [(item, _profiles(item)) for item in items]
         profile = run.settings.profile.name
-        if named := {name for _, profiles in marked for name in profiles}:
-            _check(named, run.settings.known_profiles())
+        named = {name for _, profiles in marked for name in profiles or ()}
+        unnamed = [item for item, profiles in marked if profiles is None]
+        for why in (*_unnamed(unnamed), *_unknown(named, run.settings.known_profiles() if named else ())):
+            refuse(config, run.ledger, why)
         out = [(item, profiles) for item, profiles in marked if profiles and profile not in profiles]
         self.left_out = [profiles for _, profiles in out]
         gone = [item for item, _ in out]
@@ -109,24 +112,25 @@ def _is_of_other_models(item: pytest.Item, settings: Settings) -> bool:
     return not all(same_model(model, settings.baseline) for model in candidates)
 
 
-def _profiles(item: pytest.Item) -> tuple[str, ...]:
-    """The profiles in all marks of a test; none for a test without a mark."""
+def _profiles(item: pytest.Item) -> tuple[str, ...] | None:
+    """The profiles in all marks of a test, none for a test without a mark; None for a mark without names."""
     names: list[str] = []
     for mark in item.iter_markers(PROFILE_MARK):
         if not mark.args or mark.kwargs or not all(isinstance(name, str) for name in mark.args):
-            raise pytest.UsageError(
-                f'{item.nodeid}: write @pytest.mark.{PROFILE_MARK}("gpu"), with names of profiles'
-            )
+            return None
         names += mark.args
     return tuple(dict.fromkeys(names))
 
 
-def _check(names: set[str], known: Sequence[str]) -> None:
-    """A name that no profile has would leave its test out of every run, and nobody would miss it."""
+def _unnamed(items: Sequence[pytest.Item]) -> Iterator[str]:
+    for item in items:
+        yield f'{item.nodeid}: write @pytest.mark.{PROFILE_MARK}("gpu"), with names of profiles'
+
+
+def _unknown(names: set[str], known: Sequence[str]) -> Iterator[str]:
+    """A name that no profile has would leave its test out of every run, and no output would say so."""
     from pytest_llmperf.config.toml_errors import nearest
 
     for name in sorted(names):
         if name not in known:
-            raise pytest.UsageError(
-                f"@pytest.mark.{PROFILE_MARK}({name!r}): no such profile{nearest(name, known)}"
-            )
+            yield f"@pytest.mark.{PROFILE_MARK}({name!r}): no such profile{nearest(name, known)}"

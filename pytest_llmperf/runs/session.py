@@ -149,7 +149,7 @@ class Run:
             self.measurements.tasks |= {task.name: task for task in tasks}
         if self.config.pluginmanager.is_registered(self._closing):
             self._closing.register(self.config.pluginmanager)
-        asking = self._watching.expect(items)
+        asking = self._watching.expect(items, self.settings)
         if asking and self.answers is None and cache_fails(self.config):
             self.measurements.tell(
                 "pytest's cache cannot be written: answers and server logs are not kept, and an interrupted run "
@@ -426,7 +426,7 @@ class Run:
         for note in (*kept, *self._outputs.notes):
             self.screen.say(reporter, redact(note))
         for command in self._outputs.exporters.log_lines:
-            reporter.write_line(command)
+            self.screen.line(reporter, command)
 
 
 def produces_nothing(config: pytest.Config) -> bool:

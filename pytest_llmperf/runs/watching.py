@@ -9,7 +9,7 @@ import time
 import unittest
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +24,9 @@ from pytest_llmperf.runs.asking import asked_at_run_time, asks, asks_in_source, 
 from pytest_llmperf.runs.ledger import Ledger
 from pytest_llmperf.runs.sharding import Sharding
 from pytest_llmperf.runs.unmatched_waivers import unmatched
+
+if TYPE_CHECKING:
+    from pytest_llmperf.config.run_config import Settings
 
 
 class Watching:
@@ -79,15 +82,23 @@ class Watching:
         ]
         self._ledger.deselected(self._ledger.left_out + len(others))
 
-    def expect(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    def expect(self, items: Sequence[pytest.Item], settings: Settings) -> list[pytest.Item]:
         """Enter the tests of the run that ask about a model; those are returned."""
         if (silently := len(self._collected) - self._deselected - len(items)) > 0:
             self._ledger.deselected(self._ledger.left_out + silently)
-        if items:
+        if items and self._ledger.waivers:
             config = items[0].config
             here = config.invocation_params.dir
             in_part = [(here / given.partition("::")[0]).resolve() for given in config.args if "::" in given]
-            for remark in unmatched(self._ledger.waivers, self._collected, config.rootpath, in_part):
+            remarks = unmatched(
+                self._ledger.waivers,
+                self._collected,
+                config.rootpath,
+                in_part,
+                rows=settings.known_rows(),
+                candidates=[model.name for model in settings.candidates],
+            )
+            for remark in remarks:
                 self._ledger.remark(remark)
         check_marks(items, self._ledger)
         asking = []

@@ -59,12 +59,20 @@ class Github:
     failing: list[int] = field(default_factory=list)
     """Statuses of the next answers to any request."""
     longest: int = 65_536
+    login: str = "ci-user"
+    """Of the token's user; ``…[bot]`` for an app, which GraphQL alone tells."""
     url: str = ""
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         if self.failing:
             return self.failing.pop(0), {"message": "Server Error"}
         place, _, query = path.partition("?")
+        if (method, place) == ("GET", "/user"):
+            if self.login.endswith("[bot]") or not self.login:
+                return 403, {"message": "Resource not accessible by integration"}
+            return 200, {"login": self.login}
+        if (method, place) == ("POST", "/graphql"):
+            return 200, {"data": {"viewer": {"login": self.login} if self.login else None}}
         if method == "GET" and place == "/repos/o/r/issues/7/comments":
             page = int(query.rpartition("page=")[2])
             return 200, self.comments[(page - 1) * 100 : page * 100]
@@ -73,7 +81,7 @@ class Github:
         if len(body.get("body", "")) > self.longest:
             return 422, {"message": "Validation Failed", "errors": ["body is too long"]}
         if method == "POST" and place == "/repos/o/r/issues/7/comments":
-            self.comments.append({"id": len(self.comments) + 1, **body})
+            self.comments.append({"id": len(self.comments) + 1, "user": {"login": self.login}, **body})
             return 201, self.comments[-1]
         if method == "PATCH" and place.startswith("/repos/o/r/issues/comments/"):
             found = [each for each in self.comments if each["id"] == int(place.rpartition("/")[2])]
@@ -146,9 +154,12 @@ def test_comments_of_two_keys_stand_side_by_side(api: Github, record: Path) -> N
 
 def test_a_comment_is_found_behind_pages_of_others(api: Github, record: Path) -> None:
     api.comments = [{"id": number, "body": "hm"} for number in range(1, 251)]
-    api.comments[230]["body"] = comment_text(read(record), key_of(read(record)))
+    api.comments[230] |= {
+        "body": comment_text(read(record), key_of(read(record))),
+        "user": {"login": "ci-user"},
+    }
     assert post(record) == 0
-    assert [method for method, _ in api.requests] == ["GET", "GET", "GET", "PATCH"]
+    assert [method for method, _ in api.requests] == ["GET", "GET", "GET", "GET", "PATCH"]
     assert len(api.comments) == 250
 
 
@@ -160,6 +171,33 @@ def test_a_comment_that_quotes_ours_is_not_taken_for_it(api: Github, record: Pat
     ]
     assert post(record) == 0
     assert [method for method, _ in api.requests] == ["GET", "POST"]
+
+
+@pytest.mark.parametrize("login", ["ci-user", "github-actions[bot]"])
+def test_a_comment_of_somebody_else_with_our_marker_is_left_alone(
+    api: Github, record: Path, login: str
+) -> None:
+    body = comment_text(read(record), key_of(read(record)))
+    strangers: list[dict[str, Any] | None] = [{"login": "mallory"}, {"login": "github-actions"}, None]
+    api.login = login
+    api.comments = [{"id": n + 1, "body": body, "user": user} for n, user in enumerate(strangers)]
+    assert post(record) == 0
+    assert post(record) == 0
+    assert [each["body"] for each in api.comments[:3]] == [body] * 3
+    assert [each["user"]["login"] for each in api.comments[3:] if each["user"]] == [login]
+    assert [method for method, path in api.requests if "comments" in path] == ["GET", "POST", "GET", "PATCH"]
+
+
+def test_a_token_whose_user_nobody_tells_updates_nothing(
+    api: Github, record: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.login = ""
+    api.comments = [
+        {"id": 1, "body": comment_text(read(record), key_of(read(record))), "user": {"login": "a"}}
+    ]
+    assert post(record) == 4
+    assert "whether this token's user wrote it is not known" in capsys.readouterr().err
+    assert [method for method, _ in api.requests] == ["GET", "GET", "POST"]
 
 
 def test_a_comment_that_was_deleted_meanwhile_is_made_anew(api: Github, record: Path) -> None:

@@ -33,6 +33,7 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_ACCEPTS``      it speculates with four draft tokens a step, of which so many are accepted on average
 ``FAKE_ENGINE_DRAFTS``       ``request``: streams tell it in their last chunk as well as ``/metrics``
 ``FAKE_ENGINE_NO_SCORES``    ``1``: ``prompt_logprobs`` of token ids are ignored
+``FAKE_ENGINE_FAIL_SCORES``  one in so many prompts whose log probabilities are asked for is answered with HTTP 400
 ``FAKE_ENGINE_TOKEN_TEXT``   what the text of each such token begins with; default ``t``
 ``FAKE_ENGINE_TOKEN_IDS``    ``0``: ``return_token_ids`` is ignored
 ``FAKE_ENGINE_SERVES``       name to list and serve in place of ``--served-model-name``
@@ -80,6 +81,7 @@ import tempfile
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -416,6 +418,9 @@ class Handler(BaseHTTPRequestHandler):
             message = f"The model `{body.get('model')}` does not exist. Valid aliases: {self.model}."
             self.fail(404, "NotFoundError", message)
             return
+        if body.get("prompt_logprobs") is not None and fails_to_score(body["prompt"]):
+            self.fail(400, "BadRequestError", "planted failure of prompt_logprobs")
+            return
         if isinstance(body.get("prompt"), list):
             self.send(
                 200, {"choices": [{"text": "x"}]} if knob("NO_SCORES") == "1" else scored(body["prompt"])
@@ -666,6 +671,12 @@ def scored(ids: list[int]) -> dict[str, Any]:
 
     entries = [None, *(entry(token) for token in ids[1:])]
     return {"choices": [{"text": "x", "prompt_logprobs": entries}]}
+
+
+def fails_to_score(prompt: object) -> bool:
+    """The same prompts whenever they are sent."""
+    one_in = int(knob("FAIL_SCORES", "0"))
+    return one_in > 0 and zlib.crc32(json.dumps(prompt).encode()) % one_in == 0
 
 
 def in_groups(tokens: list[str], size: int) -> Iterator[list[str]]:

@@ -114,6 +114,21 @@ def test_a_server_that_cannot_tell_makes_it_invalid_and_never_green(
     assert result.lines(why), result.text
 
 
+@pytest.mark.parametrize("full", [(), ("--llmperf-full",)])
+def test_too_many_lost_answers_say_why_the_first_was_lost(project: Project, full: tuple[str, ...]) -> None:
+    project.catalog({"other": {"FAIL_SCORES": 4}})
+    project.suite(SUITE)
+    result, verdicts = project.judged("--model", "other", *full)
+    assert result.code == 1, result.text
+    assert [one["status"] for one in verdicts] == ["INVALID"] * 3
+    why = [str(one["why"]) for one in verdicts]
+    planted = 'HTTP 400: {"error": {"message": "planted failure of prompt_logprobs"'
+    assert f"; the first: other: {planted}" in why[0]
+    assert f"; the first: candidate: other: {planted}" in why[1]
+    # This stand-in's greedy answers are all the same.
+    assert f"other scored nothing; the first answer: {planted}" in why[2]
+
+
 def test_a_plan_and_a_mutation_test_know_it(project: Project) -> None:
     project.suite(SUITE)
     planned = project.run("--llmperf-plan")

@@ -57,3 +57,13 @@ def test_unknown_texts_are_named(project: Project) -> None:
     assert result.code == 1, result.text
     assert result.lines("no texts 'c5'; known: c4, embedded"), result.text
     assert project.starts == []
+
+
+def test_too_many_lost_texts_say_why_the_first_was_lost(project: Project) -> None:
+    project.catalog({"distill": {"FAIL_SCORES": 4}})
+    project.suite(SUITE)
+    result, verdicts = project.judged()
+    assert result.code == 1, result.text
+    assert [one["status"] for one in verdicts] == ["INVALID", "INVALID"]
+    assert '; the first: candidate: HTTP 400: {"error": {"message": "planted' in str(verdicts[0]["why"])
+    assert '; the first: HTTP 400: {"error": {"message": "planted' in str(verdicts[1]["why"])

@@ -78,6 +78,26 @@ def test_an_advisory_mark_without_a_reason_is_a_mistake(project: Project) -> Non
     assert run.noise == []
 
 
+def test_a_waiver_for_another_model_of_the_catalogue_is_not_told_as_one_of_no_test(project: Project) -> None:
+    project.catalog({"other": {}})
+    project.suite(SUITE)
+    project.write("budgets.toml", BUDGETS + BUDGETS.replace("[distill]", "[distil]"))
+    run = project.run("--model", "other", "-k", "test_gate")
+    assert not run.lines("test_waived[distill] matches no test"), run.text
+    assert run.lines("the waiver of test_gate.py::test_waived[distil] matches no test"), run.text
+
+
+def test_no_text_of_a_user_s_file_steers_the_terminal(project: Project) -> None:
+    project.suite(SUITE.replace("on trial", "on \\x1b[31m\\u202etrial"))
+    project.write("budgets.toml", BUDGETS.replace("the disk", "the \\u001b[2J\\u009b1Adisk"))
+    run = project.run()
+    planned = project.run("--llmperf-plan")
+    for text in (run.text, planned.text):
+        assert "the ␛[2J[U+009B]1Adisk is slow" in text
+        assert "on ␛[31m[U+202E]trial until" in text
+        assert not set("\x1b\x9b\u202e") & set(text)
+
+
 def test_a_waiver_without_a_reason_is_a_mistake(project: Project) -> None:
     project.suite(SUITE)
     project.write("budgets.toml", BUDGETS.replace("reason", "# reason"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
@@ -56,3 +58,19 @@ def test_a_profile_that_nobody_has_is_a_mistake(project: Project) -> None:
     assert result.code == 4, result.text
     assert result.lines('write @pytest.mark.llmperf_profile("gpu")'), result.text
     assert project.starts == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ('("gpuu")', "@pytest.mark.llmperf_profile('gpuu'): no such profile; did you mean gpu?"),
+        ("()", 'write @pytest.mark.llmperf_profile("gpu")'),
+    ],
+)
+def test_a_mistake_in_a_worker_is_no_internal_error(project: Project, mark: str, said: str) -> None:
+    project.catalog(rows=GPU)
+    project.suite(SUITE.replace('("gpu", "test")', mark))
+    result = project.run_with_workers(2, "--llmperf-profile", "test")
+    assert result.code == 1, result.text
+    assert result.lines("INVALID as a whole: ", said), result.text
+    assert not result.lines("INTERNALERROR"), result.text

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pytest_llmperf.report.text import LONGEST, printable, script_json
+from pytest_llmperf.report.text import script_json
+from pytest_llmperf.visible_text import LONGEST, printable
 
 
 @pytest.mark.parametrize(

@@ -24,3 +24,19 @@ def test_a_run_of_single_tests_says_nothing_of_the_others_of_their_file(tmp_path
     assert list(of_part) == [
         "the waiver of test_b.py::test_y matches no test; did you mean test_b.py::test_z?"
     ]
+
+
+def test_a_waiver_for_another_row_than_those_of_this_run_is_not_told(tmp_path: Path) -> None:
+    waived = [
+        "test_a.py::test_x[distill]", "test_a.py::test_y[distill-int8-32]", "test_a.py::test_y[distill-8]",
+        "test_a.py::test_x[distil]", "test_a.py::test_z[distill]", "test_a.py::test_x[other]",
+    ]  # fmt: skip
+    collected = ["test_a.py::test_x[other]", "test_a.py::test_y[other-32]", "test_a.py::test_w"]
+    told = unmatched(
+        waived, collected, tmp_path, rows=["distill", "distill-int8", "other", "math"], candidates=["other"]
+    )
+    assert [line.split()[3] for line in told] == [
+        "test_a.py::test_y[distill-8]",
+        "test_a.py::test_x[distil]",
+        "test_a.py::test_z[distill]",
+    ]

@@ -11,8 +11,8 @@ from pytest_llmperf.gates.wording import status_words
 from pytest_llmperf.record.redaction import redact_values
 from pytest_llmperf.record.verdict_json import verdict_to_json
 from pytest_llmperf.report.exporters.base import Exporter, RunResults
-from pytest_llmperf.report.text import printable
 from pytest_llmperf.units import format_bound, format_interval, format_value
+from pytest_llmperf.visible_text import printable
 
 if TYPE_CHECKING:
     import pytest

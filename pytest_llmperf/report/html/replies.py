@@ -10,8 +10,9 @@ from pytest_llmperf.record.tables import AnswerRow
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.maths import Maths
 from pytest_llmperf.report.html.parts import Exchange, Exchanges, Said
-from pytest_llmperf.report.text import LONGEST, html_text, printable
+from pytest_llmperf.report.text import html_text
 from pytest_llmperf.tasks.thinking import after_thinking, thought_of
+from pytest_llmperf.visible_text import LONGEST, printable
 
 MOST = 200
 """Maximum of flipped items of a gate whose replies are shown."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from pytest_llmperf.report.text import printable
+from pytest_llmperf.visible_text import printable
 
 Spec = dict[str, Any]
 
