@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.catalogue_row import catalogue_row
 from benchmarks.gpu_fidelity import ON_CPU, ON_GPU
 from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.measure.measurements import Measurements
@@ -43,24 +44,22 @@ def catalogue(cpu: bool) -> str:
     lines = ["[profile.repeats]", f'candidate = "{SAME}"', f'baseline = "{BASELINE}"', 'task = "embedded"']
     lines.append(f"needs_cuda = {str(not cpu).lower()}")
     for name in (BASELINE, *WANTED):
-        arguments = _AS_SHIPPED if cpu else ["--enforce-eager", *ON_GPU]
         row: dict[str, Any] = {
             "weights": "embedded:tiny-distill",
             "dtype": "float32",
             "max_model_len": 2048,
-            "gpus": 0 if cpu else 1,
-            "arguments": arguments,
-            "ready_timeout": "330 s",
+            "arguments": _AS_SHIPPED if cpu else ["--enforce-eager", *ON_GPU],
         }
-        if not cpu:
-            row["gpu_memory_fraction"] = 0.05
-        lines += [f"[profile.repeats.model.{name}]", *(f"{key} = {json.dumps(row[key])}" for key in row)]
         if name == NOISE:
-            lines.append("damage = { seed = 1, amount = 0.01 }")
-        if cpu:
-            lines += [f"[profile.repeats.model.{name}.environment]", 'OMP_NUM_THREADS = "1"']
-        lines += [f"[profile.repeats.model.{name}.sampling]", "max_tokens = 1024", "temperature = 1.0"]
-        lines += [f"[profile.repeats.model.{name}.rules]", "thinking = true"]
+            row["damage"] = {"seed": 1, "amount": 0.01}
+        lines += catalogue_row(
+            "repeats",
+            name,
+            row,
+            cpu=cpu,
+            sampling={"max_tokens": 1024, "temperature": 1.0},
+            rules={"thinking": True},
+        )
     return "\n".join(lines) + "\n"
 
 

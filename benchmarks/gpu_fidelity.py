@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.catalogue_row import catalogue_row
 from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import LlmperfError, first_line
 from pytest_llmperf.gates.judgement import Judgement
@@ -100,16 +101,15 @@ def catalogue(weights: Path, names: Sequence[str], given: argparse.Namespace) ->
         # A processor without AVX-512 has no fast product of bfloat16.
         row: dict[str, Any] = {"dtype": "float32" if given.cpu else "bfloat16"} | ROWS[name]
         row["arguments"] = [*(ON_CPU if given.cpu else ON_GPU), *row.get("arguments", [])]
-        row |= {"weights": str(weights), "max_model_len": 2048, "gpus": 0 if given.cpu else 1}
-        row["ready_timeout"] = "330 s"
-        if not given.cpu:
-            row["gpu_memory_fraction"] = 0.05
-        lines.append(f"[profile.fidelity.model.{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in row.items()]
-        if given.cpu:
-            lines += [f"[profile.fidelity.model.{name}.environment]", 'OMP_NUM_THREADS = "1"']
-        lines += [f"[profile.fidelity.model.{name}.sampling]", "max_tokens = 1024", "temperature = 1.0"]
-        lines += [f"[profile.fidelity.model.{name}.rules]", 'protocol = "chat"']
+        row |= {"weights": str(weights), "max_model_len": 2048}
+        lines += catalogue_row(
+            "fidelity",
+            name,
+            row,
+            cpu=given.cpu,
+            sampling={"max_tokens": 1024, "temperature": 1.0},
+            rules={"protocol": "chat"},
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.catalogue_row import catalogue_row
 from benchmarks.gpu_fidelity import NGRAM, ON_CPU, ON_GPU
 from pytest_llmperf.config.run_config import Options, resolve
 from pytest_llmperf.errors import LlmperfError, first_line
@@ -71,23 +72,21 @@ def catalogue(weights: str, given: argparse.Namespace) -> str:
     ]
     for name, arguments in ROWS.items():
         common = [*ON_CPU, "--block-size", "32"] if given.cpu else [*ON_GPU]
-        row: dict[str, Any] = {
+        row = {
             "weights": where,
             # A processor without AVX-512 has no fast product of bfloat16.
             "dtype": "float32" if given.cpu else "bfloat16",
             "max_model_len": 1024 if given.cpu else 2048,
-            "gpus": 0 if given.cpu else 1,
-            "ready_timeout": "330 s",
             "arguments": [*common, *arguments],
         }
-        if not given.cpu:
-            row["gpu_memory_fraction"] = 0.05
-        lines.append(f"[profile.speculation.model.{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in row.items()]
-        if given.cpu:
-            lines += [f"[profile.speculation.model.{name}.environment]", 'OMP_NUM_THREADS = "1"']
-        lines += [f"[profile.speculation.model.{name}.sampling]", "max_tokens = 512", "temperature = 0.0"]
-        lines += [f"[profile.speculation.model.{name}.rules]", 'protocol = "chat"']
+        lines += catalogue_row(
+            "speculation",
+            name,
+            row,
+            cpu=given.cpu,
+            sampling={"max_tokens": 512, "temperature": 0.0},
+            rules={"protocol": "chat"},
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -120,12 +120,21 @@ def _over(records: list[Record], name: str) -> list[tuple[str, ...]]:
             _commit(record),
             format_value(metric.value, metric.unit),
             " … ".join("?" if end is None else format_value(end, metric.unit) for end in metric.interval),
-            "partial" if record.partial else "" if record.outcome.green else "red",
+            _state(record),
         )
         for record in records
         for metric in record.metrics
         if _name(metric) == name
     ]
+
+
+def _state(record: Record) -> str:
+    """``partial``, ``red``, ``2 waived``; empty for a run that was green by itself."""
+    if record.partial:
+        return "partial"
+    if not record.outcome.green:
+        return "red"
+    return f"{record.outcome.waived} waived" if record.outcome.waived else ""
 
 
 def _commit(record: Record) -> str:

@@ -46,8 +46,8 @@ def metric_series(records: Iterable[Record], since: str = "") -> list[MetricSeri
     """Every metric of ``records`` (the oldest first), compared with the newest run that has it, like with like.
 
     A run counts once, however often it was copied; partial ones do not count. Runs before ``since`` (ISO 8601) are of a
-    level that a person has taken leave of. A run that was not green is no yardstick: of the nights before the last
-    :data:`RECENT` only green ones count.
+    level that a person has taken leave of. A run that was not green is no yardstick, nor is one that only a waiver let
+    through: of the nights before the last :data:`RECENT` only those count that were green by themselves.
     """
     runs: dict[str, Record] = {}
     for record in records:
@@ -72,9 +72,12 @@ def _all_series(runs: Sequence[Record]) -> Iterator[MetricSeries]:
                 left_out[why] = left_out.get(why, 0) + 1
             else:
                 alike.append(Point(record, entry.value, entry.n))
-        before = [point for point in alike[:-RECENT] if point.record.outcome.green]
-        if red := len(alike[:-RECENT]) - len(before):
-            left_out["were not green"] = red
+        before = []
+        for point in alike[:-RECENT]:
+            if why := _no_yardstick(point.record):
+                left_out[why] = left_out.get(why, 0) + 1
+            else:
+                before.append(point)
         alike = [*before, *alike[-RECENT:]]
         yield MetricSeries(
             f"{metric.row}: {metric.metric}, {metric.of}",
@@ -84,6 +87,13 @@ def _all_series(runs: Sequence[Record]) -> Iterator[MetricSeries]:
             left_out,
             _missing(last, newest[subject]),
         )
+
+
+def _no_yardstick(record: Record) -> str:
+    """What the values of a run are not to be compared with for; empty for a run that was green by itself."""
+    if not record.outcome.green:
+        return "were not green"
+    return "were green by a waiver" if record.outcome.waived else ""
 
 
 def _subject(record: Record) -> Hashable:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from pytest_llmperf.runs.ledger import Ledger
+if TYPE_CHECKING:
+    from pytest_llmperf.runs.ledger import Ledger
 
 
 def refuse(config: pytest.Config, ledger: Ledger, why: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llmperf.cli import main
 from pytest_llmperf.record.store import write_record
-from tests.record.test_drift import LEVELS, ONE, night, nights
+from tests.record.test_drift import LEVELS, ONE, PASSED, night, nights
 
 
 def written(directory: Path, *values: float | None) -> str:
@@ -44,6 +44,14 @@ def test_a_night_that_did_not_end_is_told(tmp_path: Path, capsys: pytest.Capture
     write_record(tmp_path / "steady" / "13.json", killed.as_json())
     assert main(["history", steady, "--gate"]) == 0
     assert "left out: the run of 2026-11-14 is partial: the run was killed" in capsys.readouterr().out
+
+
+def test_a_night_with_waived_gates_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    waived = {**PASSED, "status": "FAIL", "waived": "until 2026-12-31: slow disk"}
+    record = night(0, 100.0, verdicts=[PASSED, waived, waived])
+    write_record(tmp_path / "run.json", record.as_json())
+    assert main(["history", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[2].endswith("2 waived")
 
 
 def test_an_accepted_level_begins_a_history_of_its_own(

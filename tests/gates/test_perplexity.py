@@ -50,6 +50,14 @@ def test_a_ratio_is_decided_where_the_levels_are_not() -> None:
         assert ours <= theirs.value  # the same data, not paired
 
 
+def test_the_level_of_an_unpaired_perplexity_is_what_is_observed_and_stands_nowhere_else() -> None:
+    judgement = perplexity(documents(12.0)) <= 20.0
+    assert judgement
+    verdict = judgement.verdict
+    assert verdict.observed == pytest.approx(perplexity(documents(12.0)).value)
+    assert (verdict.candidate, verdict.baseline, verdict.level_unit) == (None, None, "")
+
+
 def test_a_model_that_is_more_surprised_fails_and_says_by_how_much() -> None:
     ours, theirs = perplexity(documents(12.0, shift=0.2)), perplexity(documents(12.0))
     with pytest.raises(GateFailed, match=r"c4 perplexity ratio ×1\.2.* is above the budget ×1\.05"):

@@ -66,6 +66,22 @@ def test_a_metric_that_has_become_worse_is_red_and_says_by_how_much() -> None:
     assert 100.1 < verdict.bound < 120.0
 
 
+def test_a_night_that_only_a_waiver_let_through_is_no_yardstick_and_is_told() -> None:
+    waived = {**PASSED, "status": "FAIL", "waived": "until 2026-12-31: slow disk"}
+    let_through = [night(number, 150.0, verdicts=[PASSED, waived]) for number in range(10)]
+    assert all(record.outcome.green for record in let_through)
+    recent = [night(10 + number, 150.0) for number in range(3)]
+    [verdict] = drift_verdicts(metric_series(let_through + recent))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "3 like runs" in verdict.why
+    assert "left out: 10 that were green by a waiver" in verdict.why
+    # Nor do they hide a drift.
+    [verdict] = drift_verdicts(metric_series([*nights(*LEVELS), *(
+        night(10 + number, 150.0, verdicts=[PASSED, waived]) for number in range(6)
+    )]))  # fmt: skip
+    assert verdict.status is Status.FAIL
+
+
 def test_the_metric_knows_which_way_is_worse() -> None:
     assert judged(nights(*LEVELS, 80.0, 80.0, 80.0)) == {ONE: Status.PASS}
     assert judged(nights(*LEVELS, 80.0, 80.0, 80.0, better="higher")) == {ONE: Status.FAIL}
