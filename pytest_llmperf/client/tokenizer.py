@@ -195,8 +195,13 @@ def can_count_locally(directory: Path | None) -> bool:
 
 def count_locally(directory: Path, texts: Sequence[str], *, special_tokens: bool) -> list[int]:
     """Tokens of each text; ``special_tokens`` includes those that the tokenizer adds by itself."""
+    return [len(ids) for ids in tokenize_locally(directory, texts, special_tokens=special_tokens)]
+
+
+def tokenize_locally(directory: Path, texts: Sequence[str], *, special_tokens: bool) -> list[Sequence[int]]:
+    """As :func:`count_locally`, the tokens themselves."""
     encoded = _local_tokenizer(directory).encode_batch(list(texts), add_special_tokens=special_tokens)
-    return [len(encoding.ids) for encoding in encoded]
+    return [encoding.ids for encoding in encoded]
 
 
 @lru_cache(maxsize=4)

@@ -41,6 +41,8 @@ class GradedAnswer:
     """True if the prompt ends inside a thinking block, False if after one; None if it does not say."""
     unit: str = ""
     """The unit of sampling that the item belongs to (``tasks.task.sample_of``); empty: the item itself."""
+    is_scored: bool = False
+    """True if given texts were scored (``measure.continuations``): there is no reply that could behave in any way."""
 
     @property
     def seed(self) -> int | None:
@@ -246,8 +248,9 @@ def answer_stats(answers: Iterable[GradedAnswer], *, thinking: bool, temperature
 
     ``…_per_correct`` are ratios of totals, all answers' tokens (seconds in the server's hands) over the correct ones,
     with the interval of ``stats.ratio_estimators``. Seconds depend on the load that the answers were collected at.
+    Scored texts have neither.
     """
-    answers = list(answers)
+    answers = [answer for answer in answers if not answer.is_scored]
     came = [answer for answer in answers if answer.usable]
     blank = sum(answer.blank for answer in answers)
     shown = [behaviour_of(answer, thinking=thinking) for answer in came]

@@ -17,7 +17,7 @@ from pytest_llmperf.home import shown
 from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.prompts.variants import Variant
 from pytest_llmperf.record.prior import PriorLooks
-from pytest_llmperf.tasks.task import Item, Task, items_sha256
+from pytest_llmperf.tasks.task import Item, Task, is_scored, items_sha256
 
 SEEDS_APART = 100_000
 """Distance between the seeds of two looks, so that none repeats another's samples."""
@@ -71,10 +71,13 @@ class Looks:
         before = min(len(items), self.earlier.asked(task.name, variant.name))
         if left := items[before:]:
             return ItemSlice(items, left, before, refused=differ)
-        # Greedy answers to the same items are the same answers: no data at all. Where one side is sampled, both are
-        # asked, since a pair needs both; the other's same answers change neither its mean nor its spread over items.
+        # Greedy answers to the same items are the same answers, and so are log probabilities: no data at all. Where one
+        # side is sampled, both are asked, since a pair needs both; the other's same answers change neither its mean nor
+        # its spread over items.
         rows = (*self.settings.candidates, self.settings.baseline)
-        sampled = any(variant.sampling(row.sampling).temperature > 0.0 for row in rows)
+        sampled = not is_scored(items) and any(
+            variant.sampling(row.sampling).temperature > 0.0 for row in rows
+        )
         return ItemSlice(items, items if sampled else (), before, again=True, refused=differ)
 
     def at(self, test: str, gate: Gate, nth: int, engines: Callable[[], Mapping[str, str]]) -> Gate:

@@ -29,6 +29,7 @@ from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.answers import GradedAnswer, TaskAnswers
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.clock_error import ClockError
+from pytest_llmperf.measure.continuations import Continuations, check_variant
 from pytest_llmperf.measure.conversations import Conversations
 from pytest_llmperf.measure.evaluation import Evaluation
 from pytest_llmperf.measure.fidelity import TokenPairs, TokenQuestion
@@ -54,8 +55,9 @@ from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
 from pytest_llmperf.tasks.lm_eval import PREFIX, lm_eval_task
+from pytest_llmperf.tasks.lm_eval_process import LmEvalProcess
 from pytest_llmperf.tasks.long_context.text import TokenSizes
-from pytest_llmperf.tasks.task import Item, Task, find_named, load_items, remarks
+from pytest_llmperf.tasks.task import Item, Task, find_named, is_scored, load_items, remarks
 from pytest_llmperf.tasks.texts import Texts
 
 
@@ -85,7 +87,9 @@ class Measurements(Servers):
         self._likelihoods = Likelihoods(self, self._memo)
         self._token_pairs = TokenPairs(self, self._memo)
         self._evaluation = Evaluation(self, self.speed.devices)
+        self._continuations = Continuations(self, self.speed.devices)
         self._contents: dict[str, str | None] = {}
+        self._lm_eval = LmEvalProcess(self.settings.data_dir)
 
     def keep_answers(self, log: AnswerCache) -> None:
         """Write answers down as they come, and reuse those that an earlier run has left."""
@@ -117,7 +121,7 @@ class Measurements(Servers):
         """
         wanted = name or self.settings.profile.task
         if wanted.startswith(PREFIX) and wanted not in self.tasks:
-            self.tasks[wanted] = lm_eval_task(wanted, self.settings.data_dir)
+            self.tasks[wanted] = lm_eval_task(wanted, self._lm_eval)
         return find_named("task", wanted, self.tasks.values())
 
     def items(self, task: Task) -> tuple[Item, ...]:
@@ -130,9 +134,13 @@ class Measurements(Servers):
         """The number of items that may be asked in this way, by the profile."""
         return self.sizes.items if variant == model_default else self.sizes.variant_items
 
-    def samples(self, served: Served, variant: Variant) -> int:
-        """Answers to each item when the row is asked in this way."""
-        return self._evaluation.samples(served.model, variant)
+    def samples(self, served: Served, task: Task, items: Sequence[Item], variant: Variant) -> int:
+        """Answers to each item when the row is asked in this way.
+
+        Raises :class:`UsageError` for a way that the items have no place for.
+        """
+        check_variant(task, items, variant)
+        return 1 if is_scored(items) else self._evaluation.samples(served.model, variant)
 
     def answers(self, served: Served, task: Task, variant: Variant) -> SampleList[Item, GradedAnswer]:
         """The row's graded answers to ``task``, asked as ``variant`` says; none is asked by this call."""
@@ -143,12 +151,16 @@ class Measurements(Servers):
                 self.tell(line)
             part = self.looks.items_for(task, variant, items)
             what = _label(served, task, variant)
+
+            def ask(more: Sequence[Item], before: int, planned: int) -> tuple[list[GradedAnswer], float]:
+                if is_scored(more):
+                    return self._continuations.graded(served, task, more, what, before, planned)
+                return self._evaluation.graded(served, task, variant, more, what, before, planned)
+
             return TaskAnswers(
                 items=part.items,
-                ask=lambda more, before, planned: self._evaluation.graded(
-                    served, task, variant, more, what, before, planned
-                ),
-                per_item=self.samples(served, variant),
+                ask=ask,
+                per_item=self.samples(served, task, items, variant),
                 # A gate that stops early counts items, and half a group says little about the other half.
                 at_once=part.again or self.settings.full or any(item.group for item in part.items),
                 refused=part.refused,

@@ -191,7 +191,7 @@ class PlannedMeasurements(Measurements):
             known = self.items(task)
             there = len(known)
         key = (task.name, variant.name)
-        samples = self._samples(there, served, "answers", key, self.samples(served, variant))
+        samples = self._samples(there, served, "answers", key, self.samples(served, task, known, variant))
         samples.at_hand = known
         if any(item.group for item in known):
             samples.at_once = True

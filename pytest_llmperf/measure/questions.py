@@ -25,6 +25,7 @@ from pytest_llmperf.measure.answers import (
 )
 from pytest_llmperf.measure.behaviours import Behaviours, behaviours
 from pytest_llmperf.measure.book import UNBOOKED, Book, booked
+from pytest_llmperf.measure.continuations import needs_replies
 from pytest_llmperf.measure.fidelity import Consistency, FidelityQuestions
 from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
 from pytest_llmperf.measure.long_answers import Summaries
@@ -54,6 +55,7 @@ from pytest_llmperf.tasks.grading.structured import grade_structured
 from pytest_llmperf.tasks.grading.tool_calls import CALL, NO_CALL, grade_tool_calls, needs_call
 from pytest_llmperf.tasks.long_context import find_kind
 from pytest_llmperf.tasks.structured_output import STRUCTURED_OUTPUT
+from pytest_llmperf.tasks.task import guessing, is_scored
 from pytest_llmperf.tasks.texts import find_texts
 from pytest_llmperf.tasks.tool_calls import TOOL_CALLS
 
@@ -104,7 +106,7 @@ class Questions:
         count = answers.plan(self._data.item_limit(variant) if items is None else items)
 
         share = self._share(served, variant.named(f"{task.name} accuracy"), answers, count, by_unit, "item")
-        return replace(share, guess=task.guessing, ended=lambda n: answers.read(n, endings))
+        return replace(share, guess=guessing(task, answers.known), ended=lambda n: answers.read(n, endings))
 
     @booked("flips")
     def flips(
@@ -172,7 +174,7 @@ class Questions:
         return MeanScore(
             variant.named(f"{task.name} score"),
             answers.read(count, mean_scores),
-            guess=task.guess or 0.0,
+            guess=guessing(task, answers.known) if is_scored(answers.known) else task.guess or 0.0,
             endings=answers.read(count, endings),
             judge=self._data.sided(self._judge, served),
             unusable=answers.why_unusable(count),
@@ -266,6 +268,7 @@ class Questions:
         name, variant = task_and_variant(how)
         task = self._data.task(name)
         answers = self._data.answers(served, task, variant)
+        needs_replies(task, answers.known, "answers")
         count = answers.plan(self._data.item_limit(variant))
 
         def share(metric: str, of: Callable[[Sequence[GradedAnswer]], Outcomes]) -> Share:

@@ -66,6 +66,11 @@ def ask_item(
 
     Raises :class:`UsageError` as :func:`ask` does; tools and a form of the reply need a chat.
     """
+    if item.continuations:
+        raise UsageError(
+            f"item {item.id} asks for log probabilities of given texts, and for no reply: choose a task that the model "
+            "answers"
+        )
     if not item.says_how:
         return ask(model, item.prompt, variant, shots=shots, sample=sample)
     if item.generation is not None and model.rules.protocol == "few-shot":

@@ -216,6 +216,15 @@ def template_from(
     )
 
 
+def first_token(directory: Path) -> str:
+    """The token that a text without a context stands behind: the tokenizer's ``bos_token``, else its ``eos_token``.
+
+    Empty if it has neither. Raises :class:`DataError` for a configuration that cannot be read.
+    """
+    config = _read_config(directory / _CONFIG)
+    return _token(config, "bos_token") or _token(config, "eos_token")
+
+
 def _source(directory: Path, config: JsonObject, override: Path | str | None) -> tuple[str, str]:
     """The template's text, and where it comes from."""
     own = directory / _TEMPLATE

@@ -18,10 +18,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
+from pytest_llmperf.client.continuations import ContinuationScore
 from pytest_llmperf.config import models
 from pytest_llmperf.config.toml_errors import nearest
 from pytest_llmperf.errors import DataError, UsageError
 from pytest_llmperf.json_values import Json, JsonObject
+from pytest_llmperf.tasks.continuations import Continuation
 from pytest_llmperf.tasks.grading import Grade
 from pytest_llmperf.tasks.grading.choice import check_choice, grade_choice
 from pytest_llmperf.tasks.grading.number import gold_number, grade
@@ -65,6 +67,11 @@ class Item:
 
     generation: Generation | None = None
     """How the reply ends, where that is not the row's affair."""
+    continuations: Sequence[Continuation] = ()
+    """Texts whose log probabilities answer the item: no reply is asked for. The task needs a
+    ``continuation_grader``."""
+    guess: float | None = None
+    """The chance that guessing gets the item right, where items of the task differ in it; None: the task's."""
 
     @property
     def says_how(self) -> bool:
@@ -123,6 +130,15 @@ class MessageGrader(Protocol):
     def __call__(self, message: ReplyMessage, item: Item, *, thinking: bool = False) -> Grade: ...
 
 
+class ContinuationGrader(Protocol):
+    """From the scores of an item's continuations, in their order, to its outcome; the text is shown as the reply.
+
+    Called as a :class:`Grader` is.
+    """
+
+    def __call__(self, scores: Sequence[ContinuationScore], item: Item) -> tuple[Grade, str]: ...
+
+
 @dataclass(frozen=True)
 class Task:
     """A data set with its way of asking and grading. Users write their own, and register it by a hook::
@@ -142,6 +158,7 @@ class Task:
     bring their own. ``classes`` are the answers of a multiple choice, for its macro-F1. ``guess`` is the share of items
     that guessing gets right, where it is another than one in as many as there are classes (answers of yes or no: 0.5).
     ``message_grader`` takes the place of ``grader`` where more than the text counts: tool calls, the form of the reply.
+    ``continuation_grader`` grades items with ``continuations``.
     """
 
     name: str
@@ -150,6 +167,7 @@ class Task:
     max_tokens: int = 1024
     grader: Grader = grade
     message_grader: MessageGrader | None = None
+    continuation_grader: ContinuationGrader | None = None
     check_gold: Callable[[str], object] | None = None
     shots: Callable[[Path | None, int], Sequence[Shot]] | None = None
     classes: tuple[str, ...] = ()
@@ -161,6 +179,17 @@ class Task:
         if self.guess is not None:
             return self.guess
         return 1.0 / len(self.classes) if self.classes else 0.0
+
+
+def is_scored(items: Sequence[Item]) -> bool:
+    """True for items that are answered by log probabilities of given texts, and not by replies."""
+    return bool(items and items[0].continuations)
+
+
+def guessing(task: Task, items: Sequence[Item]) -> float:
+    """The share of these items that guessing gets right: the mean of what they say themselves, else the task's."""
+    own = [task.guessing if item.guess is None else item.guess for item in items]
+    return math.fsum(own) / len(own) if own else task.guessing
 
 
 def load_items(
@@ -248,7 +277,8 @@ def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
     """The items with texts for ids and expected answers. Raises :class:`DataError` for one that cannot be asked."""
     checked: list[Item] = []
     seen: set[str] = set()
-    own_check = gold_check_of(task.grader) if task.message_grader is None else None
+    reads_text = task.message_grader is None and task.continuation_grader is None
+    own_check = gold_check_of(task.grader) if reads_text else None
     check_gold = task.check_gold or own_check
     check_item = item_check_of(task.message_grader)
     if not isinstance(items, Iterable):
@@ -271,6 +301,8 @@ def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
             if not isinstance(item.group, str):
                 raise ValueError(f"the group is {_shown(item.group)}, needs a text")
             check_request(item.messages, item.tools, item.tool_choice, item.response_format)
+            if item.continuations and task.continuation_grader is None:
+                raise ValueError("it has continuations, which need a task with a continuation_grader")
             answer: Any = item.answer
             if own_check is not None:
                 answer = _text_of(answer, "expected answer")
@@ -285,6 +317,11 @@ def _checked(task: Task, items: Iterable[Item]) -> list[Item]:
         checked.append(item if same else dataclasses.replace(item, id=identity, answer=answer))
     if not checked:
         raise DataError(f"task {task.name}: no items in {task.source.describe()}")
+    if other := next((item for item in checked if bool(item.continuations) != is_scored(checked)), None):
+        raise DataError(
+            f"task {task.name}: item {other.id!r} and item {checked[0].id!r} are not asked alike: either all items "
+            "have continuations, or none has"
+        )
     return checked
 
 
@@ -336,6 +373,8 @@ def _is_blank(text: str) -> bool:
 
 def _asked(item: Item) -> str:
     """Equal for items that ask the same."""
+    if item.continuations:
+        return json.dumps([item.prompt, *([each.context, each.text] for each in item.continuations)])
     if not item.says_how:
         return item.prompt
     more = [item.messages, item.tools, item.tool_choice, item.response_format]

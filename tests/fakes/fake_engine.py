@@ -32,8 +32,12 @@ What it answers (all through the environment):
                              in blocks of four tokens; ``blocks usage``: usage has them as well
 ``FAKE_ENGINE_ACCEPTS``      it speculates with four draft tokens a step, of which so many are accepted on average
 ``FAKE_ENGINE_DRAFTS``       ``request``: streams tell it in their last chunk as well as ``/metrics``
-``FAKE_ENGINE_NO_SCORES``    ``1``: ``prompt_logprobs`` of token ids are ignored
 ``FAKE_ENGINE_FAIL_SCORES``  one in so many prompts whose log probabilities are asked for is answered with HTTP 400
+``FAKE_ENGINE_NO_SCORES``    ``1``: ``prompt_logprobs`` of token ids are ignored, and ``echo`` with them; ``echo``: only
+                             the latter is understood
+``FAKE_ENGINE_LIKES``        a Python file with ``def likes(before: str, token: str) -> tuple[float, float]``: how it
+                             scores token ids of ``/tokenize``, as the log probability of a token after a text, and
+                             that of the most likely one there
 ``FAKE_ENGINE_TOKEN_TEXT``   what the text of each such token begins with; default ``t``
 ``FAKE_ENGINE_TOKEN_IDS``    ``0``: ``return_token_ids`` is ignored
 ``FAKE_ENGINE_SERVES``       name to list and serve in place of ``--served-model-name``
@@ -422,9 +426,7 @@ class Handler(BaseHTTPRequestHandler):
             self.fail(400, "BadRequestError", "planted failure of prompt_logprobs")
             return
         if isinstance(body.get("prompt"), list):
-            self.send(
-                200, {"choices": [{"text": "x"}]} if knob("NO_SCORES") == "1" else scored(body["prompt"])
-            )
+            self.send(200, self.scores(body))
             return
         if body.get("return_token_ids") and knob("TOKEN_IDS", "1") == "1":
             self.send(200, drawn(body, self.counters.cached(body)))
@@ -472,6 +474,15 @@ class Handler(BaseHTTPRequestHandler):
         else:
             time.sleep(reply.ttft_s + reply.tpot_s * max(0, len(reply.tokens) - 1))
             self.send(200, self.whole(body, path, reply, usage, prompt))
+
+    def scores(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The scores of a prompt of token ids, as the knobs say."""
+        missing = knob("NO_SCORES")
+        if missing == "1" or (missing == "echo" and "echo" not in body):
+            return {"choices": [{"text": "x"}]}
+        if not knob("LIKES"):
+            return scored(body["prompt"])
+        return liked(body, [self.template.words[number] for number in body["prompt"]])
 
     def whole(
         self, body: dict[str, Any], path: str, reply: Reply, usage: dict[str, Any], prompt: list[str]
@@ -677,6 +688,27 @@ def fails_to_score(prompt: object) -> bool:
     """The same prompts whenever they are sent."""
     one_in = int(knob("FAIL_SCORES", "0"))
     return one_in > 0 and zlib.crc32(json.dumps(prompt).encode()) % one_in == 0
+
+
+def liked(body: dict[str, Any], words: list[str]) -> dict[str, Any]:
+    """What the function of ``FAKE_ENGINE_LIKES`` makes of given tokens."""
+    likes = runpy.run_path(knob("LIKES"))["likes"]
+    values = [likes("".join(words[:place]), word) for place, word in enumerate(words)][1:]
+    if body.get("echo"):
+        own = [None, *(value for value, _ in values), -1.0]
+        tops = [
+            None,
+            *({word: value, "other": top} for word, (value, top) in zip(words[1:], values, strict=True)),
+            {"x": -1.0},
+        ]
+        logprobs = {"tokens": [*words, "x"], "token_logprobs": own, "top_logprobs": tops}
+        return {"choices": [{"text": "".join(words) + "x", "logprobs": logprobs}]}
+    entries: list[Any] = [None]
+    for number, (value, top) in zip(body["prompt"][1:], values, strict=True):
+        entry = {str(number): {"logprob": value, "rank": 1 if value == top else 2}}
+        # vLLM names the most likely token beside the prompt's own.
+        entries.append(entry if value == top else {**entry, "-1": {"logprob": top, "rank": 1}})
+    return {"choices": [{"text": "x", "prompt_logprobs": entries}]}
 
 
 def in_groups(tokens: list[str], size: int) -> Iterator[list[str]]:

@@ -193,15 +193,14 @@ def test_a_worse_model_is_red_and_what_cannot_be_asked_is_one_line(project: Proj
         def test_sums(candidate, accuracy):
             assert accuracy(candidate, "lm_eval:own_sums") >= 0.3
 
-        @pytest.mark.parametrize("task", ["own_choice", "own_sums:bleu"])
+        @pytest.mark.parametrize("task", ["own_texts", "own_sums:bleu"])
         def test_not_asked(candidate, accuracy, task):
             assert accuracy(candidate, f"lm_eval:{task}") >= 0.3
     """)
-    choice = TASK.format(name="own_sums").replace("generate_until", "multiple_choice")
-    choice = choice.replace('"{{answer}}"', "0")
-    project.write("data/lm_eval/own_choice.yaml", f"task: own_choice\n{choice}doc_to_choice: ['3', '5']\n")
+    texts = TASK.format(name="own_sums").replace("generate_until", "loglikelihood_rolling")
+    project.write("data/lm_eval/own_texts.yaml", f"task: own_texts\n{texts}")
     result, verdicts = project.judged("--llmperf-data", "data", "--model", "worse")
     assert result.code in (1, 4), result.text
     assert [one["status"] for one in verdicts] == ["FAIL", "INVALID", "INVALID"]
-    assert "own_choice has the output type 'multiple_choice'" in verdicts[1]["why"]
+    assert "own_texts asks for the log probability of whole documents" in verdicts[1]["why"]
     assert "no metric 'bleu'; known: exact_match" in verdicts[2]["why"]

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from pytest_llmperf.client.continuations import ContinuationScore
 from pytest_llmperf.config.models import Model, PromptRules, Sampling
-from pytest_llmperf.errors import NotMeasured, UsageError
+from pytest_llmperf.errors import DataError, NotMeasured, UsageError
 from pytest_llmperf.prompts.asking import ask_item
-from pytest_llmperf.tasks import lm_eval
+from pytest_llmperf.tasks import lm_eval, lm_eval_process
 from pytest_llmperf.tasks.grading import Grade, Outcome
+from pytest_llmperf.tasks.lm_eval_process import LmEvalProcess
 from pytest_llmperf.tasks.request import ReplyMessage
 from pytest_llmperf.tasks.task import Task
 
@@ -25,6 +27,8 @@ ABOUT = {
     "output": "generate_until",
     "metrics": ["exact_match", "wer"],
     "lower_is_better": ["wer"],
+    "of_all_items": [],
+    "own_results": False,
     "filters": ["none", "strict"],
     "refused": "",
 }
@@ -38,30 +42,30 @@ REQUEST = {
 }
 
 
-class Worker:
+class Worker(LmEvalProcess):
     """Loads one task, and gives every reply the score ``value``."""
 
-    loads: Mapping[str, Any] = {"version": "0.4", "tasks": {"sums": ABOUT}, "requests": [REQUEST]}
+    loads: Mapping[str, Any] = {
+        "version": "0.4",
+        "tasks": {"sums": ABOUT},
+        "by_size": {},
+        "requests": [REQUEST],
+    }
     value: float | None = 1.0
 
-    def __init__(self, _: object) -> None:
-        self.loaded: dict[str, Any] = {}
-        self.scored: list[str] = []
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.scored: list[Any] = []
 
-    def ask(self, question: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
+    def ask(self, question: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         if "load" in question:
-            return self.loads
-        self.scored.append(question["score"][2])
+            return dict(self.loads)
+        self.scored.append(question["score"][3])
         return {"scores": {"none": {"exact_match": self.value}, "strict": {"exact_match": 0.0}}}
 
 
-@pytest.fixture(autouse=True)
-def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lm_eval, "_Worker", Worker)
-
-
 def task(name: str = "lm_eval:sums") -> Task:
-    return lm_eval.lm_eval_task(name, None)
+    return lm_eval.lm_eval_task(name, Worker())
 
 
 def graded(
@@ -99,7 +103,11 @@ def test_what_cannot_be_loaded_is_one_line(
 @pytest.mark.parametrize(
     ("about", "name", "why"),
     [
-        ({"output": "multiple_choice"}, "sums", "output type 'multiple_choice'.*need 'generate_until'"),
+        (
+            {"output": "multiple_choice", "of_all_items": ["f1"], "metrics": ["f1"]},
+            "sums",
+            "f1 is computed of all",
+        ),
         ({"refused": "runs code that the model wrote"}, "sums", "runs code that the model wrote"),
         ({}, "sums:bleu", "no metric 'bleu'; known: exact_match, wer"),
         ({}, "sums:exact_match,lax", "no filter 'lax'; known: none, strict"),
@@ -151,7 +159,7 @@ def test_a_reply_ends_at_its_stop_text_and_not_within_the_thinking() -> None:
     [item] = asked.source.items(None)
     assert asked.message_grader is not None
     asked.message_grader(ReplyMessage("one\n\ntwo</think>\n\n2\n\nQ:", "", (), "stop"), item, thinking=True)
-    assert asked.source._worker.scored == ["2"]  # type: ignore[attr-defined]
+    assert asked.source.process.scored == ["2"]  # type: ignore[attr-defined]
 
 
 def test_a_row_that_thinks_has_its_own_limits_and_a_few_shot_row_continues_the_text() -> None:
@@ -163,6 +171,87 @@ def test_a_row_that_thinks_has_its_own_limits_and_a_few_shot_row_continues_the_t
     assert (thinks["max_tokens"], "stop" in thinks) == (2000, False)
     base = ask_item(Model("m", "p", sampling=sampling, rules=PromptRules(protocol="few-shot")), item).body()
     assert (base["prompt"], base["max_tokens"], base["stop"]) == (REQUEST["text"], 32, ["\n\n"])
+
+
+def choice(**about: Any) -> Mapping[str, Any]:
+    """What the process tells of a multiple choice with three texts, of which the second is right."""
+    return {
+        "version": "0.4",
+        "tasks": {"sums": {**ABOUT, "output": "multiple_choice", "metrics": ["acc", "acc_norm"], **about}},
+        "by_size": {},
+        "requests": [
+            {
+                "task": "sums",
+                "doc": 0,
+                "pairs": [["Q: 1 + 1\nA:", f" {text}"] for text in ("one", "two", "thirty")],
+                "choices": ["one", "two", "thirty"],
+                "golds": [1],
+            }
+        ],
+    }
+
+
+def test_a_multiple_choice_is_graded_by_the_scores_of_its_texts_and_shows_what_was_picked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Worker, "loads", choice())
+    monkeypatch.setattr(
+        Worker,
+        "ask",
+        lambda self, asked, _: self.loads if "load" in asked else {"scores": {"none": {"acc": 0.0}}},
+    )
+    asked = task()
+    [item] = asked.source.items(None)
+    assert asked.continuation_grader is not None
+    assert (item.answer, item.guess, item.prompt) == ("two", 1 / 3, "Q: 1 + 1\nA:")
+    assert [each.text for each in item.continuations] == [" one", " two", " thirty"]
+    scores = [ContinuationScore(value, is_greedy=False) for value in (-1.0, -1.5, -3.0)]
+    grade, shown = asked.continuation_grader(scores, item)
+    assert (grade.outcome, grade.detail, grade.answer, grade.score) == (Outcome.WRONG, "other", "one", 0.0)
+    assert shown.splitlines() == [
+        "−1.000  one  (picked)",
+        "−1.500  two  (right)",
+        "−3.000  thirty",
+        "margin of the right answer: −0.500",
+    ]
+    assert asked.source.describe().endswith("acc, filter none, by log probabilities")
+
+
+def test_an_item_without_a_right_choice_is_refused_unless_the_task_scores_it_in_its_own_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unlabelled = [{**choice()["requests"][0], "golds": []}]
+    monkeypatch.setattr(Worker, "loads", {**choice(), "requests": unlabelled})
+    with pytest.raises(DataError, match="sums-0: none of its 3 choices is the right one"):
+        task().source.items(None)
+    monkeypatch.setattr(Worker, "loads", {**choice(own_results=True), "requests": unlabelled})
+    [item] = task().source.items(None)
+    assert item.guess == 0.0
+
+
+@pytest.mark.parametrize(("by_size", "groups"), [({}, ["", ""]), ({"acc": False}, ["sums", "more"])])
+def test_the_items_of_a_group_are_the_sample_unless_it_weighs_its_tasks_alike(
+    monkeypatch: pytest.MonkeyPatch, by_size: dict[str, bool], groups: list[str]
+) -> None:
+    told = choice()
+    tasks = {**told["tasks"], "more": told["tasks"]["sums"]}
+    requests = [*told["requests"], {**told["requests"][0], "task": "more"}]
+    monkeypatch.setattr(Worker, "loads", {**told, "tasks": tasks, "requests": requests, "by_size": by_size})
+    assert [item.group for item in task().source.items(None)] == groups
+
+
+def test_a_group_is_asked_in_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = choice()
+    monkeypatch.setattr(Worker, "loads", {**told, "tasks": {**told["tasks"], "said": ABOUT}})
+    with pytest.raises(UsageError, match="said asks for replies and sums for log probabilities"):
+        task().source.items(None)
+
+
+def test_a_chat_is_not_asked_for_given_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "loads", choice())
+    [item] = task().source.items(None)
+    with pytest.raises(UsageError, match="asks for log probabilities of given texts, and for no reply"):
+        ask_item(Model("m", "p"), item)
 
 
 HANGS = """
@@ -183,7 +272,7 @@ def test_the_process_ends_with_this_one_whatever_it_is_doing(tmp_path: Path) -> 
     (package / "__init__.py").write_text("")
     (package / "tasks.py").write_text(HANGS)
     process = subprocess.Popen(
-        [sys.executable, "-P", lm_eval._WORKER],
+        [sys.executable, "-P", lm_eval_process._WORKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=tmp_path,
@@ -191,7 +280,7 @@ def test_the_process_ends_with_this_one_whatever_it_is_doing(tmp_path: Path) -> 
     )
     with process:
         assert process.stdin is not None
-        process.stdin.write(b'{"load": "hangs", "include": null}\n')
+        process.stdin.write(b'{"load": "hangs"}\n')
         process.stdin.flush()
         while not (tmp_path / "loading").exists():
             assert process.poll() is None
