@@ -21,6 +21,7 @@ from pytest_llmperf.prompts.asking import ask
 from pytest_llmperf.prompts.template import template_of
 from pytest_llmperf.prompts.violations import REMEDIES, prompt_violations
 from pytest_llmperf.serving import checkpoint, gpu, placement, ports, weights
+from pytest_llmperf.serving.adapters import served_beside
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.gpu import GIB
 
@@ -199,8 +200,21 @@ def _data(models: Path | None, on_gpu: bool) -> Iterator[Check]:
             "here" if here else f"{found.source} is not here",
             "" if here else "the engine fetches them at the first start; fetch them before a timed night",
         )
+        if profile.model(name).adapter:
+            yield _adapter(profile.model(name))
         if found.directory is not None:
             yield from _prompts(profile.model(name), found.directory)
+
+
+def _adapter(model: Model) -> Check:
+    """The LoRA adapter of a row, as its server will be told to load it."""
+    what = f"adapter of {model.name}"
+    try:
+        (found,) = served_beside([model])
+    except LlmperfError as error:
+        first, *rest = str(error).splitlines()
+        return Check(what, "bad", first, " ".join(rest[:1]))
+    return Check(what, "ok", f"here, rank {found.rank}, on the server of {model.host}")
 
 
 def _prompts(model: Model, directory: Path) -> Iterator[Check]:

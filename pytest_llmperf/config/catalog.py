@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_llmperf.config import guests
 from pytest_llmperf.config.address import Address
 from pytest_llmperf.config.models import Catalog, Model, Profile
 from pytest_llmperf.config.sizes import EMBEDDED, GPU, LEAST, Sizes
@@ -97,6 +98,7 @@ def _profile(name: str, table: TomlTable, base: Path) -> Profile:
             raise rows.tables[row].mistake(
                 "same_model_as", f"unknown row{nearest(str(model.same_model_as), known)}"
             )
+    guests.check_together(rows.tables, models)
     own_sizes = table.table("sizes")
     default = GPU if table.values.get("needs_cuda") is True else EMBEDDED
     values = {
@@ -160,7 +162,12 @@ class _Rows:
         table.only(ROW_KEYS)
         parent = None
         if "extends" in table:
-            parent = self._parent(table, (*chain, name))
+            parent = self._other(table, "extends", (*chain, name))
+        if (key := guests.host_key(table, parent)) is not None:
+            self.models[name] = self._guest(name, table, key, parent, (*chain, name))
+            return self.models[name]
+        if "adapter" in table:
+            raise table.mistake("adapter", "needs adapter_of, the row whose server serves it")
         inherited = self.values[parent.name] if parent else {}
         values = self.values[name] = _merged(table, inherited)
         model = table.parse(Model, {**values, "name": name, "profile": self.profile})
@@ -178,15 +185,34 @@ class _Rows:
         )
         return self.models[name]
 
-    def _parent(self, table: TomlTable, chain: tuple[str, ...]) -> Model:
-        name = table.values["extends"]
+    def _guest(
+        self, name: str, table: TomlTable, key: str, parent: Model | None, chain: tuple[str, ...]
+    ) -> Model:
+        """The row ``name``, which the server of another one serves; ``key`` says as what."""
+        if parent is not None and key not in table:
+            host = self.models[parent.server_row]
+        else:
+            host = self._other(table, key, chain)
+        guests.check_keys(table, key, host, parent, engine_named(host.engine))
+        given = self.values[parent.name] if parent else {}
+        values = self.values[name] = _merged(table, guests.inherited(key, self.values[host.name], given))
+        values[key] = host.name
+        if key == "adapter_of" and "adapter" not in values:
+            table.must_have("adapter")
+        own = table.parse(Model, {**values, "name": name, "profile": self.profile})
+        _check_lengths(table, own)
+        return guests.guest(own, host, None if own.adapter is None else _weights(own.adapter, self.base))
+
+    def _other(self, table: TomlTable, key: str, chain: tuple[str, ...]) -> Model:
+        """The row that ``key`` names, read before this one, the last of ``chain``."""
+        name = table.values[key]
         if not isinstance(name, str) or name not in self.tables:
             raise table.mistake(
-                "extends",
+                key,
                 f"unknown row{nearest(str(name), [row for row in self.tables if row != chain[-1]])}",
             )
         if name in chain:
-            raise table.mistake("extends", f"goes in a circle: {' → '.join((*chain, name))}")
+            raise table.mistake(key, f"goes in a circle: {' → '.join((*chain, name))}")
         return self.read(name, chain)
 
 

@@ -27,6 +27,10 @@ The file that users edit, by example::
     [profile.embedded.model.distill-hot.sampling]
     temperature = 1.0
 
+    [profile.embedded.model.tuned]
+    adapter_of = "distill"                 # served by distill's server; with ``alias_of`` without weights of its own
+    adapter = "adapters/tuned"             # a LoRA adapter: a directory, or a hub id in the cache
+
 The keys of a row are the fields of :class:`Model`, :class:`Sampling`, :class:`PromptRules` and
 :class:`Damage`, and ``add_arguments``, which come after the arguments of the row that it extends. Values
 with a unit are strings: ``ready_timeout = "10 min"``, ``memory_needed = "4 GiB"``. Paths are relative to the file's
@@ -204,6 +208,14 @@ class Model:
     """Row of the same model, of which this one is another build: another engine, number format, kernel, cache. Where
     candidate and baseline are such rows, suites ask what must not differ (``@pytest.mark.llmperf_same_model``)."""
     damage: Damage | None = None
+    adapter_of: Text | None = None
+    """Row whose server serves this one as a LoRA adapter, under a name of its own. The row has every key of the server
+    from there, and ``sampling`` and ``rules`` where it gives none."""
+    adapter: Text | None = None
+    """With ``adapter_of``: the adapter's directory (``adapter_config.json`` and its weights), or a hub id in the
+    cache."""
+    alias_of: Text | None = None
+    """Row whose server and weights this one shares, under another name: what differs is ``sampling`` or ``rules``."""
     sampling: Sampling = field(default_factory=Sampling)
     rules: PromptRules = field(default_factory=PromptRules)
 
@@ -212,10 +224,36 @@ class Model:
         """The name that requests carry in ``model``."""
         return self.served_name or self.name
 
+    @property
+    def host(self) -> str | None:
+        """The row whose server serves this one; None for a row with a server of its own."""
+        return self.adapter_of or self.alias_of
+
+    @property
+    def server_row(self) -> str:
+        """The row that starts the server of this one: :attr:`host`, or the row itself."""
+        return self.host or self.name
+
+    @property
+    def shown_weights(self) -> str:
+        """The weights in a few words, for people."""
+        weights = self.weights.removeprefix("embedded:")
+        return f"adapter {self.adapter} on {weights}" if self.adapter else weights
+
 
 def same_model(first: Model, other: Model) -> bool:
     """True if two rows of a profile are builds of the same model, by ``same_model_as``."""
     return (first.same_model_as or first.name) == (other.same_model_as or other.name)
+
+
+def same_server(first: Model, other: Model) -> bool:
+    """True if one server that the run starts serves two rows of a profile."""
+    return first.server_row == other.server_row
+
+
+def same_weights_on_one_server(first: Model, other: Model) -> bool:
+    """True if two different rows are names of the same weights on one server: a row and its alias, or two aliases."""
+    return first.name != other.name and same_server(first, other) and first.adapter == other.adapter
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -132,6 +132,13 @@ class Settings:
     """The part of the run that this one is; None: it is the whole."""
     looks: int | None = None
     """Looks that are announced: this run, and those that may add to it."""
+    hosts: Mapping[str, Model] = field(default_factory=dict)
+    """By name, the rows whose servers serve candidates or the baseline as adapters or aliases."""
+
+    def guests_of(self, host: str) -> tuple[Model, ...]:
+        """The rows of this run that the server of the row ``host`` serves besides its own, by name."""
+        rows = {row.name: row for row in (*self.candidates, self.baseline) if row.host == host}
+        return tuple(rows[name] for name in sorted(rows))
 
     def candidate(self, name: str) -> Model:
         """The candidate of that name; ``KeyError`` if it is not one of this run."""
@@ -148,8 +155,8 @@ class Settings:
 
     def header(self) -> str:
         """One line: profile, device, and what each name stands for."""
-        rows = ", ".join(f"{m.name} → {m.weights.removeprefix('embedded:')}" for m in self.candidates)
-        against = f"against {self.baseline.name} → {self.baseline.weights.removeprefix('embedded:')}"
+        rows = ", ".join(f"{m.name} → {m.shown_weights}" for m in self.candidates)
+        against = f"against {self.baseline.name} → {self.baseline.shown_weights}"
         says = f"; {self.profile.says}" if self.profile.says else ""
         return f"llmperf: {self.profile.name} profile on {self.device_name}: {rows} {against}{says}"
 
@@ -179,13 +186,17 @@ def resolve(
 
     def row(name: str) -> Model:
         model = profile.model(name)
-        if name in urls:
+        # Where the host of an adapter runs already, the adapter is looked for there as well.
+        if (url := urls.get(name) or urls.get(model.server_row)) is not None:
             model = dataclasses.replace(
                 model,
                 engine=remote.ENGINE.name,
-                base_url=urls[name],
+                base_url=url,
                 api_key_env=model.api_key_env or DEFAULT_KEY_VARIABLE,
                 damage=None,
+                adapter_of=None,
+                alias_of=None,
+                adapter=None,
             )
         if options.engine_python and model.engine == DEFAULT and model.engine_python is None:
             model = dataclasses.replace(model, engine_python=options.engine_python)
@@ -221,6 +232,7 @@ def resolve(
         add=options.add,
         looks=options.looks,
         shard=options.shard,
+        hosts={model.host: row(model.host) for model in (*candidates, baseline) if model.host is not None},
     )
 
 

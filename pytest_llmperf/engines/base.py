@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from pytest_llmperf.config.models import Model
@@ -80,6 +81,17 @@ class SamplingDefaults:
     """Source of ``generation_config.json``: ``auto`` (the weights), a directory, or None (not read)."""
     overrides: JsonObject = field(default_factory=dict)
     """Values set on the command line, which win over the file, by their names in ``generation_config.json``."""
+
+
+@dataclass(frozen=True)
+class ServedBeside:
+    """A further name under which a server answers: an adapter's, or another one of the weights."""
+
+    name: str
+    adapter: Path | None = None
+    """Directory of the adapter; None: the weights themselves."""
+    rank: int = 0
+    """Largest LoRA rank of the adapter's modules."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +172,10 @@ class Engine:
     kv_cache_option: str | None = None
     """Option that gives the key-value cache a stated number of bytes, so that the engine need not measure how much
     memory is free, and two servers can start at once on one GPU; None: there is none."""
+    refuses_guests: str = (
+        "it can't serve a second row (Engine.shared_command); give each row a server of its own"
+    )
+    """Why no row may be an adapter or an alias of a row of this engine; empty: :meth:`shared_command` serves them."""
     directory_variables: tuple[str, ...] = ("TMPDIR",)
     """Environment variables set to a short-lived private directory, removed with the server."""
     probe: Probe = Probe()
@@ -170,6 +186,10 @@ class Engine:
         ``weights`` is a directory or a hub id (of ``model.revision``). Write :data:`PORT` where the port belongs. The
         server must listen on 127.0.0.1 and serve the model as ``model.served``.
         """
+        raise NotImplementedError
+
+    def shared_command(self, model: Model, weights: str, beside: Sequence[ServedBeside]) -> Sequence[str]:
+        """As :meth:`command`, for a server that answers under the names ``beside`` as well."""
         raise NotImplementedError
 
     def environment(self, model: Model) -> Mapping[str, str]:

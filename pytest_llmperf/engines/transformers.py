@@ -24,6 +24,10 @@ class Transformers(Engine):
     name = "transformers"
     distributions = ("transformers",)
     install = "install it there: pip install 'transformers[serving]' accelerate; or set engine_python in models.toml"
+    refuses_guests = (
+        "transformers' server serves one model under one name (5.19); use vLLM, or merge the adapter into weights of a "
+        "row of its own"
+    )
     # It ignores prompt_logprobs, has no /metrics, and answers 422 to fields that it does not know (5.19).
     capabilities: Mapping[Capability, bool] = {"prompt_logprobs": False, "metrics": False}
     known_failures = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from pytest_llmperf.engines.base import (
     Engine,
     Milestones,
     SamplingDefaults,
+    ServedBeside,
 )
 from pytest_llmperf.engines.probe import PORT
 from pytest_llmperf.engines.vllm_arguments import option, table_of, value_of
@@ -20,6 +22,8 @@ from pytest_llmperf.engines.vllm_failures import KNOWN
 from pytest_llmperf.errors import CatalogError
 
 _GIB = 2**30
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values that ``--max-lora-rank`` takes (vLLM 0.32)."""
 
 # The lines as vLLM 0.26 and 0.32 write them; each pattern has one group.
 _WEIGHTS_S = re.compile(r"Loading weights took ([\d.]+) seconds")
@@ -62,8 +66,12 @@ class Vllm(Engine):
         "metrics": True,
     }
     known_failures = KNOWN
+    refuses_guests = ""
 
     def command(self, model: Model, weights: str) -> Sequence[str]:
+        return self.shared_command(model, weights, ())
+
+    def shared_command(self, model: Model, weights: str, beside: Sequence[ServedBeside]) -> Sequence[str]:
         # The console script and vllm.entrypoints.cli.main need package metadata called "vllm", which the CPU build
         # doesn't have; the other module starts on both builds, but only with one API process.
         several = option(model.arguments, "--api-server-count") is not None
@@ -72,7 +80,8 @@ class Vllm(Engine):
             if several
             else ["vllm.entrypoints.openai.api_server", "--model", weights]
         )
-        address = ["--host", "127.0.0.1", "--port", PORT, "--served-model-name", model.served]
+        names = [model.served, *(other.name for other in beside if other.adapter is None)]
+        address = ["--host", "127.0.0.1", "--port", PORT, "--served-model-name", *names]
         options = {
             "--revision": model.revision,
             "--dtype": model.dtype,
@@ -85,7 +94,9 @@ class Vllm(Engine):
         for name, value in options.items():
             if value is not None:
                 argv += [name, str(value)]
-        return [*argv, "--trust-remote-code"] if model.trust_remote_code else argv
+        if model.trust_remote_code:
+            argv.append("--trust-remote-code")
+        return [*argv, *_adapters([other for other in beside if other.adapter is not None])]
 
     def environment(self, model: Model) -> Mapping[str, str]:
         environment = {
@@ -143,6 +154,19 @@ class Vllm(Engine):
         except CatalogError:  # the engine refuses it, and says so
             overrides = {}
         return SamplingDefaults(NEUTRAL_SAMPLING, None if source == "vllm" else source, overrides)
+
+
+def _adapters(adapters: Sequence[ServedBeside]) -> list[str]:
+    """Arguments that load adapters; empty without any."""
+    if not adapters:
+        return []
+    rank = max(adapter.rank for adapter in adapters)
+    most = next((size for size in _LORA_RANKS if size >= rank), rank)
+    # All in one batch: with vLLM's default of one, every change of adapters would load the other from its files.
+    return [
+        *("--enable-lora", "--max-loras", str(len(adapters)), "--max-lora-rank", str(most), "--lora-modules"),
+        *(json.dumps({"name": adapter.name, "path": str(adapter.adapter)}) for adapter in adapters),
+    ]
 
 
 def _generation_config(model: Model) -> str | None:

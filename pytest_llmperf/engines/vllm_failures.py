@@ -143,13 +143,35 @@ KNOWN: tuple[KnownFailure, ...] = (
         "LoRA rank too large",
         r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<most>\d+)",
         "the LoRA adapter has rank {rank}, the engine takes up to {most}",
-        "add `--max-lora-rank {rank}` to `arguments` of {row} (8, 16, 32, 64, 128, 256, 320 or 512)",
+        "raise `--max-lora-rank` in `arguments` of {row} to {rank} or more (8, 16, 32, 64, 128, 256, 320 or 512), or "
+        "leave it out: a row with adapter_of sets it",
     ),
     known_failure(
         "LoRA adapter not found",
         r"Loading lora (?P<name>\S+) failed: No adapter found for (?P<path>\S+)",
         "there is no LoRA adapter at {path}",
-        "correct the path in `--lora-modules` of {row}: a directory with adapter_config.json",
+        "correct `adapter` of the row that is served by {row}: a directory with adapter_config.json",
+    ),
+    known_failure(
+        "LoRA adapter of another model",
+        r"While loading (?P<path>\S+), expected target modules in .* but received (?P<names>\[[^\]]*\])",
+        "the LoRA adapter at {path} changes modules that the model of {row} does not have: {names}",
+        "give the row with `adapter` the base that the adapter was trained on (base_model_name_or_path in its "
+        "adapter_config.json) as `adapter_of`",
+    ),
+    known_failure(
+        "LoRA adapter of an unsupported kind",
+        r"ValueError: (?:[^\n]*: )?(?P<why>(?:vLLM (?:only supports modules_to_save|does not (?:yet )?support (?:DoRA|"
+        r"LoRA bias|init_lora_weights|Activated LoRA|layer_replication|block-diagonal LoRA|QALoRA))|"
+        r"Adapter bias is not supported)[^\n]*)",
+        "the LoRA adapter is of a kind that vLLM does not serve: {why}",
+        "merge it into weights of their own, and give those as `weights` of a row",
+    ),
+    known_failure(
+        "LoRA not supported by the model",
+        r"ValueError: (?:[^\n]*: )?(?P<name>\S+) does not support LoRA yet",
+        "vLLM serves no LoRA adapters for the architecture {name}",
+        "merge the adapter into weights of their own, and give those as `weights` of a row",
     ),
     known_failure(
         "architecture unknown to the engine",

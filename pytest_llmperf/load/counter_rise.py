@@ -32,7 +32,7 @@ class CounterRise:
 
     @classmethod
     def between(cls, before: Reply, after: Reply, model: str) -> CounterRise:
-        """From two answers of ``/metrics``; ``model`` is the name that the requests asked for."""
+        """From two answers of ``/metrics``; ``model`` is the name that the server counts these requests under."""
         return cls(model, server_metrics.parse_reply(before), server_metrics.parse_reply(after))
 
     def drafted(self, traces: Sequence[Trace]) -> Drafted | str:

@@ -231,7 +231,9 @@ class _LoadRun:
             prompts_note=note,
             cache=after.since(before) if after and before else None,
             connections=opened,
-            counters=CounterRise.between(before_load, after_load, self.server.model),
+            counters=CounterRise.between(
+                before_load, after_load, self.server.counted_as or self.server.model
+            ),
             workers=workers,
             server_samples=sampler.samples(),
             template_tokens=None if self.workload.given else self.server.capabilities.template_tokens,

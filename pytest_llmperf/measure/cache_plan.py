@@ -99,12 +99,12 @@ def _capacity(served: Served, earlier: PlanningRecord | None, device: str) -> Ca
     if (said := served.engine.kv_cache_bytes(model)) is not None:
         return Capacity(said, "bytes", "as the row has it")
     if earlier is not None and earlier.device == device:
-        tokens = earlier.kv_cache_tokens(served.name)
+        tokens = earlier.kv_cache_tokens(model.server_row)
         if tokens is not None:
             return Capacity(tokens, "tokens", "as recorded")
     if not model.gpus or not served.engine.is_started:
         return None
-    if (measured := KvCacheSizes().known(served)) is not None:
+    if (measured := KvCacheSizes().known(served.host)) is not None:
         return Capacity(measured * model.gpus, "bytes", "as an earlier start measured")
     devices = served.nvml().devices()[: model.gpus]
     if not devices:

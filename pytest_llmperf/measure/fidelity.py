@@ -24,6 +24,7 @@ from pytest_llmperf.gates.per_token import Agreement, Amounts, Divergence
 from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.book import Book, booked
 from pytest_llmperf.measure.memo import Memo
+from pytest_llmperf.measure.one_server import refuse_one_model
 from pytest_llmperf.measure.prefix_cache import cold_and_warm
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers
@@ -561,6 +562,7 @@ class FidelityQuestions:
     @booked("fidelity")
     def __call__(self, candidate: Served, baseline: Served, task: str | None = None) -> Fidelity:
         """The candidate against the baseline over the profile's task, or that of this name."""
+        refuse_one_model(candidate, baseline, "fidelity")
         return Fidelity(self._data, self._judge, self.book, candidate, baseline, self._data.task(task))
 
     def noise(self, baseline: Served, task: str | None = None) -> Divergence:

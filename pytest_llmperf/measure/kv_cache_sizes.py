@@ -39,7 +39,7 @@ class SizedServer:
     devices: tuple[str, ...]
     """Name and bytes of each GPU."""
     entry: str
-    """Fingerprint of the catalogue's row, which holds share, arguments and name of the weights."""
+    """Fingerprints of the catalogue's row, which holds share, arguments and name of the weights, and of its guests."""
     engine: str
     """Name and version."""
     weights_bytes: int
@@ -128,7 +128,8 @@ def _server_of(side: Served) -> SizedServer | None:
     if engine is None:
         return None
     names = tuple(f"{device.name}, {device.total_bytes} bytes" for device in devices)
-    return SizedServer(names, row_fingerprint(side.model), str(engine), weights_bytes)
+    entry = " ".join(row_fingerprint(row) for row in (side.model, *side.guests))
+    return SizedServer(names, entry, str(engine), weights_bytes)
 
 
 def _says_its_size(side: Served) -> bool:

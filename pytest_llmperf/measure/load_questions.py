@@ -20,6 +20,7 @@ from pytest_llmperf.measure.book import Book, booked
 from pytest_llmperf.measure.conversations import ConversationResult
 from pytest_llmperf.measure.load_results import LoadResult, Pair
 from pytest_llmperf.measure.measurements import Measurements
+from pytest_llmperf.measure.one_server import refuse_one_model
 from pytest_llmperf.measure.scheduled import SweepResult, arrivals_at, bracketed, levels_of, replayed
 from pytest_llmperf.measure.served import Served
 
@@ -65,7 +66,7 @@ class LoadQuestions:
     ) -> Pair:
         """Both models in turn, in short rounds, on the same machine in the same minutes.
 
-        Raises :class:`NotMeasured` for the baseline in the candidate's place.
+        Raises :class:`NotMeasured` for the baseline in the candidate's place, and for a row and its alias.
         """
         sides = [side_of(self._data.sided(self._judge, served)) for served in (candidate, baseline)]
         if sides in (["baseline", "candidate"], ["baseline", ""]):
@@ -73,11 +74,13 @@ class LoadQuestions:
                 "load.interleaved was given the baseline in the candidate's place, so that every ratio would be upside "
                 "down: write load.interleaved(candidate, baseline, …)"
             )
+        refuse_one_model(candidate, baseline, "the speed")
         self._refuse()
         sizes = self._data.sizes
         shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rounds=rounds)
         data = self._data.pair(candidate, baseline, concurrency, shape)
-        return Pair(self._judge, concurrency, data, shape.suffix(sizes))
+        shared = " on one server" if candidate is not baseline and candidate.host is baseline.host else ""
+        return Pair(self._judge, concurrency, data, f"{shape.suffix(sizes)}{shared}")
 
     @booked("load")
     def open_loop(

@@ -25,7 +25,7 @@ _SPREAD, _FIRST_SEEDS = 2_654_435_761, 2**30
 """Knuth's multiplier: neighbouring seeds of runs give sampling seeds that lie far apart, with all looks below 2³¹."""
 _OF_THE_MACHINE = {"base_url", "api_key_env", "ready_timeout_s", "engine_python", "same_model_as"}
 """Fields of a row that say where and how it is reached or compared, and not which model answers."""
-_NEW = {"extra_body"}
+_NEW = {"extra_body", "adapter_of", "adapter", "alias_of"}
 """Keys that are younger than the first records: at their default, the row is served as it was without them, and its
 fingerprint stays."""
 

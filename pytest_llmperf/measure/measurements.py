@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client.answer_cache import AnswerCache
-from pytest_llmperf.config.models import Model
+from pytest_llmperf.config.models import Model, same_weights_on_one_server
 from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.engines.base import Milestones
+from pytest_llmperf.errors import StartError
 from pytest_llmperf.gates.base import Judge, SidedJudge
 from pytest_llmperf.gates.mean_ratio import Documents
 from pytest_llmperf.gates.outcomes import Outcomes
@@ -39,6 +41,7 @@ from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
 from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts, Shortened, shortened
 from pytest_llmperf.measure.looks import Looks, comparable, drawn, reseeded, row_fingerprint
 from pytest_llmperf.measure.memo import Memo
+from pytest_llmperf.measure.one_server import SHARED_START
 from pytest_llmperf.measure.prompt_lengths import check_lengths, token_sizes
 from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import Scheduled, SweepData, met_by_slice
@@ -51,7 +54,6 @@ from pytest_llmperf.prompts.variants import Variant, model_default
 from pytest_llmperf.record import fingerprint
 from pytest_llmperf.record.prior import read_prior_looks
 from pytest_llmperf.record.tables import AnswerRow, TokenRow, TraceRow
-from pytest_llmperf.serving.content import content_of
 from pytest_llmperf.tasks import BUILT_IN
 from pytest_llmperf.tasks.articles import Articles
 from pytest_llmperf.tasks.lm_eval import PREFIX, lm_eval_task
@@ -277,14 +279,19 @@ class Measurements(Servers):
         """Rounds of one model, taken from those of the comparison as far as it has them, if this run compares."""
         runs: Sequence[LoadRun]
         metrics: Sequence[Metrics]
-        baseline = self.served(self.settings.baseline) if self.will_need_baseline else None
-        if baseline is not None and served is not baseline:
+        if (baseline := self._compared_with(served)) is not None:
             runs, metrics = self.speed.rounds(served, baseline, concurrency, shape).tail()
         else:
             runs, metrics = self.speed.alone(served, concurrency, shape)
         clock = self.speed.clock_error(runs, metrics)
         device = self.speed.on_device(served, concurrency, runs, metrics)
         return MeasuredLoad(concurrency, runs, metrics, clock, device)
+
+    def _compared_with(self, served: Served) -> Served | None:
+        """The baseline, if this run times it in turn with ``served``; None for two names of one model."""
+        baseline = self.served(self.settings.baseline)
+        alike = served is baseline or same_weights_on_one_server(served.model, baseline.model)
+        return baseline if self.will_need_baseline and not alike else None
 
     def pair(self, candidate: Served, baseline: Served, concurrency: int, shape: LoadShape) -> PairData:
         """Interleaved rounds of two models: as many as a gate needs to look once, and more as it asks for them."""
@@ -314,6 +321,8 @@ class Measurements(Servers):
         sides = (candidate, baseline)
         if candidate is baseline:
             return "both sides are one server: no start is compared"
+        if candidate.host is baseline.host:
+            return SHARED_START
         if running := [side.name for side in sides if not side.engine.is_started]:
             names = " and ".join(running)
             return (
@@ -393,8 +402,7 @@ class Measurements(Servers):
     def comparable(self) -> dict[str, Json]:
         """Everything that two runs must have in common for their data to be pooled."""
         facts = comparable(self.settings, dataclasses.asdict(self.speed.workload()))
-        rows = (*self.settings.candidates, self.settings.baseline)
-        return facts | {"content": {row.name: self._content_key(row) for row in rows}}
+        return facts | {"content": {row.name: self._content_key(row) for row in self.rows}}
 
     def _content_key(self, model: Model) -> str | None:
         """Fingerprint of the row's files as its server read them; None where they are not known."""
@@ -405,7 +413,9 @@ class Measurements(Servers):
             # A damaged copy is made when it is started, and follows from the weights that it is made of.
             directory = None if model.damage is not None else served.weights_directory()
             if directory is not None:
-                self._contents[model.name] = content_of(model, directory).key
+                # The start explains an adapter that is not there.
+                with contextlib.suppress(StartError):
+                    self._contents[model.name] = served.current_content().key
         return self._contents.get(model.name)
 
     def _asked(self, kind: str) -> list[tuple[Any, Any]]:

@@ -72,7 +72,8 @@ class Phases:
 
     def add(self, kind: PhaseKind, served: Served, key: tuple[str | int, ...] = (), amount: int = 1) -> None:
         """Add a phase and the start of its server; the larger amount of one that was added before."""
-        for phase in (Phase("starts", served.name), Phase(kind, served.name, key, amount)):
+        row = served.host.name if kind == "starts" else served.name
+        for phase in (Phase("starts", served.host.name), Phase(kind, row, key, amount)):
             at = (phase.kind, phase.row, phase.key)
             known = self._known.setdefault(at, phase)
             self._known[at] = replace(known, amount=max(known.amount, phase.amount))
@@ -271,8 +272,8 @@ class PlannedMeasurements(Measurements):
 
     def load(self, served: Served, concurrency: int, shape: LoadShape) -> LoadData:
         rounds = self._rounds(served, concurrency, shape)
-        if self.will_need_baseline:
-            self._first_look(self.served(self.settings.baseline), concurrency, shape)
+        if (baseline := self._compared_with(served)) is not None:
+            self._first_look(baseline, concurrency, shape)
         requests = self.sizes.requests_per_round(concurrency)
         return PlannedLoad([number for number in range(rounds) for _ in range(requests)], rounds)
 

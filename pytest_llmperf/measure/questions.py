@@ -40,6 +40,7 @@ from pytest_llmperf.measure.messages import (
     silence,
     triggers,
 )
+from pytest_llmperf.measure.one_server import refuse_of_guest, refuse_one_model
 from pytest_llmperf.measure.sample_list import (
     FlipsOnDemand,
     OutcomesOnDemand,
@@ -320,6 +321,8 @@ class Questions:
     @booked("perplexity")
     def perplexity(self, served: Served, texts: str | None = None) -> Perplexity:
         """Perplexity of the model over the texts of the profile, or of that name: ``c4``, ``embedded``."""
+        for row in self._data.rows:
+            refuse_one_model(served, self._data.served(row), "perplexity")
         wanted = find_texts(texts or ("c4" if self._data.settings.profile.needs_cuda else "embedded"))
         documents, unusable = self._data.documents(served, wanted)
         judge = self._data.sided(self._judge, served)
@@ -383,12 +386,16 @@ class Questions:
 
     @booked("startup", gated=False)
     def startup(self, served: Served) -> Startup:
+        """Time to ready of the row's server, and the milestones of its start; INVALID for a row without a start."""
+        refuse_of_guest(served, "the time to ready", self._data.rows)
         ready_s, milestones = self._data.startup(served)
         ready = Scalar("time to ready", ready_s, "s", judge=self._data.sided(self._judge, served))
         return Startup(self._booked("startup", lambda: ready), milestones)
 
     @booked("memory")
     def memory(self, served: Served) -> Memory:
+        """Peak of memory and size of the weights of the row's server; INVALID for a row without one of its own."""
+        refuse_of_guest(served, "the peak of memory", self._data.rows)
         kind, peak, weights = self._data.memory_use(served)
         judge = self._data.sided(self._judge, served)
         return Memory(

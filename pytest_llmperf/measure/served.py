@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from pytest_llmperf.client.capabilities import declare, declare_plain
@@ -29,6 +30,7 @@ from pytest_llmperf.prompts.template import template_sha256
 from pytest_llmperf.record.redaction import hide
 from pytest_llmperf.serving import checkpoint, gpu, preflight, remote
 from pytest_llmperf.serving import weights as weights_of
+from pytest_llmperf.serving.adapters import adapter_directory, remarks, served_beside
 from pytest_llmperf.serving.command import spec_for
 from pytest_llmperf.serving.content import Content, checksums, content_of
 from pytest_llmperf.serving.http_client import request, unused_proxies
@@ -60,8 +62,11 @@ class Served:
         tell: Callable[[str], None] = lambda _: None,
         silence_limit_s: float | None = None,
         book: Book = UNBOOKED,
+        guests: Sequence[Model] = (),
     ) -> None:
         self.model = model
+        self.guests = guests
+        """Rows of the run that this row's server serves besides its own: adapters and aliases."""
         self._book = book
         self._state_root = state_root
         self._progress = progress
@@ -100,6 +105,11 @@ class Served:
     def name(self) -> str:
         """Row of the catalogue."""
         return self.model.name
+
+    @property
+    def host(self) -> Served:
+        """The row whose server serves this one: itself, unless it is an adapter or an alias."""
+        return self
 
     @property
     def served(self) -> str:
@@ -182,7 +192,7 @@ class Served:
             self._progress(f"{self.name}: the server died, starting it again")
             self._lease.restart(self._say)
             self._tell_changes("the server that was started again has what is there now")
-            self._content = content_of(self.model, self.weights_directory())
+            self._content = self.current_content()
             self._tell(f"the server of {self.name} was started again; {_ACROSS}")
         return self._watched(self._lease.server)
 
@@ -298,13 +308,25 @@ class Served:
         """Digests of weights and of the files that the arguments name, as of the start of the server."""
         return self._content
 
+    def current_content(self) -> Content:
+        """As :attr:`content`, of the files as they are now. Raises :class:`StartError` for an adapter that is gone."""
+        return content_of(self.model, self.weights_directory(), self._adapters())
+
+    def _adapters(self) -> dict[str, Path]:
+        """Directories of the adapters that the server loads, by row."""
+        return {guest.name: adapter_directory(guest) for guest in self.guests if guest.adapter}
+
     def tell_changes(self) -> None:
         """Tell if a file of a server that runs is not what it was when the server started."""
         if self._lease is not None:
             self._tell_changes("what was measured is of the files as they were when the server started")
 
     def _tell_changes(self, consequence: str) -> None:
-        now = content_of(self.model, self.weights_directory())
+        try:
+            now = self.current_content()
+        except StartError as error:
+            self._tell(f"{first_line(error)}: {consequence}")
+            return
         if changed := now.changed_since(self._content):
             self._tell(f"{self.name}: {', '.join(changed)} changed while the run was going: {consequence}")
 
@@ -324,6 +346,8 @@ class Served:
             "weights_in_page_cache": self._in_page_cache,
             "crashes": self.crashes,
             "milestones": None if milestones is None else dataclasses.asdict(milestones),
+            "server_of": None,
+            "adapter": None,
             **self._checksums,
         }
 
@@ -372,6 +396,7 @@ class Served:
             revision=weights.revision,
             kv_cache_bytes=self.kv_cache_bytes,
             placed=self.placement.environment,
+            beside=served_beside(self.guests),
         )
         if self._silence_limit_s is not None:
             spec = dataclasses.replace(spec, silence_limit_s=self._silence_limit_s)
@@ -406,9 +431,10 @@ class Served:
     def _start(self) -> None:
         weights = self.weights
         checkpoint.check(self.model, weights)
-        for remark in checkpoint.remarks(self.model, weights):
-            self._tell(remark)
         spec = self.next_spec()
+        adapted = [remarks(guest, adapter_directory(guest)) for guest in self.guests if guest.adapter]
+        for remark in chain(checkpoint.remarks(self.model, weights), *adapted):
+            self._tell(remark)
         if not self._ready_s and weights.directory is not None:
             # Before the checksums, which read the files.
             self._in_page_cache = share_in_memory(weights_of.weight_files(weights.directory)[0])
@@ -422,13 +448,13 @@ class Served:
         with self._readable_files():
             template = template_sha256(self.model, weights.directory)
             self._checksums = checksums(self.model, weights.directory) | {"template_sha256": template}
-            self._content = content_of(self.model, weights.directory)
+            self._content = content_of(self.model, weights.directory, self._adapters())
         self._lease = acquire(spec, self._state_root, self._say, before_start=check, stop=self._stop)
         if self.crashes:
             self._tell(f"the server of {self.name} was started again; {_ACROSS}")
         self._ready_s.append(self._lease.server.ready_s)
         with self._readable_files():
-            before, self._content = self._content, content_of(self.model, self.weights_directory())
+            before, self._content = self._content, self.current_content()
         if changed := self._content.changed_since(before):
             self._tell(
                 f"{self.name}: {', '.join(changed)} changed while its server started: which of the two it has read is "

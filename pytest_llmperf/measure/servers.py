@@ -15,6 +15,7 @@ from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.errors import GpuUnreadable, InfrastructureError, ServerDied, UsageError, first_line
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.events import Events
+from pytest_llmperf.measure.guest import Guest
 from pytest_llmperf.measure.kv_cache_sizes import KvCacheSizes
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.sampling import SamplingBook
@@ -69,9 +70,20 @@ class Servers:
         """The events of all processes of the run: ``{"time": ISO 8601 in UTC, "text": …}``, oldest first."""
         return self._events.all()
 
+    @property
+    def rows(self) -> tuple[Model, ...]:
+        """Candidates and baseline."""
+        return (*self.settings.candidates, self.settings.baseline)
+
     def served(self, model: Model) -> Served:
         """The handle of a row, the same at every call; does not start its server."""
         if model.name not in self._served:
+            if model.host is not None:
+                host = self.served(self.settings.hosts[model.host])
+                self._served[model.name] = Guest(
+                    model, host, self._state_root, self.progress, self.tell, self.book
+                )
+                return self._served[model.name]
             served = Served(
                 model,
                 self._state_root,
@@ -79,6 +91,7 @@ class Servers:
                 self.tell,
                 self.settings.profile.silence_limit_s,
                 self.book,
+                self.settings.guests_of(model.name),
             )
             self._served[model.name] = served
             self._memory[model.name] = MemoryWatch(served, self.tell)
@@ -100,7 +113,7 @@ class Servers:
     def memory(self, served: Served) -> MemoryWatch:
         """The watch on a server's memory, running since the first call; starts the server."""
         self._start_both()
-        watch = self._memory[served.name]
+        watch = self._memory[served.host.name]
         watch.start()
         return watch
 
@@ -130,11 +143,11 @@ class Servers:
 
     def start_anew(self, *sides: Served) -> None:
         """End the servers of a comparison, in order, and start them again."""
-        ending = dict.fromkeys(sides)
+        ending = dict.fromkeys(side.host for side in sides)
         self._kv_caches.learn(ending)
         for side in ending:
             self._memory[side.name].keep()
-        others = [served for served in self.started() if served not in ending and served.model.gpus]
+        others = [served for served in self.started() if served.host not in ending and served.model.gpus]
         for error in close_together(ending, others, anew=True):
             raise error
         self._start_both()
@@ -145,7 +158,7 @@ class Servers:
         On a GPU they can if neither measures how much memory is free (``measure.kv_cache_sizes``).
         """
         sides = [self.served(model) for model in (*self.settings.candidates[:1], self.settings.baseline)]
-        distinct = list(dict.fromkeys(sides))
+        distinct = list(dict.fromkeys(side.host for side in sides))
         if not self.will_need_baseline or any(side.started for side in distinct):
             return
         on_gpu = [side for side in distinct if side.model.gpus]

@@ -319,7 +319,10 @@ def _machine(record: Record) -> str:
 
 
 _OF_THE_MACHINE = ("plugin", "python", "driver", "cuda")
-_OF_A_SERVER = ("engine", "arguments", "weights", "revision", "weights_sha256", "dtype", "template_sha256")
+_OF_A_SERVER = (
+    *("engine", "arguments", "weights", "revision", "weights_sha256", "dtype", "template_sha256"),
+    *("adapter", "server_of"),
+)
 
 
 def _differs(before: Record, now: Record) -> list[str]:

@@ -231,6 +231,8 @@ class ServerEntry(Part):
         "how often it died and was restarted; data of one life are not judged then"
     )
     every_ready_s: Series = several("of every start except those after a crash")
+    server_of: str | None = optional("the row whose server serves this one; null for a server of its own")
+    adapter: str | None = optional("the LoRA adapter, as named in the catalogue; its checksum is in files")
     milestones: MilestonesEntry | None = optional(
         "durations of the last start and its memory, from the server's log"
     )

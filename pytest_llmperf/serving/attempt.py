@@ -119,7 +119,9 @@ class Attempt:
             engine=EngineProcess(argv, environment, log, leash),
             port=port,
             sockets=sockets,
-            target=ProbeTarget(ports.HOST, port.port, spec.served_model, api_key, spec.probe),
+            target=ProbeTarget(
+                ports.HOST, port.port, spec.served_model, api_key, spec.probe, spec.served_beside
+            ),
             log=log,
             log_offset=offset,
             oom_kills=processes.oom_kills(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmperf.config.models import Model
+from pytest_llmperf.engines.base import ServedBeside
 from pytest_llmperf.engines.registry import engine_named
 from pytest_llmperf.serving.spec import ServerSpec
 
@@ -21,13 +22,14 @@ def spec_for(
     warm_concurrency: tuple[int, ...] = (1,),
     kv_cache_bytes: int | None = None,
     placed: Mapping[str, str] | None = None,
+    beside: Sequence[ServedBeside] = (),
 ) -> ServerSpec:
     """The server of a row whose weights lie at ``weights`` (a directory) or have that name on the hub.
 
     ``weights_are_local`` (default: ``weights`` is a path) forbids the engine to look anything up on the network. The
     row's own arguments and environment come last, so that they win. ``placed`` are the variables that name the devices
     (``serving.placement``), which the row's own were read for. ``kv_cache_bytes`` fixes the size of the key-value
-    cache, where the engine has an option for it.
+    cache, where the engine has an option for it. ``beside``: adapters and aliases that it serves as well.
     """
     local = isinstance(weights, Path) if weights_are_local is None else weights_are_local
     if revision is None and not isinstance(weights, Path):
@@ -38,10 +40,14 @@ def spec_for(
     fixed: tuple[str, ...] = ()
     if kv_cache_bytes is not None and engine.kv_cache_option is not None:
         fixed = (engine.kv_cache_option, str(kv_cache_bytes))
+    command = (
+        engine.shared_command(model, str(weights), beside) if beside else engine.command(model, str(weights))
+    )
     return ServerSpec(
         row=model.name,
         served_model=model.served,
-        argv=(*engine.command(model, str(weights)), *fixed, *model.arguments),
+        served_beside=tuple(other.name for other in beside),
+        argv=(*command, *fixed, *model.arguments),
         environment={
             **engine.environment(model),
             "PYTHONUNBUFFERED": "1",

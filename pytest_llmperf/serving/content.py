@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_llmperf.config.models import Model
@@ -70,6 +70,9 @@ class Content:
     """Digest of sizes and change times of the files that were too large to be read whole; empty without any."""
     of_weights: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Digests of the files in the weights' directory, by their names in it."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the adapters that the server loads for other rows, by row. The entry's own answers do not depend on
+    them."""
 
     @property
     def key(self) -> str | None:
@@ -79,17 +82,30 @@ class Content:
         text = json.dumps([self.weights, sorted(self.files.items())])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def of_guest(self, row: str) -> Content:
+        """The content of a row that this entry's server serves: with its adapter, if it is one."""
+        own = {"adapter": self.adapters[row]} if row in self.adapters else {}
+        return replace(self, files={**self.files, **own}, adapters={})
+
     def changed_since(self, earlier: Content) -> list[str]:
         """Names of what has changed since ``earlier``; empty if nothing has."""
         # New files are no change: an engine downloads models and files from the hub while it starts.
         changed = [name for name, digest in sorted(earlier.files.items()) if self.files.get(name) != digest]
+        changed += [
+            f"the adapter {row}"
+            for row, digest in sorted(earlier.adapters.items())
+            if self.adapters.get(row) != digest
+        ]
         if any(self.of_weights.get(name) != digest for name, digest in earlier.of_weights.items()):
             changed.insert(0, "the weights")
         return changed
 
 
-def content_of(model: Model, directory: Path | None) -> Content:
-    """Digests of the entry's current files; ``directory`` holds its weights. Takes a few tenths of a second at most."""
+def content_of(model: Model, directory: Path | None, adapters: Mapping[str, Path] | None = None) -> Content:
+    """Digests of the entry's current files; ``directory`` holds its weights. Takes a few tenths of a second at most.
+
+    ``adapters``: directories of the adapters that its server loads, by row.
+    """
     if not engine_named(model.engine).is_started:
         return Content(None)
     stamps: list[str] = []
@@ -98,8 +114,9 @@ def content_of(model: Model, directory: Path | None) -> Content:
     for text in (*texts_of(model.arguments), *model.environment.values()):
         if text not in files and (digest := _digest_of_named(text, stamps)) is not None:
             files[text] = digest
+    loaded = {row: _directory_digest(path, stamps) for row, path in (adapters or {}).items()}
     stamp = hashlib.sha256("\n".join(stamps).encode()).hexdigest() if stamps else ""
-    return Content(_joint(own) if own else None, files, stamp, own)
+    return Content(_joint(own) if own else None, files, stamp, own, loaded)
 
 
 def checksums(model: Model, directory: Path | None) -> dict[str, Json]:
@@ -145,6 +162,9 @@ def identity_of(
         "engine": server.engine,
         "device": device,
     }
+    if model.host is not None:
+        # Its server's command is that of the host and of every other guest.
+        parts["guest"] = model.served
     if spec is None:
         parts["url"] = [server.base_url, server.model]
     else:

@@ -57,6 +57,8 @@ class ProbeTarget:
     model: str
     api_key: str | None
     probe: Probe = field(default_factory=Probe)
+    beside: tuple[str, ...] = ()
+    """Further names that it must serve: adapters and aliases."""
 
 
 class Unready(Exception):
@@ -88,19 +90,36 @@ def wait_until_ready(
     progress("checking")
     if target.probe.models:
         _check_name(target)
-    progress("warming up")
-    _together(lambda: _check_first_answer(target, deadline, progress), 1, stop)
-    for concurrency in warm_concurrency:
-        progress(f"warming up, {concurrency} at once" if concurrency > 1 else "warming up")
-        _together(lambda: _generate(target, deadline), concurrency, stop)
+    for name in (target.model, *target.beside):
+        of = f" {name}" if target.beside else ""
+        _warm_up(replace(target, model=name), of, warm_concurrency, deadline, stop, progress)
     try:
         return version_in(_get(target, target.probe.version)) if target.probe.version else ""
     except RequestFailed:
         return ""
 
 
+def _warm_up(
+    target: ProbeTarget,
+    of: str,
+    warm_concurrency: Sequence[int],
+    deadline: float,
+    stop: threading.Event,
+    progress: Callable[[str], None],
+) -> None:
+    """First generations of one of the server's models; ``of`` is its name where there are several."""
+    progress(f"warming up{of}")
+    try:
+        _together(lambda: _check_first_answer(target, deadline, progress), 1, stop)
+        for concurrency in warm_concurrency:
+            progress(f"warming up{of}, {concurrency} at once" if concurrency > 1 else f"warming up{of}")
+            _together(lambda: _generate(target, deadline), concurrency, stop)
+    except Unready as error:
+        raise Unready(f"{target.model}: {error}") if of else error from error
+
+
 def _check_name(target: ProbeTarget) -> None:
-    """Raise `Unready` unless the server takes our key and lists our model."""
+    """Raise `Unready` unless the server takes our key and lists our models."""
     path = target.probe.models
     try:
         models = _get(target, path)
@@ -109,8 +128,9 @@ def _check_name(target: ProbeTarget) -> None:
     if models.status != 200:
         raise Unready(f"{path} answers {models.status} to the key that the server was started with")
     served = served_models(models.json())
-    if target.model not in served:
-        raise Unready(f"the server serves {named(served, target.model)}, not {target.model}")
+    for name in (target.model, *target.beside):
+        if name not in served:
+            raise Unready(f"the server serves {named(served, name)}, not {name}")
 
 
 def served_models(body: Json) -> list[str]:

@@ -57,6 +57,8 @@ class Server:
     """The command that starts it by hand (no secrets)."""
     engine: str
     """Engine and version if known, e.g. ``vllm 0.32.0``."""
+    counted_as: str | None = None
+    """Name that ``/metrics`` labels its counters with, where several rows share the server; None: ``model``."""
     keeper_pid: int | None = None
     state_dir: Path | None = None
     """Directory of the keeper's socket, log and state."""

@@ -48,6 +48,8 @@ class ServerSpec:
     """Seconds that the server outlives its last lease."""
     warm_concurrency: tuple[int, ...] = (1,)
     """One discarded generation for each of these numbers of simultaneous requests belongs to being ready."""
+    served_beside: tuple[str, ...] = ()
+    """Further names that it must serve to be ready: adapters and aliases."""
     restarts: int = 1
     """Number of times that a dead server may be started again."""
 

@@ -89,7 +89,7 @@ def resolve(
     needs_tensors = value_of(model.arguments, "--load-format") in FILE_FORMATS
     if model.weights.startswith(EMBEDDED):
         found = _local(model, embedded_directory(model.weights.removeprefix(EMBEDDED)), needs_tensors)
-    elif _is_hub_id(model.weights):
+    elif is_hub_id(model.weights):
         found = _hub(model, environment, needs_tensors)
     else:
         found = _local(model, expand(model.weights).absolute(), needs_tensors)
@@ -221,7 +221,8 @@ def read_json(path: Path) -> JsonObject:
         return {}
 
 
-def _is_hub_id(text: str) -> bool:
+def is_hub_id(text: str) -> bool:
+    """True for ``org/name``, unless there is a directory of that name."""
     # A directory of that name wins, as it does in vLLM and transformers.
     if not _HUB_ID.match(text):
         return False
@@ -297,8 +298,8 @@ def _look_for_configuration(model: Model, where: str, directory: Path) -> None:
         base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
         raise StartError(
             f"{where}: {directory} holds a LoRA adapter, not a model",
-            remedy=f"give its base model ({base or 'see adapter_config.json'}) as weights, and the adapter in "
-            f'arguments = ["--enable-lora", "--lora-modules", "NAME={directory}"]',
+            remedy=f"give its base model ({base or 'see adapter_config.json'}) a row of its own, and this row "
+            f'adapter_of = "THAT ROW" and adapter = "{model.weights}" in place of weights',
         )
     if _glob(directory, "*.gguf"):
         return

@@ -13,6 +13,7 @@ from pytest_llmperf.cli import COMMANDS, doctor, main
 from pytest_llmperf.record.store import write_record
 from pytest_llmperf.record.tables import ANSWERS, store_table
 from pytest_llmperf.serving import gpu
+from tests.lora import write_adapter
 from tests.record.test_compare import answers, run
 from tests.record.test_references import RUN
 
@@ -205,6 +206,27 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 def test_a_shell_can_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     assert "promote" in capsys.readouterr().out
+
+
+def test_doctor_looks_for_the_adapter_of_a_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmperf.serving.checkpoint.check", lambda *_: None)
+    weights = tmp_path / "w"
+    weights.mkdir()
+    config = {"hidden_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 1}
+    (weights / "config.json").write_text(json.dumps(config))
+    (weights / "model.safetensors").write_bytes(b"x")
+    models = tmp_path / "models.toml"
+    models.write_text(
+        f'[profile.p]\ncandidate = "t"\nbaseline = "m"\n[profile.p.model.m]\nweights = "{weights}"\n'
+        '[profile.p.model.t]\nadapter_of = "m"\nadapter = "./t"\n'
+    )
+    main(["doctor", "--models", str(models)])
+    assert "BAD   adapter of t: t: adapter = " in capsys.readouterr().out
+    write_adapter(tmp_path / "t", weights, rank=2)
+    main(["doctor", "--models", str(models)])
+    assert "ok    adapter of t: here, rank 2, on the server of m" in capsys.readouterr().out
 
 
 def test_doctor_reads_the_prompts_of_a_catalogue_as_a_run_will(

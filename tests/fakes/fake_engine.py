@@ -7,8 +7,9 @@ Use it as a row's interpreter, with the whole path of the plugin in front of it:
     FAKE_ENGINE_ANSWER = "<think>\\n2 + 2\\n</think>\\nThe answer is \\\\boxed{4}."
 
 It starts in about 0.1 s, needs the standard library only (and jinja2 for a chat in ``/tokenize``), and
-understands of vLLM's arguments ``--host --port --served-model-name --model --max-model-len --seed
---kv-cache-memory-bytes``; all others are accepted and ignored.
+understands of vLLM's arguments ``--host --port --served-model-name --lora-modules --model --max-model-len --seed
+--kv-cache-memory-bytes``; all others are accepted and ignored. It knows adapters by their names, and answers all alike
+unless ``FAKE_ENGINE_ANSWERS`` looks at ``request["model"]``.
 ``VLLM_API_KEY`` is checked as vLLM checks it. Its process tree is vLLM's: API process → engine → worker;
 the worker ignores SIGTERM, and only an API process that ends in order takes the others with it.
 
@@ -40,6 +41,7 @@ What it answers (all through the environment):
                              that of the most likely one there
 ``FAKE_ENGINE_TOKEN_TEXT``   what the text of each such token begins with; default ``t``
 ``FAKE_ENGINE_TOKEN_IDS``    ``0``: ``return_token_ids`` is ignored
+``FAKE_ENGINE_LOSES``        name of an adapter or alias that it neither lists nor serves
 ``FAKE_ENGINE_SERVES``       name to list and serve in place of ``--served-model-name``
 ``FAKE_ENGINE_TEMPLATE``     a file with the chat template of ``/tokenize``, in place of the weights' own
 ``FAKE_ENGINE_TOKENIZE``     ``0``: there is neither ``/tokenize`` nor ``/detokenize``
@@ -321,6 +323,7 @@ class Handler(BaseHTTPRequestHandler):
     # Otherwise small stream events wait for the previous one's acknowledgement: 40 ms each.
     disable_nagle_algorithm = True
     model = ""
+    beside: tuple[str, ...] = ()
     max_model_len = 2048
     api_key: str | None = None
     brain: Brain
@@ -342,13 +345,16 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, self.counters.text(self.model))
         elif path == "/v1/models":
             if self.allowed():
-                row = {
-                    "id": self.model,
-                    "object": "model",
-                    "owned_by": "vllm",
-                    "max_model_len": self.max_model_len,
-                }
-                self.send(200, {"object": "list", "data": [row]})
+                rows = [
+                    {
+                        "id": name,
+                        "object": "model",
+                        "owned_by": "vllm",
+                        "max_model_len": self.max_model_len,
+                    }
+                    for name in (self.model, *self.beside)
+                ]
+                self.send(200, {"object": "list", "data": rows})
         else:
             self.send(404, {"detail": "Not Found"})
 
@@ -418,7 +424,7 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(1)
 
     def generate(self, body: dict[str, Any], path: str) -> None:
-        if body.get("model") not in (None, self.model):
+        if body.get("model") not in (None, self.model, *self.beside):
             message = f"The model `{body.get('model')}` does not exist. Valid aliases: {self.model}."
             self.fail(404, "NotFoundError", message)
             return
@@ -763,7 +769,8 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--model", default="fake")
-    parser.add_argument("--served-model-name", default=None)
+    parser.add_argument("--served-model-name", nargs="+", default=[])
+    parser.add_argument("--lora-modules", nargs="+", default=[])
     parser.add_argument("--max-model-len", type=int, default=2048)
     parser.add_argument("--kv-cache-memory-bytes", type=int, default=None)
     options, _ = parser.parse_known_args()
@@ -786,7 +793,10 @@ def main() -> None:
         "EngineCore",
     )
     say("init engine (profile, create kv cache, warmup model) took 0.10 s", "EngineCore")
-    Handler.model = knob("SERVES") or options.served_model_name or options.model
+    first, *aliases = options.served_model_name or [options.model]
+    Handler.model = knob("SERVES") or first
+    beside = [*aliases, *map(name_of_adapter, options.lora_modules)]
+    Handler.beside = tuple(name for name in beside if name != knob("LOSES"))
     Handler.max_model_len = options.max_model_len
     Handler.api_key = os.environ.get("VLLM_API_KEY")
     Handler.brain, Handler.counters, Handler.template = Brain(), Counters(), Template(options.model)
@@ -803,6 +813,11 @@ def main() -> None:
     # Told to close: the process stays, with its open requests.
     server.socket.close()
     sleep_for_ever(None)
+
+
+def name_of_adapter(text: str) -> str:
+    """Of ``NAME=PATH``, or JSON."""
+    return str(json.loads(text)["name"]) if text.startswith("{") else text.partition("=")[0]
 
 
 def end_failed() -> None:

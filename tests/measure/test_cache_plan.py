@@ -31,6 +31,7 @@ class Row:
 
     def __init__(self, model: Model, devices: tuple[Device, ...] = ()) -> None:
         self.model, self.name, self.engine = model, model.name, engine_named(model.engine)
+        self.host = self
         self._devices = devices
 
     def nvml(self) -> Any:

@@ -6,8 +6,9 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -40,13 +41,15 @@ def tokens(*values: object) -> dict[str, object]:
 
 
 @contextmanager
-def engine(answer: Callable[[dict[str, Any]], Answer]) -> Iterator[tuple[ProbeTarget, list[dict[str, Any]]]]:
-    """A server that answers completions so; also returns the bodies that it was asked."""
+def engine(
+    answer: Callable[[dict[str, Any]], Answer], names: Sequence[str] = ("m",)
+) -> Iterator[tuple[ProbeTarget, list[dict[str, Any]]]]:
+    """A server of models with these names that answers completions so; also returns the bodies that it was asked."""
     asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.reply(200, {"data": [{"id": "m"}]} if self.path == "/v1/models" else {})
+            self.reply(200, {"data": [{"id": name} for name in names]} if self.path == "/v1/models" else {})
 
         def do_POST(self) -> None:
             asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -158,3 +161,17 @@ def test_every_shape_is_warmed_without_log_probabilities_after_the_check() -> No
         wait(door, (1, 4))
     assert ["logprobs" in body for body in asked] == [True] + [False] * 5
     assert all(body["max_tokens"] == readiness.TOKENS for body in asked)
+
+
+def test_every_name_of_a_server_must_be_listed_and_answer_with_numbers() -> None:
+    def answer(body: dict[str, Any]) -> Answer:
+        return VLLM_NAN if body["model"] == "spoilt" else completion("4 5", tokens(-0.1, -2.0))
+
+    with engine(answer, names=("m", "tuned", "spoilt")) as (door, asked):
+        steps = wait(replace(door, beside=("tuned",)))
+        assert [body["model"] for body in asked] == ["m", "m", "tuned", "tuned"]
+        assert "warming up tuned" in steps
+        with pytest.raises(Unready, match="the server serves m, tuned, spoilt, not lost"):
+            wait(replace(door, beside=("tuned", "lost")))
+        with pytest.raises(Unready, match=r"^spoilt: the weights produce NaN"):
+            wait(replace(door, beside=("spoilt",)))

@@ -17,7 +17,7 @@ from pytest_llmperf.report.table import Table
 from pytest_llmperf.units import format_value
 
 if TYPE_CHECKING:
-    from pytest_llmperf.record.model import MetricEntry
+    from pytest_llmperf.record.model import MetricEntry, ServerEntry
 
 _NAMES = """schema profile device candidates baseline servers answers load verdicts cases answers_file traces_file
 tokens_file fidelity telemetry calibration metrics costs environment suite written partial promoted order_seed"""
@@ -43,7 +43,7 @@ def setting_section(facts: Facts) -> Section:
         *_flat("promoted", fields.get("promoted")),
     ]
     servers = [
-        tuple(text or "—" for text in (server.row, server.weights, server.revision, server.engine))
+        tuple(text or "—" for text in (server.row, _weights(server), server.revision, server.engine))
         for server in record.servers
     ]
     tables = [Table(("what", "value"), overview, caption="The run")]
@@ -177,9 +177,17 @@ def again_section(facts: Facts) -> Section:
     code += [
         (f"The server of {server.row} ({server.engine or 'engine unknown'})", server.command)
         for server in facts.record.servers
-        if server.command
+        if server.command and server.server_of is None
     ]
     return Section("again", "How to reproduce", notes, code=code)
+
+
+def _weights(server: ServerEntry) -> str | None:
+    """The weights; of an adapter or an alias also the row whose server serves them."""
+    if server.server_of is None:
+        return server.weights
+    adapter = f"adapter {server.adapter} on " if server.adapter else ""
+    return f"{adapter}{server.weights}, on the server of {server.server_of}"
 
 
 def _bars(named: Sequence[tuple[str, float]]) -> list[JsonObject]:

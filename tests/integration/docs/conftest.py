@@ -23,6 +23,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from pytest_llmperf.config.catalog import load_catalog
+from tests.lora import write_adapter
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result
@@ -171,7 +172,7 @@ class Reader:
 
     def served_by_the_stand_in(self, path: Path) -> str:
         """The page's catalogue, which must be a right one, with other weights and no need of a GPU."""
-        load_catalog(path)
+        models = {name: profile.models for name, profile in load_catalog(path).profiles.items()}
         profiles = tomllib.loads(path.read_text(encoding="utf-8"))["profile"]
         text = ""
         for name, profile in profiles.items():
@@ -179,6 +180,13 @@ class Reader:
             profile.pop("sizes", None)  # the test's own are smaller
             text += _table(f"profile.{name}", {**profile, "task": "embedded", "needs_cuda": False})
             for row, keys in rows.items():
+                if (adapter := models[name][row].adapter) is not None:
+                    write_adapter(Path(adapter), self.project.path / "weights")
+                if models[name][row].host is not None:
+                    own = {key: value for key, value in keys.items() if not isinstance(value, dict)}
+                    text += _table(f"profile.{name}.model.{row}", own)
+                    text += _tables(f"profile.{name}.model.{row}", keys)
+                    continue
                 sizes = {"weights": self._weights(row, small=row == profile["candidate"])}
                 faster = row == profile["candidate"]
                 text += _table(f"profile.{name}.model.{row}", self._row(keys) | sizes)

@@ -87,6 +87,14 @@ def test_the_guide_to_prefix_caches_can_be_followed(reader: Reader, solver: str)
     assert result.lines("cached share at 8", "turn 2 of 3", "PASS"), result.text
 
 
+def test_the_guide_to_adapters_can_be_followed(reader: Reader, solver: str) -> None:
+    reader.project.catalog({"distill": {"ANSWERS": solver}})
+    reader.project.shrink(items=120, rounds=8, answer_tokens=4)
+    results = reader.follow(HOW_TO / "adapters.md")
+    assert all(result.lines("TPOT at 2 on one server ratio", "PASS") for result in results), results[-1].text
+    assert reader.project.starts == ["base"] * 3
+
+
 def test_the_guide_to_a_running_server_can_be_followed(reader: Reader, staging: dict[str, str]) -> None:
     reader.urls = staging
     [result] = reader.follow(HOW_TO / "running-server.md")
