@@ -10,7 +10,7 @@ from pytest_llmperf.gates.judgement import is_green
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.report.exporters.base import FileExporter, RunResults
 from pytest_llmperf.report.exporters.junit import gate_properties, run_properties
-from pytest_llmperf.report.text import printable
+from pytest_llmperf.visible_text import printable
 
 
 class JunitFileExporter(FileExporter):
