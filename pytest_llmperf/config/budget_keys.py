@@ -34,8 +34,8 @@ def _share(says: str, sense: Literal["at most", "at least"], by: str | None = No
     return Known(says, "share", sense, by, high=1.0)
 
 
-def _points(says: str) -> Known:
-    return Known(says, "points", high=1.0)
+def _points(says: str, by: str | None = None) -> Known:
+    return Known(says, "points", by=by, high=1.0)
 
 
 def _time(says: str, by: str | None = None) -> Known:
@@ -108,6 +108,10 @@ KNOWN: Mapping[str, Mapping[str, Known]] = {
         "rouge_margin": _points("how much less ROUGE-L than the baseline is not worse"),
         "perplexity_ratio": _ratio("perplexity, candidate / baseline"),
         "margin": _points("how much less than the baseline is not worse"),
+    },
+    "long_context": {
+        "needle": _share("share of needles in a long prompt that are found", "at least", "tokens"),
+        "margin": _points("how much less than the baseline is not worse", "tokens"),
     },
     "fidelity": {
         "divergence": Known("divergence of the next-token distribution from the baseline's", "nat/tok"),

@@ -27,6 +27,13 @@ class LongRecall:
     prompts: LongPrompts
     count: int
     """At most."""
+    kinds: tuple[str, ...]
+    """All kinds of that length that the row is asked, which need the same."""
+
+    def and_also(self, other: LongRecall) -> LongRecall:
+        """Both in one: prompts of different kinds are asked one kind after the other."""
+        kinds = tuple(dict.fromkeys((*self.kinds, *other.kinds)))
+        return dataclasses.replace(self, count=max(self.count, other.count), kinds=kinds)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def memory_line(recall: LongRecall, sizes: Sizes, earlier: PlanningRecord | None
     """Say what the prompts in flight need of the cache of this row, and how many of them it holds."""
     model, kind = recall.served.model, recall.prompts.kind
     assert kind is not None
-    where = f"memory: {model.name}, {recall.prompts.what}"
+    where = f"memory: {model.name}, {', '.join(recall.kinds)} {recall.prompts.tokens} tokens"
     prompt = recall.prompts.tokens if kind.exact else math.ceil(LONGER * recall.prompts.tokens)
     tokens = prompt + reply_tokens(model, kind, recall.prompts.tokens)
     flying = min(recall.count, _in_flight(model, sizes))

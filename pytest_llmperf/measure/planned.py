@@ -174,8 +174,8 @@ class PlannedMeasurements(Measurements):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.phases = Phases()
-        self.recalls: dict[tuple[str, str], LongRecall] = {}
-        """Long prompts of a kind, by row and what they are."""
+        self.recalls: dict[tuple[str, int, bool], LongRecall] = {}
+        """Long prompts by row, tokens, and whether their length is exact."""
 
     def served(self, model: Model) -> Served:
         served = super().served(model)
@@ -202,26 +202,25 @@ class PlannedMeasurements(Measurements):
         there = self.sizes.quality_items if prompts.kind is None else MOST_GENERATED
         samples = self._samples(there, served, "long answers", prompts.key)
         if prompts.kind is not None:
-            add = samples.note
+            add, at = samples.note, (served.name, prompts.tokens, prompts.kind.exact)
+            kinds = (prompts.key[0],)
 
             def note(count: int) -> None:
                 add(count)
-                known = self.recalls.get((served.name, prompts.what))
-                most = max(count, known.count if known else 0)
-                self.recalls[served.name, prompts.what] = LongRecall(served, prompts, most)
+                asked = LongRecall(served, prompts, count, kinds)
+                self.recalls[at] = self.recalls.get(at, asked).and_also(asked)
 
             samples.note = note
         return samples
 
     def memory_lines(self, earlier: PlanningRecord | None) -> list[MemoryLine]:
-        """A line for each kind of long prompt of exact length, and for others that do not fit."""
+        """A line for the prompts of each exact length of a row, and for others that do not fit."""
         device = self.settings.device_name
-        every = [(each, memory_line(each, self.sizes, earlier, device)) for each in self.recalls.values()]
-        return [
-            line
-            for each, line in every
-            if (each.prompts.kind and each.prompts.kind.exact) or line.fits is False
+        every = [
+            (exact, memory_line(each, self.sizes, earlier, device))
+            for (_, _, exact), each in self.recalls.items()
         ]
+        return [line for exact, line in every if exact or line.fits is False]
 
     def _samples(
         self, there: int, served: Served, kind: PhaseKind, key: tuple[str, ...], per_item: int = 1

@@ -46,8 +46,8 @@ def row(rest: str) -> str:
 
 def test_the_shipped_catalogue_holds_the_two_profiles_with_pinned_revisions() -> None:
     catalog = load_catalog(SUITES / "models.toml")
-    assert list(catalog.profiles) == ["gpu", "embedded"]
-    for model in catalog.profile("gpu").models.values():
+    assert list(catalog.profiles) == ["gpu", "embedded", "long"]
+    for model in (*catalog.profile("gpu").models.values(), *catalog.profile("long").models.values()):
         assert model.revision is not None
         assert len(model.revision) == 40
         assert model.sampling.max_tokens >= 1024 or model.rules.protocol == "few-shot"
@@ -56,9 +56,10 @@ def test_the_shipped_catalogue_holds_the_two_profiles_with_pinned_revisions() ->
     assert embedded.model("distill-damaged").damage is not None
 
 
-def test_two_rows_of_the_gpu_profile_fit_on_one_gpu_together() -> None:
+@pytest.mark.parametrize("profile", ["gpu", "long"])
+def test_two_rows_of_a_profile_for_gpus_fit_on_one_together(profile: str) -> None:
     fractions = [
-        m.gpu_memory_fraction for m in load_catalog(SUITES / "models.toml").profile("gpu").models.values()
+        m.gpu_memory_fraction for m in load_catalog(SUITES / "models.toml").profile(profile).models.values()
     ]
     assert all(f is not None for f in fractions)
     assert sum(f or 1.0 for f in fractions) <= 0.9

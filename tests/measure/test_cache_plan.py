@@ -51,7 +51,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
 
 def line(model: Model, count: int = 500, earlier: Any = None, devices: Any = ()) -> MemoryLine:
     served: Any = Row(model, devices)
-    return memory_line(LongRecall(served, NEEDLES, count), GPU, earlier, DEVICE)
+    return memory_line(LongRecall(served, NEEDLES, count, ("needles",)), GPU, earlier, DEVICE)
 
 
 def recorded(tokens: int | None, device: str = DEVICE) -> PlanningRecord:
@@ -135,3 +135,10 @@ def test_weights_that_are_not_here_and_shapes_that_are_not_stated_leave_it_open(
     assert "not known: config.json: num_hidden_layers = None" in line(model).text
     elsewhere = Model("url", "test", engine="url", base_url="http://127.0.0.1:1", gpus=0)
     assert line(elsewhere).fits is None
+
+
+def test_kinds_of_one_length_are_one_line_with_the_most_prompts(model: Model) -> None:
+    served: Any = Row(model)
+    both = LongRecall(served, NEEDLES, 3, ("needles",)).and_also(LongRecall(served, NEEDLES, 9, ("words",)))
+    found = memory_line(both.and_also(both), GPU, None, DEVICE)
+    assert "memory: new, needles, words 32768 tokens: 9 in flight" in found.text
