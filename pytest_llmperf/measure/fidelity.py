@@ -562,7 +562,7 @@ class FidelityQuestions:
     @booked("fidelity")
     def __call__(self, candidate: Served, baseline: Served, task: str | None = None) -> Fidelity:
         """The candidate against the baseline over the profile's task, or that of this name."""
-        refuse_one_model(candidate, baseline, "fidelity")
+        refuse_one_model(candidate.model, [baseline.model], "fidelity")
         return Fidelity(self._data, self._judge, self.book, candidate, baseline, self._data.task(task))
 
     def noise(self, baseline: Served, task: str | None = None) -> Divergence:

@@ -74,7 +74,7 @@ class LoadQuestions:
                 "load.interleaved was given the baseline in the candidate's place, so that every ratio would be upside "
                 "down: write load.interleaved(candidate, baseline, …)"
             )
-        refuse_one_model(candidate, baseline, "the speed")
+        refuse_one_model(candidate.model, [baseline.model], "the speed")
         self._refuse()
         sizes = self._data.sizes
         shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rounds=rounds)

@@ -41,7 +41,7 @@ from pytest_llmperf.measure.long_answers import LongAnswers, LongReply
 from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts, Shortened, shortened
 from pytest_llmperf.measure.looks import Looks, comparable, drawn, reseeded, row_fingerprint
 from pytest_llmperf.measure.memo import Memo
-from pytest_llmperf.measure.one_server import SHARED_START
+from pytest_llmperf.measure.one_server import SHARED_START, refuse_one_model
 from pytest_llmperf.measure.prompt_lengths import check_lengths, token_sizes
 from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import Scheduled, SweepData, met_by_slice
@@ -139,10 +139,14 @@ class Measurements(Servers):
     def samples(self, served: Served, task: Task, items: Sequence[Item], variant: Variant) -> int:
         """Answers to each item when the row is asked in this way.
 
-        Raises :class:`UsageError` for a way that the items have no place for.
+        Raises :class:`UsageError` for a way that the items have no place for, and :class:`NotMeasured` where a row and
+        its alias would be asked for log probabilities of the same texts.
         """
         check_variant(task, items, variant)
-        return 1 if is_scored(items) else self._evaluation.samples(served.model, variant)
+        if not is_scored(items):
+            return self._evaluation.samples(served.model, variant)
+        refuse_one_model(served.model, self.rows, task.name)
+        return 1
 
     def answers(self, served: Served, task: Task, variant: Variant) -> SampleList[Item, GradedAnswer]:
         """The row's graded answers to ``task``, asked as ``variant`` says; none is asked by this call."""

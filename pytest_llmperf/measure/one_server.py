@@ -40,12 +40,17 @@ def refuse_of_guest(served: Served, what: str, rows: Iterable[Model]) -> None:
         )
 
 
-def refuse_one_model(candidate: Served, baseline: Served, what: str) -> None:
-    """Raise :class:`NotMeasured` if both are names of the same weights on one server. ``what``: of the comparison."""
-    if same_weights_on_one_server(candidate.model, baseline.model):
+def refuse_one_model(model: Model, others: Iterable[Model], what: str) -> None:
+    """Raise :class:`NotMeasured` if ``model`` and one of ``others`` are names of the same weights on one server.
+
+    ``what`` is compared of them, and depends on the weights alone.
+    """
+    for other in others:
+        if not same_weights_on_one_server(model, other):
+            continue
         raise NotMeasured(
-            f"{what} of {candidate.name} and {baseline.name} would compare a server with itself: they are two names of "
-            f"the same weights on the server of {candidate.host.name}, which differ in sampling and rules alone; "
+            f"{what} of {model.name} and {other.name} would compare a server with itself: they are two names of "
+            f"the same weights on the server of {model.server_row}, which differ in sampling and rules alone; "
             "compare their answers, or give one a server of its own"
         )
 

@@ -321,8 +321,7 @@ class Questions:
     @booked("perplexity")
     def perplexity(self, served: Served, texts: str | None = None) -> Perplexity:
         """Perplexity of the model over the texts of the profile, or of that name: ``c4``, ``embedded``."""
-        for row in self._data.rows:
-            refuse_one_model(served, self._data.served(row), "perplexity")
+        refuse_one_model(served.model, self._data.rows, "perplexity")
         wanted = find_texts(texts or ("c4" if self._data.settings.profile.needs_cuda else "embedded"))
         documents, unusable = self._data.documents(served, wanted)
         judge = self._data.sided(self._judge, served)

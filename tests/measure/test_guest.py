@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from pytest_llmperf.config.models import Model, Sampling
 from pytest_llmperf.errors import NotMeasured, StartError
 from pytest_llmperf.measure.guest import Guest
+from pytest_llmperf.measure.measurements import Measurements
 from pytest_llmperf.measure.one_server import refuse_of_guest, refuse_one_model
 from pytest_llmperf.measure.served import Served
+from pytest_llmperf.prompts.variants import model_default
 from pytest_llmperf.serving.content import Content, identity_of
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.spec import ServerSpec
+from pytest_llmperf.tasks.continuations import Continuation
+from pytest_llmperf.tasks.task import Item, Task
 
 BASE = Model(name="base", profile="p", weights="org/base")
 TUNED = replace(BASE, name="tuned", adapter_of="base", adapter="/a")
@@ -78,15 +84,12 @@ def test_a_base_with_adapters_has_no_memory_to_compare_with_another_server(base:
     refuse_of_guest(Served(BASE, Path("/nowhere"), print, guests=(HOT,)), "the peak", (HOT, OTHER, BASE))
 
 
-def test_two_names_of_one_model_are_not_compared_and_other_pairs_are(base: Served) -> None:
-    tuned, hot = guest(base, TUNED), guest(base, HOT)
-    same: list[tuple[Served, Served]] = [(hot, base), (base, hot)]
-    for candidate, baseline in same:
+def test_two_names_of_one_model_are_not_compared_and_other_pairs_are() -> None:
+    for model, other in ((HOT, BASE), (BASE, HOT)):
         with pytest.raises(NotMeasured, match=r"the speed of .* would compare a server with itself"):
-            refuse_one_model(candidate, baseline, "the speed")
-    other = Served(OTHER, Path("/nowhere"), print)
-    for candidate, baseline in [(tuned, base), (tuned, hot), (base, base), (tuned, tuned), (other, base)]:
-        refuse_one_model(candidate, baseline, "the speed")
+            refuse_one_model(model, (model, OTHER, other), "the speed")
+    refuse_one_model(TUNED, (TUNED, BASE, HOT, OTHER), "the speed")
+    refuse_one_model(BASE, (BASE, TUNED, OTHER), "the speed")
 
 
 def test_answers_of_base_adapter_and_alias_are_kept_apart() -> None:
@@ -104,3 +107,13 @@ def test_answers_of_base_adapter_and_alias_are_kept_apart() -> None:
     # An adapter that was trained anew changes nothing about its base's answers.
     anew = Content("0" * 64, adapters={"tuned": "2" * 64})
     assert identity_of(BASE, SERVER, spec, anew, "CPU").key == keys[0]
+
+
+def test_a_row_and_its_alias_are_not_asked_for_log_probabilities_of_the_same_texts(base: Served) -> None:
+    task = cast("Task", SimpleNamespace(name="own_choice"))
+    items = [Item("1", "", "", continuations=(Continuation("a", " b"),))]
+    run = cast("Measurements", SimpleNamespace(rows=(HOT, BASE)))
+    with pytest.raises(NotMeasured, match=r"own_choice of base and hot would compare a server with itself"):
+        Measurements.samples(run, base, task, items, model_default)
+    run = cast("Measurements", SimpleNamespace(rows=(TUNED, BASE)))
+    assert Measurements.samples(run, base, task, items, model_default) == 1
