@@ -24,20 +24,25 @@ def refuse_of_guest(served: Served, what: str, rows: Iterable[Model]) -> None:
 
     ``what``: ``"the peak of memory"``; ``rows``: candidates and baseline of the run.
     """
-    host = served.host
+    host, adapters = served.host, _adapters(served)
     if host is not served:
         raise NotMeasured(
             f"{what} of {served.name} is not known: it is {_kind(served.model)} on the server of {host.name}, whose "
             f"{what.removeprefix('the ')} is that of all its rows together; ask it of {host.name}, or give the row a "
             "server of its own"
         )
-    adapters = [guest.name for guest in served.guests if guest.adapter]
     apart = [row.name for row in rows if not same_server(row, served.model)]
     if adapters and apart:
         raise NotMeasured(
             f"{what} of {served.name} alone is not known: its server has the adapter {' and '.join(adapters)} as well, "
             f"while {apart[0]} has a server of its own; judge {apart[0]} in a run without {adapters[0]}"
         )
+
+
+def with_adapters(served: Served) -> str:
+    """End of the name of a quantity of the server, which holds adapters as well; empty if it holds none."""
+    adapters = _adapters(served)
+    return f" with {' and '.join(adapters)}" if adapters else ""
 
 
 def refuse_one_model(model: Model, others: Iterable[Model], what: str) -> None:
@@ -53,6 +58,10 @@ def refuse_one_model(model: Model, others: Iterable[Model], what: str) -> None:
             f"the same weights on the server of {model.server_row}, which differ in sampling and rules alone; "
             "compare their answers, or give one a server of its own"
         )
+
+
+def _adapters(served: Served) -> list[str]:
+    return [guest.name for guest in served.guests if guest.adapter]
 
 
 def _kind(model: Model) -> str:

@@ -40,7 +40,7 @@ from pytest_llmperf.measure.messages import (
     silence,
     triggers,
 )
-from pytest_llmperf.measure.one_server import refuse_of_guest, refuse_one_model
+from pytest_llmperf.measure.one_server import refuse_of_guest, refuse_one_model, with_adapters
 from pytest_llmperf.measure.sample_list import (
     FlipsOnDemand,
     OutcomesOnDemand,
@@ -388,7 +388,9 @@ class Questions:
         """Time to ready of the row's server, and the milestones of its start; INVALID for a row without a start."""
         refuse_of_guest(served, "the time to ready", self._data.rows)
         ready_s, milestones = self._data.startup(served)
-        ready = Scalar("time to ready", ready_s, "s", judge=self._data.sided(self._judge, served))
+        ready = Scalar(
+            f"time to ready{with_adapters(served)}", ready_s, "s", judge=self._data.sided(self._judge, served)
+        )
         return Startup(self._booked("startup", lambda: ready), milestones)
 
     @booked("memory")
@@ -398,7 +400,7 @@ class Questions:
         kind, peak, weights = self._data.memory_use(served)
         judge = self._data.sided(self._judge, served)
         return Memory(
-            Scalar(f"peak {kind}", peak, "bytes", judge=judge),
+            Scalar(f"peak {kind}{with_adapters(served)}", peak, "bytes", judge=judge),
             Scalar("size of the weights", weights, "bytes", judge=judge),
         )
 

@@ -101,6 +101,8 @@ def test_what_rows_of_one_server_do_not_have_apart_is_invalid_with_the_reason(ad
     assert result.code == 1, result.text
     seen = [(one["test"].rpartition("::")[2].partition("[")[0], one["status"]) for one in verdicts]
     assert seen.count(("test_base", "PASS")) == 2, result.text
+    names = [one["metric"] for one in verdicts if one["status"] == "PASS"]
+    assert names == ["peak resident memory with tuned", "time to ready with tuned"]
     assert sorted(set(seen)) == [("test_base", "PASS"), ("test_memory", "INVALID"), ("test_start", "INVALID")]
     assert result.lines("the peak of memory of tuned is not known", "an adapter on the server of distill")
 
