@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.json_values import Json, JsonObject
+from pytest_llmperf.load.conversation_file import Script
 from pytest_llmperf.load.prompt_set import WORDS, PromptSet
 from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
@@ -42,10 +43,49 @@ class Conversation:
     """Most tokens of an answer."""
     think_s: float = 0.0
     """Pause between the last answer of a turn and the next question."""
+    script: Script | None = None
+    """What the users say, if a file says it; lengths and pause above then mean nothing."""
+
+    @classmethod
+    def of_script(cls, script: Script, answer_tokens: int) -> Conversation:
+        """The conversations of a file."""
+        return cls(len(script.sessions), script.turns, 64, 1, answer_tokens, 0.0, script)
+
+    def users_in(self, turn: int) -> int:
+        """Users who have such a turn, from 1."""
+        if self.script is None:
+            return self.users
+        return sum(len(session.turns) >= turn for session in self.script.sessions)
+
+    def pause_s(self, turn: int) -> float:
+        """Seconds before a turn, from 2."""
+        return self.think_s if self.script is None else self.script.pause_s(turn)
+
+    def question(self, user: int, turn: int, nonce: str) -> list[Json]:
+        """The messages of a user before an answer, with a beginning that no earlier round had; none after the end."""
+        if self.script is None:
+            words = self.first_words if turn == 1 else self.next_words
+            return [_question(words, f"{nonce} {turn} {user}")]
+        session = self.script.sessions[user]
+        if turn > len(session.turns):
+            return []
+        said = session.turns[turn - 1]
+        if turn > 1:
+            return [{"role": "user", "content": said.content()}]
+        if session.system:
+            first: JsonObject = {"role": "system", "content": f"{nonce} {session.system}"}
+            return [first, {"role": "user", "content": said.content()}]
+        return [{"role": "user", "content": said.content(nonce)}]
+
+    def limit(self, user: int, turn: int) -> int | None:
+        """Most tokens of an answer, if the file says so."""
+        return None if self.script is None else self.script.sessions[user].turns[turn - 1].answer_tokens
 
     @property
     def pace(self) -> str:
         """What follows the first message: part of a turn's name, since loads of one name are one in the record."""
+        if self.script is not None:
+            return f"as in {self.script}"
         return f"{self.next_words} words more after {self.think_s:g} s"
 
     def __post_init__(self) -> None:
@@ -79,8 +119,8 @@ def hold(
         warm_cache=True,
         unique=False,
     )
-    said: list[list[Json]] = [
-        [_question(shape.first_words, f"{nonce} {user}")] for user in range(shape.users)
+    said: list[tuple[int, list[Json]]] = [
+        (user, shape.question(user, 1, nonce)) for user in range(shape.users)
     ]
     warmup = shape.users if options.warmup is None else options.warmup
     options = replace(options, warmup=0)
@@ -95,20 +135,25 @@ def hold(
     for turn in range(1, shape.turns + 1):
         on_turn(turn)
         if turn > 1:
-            time.sleep(shape.think_s)
+            time.sleep(shape.pause_s(turn))
         name = f"turn {turn} of conversations of {shape.turns}, {shape.pace}"
-        given = PromptSet(name, [{"messages": each} for each in said])
+        given = PromptSet(name, [_prompt(messages, shape.limit(user, turn)) for user, messages in said])
         run = run_load(server, replace(asking, given=given), ClosedLoop(len(said), len(said)), options)
-        runs.append(replace(run, length_problem=_OWN_LENGTHS, gave_up=shape.users - len(said)))
-        said = [
-            [*said[trace.index], _answer(trace), _question(shape.next_words, f"{nonce} {turn} {trace.index}")]
-            for trace in run.traces
-            if trace.ok and trace.text
-        ]
+        runs.append(replace(run, length_problem=_OWN_LENGTHS, gave_up=shape.users_in(turn) - len(said)))
+        asked, said = said, []
+        for trace in run.traces:
+            user, messages = asked[trace.index]
+            more = shape.question(user, turn + 1, nonce)
+            if trace.ok and trace.text and more:
+                said.append((user, [*messages, _answer(trace), *more]))
         if not said and turn < shape.turns:
             first = next((trace.error for trace in run.traces if trace.error), "no answer has a text")
             raise NotMeasured(f"no conversation went on after turn {turn}; the first error: {first}")
     return runs
+
+
+def _prompt(messages: list[Json], limit: int | None) -> JsonObject:
+    return {"messages": messages} if limit is None else {"messages": messages, "max_tokens": limit}
 
 
 def _question(words: int, seed: str) -> JsonObject:

@@ -220,7 +220,8 @@ def _rows(lines: Iterable[str], path: Path, form: _Form) -> Iterator[_Row]:
             raise DataError(
                 f"the trace {path}, line {number}: {line[:120]!r} ({type(error).__name__}: {error}); need one of "
                 "time_s, input_tokens, output_tokens (JSON lines) · timestamp, input_length, output_length (JSON "
-                f"lines, Mooncake, Qwen-Bailian) · a CSV file that begins with {','.join(_AZURE)} (Azure)"
+                f"lines, Mooncake, Qwen-Bailian) · a CSV file that begins with {','.join(_AZURE)} (Azure); "
+                "sessions with turns are read by load.conversations(model, prompts=FILE)"
             ) from error
         yield row
 

@@ -12,6 +12,7 @@ from pytest_llmperf.gates.base import Judge, side_of
 from pytest_llmperf.gates.bracket import Bracketed
 from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.load.conversation import Conversation
+from pytest_llmperf.load.conversation_file import read_script
 from pytest_llmperf.load.goodput import RateSearch, Slo
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.replay import Unit
@@ -114,10 +115,11 @@ class LoadQuestions:
         self,
         served: Served,
         *,
-        users: int,
-        turns: int = 3,
-        think_s: float = 0.0,
-        next_tokens: int = 32,
+        users: int | None = None,
+        turns: int | None = None,
+        think_s: float | None = None,
+        next_tokens: int | None = None,
+        prompts: str | Path | None = None,
         prompt_tokens: int | None = None,
         answer_tokens: int | None = None,
         rounds: int | None = None,
@@ -125,16 +127,42 @@ class LoadQuestions:
         """Conversations of ``turns`` turns, whose next prompt holds the server's real answer; ``users`` ask at once,
         and again ``think_s`` seconds after the last answer. Each says about ``prompt_tokens`` tokens at first, and then
         ``next_tokens``; answers end by themselves, at ``answer_tokens`` at most. ``.turn(2)`` has the metrics of the
-        second turn."""
+        second turn. ``turns`` is 3, ``think_s`` 0 and ``next_tokens`` 32 where nothing is said.
+
+        ``prompts``: a file of sessions in aiperf's multi-turn form, which says all of these instead: its users ask
+        each turn at once, after the longest delay that a session has there."""
         self._refuse()
         sizes = self._data.sizes
         shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rounds=rounds)
+        said = {
+            "users": users,
+            "turns": turns,
+            "think_s": think_s,
+            "next_tokens": next_tokens,
+            "prompt_tokens": prompt_tokens,
+        }
+        given = [name for name, value in said.items() if value is not None]
+        if given if prompts is not None else users is None:
+            also = f"; prompts was given with {', '.join(given)}" if given and prompts is not None else ""
+            raise UsageError(f"load.conversations needs users=8, or prompts=FILE, which says the rest{also}")
         try:
-            asked = Conversation(users, turns, shape.prompt_tokens, next_tokens, shape.answer_tokens, think_s)
+            asked = (
+                Conversation.of_script(read_script(Path(prompts)), shape.answer_tokens)
+                if prompts is not None
+                else Conversation(
+                    users,  # type: ignore[arg-type]
+                    3 if turns is None else turns,
+                    shape.prompt_tokens,
+                    32 if next_tokens is None else next_tokens,
+                    shape.answer_tokens,
+                    0.0 if think_s is None else think_s,
+                )
+            )
         except (ValueError, TypeError) as error:
             raise UsageError(f"load.conversations: {error}") from error
         data = self._data.conversations(served, asked, shape.rounds)
-        return ConversationResult(self._judge, users, data, shape.suffix(sizes))
+        suffix = shape.suffix(sizes) if asked.script is None else f", {asked.script.name}"
+        return ConversationResult(self._judge, asked.users, data, suffix)
 
     @booked("load")
     def replay(

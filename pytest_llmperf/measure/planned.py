@@ -312,8 +312,10 @@ class PlannedMeasurements(Measurements):
 
     def conversations(self, served: Served, shape: Conversation, rounds: int) -> Sequence[LoadData]:
         self.phases.add("scheduled loads", served, ("conversations", str(shape)))
-        turn = PlannedLoad([number for number in range(rounds) for _ in range(shape.users)], rounds)
-        return [turn] * shape.turns
+        return [
+            PlannedLoad([number for number in range(rounds) for _ in range(shape.users_in(turn))], rounds)
+            for turn in range(1, shape.turns + 1)
+        ]
 
     def goodput(self, served: Served, schedule: Schedule, *_: Any, **__: Any) -> tuple[Outcomes, str]:
         self.on_schedule(served, schedule)

@@ -14,20 +14,26 @@ pytestmark = pytest.mark.slow
 
 SUITE = """
     def test_the_second_turn_is_cached(candidate, load, budget):
-        assert load.conversations(candidate, users=3, turns=2, rounds=8).turn(2).cached_share >= budget.turns.cached[2]
+        assert load.conversations(candidate, users=3, turns=2, rounds=12).turn(2).cached_share >= budget.turns.cached[2]
 
     def test_as_much_as_the_baseline(candidate, baseline, load):
-        ours = load.conversations(candidate, users=3, turns=2, rounds=8).turn(2).cached_share
-        assert ours >= load.conversations(baseline, users=3, turns=2, rounds=8).turn(2).cached_share * 0.98
+        ours = load.conversations(candidate, users=3, turns=2, rounds=12).turn(2).cached_share
+        assert ours >= load.conversations(baseline, users=3, turns=2, rounds=12).turn(2).cached_share * 0.98
 
     def test_the_first_token_of_the_second_turn(candidate, load):
-        assert load.conversations(candidate, users=3, turns=2, rounds=8).turn(2).ttft.p50 <= 3
+        assert load.conversations(candidate, users=3, turns=2, rounds=12).turn(2).ttft.p50 <= 3
 
     def test_a_recorded_load_shares_its_prefixes(candidate, load):
         assert load.replay(candidate, "trace.jsonl", unit="ms").cached_share >= 0.5
 
+    def test_sessions_of_a_file(candidate, load):
+        assert load.conversations(candidate, prompts="chats.jsonl", rounds=8).turn(2).cached_share >= 0.5
+
+    def test_a_file_and_users(candidate, load):
+        assert load.conversations(candidate, users=3, prompts="chats.jsonl").turn(2).ttft.p50 <= 3
+
     def test_a_turn_that_there_is_not(candidate, load):
-        assert load.conversations(candidate, users=3, turns=2, rounds=8).turn(3).ttft.p50 <= 3
+        assert load.conversations(candidate, users=3, turns=2, rounds=12).turn(3).ttft.p50 <= 3
 """
 ANSWERS = """
     def answer(request):
@@ -55,6 +61,8 @@ def run(shared_project: Project) -> tuple[Result, list[dict[str, Any]]]:
         for n in range(90)
     ]
     shared_project.write("trace.jsonl", "\n".join(map(json.dumps, rows)))
+    chats = [{"turns": [{"text": f"{n} " + "word " * 300}, {"text": "And?", "delay": 5}]} for n in range(3)]
+    shared_project.write("chats.jsonl", "\n".join(map(json.dumps, chats)))
     with (shared_project.path / "conftest.py").open("a") as conftest:
         conftest.write("from pytest_llmperf.load import run\nrun.LATE_ABOVE_S = 60.0\n")
     shared_project.suite(SUITE)
@@ -66,10 +74,16 @@ def test_a_cache_that_works_passes_and_one_that_is_off_fails(
 ) -> None:
     result, verdicts = run
     judged = [verdict for verdict in verdicts if verdict["metric"].startswith(("cached", "TTFT"))]
-    assert [verdict["status"] for verdict in judged] == ["PASS"] * 4 + ["FAIL", "FAIL", "PASS", "INVALID"], (
-        result.text
-    )
+    assert [verdict["status"] for verdict in judged] == ["PASS"] * 5 + [
+        "FAIL",
+        "FAIL",
+        "PASS",
+        "INVALID",
+        "FAIL",
+    ], result.text
     assert verdicts[0]["metric"] == "cached share at 3, turn 2 of 2"
+    assert "cached share at 3, chats.jsonl, turn 2 of 2" in {verdict["metric"] for verdict in verdicts}
+    assert result.lines("load.conversations needs users=8, or prompts=FILE", "given with users"), result.text
     assert result.lines("turn(3): there are turns 1 to 2"), result.text
 
 
@@ -81,15 +95,17 @@ def test_the_next_prompt_holds_the_servers_own_answer(
     assert "['user', 'assistant', 'user'] True" in asked
     loads = [load for load in shared_project.record()["scheduled_load"] if load["purpose"] == "conversations"]
     assert {load["workload"]["given"] for load in loads} == {
-        f"turn {turn} of conversations of 2, 32 words more after 0 s, 3 prompts" for turn in (1, 2)
+        f"turn {turn} of conversations of 2, {pace}, 3 prompts"
+        for turn in (1, 2)
+        for pace in ("32 words more after 0 s", "as in chats.jsonl, 3 sessions")
     }
     for load in loads:
-        assert len(load["rounds"]) == 8
+        assert len(load["rounds"]) == (8 if "chats" in load["workload"]["given"] else 12)
         assert all("cached_share" in one["totals"] for one in load["rounds"])
 
 
 def test_a_plan_knows_them(run: tuple[Result, list[dict[str, Any]]], shared_project: Project) -> None:
     del run
-    planned = shared_project.run("--llmperf-plan", "-k", "not there_is_not")
+    planned = shared_project.run("--llmperf-plan", "-k", "not there_is_not and not file_and_users")
     assert planned.code == 0, planned.text
     assert planned.lines("cached share at 3, turn 2 of 2", "≥"), planned.text
