@@ -62,6 +62,7 @@ EMBEDDED: Mapping[str, Truth] = {
     "peak resident memory": Single(2.94e9, 0.005, GREEN, memory=True, shown="2.94 GB"),
     "peak resident memory ratio": Single(0.9975, 0.005, GREEN, memory=True, baseline=1.0),
     "time to ready": Single(65.0, 0.2, GREEN, shown="65 s"),
+    "structured_output valid by schema": Share(0.997, "forms", "60 of 60, 2026-12-01; assumed"),
     "boxed answers": Share(0.983, "events", RATES),
     "boxed answers instruction in Chinese": Share(0.988, "Chinese", RATES),
     "skipped thinking": Share(0.0005, "thinking", "none of 1,500, 2026-11-30; assumed"),

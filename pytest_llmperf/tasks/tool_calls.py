@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_llmperf.json_values import JsonObject
+from pytest_llmperf.json_values import JsonObject, object_of
 from pytest_llmperf.tasks.grading.tool_calls import grade_tool_calls
 from pytest_llmperf.tasks.task import Item, Task
 
@@ -193,11 +193,17 @@ FAMILIES: Mapping[str, Callable[[random.Random], Case]] = {
 }
 
 
+def _strict(tool: JsonObject) -> JsonObject:
+    """The tool with ``strict``: the server has to keep the arguments to its schema."""
+    return {**tool, "function": {**object_of(tool["function"]), "strict": True}}
+
+
 @dataclass(frozen=True)
 class ToolRequests:
     """Drawn from ``seed``: the same on any machine, nothing to fetch.
 
-    ``forced``: only requests that one call answers, and which the server is told to make (``tool_choice``).
+    ``forced``: only requests that one call answers, and which the server is told to make (``tool_choice``), with
+    ``strict`` tools: without it vLLM 0.32 lets the arguments be any JSON value.
     """
 
     seed: int = _SEED
@@ -229,7 +235,7 @@ class ToolRequests:
         if not self.forced:
             return item
         choice: JsonObject = {"type": "function", "function": {"name": needed[0]}}
-        return dataclasses.replace(item, tool_choice=choice)
+        return dataclasses.replace(item, tools=[_strict(TOOLS[name]) for name in names], tool_choice=choice)
 
     def describe(self) -> str:
         return f"{self.count} generated requests with {'forced calls' if self.forced else 'tools'}, seed {self.seed}"
