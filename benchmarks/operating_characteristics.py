@@ -61,6 +61,8 @@ MAKERS: Mapping[str, Maker] = {
     "looks": look_tables.looks,
     "suite-embedded": suite_tables.embedded,
     "power-embedded": suite_tables.embedded_damaged,
+    "suite-gpu": suite_tables.gpu,
+    "power-gpu": suite_tables.gpu_damaged,
 }
 COUNTS_ONLY = {"equal": 3, "planned": 2, "boundary": 5, "loss": 5, "floors": 5, "slowdown": 2}
 """Cells that cost little get as many times the runs."""

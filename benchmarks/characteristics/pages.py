@@ -10,9 +10,9 @@ WRITTEN_BY = """\
 Written by `benchmarks/operating_characteristics.py`; do not edit. What the methods are and why:
 [statistics.md](statistics.md)."""
 READING = """\
-PASS, FAIL and INCONCLUSIVE (INC.) are per cent of the simulated runs. The other tools know no INCONCLUSIVE: what
-does not fail passes. Where an error of 5 % is promised exactly at a bound, the worst of many cells is compared with
-5 % plus three Monte-Carlo errors."""
+PASS, FAIL and INCONCLUSIVE (INC.) are per cent of the simulated runs. Of the other tools only
+`nel gate` knows INCONCLUSIVE: what the others do not fail passes. Where an error of 5 % is promised exactly at a bound,
+the worst of many cells is compared with 5 % plus three Monte-Carlo errors."""
 
 
 def page(tables: Sequence[Table], facts: dict[str, str]) -> str:

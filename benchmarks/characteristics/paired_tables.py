@@ -98,7 +98,7 @@ def boundary(inputs: Inputs) -> Table:
             rows.append(row(settings, "Tango, normal quantile", rules.tango(counts, margin)))
             rows.append(row(settings, "Wald", rules.wald(counts, margin)))
         if n in (200, 1319) and psi in (0.10, 0.20):
-            rows += [row(settings, rule, said) for rule, said in rules.others(counts).items()]
+            rows += [row(settings, rule, said) for rule, said in rules.others(counts, margin).items()]
     for n in (200, 500, 1319):
         for name, psi in _real_discordances(inputs.outcomes).items():
             counts = rules.drawn(inputs.rng, inputs.runs, n, -0.03, psi, REAL_LEVEL)

@@ -1,16 +1,19 @@
 """The rules by which other tools let a model through, on the counts of paired answers.
 
-None of them knows INCONCLUSIVE: what does not fail passes.
+Only nel gate knows INCONCLUSIVE; what the others do not fail passes.
 
 * vLLM, ``tests/evals/gsm8k``: accuracy >= recorded − 0.08.
 * vLLM, ``.buildkite/lm-eval-harness``: accuracy >= recorded × (1 − 0.08).
 * sglang: accuracy >= a constant a little (here 2 points) below the recorded mean.
+* TensorRT-LLM, ``tests/integration/defs/accuracy``: accuracy >= recorded − 1.645 × 50 × √(2/n) points.
+* NeMo Evaluator, ``nel gate``: the normal 95 % interval of the paired difference lies above −margin; it fails below.
 * lm-eval, ``scripts/model_comparator.py``: passes unless an unpaired two-sided z-test has p < 0.05.
 * "not significant, so equal": exact one-sided McNemar test, passes unless p < 0.05.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,16 +100,22 @@ def wald(counts: Counts, margin: float) -> Decisions:
     return decisions(d - Z * error > -margin, d + Z * error < -margin)
 
 
-def others(counts: Counts) -> dict[str, Decisions]:
-    """Decisions of the other tools, by tool."""
+def others(counts: Counts, margin: float) -> dict[str, Decisions]:
+    """Decisions of the other tools, by tool; of those only nel gate is given the margin."""
     a, b, n = counts.candidate, counts.baseline, counts.n
     error = np.sqrt(a * (1.0 - a) / (n - 1) + b * (1.0 - b) / (n - 1))
     z = np.divide(b - a, error, out=np.zeros_like(a), where=error > 0)
+    delta = (counts.gained - counts.lost) / n
+    spread = np.sqrt(((counts.gained + counts.lost) / n - delta * delta) / (n - 1))
     mcnemar = _each_float(counts, paired.mcnemar_p_worse)
     return {
         "vLLM gsm8k (− 0.08)": decisions(a >= RECORDED - 0.08),
         "vLLM lm-eval (× 0.92)": decisions(a >= RECORDED * 0.92),
         "sglang (− 0.02)": decisions(a >= RECORDED - 0.02),
+        "TensorRT-LLM (σ 50)": decisions(a >= RECORDED - Z * 0.5 * math.sqrt(2.0 / n)),
+        "nel gate (normal 95 % interval)": decisions(
+            delta - z_of(0.975) * spread >= -margin, delta + z_of(0.975) * spread < -margin
+        ),
         "lm-eval comparator (z)": decisions(np.abs(z) < z_of(0.975)),
         "McNemar, p ≥ 0.05": decisions(mcnemar >= 0.05),
     }
@@ -114,7 +123,7 @@ def others(counts: Counts) -> dict[str, Decisions]:
 
 def every_rule(counts: Counts, margin: float) -> dict[str, Decisions]:
     """Ours first, then the others."""
-    return {OURS: ours(counts, margin), **others(counts)}
+    return {OURS: ours(counts, margin), **others(counts, margin)}
 
 
 @lru_cache(maxsize=200_000)

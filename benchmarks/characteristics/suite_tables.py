@@ -58,6 +58,16 @@ def embedded_damaged(inputs: Inputs) -> Table:
     return _power(inputs, "embedded")
 
 
+def gpu(inputs: Inputs) -> Table:
+    """The gpu profile with nothing wrong."""
+    return _suite(inputs, "gpu")
+
+
+def gpu_damaged(inputs: Inputs) -> Table:
+    """The gpu profile with regressions."""
+    return _power(inputs, "gpu")
+
+
 def truths_of(gates: Sequence[AskedGate], profile: str) -> dict[str, Truth]:
     """Return the truth of each gate by its name; ``LookupError`` for a gate without one, or a truth without a gate."""
     names, known = [gate.name for gate in gates], TRUTHS[profile]
@@ -71,7 +81,7 @@ def truths_of(gates: Sequence[AskedGate], profile: str) -> dict[str, Truth]:
 
 def judged(gate: AskedGate, truth: Truth, night: Night, damage: Damage) -> Verdict:
     """Return the verdict of one gate of one night."""
-    return truth.gate(gate, night, damage).settled().judge()
+    return truth.settled(gate, night, damage).judge()
 
 
 def _doubtful(gate: AskedGate, truth: Truth, night: Night, damage: Damage) -> Verdict | None:
@@ -151,6 +161,26 @@ def _power(inputs: Inputs, profile: str) -> Table:
 
 def _title(profile: str) -> str:
     return f"profile {profile}" + (f" on an {DEVICE[profile]}" if profile in DEVICE else "")
+
+
+def stale(table: Table, gates: Sequence[AskedGate]) -> list[str]:
+    """Return the rows of a stored table that are no longer what the plan asks; none if all are.
+
+    Compared are the names of the gates, their bounds, and the number of their data.
+    """
+    stored = {
+        str(row.settings["gate"]): (row.settings["bound"], row.settings["n"]) for row in table.rows[:-1]
+    }
+    asked_now = {name: (bound, n) for name, bound, n in map(described, gates)}
+    return [
+        f"{name}: stored {_said(stored.get(name))}, asked {_said(asked_now.get(name))}"
+        for name in dict.fromkeys([*stored, *asked_now])
+        if stored.get(name) != asked_now.get(name)
+    ]
+
+
+def _said(row: tuple[Setting, Setting] | None) -> str:
+    return "not at all" if row is None else f"{row[0]} with n = {row[1]}"
 
 
 def described(gate: AskedGate) -> tuple[str, str, int]:

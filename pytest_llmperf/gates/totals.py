@@ -11,6 +11,7 @@ are not, and the variances of their logarithms add up.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -176,9 +177,10 @@ def _unseen(kept: Sequence[Sequence[tuple[float, float]]], error: float) -> tupl
 
     Rounds that are all alike show no spread, however little they count: n trials whose share is 1 − 3/n are nothing but
     ones in 5 % of the runs. So −ln(error) events are added to the numerator, or taken from it, which is little where
-    there are many.
+    there are many. Twice as many where most rounds of a side are alike: then the few others tell how often something
+    happens, and not how much of it.
     """
-    hidden = math.log(1.0 / error)
+    hidden = math.log(1.0 / error) * (2.0 if any(map(_mostly_alike, kept)) else 1.0)
     (over, under), *others = [(_sum(rounds, 0), _sum(rounds, 1)) for rounds in kept]
     if not others:
         return hidden / under, hidden / under
@@ -188,6 +190,12 @@ def _unseen(kept: Sequence[Sequence[tuple[float, float]]], error: float) -> tupl
     # As far out on the log scale as the other way: of few events a difference would be nothing, or less.
     most = (over + hidden) / (their_over / (1.0 + hidden / their_over)) * per
     return ratio - least, most - ratio
+
+
+def _mostly_alike(rounds: Sequence[tuple[float, float]]) -> bool:
+    """Return whether more than half of the rounds have the same ratio."""
+    ratios = Counter(round(over / under, 9) for over, under in rounds if under > 0.0)
+    return 2 * max(ratios.values()) > len(rounds)
 
 
 def _sum(rounds: Sequence[tuple[float, float]], which: int) -> float:

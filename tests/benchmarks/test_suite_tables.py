@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -32,10 +33,59 @@ def rows_of(profile: str) -> list[Row]:
     return list(table_of(f"suite-{profile}").rows)
 
 
+@lru_cache
+def asked_gates(profile: str) -> tuple[AskedGate, ...]:
+    return tuple(asked(profile))
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_gate_of_the_suites_has_a_truth(profile: str) -> None:
-    gates = asked(profile)
+    gates = asked_gates(profile)
     assert [*suite_tables.truths_of(gates, profile)] == [gate.name for gate in gates]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_stored_tables_are_of_the_gates_that_are_shipped(profile: str) -> None:
+    stale = suite_tables.stale(table_of(f"suite-{profile}"), asked_gates(profile))
+    renew = f"--only suite-{profile} --only power-{profile} --store"
+    assert not stale, f"renew by `python -m benchmarks.operating_characteristics {renew}`: {stale}"
+
+
+def test_a_gate_with_another_bound_or_size_makes_its_row_stale() -> None:
+    gates = asked_gates("embedded")
+    changed = [
+        replace(gates[0], bound=gates[0].bound + 0.01),
+        replace(gates[1], n=gates[1].n + 1),
+        *gates[2:-1],
+    ]
+    stale = suite_tables.stale(table_of("suite-embedded"), changed)
+    names = [gates[0].name, gates[1].name, gates[-1].name]
+    assert sorted(line.split(": stored ")[0] for line in stale) == sorted(names)
+    assert "asked not at all" in " ".join(stale)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_tails_of_a_load_are_asked_for_after_its_ratios(profile: str) -> None:
+    """A tail that is asked for first measures rounds that the ratios then measure once more."""
+    gates = asked_gates(profile)
+    for concurrency in (1, 8, 32):
+        kinds = [gate.kind for gate in gates if f" at {concurrency}" in gate.metric]
+        assert kinds.index("ratio") < kinds.index("quantile")
+
+
+@pytest.mark.parametrize("points", [0.0, 0.06, 0.12])
+def test_looks_that_cannot_decide_are_left_out_and_change_no_verdict(points: float) -> None:
+    for number in range(4):
+        night, damage = Night((number,)), Damage("loss", points=points)
+        quick = EQUAL.settled(BESIDE, night, damage).judge()
+        assert quick == EQUAL.gate(BESIDE, night, damage).settled().judge()
+
+
+def test_a_run_of_the_gpu_profile_with_nothing_wrong_is_green() -> None:
+    *each, whole = rows_of("gpu")
+    assert whole.passes / whole.runs >= 0.95
+    assert min(row.passes / row.runs for row in each) >= 0.995
+    assert min(row.runs for row in each) >= 250
 
 
 def test_a_run_with_nothing_wrong_is_green() -> None:

@@ -88,6 +88,18 @@ def test_rounds_of_few_steps_that_are_nearly_all_alike_err_no_more_often(accepts
     assert found.count(Status.FAIL) <= MOST * RUNS
 
 
+@pytest.mark.parametrize(("rounds", "steps", "accepts"), [(8, 3, 0.98), (12, 3, 0.98), (8, 5, 0.99)])
+def test_few_steps_of_drafts_that_are_nearly_always_accepted_pass_wrongly_no_more_often(
+    rounds: int, steps: int, accepts: float
+) -> None:
+    """Most rounds lose nothing: those that do are too few to tell how much."""
+    shape = (RUNS, rounds, steps, DRAFT_TOKENS)
+    tokens = steps + np.cumprod(np.random.default_rng(6).random(shape) < accepts, axis=-1).sum((-1, -2))
+    bound = 1.0 + sum(accepts**place for place in range(1, DRAFT_TOKENS + 1))
+    found = [gate(rounds_of(each, [steps] * rounds), bound).judge().status for each in tokens]
+    assert found.count(Status.PASS) <= MOST * RUNS
+
+
 def test_equal_rounds_of_few_steps_decide_nothing_close() -> None:
     few, many = [(5.0, 1.0)] * LEAST_ROUNDS, [(5000.0, 1000.0)] * LEAST_ROUNDS
     assert gate(few, 4.9).judge().status is Status.INCONCLUSIVE
