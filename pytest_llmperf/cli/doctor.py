@@ -24,6 +24,7 @@ from pytest_llmperf.serving import checkpoint, gpu, placement, ports, weights
 from pytest_llmperf.serving.adapters import served_beside
 from pytest_llmperf.serving.engine_probe import EngineProbeError, engine_version
 from pytest_llmperf.serving.gpu import GIB
+from pytest_llmperf.serving.gpu_leases import holder_of
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK = 2 * GIB
@@ -151,8 +152,13 @@ def _gpu(devices: list[gpu.Device], trouble: GpuUnreadable | None) -> Iterator[C
     for device in devices:
         said = f"{device.name}, {device.free_bytes / GIB:.1f} of {device.total_bytes / GIB:.1f} GiB free"
         busy = device.used_bytes > device.total_bytes / 10
-        holders = gpu.describe_holders(gpu.open_nvml()) if busy else ""
-        yield Check(f"GPU {device.label}", "note" if busy else "ok", said, holders)
+        only = placement.OnlyOn(gpu.open_nvml(), placement.Placement((device,)))
+        holders = [gpu.describe_holders(only)] if busy else []
+        if run := holder_of(device.uuid):
+            holders.insert(0, f"leased by the run of process {run.pid}")
+        yield Check(
+            f"GPU {device.label}", "note" if busy or run else "ok", said, "; ".join(filter(None, holders))
+        )
 
 
 def _ports() -> Iterator[Check]:

@@ -55,6 +55,7 @@ from pytest_llmperf.units import parse_quantity
 Dtype = Literal["auto", "bfloat16", "float16", "half", "float32", "float"]
 Protocol = Literal["chat", "few-shot"]
 GenerationConfig = Literal["neutral", "weights"]
+Placing = Literal["together", "apart"]
 PROMPT_FINDINGS = (
     "hidden-system",
     "doubled-think",
@@ -273,6 +274,9 @@ class Profile:
     """The accuracy task of a suite that names none."""
     needs_cuda: bool = False
     """True if its rows run on a GPU; false: they are judged by the budgets of the CPU, everywhere."""
+    placement: Placing = "together"
+    """Where candidate and baseline stand: ``together`` on the same GPUs, of which each has a stated share; ``apart`` on
+    GPUs of their own, of one kind, which they exchange between starts."""
     models: Annotated[Mapping[str, Model], Field(alias="model")] = field(default_factory=dict)
     file: str = "models.toml"
     silence_limit_s: Annotated[float, quantity("s", 1.0), Field(alias="silence_limit")] = 60.0

@@ -157,8 +157,9 @@ class Settings:
         """One line: profile, device, and what each name stands for."""
         rows = ", ".join(f"{m.name} → {m.shown_weights}" for m in self.candidates)
         against = f"against {self.baseline.name} → {self.baseline.shown_weights}"
+        apart = ", each on its own GPUs" if self.profile.placement == "apart" else ""
         says = f"; {self.profile.says}" if self.profile.says else ""
-        return f"llmperf: {self.profile.name} profile on {self.device_name}: {rows} {against}{says}"
+        return f"llmperf: {self.profile.name} profile on {self.device_name}: {rows} {against}{apart}{says}"
 
 
 def resolve(
@@ -209,6 +210,7 @@ def resolve(
     ):
         raise _unreadable(options, gpu_trouble)
     _check(options)
+    _check_placement(profile, candidates, baseline)
     # A profile that runs on the CPU is judged by the CPU's budgets, also on a machine that has a GPU.
     on_gpu = profile.needs_cuda and device is not None
     judged_as = device if on_gpu and device is not None else "CPU"
@@ -243,6 +245,27 @@ def _unreadable(options: Options, trouble: GpuUnreadable) -> UsageError:
         f", or choose a profile that needs no GPU: --llmperf-profile {' or '.join(others)}" if others else ""
     )
     return UsageError(f"{trouble.cause}; {trouble.remedy}{without}")
+
+
+def _check_placement(profile: Profile, candidates: Sequence[Model], baseline: Model) -> None:
+    """Raise :class:`UsageError` for rows that cannot stand apart, where the profile says that they do."""
+    if profile.placement != "apart":
+        return
+    what = f'{profile.file}: [profile.{profile.name}] placement = "apart"'
+    if len({model.server_row for model in candidates}) > 1:
+        names = ", ".join(model.name for model in candidates)
+        raise UsageError(
+            f"{what}: one candidate is compared with the baseline, {len(candidates)} were given ({names}) with servers of "
+            "their own; run pytest once for each, at the same time where there are GPUs for all"
+        )
+    if candidates[0].server_row == baseline.server_row:
+        raise UsageError(
+            f"{what}: candidate and baseline stand on one server, that of the row {baseline.server_row}; leave placement "
+            f'out, or compare with a row of its own that extends = "{baseline.server_row}"'
+        )
+    for model in (*candidates, baseline):
+        if engine_named(model.engine).is_started and not model.gpus:
+            raise UsageError(f"{what}: the row {model.name} uses no GPU (gpus = 0); leave placement out")
 
 
 def _check(options: Options) -> None:

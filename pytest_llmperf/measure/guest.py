@@ -6,7 +6,7 @@ It starts nothing and ends nothing: its server is its host's, asked under the ro
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_llmperf.config.models import Model
@@ -111,6 +111,10 @@ class Guest(Served):
     @property
     def placement(self) -> Placement:
         return self._host.placement
+
+    @property
+    def every_placement(self) -> Sequence[Placement]:
+        return self._host.every_placement
 
     def next_spec(self) -> ServerSpec:
         return self._host.next_spec()

@@ -397,7 +397,9 @@ class MeasuredPair:
             return replace(samples, remark=self.spread)
         if not samples.unusable:
             self.spread.note(metric, values)
-        return replace(samples, started=True, remembered=self.spread.known(metric))
+        return replace(
+            samples, started=True, remembered=self.spread.known(metric), remark=self.spread.remark()
+        )
 
 
 def _value(metrics: Metrics, name: str) -> float | None:

@@ -112,6 +112,7 @@ def comparable(settings: Settings, workload: JsonObject) -> dict[str, Json]:
     rows = (*settings.candidates, settings.baseline)
     return {
         "profile": settings.profile.name,
+        "placement": settings.profile.placement,
         "device": {"class": settings.device, "name": settings.device_name},
         "baseline": settings.baseline.name,
         "rows": {row.name: row_fingerprint(row) for row in rows},

@@ -42,6 +42,7 @@ from pytest_llmperf.measure.long_prompts import LongItem, LongPrompts, Shortened
 from pytest_llmperf.measure.looks import Looks, comparable, drawn, reseeded, row_fingerprint
 from pytest_llmperf.measure.memo import Memo
 from pytest_llmperf.measure.one_server import SHARED_START, refuse_one_model
+from pytest_llmperf.measure.places import places_in_ratio
 from pytest_llmperf.measure.prompt_lengths import check_lengths, token_sizes
 from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import Scheduled, SweepData, met_by_slice
@@ -333,6 +334,9 @@ class Measurements(Servers):
                 f"the run did not start {names}: the verdict is on these processes, another start may differ"
             )
         machine = f"{fingerprint.cpu_name()}, {os.cpu_count()} CPUs, {self.settings.device_name}"
+        if self.settings.profile.placement == "apart":
+            # Starts then differ by their GPUs as well, and what earlier ones on a shared GPU showed is too little.
+            machine += ", apart"
         requests = self.sizes.requests_per_round(concurrency)
         load = f"{requests} requests, {concurrency} at a time, {shape.prompt_tokens} → {shape.answer_tokens} tokens"
         engines = self.engines()
@@ -342,7 +346,7 @@ class Measurements(Servers):
             load,
             (engines.get(candidate.name), engines.get(baseline.name)),
         )
-        return StartsOf(comparison, self._starts)
+        return StartsOf(comparison, self._starts, lambda: places_in_ratio(candidate, baseline))
 
     def close(self, *, at_once: bool = False) -> list[str]:
         self._starts.keep()
@@ -437,6 +441,7 @@ class Measurements(Servers):
         common = self.comparable()
         return {
             "profile": self.settings.profile.name,
+            "placement": self.settings.profile.placement,
             "sizes": dataclasses.asdict(self.sizes),
             "device": {"class": self.settings.device, "name": self.settings.device_name},
             "candidates": [model.name for model in self.settings.candidates],

@@ -48,9 +48,10 @@ class MemoryWatch:
     def start(self) -> None:
         if not self._served.model.gpus or (root := self._served.server.root_pid) is None:
             return
-        self._root = root
+        if root != self._root:
+            # Another start may be on other devices.
+            self._root, self._nvml = root, self._served.nvml()
         if self._thread is None:
-            self._nvml = self._served.nvml()
             self._thread = threading.Thread(target=self._watch, name="llmperf-memory", daemon=True)
             self._thread.start()
 

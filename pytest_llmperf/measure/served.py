@@ -38,6 +38,7 @@ from pytest_llmperf.serving.lease import Lease, Released, StartProgress, acquire
 from pytest_llmperf.serving.log_lines import read_last_start
 from pytest_llmperf.serving.page_cache import share_in_memory
 from pytest_llmperf.serving.placement import OnlyOn, Placement, of_row
+from pytest_llmperf.serving.run_gpus import RunGpus
 from pytest_llmperf.serving.server import Server
 from pytest_llmperf.serving.spec import ServerSpec
 from pytest_llmperf.serving.weights import Weights
@@ -63,10 +64,13 @@ class Served:
         silence_limit_s: float | None = None,
         book: Book = UNBOOKED,
         guests: Sequence[Model] = (),
+        gpus: RunGpus | None = None,
     ) -> None:
+        """``gpus``: those of the run; None: the server takes the first that it sees, and leases none."""
         self.model = model
         self.guests = guests
         """Rows of the run that this row's server serves besides its own: adapters and aliases."""
+        self._gpus = gpus
         self._book = book
         self._state_root = state_root
         self._progress = progress
@@ -86,7 +90,8 @@ class Served:
         free. See ``measure.kv_cache_sizes``."""
         self._earlier_crashes = 0
         """Crashes of the servers of this row whose lease was given back."""
-        self._placement: Placement | None = None
+        self._every_placement: list[Placement] = []
+        """Devices of each of these starts."""
         self._stop = threading.Event()
         """Set when the run is interrupted while another thread starts the server."""
         self._weights: Weights | None = None
@@ -343,6 +348,7 @@ class Served:
             "command": server.command if server else None,
             "ready_s": server.ready_s if server else None,
             "every_ready_s": self._ready_s,
+            "every_gpus": [list(placed.uuids) for placed in self._every_placement if placed.devices],
             "weights_in_page_cache": self._in_page_cache,
             "crashes": self.crashes,
             "milestones": None if milestones is None else dataclasses.asdict(milestones),
@@ -449,10 +455,14 @@ class Served:
             template = template_sha256(self.model, weights.directory)
             self._checksums = checksums(self.model, weights.directory) | {"template_sha256": template}
             self._content = content_of(self.model, weights.directory, self._adapters())
-        self._lease = acquire(spec, self._state_root, self._say, before_start=check, stop=self._stop)
+        held = self._gpus.descriptors(self.model) if self._gpus is not None and self.model.gpus else ()
+        self._lease = acquire(
+            spec, self._state_root, self._say, before_start=check, stop=self._stop, held=held
+        )
         if self.crashes:
             self._tell(f"the server of {self.name} was started again; {_ACROSS}")
         self._ready_s.append(self._lease.server.ready_s)
+        self._every_placement.append(self.placement)
         with self._readable_files():
             before, self._content = self._content, self.current_content()
         if changed := self._content.changed_since(before):
@@ -463,19 +473,22 @@ class Served:
             self._content = dataclasses.replace(self._content, weights=None)
 
     @property
+    def every_placement(self) -> Sequence[Placement]:
+        """The devices of each start that this process has seen, apart from those after a crash."""
+        return self._every_placement
+
+    @property
     def placement(self) -> Placement:
         """The devices of the server, or those that its next start takes; empty if it needs more than are visible.
 
-        Raises :class:`GpuUnreadable`.
+        Raises :class:`GpuUnreadable`, and :class:`StartError` if they cannot be had.
         """
-        if self._placement is None:
-            if not (self.model.gpus and self.engine.is_started):
-                return Placement()
-            found = of_row(self.model.gpus, self.model.environment, gpu.open_nvml())
-            if len(found.devices) < self.model.gpus:
-                return Placement()
-            self._placement = found
-        return self._placement
+        if not (self.model.gpus and self.engine.is_started):
+            return Placement()
+        if self._gpus is not None:
+            return self._gpus.placement(self.model)
+        found = of_row(self.model.gpus, self.model.environment, gpu.open_nvml())
+        return found if len(found.devices) == self.model.gpus else Placement()
 
     def nvml(self) -> gpu.Nvml:
         """NVML, restricted to the devices of this row."""

@@ -12,6 +12,7 @@ from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import RequestOutcome, Trace
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.config.run_config import Settings
+from pytest_llmperf.engines.registry import engine_named
 from pytest_llmperf.errors import GpuUnreadable, InfrastructureError, ServerDied, UsageError, first_line
 from pytest_llmperf.measure.book import UNBOOKED, Book
 from pytest_llmperf.measure.events import Events
@@ -21,6 +22,7 @@ from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.sampling import SamplingBook
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.serving import gpu
+from pytest_llmperf.serving.run_gpus import RunGpus
 
 _SLICE_S = 0.2
 _CALLED_OFF_S = 1.6
@@ -56,6 +58,13 @@ class Servers:
         self._served: dict[str, Served] = {}
         self._memory: dict[str, MemoryWatch] = {}
         self._kv_caches = KvCacheSizes()
+        self._gpus = RunGpus(
+            self._rows_to_start,
+            state_root,
+            progress,
+            apart=settings.profile.placement == "apart",
+            seed=seed,
+        )
         self._events = Events(state_root / "events.jsonl")
         self.sampling = SamplingBook(self.tell)
 
@@ -92,10 +101,21 @@ class Servers:
                 self.settings.profile.silence_limit_s,
                 self.book,
                 self.settings.guests_of(model.name),
+                self._gpus,
             )
             self._served[model.name] = served
             self._memory[model.name] = MemoryWatch(served, self.tell)
         return self._served[model.name]
+
+    def _rows_to_start(self) -> list[Model]:
+        """The rows whose servers this run will start, the candidates first."""
+        baseline = [self.settings.baseline] if self.will_need_baseline else []
+        hosts = [
+            row if row.host is None else self.settings.hosts[row.host]
+            for row in (*self.settings.candidates, *baseline)
+        ]
+        rows = {host.name: host for host in hosts}
+        return [row for row in rows.values() if engine_named(row.engine).is_started]
 
     def row(self, name: str) -> Served:
         """The handle of a row that :meth:`served` was called for; ``KeyError`` for another."""
@@ -139,7 +159,9 @@ class Servers:
             watch.stop()
         for served in self._served.values():
             served.tell_changes()
-        return [str(error) for error in close_together(self._served.values(), at_once=at_once)]
+        errors = [str(error) for error in close_together(self._served.values(), at_once=at_once)]
+        self._gpus.close()
+        return errors
 
     def start_anew(self, *sides: Served) -> None:
         """End the servers of a comparison, in order, and start them again."""
@@ -150,19 +172,24 @@ class Servers:
         others = [served for served in self.started() if served.host not in ending and served.model.gpus]
         for error in close_together(ending, others, anew=True):
             raise error
+        self._gpus.exchange()
         self._start_both()
 
     def _start_both(self) -> None:
         """Start both sides of a comparison at the same time: most of a start is imports and compilation.
 
-        On a GPU they can if neither measures how much memory is free (``measure.kv_cache_sizes``).
+        On one GPU they can if neither measures how much memory is free (``measure.kv_cache_sizes``).
         """
         sides = [self.served(model) for model in (*self.settings.candidates[:1], self.settings.baseline)]
         distinct = list(dict.fromkeys(side.host for side in sides))
         if not self.will_need_baseline or any(side.started for side in distinct):
             return
         on_gpu = [side for side in distinct if side.model.gpus]
-        if len(on_gpu) > 1 and not self._kv_caches.fix(on_gpu):
+        if (
+            len(on_gpu) > 1
+            and not on_gpu[0].placement.is_apart_from(on_gpu[1].placement)
+            and not self._kv_caches.fix(on_gpu)
+        ):
             return
         _start_together(distinct)
         if failures := [why for side in on_gpu if (why := side.failed_with_fixed_cache())]:

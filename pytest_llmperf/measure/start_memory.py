@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -134,6 +134,8 @@ class StartsOf:
 
     comparison: ServerPair
     memory: StartMemory
+    remark: Callable[[], str] = str
+    """What the places of the starts made so far leave in a ratio; empty for nothing."""
 
     def known(self, metric: str) -> tuple[tuple[Centre, ...], ...]:
         """The centres of earlier runs."""

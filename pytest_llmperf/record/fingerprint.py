@@ -41,7 +41,9 @@ def environment(root: Path) -> Environment:
         system=f"{platform.system()} {platform.machine()}",
         cpu=cpu_name(),
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        gpus=tuple(Gpu(name=device.name, total_bytes=device.total_bytes) for device in devices),
+        gpus=tuple(
+            Gpu(uuid=device.uuid, name=device.name, total_bytes=device.total_bytes) for device in devices
+        ),
         driver=driver.version if driver else None,
         cuda=driver.cuda if driver else None,
         git=commit_of(root),

@@ -115,6 +115,7 @@ class EarlierLook(Part):
 
 
 class Gpu(Part):
+    uuid: str | None = optional("as CUDA_VISIBLE_DEVICES takes it")
     name: str | None = None
     total_bytes: Count | None = None
 
@@ -231,6 +232,7 @@ class ServerEntry(Part):
         "how often it died and was restarted; data of one life are not judged then"
     )
     every_ready_s: Series = several("of every start except those after a crash")
+    every_gpus: tuple[tuple[str, ...], ...] = several("UUIDs of the GPUs of each of these starts")
     server_of: str | None = optional("the row whose server serves this one; null for a server of its own")
     adapter: str | None = optional("the LoRA adapter, as named in the catalogue; its checksum is in files")
     milestones: MilestonesEntry | None = optional(
@@ -656,6 +658,9 @@ class Record(Part):
     profile: str | None = optional("profile of the catalogue")
     sizes: SizesEntry = optional(
         "how much the profile measures; a size asked for in a call stands with its load", SizesEntry()
+    )
+    placement: Literal["together", "apart"] | None = optional(
+        "whether candidate and baseline stood on the same GPUs, or each on its own"
     )
     device: DeviceEntry = optional("what the numbers were measured on", DeviceEntry.model_construct(name=""))
     candidates: tuple[str, ...] = several("entries that were judged")

@@ -108,7 +108,7 @@ def incomparable(record: Record, facts: JsonObject, candidates: Sequence[str]) -
     """Why the data of ``record`` and of a run with ``facts`` cannot be pooled; empty if they can."""
     then = record.as_json()
     facts = json.loads(json.dumps(facts))  # lists where it has tuples, as the record does
-    for key in ("profile", "device", "baseline"):
+    for key in ("profile", "placement", "device", "baseline"):
         if key in then and then[key] != facts[key]:
             return f"{key} was {_short(then[key])} then and is {_short(facts[key])} now"
     if unknown := [name for name in candidates if name not in record.candidates]:

@@ -1,4 +1,4 @@
-"""The process that owns one server: ``python -m pytest_llmperf.serving.keeper STATE_DIRECTORY LEASE < SPEC``.
+"""The process that owns one server: ``python -m pytest_llmperf.serving.keeper STATE_DIRECTORY LEASE HELD… < SPEC``.
 
 The server lives while a process holds a *lease*: an open connection to the keeper. The kernel closes it however its
 holder ends: no holder has to say goodbye, and pytest needs no signal handler. The first lease is a socket that the
@@ -465,6 +465,9 @@ def main(arguments: list[str] | None = None) -> None:
     directory = StateDirectory(Path(given[0]).absolute())
     first = socket.socket(fileno=int(given[1]))
     first.set_inheritable(False)
+    for held in given[2:]:
+        # Leases of GPUs, which end with the guard, the last of the server's processes; the engine must not have them.
+        os.set_inheritable(int(held), False)
     # Through standard input and not a file: the row's environment may hold secrets.
     spec = ServerSpec.from_json(sys.stdin.read())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

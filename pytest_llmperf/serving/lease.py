@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +80,7 @@ def acquire(
     before_start: Callable[[], object] | None = None,
     retry_failed: bool = False,
     stop: threading.Event | None = None,
+    held: Sequence[int] = (),
 ) -> Lease:
     """A lease on the server of ``spec``; blocks until it is ready.
 
@@ -90,7 +91,8 @@ def acquire(
     Raises `StartError` when the server does not become ready. A start that failed is not tried again under
     the same ``state_root`` unless ``retry_failed``: every further worker and test gets the same explanation
     at once. A server that was found dead is restarted as `Lease.restart` would. ``stop``, set by another thread, calls
-    the waiting off: `StartError`, and what was started has ended.
+    the waiting off: `StartError`, and what was started has ended. ``held``: descriptors (leases of GPUs) that
+    the keeper of a server that is started holds as well, as long as the server lives.
     """
     if not sys.platform.startswith("linux"):
         raise UsageError(
@@ -102,7 +104,7 @@ def acquire(
     with _flock(directory.lock, stop):
         if retry_failed:
             directory.failed.unlink(missing_ok=True)
-        connection, keeper_pid = _connect(spec, directory, before_start, stop)
+        connection, keeper_pid = _connect(spec, directory, before_start, stop, held)
     lease = Lease(spec, directory, connection, keeper_pid, stop)
     try:
         lease._wait_until_ready(on_progress)
@@ -393,6 +395,7 @@ def _connect(
     directory: StateDirectory,
     before_start: Callable[[], object] | None,
     stop: threading.Event | None,
+    held: Sequence[int] = (),
 ) -> tuple[socket.socket, int]:
     """A connection whose keeper has greeted us, and the keeper's number; under the directory's lock.
 
@@ -413,7 +416,7 @@ def _connect(
         _refuse_after_failure(spec, directory)
         if before_start is not None:
             before_start()
-        if started := _start_keeper(spec, directory, stop):
+        if started := _start_keeper(spec, directory, stop, held):
             return started
     last_words = failures.tail(directory.keeper_log, 20)
     raise InfrastructureError(f"no keeper could be started for {spec.row} in {directory.path}\n{last_words}")
@@ -433,7 +436,7 @@ def _receive_or_nothing(connection: socket.socket) -> bytes:
 
 
 def _start_keeper(
-    spec: ServerSpec, directory: StateDirectory, stop: threading.Event | None
+    spec: ServerSpec, directory: StateDirectory, stop: threading.Event | None, held: Sequence[int]
 ) -> tuple[socket.socket, int] | None:
     """The first lease and the keeper's number; None if the keeper ended before it greeted."""
     root = str(Path(__file__).resolve().parents[2])
@@ -443,14 +446,15 @@ def _start_keeper(
         with theirs, directory.keeper_log.open("ab") as log:
             # -I: the run's PYTHON… variables and working directory are the engine's business, not the keeper's.
             program = _KEEPER.format(root=root)
-            command = [sys.executable, "-I", "-c", program, str(directory.path), str(theirs.fileno())]
+            kept = [theirs.fileno(), *held]
+            command = [sys.executable, "-I", "-c", program, str(directory.path), *map(str, kept)]
             starter = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=[theirs.fileno()],
+                pass_fds=kept,
             )
         assert starter.stdin is not None
         with contextlib.suppress(BrokenPipeError), starter.stdin:

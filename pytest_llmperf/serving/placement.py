@@ -45,6 +45,10 @@ class Placement:
         names = [device.uuid if self.divided else str(device.index) for device in self.devices]
         return {VISIBLE: ",".join(names), ORDER: _BUS_ORDER}
 
+    def is_apart_from(self, other: Placement) -> bool:
+        """True if both have devices, and none in common."""
+        return bool(self.devices and other.devices) and not set(self.uuids) & set(other.uuids)
+
     def __str__(self) -> str:
         return ", ".join(device.label for device in self.devices)
 

@@ -117,3 +117,63 @@ def test_a_file_is_no_place_for_a_log_of_many_runs(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is not a directory"):
         settings(tmp_path, answers=str(tmp_path / "file"))
+
+
+# Placement
+
+APART = """
+[profile.gpu]
+candidate = "new"
+baseline = "old"
+needs_cuda = true
+placement = "apart"
+[profile.gpu.model.old]
+weights = "org/a"
+[profile.gpu.model.new]
+extends = "old"
+[profile.gpu.model.third]
+extends = "old"
+[profile.gpu.model.cpu]
+extends = "old"
+gpus = 0
+"""
+
+
+def apart(directory: Path, **given: object) -> Settings:
+    (directory / "models.toml").write_text(APART)
+    (directory / "budgets.toml").write_text("")
+    paths = {"models": directory / "models.toml", "budgets": directory / "budgets.toml"}
+    return resolve(read_options({**paths, **given}), "H100", "NVIDIA H100")
+
+
+def test_sides_that_stand_apart_are_told_in_the_header(tmp_path: Path) -> None:
+    assert "new → org/a against old → org/a, each on its own GPUs" in apart(tmp_path).header()
+    url = apart(tmp_path, base_url=("old=http://127.0.0.1:1",))
+    assert url.profile.placement == "apart", "a server elsewhere takes no GPU of this machine"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"model": ("new", "third")},
+            r"one candidate is compared with the baseline, 2 were given \(new, third\)",
+        ),
+        ({"baseline": "new"}, "candidate and baseline are the row new, which is one server"),
+        ({"model": ("cpu",)}, r"the row cpu uses no GPU \(gpus = 0\)"),
+        ({"baseline": "cpu"}, r"the row cpu uses no GPU"),
+    ],
+)
+def test_what_cannot_stand_apart_is_refused_before_anything_starts(
+    tmp_path: Path, given: dict[str, object], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says) as caught:
+        apart(tmp_path, **given)
+    assert str(caught.value).startswith('models.toml: [profile.gpu] placement = "apart": ')
+
+
+def test_another_word_for_the_placement_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(APART.replace('"apart"', '"alone"'))
+    (tmp_path / "budgets.toml").write_text("")
+    with pytest.raises(UsageError, match=r"placement.*together.*apart"):
+        resolve(Options(tmp_path / "models.toml", tmp_path / "budgets.toml"), "H100", "NVIDIA H100")

@@ -1,4 +1,4 @@
-"""A GPU that is played by a plugin of the inner run."""
+"""GPUs that are played by a plugin of the inner run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ import time
 from pytest_llmperf.serving import gpu
 
 class Played:
-    """An H100 that takes 300 W, lowers its clocks for its power cap and names no processes."""
+    """H100s that take 300 W, lower their clocks for their power cap and name no processes."""
     def devices(self):
-        return [gpu.Device(0, "NVIDIA H100 80GB HBM3", "GPU-0", 80 * gpu.GIB, gpu.GIB, 79 * gpu.GIB)]
+        return [
+            gpu.Device(index, "NVIDIA H100 80GB HBM3", f"GPU-{index}", 80 * gpu.GIB, gpu.GIB, 79 * gpu.GIB)
+            for index in range(COUNT)
+        ]
     def processes(self):
         return []
     def questions(self, index):
         return {"energy_j": lambda: 300.0 * time.perf_counter(), "lowered": lambda: 4}
 
+COUNT = 1
 gpu.open_nvml = Played
 '''
 
@@ -48,9 +52,12 @@ def played_rows(*, fraction: float = 0.3, environment: str = "") -> str:
     """
 
 
-def beside_the_gpu(project: Project) -> dict[str, Any]:
+def beside_the_gpu(project: Project, *, gpus: int = 1) -> dict[str, Any]:
     """Keywords for ``project.run``: the device is looked for before any conftest.py is read, so it is a plugin."""
-    project.write("played.py", PLAYED)
+    project.write("played.py", PLAYED.replace("COUNT = 1", f"COUNT = {gpus}"))
     return {
-        "environment": {"PYTHONPATH": os.pathsep.join([str(project.path), os.environ.get("PYTHONPATH", "")])}
+        "environment": {
+            "PYTHONPATH": os.pathsep.join([str(project.path), os.environ.get("PYTHONPATH", "")]),
+            "LLMPERF_GPU_LEASES": str(project.path / "leases"),
+        }
     }

@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.json_values import JsonObject
@@ -19,8 +20,9 @@ from pytest_llmperf.units import format_value
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import MetricEntry, ServerEntry
 
-_NAMES = """schema profile device candidates baseline servers answers load verdicts cases answers_file traces_file
-tokens_file fidelity telemetry calibration metrics costs environment suite written partial promoted order_seed"""
+_NAMES = """schema profile placement device candidates baseline servers answers load verdicts cases answers_file
+traces_file tokens_file fidelity telemetry calibration metrics costs environment suite written partial promoted
+order_seed"""
 _PLACED = frozenset(_NAMES.split())
 """Keys of the record that have a place of their own on the page."""
 
@@ -33,6 +35,7 @@ def setting_section(facts: Facts) -> Section:
         ("candidate", ", ".join(facts.candidates) or "—"),
         ("baseline", facts.baseline or "—"),
         ("profile", record.profile or "—"),
+        *((("placement", record.placement),) if record.placement else ()),
         ("device", record.device.name or "—"),
         ("written by", f"pytest-llmperf {_version()}"),
         ("record", facts.path.name),
@@ -43,12 +46,17 @@ def setting_section(facts: Facts) -> Section:
         *_flat("promoted", fields.get("promoted")),
     ]
     servers = [
-        tuple(text or "—" for text in (server.row, _weights(server), server.revision, server.engine))
+        tuple(
+            text or "—"
+            for text in (server.row, _weights(server), server.revision, server.engine, _places(server))
+        )
         for server in record.servers
     ]
     tables = [Table(("what", "value"), overview, caption="The run")]
     if servers:
-        tables.append(Table(("model", "weights", "revision", "engine"), servers, caption="Servers"))
+        tables.append(
+            Table(("model", "weights", "revision", "engine", "GPUs, by start"), servers, caption="Servers")
+        )
     tables += [
         Table(*_columns(several), range(1, 20), caption, folded=len(several) > 12)
         for caption, key in (("Costs", "costs"), ("The client's own error", "calibration"))
@@ -63,6 +71,12 @@ def setting_section(facts: Facts) -> Section:
         tables.append(Table(("what", "value"), rows, caption="Further facts of this record", folded=True))
     notes = [] if servers else ["No server was started in this run, or none that the record knows of."]
     return Section("setting", "What ran on what", notes, (), tables)
+
+
+def _places(server: ServerEntry) -> str:
+    """The GPUs of every start; those of starts that follow each other on the same ones are written once."""
+    starts = [" and ".join(uuids) for uuids in server.every_gpus]
+    return " → ".join(place for place, _ in groupby(starts))
 
 
 def added_section(facts: Facts) -> Section | None:
