@@ -36,14 +36,14 @@ class GpuHolder:
 
     pid: int
     run: str
-    """Name of its state directory."""
+    """Its state directory."""
 
 
 class GpuLeases:
     """The GPUs that this process holds for its run."""
 
     def __init__(self, run: str, directory: Path | None = None) -> None:
-        """``run``: name of the run's state directory, the same in all its processes."""
+        """``run``: the run's state directory, the same in all its processes."""
         self._run = run
         self._directory = directory or leases_directory()
         self._descriptors: dict[str, int] = {}

@@ -56,7 +56,7 @@ class RunGpus:
         self._apart = apart
         self._heads = random.Random(f"{seed} places").random() < 0.5
         self._wait_s = wait_s
-        self._leases = GpuLeases(state_root.name)
+        self._leases = GpuLeases(str(state_root.absolute()))
         self._places: Places | None = None
         self._divided = False
         self._refusal: LlmperfError | None = None
