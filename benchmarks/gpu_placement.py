@@ -123,12 +123,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--weights", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--starts", default="4", help="pairs of starts; an even number cancels the GPUs' difference")
+    parser.add_argument(
+        "--starts", default="4", help="pairs of starts; an even number cancels the GPUs' difference"
+    )
     parser.add_argument("--rounds", type=int, default=48, help="of all starts together")
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--length", type=int, default=128, help="tokens of an answer")
     parser.add_argument("--gpus", type=int, default=1, help="of each side, by tensor parallelism")
-    parser.add_argument("--argument", action="append", default=[], help="of the engine, such as =--enforce-eager")
+    parser.add_argument(
+        "--argument", action="append", default=[], help="of the engine, such as =--enforce-eager"
+    )
     parser.add_argument("--engine-python", help="interpreter with vLLM (default: this one)")
     given = parser.parse_args(arguments)
     given.starts = int(given.starts)
@@ -151,13 +155,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             verdicts = ratios(given, run)
             lines += [_line(verdict) for verdict in verdicts]
-            facts = run.facts()
+            facts, engines = run.facts(), ", ".join(sorted(set(run.engines().values())))
+            said = f"{run.settings.device_name}; {engines}; {given.starts} pairs of starts"
         except LlmperfError as error:
             print(first_line(error), file=sys.stderr)
             return 1
         finally:
             _complain(run.close())
-    said = f"{run.settings.device_name}; {', '.join(sorted(set(run.engines().values())))}; {given.starts} pairs of starts"
     (given.out / "placement.md").write_text("\n".join((said, "", HEADER, *lines, "")), encoding="utf-8")
     whole = {
         "device": facts["device"],

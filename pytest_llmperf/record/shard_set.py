@@ -152,6 +152,7 @@ _SAME: tuple[tuple[str, Callable[[ShardRecord], object]], ...] = (
     ("commit", lambda each: each.record.environment.git),
     ("profile", lambda each: each.record.profile),
     ("sizes", lambda each: each.record.sizes),
+    ("placement", lambda each: each.record.placement),
     ("device", lambda each: each.record.device),
     ("baseline", lambda each: each.record.baseline),
     ("candidates", lambda each: each.record.candidates),

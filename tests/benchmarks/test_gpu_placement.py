@@ -42,7 +42,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def command(tmp_path: Path) -> list[str]:
-    options = "--starts 3 --rounds 36 --concurrency 2 --length 4 --argument=--enforce-eager"
+    options = "--starts 3 --rounds 36 --concurrency 2 --length 16 --argument=--enforce-eager"
     return [
         *("--weights", "embedded:tiny-distill", "--out", str(tmp_path / "out")),
         *("--engine-python", str(ENGINE_PYTHON)),
@@ -62,7 +62,9 @@ def test_the_table_has_the_time_of_both_starts_and_every_ratio_of_the_exchanged_
     ours, theirs = (server["every_gpus"] for server in whole["servers"])
     assert [*ours[0], *ours[1]] in (["GPU-0", "GPU-1"], ["GPU-1", "GPU-0"])
     assert theirs == [ours[1], ours[0], ours[1]]
-    assert all(gate["n"] == 3 for gate in whole["gates"])
+    # The played engine writes its tokens at one instant, so that no time between them is known.
+    judged = [gate for gate in whole["gates"] if not gate["metric"].startswith("TPOT")]
+    assert {gate["n"] for gate in judged} == {3}
 
 
 def test_one_gpu_is_refused(
