@@ -255,13 +255,13 @@ def _check_placement(profile: Profile, candidates: Sequence[Model], baseline: Mo
     if len({model.server_row for model in candidates}) > 1:
         names = ", ".join(model.name for model in candidates)
         raise UsageError(
-            f"{what}: one candidate is compared with the baseline, {len(candidates)} were given ({names}) with servers of "
-            "their own; run pytest once for each, at the same time where there are GPUs for all"
+            f"{what}: one candidate is compared with the baseline, {len(candidates)} were given ({names}) with servers "
+            "of their own; run pytest once for each, at the same time where there are GPUs for all"
         )
     if candidates[0].server_row == baseline.server_row:
         raise UsageError(
-            f"{what}: candidate and baseline stand on one server, that of the row {baseline.server_row}; leave placement "
-            f'out, or compare with a row of its own that extends = "{baseline.server_row}"'
+            f"{what}: candidate and baseline stand on one server, that of the row {baseline.server_row}; leave "
+            f'placement out, or compare with a row of its own that extends = "{baseline.server_row}"'
         )
     for model in (*candidates, baseline):
         if engine_named(model.engine).is_started and not model.gpus:

@@ -35,6 +35,7 @@ from pytest_llmperf.measure.speed import rounds_of_each, schedule_of
 from pytest_llmperf.measure.start_memory import StartsOf
 from pytest_llmperf.prompts.variants import Variant
 from pytest_llmperf.record.prior import Phase, PhaseKind, PlanningRecord
+from pytest_llmperf.stats.start_to_start import LEAST_STARTS
 from pytest_llmperf.tasks.task import Item, Task, sample_of
 from pytest_llmperf.tasks.texts import Texts
 
@@ -171,6 +172,8 @@ class PlannedPair:
 class PlannedMeasurements(Measurements):
     """Sizes and rows of the run, with the phases that measuring would take."""
 
+    leases_gpus = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.phases = Phases()
@@ -212,6 +215,23 @@ class PlannedMeasurements(Measurements):
 
             samples.note = note
         return samples
+
+    def places_line(self) -> str:
+        """What the places of both sides mean for ratios of speed; empty where the sides share their GPUs."""
+        starts = self.settings.starts
+        if self.settings.profile.placement != "apart":
+            return ""
+        if starts < LEAST_STARTS:
+            return (
+                "each side has its own GPUs and keeps them in the only start, so that ratios of speed contain what the "
+                f"GPUs differ by; with {LEAST_STARTS} starts or more (--llmperf-starts) the sides change places"
+            )
+        left = (
+            f"1/{starts} of what the GPUs differ by stays"
+            if starts % 2
+            else "what the GPUs differ by cancels"
+        )
+        return f"each side has its own GPUs, and the sides change places between the {starts} starts: {left}"
 
     def memory_lines(self, earlier: PlanningRecord | None) -> list[MemoryLine]:
         """A line for the prompts of each exact length of a row, and for others that do not fit."""

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from pytest_llmperf.client.answers import Answer
 from pytest_llmperf.client.trace import RequestOutcome, Trace
@@ -34,6 +35,9 @@ has died, and answers with errors until it ends."""
 
 class Servers:
     """Every server of one run with the watch on its memory, and what is told about them."""
+
+    leases_gpus: ClassVar[bool] = True
+    """False for a run that starts no server: it takes no GPU from others, and waits for none."""
 
     def __init__(
         self,
@@ -101,7 +105,7 @@ class Servers:
                 self.settings.profile.silence_limit_s,
                 self.book,
                 self.settings.guests_of(model.name),
-                self._gpus,
+                self._gpus if self.leases_gpus else None,
             )
             self._served[model.name] = served
             self._memory[model.name] = MemoryWatch(served, self.tell)

@@ -36,7 +36,8 @@ def configure(config: pytest.Config) -> Run:
         if config.getoption("llmperf_mutation_test") is not None:
             return mutation_run.configure(config, options)
         settings = resolve(options, *_device_here(os.environ))
-        if chosen := _variables_of_devices(settings.candidates[0]):
+        first = settings.candidates[0]
+        if chosen := _variables_of_devices(first if first.host is None else settings.hosts[first.host]):
             # Budgets and limits are those of the device that is judged.
             settings = resolve(options, *_device_here({**os.environ, **chosen}))
         refuse_impossible_budgets(settings)

@@ -106,6 +106,8 @@ class PlannedRun(DryRun):
         self.screen.say(
             reporter, f"{len(self.gates)} gates; {self._without} tests without a statistical gate"
         )
+        if places := self._data.places_line():
+            self.screen.say(reporter, places)
         for memory in self._data.memory_lines(self.earlier):
             reporter.write_line(f"llmperf: {memory.text}", yellow=memory.fits is False)
         if self.earlier is None:

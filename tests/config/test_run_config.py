@@ -136,6 +136,13 @@ extends = "old"
 [profile.gpu.model.cpu]
 extends = "old"
 gpus = 0
+[profile.gpu.model.lora]
+adapter_of = "old"
+adapter = "org/lora"
+[profile.gpu.model.hot]
+alias_of = "new"
+[profile.gpu.model.hot.sampling]
+temperature = 1.0
 """
 
 
@@ -148,6 +155,8 @@ def apart(directory: Path, **given: object) -> Settings:
 
 def test_sides_that_stand_apart_are_told_in_the_header(tmp_path: Path) -> None:
     assert "new → org/a against old → org/a, each on its own GPUs" in apart(tmp_path).header()
+    hot = apart(tmp_path, model=("new", "hot"))
+    assert [model.name for model in hot.candidates] == ["new", "hot"], "both are asked of one server"
     url = apart(tmp_path, base_url=("old=http://127.0.0.1:1",))
     assert url.profile.placement == "apart", "a server elsewhere takes no GPU of this machine"
 
@@ -159,7 +168,8 @@ def test_sides_that_stand_apart_are_told_in_the_header(tmp_path: Path) -> None:
             {"model": ("new", "third")},
             r"one candidate is compared with the baseline, 2 were given \(new, third\)",
         ),
-        ({"baseline": "new"}, "candidate and baseline are the row new, which is one server"),
+        ({"baseline": "new"}, "candidate and baseline stand on one server, that of the row new"),
+        ({"model": ("lora",)}, "candidate and baseline stand on one server, that of the row old"),
         ({"model": ("cpu",)}, r"the row cpu uses no GPU \(gpus = 0\)"),
         ({"baseline": "cpu"}, r"the row cpu uses no GPU"),
     ],

@@ -65,3 +65,26 @@ def test_one_gpu_is_too_few_to_stand_apart_on(project: Project) -> None:
     assert verdict["status"] == "INVALID"
     says = 'placement = "apart" needs 2 GPUs of one kind, there are: 0: NVIDIA H100 80GB HBM3'
     assert result.lines(f"distill and math: {says}"), result.text
+
+
+@pytest.mark.parametrize(
+    ("starts", "says"),
+    [("1", "keeps them in the only start"), ("3", "1/3 of what the GPUs differ by stays")],
+)
+def test_a_plan_says_what_the_places_leave_in_a_ratio_and_leases_no_gpu(
+    project: Project, starts: str, says: str
+) -> None:
+    project.catalog(rows=rows(project))
+    project.suite("""
+        def test_speed(candidate, baseline, load):
+            assert load.interleaved(candidate, baseline, concurrency=1).e2el.ratio <= 1.05
+        def test_recall(candidate, baseline, recall):
+            assert recall(candidate, tokens=256) >= 0.1
+    """)
+    result = project.run(
+        *OPTIONS, "--llmperf-plan", "--llmperf-starts", starts, **beside_the_gpu(project, gpus=2)
+    )
+    assert result.lines("each side has its own GPUs and", says) or result.lines(
+        "each side has its own GPUs, and", says
+    ), result.text
+    assert not (project.path / "leases").exists()
