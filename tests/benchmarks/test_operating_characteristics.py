@@ -13,11 +13,17 @@ from benchmarks import operating_characteristics as benchmark
 from benchmarks.characteristics import early_tables, pages, rules
 from benchmarks.characteristics.table import FAIL, OURS, PASS, Table
 
-QUICK = ["early", "floors", "sampled", "speed", "slowdown", "starts", "looks", "tails", "grouped"]
+QUICK = ["early", "floors", "sampled", "speed", "slowdown", "starts", "looks", "tails", "grouped", "zeros"]
+QUICK += ["families", "lost", "noise", "server"]
 GUIDE = benchmark.ROOT / "docs" / "statistics.md"
 
-MISSED = {"median items, truth 5 points off, discordance ≤ 0.2; pytest-llmperf"}
-"""Stopping early without weakening the gate saves less than hoped for where models differ in a fifth of the items."""
+MISSED = {
+    "median items, truth 5 points off, discordance ≤ 0.2; pytest-llmperf",
+    "gates on what a server does, truth on the bound",
+    "gates on what a server does, nothing wrong",
+}
+"""Stopping early without weakening the gate saves less than hoped for where models differ in a fifth of the items; a
+macro-F1 near 1 has too narrow an interval; and 64 rounds are too few for a ratio of acceptance lengths within 10 %."""
 
 
 def published() -> list[Table]:
@@ -29,18 +35,21 @@ def test_the_published_tables_are_those_of_the_stored_result() -> None:
     assert pages.page(tables, facts) == benchmark.PAGE.read_text(encoding="utf-8")
 
 
-def test_every_cell_was_simulated_4000_times_or_more() -> None:
+def test_every_cell_was_simulated_4000_times_or_as_often_as_the_gate_itself_allows() -> None:
     tables = published()
     assert {table.name for table in tables} == set(benchmark.MAKERS)
     cells = [table for table in tables if not table.name.startswith(("suite-", "power-"))]
-    assert min(row.runs for table in cells for row in table.rows) >= 4000
+    assert all(
+        min(row.runs for row in table.rows) * benchmark.BY_GATE.get(table.name, 1) >= 4000 for table in cells
+    )
 
 
 def test_every_figure_that_was_asked_for_was_reached_but_those_that_are_named() -> None:
     missed = {target.question for table in published() for target in table.targets if not target.reached}
     assert missed == MISSED
     guide = GUIDE.read_text(encoding="utf-8")
-    assert "at .20 it takes 44 %" in guide, "a miss is told where the method is explained"
+    for told in ("at .20 it takes 44 %", "passes wrongly in 8.0 % of runs"):
+        assert told in guide, "a miss is told where the method is explained"
 
 
 def test_the_guide_refers_to_tables_that_exist() -> None:
