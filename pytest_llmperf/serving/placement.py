@@ -136,13 +136,14 @@ class OnlyOn:
     """NVML restricted to the devices of a placement."""
 
     def __init__(self, nvml: Nvml, placement: Placement) -> None:
-        self._nvml, self._uuids = nvml, placement.uuids
+        self._nvml, self._placement = nvml, placement
 
     def devices(self) -> list[Device]:
         """The devices as they are now, in the placement's order."""
         now = {device.uuid: device for device in self._nvml.devices()}
-        return [now[uuid] for uuid in self._uuids if uuid in now]
+        return [now[uuid] for uuid in self._placement.uuids if uuid in now]
 
     def processes(self) -> list[GpuProcess]:
-        ours = {device.index for device in self.devices()}
+        # By the numbers as they were: asking for the devices again would double what each reading of a watch costs.
+        ours = {device.index for device in self._placement.devices}
         return [process for process in self._nvml.processes() if process.device in ours]
