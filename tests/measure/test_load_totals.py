@@ -44,7 +44,7 @@ def test_answers_and_counters_give_the_same(run: LoadRun) -> None:
     status, why = verdict(loaded([run] * 8).acceptance_length >= 3.1)
     assert status is Status.PASS
     assert why == (
-        "acceptance length at 4 3.20 tok/step (n = 8 rounds, 95 % lower bound 3.19 tok/step) reaches the floor "
+        "acceptance length at 4 3.20 tok/step (n = 8 rounds, 95 % lower bound 3.18 tok/step) reaches the floor "
         "3.1 tok/step"
     )
     assert of_run(run).value("acceptance_length") == pytest.approx(3.2)

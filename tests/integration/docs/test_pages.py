@@ -22,6 +22,7 @@ import pytest
 from contrib.claims.__main__ import main as claims
 from pytest_llmperf import cli
 from pytest_llmperf.config.catalog import load_catalog
+from pytest_llmperf.record.store import read_record
 from pytest_llmperf.serving import ports
 
 if TYPE_CHECKING:
@@ -93,6 +94,19 @@ def test_the_guide_to_adapters_can_be_followed(reader: Reader, solver: str) -> N
     results = reader.follow(HOW_TO / "adapters.md")
     assert all(result.lines("TPOT at 2 on one server ratio", "PASS") for result in results), results[-1].text
     assert reader.project.starts == ["base"] * 3
+
+
+def test_the_guide_to_shards_can_be_followed(reader: Reader, solver: str) -> None:
+    reader.project.catalog({"distill": {"ANSWERS": solver}, "math": {"ANSWERS": solver}})
+    reader.project.drawn = True  # the page gives the seed
+    for name in ("answers", "startup"):
+        gate = {"answers": "answers(candidate).boxed >= 0.1", "startup": "startup(candidate).ready <= 100"}
+        reader.project.suite(
+            f"def test_{name}(candidate, {name}):\n    assert {gate[name]}\n", f"suites/test_{name}.py"
+        )
+    results = reader.follow(HOW_TO / "shards.md")
+    assert all(result.lines("llmperf: 1 PASS") for result in results), results[-1].text
+    assert read_record(reader.project.path / "night.json").outcome.green
 
 
 def test_the_guide_to_a_running_server_can_be_followed(reader: Reader, staging: dict[str, str]) -> None:
