@@ -21,13 +21,14 @@ next follows. ``str(error)`` is that whole text and is meant for a user.
 
 from __future__ import annotations
 
-from pytest_llmperf.visible_text import printable
-
 
 class LlmperfError(Exception):
     """Base of everything this package raises on purpose. ``str()`` has no control characters: it may quote a server."""
 
     def __str__(self) -> str:
+        # Not at the top: a run that asks about no model loads these classes and never writes one.
+        from pytest_llmperf.visible_text import printable
+
         text = super().__str__()
         return printable(text, len(text))
 

@@ -17,7 +17,6 @@ import pytest
 
 from pytest_llmperf.hookspecs import ADVISORY_MARK, PROFILE_MARK, SAME_MODEL_MARK
 from pytest_llmperf.runs.keys import RUN
-from pytest_llmperf.runs.mistaken_marks import refuse
 
 if TYPE_CHECKING:
     from pytest_llmperf.config.run_config import Settings
@@ -54,6 +53,8 @@ class ProfileMarks:
         named = {name for _, profiles in marked for name in profiles or ()}
         unnamed = [item for item, profiles in marked if profiles is None]
         for why in (*_unnamed(unnamed), *_unknown(named, run.settings.known_profiles() if named else ())):
+            from pytest_llmperf.runs.mistaken_marks import refuse
+
             refuse(config, run.ledger, why)
         out = [(item, profiles) for item, profiles in marked if profiles and profile not in profiles]
         self.left_out = [profiles for _, profiles in out]

@@ -46,6 +46,9 @@ PR_SET_CHILD_SUBREAPER = 36
 PORT_TRIES = 3
 HEARTBEAT_S = 2.0
 FAMILY_S = {"starting": 2.0, "ready": 15.0}
+"""Seconds between two looks at the engine's processes: one in a session of its own is held only once it was seen."""
+JUST_READY_S = 10.0
+"""Seconds after it is ready in which a server may still fork; looks are a second apart then."""
 LOST_GRACE_S = 1.0
 """Seconds for an orderly end after the last holder was killed: nothing waits for it, the machine should be clean."""
 GUARD_LOOK_S = 5.0
@@ -102,6 +105,7 @@ class Keeper:
         self.bad_ports: list[int] = []
         self.deadline = 0.0
         self.noted = 0.0
+        self.ready_since = 0.0
         self.last: Message = self._progress()
         self.must_end = False
         self.restarts = spec.restarts
@@ -287,6 +291,7 @@ class Keeper:
 
     def _announce_ready(self, attempt: Attempt, news: IsReady) -> None:
         self.phase = "ready"
+        self.ready_since = time.monotonic()
         self._note_family()
         self.last = {"event": "ready", "generation": self.generation, "server": attempt.server(news)}
         self._tell(self.last)
@@ -299,7 +304,9 @@ class Keeper:
             if attempt is not None:
                 attempt.engine.look()
             return
-        if time.monotonic() - self.noted > FAMILY_S[self.phase]:
+        now = time.monotonic()
+        just_ready = self.phase == "ready" and now - self.ready_since < JUST_READY_S
+        if now - self.noted > (0.9 if just_ready else FAMILY_S[self.phase]):
             self._note_family()
         if attempt.engine.look():
             if self.phase == "starting" and time.monotonic() > self.deadline:

@@ -16,6 +16,7 @@ import pytest
 from pytest_llmperf.errors import ServerDied, StartError
 from pytest_llmperf.serving import processes
 from pytest_llmperf.serving.lease import acquire
+from pytest_llmperf.serving.state import KeeperState
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def family(run: Run, holder: Holder) -> dict[str, int]:
     # The server answers a moment before the last of its processes is forked.
     core = eventually(lambda: child(server["root_pid"]), "the engine core")
     worker = eventually(lambda: child(core), "its worker")
+    # An engine in a session of its own is on the keeper's leash once the keeper has seen it.
+    eventually(lambda: worker in noted(run), "the keeper's look at the worker")
     return {
         "holder": holder.process.pid,
         "guard": keeper.parent,
@@ -47,6 +50,12 @@ def family(run: Run, holder: Holder) -> dict[str, int]:
         "core": core,
         "worker": worker,
     }
+
+
+def noted(run: Run) -> set[int]:
+    """Numbers of the engine's processes that the keepers have written down."""
+    states = (KeeperState.read(path) for path in run.state_root.glob("*/state.json"))
+    return {key.pid for state in states if state is not None for key in state.family}
 
 
 @ENGINES
