@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.characteristics import rules
 from benchmarks.characteristics.table import (
+    CODES_WITH_INVALID,
     FAIL,
     INCONCLUSIVE,
     OURS,
@@ -20,6 +21,7 @@ from benchmarks.characteristics.table import (
     Setting,
     Table,
     at_most,
+    both_errors,
     decisions,
     row,
 )
@@ -27,17 +29,10 @@ from pytest_llmperf.gates.base import Gate
 from pytest_llmperf.gates.decision import MAX_LOST_SHARE
 from pytest_llmperf.gates.mean import MeanScoreGate
 from pytest_llmperf.gates.paired import PairedGate
-from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats.binomial import z_of
 
 FAMILY = 10
 MARGIN = 0.03
-_STATUS = {
-    Status.PASS: PASS,
-    Status.FAIL: FAIL,
-    Status.INCONCLUSIVE: INCONCLUSIVE,
-    Status.INVALID: INCONCLUSIVE,
-}
 Floats = NDArray[np.float64]
 
 
@@ -49,7 +44,9 @@ def families(inputs: Inputs) -> Table:
         for truth in (0.0, -MARGIN):
             change = _in_families(inputs.rng, inputs.runs, n // FAMILY, truth, psi, alike)
             settings: dict[str, Setting] = {"correlation": alike, "difference": f"{100 * truth:+g} points"}
-            said = np.array([_STATUS[_grouped(each).judge().status] for each in change], dtype=np.int8)
+            said = np.array(
+                [CODES_WITH_INVALID[_grouped(each).judge().status] for each in change], dtype=np.int8
+            )
             rows.append(row(settings, OURS, said))
             gained, lost = ((change == sign).sum(axis=(1, 2)) for sign in (1, -1))
             both = np.full_like(gained, round(rules.RECORDED * n)) - lost
@@ -65,10 +62,7 @@ def families(inputs: Inputs) -> Table:
         f"{n} items in families of {FAMILY}, of which models answer {100 * psi:g} % differently; the correlation is "
         "that of two differences within a family. **pytest-llmperf** knows the families (`Item.group`).",
         rows,
-        [
-            at_most(question, mine, word, 0.05, name, noise=True)
-            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-        ],
+        both_errors(question, mine, 0.05),
     )
 
 
@@ -123,10 +117,7 @@ def zeros(inputs: Inputs) -> Table:
         "PASS and FAIL are both wrong at the bound. A standard error, as lm-eval prints it, and a normal interval, as "
         "nel gate uses, know only the zeros that were drawn.",
         rows,
-        [
-            at_most(question, mine, word, 0.05, name, noise=True)
-            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-        ],
+        both_errors(question, mine, 0.05),
     )
 
 
@@ -136,7 +127,7 @@ def _score_rows(settings: dict[str, Setting], ours: Floats, theirs: Floats | Non
     n = values.shape[1]
     centre, error = values.mean(axis=1), values.std(axis=1, ddof=1) / math.sqrt(n)
     said = [
-        _STATUS[
+        CODES_WITH_INVALID[
             _scored(ours[at].tolist(), None if theirs is None else theirs[at].tolist(), bound).judge().status
         ]
         for at in range(len(values))
@@ -205,7 +196,7 @@ def _bounded(counts: rules.Counts, gone: NDArray[np.int64]) -> Decisions:
     said = decisions(worst_said == PASS, best_said == FAIL)
     said[gone > MAX_LOST_SHARE * counts.n] = INCONCLUSIVE
     for at in range(min(rules.CHECKED, len(gone))):
-        status = _STATUS[_with_lost(counts, gone, at).judge().status]
+        status = CODES_WITH_INVALID[_with_lost(counts, gone, at).judge().status]
         if status != said[at]:
             raise AssertionError(f"the gate says {status} with {gone[at]} items lost, not {said[at]}")
     return said

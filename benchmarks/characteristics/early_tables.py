@@ -21,7 +21,7 @@ from benchmarks.characteristics.table import (
     Setting,
     Table,
     Target,
-    at_most,
+    both_errors,
     decisions,
     row,
 )
@@ -79,10 +79,7 @@ def early(inputs: Inputs) -> Table:
         SAYS,
         rows,
         [
-            *(
-                at_most(question, wrong, word, 0.05, name, noise=True)
-                for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-            ),
+            *both_errors(question, wrong, 0.05),
             *(_median_items(clear, rule, most) for rule in (OURS, THESE) for most in (0.1, 0.2)),
         ],
     )

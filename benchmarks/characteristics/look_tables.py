@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.characteristics import rules
 from benchmarks.characteristics.speed_tables import hodges_lehmann_gate
 from benchmarks.characteristics.table import (
-    FAIL,
+    CODES,
     INCONCLUSIVE,
     OURS,
     PASS,
@@ -22,7 +22,7 @@ from benchmarks.characteristics.table import (
     Row,
     Setting,
     Table,
-    at_most,
+    both_errors,
     decisions,
     row,
 )
@@ -35,7 +35,6 @@ LOOKS, CHECKED = 3, 8
 ANNOUNCED = f"{OURS}, {LOOKS} looks announced"
 EVERY = "data added, 5 % at every look"
 AGAIN = "run again until it passes"
-_STATUS = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE}
 FLOOR, ITEMS, MARGIN, BUDGET, ROUNDS = 0.74, 200, 0.03, 1.05, 20
 
 SAYS = f"""\
@@ -82,9 +81,9 @@ def looks(inputs: Inputs) -> Table:
         SAYS,
         rows,
         [
-            at_most(f"{question}; {rule}", at_bound[rule], word, limits[rule], name, noise=True)
+            target
             for rule in (OURS, ANNOUNCED)
-            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
+            for target in both_errors(f"{question}; {rule}", at_bound[rule], limits[rule])
         ],
     )
 
@@ -136,7 +135,7 @@ def _check(right: NDArray[Any], judge: Judge) -> None:
             now = ProportionGate(metric="accuracy", bound=FLOOR, candidate=outcomes, at_least=True)
             case = now if case is None else now.add_to(case, status, spent[:look])
             status = case.judge().status
-        if _STATUS[status] != said[index]:
+        if CODES[status] != said[index]:
             raise AssertionError(f"the joined gate says {status}, not {said[index]}")
 
 

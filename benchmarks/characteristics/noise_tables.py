@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.characteristics.speed_tables import hodges_lehmann_gate
+from benchmarks.characteristics.speed_tables import autoregression, hodges_lehmann_gate
 from benchmarks.characteristics.table import (
-    FAIL,
-    INCONCLUSIVE,
+    CODES,
     OURS,
     PASS,
     Decisions,
@@ -20,17 +19,15 @@ from benchmarks.characteristics.table import (
     Setting,
     Table,
     at_least,
-    at_most,
+    both_errors,
     decisions,
     row,
 )
 from pytest_llmperf.gates.ratio import RatioGate
-from pytest_llmperf.gates.verdict import Status
 
 ROUNDS, BUDGET, WHITE = 64, 1.05, 0.03
 NIGHTS = 20
 """Nights before this one that rules on stored numbers know."""
-_STATUS = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE}
 Logs = NDArray[np.float64]
 """(runs, rounds) of the log of a side's value."""
 
@@ -51,10 +48,7 @@ class Noise:
 
     def side(self, rng: np.random.Generator, runs: int, *, hit: bool = False) -> Logs:
         """Draw one side; ``hit``: the neighbour is beside it."""
-        logs = rng.standard_normal((runs, ROUNDS))
-        for at in range(1, ROUNDS) if self.rho else ():
-            logs[:, at] = self.rho * logs[:, at - 1] + math.sqrt(1.0 - self.rho**2) * logs[:, at]
-        logs *= WHITE
+        logs = WHITE * autoregression(rng, runs, ROUNDS, self.rho)
         if self.start:
             logs += self.start * rng.standard_normal((runs, 1))
         if self.neighbour and hit:
@@ -101,39 +95,23 @@ def noise(inputs: Inputs) -> Table:
             tonight = np.exp(ours).mean(axis=1)
             rows += [row(settings, rule, each) for rule, each in stored_numbers(tonight, history).items()]
 
-    def cell(name: str, ratio: float) -> list[Row]:
-        wanted: dict[str, Setting] = {"noise": name, "ratio": ratio}
-        return [each for each in rows if each.rule == OURS and each.settings == wanted]
+    def cells(ratio: float, *kinds: str) -> list[Row]:
+        wanted: list[dict[str, Setting]] = [{"noise": kind, "ratio": ratio} for kind in kinds]
+        return [each for each in rows if each.rule == OURS and each.settings in wanted]
 
-    correlated, known = (
-        cell(NOISES[5].name, BUDGET),
-        [*cell(NOISES[1].name, BUDGET), *cell(NOISES[2].name, BUDGET)],
-    )
-    white = cell(NOISES[0].name, 1.0)
+    correlated = [kind.name for kind in NOISES if kind.rho == 0.5]
+    known = [kind.name for kind in NOISES if 0.0 < kind.start <= 0.03]
     return Table(
         "noise",
         "Speed under the noise of real machines, budget 1.05",
         SAYS,
         rows,
         [
-            at_least("white noise, equal servers", white, PASS, 0.95, "PASS"),
-            *(
-                target
-                for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-                for target in (
-                    at_most(
-                        "rounds of a side correlated by .5, at the budget",
-                        correlated,
-                        word,
-                        0.06,
-                        name,
-                        noise=True,
-                    ),
-                    at_most(
-                        "starts that differ by 1 or 3 %, at the budget", known, word, 0.05, name, noise=True
-                    ),
-                )
+            at_least("white noise, equal servers", cells(1.0, NOISES[0].name), PASS, 0.95, "PASS"),
+            *both_errors(
+                "rounds of a side correlated by .5, at the budget", cells(BUDGET, *correlated), 0.06
             ),
+            *both_errors("starts that differ by 1 or 3 %, at the budget", cells(BUDGET, *known), 0.05),
         ],
     )
 
@@ -160,7 +138,7 @@ def _by_gate(ours: Logs, theirs: Logs) -> Decisions:
 
     def status(pairs: list[tuple[float, float]]) -> int:
         gate = RatioGate(metric="tpot", starts=[pairs], bound=BUDGET, unit="s", at_least=False, started=True)
-        return _STATUS[gate.judge().status]
+        return CODES[gate.judge().status]
 
     sides = zip(np.exp(ours).tolist(), np.exp(theirs).tolist(), strict=True)
     return np.array([status(list(zip(a, b, strict=True))) for a, b in sides], dtype=np.int8)

@@ -21,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.characteristics.table import FAIL, INCONCLUSIVE, OURS, PASS, Decisions, decisions
+from benchmarks.characteristics.table import CODES, FAIL, INCONCLUSIVE, OURS, PASS, Decisions, decisions
 from pytest_llmperf.gates.decision import ALPHA
 from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Status
@@ -35,7 +35,6 @@ SURE = 2.4
 """Above it no critical value of ``paired_exact`` was ever found (n >= 50, margins of 1 to 10 points)."""
 CHECKED = 8
 """Runs of each cell that also go through the gate itself."""
-_STATUS = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE}
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def ours(counts: Counts, margin: float, alpha: float = ALPHA) -> Decisions:
     result = _each(counts, lambda gained, lost: _decide(counts.n, gained, lost, margin, alpha))
     for index in range(min(CHECKED, len(result))):
         gained, lost = int(counts.gained[index]), int(counts.lost[index])
-        said = _STATUS[_gate(counts.n, gained, lost, margin, alpha)]
+        said = CODES[_gate(counts.n, gained, lost, margin, alpha)]
         if said != result[index]:
             raise AssertionError(
                 f"the gate says {said} for {gained}, {lost} of {counts.n}, not {result[index]}"

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.characteristics.table import (
-    FAIL,
-    INCONCLUSIVE,
+    CODES_WITH_INVALID,
     OURS,
     PASS,
     Inputs,
@@ -18,7 +17,7 @@ from benchmarks.characteristics.table import (
     Setting,
     Table,
     at_least,
-    at_most,
+    both_errors,
     row,
 )
 from pytest_llmperf.gates.base import Gate
@@ -26,14 +25,7 @@ from pytest_llmperf.gates.mean import MacroF1Gate
 from pytest_llmperf.gates.mean_ratio import LengthGate
 from pytest_llmperf.gates.proportion import ProportionGate
 from pytest_llmperf.gates.totals import RoundTotals, TotalsGate
-from pytest_llmperf.gates.verdict import Status
 
-_STATUS = {
-    Status.PASS: PASS,
-    Status.FAIL: FAIL,
-    Status.INCONCLUSIVE: INCONCLUSIVE,
-    Status.INVALID: INCONCLUSIVE,
-}
 NEEDLES = 4
 ROUNDS, REQUESTS, DRAFT, TOKENS = 64, 8, 4, 32
 """Rounds of a load, requests of a round, draft tokens of a step, tokens of an answer."""
@@ -232,7 +224,7 @@ def server(inputs: Inputs) -> Table:
                 "n": each.n,
                 "truth": where,
             }
-            said = [_STATUS[draw(inputs.rng).judge().status] for _ in range(inputs.runs)]
+            said = [CODES_WITH_INVALID[draw(inputs.rng).judge().status] for _ in range(inputs.runs)]
             rows.append(row(settings, OURS, np.array(said, dtype=np.int8)))
     bound = [each for each in rows if each.settings["truth"] == "at the bound"]
     sound = [each for each in rows if each not in bound]
@@ -244,12 +236,7 @@ def server(inputs: Inputs) -> Table:
         "log-normal.",
         rows,
         [
-            *(
-                at_most(
-                    "gates on what a server does, truth on the bound", bound, word, 0.05, name, noise=True
-                )
-                for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-            ),
+            *both_errors("gates on what a server does, truth on the bound", bound, 0.05),
             at_least("gates on what a server does, nothing wrong", sound, PASS, 0.995, "PASS"),
         ],
     )

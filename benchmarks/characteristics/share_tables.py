@@ -8,25 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.characteristics.table import (
-    FAIL,
-    INCONCLUSIVE,
+    CODES,
     OURS,
-    PASS,
     Decisions,
     Inputs,
     Row,
     Setting,
     Table,
-    at_most,
+    both_errors,
     decisions,
     row,
 )
 from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.proportion import ProportionGate
-from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import binomial, operating_characteristics
-
-_STATUS = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE}
 
 
 def floors(inputs: Inputs) -> Table:
@@ -48,10 +43,7 @@ def floors(inputs: Inputs) -> Table:
         "Over every n from 50 to 1319 and floors of 0.50 to 0.95, by enumeration, FAIL at the floor in up to: "
         + _worst_sizes(),
         rows,
-        [
-            at_most(question, mine, word, 0.05, name, noise=True)
-            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-        ],
+        both_errors(question, mine, 0.05),
     )
 
 
@@ -81,10 +73,7 @@ def sampled(inputs: Inputs) -> Table:
         "Four answers an item",
         "Likeness is the correlation of two answers to one item.",
         rows,
-        [
-            at_most(question, mine_rows, word, 0.05, name, noise=True)
-            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-        ],
+        both_errors(question, mine_rows, 0.05),
     )
 
 
@@ -143,13 +132,13 @@ def _lowered(ability: NDArray[np.float64], by: float) -> NDArray[np.float64]:
 
 def _floor_gate(right: NDArray[np.int64], k: int) -> int:
     gate = ProportionGate(metric="accuracy", candidate=_outcomes(right, k), bound=0.74, at_least=True)
-    return _STATUS[gate.judge().status]
+    return CODES[gate.judge().status]
 
 
 def _paired_gate(ours: NDArray[np.int64], theirs: NDArray[np.int64], k: int) -> int:
     candidate, baseline = _outcomes(ours, k), _outcomes(theirs, k)
     gate = PairedGate(metric="accuracy", candidate=candidate, baseline=baseline, bound=0.03, at_least=True)
-    return _STATUS[gate.judge().status]
+    return CODES[gate.judge().status]
 
 
 def _outcomes(right: NDArray[np.int64], k: int) -> dict[str, list[bool]]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.characteristics.table import (
+    CODES,
     FAIL,
-    INCONCLUSIVE,
     OURS,
     PASS,
     Decisions,
@@ -21,17 +21,16 @@ from benchmarks.characteristics.table import (
     Table,
     at_least,
     at_most,
+    both_errors,
     decisions,
     row,
 )
 from pytest_llmperf.gates.decision import ALPHA
 from pytest_llmperf.gates.ratio import RatioGate, Rounds
-from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import autocorrelation, hodges_lehmann
 
 ROUNDS, REQUESTS = 20, 10
 CHECKED = 8
-_STATUS = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE}
 
 
 @dataclass(frozen=True)
@@ -121,9 +120,7 @@ def lasting(inputs: Inputs) -> Table:
     """Noise of one side that outlasts a round: each round's ratio resembles the one before."""
     rounds, rows = 64, []
     for rho in (0.0, 0.3, 0.5, 0.7):
-        logs = inputs.rng.standard_normal((inputs.runs, rounds))
-        for at in range(1, rounds):
-            logs[:, at] = rho * logs[:, at - 1] + math.sqrt(1.0 - rho * rho) * logs[:, at]
+        logs = autoregression(inputs.rng, inputs.runs, rounds, rho)
         for ratio in (1.0, 1.05):
             settings: dict[str, Setting] = {"correlation": rho, "ratio": ratio}
             drawn = math.log(ratio) + 0.03 * math.sqrt(2.0) * logs
@@ -137,12 +134,7 @@ def lasting(inputs: Inputs) -> Table:
         "64 rounds, 3 % noise a side, an autoregression of first order from round to round. Correlations of .20 to .46 "
         "were seen on real machines. The interval is widened by what the rounds themselves show.",
         rows,
-        [
-            at_most(
-                "noise of a side, correlation .5, truth on the budget", half, word, 0.06, name, noise=True
-            )
-            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-        ],
+        both_errors("noise of a side, correlation .5, truth on the budget", half, 0.06),
     )
 
 
@@ -161,7 +153,7 @@ def starts(inputs: Inputs) -> Table:
                 )
             )
             said = [
-                _STATUS[
+                CODES[
                     replace(_gate([[(v, 1.0) for v in one] for one in run], 1.10), started=True)
                     .judge()
                     .status
@@ -177,11 +169,18 @@ def starts(inputs: Inputs) -> Table:
         "Ten rounds a start with 3 % noise a side. Rounds say whether these two processes differ, starts whether the "
         "models do; with one start their spread is assumed.",
         rows,
-        [
-            at_most(question, mine, word, 0.05, name, noise=True)
-            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-        ],
+        both_errors(question, mine, 0.05),
     )
+
+
+def autoregression(
+    rng: np.random.Generator, runs: int, rounds: int, correlation: float
+) -> NDArray[np.float64]:
+    """(runs, rounds) of standard normal values of which neighbours in a run have this correlation."""
+    values = rng.standard_normal((runs, rounds))
+    for at in range(1, rounds):
+        values[:, at] = correlation * values[:, at - 1] + math.sqrt(1.0 - correlation**2) * values[:, at]
+    return values
 
 
 def _slots(inputs: Inputs, machine: Machine, rounds: int = ROUNDS) -> NDArray[np.float64]:
@@ -220,7 +219,7 @@ def hodges_lehmann_gate(logs: NDArray[np.float64], budget: float, alpha: float =
     result = _signed_rank(logs, budget, alpha, _widening(logs))
     for index in range(min(CHECKED, len(logs))):
         verdict = _gate([[(math.exp(value), 1.0) for value in logs[index]]], budget, alpha).judge()
-        if _STATUS[verdict.status] != result[index]:
+        if CODES[verdict.status] != result[index]:
             raise AssertionError(f"the gate says {verdict.status}, not {result[index]}")
     return result
 

@@ -12,6 +12,7 @@ from benchmarks.characteristics.suite_gates import DEVICE, AskedGate, asked
 from benchmarks.characteristics.suite_night import Damage, Night, Truth, with_rounds
 from benchmarks.characteristics.suite_truths import TRUTHS
 from benchmarks.characteristics.table import (
+    CODES_WITH_INVALID,
     FAIL,
     INCONCLUSIVE,
     OURS,
@@ -26,12 +27,6 @@ from benchmarks.characteristics.table import (
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 
-_STATUS = {
-    Status.PASS: PASS,
-    Status.FAIL: FAIL,
-    Status.INCONCLUSIVE: INCONCLUSIVE,
-    Status.INVALID: INCONCLUSIVE,
-}
 EACH, WHOLE = 0.995, 0.95
 NIGHTS, DAMAGED_NIGHTS = 1 / 4, 1 / 40
 """Nights as a share of the runs of other cells: a night is judged by the gates themselves, half a second for all."""
@@ -103,7 +98,9 @@ def _suite(inputs: Inputs, profile: str) -> Table:
     for number in range(nights):
         night = Night((seed, number))
         verdicts = [_doubtful(gate, truths[gate.name], night, Damage()) for gate in gates]
-        found[number] = [PASS if verdict is None else _STATUS[verdict.status] for verdict in verdicts]
+        found[number] = [
+            PASS if verdict is None else CODES_WITH_INVALID[verdict.status] for verdict in verdicts
+        ]
     rows = [_row(gate, truths[gate.name], found[:, at]) for at, gate in enumerate(gates)]
     whole = _whole(found)
     rows.append(row({"gate": "**the whole run**"}, OURS, whole))
@@ -199,7 +196,7 @@ def _row(gate: AskedGate, truth: Truth, found: NDArray[np.int8]) -> Row:
 
 
 def _worst(statuses: Sequence[Status]) -> int:
-    found = {_STATUS[status] for status in statuses}
+    found = {CODES_WITH_INVALID[status] for status in statuses}
     return next((status for status in (FAIL, INCONCLUSIVE) if status in found), PASS)
 
 

@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_llmperf.gates.verdict import Status
+
 PASS, FAIL, INCONCLUSIVE = 1, -1, 0
 OURS = "pytest-llmperf"
+CODES = {Status.PASS: PASS, Status.FAIL: FAIL, Status.INCONCLUSIVE: INCONCLUSIVE}
+"""By a gate's status, its code in a table; a simulation that is never INVALID has none for that."""
+CODES_WITH_INVALID = {**CODES, Status.INVALID: INCONCLUSIVE}
 Setting = str | int | float
 Decisions = NDArray[np.int8]
 """One of PASS, FAIL, INCONCLUSIVE for each simulated run."""
@@ -112,6 +117,14 @@ def at_most(
     return Target(
         question, f"{word} ≤ {100 * limit:g} %", _measured(one, status), one.share(status) <= allowed
     )
+
+
+def both_errors(question: str, rows: Sequence[Row], limit: float) -> list[Target]:
+    """Targets that PASS and FAIL, wrong exactly at a bound, each stay below ``limit`` but for Monte-Carlo errors."""
+    return [
+        at_most(question, rows, status, limit, word, noise=True)
+        for status, word in ((PASS, "PASS"), (FAIL, "FAIL"))
+    ]
 
 
 def at_least(question: str, rows: Sequence[Row], status: int, limit: float, word: str) -> Target:

@@ -17,6 +17,7 @@ from benchmarks.characteristics.table import (
     Table,
     Target,
     at_most,
+    both_errors,
     decisions,
     row,
 )
@@ -106,10 +107,7 @@ def grouped(inputs: Inputs) -> Table:
         "A p95 of samples that come in groups",
         "The spread of the groups is that of their logarithms, beside 1 inside a group.",
         rows,
-        [
-            at_most(question, mine, word, 0.05, name, noise=True)
-            for word, name in ((PASS, "PASS"), (FAIL, "FAIL"))
-        ],
+        both_errors(question, mine, 0.05),
     )
 
 
