@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers
+from tests.lm_eval_scores import scores_of_lm_eval
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -99,12 +98,6 @@ found = lm_eval.simple_evaluate(
     Same(), tasks=["own_sums", "own_group", "own_overlap"], apply_chat_template=True, fewshot_as_multiturn=True,
     task_manager=TaskManager(include_path=".", include_defaults=False), bootstrap_iters=0, log_samples=True,
 )
-scores = {}
-for task, samples in found["samples"].items():
-    for sample in samples:
-        for metric in sample["metrics"]:
-            scores[f"{task}-{sample['doc_id']} {metric},{sample['filter']}"] = float(sample[metric])
-json.dump(scores, open("scores.json", "w"))
 """
 SUITE = """
     from pytest_llmperf import points
@@ -143,13 +136,6 @@ def prepare(project: Project) -> None:
     project.suite(SUITE)
 
 
-def scores_of_lm_eval(project: Project) -> dict[str, float]:
-    folder = project.path / "data" / "lm_eval"
-    subprocess.run([sys.executable, "-c", JUDGE], cwd=folder, check=True, capture_output=True, timeout=120)
-    found: dict[str, float] = json.loads((folder / "scores.json").read_text())
-    return found
-
-
 def test_the_scores_are_those_of_lm_eval_to_the_item(project: Project) -> None:
     prepare(project)
     result, verdicts = project.judged("--llmperf-data", "data", "--llmperf-full")
@@ -162,7 +148,7 @@ def test_the_scores_are_those_of_lm_eval_to_the_item(project: Project) -> None:
     ]
     path = project.path / "record.json"
     record = read_record(path)
-    theirs = scores_of_lm_eval(project)
+    theirs = scores_of_lm_eval(project, JUDGE)
     chosen = {
         "lm_eval:own_sums": "exact_match,strict",
         "lm_eval:own_sums:exact_match,flexible": "exact_match,flexible",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmperf.record.store import read_record
 from pytest_llmperf.record.tables import load_answers
+from tests.lm_eval_scores import scores_of_lm_eval
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -106,13 +105,6 @@ found = lm_eval.simple_evaluate(
     Same(), tasks=["own_choice", "own_letter", "own_next"], bootstrap_iters=0, log_samples=True,
     task_manager=TaskManager(include_path=".", include_defaults=False),
 )
-scores = {}
-for task, samples in found["samples"].items():
-    for sample in samples:
-        for metric in sample["metrics"]:
-            if metric != "mcc":
-                scores[f"{task}-{sample['doc_id']} {metric}"] = float(sample[metric])
-json.dump(scores, open("scores.json", "w"))
 """
 SUITE = """
     from pytest_llmperf import points
@@ -172,13 +164,6 @@ def prepare(project: Project, **knobs: object) -> None:
     project.suite(SUITE)
 
 
-def scores_of_lm_eval(project: Project) -> dict[str, float]:
-    folder = project.path / "data" / "lm_eval"
-    subprocess.run([sys.executable, "-c", JUDGE], cwd=folder, check=True, capture_output=True, timeout=120)
-    found: dict[str, float] = json.loads((folder / "scores.json").read_text())
-    return found
-
-
 def test_the_scores_are_those_of_lm_eval_to_the_item(project: Project) -> None:
     prepare(project)
     result, verdicts = project.judged("--llmperf-data", "data", "--llmperf-full")
@@ -191,7 +176,7 @@ def test_the_scores_are_those_of_lm_eval_to_the_item(project: Project) -> None:
     ]
     path = project.path / "record.json"
     record = read_record(path)
-    theirs = scores_of_lm_eval(project)
+    theirs = scores_of_lm_eval(project, JUDGE)
     metrics = {
         "lm_eval:own_choice": "acc",
         "lm_eval:own_choice:acc_norm": "acc_norm",
@@ -201,13 +186,15 @@ def test_the_scores_are_those_of_lm_eval_to_the_item(project: Project) -> None:
     answers: list[Any] = [row for row in load_answers(path, record) if row["row"] == "distill"]
     assert len(answers) == 4 * 60
     for row in answers:
-        expected = theirs[f"{row['item']} {metrics[row['task']]}"]
+        expected = theirs[f"{row['item']} {metrics[row['task']]},none"]
         assert (row["outcome"] == "correct") == (expected == 1.0), row
     # The comparison sees something: each metric is right on some items and wrong on others, and two of them differ.
     for task, metric in metrics.items():
         name = task.split(":")[1]
-        assert 0 < sum(theirs[f"{name}-{n} {metric}"] for n in range(60)) < 60, (task, metric)
-    assert any(theirs[f"own_choice-{n} acc"] != theirs[f"own_choice-{n} acc_norm"] for n in range(60))
+        assert 0 < sum(theirs[f"{name}-{n} {metric},none"] for n in range(60)) < 60, (task, metric)
+    assert any(
+        theirs[f"own_choice-{n} acc,none"] != theirs[f"own_choice-{n} acc_norm,none"] for n in range(60)
+    )
     wrong = next(row for row in answers if row["task"] == "lm_eval:own_choice" and row["outcome"] == "wrong")
     assert "(picked)" in wrong["reply"]
     assert "(right)" in wrong["reply"]
