@@ -109,7 +109,7 @@ class PlannedRun(DryRun):
         if places := self._data.places_line():
             self.screen.say(reporter, places)
         for memory in self._data.memory_lines(self.earlier):
-            reporter.write_line(f"llmperf: {memory.text}", yellow=memory.fits is False)
+            self.screen.say(reporter, memory.text, yellow=memory.fits is False)
         if self.earlier is None:
             self.screen.say(reporter, WITHOUT_RECORD)
         else:

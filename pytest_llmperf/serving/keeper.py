@@ -45,10 +45,10 @@ from pytest_llmperf.serving.state import OWNER, KeeperState, StateDirectory, wri
 PR_SET_CHILD_SUBREAPER = 36
 PORT_TRIES = 3
 HEARTBEAT_S = 2.0
-FAMILY_S = {"starting": 2.0, "ready": 15.0}
+FAMILY_S = {"starting": 2.0, "just ready": 0.9, "ready": 15.0}
 """Seconds between two looks at the engine's processes: one in a session of its own is held only once it was seen."""
 JUST_READY_S = 10.0
-"""Seconds after it is ready in which a server may still fork; looks are a second apart then."""
+"""Seconds after it is ready in which a server may still fork."""
 LOST_GRACE_S = 1.0
 """Seconds for an orderly end after the last holder was killed: nothing waits for it, the machine should be clean."""
 GUARD_LOOK_S = 5.0
@@ -306,7 +306,7 @@ class Keeper:
             return
         now = time.monotonic()
         just_ready = self.phase == "ready" and now - self.ready_since < JUST_READY_S
-        if now - self.noted > (0.9 if just_ready else FAMILY_S[self.phase]):
+        if now - self.noted > FAMILY_S["just ready" if just_ready else self.phase]:
             self._note_family()
         if attempt.engine.look():
             if self.phase == "starting" and time.monotonic() > self.deadline:
