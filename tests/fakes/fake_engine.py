@@ -59,6 +59,7 @@ How it starts and ends:
 ``FAKE_ENGINE_COUNTER``      a file that gets one line (the port) for every start
 ``FAKE_ENGINE_IGNORE_TERM``  ``1``: the API process ignores SIGTERM
 ``FAKE_ENGINE_OWN_SESSION``  ``1``: the engine is in a session of its own
+``FAKE_ENGINE_LATE_S``       seconds after which the engine gets its session and forks its worker
 ``FAKE_ENGINE_DIE_AFTER``    the API process kills itself at its n-th generation after the first
 ``FAKE_ENGINE_MB``           the worker touches that many MiB of memory
 
@@ -122,6 +123,7 @@ def start_engine() -> int:
     engine = os.fork()
     if engine:
         return engine
+    time.sleep(float(knob("LATE_S", "0")))
     if knob("OWN_SESSION") == "1":
         os.setsid()
     worker = os.fork()

@@ -52,6 +52,16 @@ def family(run: Run, holder: Holder) -> dict[str, int]:
     }
 
 
+def test_an_engine_that_forks_after_the_server_is_ready_ends_with_its_keeper(
+    run: Run, eventually: Eventually
+) -> None:
+    # Ready long before the engine has a session of its own: the keeper's look at that moment does not see it.
+    pids = family(run, run.holder(run.spec(IGNORE_TERM=1, OWN_SESSION=1, LATE_S=2.5)))
+    for name in ("guard", "keeper"):
+        os.kill(pids[name], signal.SIGKILL)
+    eventually(lambda: not run.engines() and not run.keepers(), "the end of everything", SOON_S)
+
+
 def noted(run: Run) -> set[int]:
     """Numbers of the engine's processes that the keepers have written down."""
     states = (KeeperState.read(path) for path in run.state_root.glob("*/state.json"))
