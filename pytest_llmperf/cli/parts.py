@@ -58,7 +58,8 @@ def configured_path(name: str) -> Path:
             found.append(config.rootpath / config.getini(name))
             return 0
 
-    pytest.main(["--noconftest", "-p", "llmperf", "-p", "no:cacheprovider"], plugins=[Asked()])
+    # --markers asks for no run, so that none is missed.
+    pytest.main(["--markers", "--noconftest", "-p", "llmperf", "-p", "no:cacheprovider"], plugins=[Asked()])
     if not found:
         raise UsageError(
             f"pytest cannot read its configuration here, and so not {name}; correct it or give the directory"

@@ -416,6 +416,12 @@ def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project
     _check_that_records_are_explained(project)
 
 
+@pytest.fixture(name="machine_cache", scope="session")
+def machine_cache_fixture() -> Path:
+    """``XDG_CACHE_HOME`` of the runs inside."""
+    return CACHE
+
+
 @pytest.fixture(name="make_project", scope="session")
 def make_project_fixture() -> Callable[..., Project]:
     return _make_project

@@ -136,8 +136,8 @@ def test_the_longest_prompts_come_to_numbers_and_five_answers_to_a_claim(
             if one["task"] == "embedded"
         ]
         assert len(five) == ITEMS * 5
-        first = min(one["seed"] for one in five)  # drawn from the run's order
-        asked = Counter((one["item"], one["seed"] - first) for one in five)
+        first = min(one["seed"] or 0 for one in five)  # drawn from the run's order
+        asked = Counter((one["item"], (one["seed"] or 0) - first) for one in five)
         assert asked == Counter(
             (item, sample) for item in {one["item"] for one in five} for sample in range(5)
         )
