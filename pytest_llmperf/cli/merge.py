@@ -75,7 +75,7 @@ def run(asked: argparse.Namespace) -> int:
     tell(["", *whole.let_through, *results.notes])
     tell(f"INVALID as a whole: {problem}" for problem in shards.problems)
     if not whole.green and whole.look_first:
-        tell(["look first at", *(f"  {number}. {line}" for number, line in enumerate(whole.look_first, 1))])
+        tell(["start here", *(f"  {number}. {line}" for number, line in enumerate(whole.look_first, 1))])
     tell([f"record: {shown(out)}, page: {shown(page)}", *notes, f"{whole.headline}: {whole.why}"])
     return exit_code(record)
 

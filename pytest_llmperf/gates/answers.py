@@ -34,14 +34,15 @@ class AnswersGate(Gate):
     outcomes are all there is. ``more(n)`` gives the outcomes of the first n items, in the order in which they are
     asked, of the candidate and (an empty mapping where nothing is compared) of the baseline. ``before``: items of
     earlier looks, which are among the outcomes, among the planned, and in front of those that ``more`` gives.
+    ``available``: items that the task has, None if unknown.
     ``endings``: by side, how the answers ended; ``ended(n)`` gives those of the first n items.
     """
 
     damage: ClassVar[Damage] = "points"
     measured: ClassVar[frozenset[str]] = frozenset(
-        {"candidate", "baseline", "planned", "before", "more", "endings", "ended"}
+        {"candidate", "baseline", "planned", "before", "available", "more", "endings", "ended"}
     )
-    unrecorded: ClassVar[frozenset[str]] = frozenset({"more", "ended"})
+    unrecorded: ClassVar[frozenset[str]] = frozenset({"more", "ended", "available"})
     sides: ClassVar[Sequence[str]] = ("candidate",)
 
     at_least: bool
@@ -49,6 +50,7 @@ class AnswersGate(Gate):
     noun: str = "item"
     planned: int | None = None
     before: int = 0
+    available: int | None = field(default=None, compare=False)
     max_lost_share: float = MAX_LOST_SHARE
     more: Callable[[int], tuple[Outcomes, Outcomes]] | None = field(default=None, repr=False, compare=False)
     endings: Mapping[str, Endings] = field(default_factory=dict, repr=False)

@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pytest_llmperf.gates.sentence import Told, count_words
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, plural
-from pytest_llmperf.units import format_bound, format_distinct, format_value, percent
+from pytest_llmperf.units import percent
 
 ALPHA = 0.05
 """Probability of a wrong PASS, and of a wrong FAIL, when the truth is exactly at the target."""
@@ -56,30 +57,35 @@ def verdict_of(
     baseline: float | None = None,
     level_unit: str = "",
     detail: str = "",
-    aside: str = "",
+    planned: int | None = None,
+    available: int | None = None,
     lost_turn: str = "",
 ) -> Verdict:
-    """Decide, and say so: ``accuracy 0.652 (n = 400 items, 95 % upper bound 0.690) is below the floor
-    0.74``.
+    """Decide, and say so (:mod:`~pytest_llmperf.gates.sentence`).
 
-    ``lost_turn``: what :func:`lost_decide` says of the lost items, where it is them that leave the question open.
+    ``planned``: the data that would have been measured had the gate not been decided early. ``lost_turn``: what
+    :func:`lost_decide` says of the lost items, where it is them that leave the question open.
     """
     e = estimate
     status = status_of(e.low, e.high, bound, at_least=at_least)
     n_needed = enough(n_needed, e.n) if status is Status.INCONCLUSIVE and not lost_turn else None
-    confidence = percent(1.0 - alpha)
-    low, high = (format_distinct(end, bound, e.unit) for end in (e.low, e.high))
-    lower, upper = f"{confidence} lower bound {low}", f"{confidence} upper bound {high}"
-    goal = f"the {bound_name} {format_bound(bound, e.unit)}"
-    if status is Status.INCONCLUSIVE:
-        evidence = f"{confidence} bounds {low} and {high}"
-        tail = f"is not decided against {goal}{lost_turn or would_decide(n_needed, e.noun)}"
-    elif status is Status.PASS:
-        evidence, tail = (lower, f"reaches {goal}") if at_least else (upper, f"stays within {goal}")
+    told = Told(
+        metric=e.metric,
+        unit=e.unit,
+        status=status,
+        observed=e.observed,
+        low=e.low,
+        high=e.high,
+        bound=bound,
+        at_least=at_least,
+        alpha=alpha,
+        counted=count_words(e.n, e.noun, planned),
+        turn=lost_turn or would_decide(n_needed, e.noun, available),
+    )
+    if e.unit in {"ratio", "points"} and candidate is not None and baseline is not None:
+        why = told.against_baseline(candidate, baseline, level_unit)
     else:
-        evidence, tail = (upper, f"is below {goal}") if at_least else (lower, f"is above {goal}")
-    counted = plural(e.n, e.noun)
-    why = f"{e.metric} {format_value(e.observed, e.unit)} ({aside}n = {counted}, {evidence}) {tail}"
+        why = told.against_bound(bound_name)
     return Verdict(
         status=status,
         metric=e.metric,
@@ -142,10 +148,15 @@ def enough(n_needed: int | None, n: int) -> int | None:
     return None if n_needed is None else max(n_needed, n + 1)
 
 
-def would_decide(n_needed: int | None, noun: str) -> str:
-    """Second half of an INCONCLUSIVE sentence."""
+def would_decide(n_needed: int | None, noun: str, available: int | None = None) -> str:
+    """Second half of an INCONCLUSIVE sentence; ``available``: the data that there are at most, None if unknown."""
     if n_needed is None:
         return ": the truth seems to lie too close to it for any practical amount of data"
+    if available is not None and n_needed > available:
+        return (
+            f": about {about(n_needed)} {noun}s would decide it, and the task has {available:,}: "
+            "add items, ask for several answers to each (samples), or allow more"
+        )
     return f": about {about(n_needed)} {noun}s would decide it"
 
 

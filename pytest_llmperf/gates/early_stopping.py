@@ -159,8 +159,8 @@ class Watch:
         """Share of the items so far that were lost to infrastructure."""
         return self._lost / max(1, self._lost + len(self._values))
 
-    def verdict(self, *, max_lost_share: float = MAX_LOST_SHARE, aside: str = "") -> Verdict:
-        """Judge the items so far; ``aside`` stands before their number in the sentence.
+    def verdict(self, *, max_lost_share: float = MAX_LOST_SHARE, planned: int | None = None) -> Verdict:
+        """Judge the items so far; ``planned``: how many would have been asked, if fewer were enough.
 
         INCONCLUSIVE while undecided, INVALID without items or with too many lost.
         """
@@ -181,7 +181,7 @@ class Watch:
             p_value=min(1.0, 1.0 / max(1.0, self._against())),
             n_needed=sample_size.items_for_floor(observed, q.bound, alpha=self.alpha),
             detail=f"{self._lost} items were lost to infrastructure errors" if self._lost else "",
-            aside=aside,
+            planned=planned,
         )
         return replace(verdict, status=self.status or Status.INCONCLUSIVE)
 

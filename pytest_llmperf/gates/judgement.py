@@ -16,20 +16,24 @@ POLICIES = get_args(Policy)
 
 
 class GateError(AssertionError):
-    """A gate that did not pass. ``str()`` is the sentence, its detail and a table of the numbers."""
+    """A gate that did not pass. ``str()`` is :attr:`summary` and a table of the numbers."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict)
         self.verdict = verdict
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """The sentence of the verdict, and its detail in lines below."""
         verdict = self.verdict
         parts = [f"{verdict.status.value}: {verdict.why}"]
-        if verdict.detail:
-            parts.append("\n".join(f"  {line}" for line in verdict.detail.splitlines()))
-        parts.append(table(verdict))
+        parts += [f"  {line}" for line in verdict.detail.splitlines()]
         text = "\n".join(parts)
         return printable(text, len(text))
+
+    def __str__(self) -> str:
+        numbers = table(self.verdict)
+        return f"{self.summary}\n{printable(numbers, len(numbers))}"
 
 
 class GateFailed(GateError):

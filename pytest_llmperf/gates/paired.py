@@ -21,9 +21,10 @@ from typing import ClassVar
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.gates import early_stopping, sensitivity
 from pytest_llmperf.gates.answers import AnswersGate, estimate_share, level_of, missing
-from pytest_llmperf.gates.decision import enough, invalid, lost_decide, status_of, too_many_lost
+from pytest_llmperf.gates.decision import enough, invalid, lost_decide, status_of, too_many_lost, would_decide
 from pytest_llmperf.gates.outcomes import Outcome, Outcomes, Tally, flips, tally
 from pytest_llmperf.gates.plan import OFTEN, WANTED, PlannedGate, power_warning
+from pytest_llmperf.gates.sentence import Told, count_words
 from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import about, plural
 from pytest_llmperf.stats import (
@@ -35,7 +36,7 @@ from pytest_llmperf.stats import (
     sample_size,
 )
 from pytest_llmperf.stats.operating_characteristics import Chances
-from pytest_llmperf.units import format_distinct, format_interval, format_size, format_value, percent
+from pytest_llmperf.units import format_interval, format_size, format_value, percent
 
 DISCORDANCE = 0.20
 """Items that two equal models answer differently, where nothing is known: a fifth. Independently trained ones have more
@@ -143,6 +144,19 @@ class PairedGate(AnswersGate, kind="margin"):
             difference = min(0.999, max(-0.999, pairs.difference))
             needed = sample_size.items_for_margin(difference, -bound, min(1.0, pairs.squared), alpha=level)
             n_needed = enough(needed, pairs.n)
+        told = Told(
+            metric=self.metric,
+            unit="points",
+            status=status,
+            observed=pairs.difference,
+            low=low,
+            high=high,
+            bound=bound,
+            at_least=self.at_least,
+            alpha=alpha,
+            counted=count_words(pairs.n, "common item", self.planned if self.unasked else None),
+            turn=lost_turn or would_decide(n_needed, self.noun, self.available),
+        )
         verdict = Verdict(
             status=status,
             metric=self.metric,
@@ -152,7 +166,7 @@ class PairedGate(AnswersGate, kind="margin"):
             n=pairs.n,
             n_needed=n_needed,
             method=method,
-            why=self._sentence(pairs, status, low, high, alpha, n_needed) + lost_turn,
+            why=told.against_baseline(pairs.candidate, pairs.baseline, "share"),
             unit="points",
             candidate=pairs.candidate,
             baseline=pairs.baseline,
@@ -224,37 +238,6 @@ class PairedGate(AnswersGate, kind="margin"):
         else:
             p_value = paired_exact.p_above(gained, lost, n, bound, alpha)
         return low, high, p_value, "Tango's paired score interval, exact at the margin"
-
-    def _sentence(
-        self, pairs: _Pairs, status: Status, low: float, high: float, alpha: float, n_needed: int | None
-    ) -> str:
-        confidence, margin = percent(1.0 - alpha), self.threshold
-        worse, better = ("lower", "higher") if self.at_least else ("higher", "lower")
-        size = format_size(abs(margin), "points")
-        if margin > 0:
-            claim, opposite = f"not {worse} by more than {size}", f"{worse} by more than {size}"
-        elif margin < 0:
-            claim, opposite = f"{better} by at least {size}", f"not {better} by {size}"
-        else:
-            claim, opposite = f"not {worse}", worse
-        lower, upper = (format_distinct(end, self._difference, "points") for end in (low, high))
-        bounds = {"lower": lower, "upper": upper}
-        near, far = ("lower", "upper") if self.at_least else ("upper", "lower")
-        if status is Status.PASS:
-            evidence, result = f"{confidence} {near} bound {bounds[near]}", claim
-        elif status is Status.FAIL:
-            evidence, result = f"{confidence} {far} bound {bounds[far]}", opposite
-        else:
-            evidence = f"{confidence} bounds {lower} and {upper}"
-            more = "" if n_needed is None else f"; about {about(n_needed)} items would decide it"
-            result = f"cannot tell whether it is {claim if margin < 0 else opposite}{more}"
-        candidate, baseline = format_value(pairs.candidate, "share"), format_value(pairs.baseline, "share")
-        stopped = f"stopped early of {self.planned}, " if self.unasked else ""
-        counted = f"{stopped}n = {plural(pairs.n, 'common item')}"
-        return (
-            f"{self.metric} {candidate} against the baseline's {baseline} "
-            f"({format_value(pairs.difference, 'points')}, {counted}, {evidence}): {result}"
-        )
 
     def plan(self, prior: Verdict | None) -> PlannedGate:
         self._check_margin()

@@ -80,8 +80,8 @@ class ProportionGate(AnswersGate, kind="share"):
         watch = self.watch()
         if watch.status is None and self.size >= self.planned:
             return self.judge_all(early_stopping.final(self.spent))
-        aside = f"stopped early of {self.planned}, " if self.unasked else ""
-        return watch.verdict(max_lost_share=self.max_lost_share, aside=aside)
+        planned = self.planned if self.unasked else None
+        return watch.verdict(max_lost_share=self.max_lost_share, planned=planned)
 
     @property
     def planned_alpha(self) -> float:
@@ -120,6 +120,7 @@ class ProportionGate(AnswersGate, kind="share"):
             p_value=p_value,
             n_needed=None if answers is None else math.ceil(answers * estimate.n / effective),
             detail=detail,
+            available=self.available,
             lost_turn=lost_turn,
         )
         if verdict.status is Status.INCONCLUSIVE and self._is_extreme:
@@ -231,7 +232,8 @@ class Share(Estimand):
     Two shares without a margin raise ``TypeError``: equal models would fail half of the time.
 
     With ``growing`` the outcomes are measured by the gates, as many as each needs to decide; ``outcomes`` is empty.
-    ``guess``: the share that a model reaches by guessing; ``ended(n)``: how the answers to the first n items ended.
+    ``guess``: the share that a model reaches by guessing; ``ended(n)``: how the answers to the first n items ended;
+    ``available``: items that the task has, None if unknown.
     """
 
     what: ClassVar[str] = "share"
@@ -242,6 +244,7 @@ class Share(Estimand):
     max_lost_share: float = MAX_LOST_SHARE
     guess: float = 0.0
     ended: Callable[[int], Endings] | None = field(default=None, repr=False)
+    available: int | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
@@ -292,6 +295,7 @@ class Share(Estimand):
                 planned=growing.planned if growing else None,
                 more=(lambda n: (growing.first(n), {})) if growing else None,
                 max_lost_share=self.max_lost_share,
+                available=self.available,
                 **self._ending({"candidate": self}),
                 **asked,
             ),
@@ -314,6 +318,7 @@ class Share(Estimand):
                 planned=both[0].planned if both else None,
                 more=(lambda n: (both[0].first(n), both[1].first(n))) if both else None,
                 max_lost_share=self.max_lost_share,
+                available=self.available,
                 guess=max(self.guess, other.guess),
                 **self._ending({"candidate": self, "baseline": other}),
                 **asked,

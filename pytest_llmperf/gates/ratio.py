@@ -240,7 +240,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
             baseline=median(theirs for _, theirs in kept),
             level_unit=self.unit,
             detail="\n".join(filter(None, (lost_text, rounds.remark))),
-            aside=f"stopped early of {self.schedule[-1]}, " if self.unasked else "",
+            planned=self.schedule[-1] if self.unasked else None,
         )
         return replace(verdict, level=level if self.schedule else None)
 
@@ -298,7 +298,7 @@ class RatioGate(MeasuredGate, kind="ratio"):
             baseline=median(theirs for _, theirs in every),
             level_unit=self.unit,
             detail="\n".join(filter(None, (lost_text, spread.detail(len(every), self.unasked)))),
-            aside=f"stopped early of {n + self._unasked_starts}, " if self._unasked_starts else "",
+            planned=n + self._unasked_starts if self._unasked_starts else None,
         )
         return replace(verdict, starts=n, level=level if self.schedule else None)
 

@@ -37,10 +37,10 @@ class _Single(MeasuredGate):
         bound, unit = self.threshold, self.verdict_unit
         met = observed >= bound if self.at_least else observed <= bound
         relation = {
-            (True, True): "reaches the floor",
-            (True, False): "is below the floor",
-            (False, True): "stays within the budget",
-            (False, False): "is above the budget",
+            (True, True): "reaches the floor of",
+            (True, False): "is below the floor of",
+            (False, True): "stays within the budget of",
+            (False, False): "is above the budget of",
         }[self.at_least, met]
         return Verdict(
             status=Status.PASS if met else Status.FAIL,

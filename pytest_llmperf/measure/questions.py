@@ -298,7 +298,15 @@ class Questions:
         judge = self._data.sided(self._judge, served)
         if count and not samples.at_once:
             growing = OutcomesOnDemand(samples, count, of, self.book)
-            return Share(metric, {}, noun=noun, growing=growing, judge=judge, first_error=samples.first_error)
+            return Share(
+                metric,
+                {},
+                noun=noun,
+                growing=growing,
+                judge=judge,
+                first_error=samples.first_error,
+                available=len(samples.items),
+            )
         unusable = samples.why_unusable(count)
         return Share(
             metric,
@@ -307,6 +315,7 @@ class Questions:
             judge=judge,
             unusable=unusable,
             first_error=samples.first_error,
+            available=len(samples.items),
         )
 
     def _booked(self, what: str, question: Callable[P, T]) -> Callable[P, T]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.gates.verdict import Status, Verdict
-from pytest_llmperf.gates.wording import excuse, status_words
+from pytest_llmperf.gates.wording import excuse, plural, status_words
 from pytest_llmperf.report.encoding import fitting
 from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
 from pytest_llmperf.report.progress import ProgressLine
@@ -191,14 +191,17 @@ class Screen:
         for told in (*whole.let_through, *ledger.notes):
             self.say(reporter, told, yellow=True)
         if named := whole.culprit_names:
-            self.say(reporter, f"out of bounds, not by chance (Holm's correction): {named}")
+            self.say(
+                reporter,
+                f"still significant after correcting for {plural(len(verdicts), 'gate')} (Holm): {named}",
+            )
         again = [f"{entry.test} ({entry.tries} tries)" for entry in ledger.entries if entry.tries > 1]
         if again:
             self.say(reporter, f"tried more than once, the last try counts: {', '.join(again)}")
         for problem in ledger.problems:
             self.say(reporter, f"INVALID as a whole: {problem}", red=True, bold=True)
         if not whole.green and whole.look_first:
-            self.say(reporter, "look first at", bold=True)
+            self.say(reporter, "start here", bold=True)
             for text in first_lines(whole.look_first, width):
                 self.line(reporter, text)
 

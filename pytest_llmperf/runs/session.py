@@ -233,7 +233,9 @@ class Run:
         if error is not None and not report.passed:
             if isinstance(error, GateError | LlmperfError):
                 status_letters.mark(report, error)
-                report.longrepr = redact_log(self._logs.with_kept_paths(str(error)))
+                brief = isinstance(error, GateError) and self.config.get_verbosity() <= 0
+                text = error.summary if brief else str(error)  # type: ignore[union-attr]
+                report.longrepr = redact_log(self._logs.with_kept_paths(text))
             # A gate that the data decided says it all with its numbers; the log would only hide them.
             judged = isinstance(error, GateError) and error.verdict.status is not Status.INVALID
             if report.failed and not judged and (log := self.measurements.log_since_mark()):

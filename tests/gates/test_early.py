@@ -56,7 +56,7 @@ def test_a_clear_case_is_decided_long_before_the_end() -> None:
     assert gate.unasked == 1319 - verdict.n
     assert verdict.interval is not None
     assert verdict.interval[1] < -0.03
-    assert f"stopped early of 1319, n = {verdict.n} common items, 95 % upper bound" in verdict.why
+    assert f"95 % confidence, decided after {verdict.n} of 1,319 common items" in verdict.why
     assert verdict.p_value is not None
     assert verdict.p_value <= 0.05
 
@@ -121,7 +121,7 @@ def test_a_further_run_looks_at_the_items_of_both_with_an_error_of_its_own() -> 
     sizes = tuple(400 + n for n in looks(800))
     assert verdict.n in sizes[:-1]
     assert verdict.level == margin_levels(sizes, 0.025)[sizes.index(verdict.n)]
-    assert "stopped early of 1200" in verdict.why
+    assert f"decided after {verdict.n} of 1,200 common items" in verdict.why
 
 
 def test_lost_items_keep_a_margin_open_and_too_many_are_invalid() -> None:

@@ -106,7 +106,7 @@ def test_a_failure_prints_a_sentence_and_a_table() -> None:
     with pytest.raises(GateFailed) as caught:
         assert Bound(0.74, "share", "suites/budgets.toml [accuracy] floor") <= BAD
     assert str(caught.value) == (
-        "FAIL: accuracy 60.0 % (n = 400 items, 95 % upper bound 64.1 %) is below the floor 74 %\n"
+        "FAIL: accuracy 60.0 % is below the floor of 74 % (at most 64.1 % with 95 % confidence, n = 400 items)\n"
         "  metric      accuracy\n"
         "  observed    60.0 %\n"
         "  interval    55.8 % … 64.1 %\n"

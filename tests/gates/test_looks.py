@@ -212,7 +212,7 @@ def test_betting_goes_on_where_the_look_before_ended() -> None:
     verdict = now.judge()
     assert verdict.status is Status.PASS
     assert verdict.n == 400 + asked[-1] < 1400
-    assert f"stopped early of {1400}" in verdict.why
+    assert f"decided after {verdict.n} of 1,400 items" in verdict.why
     assert list(now.candidate)[:400] == list(before.candidate)
 
 

@@ -67,7 +67,7 @@ def test_a_clear_ratio_is_decided_after_few_rounds(ratio: float, status: Status)
     assert (gate.size, gate.unasked) == (8, 56)
     verdict = gate.judge()
     assert verdict.status is status
-    assert "(stopped early of 64, n = 8 rounds, 95 % " in verdict.why
+    assert "with 95 % confidence, decided after 8 of 64 rounds)" in verdict.why
 
 
 def test_a_close_ratio_takes_all_rounds_and_is_undecided_as_before() -> None:
@@ -113,7 +113,7 @@ def test_no_more_starts_are_made_than_decide_the_gate() -> None:
     verdict = gate.judge()
     assert (source.asked[0], verdict.status) == (36, Status.PASS)
     assert len(gate.starts) == verdict.n < 15
-    assert f"stopped early of 15, n = {verdict.n} starts" in verdict.why
+    assert f"decided after {verdict.n} of 15 starts" in verdict.why
 
 
 def test_rounds_that_cannot_be_used_at_first_may_be_few_of_all() -> None:

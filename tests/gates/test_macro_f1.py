@@ -27,7 +27,7 @@ def f1(of: Choices) -> MacroF1:
 
 def test_a_floor_is_reached_or_not() -> None:
     assert f1(choices(0.6)) >= 0.5
-    with pytest.raises(GateFailed, match=r"medqa macro-F1 7\d\.\d %.* is below the floor 80 %"):
+    with pytest.raises(GateFailed, match=r"medqa macro-F1 7\d\.\d %.* is below the floor of 80 %"):
         assert f1(choices(0.6)) >= 0.8
 
 

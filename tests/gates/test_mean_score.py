@@ -25,7 +25,7 @@ def rouge(of: Scores) -> MeanScore:
 
 def test_a_floor_is_reached_or_not() -> None:
     assert rouge(scores(0.30)) >= 0.25
-    with pytest.raises(GateFailed, match=r"ROUGE-L [23]\d\.\d %.* is below the floor 40 %"):
+    with pytest.raises(GateFailed, match=r"ROUGE-L [23]\d\.\d %.* is below the floor of 40 %"):
         assert rouge(scores(0.30)) >= 0.4
     with pytest.raises(GateInconclusive):
         assert rouge(scores(0.30)) >= 0.30

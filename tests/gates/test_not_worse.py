@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 
 import pytest
 
@@ -35,18 +36,17 @@ def test_the_three_outcomes_read_as_sentences() -> None:
     undecided = not_worse("accuracy", *pair(200, 140, 8, 10), 0.03)
     assert passed.status is Status.PASS
     assert passed.why == (
-        "accuracy 73.0 % against the baseline's 72.5 % (+0.5 pts, n = 1000 common items, "
-        "95 % lower bound −0.7 pts): not lower by more than 3 pts"
+        "accuracy is 0.5 points above the baseline (73.0 against 72.5 %); at most 3 points below are allowed "
+        "(at most 0.7 points below with 95 % confidence, n = 1000 common items)"
     )
     assert failed.status is Status.FAIL
     assert failed.why == (
-        "accuracy 72.0 % against the baseline's 79.0 % (−7.0 pts, n = 1000 common items, "
-        "95 % upper bound −5.3 pts): lower by more than 3 pts"
+        "accuracy is 7.0 points below the baseline (72.0 against 79.0 %); at most 3 points are allowed "
+        "(at least 5.3 points below with 95 % confidence, n = 1000 common items)"
     )
     assert undecided.status is Status.INCONCLUSIVE
-    assert undecided.why.endswith(
-        "cannot tell whether it is lower by more than 3 pts; about 1,500 items would decide it"
-    )
+    assert "at most 3 points are allowed, and these data do not decide it (95 % bounds: " in undecided.why
+    assert undecided.why.endswith(", n = 200 common items): about 1,500 items would decide it")
     assert (failed.candidate, failed.baseline, failed.observed) == pytest.approx((0.72, 0.79, -0.07))
 
 
@@ -81,13 +81,17 @@ def test_an_unwanted_behaviour_must_not_become_more_frequent() -> None:
     more, fewer = pair(400, 2, 60, 3)
     assert not_worse("loops", more, fewer, 0.02, lower_is_better=True).status is Status.FAIL
     assert not_worse("loops", fewer, more, 0.02, lower_is_better=True).status is Status.PASS
-    assert "higher by more than 2 pts" in not_worse("loops", more, fewer, 0.02, lower_is_better=True).why
+    why = not_worse("loops", more, fewer, 0.02, lower_is_better=True).why
+    assert re.search(
+        r"loops is \d+\.\d points above the baseline .*; at most 2 points are allowed \(at least", why
+    )
 
 
 def test_a_negative_margin_asks_for_an_improvement() -> None:
     better = not_worse("accuracy", *pair(1000, 600, 120, 20), -0.03)
     assert better.status is Status.PASS
-    assert better.why.endswith("higher by at least 3 pts")
+    assert "points above the baseline" in better.why
+    assert "; at least 3 points above are needed (at least " in better.why
     assert not_worse("accuracy", *pair(1000, 600, 20, 20), -0.03).status is Status.FAIL
 
 

@@ -43,7 +43,7 @@ def test_equal_models_pass_any_bound_and_the_verdict_says_that_all_is_the_same()
 
 def test_a_model_that_diverges_fails_and_says_by_how_much() -> None:
     with pytest.raises(
-        GateFailed, match=r"gsm8k divergence 9.*e-5 nat/tok .* is above the limit 2e-6 nat/tok"
+        GateFailed, match=r"gsm8k divergence 9.*e-5 nat/tok is above the limit of 2e-6 nat/tok"
     ):
         assert divergence(diverging(1e-4)) <= 2e-6
 
@@ -130,7 +130,7 @@ def test_agreement_is_a_share_of_tokens_with_a_floor() -> None:
     assert verdict.observed == pytest.approx(0.999, abs=5e-4)
     assert verdict.interval is not None
     assert 0.995 <= verdict.interval[0] < verdict.interval[1] <= 1.0
-    with pytest.raises(GateFailed, match=r"is below the floor 99\.5 %"):
+    with pytest.raises(GateFailed, match=r"is below the floor of 99\.5 %"):
         assert Agreement("top-token agreement", disagreeing(0.02)) >= 0.995
     with pytest.raises(TypeError, match="is good when it is high"):
         Agreement("top-token agreement", disagreeing(0.0)) <= 0.5  # noqa: B015

@@ -54,6 +54,6 @@ def test_a_start_that_lost_most_of_its_rounds_is_not_judged_by_the_few_that_are_
 
 def test_the_verdict_counts_starts_and_tells_both_levels() -> None:
     verdict = ratio_over_starts("tpot", [start(r) for r in (1.20, 1.22, 1.19)], 1.05)
-    assert "(n = 3 starts, " in verdict.why
+    assert ", n = 3 starts)" in verdict.why
     assert verdict.baseline == pytest.approx(0.02)
     assert verdict.candidate == pytest.approx(0.02 * 1.20, rel=0.01)

@@ -20,10 +20,16 @@ def test_the_three_outcomes_read_as_sentences() -> None:
     failed = at_least("accuracy", answers(260, 400), 0.74)
     undecided = at_least("accuracy", answers(290, 400), 0.74)
     assert (passed.status, failed.status, undecided.status) == (Status.PASS, Status.FAIL, Status.INCONCLUSIVE)
-    assert passed.why == "accuracy 80.0 % (n = 400 items, 95 % lower bound 76.4 %) reaches the floor 74 %"
-    assert failed.why == "accuracy 65.0 % (n = 400 items, 95 % upper bound 69.0 %) is below the floor 74 %"
+    assert (
+        passed.why
+        == "accuracy 80.0 % reaches the floor of 74 % (at least 76.4 % with 95 % confidence, n = 400 items)"
+    )
+    assert (
+        failed.why
+        == "accuracy 65.0 % is below the floor of 74 % (at most 69.0 % with 95 % confidence, n = 400 items)"
+    )
     assert undecided.why == (
-        "accuracy 72.5 % (n = 400 items, 95 % bounds 68.6 % and 76.2 %) is not decided against the floor 74 %: "
+        "accuracy 72.5 % cannot be told from the floor of 74 % (95 % bounds 68.6 % and 76.2 %, n = 400 items): "
         "about 5,500 items would decide it"
     )
     assert undecided.n_needed is not None
@@ -51,7 +57,10 @@ def test_a_rare_behaviour_is_judged_against_its_limit() -> None:
     assert rate_below("loops", answers(2, 200), 0.02).status is Status.INCONCLUSIVE
     failed = rate_below("loops", answers(12, 200), 0.02)
     assert failed.status is Status.FAIL
-    assert failed.why == "loops 6.0 % (n = 200 answers, 95 % lower bound 3.5 %) is above the limit 2 %"
+    assert (
+        failed.why
+        == "loops 6.0 % is above the limit of 2 % (at least 3.5 % with 95 % confidence, n = 200 answers)"
+    )
     assert at_least("boxed", answers(198, 200), 0.95).status is Status.PASS
 
 

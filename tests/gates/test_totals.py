@@ -132,7 +132,7 @@ def test_a_draft_that_never_matches_is_red_and_a_good_one_green() -> None:
     good, never = [(70.0, 30.0 + k % 3) for k in range(16)], [(30.0, 30.0)] * 16
     assert level(good) >= 2.0
     with pytest.raises(
-        GateFailed, match=r"acceptance length 1.00 tok/step .*is below the floor 1.2 tok/step"
+        GateFailed, match=r"acceptance length 1.00 tok/step is below the floor of 1.2 tok/step"
     ):
         assert level(never) >= 1.2
     assert level(good) >= level(good) * 0.95
@@ -158,7 +158,7 @@ def test_a_ratio_of_rounds_in_turn_is_paired() -> None:
 
 def test_a_share_of_nothing_at_all_is_red_and_not_invalid() -> None:
     none = [(0.0, 100.0)] * 10
-    with pytest.raises(GateFailed, match="is below the floor 90 %"):
+    with pytest.raises(GateFailed, match="is below the floor of 90 %"):
         assert level(none, "share") >= 0.9
     assert level(none, "share") <= 0.1
     with pytest.raises(GateInvalid, match="the baseline's value is 0"):

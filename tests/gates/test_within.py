@@ -19,7 +19,7 @@ def latencies(n: int, seed: int = 1) -> list[float]:
 def test_the_three_outcomes_read_as_sentences() -> None:
     samples = [0.050 + 0.0001 * k for k in range(400)]
     assert within("ttft", samples, 0.2, noun="request").why == (
-        "ttft p95 87.9 ms (n = 400 requests, 95 % upper bound 88.7 ms) stays within the budget 200 ms"
+        "ttft p95 87.9 ms stays within the budget of 200 ms (at most 88.7 ms with 95 % confidence, n = 400 requests)"
     )
     assert within("ttft", samples, 0.06).status is Status.FAIL
     undecided = within("ttft", samples, 0.0882)
@@ -52,8 +52,8 @@ def test_a_floor_for_a_quantile_is_the_mirror_image() -> None:
     failed = within("throughput", rates, 1100.0, q=0.5, unit="tok/s", at_least=True)
     assert failed.status is Status.FAIL
     assert failed.why == (
-        "throughput p50 1,009 tok/s (n = 20 samples, 95 % upper bound 1,014 tok/s) "
-        "is below the floor 1,100 tok/s"
+        "throughput p50 1,009 tok/s is below the floor of 1,100 tok/s "
+        "(at most 1,014 tok/s with 95 % confidence, n = 20 samples)"
     )
 
 

@@ -64,7 +64,7 @@ def test_a_failed_gate_is_annotated_at_the_line_that_asserted_it(
     lines = (project.path / "test_gate.py").read_text().splitlines()
     at = 1 + lines.index("    assert accuracy(candidate) >= wanted")
     assert failed.startswith(f"::error file=gates/test_gate.py,line={at},title=FAIL%3A embedded accuracy::")
-    assert "below the floor 95 %" in failed
+    assert "below the floor of 95 %" in failed
     skip = 1 + lines.index('    pytest.skip("no")')
     assert skipped.startswith(
         f"::error file=gates/test_gate.py,line={skip},title=INVALID%3A test_skipped[distill]::"

@@ -422,7 +422,7 @@ def said(project: Path, code: int, output: str) -> dict[str, tuple[str, bool]]:
         "show": ("", shown == 0),
         "promote": ("", promoted == 0),
         "annotations": ("", "::error" not in output),
-        "terminal": ("", "llmperf: look first at" not in output),
+        "terminal": ("", "llmperf: start here" not in output),
     }
 
 

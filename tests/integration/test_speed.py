@@ -32,7 +32,7 @@ def run(shared_project: Project) -> Judged:
 def test_a_candidate_that_is_much_slower_fails_and_is_named(run: Judged) -> None:
     result, verdicts = run
     assert result.code == 1, result.text
-    assert result.lines("FAILED", "[slow]", "FAIL: TPOT at 4 ratio ×1.")
+    assert result.lines("FAILED", "[slow]", "FAIL: TPOT (4 concurrent requests) is ")
     slow = verdicts["slow"]
     assert slow["status"] == "FAIL"
     assert 1.4 < slow["observed"] < 1.75

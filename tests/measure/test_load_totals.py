@@ -44,8 +44,8 @@ def test_answers_and_counters_give_the_same(run: LoadRun) -> None:
     status, why = verdict(loaded([run] * 8).acceptance_length >= 3.1)
     assert status is Status.PASS
     assert why == (
-        "acceptance length at 4 3.20 tok/step (n = 8 rounds, 95 % lower bound 3.18 tok/step) reaches the floor "
-        "3.1 tok/step"
+        "acceptance length (4 concurrent requests) 3.20 tok/step reaches the floor of 3.1 tok/step "
+        "(at least 3.18 tok/step with 95 % confidence, n = 8 rounds)"
     )
     assert of_run(run).value("acceptance_length") == pytest.approx(3.2)
 
@@ -79,7 +79,7 @@ def test_a_draft_that_never_matches_is_red_against_the_baseline() -> None:
     assert verdict(in_turn([GOOD] * 8, [GOOD] * 8).acceptance_length.ratio >= 0.95)[0] is Status.PASS
     status, why = verdict(in_turn([NEVER] * 8, [GOOD] * 8).acceptance_length.ratio >= 0.95)
     assert status is Status.FAIL
-    assert "acceptance length at 4 ratio ×0.31" in why
+    assert "acceptance length (4 concurrent requests) is 68.8 % below the baseline" in why
 
 
 def cached(count: int | None, **more: Any) -> LoadRun:
