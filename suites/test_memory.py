@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytestmark = pytest.mark.llmperf_started
+
 
 def test_the_weights_are_as_small_as_promised(candidate, memory, budget):
     assert memory(candidate).weights <= budget.memory.weights

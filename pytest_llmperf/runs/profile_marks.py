@@ -1,7 +1,8 @@
 """Tests that only mean something in some runs.
 
 ``@pytest.mark.llmperf_profile("gpu")``: with the models of that profile. ``@pytest.mark.llmperf_same_model``: where
-candidate and baseline are builds of one model (``same_model_as``).
+candidate and baseline are builds of one model (``same_model_as``). ``@pytest.mark.llmperf_started``: of servers that
+the run starts; memory and the time of a start cannot be seen of one that already runs.
 
 They are left out of other runs, and the run says so. A skip would not do: a test that uses a model and is skipped makes
 a run red, since something that it was to measure was not; here nothing was to be measured.
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.hookspecs import ADVISORY_MARK, PROFILE_MARK, SAME_MODEL_MARK
+from pytest_llmperf.hookspecs import ADVISORY_MARK, PROFILE_MARK, SAME_MODEL_MARK, STARTED_MARK
 from pytest_llmperf.runs.keys import RUN
 
 if TYPE_CHECKING:
+    from pytest_llmperf.config.models import Model
     from pytest_llmperf.config.run_config import Settings
 
 
@@ -30,6 +32,8 @@ class ProfileMarks:
         """The profiles of each test that is left out because it is for others."""
         self.other_models: list[pytest.Item] = []
         """Tests that are left out since they compare builds of one model."""
+        self.started: list[pytest.Item] = []
+        """Tests that are left out since they are of servers that the run starts."""
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line(
@@ -39,6 +43,7 @@ class ProfileMarks:
             "markers", f"{SAME_MODEL_MARK}: only where candidate and baseline are builds of one model"
         )
 
+        config.addinivalue_line("markers", f"{STARTED_MARK}: only for servers that the run itself starts")
         config.addinivalue_line(
             "markers", f"{ADVISORY_MARK}(reason): its verdicts are told, and never make a run red"
         )
@@ -61,13 +66,16 @@ class ProfileMarks:
         gone = [item for item, _ in out]
         others = [item for item in items if item not in gone and _is_of_other_models(item, run.settings)]
         self.other_models = others
-        if gone := [*gone, *others]:
+        gone += others
+        self.started = [item for item in items if item not in gone and _is_of_running(item, run.settings)]
+        if gone := [*gone, *self.started]:
             config.hook.pytest_deselected(items=gone)
             items[:] = [item for item in items if item not in gone]
 
     def would_assert(self, budget: str) -> bool:
-        """True if a test that compares builds of one model was left out and names this budget (``latency.ttft``)."""
-        return any(f"budget.{budget}" in _source(item) for item in self.other_models)
+        """True if a test that these models or servers do not suit was left out and names this budget
+        (``latency.ttft``)."""
+        return any(f"budget.{budget}" in _source(item) for item in (*self.other_models, *self.started))
 
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
         lines = []
@@ -81,6 +89,11 @@ class ProfileMarks:
             lines.append(
                 f"llmperf: {_tests(len(self.other_models))} for two builds of one model, and not part of this run: "
                 "same_model_as in models.toml says which rows are"
+            )
+        if self.started:
+            lines.append(
+                f"llmperf: {_tests(len(self.started))} for servers that the run starts, and not part of this run: "
+                "memory and starts cannot be measured of one that already runs"
             )
         return lines
 
@@ -106,11 +119,27 @@ def _is_of_other_models(item: pytest.Item, settings: Settings) -> bool:
     if item.get_closest_marker(SAME_MODEL_MARK) is None:
         return False
     from pytest_llmperf.config.models import same_model
+
+    return not all(same_model(model, settings.baseline) for model in _candidates(item, settings))
+
+
+def _is_of_running(item: pytest.Item, settings: Settings) -> bool:
+    """True if the test is of servers that the run starts, and one of those that it asks runs already."""
+    if item.get_closest_marker(STARTED_MARK) is None:
+        return False
+    asked = _candidates(item, settings)
+    if "baseline" in getattr(item, "fixturenames", ()):
+        asked = [*asked, settings.baseline]
+    hosts = [model if model.host is None else settings.hosts[model.host] for model in asked]
+    return any(model.base_url is not None for model in hosts)
+
+
+def _candidates(item: pytest.Item, settings: Settings) -> Sequence[Model]:
+    """The row for which the test is repeated; all candidates if it is not."""
     from pytest_llmperf.runs.asking import candidate_of
 
     name = candidate_of(item)
-    candidates = [settings.candidate(name)] if name else settings.candidates
-    return not all(same_model(model, settings.baseline) for model in candidates)
+    return [settings.candidate(name)] if name else settings.candidates
 
 
 def _profiles(item: pytest.Item) -> tuple[str, ...] | None:

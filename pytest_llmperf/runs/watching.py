@@ -17,7 +17,7 @@ from pytest_llmperf.errors import LlmperfError, NotMeasured, first_line
 from pytest_llmperf.gates.judgement import GateError, error_of, is_green
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.gates.wording import excuse
-from pytest_llmperf.hookspecs import PROFILE_MARK, SAME_MODEL_MARK
+from pytest_llmperf.hookspecs import PROFILE_MARK, SAME_MODEL_MARK, STARTED_MARK
 from pytest_llmperf.record.redaction import redact_log
 from pytest_llmperf.runs.advisory import advisory_reason, check_marks
 from pytest_llmperf.runs.asking import asked_at_run_time, asks, asks_in_source, candidate_of
@@ -70,15 +70,15 @@ class Watching:
         self._collected.append(item.nodeid)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        # What is for another profile, or for builds of one model, is no part of this run in the first place, and what
-        # is of another shard is left out of no run.
+        # What is for another profile, for builds of one model or for servers that the run starts is no part of this
+        # run in the first place, and what is of another shard is left out of no run.
         self._deselected += len(items)
         elsewhere = self._sharding.elsewhere if self._sharding else ()
         others = [
             item
             for item in items
             if item.nodeid not in elsewhere
-            and not any(map(item.get_closest_marker, (PROFILE_MARK, SAME_MODEL_MARK)))
+            and not any(map(item.get_closest_marker, (PROFILE_MARK, SAME_MODEL_MARK, STARTED_MARK)))
         ]
         self._ledger.deselected(self._ledger.left_out + len(others))
 

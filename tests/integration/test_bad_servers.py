@@ -211,6 +211,37 @@ def test_a_server_that_runs_already_is_used_and_left_alone(project: Project, url
     assert project.starts == []
 
 
+def test_what_only_a_start_shows_is_left_out_of_a_run_on_a_running_server_and_told(
+    project: Project, url: str
+) -> None:
+    project.suite("""
+        import pytest
+
+        def test_ask(candidate, stream):
+            assert stream(candidate, "1 + 1?").ok
+
+        @pytest.mark.llmperf_started
+        def test_memory(candidate, memory):
+            assert memory(candidate).peak <= 1e12
+
+        @pytest.mark.llmperf_started
+        def test_less_memory(candidate, baseline, memory):
+            assert memory(candidate).peak <= memory(baseline).peak * 9
+    """)
+    key = {"LLMPERF_API_KEY": "right"}
+    result = project.run("--llmperf-base-url", f"distill={url}", environment=key)
+    assert result.code == 0, result.text
+    assert result.lines(
+        "llmperf: 2 tests are for servers that the run starts, and not part of this run: memory"
+    )
+    assert result.lines("1 passed, 2 deselected"), result.text
+    assert project.starts == []
+    alone = project.run("--llmperf-base-url", f"distill={url}", "-k", "memory", environment=key)
+    assert alone.code == 5, "a run of nothing else has shown nothing"
+    planned = project.run("--llmperf-base-url", f"math={url}", "--llmperf-plan", environment=key)
+    assert planned.lines("llmperf: 1 test is for servers that the run starts"), planned.text
+
+
 def test_a_wrong_address_key_or_model_is_named(project: Project, url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         dead = f"http://127.0.0.1:{nobody.getsockname()[1]}"
