@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.cli.parts import command, tell
+from pytest_llmperf.cli.parts import command, interval_cell, tell
 from pytest_llmperf.errors import LlmperfError, UsageError, first_line
 from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status
@@ -119,7 +119,7 @@ def _over(records: list[Record], name: str) -> list[tuple[str, ...]]:
             record.device.name or "?",
             _commit(record),
             format_value(metric.value, metric.unit),
-            " … ".join("?" if end is None else format_value(end, metric.unit) for end in metric.interval),
+            interval_cell(metric),
             _state(record),
         )
         for record in records

@@ -7,10 +7,15 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.record.redaction import redact
+from pytest_llmperf.units import format_value
 from pytest_llmperf.visible_text import printable
+
+if TYPE_CHECKING:
+    from pytest_llmperf.record.model import MetricEntry
 
 
 def command(
@@ -65,6 +70,13 @@ def configured_path(name: str) -> Path:
             f"pytest cannot read its configuration here, and so not {name}; correct it or give the directory"
         )
     return found[0]
+
+
+def interval_cell(metric: MetricEntry) -> str:
+    """``low … high``; ``?`` for an end that the data do not give, an em dash where neither is known."""
+    if metric.interval == (None, None):
+        return "—"
+    return " … ".join("?" if end is None else format_value(end, metric.unit) for end in metric.interval)
 
 
 def tell(lines: Iterable[str]) -> None:

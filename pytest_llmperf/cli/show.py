@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from pytest_llmperf.cli.parts import command, record_argument, tell
+from pytest_llmperf.cli.parts import command, interval_cell, record_argument, tell
 from pytest_llmperf.report.html.facts import read_facts
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.report.terminal import verdict_table
 from pytest_llmperf.units import format_value
-
-if TYPE_CHECKING:
-    from pytest_llmperf.record.model import MetricEntry
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,7 +38,7 @@ def run(asked: argparse.Namespace) -> int:
                 metric.metric,
                 metric.of,
                 format_value(metric.value, metric.unit),
-                _ends(metric),
+                interval_cell(metric),
                 f"{metric.n}",
             )
             for metric in record.metrics
@@ -66,9 +62,3 @@ def run(asked: argparse.Namespace) -> int:
     told += ["", *verdict.let_through, *facts.notes]
     tell([*told, f"{verdict.headline}: {verdict.why}"])
     return 0 if verdict.green else 1
-
-
-def _ends(metric: MetricEntry) -> str:
-    if metric.interval == (None, None):
-        return "—"
-    return " … ".join("?" if end is None else format_value(end, metric.unit) for end in metric.interval)

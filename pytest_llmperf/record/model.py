@@ -630,7 +630,9 @@ class MetricEntry(Part):
     metric: str = required("accuracy, ttft_p50, throughput, …")
     of: str = required("task and variant, or the load")
     value: float
-    interval: Ends = optional("null: too few data for that end", (None, None))
+    interval: Ends = optional(
+        "null: too few data for that end; both, where asking stopped early", (None, None)
+    )
     n: Count = required("items, requests or rounds")
     unit: str
     better: Literal["higher", "lower"]

@@ -115,6 +115,16 @@ class RightAnswers:
         )
 
 
+def accuracy_interval(entry: AnswersEntry) -> tuple[float, float] | None:
+    """Return the interval of an entry's accuracy wherever it is shown, each end one-sided at 95 %.
+
+    None without an answer, and where asking stopped before all planned items: such counts stop when they look clear, so
+    that only the interval of the gate that stopped them holds.
+    """
+    found = RightAnswers.of(entry.outcomes, entry.items, entry.samples)
+    return None if found is None or 0 < entry.items < entry.planned else found.interval()
+
+
 def _of_answers(entry: AnswersEntry) -> list[dict[str, Json]]:
     found = RightAnswers.of(entry.outcomes, entry.items, entry.samples)
     if found is None:
@@ -124,7 +134,7 @@ def _of_answers(entry: AnswersEntry) -> list[dict[str, Json]]:
         "metric": "accuracy",
         "of": f"{entry.task}, {entry.variant}",
         "value": found.share,
-        "interval": list(found.interval()),
+        "interval": list(accuracy_interval(entry) or (None, None)),
         "n": found.items,
         "unit": "share",
         "better": "higher",

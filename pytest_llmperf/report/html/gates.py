@@ -11,6 +11,7 @@ from pytest_llmperf.gates.paired import PairedGate
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import excuse, status_words
 from pytest_llmperf.record.gate_files import RecordedGate
+from pytest_llmperf.record.summary import accuracy_interval
 from pytest_llmperf.report.gate_cells import NUMBERS, gate_cells
 from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Plot, Section
@@ -18,7 +19,6 @@ from pytest_llmperf.report.html.reference import reference_cells
 from pytest_llmperf.report.html.replies import exchanges, flips_of
 from pytest_llmperf.report.plots import fill_plot, label
 from pytest_llmperf.report.table import Table
-from pytest_llmperf.stats.binomial import clopper_pearson_interval
 from pytest_llmperf.units import format_bound, format_interval, format_value
 
 LONGEST_LIST = 500
@@ -91,7 +91,7 @@ def accuracy_section(facts: Facts) -> Section:
         )
     if answers.rows:
         notes.append(
-            "A model's own interval is given where every planned item was asked once: "
+            "A model's own interval is given where every planned item was asked (each end holds with 95 %): "
             "for a count that was stopped when it looked clear, only the gate's interval holds."
         )
     tables = [table for table in (answers, *flips) if table.rows]
@@ -231,8 +231,7 @@ def _answers(facts: Facts) -> Table:
         counts, items, planned = entry.outcomes, entry.items, entry.planned
         judged = sum(counts.values()) - counts.get("infra", 0)
         right = counts.get("correct", 0)
-        whole = judged == items == planned and items > 0
-        interval = clopper_pearson_interval(right, judged) if whole else None
+        interval = accuracy_interval(entry)
         rows.append(
             (
                 entry.row,
