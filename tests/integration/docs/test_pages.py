@@ -117,6 +117,16 @@ def test_the_guide_to_a_running_server_can_be_followed(reader: Reader, staging: 
     assert reader.project.starts == []
 
 
+def test_the_guide_to_several_hosts_can_be_followed(reader: Reader, staging: dict[str, str]) -> None:
+    reader.urls = staging
+    judged, outside = reader.follow(HOW_TO / "several-hosts.md")
+    assert judged.lines("llmperf: 2 PASS")
+    assert outside.lines("llmperf: 2 INVALID"), outside.text
+    assert outside.lines("INVALID: peak not our process: nothing was measured"), outside.text
+    assert outside.lines("INVALID: time to ready: nothing was measured"), outside.text
+    assert reader.project.starts == []
+
+
 def test_the_guide_to_tasks_can_be_followed(reader: Reader) -> None:
     capitals = {"France": "Paris", "Japan": "Tokyo", "Kenya": "Nairobi", "Peru": "Lima", "Norway": "Oslo"}
     answers = reader.project.answers(f"""
