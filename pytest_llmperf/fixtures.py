@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmperf.errors import UsageError
-from pytest_llmperf.runs.benchmark_bridge import llmperf_replay_clock, to_benchmark
 from pytest_llmperf.runs.keys import RUN, UNSUPPORTED
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
     from pytest_llmperf.config.budgets import BudgetView
+    from pytest_llmperf.gates.quantile import Series
     from pytest_llmperf.measure.fidelity import FidelityQuestions
     from pytest_llmperf.measure.load_questions import LoadQuestions, StreamQuestions
     from pytest_llmperf.measure.questions import Questions
     from pytest_llmperf.measure.served import Served
     from pytest_llmperf.prompts.prompts import Prompts
+    from pytest_llmperf.runs.benchmark_bridge import ReplayClock
     from pytest_llmperf.runs.session import Run
-
-__all__ = ["llmperf_replay_clock", "to_benchmark"]  # fixtures of this plugin that have a file of their own
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +45,8 @@ def candidate(request: pytest.FixtureRequest, llmperf_run: Run) -> Served:
     candidates = llmperf_run.settings.candidates
     name = getattr(request, "param", None)
     if name is None and len(candidates) > 1:
+        from pytest_llmperf.errors import UsageError
+
         # pytest repeats neither a method of a unittest.TestCase nor what is asked for while a test runs.
         raise UsageError(
             f"this run has {len(candidates)} candidates, and this test cannot be repeated for each: take "
@@ -209,3 +209,21 @@ def openai_client() -> Generator[Callable[[Served], OpenAI]]:
     yield client
     for opened in clients.values():
         opened.close()
+
+
+@pytest.fixture
+def llmperf_replay_clock(request: pytest.FixtureRequest) -> ReplayClock:
+    """Must be there before ``benchmark`` is: that reads the marker."""
+    from pytest_llmperf.runs.benchmark_bridge import replay_clock
+
+    return replay_clock(request)
+
+
+@pytest.fixture
+def to_benchmark(
+    llmperf_replay_clock: ReplayClock, benchmark: Any, pytestconfig: pytest.Config
+) -> Callable[[Series], None]:
+    """``to_benchmark(load(model, concurrency=8).ttft)``: one series to pytest-benchmark, once in a test."""
+    from pytest_llmperf.runs.benchmark_bridge import handing_over
+
+    return handing_over(llmperf_replay_clock, benchmark, pytestconfig)

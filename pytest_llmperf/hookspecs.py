@@ -18,6 +18,13 @@ STARTED_MARK = "llmperf_started"
 """Marks a test of what can be measured only of servers that the run itself starts: memory, starts."""
 ADVISORY_MARK = "llmperf_advisory"
 """Marks a test whose verdicts are told and never make a run red; takes the reason."""
+MARKERS = (
+    f"{PROFILE_MARK}(name, ...): only in runs of these profiles of the catalogue",
+    f"{SAME_MODEL_MARK}: only where candidate and baseline are builds of one model",
+    f"{STARTED_MARK}: only for servers that the run itself starts",
+    f"{ADVISORY_MARK}(reason): its verdicts are told, and never make a run red",
+)
+"""Lines of ``pytest --markers``."""
 LEFT_OUT = "llmperf_profile_marks"
 """Name of the plugin that leaves such tests out of other runs."""
 

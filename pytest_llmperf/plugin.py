@@ -14,8 +14,7 @@ import pytest
 
 from pytest_llmperf import fixtures
 from pytest_llmperf.config.options import register
-from pytest_llmperf.hookspecs import LEFT_OUT
-from pytest_llmperf.runs import profile_marks
+from pytest_llmperf.hookspecs import LEFT_OUT, MARKERS
 from pytest_llmperf.runs.keys import RUN, UNSUPPORTED
 
 if TYPE_CHECKING:
@@ -57,7 +56,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "llmperf_fixtures")
-    config.pluginmanager.register(profile_marks.ProfileMarks(), LEFT_OUT)
+    for line in MARKERS:
+        config.addinivalue_line("markers", line)
     if _asked_for(config, config.option):
         from pytest_llmperf.runs.platforms import why_unsupported
 
@@ -68,7 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
             config.stash[UNSUPPORTED] = why
             return
         from pytest_llmperf.runs.configuring import configure
+        from pytest_llmperf.runs.profile_marks import ProfileMarks
 
+        config.pluginmanager.register(ProfileMarks(), LEFT_OUT)
         config.stash[RUN] = configure(config)
 
 

@@ -13,8 +13,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmperf.errors import UsageError
-
 if TYPE_CHECKING:
     import pytest
 
@@ -83,11 +81,14 @@ _INI = {
     "llmperf_models": ("catalogue of models, relative to the rootdir", ""),
     "llmperf_references": ("directory of promoted records, relative to the rootdir", "llmperf-references"),
 }
-FILES = tuple(
-    f"llmperf_{name.replace('-', '_')}"
-    for name, (value, _) in _VALUES.items()
-    if value in ("PATH", "DIR", "RECORD")
-)
+
+
+def _dest(name: str) -> str:
+    """The name of an option's value. Said, for pytest derives it by a search of every other option."""
+    return f"llmperf_{name.replace('-', '_')}"
+
+
+FILES = tuple(_dest(name) for name, (value, _) in _VALUES.items() if value in ("PATH", "DIR", "RECORD"))
 """Options whose value is always a path, by their names in ``config.option``."""
 
 
@@ -95,9 +96,10 @@ def register(parser: pytest.Parser) -> None:
     """Add all options and ini values to pytest's."""
     group = parser.getgroup("llmperf", "LLM serving gates")
     for name, (value, text) in _VALUES.items():
-        group.addoption(f"--llmperf-{name}", **{"metavar": value, "help": text} | _MORE.get(name, {}))
+        more = _MORE.get(name, {})
+        group.addoption(f"--llmperf-{name}", **{"dest": _dest(name), "metavar": value, "help": text} | more)
     for name, text in _SWITCHES.items():
-        group.addoption(f"--llmperf-{name}", action="store_true", help=text)
+        group.addoption(f"--llmperf-{name}", dest=_dest(name), action="store_true", help=text)
     for name, (text, default) in _INI.items():
         parser.addini(name, text, type="string", default=default)
 
@@ -105,7 +107,7 @@ def register(parser: pytest.Parser) -> None:
 def anchor(config: pytest.Config) -> None:
     """Make the paths on the command line absolute, before a test changes the working directory.
 
-    Raises :class:`UsageError` for what can be no path.
+    Raises ``UsageError`` for what can be no path.
     """
     here = config.invocation_params.dir
     for name in FILES:
@@ -118,6 +120,8 @@ def anchor(config: pytest.Config) -> None:
 def anchored(option: str, value: str, here: Path) -> str:
     """``value`` as an absolute path. ``option`` is what an error names."""
     if "\0" in value:
+        from pytest_llmperf.errors import UsageError
+
         raise UsageError(f"{option}={value!r}: a path holds no NUL character")
     from pytest_llmperf.home import expand
 

@@ -41,20 +41,16 @@ class ReplayClock:
         self._now_s += seconds
 
 
-@pytest.fixture
-def llmperf_replay_clock(request: pytest.FixtureRequest) -> ReplayClock:
-    """Must be there before ``benchmark`` is: that reads the marker."""
+def replay_clock(request: pytest.FixtureRequest) -> ReplayClock:
+    """The timer of a test, said to pytest-benchmark by its marker."""
     clock = ReplayClock()
     if not _codspeed(request.config):
         request.applymarker(pytest.mark.benchmark(timer=clock, group=GROUP))
     return clock
 
 
-@pytest.fixture
-def to_benchmark(
-    llmperf_replay_clock: ReplayClock, benchmark: Any, pytestconfig: pytest.Config
-) -> Callable[[Series], None]:
-    """``to_benchmark(load(model, concurrency=8).ttft)``: one series to pytest-benchmark, once in a test.
+def handing_over(clock: ReplayClock, benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Series], None]:
+    """The function that hands one series to pytest-benchmark, once in a test.
 
     A throughput goes as seconds per token, so that bigger is worse, as pytest-benchmark has it; its column OPS shows
     the tokens a second. Does nothing where pytest-benchmark is switched off (``--benchmark-disable``, xdist).
@@ -77,10 +73,10 @@ def to_benchmark(
         queue = iter(values)
 
         def wind() -> tuple[tuple[float], dict[str, Any]]:
-            llmperf_replay_clock.rewind()
+            clock.rewind()
             return (next(queue),), {}
 
-        benchmark.pedantic(llmperf_replay_clock.elapse, setup=wind, rounds=len(values), iterations=1)
+        benchmark.pedantic(clock.elapse, setup=wind, rounds=len(values), iterations=1)
 
     return hand_over
 

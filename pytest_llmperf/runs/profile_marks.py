@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmperf.hookspecs import ADVISORY_MARK, PROFILE_MARK, SAME_MODEL_MARK, STARTED_MARK
+from pytest_llmperf.hookspecs import PROFILE_MARK, SAME_MODEL_MARK, STARTED_MARK
 from pytest_llmperf.runs.keys import RUN
 
 if TYPE_CHECKING:
@@ -35,24 +35,9 @@ class ProfileMarks:
         self.started: list[pytest.Item] = []
         """Tests that are left out since they are of servers that the run starts."""
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        config.addinivalue_line(
-            "markers", f"{PROFILE_MARK}(name, ...): only in runs of these profiles of the catalogue"
-        )
-        config.addinivalue_line(
-            "markers", f"{SAME_MODEL_MARK}: only where candidate and baseline are builds of one model"
-        )
-
-        config.addinivalue_line("markers", f"{STARTED_MARK}: only for servers that the run itself starts")
-        config.addinivalue_line(
-            "markers", f"{ADVISORY_MARK}(reason): its verdicts are told, and never make a run red"
-        )
-
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        run = config.stash.get(RUN, None)
-        if run is None:
-            return
+        run = config.stash[RUN]
         marked = [(item, _profiles(item)) for item in items]
         profile = run.settings.profile.name
         named = {name for _, profiles in marked for name in profiles or ()}

@@ -23,8 +23,7 @@ def test_a_project_without_a_catalogue_sees_and_loads_nothing(project: Project) 
         import sys
         def test_idle():
             ours = {name for name in sys.modules if name.startswith("pytest_llmperf.")}
-            names = {"config", "config.options", "plugin", "fixtures", "errors", "hookspecs", "model_option",
-                "runs", "runs.benchmark_bridge", "runs.keys", "runs.profile_marks"}
+            names = {"config", "config.options", "plugin", "fixtures", "hookspecs", "model_option", "runs", "runs.keys"}
             assert ours <= {f"pytest_llmperf.{name}" for name in names}, sorted(ours)
     """)
     result = project.run(options=EVERY_PLUGIN)
