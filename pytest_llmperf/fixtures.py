@@ -213,7 +213,7 @@ def openai_client() -> Generator[Callable[[Served], OpenAI]]:
 
 @pytest.fixture
 def llmperf_replay_clock(request: pytest.FixtureRequest) -> ReplayClock:
-    """Must be there before ``benchmark`` is: that reads the marker."""
+    """For ``to_benchmark``: must be there before ``benchmark`` is, which reads its marker."""
     from pytest_llmperf.runs.benchmark_bridge import replay_clock
 
     return replay_clock(request)
