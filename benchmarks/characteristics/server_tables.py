@@ -1,4 +1,4 @@
-"""Gates on forms, calls of tools, drafts, cached prompts, long texts and the length of answers."""
+"""Gates on forms, calls of tools, drafts, cached prompts, long texts, the length of answers and groups of lm-eval."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ ROUNDS, REQUESTS, DRAFT, TOKENS = 64, 8, 4, 32
 """Rounds of a load, requests of a round, draft tokens of a step, tokens of an answer."""
 PROMPT, BLOCK = 1024, 16
 """Tokens of a prompt, and of a block of the prefix cache."""
+SIZES = [20, 40, 60, 80] * 5
+"""Items of each task of an lm-eval group."""
 Draw = Callable[[np.random.Generator], Gate]
 
 
@@ -186,6 +188,51 @@ def cached(floor: float, truth: float) -> tuple[Draw, Draw]:
     return drawn(floor), drawn(truth)
 
 
+def pooled_group(floor: float, truth: float) -> tuple[Draw, Draw]:
+    """Score an lm-eval group over the items of all its tasks, in one random order, which the gate may stop early.
+
+    The tasks are fixed, of :data:`SIZES` items, the first .5 harder than the last.
+    """
+    tasks = np.repeat(np.arange(len(SIZES)), SIZES)
+    harder = np.linspace(-0.25, 0.25, len(SIZES))[tasks]
+    harder -= harder.mean()
+
+    def drawn(rate: float) -> Draw:
+        def gate(rng: np.random.Generator) -> Gate:
+            right = rng.permutation(rng.random(len(tasks)) < rate + harder).tolist()
+
+            def first(n: int) -> tuple[dict[str, bool], dict[str, bool]]:
+                return dict(zip(map(str, range(n)), right, strict=False)), {}
+
+            return ProportionGate(
+                metric="score of a group", bound=floor, at_least=True, candidate={},
+                planned=len(tasks), more=first,
+            ).settled()  # fmt: skip
+
+        return gate
+
+    return drawn(floor), drawn(truth)
+
+
+def even_group(floor: float, truth: float) -> tuple[Draw, Draw]:
+    """Score an lm-eval group with ``weight_by_size: false``: the tasks are the sample, rates spread by about .15."""
+
+    def drawn(rate: float) -> Draw:
+        def gate(rng: np.random.Generator) -> Gate:
+            rates = rng.beta(10.0 * rate, 10.0 * (1.0 - rate), len(SIZES))
+            return ProportionGate(
+                metric="score of a group", bound=floor, at_least=True,
+                candidate={
+                    str(task): (rng.random(size) < own).tolist()
+                    for task, (size, own) in enumerate(zip(SIZES, rates.tolist(), strict=True))
+                },
+            )  # fmt: skip
+
+        return gate
+
+    return drawn(floor), drawn(truth)
+
+
 def asked() -> Sequence[Asked]:
     """Every gate of the table."""
     rounds = f"{ROUNDS} rounds of {REQUESTS}"
@@ -206,6 +253,20 @@ def asked() -> Sequence[Asked]:
             "400",
             *share(0.02, 0.0005, 400, at_least=False),
             ".05 %",
+        ),
+        Asked(
+            "lm-eval group, all items pooled",
+            "≥ 60 %",
+            f"{sum(SIZES)}, with looks",
+            *pooled_group(0.60, 0.70),
+            "70 %",
+        ),
+        Asked(
+            "lm-eval group, tasks weigh alike",
+            "≥ 50 %",
+            f"{len(SIZES)} tasks of 20 to 80",
+            *even_group(0.50, 0.75),
+            "75 %",
         ),
     )
 
@@ -230,8 +291,10 @@ def server(inputs: Inputs) -> Table:
     sound = [each for each in rows if each not in bound]
     return Table(
         "server",
-        "Forms, calls, drafts, cached prompts, long texts, length of answers",
-        "Judged by the gates themselves, at their bound and with nothing wrong; all data at once. A step drafts four "
+        "Forms, calls, drafts, cached prompts, long texts, length of answers, groups of lm-eval",
+        "Judged by the gates themselves, at their bound and with nothing wrong; all data at once but where it says "
+        "looks. Tasks of a group differ by .5 in difficulty; where they weigh alike, they are drawn too (deviation "
+        ".15). A step drafts four "
         "tokens, most requests accept nearly all or nearly none; needles of a text are correlated by .3; lengths are "
         "log-normal.",
         rows,

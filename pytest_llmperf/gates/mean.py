@@ -100,7 +100,6 @@ class MeanGate(ByItemGate):
     """Is the mean at least the bound; with a ``baseline``, no more than the bound below its?"""
 
     damage: ClassVar[Damage] = "points"
-    method: ClassVar[str]
     guess: float = 0.0
     """The mean that a model reaches by guessing; see ``gates.sensitivity``."""
     endings: Mapping[str, Endings] = field(default_factory=dict, repr=False)
@@ -130,6 +129,11 @@ class MeanGate(ByItemGate):
     def shift(self, *, worst: bool) -> float:
         """Return how much lower (``worst``) or higher the estimate would be if every lost answer had been as bad (as
         good) as it can have been."""
+        raise NotImplementedError
+
+    @property
+    def method(self) -> str:
+        """The name of the interval's method."""
         raise NotImplementedError
 
     @property
@@ -269,8 +273,11 @@ def _sides(**endings: Endings) -> Mapping[str, Endings]:
 class MeanScoreGate(MeanGate, kind="mean score"):
     """The mean of a score between 0 and 1 that every item has (ROUGE-L of its summary)."""
 
-    method: ClassVar[str] = "mean by item, Gaffke's bound"
     not_planned: ClassVar[str] = "scores spread by what only a run shows"
+
+    @property
+    def method(self) -> str:
+        return "mean by item, Gaffke's bound"
 
     def mutate(self, by: float, seed: int = 0) -> Self:
         """Multiply every score by the same factor, so that the mean is lower by ``by``; not below 0."""
@@ -331,11 +338,15 @@ class MeanScore(Mean):
 class MacroF1Gate(MeanGate, kind="macro-F1"):
     """The macro-F1 of a multiple choice: the mean of the classes' F1."""
 
-    method: ClassVar[str] = "jackknife by item, Student's t"
     not_planned: ClassVar[str] = "it depends on how the answers spread"
     least_of_a_class: ClassVar[int] = 5
     """With fewer items the F1 of a class is far from normal."""
     classes: Sequence[str] = ()
+
+    @property
+    def method(self) -> str:
+        interval = "Korn and Graubard" if self.baseline is None else "Student's t"
+        return f"jackknife by item, {interval}"
 
     def mutate(self, by: float, seed: int = 0) -> Self:
         """Answer a share ``by`` of all items with no class, drawn among those that are right."""
@@ -351,13 +362,15 @@ class MacroF1Gate(MeanGate, kind="macro-F1"):
 
     def bounds(self, ours: Sequence[Any], theirs: Sequence[Any] | None, alpha: float) -> tuple[float, float]:
         found, level = self._jackknifed(ours, theirs), 1.0 - alpha
+        if theirs is None:
+            return found.bounds(level)
         return widen_for_unseen(
             *found.bounds(level),
             estimate=found.estimate,
             unlike=self.unlike(ours, theirs),
             n=len(ours),
             level=level,
-            least=0.0 if theirs is None else -1.0,
+            least=-1.0,
             most=1.0,
         )
 

@@ -47,6 +47,18 @@ def test_thirty_right_answers_do_not_prove_that_all_are_right() -> None:
     assert f1(right) >= f1(right) - points(10)
 
 
+def test_all_answers_wrong_fail_any_floor() -> None:
+    wrong = {f"i{k}": (CLASSES[k % 4], CLASSES[(k + 1) % 4]) for k in range(100)}
+    with pytest.raises(GateFailed, match=r"0\.0 % .*is below the floor of 5 %"):
+        assert f1(wrong) >= 0.05
+
+
+def test_the_verdict_names_the_method_of_its_interval() -> None:
+    level, difference = f1(choices(0.6)) >= 0.4, f1(choices(0.6)) >= f1(choices(0.6)) - points(5)
+    assert level.verdict.method == "jackknife by item, Korn and Graubard"
+    assert difference.verdict.method == "jackknife by item, Student's t"
+
+
 def test_a_class_of_few_items_is_not_judged() -> None:
     uneven = {f"i{k}": ("A" if k % 20 else "B", "A") for k in range(60)}
     with pytest.raises(
