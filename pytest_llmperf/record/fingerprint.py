@@ -61,14 +61,19 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def commit_of(root: Path) -> Commit | None:
-    """The commit checked out at ``root``, and whether tracked files differ from it; None outside of git."""
+    """The commit checked out at ``root``, and how tracked files differ from it; None outside of git."""
     from pytest_llmperf.record.model import Commit
 
     commit = _git(root, "rev-parse", "HEAD")
     if not commit:
         return None
     changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    return Commit(commit=commit, changed=None if changed is None else bool(changed))
+    if not changed:
+        return Commit(commit=commit, changed=None if changed is None else False)
+    # Two dirty working trees of one commit are two codes.
+    diff = _git(root, "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD")
+    digest = None if diff is None else hashlib.sha256(diff.encode("utf-8", "surrogateescape")).hexdigest()
+    return Commit(commit=commit, changed=True, diff_sha256=digest)
 
 
 def suite_of(tests: Iterable[Path], also: Iterable[Path], root: Path) -> Suite:
@@ -111,7 +116,8 @@ def _git(root: Path, *arguments: str) -> str | None:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             timeout=_GIT_WITHIN_S,
             check=True,
             stdin=subprocess.DEVNULL,

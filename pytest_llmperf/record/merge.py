@@ -42,8 +42,8 @@ def merge(shards: ShardSet, out: Path) -> Record:
     """
     fields = _fields(shards)
     # While the files beside the record are replaced one by one, it must not refer to them.
-    unwritten = {"partial": "the merge was ended while its record was written"}
-    write_record(out, fields | unwritten | {"run": fields["run"] | {"green": False}})
+    unfinished = {"partial": "the merge was ended while its record was written"}
+    write_record(out, {key: fields[key] for key in ("id", "written")} | unfinished)
     readable = [shard for shard in shards.shards if not shard.unread]
     fields[CASES.key] = store_table(out, CASES, _in_order(readable, shards.tests))
     fields[ANSWERS.key] = store_table(out, ANSWERS, _answers(readable))
@@ -56,10 +56,7 @@ def _fields(shards: ShardSet) -> dict[str, Any]:
     """Everything but the tables."""
     from pytest_llmperf.record.model import Record
 
-    facts = [
-        {key: value for key, value in shard.record.as_json().items() if key not in _MADE_ANEW}
-        for shard in shards.shards
-    ]
+    facts = [shard.record.as_json(but=_MADE_ANEW) for shard in shards.shards]
     together = joined(facts)
     measured = Record.of({key: together.get(key, []) for key in ("answers", "load", "telemetry")})
     verdicts: list[VerdictEntry] = _ordered(shards, "verdicts")

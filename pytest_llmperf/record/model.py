@@ -9,7 +9,7 @@ Importing this module imports pydantic (about 50 ms): import it inside functions
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
@@ -62,9 +62,9 @@ class Part(BaseModel):
         defer_build=True,
     )
 
-    def as_json(self) -> dict[str, Json]:
-        """The same keys and values as in the file, as plain JSON values."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    def as_json(self, but: Set[str] = frozenset()) -> dict[str, Json]:
+        """The same keys and values as in the file, as plain JSON values; without the fields ``but``."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=set(but))
 
 
 # The run
@@ -123,6 +123,7 @@ class Gpu(Part):
 class Commit(Part):
     commit: str | None = None
     changed: bool | None = optional("whether tracked files differ from it")
+    diff_sha256: Sha256 | None = optional("of the difference, if there is one (git diff HEAD)")
 
 
 class Environment(Part):

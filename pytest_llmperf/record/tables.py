@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, islice
@@ -35,7 +35,7 @@ from pytest_llmperf.errors import UsageError
 from pytest_llmperf.json_values import Json
 from pytest_llmperf.load.metrics import request_metrics
 from pytest_llmperf.parquet_reading import read_parquet
-from pytest_llmperf.record.redaction import clean_parts, cleaner
+from pytest_llmperf.record.redaction import Redactor, clean_all, clean_parts, cleaner, redactor
 from pytest_llmperf.record.sidecar import read_sidecar
 from pytest_llmperf.record.store import write_file
 
@@ -125,6 +125,8 @@ class CaseRow(TypedDict):
 
 _Values = Mapping[str, object]
 """A row of any table, by column."""
+_Columns = Mapping[str, Sequence[Any]]
+"""Some rows of a table, by column: a text that many rows have is searched for secrets once."""
 R = TypeVar("R", bound=Mapping[str, object])
 
 _COLUMN_TYPES = {
@@ -196,7 +198,7 @@ def store_table(record: Path, table: TableSchema[Any], rows: Iterable[_Values]) 
         path.unlink(missing_ok=True)
         return {"file": path.name, "sha256": hashlib.sha256().hexdigest(), "count": 0}
 
-    def every() -> Iterator[list[_Values]]:
+    def every() -> Iterator[_Columns]:
         yield first
         yield from batches
 
@@ -265,36 +267,51 @@ class _Counted:
     def columns(self) -> Mapping[str, str]:
         return self.table.columns
 
-    def batches(self) -> Iterator[list[_Values]]:
+    def batches(self) -> Iterator[_Columns]:
         rows = iter(self.rows)
         while several := list(islice(rows, _ROWS_AT_A_TIME)):
-            clean = cleaner()
             self.count += len(several)
-            yield [self._row(row, clean) for row in several]
+            yield self._batch(several)
 
-    def _row(self, row: _Values, clean: Callable[[str], str]) -> _Values:
-        if row.keys() != self.columns.keys():
-            differ = sorted(row.keys() ^ self.columns.keys())
-            raise ValueError(f"a row of {self.table.name} has other columns than the table: {differ}")
-        cleaned = {
-            name: clean(value) if isinstance(value := row[name], str) else value for name in self.columns
-        }
+    def _batch(self, rows: Sequence[_Values]) -> _Columns:
+        for row in rows:
+            if row.keys() != self.columns.keys():
+                differ = sorted(row.keys() ^ self.columns.keys())
+                raise ValueError(f"a row of {self.table.name} has other columns than the table: {differ}")
+        remove = redactor()
+        cleaned: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in self.columns}
+        for name, kind in self.columns.items():
+            if kind == "string":
+                cleaned[name] = _cleaned(cleaned[name], remove)
         if self.table.pieces is not None:
             of_texts, of_ids = self.table.pieces
-            texts, ids = cast(list[str], row[of_texts]), cast(list[int], row[of_ids])
-            cleaned[of_texts] = now = clean_parts(texts, clean)
-            places = zip(ids, texts, now, strict=True)
-            cleaned[of_ids] = [known if after == before else -1 for known, before, after in places]
+            clean = cleaner()
+            now = [clean_parts(texts, clean) for texts in cleaned[of_texts]]
+            cleaned[of_ids] = [
+                [known if after == before else -1 for known, before, after in zip(*row, strict=True)]
+                for row in zip(cleaned[of_ids], cleaned[of_texts], now, strict=True)
+            ]
+            cleaned[of_texts] = now
         return cleaned
 
 
-def _write_lines(path: Path, batches: Iterable[list[_Values]]) -> None:
+def _cleaned(values: Sequence[object], remove: Redactor) -> Sequence[object]:
+    """Return the values of a column, texts without secrets."""
+    texts = [value for value in values if isinstance(value, str)]
+    if not texts or (cleaned := clean_all(texts, remove)) is texts:
+        return values
+    now = iter(cleaned)
+    return [next(now) if isinstance(value, str) else value for value in values]
+
+
+def _write_lines(path: Path, batches: Iterable[_Columns]) -> None:
     with gzip.open(path, "wt", encoding="utf-8", compresslevel=6) as lines:
         for batch in batches:
-            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)
+            rows = (dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True))
+            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _write_parquet(path: Path, columns: Mapping[str, str], batches: Iterable[list[_Values]]) -> None:
+def _write_parquet(path: Path, columns: Mapping[str, str], batches: Iterable[_Columns]) -> None:
     import pyarrow
     from pyarrow import parquet
 
@@ -303,7 +320,7 @@ def _write_parquet(path: Path, columns: Mapping[str, str], batches: Iterable[lis
         path, schema, compression="zstd", compression_level=_COMPRESSION_LEVEL
     ) as writer:
         for batch in batches:
-            arrays = [_arrow_array(kind, [row[name] for row in batch]) for name, kind in columns.items()]
+            arrays = [_arrow_array(kind, batch[name]) for name, kind in columns.items()]
             writer.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
 
 

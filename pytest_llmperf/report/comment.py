@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import plural
-from pytest_llmperf.record.redaction import redact
+from pytest_llmperf.record.redaction import redact, redactor
 from pytest_llmperf.report.exporters.base import LocatedVerdict, RunResults
 from pytest_llmperf.report.exporters.markdown import MOST_ROWS, summary
 from pytest_llmperf.visible_text import printable
@@ -24,6 +24,8 @@ LONGEST = 65_000
 LONGEST_CHAT = 3_000
 """Characters of a message; Slack takes 4,000 and shows fewer."""
 _ROWS = (MOST_ROWS, 150, 80, 40, 20, 10, 5, 2, 0)
+_TEXTS = ("metric", "method", "why", "detail", "origin", "advisory", "waived")
+"""Fields of a verdict that are texts of the run."""
 _CUT = "\n\n… cut: the comment would be too long; everything is in the record.\n"
 
 
@@ -76,6 +78,18 @@ def results_of(record: Record) -> RunResults:
     """What the exporters were told at the end of the run, as far as the record holds it, without secrets."""
     # Before any markup: Markdown writes hf_… as hf\_…, which shows the token and looks like none.
     run, whole = record.run, record.outcome
+    remove = redactor()
+
+    def redact(text: str) -> str:
+        return remove(text, log=False)
+
+    def all_redacted(texts: Sequence[str]) -> tuple[str, ...]:
+        return tuple(map(redact, texts))
+
+    def of_gate(verdict: Verdict) -> Verdict:
+        hidden: dict[str, Any] = {name: redact(getattr(verdict, name)) for name in _TEXTS}
+        return dataclasses.replace(verdict, **hidden)
+
     about = {
         "candidate": ",".join(record.candidates),
         "baseline": record.baseline,
@@ -84,25 +98,15 @@ def results_of(record: Record) -> RunResults:
         "written": record.written or "?",
     }
     return RunResults(
-        gates=[LocatedVerdict(_redacted(entry.verdict), redact(entry.test)) for entry in record.verdicts],
+        gates=[LocatedVerdict(of_gate(entry.verdict), redact(entry.test)) for entry in record.verdicts],
         verdict=dataclasses.replace(
             whole,
             why=redact(whole.why),
-            look_first=_all_redacted(whole.look_first),
-            let_through=_all_redacted(whole.let_through),
+            look_first=all_redacted(whole.look_first),
+            let_through=all_redacted(whole.let_through),
         ),
         about={name: redact(value) for name, value in about.items()},
         policy=run.inconclusive if run else "fail",
-        problems=_all_redacted([*run.problems, *run.failures]) if run else [],
-        notes=_all_redacted(run.notes) if run else (),
+        problems=all_redacted([*run.problems, *run.failures]) if run else [],
+        notes=all_redacted(run.notes) if run else (),
     )
-
-
-def _redacted(verdict: Verdict) -> Verdict:
-    texts = ("metric", "method", "why", "detail", "origin", "advisory", "waived")
-    hidden: dict[str, Any] = {name: redact(getattr(verdict, name)) for name in texts}
-    return dataclasses.replace(verdict, **hidden)
-
-
-def _all_redacted(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(redact, texts))

@@ -170,6 +170,10 @@ def changed(path: Path, directory: Path, name: str, **fields: object) -> str:
         ({"order_seed": 8}, "other --llmperf-order than"),
         ({"order_seed": None}, "does not say its seed"),
         ({"environment__plugin": "0.0.9"}, "other version of pytest-llmperf than"),
+        (
+            {"environment__git": {"commit": "c" * 40, "changed": True, "diff_sha256": "d" * 64}},
+            "other commit than",
+        ),
         ({"rows__distill": "0123456789abcdef"}, "row distill of the catalogue is not that of"),
         ({"shard__of": 3}, "other number of shards than"),
         ({"shard__number": 1}, "is there twice"),

@@ -14,7 +14,7 @@ def git(directory: Path, *arguments: str) -> None:
     subprocess.run(["git", *own, *arguments], cwd=directory, check=True, capture_output=True)
 
 
-def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
+def test_the_commit_and_how_files_differ_from_it(tmp_path: Path) -> None:
     assert commit_of(tmp_path) is None
     git(tmp_path, "init")
     (tmp_path / "suite.py").write_text("1")
@@ -25,7 +25,15 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
     assert len(first.commit or "") == 40
     assert first.changed is False
     (tmp_path / "suite.py").write_text("2")
-    assert commit_of(tmp_path) == first.model_copy(update={"changed": True})
+    second = commit_of(tmp_path)
+    assert second is not None
+    assert second.changed is True
+    assert second.commit == first.commit
+    assert second == commit_of(tmp_path)
+    (tmp_path / "suite.py").write_bytes(b"3\xff")
+    third = commit_of(tmp_path)
+    assert third is not None
+    assert None is not third.diff_sha256 != second.diff_sha256 is not None
 
 
 def test_the_suite_is_its_tests_the_conftests_above_them_and_the_catalogues(tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.record import redaction
-from pytest_llmperf.record.redaction import hide, redact, redact_log, redact_values
+from pytest_llmperf.record.redaction import (
+    clean,
+    clean_all,
+    hide,
+    redact,
+    redact_log,
+    redact_values,
+    redactor,
+)
 from pytest_llmperf.record.store import write_record
 
 
@@ -90,3 +98,22 @@ def test_everybodys_names_and_short_values_are_no_secrets(monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", "/")
     monkeypatch.setenv("HF_TOKEN", "1")
     assert redact_log("the root of 1 / root@host /x/root/y") == "the root of 1 / root@host /x/root/y"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["plain", "plain", ""],
+        ["task-001", "sk-abcdefghijklmnopqrst", "task-001"],
+        ["half a pair \ud83d", "plain"],
+        ["/home/somebody/x", "Bearer abcdefgh12", "https://user:password@example.org"],
+    ],
+)
+def test_many_texts_are_cleaned_like_each_alone(texts: list[str]) -> None:
+    assert [*clean_all(texts, redactor())] == [clean(text) for text in texts]
+
+
+def test_a_secret_is_not_searched_across_two_texts() -> None:
+    hide("made-on-the-way")
+    assert [*clean_all(["made-on-", "the-way"], redactor())] == ["made-on-", "the-way"]
+    assert [*clean_all(["made-on-the-way"], redactor())] == ["[redacted]"]

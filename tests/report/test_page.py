@@ -16,6 +16,8 @@ import pytest
 
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.record.store import RecordNotWritten
+from pytest_llmperf.report.html.facts import read_facts
+from pytest_llmperf.report.html.latency import MOST_PLOTS, distributions_section
 from pytest_llmperf.report.page import write_page
 from pytest_llmperf.stats import clustered_quantile
 from pytest_llmperf.units import format_interval
@@ -112,6 +114,21 @@ def test_a_distribution_ends_at_its_longest_sample_however_many_are_drawn(run: R
     # 640 gaps, of which fewer are drawn
     assert ("distill", 2.49) in ends
     assert max(len(spec["data"]["values"]) for spec in page.specs) < 640
+
+
+def test_more_distributions_than_are_drawn_leave_those_that_differ_the_most_and_the_page_says_so(
+    run: RecordedRun,
+) -> None:
+    loads = [run.load_facts(row, n, 12, 8, n) for n in range(1, 31) for row in ("distill", "math")]
+    for times in loads[-1]["rounds"]:
+        times["ttft_s"] = [3 * time_s for time_s in times["ttft_s"]]
+    run.facts["load"] = loads
+    section = distributions_section(read_facts(run.write()))
+    assert len(section.plots) == MOST_PLOTS
+    assert "TTFT at 30" in {plot.title for plot in section.plots}
+    assert len({row[0] for row in section.tables[0].rows}) >= 90
+    (said,) = [note for note in section.notes if note.startswith("Drawn are the 24 of ")]
+    assert "are in the table only" in said
 
 
 def test_throughput_and_first_token_stand_against_concurrency(run: RecordedRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from pytest_llmperf.units import format_interval, format_value
 
 DRAWN = 150
 """Maximum of points drawn of a distribution; quantiles and counts use all samples."""
+
+MOST_PLOTS = 24
+"""Maximum of distributions drawn; each takes some ten kilobytes of the page. The table has all."""
 
 _SHOWN_FROM = {0.5: 1, 0.95: order_statistics.least_n_upper(0.95), 0.99: order_statistics.least_n_upper(0.99)}
 """Fewest samples for which a quantile is shown: with fewer, no sample bounds it from above."""
@@ -56,11 +60,16 @@ def distributions_section(facts: Facts) -> Section:
         notes.append("Gaps between tokens (ITL) are not known: no gate of this run was asked about them.")
     rows = list(dict.fromkeys(sample.row for sample in times))
     ordered = [row for row in facts.rows if row in rows] + [row for row in rows if row not in facts.rows]
-    metrics = dict.fromkeys(sample.metric for sample in times)
-    plots = [
-        _distribution(name, [sample for sample in times if sample.metric == name], ordered)
-        for name in metrics
-    ]
+    by_metric: dict[str, list[_Times]] = {}
+    for sample in times:
+        by_metric.setdefault(sample.metric, []).append(sample)
+    drawn = set(sorted(by_metric, key=lambda name: -_apart(by_metric[name]))[:MOST_PLOTS])
+    plots = [_distribution(name, of, ordered) for name, of in by_metric.items() if name in drawn]
+    if left_out := len(by_metric) - len(plots):
+        notes.append(
+            f"Drawn are the {len(plots)} of {len(by_metric):,} distributions whose medians differ the most between the "
+            f"models; the other {left_out:,} are in the table only."
+        )
     columns = ("metric", "model", "samples", "p50", "p95", "p99", "longest")
     cells = [
         (
@@ -203,6 +212,13 @@ def _of_gates(facts: Facts) -> Iterator[_Times]:
             yield _Times(case.metric, side, seconds)
 
 
+def _apart(times: Sequence[_Times]) -> float:
+    """Return the greatest ratio of two medians; 1.0 of a single model."""
+    medians = [order_statistics.quantile_of_ordered(sample.ordered, 0.5) for sample in times]
+    least = min(medians)
+    return max(medians) / least if least > 0 else math.inf
+
+
 def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str]) -> Plot:
     values = [point for sample in times for point in _steps(sample)]
     said = "; ".join(f"{sample.row} median {sample.quantile(0.5)}" for sample in times)
@@ -216,11 +232,9 @@ def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str]) -> 
 def _steps(times: _Times) -> list[JsonObject]:
     """Return the empirical distribution function at no more than ``DRAWN`` ranks, both ends included."""
     ordered = times.ordered[bisect_right(times.ordered, 0.0) :]
-    n = len(ordered)
+    n, name = len(ordered), label(times.row)
     ranks = range(n) if n <= DRAWN else sorted({round(i * (n - 1) / (DRAWN - 1)) for i in range(DRAWN)})
-    return [
-        {"value": 1000.0 * ordered[rank], "share": (rank + 1) / n, "row": label(times.row)} for rank in ranks
-    ]
+    return [{"value": 1000.0 * ordered[rank], "share": (rank + 1) / n, "row": name} for rank in ranks]
 
 
 def _of_rounds(load: Load) -> tuple[float, float] | None:
