@@ -14,20 +14,22 @@ from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.record.store import write_whole
 from pytest_llmperf.report.html.facts import Facts, read_facts
 from pytest_llmperf.report.html.fidelity import fidelity_section
-from pytest_llmperf.report.html.gates import accuracy_section, gates_section, rules_section
+from pytest_llmperf.report.html.gates import accuracy_section, first_look, gates_section, rules_section
 from pytest_llmperf.report.html.history import history_section, records_beside
 from pytest_llmperf.report.html.latency import concurrency_section, distributions_section
 from pytest_llmperf.report.html.long_context import long_context_section
 from pytest_llmperf.report.html.machine import (
     added_section,
     again_section,
+    costs_section,
     setting_section,
-    timings_section,
+    setup_line,
 )
 from pytest_llmperf.report.html.parts import Section
 from pytest_llmperf.report.html.reference import reference_section
 from pytest_llmperf.report.html.telemetry import telemetry_section
 from pytest_llmperf.report.html.timeline import timeline_section
+from pytest_llmperf.report.plots import label
 from pytest_llmperf.report.table import foldable
 from pytest_llmperf.report.text import script_json
 from pytest_llmperf.visible_text import printable
@@ -37,13 +39,16 @@ if TYPE_CHECKING:
 
 _SIGNS = {Status.PASS: "✓", Status.FAIL: "✗", Status.INCONCLUSIVE: "?", Status.INVALID: "∅"}
 
+_MARKS = {Status.PASS: "●", Status.FAIL: "✚", Status.INCONCLUSIVE: "▲", Status.INVALID: "■"}
+"""The shapes of the plot of intervals (``intervals.vl.json``)."""
+
 
 def write_page(record: Path, out: Path, history: Sequence[Path] = (), references: Path | None = None) -> None:
     """Write the page of the run whose record is at ``record`` (its cases file beside it) to ``out``, atomically.
 
     Other records in the same directory, in the directories ``history`` and in ``references`` (promoted ones) are the
     run's history; one of the promoted ones is also shown beside the run's own numbers. A section whose data the
-    record does not have says so. Raises :class:`LlmperfError` if there is no record of a run
+    record does not have is left out. Raises :class:`LlmperfError` if there is no record of a run
     at ``record``, and :class:`RecordNotWritten` if ``out`` cannot be written.
     """
     write_whole(out, _html(read_facts(record, records_beside(record, *history), references)))
@@ -62,21 +67,21 @@ def write_unfinished_page(out: Path) -> None:
 def sections(facts: Facts) -> list[Section]:
     """Return the sections of the page in the order in which a reader needs them."""
     every = (
-        setting_section(facts),
         gates_section(facts),
         reference_section(facts),
         accuracy_section(facts),
         rules_section(facts),
         long_context_section(facts),
-        fidelity_section(facts),
         concurrency_section(facts),
         distributions_section(facts),
         timeline_section(facts),
+        fidelity_section(facts),
         telemetry_section(facts),
         history_section(facts),
+        costs_section(facts),
         added_section(facts),
-        timings_section(facts),
         again_section(facts),
+        setting_section(facts),
     )
     return [section for section in every if section is not None]
 
@@ -93,7 +98,7 @@ def _template() -> jinja2.Template:
 
 def _html(facts: Facts) -> str:
     shown = sections(facts)
-    specs = [plot.spec for section in shown for plot in section.plots]
+    specs = [plot.spec for section in shown for plot in (*section.open_plots, *section.folded_plots)]
     # A page without plots needs no library to draw them.
     libraries = ("vega.min.js", "vega-lite.min.js") if specs else ()
     scripts = [_script(name) for name in (*libraries, "page.js")]
@@ -101,7 +106,11 @@ def _html(facts: Facts) -> str:
         verdict=facts.whole,
         sign=_SIGNS,
         facts=facts,
+        setup=setup_line(facts),
+        first_look=[*first_look(facts)],
+        models=[label(row) for row in facts.rows] if specs else [],
         sections=shown,
+        marks=[(status.value, mark) for status, mark in _MARKS.items()],
         statuses=[status.value for status in Status],
         policy=_policy(scripts),
         trusted=_trusted,

@@ -15,7 +15,7 @@ _LONGEST_CELL = 240
 class Table:
     """``rows`` have as many cells as there are ``columns``; the ``numeric`` columns (by number) are aligned right.
 
-    The last four fields matter to pages only.
+    The fields from ``states`` on matter to pages only.
     """
 
     columns: Sequence[str]
@@ -27,7 +27,11 @@ class Table:
     folded: bool = False
     """The reader has to open it."""
     filtered: bool = False
-    """The reader can choose which rows are shown."""
+    """The reader can choose which rows are shown, and by which column they are sorted."""
+    details: Sequence[str] = ()
+    """A text for each row, in a fold at its end; or empty."""
+    anchors: Sequence[str] = ()
+    """The ``id`` of each row, for links to it; or empty."""
 
     def to_text(self) -> list[str]:
         """Return a line of aligned cells for the columns and for each row; no line at all without rows."""
@@ -50,26 +54,46 @@ class Table:
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
     def to_html(self) -> str:
-        """Return a ``<table>``; whatever a cell contains is shown as text, and a long one is folded."""
-        kinds = [' class="number"' if i in self.numeric else "" for i in range(len(self.columns))]
+        """Return a ``<table>``; whatever a cell contains is shown as text, and a long one is folded.
+
+        Each cell but the first has its column's name, which a narrow screen shows beside it.
+        """
+        numeric = [i in self.numeric for i in range(len(self.columns))]
+        kinds = [_kind(number, "") for number in numeric]
         head = "".join(
             f'<th scope="col"{kind}>{html_text(name)}</th>'
             for name, kind in zip(self.columns, kinds, strict=True)
         )
+        if self.details:
+            head += '<th scope="col">why</th>'
+        names = [html_text(name) for name in self.columns]
         lines = [
             f"<table{' data-filtered' if self.filtered else ''}>",
             f"<caption><bdi>{html_text(self.caption)}</bdi></caption>",
             f"<thead><tr>{head}</tr></thead>",
             "<tbody>",
         ]
-        for number, (first, *others) in enumerate(self.rows):
-            state = f' data-state="{html_text(self.states[number])}"' if self.states else ""
+        for place, (first, *others) in enumerate(self.rows):
+            state = f' data-state="{html_text(self.states[place])}"' if self.states else ""
+            anchor = f' id="{html_text(self.anchors[place])}"' if self.anchors else ""
             cells = [f'<th scope="row">{foldable(first)}</th>']
             cells += [
-                f"<td{kind}>{foldable(cell)}</td>" for cell, kind in zip(others, kinds[1:], strict=True)
+                f'<td data-column="{name}"{_kind(number, cell)}>{foldable(cell)}</td>'
+                for cell, name, number in zip(others, names[1:], numeric[1:], strict=True)
             ]
-            lines.append(f"<tr{state}>{''.join(cells)}</tr>")
+            if self.details:
+                why = html_text(self.details[place])
+                cells.append(
+                    f'<td class="why"><details><summary>why</summary><div><bdi>{why}</bdi></div></details></td>'
+                )
+            lines.append(f"<tr{anchor}{state}>{''.join(cells)}</tr>")
         return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+def _kind(numeric: bool, cell: str) -> str:
+    """Return the class of a cell: a narrow screen leaves out what has no value."""
+    classes = [name for name, has in (("number", numeric), ("none", cell == "—")) if has]
+    return f' class="{" ".join(classes)}"' if classes else ""
 
 
 def foldable(text: str) -> str:

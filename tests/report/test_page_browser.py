@@ -101,7 +101,9 @@ def test_a_script_that_got_in_all_the_same_is_not_run(run: RecordedRun) -> None:
 
 
 def test_a_link_can_name_the_gates_that_it_means(run: RecordedRun) -> None:
-    rows = re.findall(r'<tr data-state="(\w+)"( hidden="")?', drawn(run.write(), "#show=FAIL").dom)
+    rows = re.findall(
+        r'<tr id="[\w-]+" data-state="(\w+)"( hidden="")?', drawn(run.write(), "#show=FAIL").dom
+    )
     of_gates = rows[: len(run.cases)]
     assert {state for state, hidden in of_gates if not hidden} == {"FAIL"}
     assert {state for state, hidden in of_gates if hidden} == {"PASS", "INCONCLUSIVE", "INVALID"}

@@ -30,11 +30,14 @@ def facts(*loads: dict[str, Any], **more: Any) -> Facts:
 def test_two_loads_at_one_concurrency_are_two_rows_with_their_own_numbers() -> None:
     sizes = {"prompt_tokens": 512, "answer_tokens": 100}
     section = concurrency_section(facts(load(512, 1.0), load(2048, 4.0), sizes=sizes))
+    assert section is not None
     (table,) = section.tables
     assert [row[0] for row in table.rows] == ["8", "8, 2048 → 100 tokens"]
     assert [row[4] for row in table.rows] == ["800 tok/s", "200 tok/s"]
 
 
 def test_a_record_that_says_nothing_of_sizes_is_shown_as_ever() -> None:
-    (table,) = concurrency_section(facts(load(512, 1.0))).tables
+    section = concurrency_section(facts(load(512, 1.0)))
+    assert section is not None
+    (table,) = section.tables
     assert [row[0] for row in table.rows] == ["8"]

@@ -147,7 +147,9 @@ def test_a_promoted_run_is_known_again_by_its_own_number(run: RecordedRun, refer
 
 def history(record: Path, references: Path) -> list[dict[str, Any]]:
     facts = read_facts(record, records_beside(record), references)
-    (plot,) = history_section(facts).plots
+    section = history_section(facts)
+    assert section is not None
+    (plot,) = section.plots
     return [one for one in plot.spec["data"]["values"] if one["metric"] == "boxed answers"]
 
 

@@ -24,8 +24,8 @@ def test_html_escapes_cells_and_names_the_status_of_each_row() -> None:
     html = TABLE.to_html()
     assert "<caption><bdi>Counts &amp; more</bdi></caption>" in html
     assert (
-        '<tr data-state="FAIL"><th scope="row"><bdi>&lt;c&gt;</bdi></th><td class="number"><bdi>22</bdi></td>'
-        in html
+        '<tr data-state="FAIL"><th scope="row"><bdi>&lt;c&gt;</bdi></th><td data-column="n" class="number">'
+        "<bdi>22</bdi></td>" in html
     )
 
 

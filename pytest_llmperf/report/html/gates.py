@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 
 from pytest_llmperf.config.bounds import suite_of
 from pytest_llmperf.gates.paired import PairedGate
-from pytest_llmperf.gates.verdict import Verdict
+from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import excuse, status_words
 from pytest_llmperf.record.gate_files import RecordedGate
 from pytest_llmperf.record.summary import accuracy_interval
@@ -23,6 +24,8 @@ from pytest_llmperf.units import format_bound, format_interval, format_value
 
 LONGEST_LIST = 500
 """Maximum of flipped items listed for a gate."""
+
+_WORST_FIRST = (Status.FAIL, Status.INVALID, Status.INCONCLUSIVE, Status.PASS)
 
 _AXES = {
     "share": ("share", ".0%", 1.0),
@@ -53,33 +56,53 @@ def gates_section(facts: Facts) -> Section:
     then = reference_cells(facts)
     if then is not None:
         notes.append(f"Beside the candidate stands the promoted reference {facts.reference}.")
-    rows = [
-        _cells(entry.verdict, entry.test, () if then is None else (then[at],))
-        for at, entry in enumerate(facts.record.verdicts)
-    ]
+    entries = facts.record.verdicts
+    order = sorted(range(len(entries)), key=lambda at: _WORST_FIRST.index(entries[at].verdict.status))
+    rows = [_cells(entries[at].verdict, () if then is None else (then[at],)) for at in order]
     told = () if then is None else ("reference",)
-    columns = ("verdict", "metric", NUMBERS[0], *told, *NUMBERS[1:], "n", "says", "more")
-    states = [verdict.status.value for verdict in facts.verdicts]
-    table = Table(columns, rows, range(2, len(columns) - 2), "Every gate", states, filtered=True)
-    return Section("gates", "Gates", notes, interval_plots(facts.verdicts), [table] if rows else [])
+    columns = ("verdict", "metric", NUMBERS[0], *told, *NUMBERS[1:], "of bound", "n")
+    table = Table(
+        columns,
+        rows,
+        range(2, len(columns)),
+        "Every gate",
+        [entries[at].verdict.status.value for at in order],
+        filtered=True,
+        details=[_why(entries[at].verdict, entries[at].test) for at in order],
+        anchors=[gate_anchor(at) for at in order],
+    )
+    return Section(
+        "gates", "Gates", notes, interval_plots(facts.verdicts), [table] if rows else [], tables_first=True
+    )
 
 
-def accuracy_section(facts: Facts) -> Section:
+def gate_anchor(place: int) -> str:
+    """Return the ``id`` of the row of the gate at ``place`` of the record."""
+    return f"gate-{place + 1}"
+
+
+def first_look(facts: Facts) -> Iterator[tuple[str, str]]:
+    """Yield what to look at first, with the ``id`` of its gate's row; empty for what is about no single gate."""
+    places = {
+        f"{v.status.value}: {v.why}": gate_anchor(at) for at, v in reversed([*enumerate(facts.verdicts)])
+    }
+    for line in facts.whole.look_first:
+        yield line, places.get(line, "")
+
+
+def accuracy_section(facts: Facts) -> Section | None:
     """Return shares and differences of shares (other than prompt rules), the counts of answers, and the flips."""
     about = [
         verdict for verdict in facts.verdicts if verdict.unit in {"share", "points"} and not is_rule(verdict)
     ]
     answers = _answers(facts)
     flips = [_flips(kept) for kept in facts.gates if isinstance(kept.gate, PairedGate)]
+    if not about and not answers.rows and not flips:
+        return None
     notes = []
-    if not about and not answers.rows:
-        notes.append("This record holds no accuracy: no gate asked for answers.")
     if not flips:
-        notes.append(
-            f"No flips are known: {facts.no_gates}"
-            if facts.no_gates
-            else "No flips are known: no gate of this run compared the answers to the same items."
-        )
+        if facts.no_gates:
+            notes.append(f"No flips are known: {facts.no_gates}")
     else:
         notes += [f"{table.caption}." for table in flips if not table.rows]
     read = exchanges(facts)
@@ -95,14 +118,14 @@ def accuracy_section(facts: Facts) -> Section:
             "for a count that was stopped when it looked clear, only the gate's interval holds."
         )
     tables = [table for table in (answers, *flips) if table.rows]
-    return Section("accuracy", "Accuracy and flips", notes, interval_plots(about), tables, exchanges=read)
+    return Section("accuracy", "Accuracy and flips", notes, _folded(about), tables, exchanges=read)
 
 
-def rules_section(facts: Facts) -> Section:
+def rules_section(facts: Facts) -> Section | None:
     """Return how often the candidate kept to each prompt rule."""
     about = [verdict for verdict in facts.verdicts if is_rule(verdict)]
     if not about:
-        return Section("rules", "Prompt rules", ["This record holds no rate of a prompt rule."])
+        return None
     rows = [
         (
             v.metric,
@@ -116,7 +139,12 @@ def rules_section(facts: Facts) -> Section:
     ]
     columns = ("rule", "rate", "interval", "bound", "n", "verdict")
     table = Table(columns, rows, range(1, 5), "Rates", [verdict.status.value for verdict in about])
-    return Section("rules", "Prompt rules", (), interval_plots(about), [table])
+    return Section("rules", "Prompt rules", (), _folded(about), [table])
+
+
+def _folded(verdicts: Sequence[Verdict]) -> list[Plot]:
+    """The plots that stand among all gates already, of these verdicts alone."""
+    return [replace(plot, folded=True) for plot in interval_plots(verdicts)]
 
 
 def is_rule(verdict: Verdict) -> bool:
@@ -196,9 +224,8 @@ def _scaled(value: float | None, times: float) -> float | None:
     return None if value is None else value * times
 
 
-def _cells(verdict: Verdict, test: str, then: tuple[str, ...]) -> tuple[str, ...]:
+def _cells(verdict: Verdict, then: tuple[str, ...]) -> tuple[str, ...]:
     """Return a row of the table; ``then`` is the cell of the reference, if there is a reference."""
-    more = [excuse(verdict), verdict.method, verdict.origin, test, verdict.detail]
     candidate, *others = gate_cells(verdict)
     return (
         status_words(verdict),
@@ -206,10 +233,26 @@ def _cells(verdict: Verdict, test: str, then: tuple[str, ...]) -> tuple[str, ...
         candidate,
         *then,
         *others,
+        share_of_bound(verdict),
         f"{verdict.n:,}" + (f" ({verdict.n_needed:,} needed)" if verdict.n_needed else ""),
-        verdict.why,
-        "\n".join(part for part in more if part),
     )
+
+
+def _why(verdict: Verdict, test: str) -> str:
+    parts = (verdict.why, excuse(verdict), verdict.method, verdict.origin, test, verdict.detail)
+    return "\n".join(part for part in parts if part)
+
+
+def share_of_bound(verdict: Verdict) -> str:
+    """Return the value as a share of its bound, ``94 %``; of a difference, how much of what is allowed was used.
+
+    A difference in the good direction uses nothing.
+    """
+    value, bound = verdict.observed, verdict.bound
+    if value is None or not bound or not (math.isfinite(value) and math.isfinite(bound)):
+        return "—"
+    share = value / bound
+    return f"{100 * (max(0.0, share) if verdict.unit == 'points' else share):,.0f} %"
 
 
 def _answers(facts: Facts) -> Table:

@@ -53,7 +53,7 @@ def records_beside(record: Path, *directories: Path) -> list[Path]:
     return [path for path in found if path.resolve() != record.resolve() and _is_record(path)]
 
 
-def history_section(facts: Facts) -> Section:
+def history_section(facts: Facts) -> Section | None:
     """Return a plot of the gate that the reader chooses, and a table of every change of level."""
     title = "History"
     runs, others = _runs(facts)
@@ -64,12 +64,13 @@ def history_section(facts: Facts) -> Section:
         )
     if len(runs) < 2:
         notes.insert(0, "No earlier record of this comparison lies beside this one.")
-        return Section("history", title, notes)
+        return Section("history", title, notes) if others else None
     gates = list(runs[-1].verdicts)
     changes = {gate: change_points([_observed(run, gate) for run in runs]) for gate in gates}
     then = next((run for run in runs[:-1] if run.current), None)
+    dates = _dates(runs)
     values = [
-        _value(gate, place, run, place in (changes[gate] or ()), then)
+        {**_value(gate, place, run, place in (changes[gate] or ()), then), "date": dates[place]}
         for gate in gates
         for place, run in enumerate(runs)
         if _observed(run, gate) is not None
@@ -87,6 +88,7 @@ def history_section(facts: Facts) -> Section:
             values,
             metrics=[label(gate) for gate in drawn],
             metric=label(next(iter([*moved, *drawn]))),
+            units={label(gate): _unit(runs[-1], gate) for gate in drawn},
         ),
         wide=True,
     )
@@ -181,6 +183,17 @@ def _gates(record: Record) -> dict[str, VerdictEntry]:
 
 def _observed(run: Earlier, gate: str) -> float | None:
     return run.verdicts[gate].observed if gate in run.verdicts else None
+
+
+def _dates(runs: Sequence[Earlier]) -> list[str]:
+    """The day of each run, with its time where two are of one day; numbered where they still are the same."""
+    days = [run.written[:10] or run.name for run in runs]
+    dates: list[str] = []
+    for run, day in zip(runs, days, strict=True):
+        date = day if days.count(day) == 1 else run.written[:16].replace("T", " ") or day
+        nth = 1 + sum(known.partition(" (")[0] == date for known in dates)
+        dates.append(date if nth == 1 else f"{date} ({nth})")
+    return dates
 
 
 def _unit(run: Earlier, gate: str) -> str:

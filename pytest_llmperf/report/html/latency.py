@@ -18,11 +18,17 @@ from pytest_llmperf.report.table import Table
 from pytest_llmperf.stats import clustered_quantile, order_statistics
 from pytest_llmperf.units import format_interval, format_value
 
+_OPEN = 2
+"""Distributions that the page shows unfolded."""
+_LONGEST_OPEN = 8
+"""Rows of a table that the page shows unfolded."""
+
 DRAWN = 150
 """Maximum of points drawn of a distribution; quantiles and counts use all samples."""
 
 MOST_PLOTS = 24
 """Maximum of distributions drawn; each takes some ten kilobytes of the page. The table has all."""
+_SPEED = "Speed"
 
 _SHOWN_FROM = {0.5: 1, 0.95: order_statistics.least_n_upper(0.95), 0.99: order_statistics.least_n_upper(0.99)}
 """Fewest samples for which a quantile is shown: with fewer, no sample bounds it from above."""
@@ -46,10 +52,12 @@ class _Times:
         return format_value(order_statistics.quantile_of_ordered(self.ordered, q), "s")
 
 
-def distributions_section(facts: Facts) -> Section:
+def distributions_section(facts: Facts) -> Section | None:
     """Return TTFT, TPOT and end-to-end latency of both sides, and other times that a gate was judged by."""
     times = [*_of_load(facts), *_gaps(facts), *_of_gates(facts)]
-    notes = [] if facts.load else ["This record holds no load: no times of the two sides side by side."]
+    if not times:
+        return None
+    notes = []
     if facts.traces:
         notes.append("Gaps between tokens (ITL) are those of every timed request.")
     elif any(sample.metric.startswith("ITL") for sample in times):
@@ -58,13 +66,15 @@ def distributions_section(facts: Facts) -> Section:
         notes.append(f"Gaps between tokens (ITL) are not known: {facts.no_gates}")
     elif facts.load:
         notes.append("Gaps between tokens (ITL) are not known: no gate of this run was asked about them.")
-    rows = list(dict.fromkeys(sample.row for sample in times))
-    ordered = [row for row in facts.rows if row in rows] + [row for row in rows if row not in facts.rows]
+    ordered = list(dict.fromkeys([*facts.rows, *(sample.row for sample in times)]))
     by_metric: dict[str, list[_Times]] = {}
     for sample in times:
         by_metric.setdefault(sample.metric, []).append(sample)
     drawn = set(sorted(by_metric, key=lambda name: -_apart(by_metric[name]))[:MOST_PLOTS])
-    plots = [_distribution(name, of, ordered) for name, of in by_metric.items() if name in drawn]
+    plots = [
+        _distribution(name, by_metric[name], ordered, at)
+        for at, name in enumerate(name for name in by_metric if name in drawn)
+    ]
     if left_out := len(by_metric) - len(plots):
         notes.append(
             f"Drawn are the {len(plots)} of {len(by_metric):,} distributions whose medians differ the most between the "
@@ -81,18 +91,16 @@ def distributions_section(facts: Facts) -> Section:
         )
         for sample in times
     ]
-    table = Table(columns, cells, range(2, len(columns)), "Quantiles")
-    return Section("distributions", "Distributions of times", notes, plots, [table] if cells else [])
+    table = Table(columns, cells, range(2, len(columns)), "Quantiles", folded=len(cells) > _LONGEST_OPEN)
+    return Section("distributions", "Distributions of times", notes, plots, [table])
 
 
-def concurrency_section(facts: Facts) -> Section:
+def concurrency_section(facts: Facts) -> Section | None:
     """Return output throughput and TTFT of both sides at each concurrency."""
-    title = "Throughput and time to first token against concurrency"
     loads = sorted(facts.load, key=lambda load: (load.concurrency, facts.rows.index(load.row)))
+    errors = _client_errors(facts)
     if not loads:
-        return Section(
-            "concurrency", title, ["This record holds no load: nothing was asked for at a concurrency."]
-        )
+        return Section("concurrency", _SPEED, tables=[errors]) if errors.rows else None
     output = [
         (load, order_statistics.quantile(load.output, 0.5), _of_rounds(load)) for load in loads if load.output
     ]
@@ -141,6 +149,11 @@ def concurrency_section(facts: Facts) -> Section:
         (id(load), q): (format_value(at, "s"), format_interval(ends, "s")) for load, q, at, ends in first
     }
     none = ("—", "—")
+    lost = {
+        field: name
+        for field, name in (("taken_out", "rounds taken out"), ("one_sided", "rounds alone"))
+        if any(getattr(load, field) for load in loads)
+    }
     rows = [
         (
             f"{load.concurrency:,}{load.shape}",
@@ -151,26 +164,49 @@ def concurrency_section(facts: Facts) -> Section:
             *of_first.get((id(load), 0.5), none),
             *of_first.get((id(load), 0.95), none),
             format_value(load.clumped, "share"),
-            f"{load.taken_out:,}",
-            f"{load.one_sided:,}",
+            *(f"{getattr(load, field):,}" for field in lost),
         )
         for load in loads
     ]
     columns = ("concurrency", "model", "requests", "errors", "throughput", "interval", "TTFT p50", "interval")
-    named = (*columns, "TTFT p95", "interval", "clumped", "rounds taken out", "rounds alone")
-    table = Table(named, rows, {0, *range(2, len(named))}, "Load")
+    named = (*columns, "TTFT p95", "interval", "clumped", *lost.values())
+    table = Table(named, rows, {0, *range(2, len(named))}, "Load: throughput and time to first token")
     notes = [
         "Closed loop: as many requests as the concurrency are under way at any time.",
         "Each end of an interval holds with 95 %; the samples of a round count as a cluster.",
         "Clumped: tokens that arrived together with the one before; above 25 % times per token are not judged.",
-        "Rounds are taken out in which client or server stood still.",
     ]
-    if any(load.one_sided for load in loads):
+    if "taken_out" in lost:
+        notes.append("Rounds are taken out in which client or server stood still.")
+    if "one_sided" in lost:
         notes.append(
             "Rounds alone had none of the other model beside them: only limits of this model needed them, and no ratio "
             "counts them."
         )
-    return Section("concurrency", title, notes, plots, [table])
+    return Section("concurrency", _SPEED, notes, plots, [table, *([errors] if errors.rows else [])])
+
+
+def _client_errors(facts: Facts) -> Table:
+    """Return by how much the client reports other times than the server of a calibration had."""
+    rows = []
+    for entry in facts.record.calibration:
+        error = entry.error
+        if error is None:
+            rows.append((f"{entry.concurrency:,}", *["—"] * 6, entry.failed or "not measured"))
+            continue
+        signed = (error.ttft_mean_s, error.ttft_p99_s, error.itl_mean_s, error.itl_p99_s)
+        rows.append(
+            (
+                f"{entry.concurrency:,}",
+                *(format_value(value, "s") for value in signed),
+                format_value(error.throughput_lost, "share"),
+                "—" if entry.workers is None else f"{entry.workers:,}",
+                (entry.made or "—")[:16].replace("T", " ")
+                + (", machine was busy" if entry.calm is False else ""),
+            )
+        )
+    columns = ("concurrency", "TTFT mean", "TTFT p99", "ITL mean", "ITL p99", "throughput lost", "processes")
+    return Table((*columns, "measured"), rows, range(7), "The client's own error: reported minus true")
 
 
 def _of_load(facts: Facts) -> Iterator[_Times]:
@@ -219,14 +255,12 @@ def _apart(times: Sequence[_Times]) -> float:
     return max(medians) / least if least > 0 else math.inf
 
 
-def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str]) -> Plot:
+def _distribution(metric: str, times: Sequence[_Times], rows: Sequence[str], place: int) -> Plot:
     values = [point for sample in times for point in _steps(sample)]
     said = "; ".join(f"{sample.row} median {sample.quantile(0.5)}" for sample in times)
     alt = f"Share of samples at or below each time, {metric}: {said}. More quantiles are in the table."
-    shown = [row for row in rows if any(sample.row == row for sample in times)]
-    return Plot(
-        metric, alt, fill_plot("shares_below", values, axis="milliseconds, logarithmic", **by_row(shown))
-    )
+    spec = fill_plot("shares_below", values, axis="milliseconds, logarithmic", **by_row(rows))
+    return Plot(metric, alt, spec, folded=place >= _OPEN)
 
 
 def _steps(times: _Times) -> list[JsonObject]:
@@ -234,7 +268,13 @@ def _steps(times: _Times) -> list[JsonObject]:
     ordered = times.ordered[bisect_right(times.ordered, 0.0) :]
     n, name = len(ordered), label(times.row)
     ranks = range(n) if n <= DRAWN else sorted({round(i * (n - 1) / (DRAWN - 1)) for i in range(DRAWN)})
-    return [{"value": 1000.0 * ordered[rank], "share": (rank + 1) / n, "row": name} for rank in ranks]
+    drawn = [float(f"{1000.0 * ordered[rank]:.4g}") for rank in ranks]
+    if n:
+        drawn[-1] = 1000.0 * ordered[-1]
+    return [
+        {"value": value, "share": round((rank + 1) / n, 5), "row": name}
+        for value, rank in zip(drawn, ranks, strict=True)
+    ]
 
 
 def _of_rounds(load: Load) -> tuple[float, float] | None:

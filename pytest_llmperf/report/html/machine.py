@@ -1,8 +1,9 @@
-"""Sections about the run itself: models, engines and device, timings, and commands to reproduce it."""
+"""Sections about the run itself: costs and times, commands to reproduce it, models, engines and device."""
 
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ _PLACED = frozenset(_NAMES.split())
 """Keys of the record that have a place of their own on the page."""
 
 
+_COSTS = "Costs and time"
+
+
 def setting_section(facts: Facts) -> Section:
     """Return models, weights, engines and the device."""
     record = facts.record
@@ -48,20 +52,22 @@ def setting_section(facts: Facts) -> Section:
     servers = [
         tuple(
             text or "—"
-            for text in (server.row, _weights(server), server.revision, server.engine, _places(server))
+            for text in (
+                server.row,
+                _weights(server),
+                server.revision,
+                server.engine,
+                differs,
+                _places(server),
+            )
         )
-        for server in record.servers
+        for server, differs in zip(record.servers, _differences(record.servers), strict=True)
     ]
-    tables = [Table(("what", "value"), overview, caption="The run")]
+    tables = []
     if servers:
-        tables.append(
-            Table(("model", "weights", "revision", "engine", "GPUs, by start"), servers, caption="Servers")
-        )
-    tables += [
-        Table(*_columns(several), range(1, 20), caption, folded=len(several) > 12)
-        for caption, key in (("Costs", "costs"), ("The client's own error", "calibration"))
-        if (several := _objects(fields.get(key)))
-    ]
+        columns = ("model", "weights", "revision", "engine", "differs by", "GPUs, by start")
+        tables.append(Table(columns, servers, caption="Servers"))
+    tables.append(Table(("what", "value"), overview, caption="The run", folded=True))
     if measured := [_measured(entry) for entry in record.metrics]:
         columns = ("metric", "of", "model", "value", "interval", "n")
         caption = "Everything that was measured, whether or not a gate asked for it"
@@ -70,7 +76,70 @@ def setting_section(facts: Facts) -> Section:
     if rows := [(key, _json(value)) for key, value in fields.items() if key not in placed]:
         tables.append(Table(("what", "value"), rows, caption="Further facts of this record", folded=True))
     notes = [] if servers else ["No server was started in this run, or none that the record knows of."]
-    return Section("setting", "What ran on what", notes, (), tables)
+    return Section("setting", "Setup", notes, (), tables)
+
+
+def setup_line(facts: Facts) -> str:
+    """Return engines, device, profile, date, time and commit of the run in one line."""
+    record = facts.record
+    environment = record.environment
+    engines = " and ".join(dict.fromkeys(server.engine for server in record.servers if server.engine))
+    device = record.device.name
+    if environment and environment.cpu and record.device.class_ in {None, "CPU"}:
+        device = f"{environment.cpu}, {environment.cpus} CPUs" if environment.cpus else environment.cpu
+    seconds = math.fsum(test.seconds or 0.0 for test in record.tests)
+    commit = environment.git.commit if environment and environment.git else None
+    parts = (
+        f"{engines} on {device}" if engines and device else engines or device,
+        f"profile {record.profile}" if record.profile else "",
+        f"{record.written[:16].replace('T', ' ')} UTC" if record.written else "",
+        f"{_duration(seconds)} of tests" if seconds else "",
+        f"commit {commit[:10]}" if commit else "",
+    )
+    return " · ".join(part for part in parts if part)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _differences(servers: Sequence[ServerEntry]) -> list[str]:
+    """What sets each server apart from the others, where weights, revision and engine do not say it."""
+    told = [_settings(server) for server in servers]
+    common = set.intersection(*(set(settings.items()) for settings in told)) if told else set()
+    return [
+        ", ".join(
+            value if name.startswith("--") else f"{name} {value}"
+            for name, value in settings.items()
+            if (name, value) not in common
+        )
+        for settings in told
+    ]
+
+
+def _settings(server: ServerEntry) -> dict[str, str]:
+    """Settings of a server by name; an argument stands for itself, together with its value."""
+    settings = {
+        name: str(value)
+        for name, value in (
+            ("dtype", server.dtype),
+            ("quantization", server.quantization),
+            ("context", server.max_model_len),
+            ("sampling seed", server.sampling_seed),
+            ("template", (server.template_sha256 or "")[:8] or None),
+        )
+        if value is not None
+    }
+    argument = ""
+    for part in server.arguments or ():
+        argument = part if part.startswith("--") else argument
+        settings[argument or part] = (
+            part if part.startswith("--") else f"{settings.get(argument, '')} {part}".strip()
+        )
+    return settings
 
 
 def _places(server: ServerEntry) -> str:
@@ -141,8 +210,8 @@ def _measured(entry: MetricEntry) -> tuple[str, ...]:
     )
 
 
-def timings_section(facts: Facts) -> Section:
-    """Return how long starts, answers and loads took."""
+def costs_section(facts: Facts) -> Section | None:
+    """Return the tokens, time and energy that each model took, and how long starts, answers and loads took."""
     starts = [
         (server.row, seconds)
         for server in facts.record.servers
@@ -155,20 +224,32 @@ def timings_section(facts: Facts) -> Section:
         if entry.seconds is not None
     ]
     spent += [(f"load at {load.concurrency}", load.row, load.seconds) for load in facts.load if load.seconds]
-    if not spent:
-        return Section(
-            "timings", "Where the time went", ["This record holds no times of servers or answers."]
+    costs = [
+        (
+            entry.row,
+            f"{entry.answers:,}",
+            f"{entry.requests:,}",
+            "—" if entry.completion_tokens is None else f"{entry.completion_tokens:,}",
+            format_value(entry.seconds, "s"),
+            format_value(entry.joules, "J"),
         )
+        for entry in facts.record.costs
+    ]
+    columns = ("model", "answers", "timed requests", "tokens written", "time", "energy")
+    tables = [Table(columns, costs, range(1, 6), "Costs of each model")] if costs else []
+    if not spent:
+        return Section("costs", _COSTS, tables=tables) if tables else None
     values = _bars([(label(f"{row}: {what}"), seconds) for what, row, seconds in spent])
     plot = Plot(
         "Seconds",
         f"{len(spent)} parts of the run and how long each took. The numbers are in the table.",
         fill_plot("bars", values, axis="seconds", height=24 * len(values)),
+        folded=True,
     )
     rows = [(what, row, format_value(seconds, "s")) for what, row, seconds in spent]
-    table = Table(("what", "model", "time"), rows, {2}, "Parts of the run")
+    tables.append(Table(("what", "model", "time"), rows, {2}, "Where the time went", folded=len(rows) > 8))
     notes = ["Loading and waiting between the parts are not in these times."]
-    return Section("timings", "Where the time went", notes, [plot], [table])
+    return Section("costs", _COSTS, notes, [plot], tables)
 
 
 def again_section(facts: Facts) -> Section:

@@ -18,6 +18,8 @@ class Plot:
     spec: Mapping[str, Any]
     wide: bool = False
     """Take the whole width of the page."""
+    folded: bool = False
+    """The reader has to open it, together with the other folded plots of its section."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,13 @@ class Section:
     code: Sequence[tuple[str, str]] = ()
     """Pairs of a description and a command."""
     exchanges: Sequence[Exchanges] = ()
+    tables_first: bool = False
+    """The tables stand above the plots."""
+
+    @property
+    def open_plots(self) -> Sequence[Plot]:
+        return [plot for plot in self.plots if not plot.folded]
+
+    @property
+    def folded_plots(self) -> Sequence[Plot]:
+        return [plot for plot in self.plots if plot.folded]

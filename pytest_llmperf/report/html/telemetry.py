@@ -25,21 +25,20 @@ _QUANTITIES = (
 )
 
 
-def telemetry_section(facts: Facts) -> Section:
+def telemetry_section(facts: Facts) -> Section | None:
     """Return the plots over the run, and the energy of its parts."""
-    title = "Memory and power over time"
+    title = "Memory and power"
     entries = [(entry, entry.readings) for entry in facts.record.telemetry if entry.readings is not None]
     if not entries:
-        why = (
-            "This record holds no readings of a device: they are taken of GPUs, while something is measured."
-        )
-        return Section("telemetry", title, [why])
+        return None
     labels = list(dict.fromkeys(_label(entry) for entry, _ in entries))
     plots = []
     for field, name, unit, times in _QUANTITIES:
         if values := _points(entries, field, times):
             alt = f"{name} of the devices in {unit} over the time of the run, {len(entries)} measurements."
-            plots.append(Plot(name, alt, fill_plot("over_time", values, axis=unit, **by_row(labels))))
+            plots.append(
+                Plot(name, alt, fill_plot("over_time", values, axis=unit, **by_row(labels, legend=True)))
+            )
     rows = [
         (
             entry.what or "",
@@ -54,7 +53,7 @@ def telemetry_section(facts: Facts) -> Section:
     ]
     columns = ("measured", "models", "device", "energy", "mean power", "peak memory", "clocks lowered")
     table = Table(columns, rows, {3, 4, 5}, "Devices", folded=len(rows) > 12)
-    return Section("telemetry", title, ["Between measurements nothing is read."], plots, [table])
+    return Section("telemetry", title, ["Sampled only while measuring."], plots, [table])
 
 
 def _points(

@@ -19,25 +19,26 @@ _Round = tuple[str, int]
 """The load of a round, and its number within that load."""
 
 
-def timeline_section(facts: Facts) -> Section:
+def timeline_section(facts: Facts) -> Section | None:
     """Return a plot of the round that the reader chooses, both sides below each other."""
     title = "Timeline of the requests"
     rounds = _rounds(facts.traces)
     if not rounds:
-        why = facts.no_tables or "it has no table of them"
-        return Section("timeline", title, [f"This record holds no single requests: {why}."])
-    slowest_first = sorted(rounds, key=lambda key: -max(_length(trace) for trace in rounds[key]))
+        why = facts.no_tables
+        return Section("timeline", title, [f"Single requests are not known: {why}."]) if why else None
+    slowest_first = sorted(rounds, key=lambda key: -_longest(rounds[key]))
+    medians = _medians(slowest_first)
     drawn: list[_Round] = []
     total = 0
-    for key in slowest_first:
+    for key in dict.fromkeys([*medians.values(), *slowest_first]):
         if total + len(rounds[key]) <= MOST_REQUESTS or not drawn:
             drawn.append(key)
             total += len(rounds[key])
     values = [line for key in sorted(drawn) for line in _lines(key, rounds[key], facts.rows)]
-    load, number_of_round = drawn[0]
+    load, number_of_round = max(medians.values(), key=lambda key: len(rounds[key]))
     plot = Plot(
         "Requests of a round",
-        f"{len(drawn):,} rounds with {total:,} requests; the one with the slowest request is shown first: "
+        f"{len(drawn):,} rounds with {total:,} requests; the median round by its longest request is shown first: "
         f"{load}, round {number_of_round}. The quantiles of all are in the table of distributions.",
         fill_plot(
             "timeline",
@@ -50,12 +51,15 @@ def timeline_section(facts: Facts) -> Section:
         ),
         wide=True,
     )
-    notes = ["Light until the first token, full until the last. Each side begins at its own first request."]
+    notes = [
+        "Pale: waiting for the first token. Solid: streaming. Each side begins at its own first request.",
+        "The round that is shown first is the median one by its longest request; the table names the slowest.",
+    ]
     left_out = len(rounds) - len(drawn)
     if left_out:
         notes.append(f"The {left_out:,} quickest rounds of {len(rounds):,} are not drawn.")
-    columns = ("load", "model", "rounds", "requests", "failed", "longest")
-    table = Table(columns, _counts(rounds), range(2, 6), "Requests")
+    columns = ("load", "model", "rounds", "requests", "failed", "longest", "in round")
+    table = Table(columns, _counts(rounds), range(2, 7), "Requests", folded=True)
     return Section("timeline", title, notes, [plot], [table])
 
 
@@ -109,9 +113,22 @@ def _counts(rounds: Mapping[_Round, Sequence[TraceRow]]) -> list[tuple[str, ...]
             f"{len(many):,}",
             f"{sum(1 for _, trace in many if trace['error']):,}",
             format_value(max(_length(trace) for _, trace in many), "s"),
+            f"{max(many, key=lambda numbered: _length(numbered[1]))[0]:,}",
         )
         for (load, row), many in sides.items()
     ]
+
+
+def _medians(slowest_first: Sequence[_Round]) -> dict[str, _Round]:
+    """The median round of each load; of an even number the slower one of the middle two."""
+    by_load: dict[str, list[_Round]] = {}
+    for key in slowest_first:
+        by_load.setdefault(key[0], []).append(key)
+    return {load: keys[(len(keys) - 1) // 2] for load, keys in by_load.items()}
+
+
+def _longest(traces: Sequence[TraceRow]) -> float:
+    return max(_length(trace) for trace in traces)
 
 
 def _length(trace: TraceRow) -> float:

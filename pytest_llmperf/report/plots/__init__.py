@@ -38,13 +38,16 @@ def label(text: str) -> str:
     return printable(text.replace("\n", " "), _LONGEST_LABEL)
 
 
-def by_row(rows: Sequence[str], field: str = "row") -> dict[str, Spec]:
+def by_row(rows: Sequence[str], field: str = "row", legend: bool = False) -> dict[str, Spec]:
     """Return ``color`` and ``dash``, the encodings that distinguish models, the same in every plot.
 
-    ``field`` of the data holds the label of a row.
+    ``field`` of the data holds the label of a row. The page has a legend of its models; a plot of anything else needs
+    its own (``legend``).
     """
     labels = [label(row) for row in rows]
-    model = {"field": field, "type": "nominal", "title": "model"}
+    model: Spec = {"field": field, "type": "nominal", "title": None}
+    if not legend:
+        model["legend"] = None
     colours = [f"var(--c{i % 6})" for i in range(len(rows))]
     dashes = [list(_DASHES[i % len(_DASHES)]) for i in range(len(rows))]
     return {

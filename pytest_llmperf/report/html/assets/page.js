@@ -22,7 +22,28 @@
     level: () => logger, error: said(console.error), warn: said(console.warn), info: () => logger, debug: () => logger,
   };
 
-  const draw = async (element, spec) => {
+  const narrow = matchMedia("(max-width: 699px)").matches;
+  if (narrow) {
+    // Names of gates would leave a phone no room for a plot: they stand above their lines.
+    config.axisYDiscrete = {
+      labelAlign: "left", labelBaseline: "bottom", labelOffset: -6, labelPadding: 0, labelLimit: 330, ticks: false,
+      domain: false,
+    };
+  }
+
+  // A plot in a closed fold has no room to measure: it gets what the page has for it.
+  const fitted = (element, spec) => {
+    const layered = spec.encoding && spec.encoding.y;
+    const named = narrow && layered && layered.type === "nominal" && typeof spec.height === "number";
+    const tall = named ? { ...spec, height: spec.height * 1.7 } : spec;
+    if (element.clientWidth) return tall;
+    const room = document.querySelector("main").clientWidth;
+    const columns = element.closest(".wide") ? 1 : Math.max(1, Math.floor((room + 16) / 496));
+    return { ...tall, width: Math.floor(room / columns) - 16 };
+  };
+
+  const draw = async (element, whole) => {
+    const spec = fitted(element, whole);
     try {
       const compiled = vegaLite.compile(spec, { config, logger }).spec;
       const bind = document.querySelector(`[data-bind="${element.dataset.plot}"]`);
@@ -59,7 +80,10 @@
     };
     // A link can say which gates it means: page.html#show=FAIL
     const asked = /^#show=(.*)$/.exec(location.hash);
-    if (asked && form.dataset.noun === "gates") wanted.value = decodeURIComponent(asked[1]);
+    if (asked && form.dataset.noun === "gates") {
+      wanted.value = decodeURIComponent(asked[1]);
+      form.closest("section").scrollIntoView();
+    }
     const all = form.elements.open;
     if (all) all.addEventListener("click", () => {
       const open = rows.some((row) => !row.hidden && !row.open);
@@ -72,6 +96,46 @@
     apply();
   };
 
+  const sizes = { "%": 0.01, pts: 0.01, ms: 1e-3, "µs": 1e-6, GB: 1e9, MB: 1e6, kB: 1e3 };
+  const worth = (cell) => {
+    const found = /^[×+]?([−-]?[\d,.]+(?:e-?\d+)?)\s*(\S*)/.exec(cell.textContent.trim());
+    return found ? Number(found[1].replaceAll(",", "").replace("−", "-")) * (sizes[found[2]] || 1) : -Infinity;
+  };
+  const verdicts = ["FAIL", "INVALID", "INCONCLUSIVE", "PASS"];
+  const sortable = (table) => {
+    const heads = [...table.tHead.rows[0].cells].slice(0, -1);
+    const body = table.tBodies[0];
+    for (const [at, head] of heads.entries()) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        for (const each of heads) each.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const text = (row) => row.cells[at].textContent.trim();
+        const compare = (a, b) => {
+          if (at === 0) return verdicts.indexOf(a.dataset.state) - verdicts.indexOf(b.dataset.state);
+          if (head.classList.contains("number")) return worth(a.cells[at]) - worth(b.cells[at]) || 0;
+          return text(a).localeCompare(text(b));
+        };
+        const rows = [...body.rows].sort(compare);
+        body.append(...(up ? rows : rows.reverse()));
+      });
+    }
+  };
+  document.querySelectorAll("table[data-filtered]").forEach(sortable);
+
+  // A link to a gate opens what is said of it.
+  const pointed = () => {
+    const row = document.getElementById(location.hash.slice(1));
+    const fold = row && row.matches("tr") && row.querySelector(".why > details");
+    if (fold) fold.open = true;
+  };
+  addEventListener("hashchange", pointed);
+  pointed();
+
   document.querySelectorAll("form.filter").forEach(filter);
   const specs = JSON.parse(document.getElementById("plots").textContent);
   // One after the other with a pause between them: what is there already can be read and used meanwhile.
@@ -82,10 +146,11 @@
     }
   })();
 
-  // A folded table cannot be read on paper; the fine print inside of cells would fill pages.
+  // What is folded cannot be read on paper; the sentences on gates that passed would fill pages.
   const unfolded = [];
   addEventListener("beforeprint", () => {
-    for (const one of document.querySelectorAll("details.table:not([open])")) {
+    const hidden = 'details:is(.table, .more, .command):not([open]), tr:not([data-state="PASS"]) > .why > details:not([open])';
+    for (const one of document.querySelectorAll(hidden)) {
       one.open = true;
       unfolded.push(one);
     }
