@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,24 @@ def test_what_was_kept_is_read_back(tmp_path: Path) -> None:
     assert record.cases is not None
     assert (record.cases.count, record.cases.file) == (2, "record.cases.parquet")
     assert load_gates(path, record) == [PEAK, of_test("b")]
+
+
+def test_a_process_that_has_judged_nothing_reads_every_kind(tmp_path: Path) -> None:
+    path, record = stored(tmp_path, PEAK)
+    path.write_text(json.dumps({"cases": record.model_dump(mode="json")["cases"]}))
+    script = """
+import json, sys
+from pathlib import Path
+from pytest_llmperf.gates.base import GATE_KINDS
+from pytest_llmperf.record.gate_files import load_gates
+from pytest_llmperf.record.model import Record
+path = Path(sys.argv[1])
+[kept] = load_gates(path, Record.of(json.loads(path.read_text())))
+print(kept.test, len(GATE_KINDS))
+"""
+    read = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    assert read.stdout.split()[0] == PEAK.test
+    assert int(read.stdout.split()[1]) >= 10
 
 
 def test_the_order_is_that_of_the_run_whichever_process_was_first(tmp_path: Path) -> None:
