@@ -43,3 +43,7 @@ class Reader:
         page.goto(out.as_uri())
         page.wait_for_function(ALL_DRAWN, timeout=60_000)
         return page
+
+
+REPLIES = "#accuracy details.more:has(.exchanges) > summary"
+"""The fold with the replies to what changed."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmperf.record.references import promote
-from tests.report.reader import CHROMIUM, NO_CHROMIUM
+from tests.report.reader import CHROMIUM, NO_CHROMIUM, REPLIES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -56,6 +56,8 @@ def test_gates_are_filtered_by_verdict_and_by_text(whole: RecordedRun, reader: R
 def test_replies_fold_open_and_their_thinking_separately(whole: RecordedRun, reader: Reader) -> None:
     page = reader.open(whole.write())
     first = page.locator("#accuracy .exchange").first
+    assert not first.is_visible()
+    page.locator(REPLIES).click()
     said = first.get_by_text("says distill.")
     assert not said.is_visible()
     first.locator("> summary").click()
@@ -69,6 +71,7 @@ def test_replies_fold_open_and_their_thinking_separately(whole: RecordedRun, rea
 
 def test_replies_are_filtered_and_opened_together(whole: RecordedRun, reader: Reader) -> None:
     page = reader.open(whole.write())
+    page.locator(REPLIES).click()
     form = page.locator("#accuracy form.filter")
     form.locator("select").select_option("better")
     assert page.locator("#accuracy .exchange:visible").count() == 2
@@ -145,6 +148,8 @@ def test_filters_and_folds_are_used_with_the_keyboard_alone(whole: RecordedRun, 
     page.keyboard.type("boxed")
     assert rows.count() == 1
     replies = page.locator("#accuracy .exchange[open]")
+    to(page, REPLIES)
+    page.keyboard.press("Enter")
     to(page, "#accuracy .exchange > summary")
     page.keyboard.press("Enter")
     assert replies.count() == 1
@@ -217,6 +222,7 @@ def test_nothing_sticks_out_of_a_narrow_window(whole: RecordedRun, reader: Reade
 def test_hostile_replies_run_nothing_and_are_shown(run: RecordedRun, reader: Reader) -> None:
     run.keep_answers(lambda row, item: f"<think>{run.hostile}</think>{run.hostile} $\\text{{{run.hostile}}}$")
     page = reader.open(run.write())
+    page.locator(REPLIES).click()
     page.locator("#accuracy form.filter").get_by_role("button").click()
     assert page.evaluate("document.documentElement.dataset.taken") is None
     assert page.locator("#accuracy .reply:visible", has_text="dataset.taken='yes'").count() == 18

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pypdf import PdfReader
 
-from tests.report.reader import CHROMIUM, NO_CHROMIUM
+from tests.report.reader import CHROMIUM, NO_CHROMIUM, REPLIES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -71,5 +71,6 @@ def test_a_reply_that_was_opened_is_printed_and_the_others_are_not(
 ) -> None:
     page = reader.open(whole.write())
     assert "says distill." not in printed(page)
+    page.locator(REPLIES).click()
     page.locator("#accuracy .exchange > summary").first.click()
     assert printed(page).count("says distill.") == 1
