@@ -92,7 +92,7 @@ class Told:
         levels = _pair(format_value(candidate, level_unit), format_value(baseline, level_unit))
         seen, bound = self._off(self.observed), self._off(self.bound)
         distance = format_distinct(abs(seen), abs(bound), "share").removesuffix(" %")
-        if float(distance.replace(",", "")) == 0.0:
+        if not distance.strip("0."):
             where = "is level with the baseline"
         else:
             where = f"is {self._size(distance)} {_side(seen)} the baseline"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from pytest_llmperf.gates.decision import would_decide
@@ -69,6 +71,11 @@ def test_levels_of_other_units_keep_both() -> None:
 def test_a_value_near_the_bound_has_the_digits_that_tell_them_apart() -> None:
     near = told(Status.FAIL, 0.94996, 0.9, 0.94998, 0.95)
     assert "is 5.004 % below the baseline" in near.against_baseline(1.0, 2.0, "s")
+
+
+def test_a_baseline_of_nothing_is_told_and_not_a_crash() -> None:
+    endless = told(Status.PASS, math.inf, 1.2, math.inf, 0.95)
+    assert "is ∞ % above the baseline" in endless.against_baseline(1.0, 0.0, "tok/s")
 
 
 def test_metrics_of_closed_loops_are_said_as_people_say_them() -> None:
