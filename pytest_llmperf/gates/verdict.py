@@ -17,6 +17,9 @@ class Status(StrEnum):
     """Nothing can be concluded from these data however many: errors, no samples, a warm cache, NaN."""
 
 
+WORST_FIRST = (Status.FAIL, Status.INVALID, Status.INCONCLUSIVE, Status.PASS)
+"""The order in which a reader needs verdicts."""
+
 NOT_MEASURED = "not measured"
 """Method of the verdict of a test that judged nothing, or failed in another way than by a gate."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmperf.gates.verdict import Verdict
 from pytest_llmperf.gates.wording import plural
-from pytest_llmperf.record.redaction import redact, redactor
+from pytest_llmperf.record.redaction import cleaner, redact
 from pytest_llmperf.report.exporters.base import LocatedVerdict, RunResults
 from pytest_llmperf.report.exporters.markdown import MOST_ROWS, summary
 from pytest_llmperf.visible_text import printable
@@ -78,16 +78,13 @@ def results_of(record: Record) -> RunResults:
     """What the exporters were told at the end of the run, as far as the record holds it, without secrets."""
     # Before any markup: Markdown writes hf_… as hf\_…, which shows the token and looks like none.
     run, whole = record.run, record.outcome
-    remove = redactor()
+    hide = cleaner()
 
-    def redact(text: str) -> str:
-        return remove(text, log=False)
-
-    def all_redacted(texts: Sequence[str]) -> tuple[str, ...]:
-        return tuple(map(redact, texts))
+    def all_hidden(texts: Sequence[str]) -> tuple[str, ...]:
+        return tuple(map(hide, texts))
 
     def of_gate(verdict: Verdict) -> Verdict:
-        hidden: dict[str, Any] = {name: redact(getattr(verdict, name)) for name in _TEXTS}
+        hidden: dict[str, Any] = {name: hide(getattr(verdict, name)) for name in _TEXTS}
         return dataclasses.replace(verdict, **hidden)
 
     about = {
@@ -98,15 +95,15 @@ def results_of(record: Record) -> RunResults:
         "written": record.written or "?",
     }
     return RunResults(
-        gates=[LocatedVerdict(of_gate(entry.verdict), redact(entry.test)) for entry in record.verdicts],
+        gates=[LocatedVerdict(of_gate(entry.verdict), hide(entry.test)) for entry in record.verdicts],
         verdict=dataclasses.replace(
             whole,
-            why=redact(whole.why),
-            look_first=all_redacted(whole.look_first),
-            let_through=all_redacted(whole.let_through),
+            why=hide(whole.why),
+            look_first=all_hidden(whole.look_first),
+            let_through=all_hidden(whole.let_through),
         ),
-        about={name: redact(value) for name, value in about.items()},
+        about={name: hide(value) for name, value in about.items()},
         policy=run.inconclusive if run else "fail",
-        problems=all_redacted([*run.problems, *run.failures]) if run else [],
-        notes=all_redacted(run.notes) if run else (),
+        problems=all_hidden([*run.problems, *run.failures]) if run else [],
+        notes=all_hidden(run.notes) if run else (),
     )

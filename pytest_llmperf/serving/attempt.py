@@ -197,7 +197,7 @@ def compile_cache(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables that keep torch's compile cache out of a start's temporary files, so that later starts find it.
 
     PyTorch 2.13 keeps precompiled headers outside that cache, in the temporary directory. Each start has its own, so
-    the first request for log probabilities on a CPU waited for the compiler (9 s) although its kernel was in the cache.
+    the first request for log probabilities on a CPU waited for the compiler although its kernel was in the cache.
     """
     variables = {}
     if "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS" not in environment:

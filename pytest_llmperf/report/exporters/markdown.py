@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.gates.verdict import WORST_FIRST, Status, Verdict
 from pytest_llmperf.gates.wording import plural, status_words
 from pytest_llmperf.report.exporters.base import FileExporter, LocatedVerdict, RunResults, title_of
 from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
@@ -15,7 +15,6 @@ MOST_ROWS = 300
 """Maximum of rows of a table: GitHub takes 1 MiB of summary from a step, and people do not read more."""
 
 _SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔", Status.INVALID: "⛔"}
-_WORST_FIRST = (Status.FAIL, Status.INVALID, Status.INCONCLUSIVE, Status.PASS)
 _COLUMNS = ("verdict", "metric", *NUMBERS, "n")
 _NUMERIC = range(2, len(_COLUMNS))
 
@@ -46,7 +45,7 @@ def summary(results: RunResults, most_rows: int = MOST_ROWS) -> str:
         parts.append("\n".join(["**Let through**", "", *(f"* {markdown_text(line)}" for line in told)]))
     not_passed = sorted(
         (gate for gate in results.gates if gate.verdict.status is not Status.PASS),
-        key=lambda gate: (gate.verdict.excused, _WORST_FIRST.index(gate.verdict.status)),
+        key=lambda gate: (gate.verdict.excused, WORST_FIRST.index(gate.verdict.status)),
     )
     passed = [gate for gate in results.gates if gate.verdict.status is Status.PASS]
     if not_passed:

@@ -9,7 +9,7 @@ from itertools import count
 
 from pytest_llmperf.config.bounds import suite_of
 from pytest_llmperf.gates.paired import PairedGate
-from pytest_llmperf.gates.verdict import Status, Verdict
+from pytest_llmperf.gates.verdict import WORST_FIRST, Verdict
 from pytest_llmperf.gates.wording import excuse, status_words
 from pytest_llmperf.record.gate_files import RecordedGate
 from pytest_llmperf.record.summary import accuracy_interval
@@ -24,8 +24,6 @@ from pytest_llmperf.units import format_bound, format_interval, format_value
 
 LONGEST_LIST = 500
 """Maximum of flipped items listed for a gate."""
-
-_WORST_FIRST = (Status.FAIL, Status.INVALID, Status.INCONCLUSIVE, Status.PASS)
 
 _AXES = {
     "share": ("share", ".0%", 1.0),
@@ -57,7 +55,7 @@ def gates_section(facts: Facts) -> Section:
     if then is not None:
         notes.append(f"Beside the candidate stands the promoted reference {facts.reference}.")
     entries = facts.record.verdicts
-    order = sorted(range(len(entries)), key=lambda at: _WORST_FIRST.index(entries[at].verdict.status))
+    order = sorted(range(len(entries)), key=lambda at: WORST_FIRST.index(entries[at].verdict.status))
     rows = [_cells(entries[at].verdict, () if then is None else (then[at],)) for at in order]
     told = () if then is None else ("reference",)
     columns = ("verdict", "metric", NUMBERS[0], *told, *NUMBERS[1:], "of bound", "n")

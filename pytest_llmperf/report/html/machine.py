@@ -15,6 +15,7 @@ from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.report.html.facts import Facts, known
 from pytest_llmperf.report.html.parts import Plot, Section
 from pytest_llmperf.report.plots import fill_plot, label
+from pytest_llmperf.report.progress import duration
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.units import format_value
 
@@ -93,17 +94,10 @@ def setup_line(facts: Facts) -> str:
         f"{engines} on {device}" if engines and device else engines or device,
         f"profile {record.profile}" if record.profile else "",
         f"{record.written[:16].replace('T', ' ')} UTC" if record.written else "",
-        f"{_duration(seconds)} of tests" if seconds else "",
+        f"{duration(seconds)} of tests" if seconds else "",
         f"commit {commit[:10]}" if commit else "",
     )
     return " · ".join(part for part in parts if part)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _differences(servers: Sequence[ServerEntry]) -> list[str]:
