@@ -34,7 +34,7 @@ _KV_GIB = re.compile(
 )
 _KV_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
 _ENGINE_S = re.compile(r"init engine \(profile, create kv cache, warmup model\) took ([\d.]+)\s*s")
-_COMPILED = re.compile(r"(Compiling a graph for|Directly load the compiled graph)")
+_COMPILED = re.compile(r"(Compiling a graph for|Directly load (?:the compiled graph|AOT compilation))")
 _GRAPHS_S = re.compile(r"Graph capturing finished in (\d+) secs")
 _GRAPHS_GIB = re.compile(r"Graph capturing finished in \d+ secs, took ([\d.]+) GiB")
 _ACTIVATION_GIB = re.compile(r"([\d.]+)\s*GiB for peak activation")

@@ -6,7 +6,6 @@ Standard library only, because the keeper imports it.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import threading
 import time
@@ -14,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_llmperf.serving import ports, processes
+from pytest_llmperf.serving import ports, processes, server_key
 from pytest_llmperf.serving.engine_process import EngineProcess, Exit, child_environment
 from pytest_llmperf.serving.leash import Leash
 from pytest_llmperf.serving.messages import Failure, ServerFields
@@ -85,6 +84,7 @@ class Attempt:
     spec: ServerSpec
     engine: EngineProcess
     port: ports.PortLock
+    key: server_key.ServerKey
     sockets: SocketDirectory
     target: ProbeTarget
     log: Path
@@ -105,22 +105,23 @@ class Attempt:
     ) -> Attempt:
         """Start the engine on a port of its own; raises `ports.NoFreePort`."""
         port = ports.reserve(avoid=avoid)
-        api_key = secrets.token_urlsafe(24)
+        key = server_key.take(spec.row, os.environ)
         argv = arguments(spec.argv, port.port)
         sockets = SocketDirectory(directory.sockets)
         temporary = dict.fromkeys(spec.directory_variables, sockets.name)
         added = temporary | compile_cache(os.environ) | dict(spec.environment)
         environment = child_environment(os.environ, added, spec.unset, argv[0])
-        environment |= {spec.api_key_variable: api_key, MARK: mark}
+        environment |= {spec.api_key_variable: key.value, MARK: mark}
         log = directory.log
         offset = _write_title(log, f"{title} on port {port.port}")
         return cls(
             spec=spec,
             engine=EngineProcess(argv, environment, log, leash),
             port=port,
+            key=key,
             sockets=sockets,
             target=ProbeTarget(
-                ports.HOST, port.port, spec.served_model, api_key, spec.probe, spec.served_beside
+                ports.HOST, port.port, spec.served_model, key.value, spec.probe, spec.served_beside
             ),
             log=log,
             log_offset=offset,
@@ -128,8 +129,9 @@ class Attempt:
         )
 
     def give_back(self) -> None:
-        """Port and sockets, once the engine has ended."""
+        """Port, key and sockets, once the engine has ended."""
         self.port.close()
+        self.key.close()
         self.sockets.remove()
 
     def watch(self, deadline: float, put: Callable[[News], None]) -> None:

@@ -1,7 +1,7 @@
 """One server as it is to be started: a value that crosses processes.
 
-Standard library only, because the keeper imports it. The API key is not part of it: the keeper draws one per start and
-passes it in the environment, where neither ``ps`` nor a log shows it.
+Standard library only, because the keeper imports it. The API key is not part of it: the keeper takes one at each start
+and passes it in the environment, where neither ``ps`` nor a log shows it.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ def test_a_key_value_cache_of_a_given_size_is_read_as_well() -> None:
             ["Directly load the compiled graph(s) for compile range (1, 2048) from the cache, took 1.250 s"],
             True,
         ),
+        (["Directly load AOT compilation from path /c/torch_aot_compile/1a2b/rank_0_0/model"], True),
         (["Compiling a graph for compile range (1, 2048) takes 9.80 s"], False),
         (
             [
