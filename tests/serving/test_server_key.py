@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pytest_llmperf.serving import server_key
+from pytest_llmperf.serving.lease import acquire
 from pytest_llmperf.serving.server_key import take
 from tests.serving.conftest import Run
-from tests.serving.test_lifecycle import acquire
 
 
 @pytest.fixture
