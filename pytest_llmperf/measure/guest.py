@@ -49,6 +49,10 @@ class Guest(Served):
     def started(self) -> bool:
         return self._host.started
 
+    @property
+    def was_started(self) -> bool:
+        return self._host.was_started
+
     def running(self) -> Server:
         if self._failure is not None:
             raise self._failure

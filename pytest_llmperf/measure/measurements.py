@@ -450,7 +450,7 @@ class Measurements(Servers):
             "content": common["content"],
             "order_seed": self.seed,
             **self.looks.facts(),
-            "servers": [served.facts() for served in self.started()],
+            "servers": [served.facts() for served in self.were_started()],
             "prompts": self._evaluation.prompts.facts(),
             "sampling": self.sampling.facts(),
             "answers": [answers.facts() for _, answers in self._asked("answers")],

@@ -141,6 +141,11 @@ class Served:
         return self._lease is not None or self._url_server is not None
 
     @property
+    def was_started(self) -> bool:
+        """True from the first start on, also between two starts of a comparison."""
+        return self.started or self._last_server is not None
+
+    @property
     def server(self) -> Server:
         """The running server: started at the first call, and once more if it died between two tests.
 

@@ -126,12 +126,16 @@ class Servers:
         return self._served[name]
 
     def started(self) -> list[Served]:
-        """The rows whose servers were started so far."""
+        """The rows whose servers run, as far as is known: one that died may be among them."""
         return [served for served in self._served.values() if served.started]
+
+    def were_started(self) -> list[Served]:
+        """The rows whose servers were started so far, running or not."""
+        return [served for served in self._served.values() if served.was_started]
 
     def engines(self) -> dict[str, str]:
         """Engine and version by row, of the servers that were started so far."""
-        found = {served.name: served.facts()["engine"] for served in self.started()}
+        found = {served.name: served.facts()["engine"] for served in self.were_started()}
         return {row: engine for row, engine in found.items() if isinstance(engine, str)}
 
     def memory(self, served: Served) -> MemoryWatch:

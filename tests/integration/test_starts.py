@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llmperf.measure.speed import LEAST_ROUNDS, rounds_of_each
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, Result
@@ -143,3 +145,19 @@ def test_a_concurrency_that_cannot_be_measured_does_not_cost_the_others_their_st
     result, verdicts = project.judged("--llmperf-starts", str(STARTS))
     assert [verdict["status"] for verdict in verdicts] == ["PASS", "INVALID", "PASS"], result.text
     assert sorted(project.starts) == ["distill"] * STARTS + ["math"] * STARTS
+
+
+def test_a_run_that_is_interrupted_between_two_starts_tells_of_its_servers(project: Project) -> None:
+    project.catalog({row: {"TPOT_S": 0.001, "START_S": 2} for row in ("distill", "math")})
+    project.shrink(rounds=LEAST_ROUNDS, answer_tokens=4)
+    project.suite("""
+        def test_compared(candidate, baseline, load):
+            assert load.interleaved(candidate, baseline, concurrency=1).tpot.ratio <= 3.0
+    """)
+    running = project.start("--llmperf-starts", str(STARTS), "--llmperf-record", "record.json")
+    eventually(lambda: len(project.starts) >= 3, "the second start of a row", 60)
+    running.send(signal.SIGINT)
+    result = running.wait()
+    assert result.code == 2, result.text
+    servers = {server["row"]: server["every_ready_s"] for server in project.record()["servers"]}
+    assert {row: len(ready) for row, ready in servers.items()} == {"distill": 1, "math": 1}
