@@ -32,9 +32,10 @@ class Sizes:
     fidelity_tokens: int
     """Longest of these answers; they end where the row's own ``max_tokens`` are fewer."""
     in_flight: int
-    """Requests in flight while answers are collected (not while anything is timed), at first."""
+    """Requests in flight while answers are collected (not while anything is timed), at first; of each replica of a
+    data-parallel server."""
     most_in_flight: int
-    """Requests in flight at most, however many more the server could take."""
+    """Requests in flight at most, however many more the server could take; of each replica."""
     rounds: int
     """Rounds of a load on each side, at each concurrency; a ratio needs 5, a p95 about 59.
 
@@ -63,6 +64,15 @@ class Sizes:
     def requests_per_round(self, concurrency: int) -> int:
         """One wave of a full house; of single requests a few, for one alone is over too soon to time a token by."""
         return max(3, concurrency)
+
+    def flight(self, of_row: int | None, replicas: int) -> tuple[int, int]:
+        """Requests in flight while answers are collected, at first and at most.
+
+        ``of_row``: what the row fixes, for the whole server; None: the profile's, for each of its ``replicas``.
+        """
+        if of_row is not None:
+            return of_row, of_row
+        return replicas * self.in_flight, replicas * self.most_in_flight
 
     @property
     def load(self) -> LoadShape:

@@ -161,14 +161,14 @@ class Engine:
         "--served-model-name": "use served_name = …",
         "--host": "the server listens on 127.0.0.1 only",
         "--port": "a free port is chosen at each start",
-        "--api-key": "a random key is made at each start",
+        "--api-key": "the run gives each server a key of its own",
     }
     """Options that a row may not put into ``arguments``, with what to do instead: what the row or the run says already
     may not be said a second time, differently."""
     unset: tuple[str, ...] = ()
     """Variables removed from the run's environment before the server gets it."""
     api_key_variable: str = "LLMPERF_SERVER_KEY"
-    """Environment variable from which the server reads the random key that requests must carry."""
+    """Environment variable from which the server reads the key that requests must carry."""
     kv_cache_option: str | None = None
     """Option that gives the key-value cache a stated number of bytes, so that the engine need not measure how much
     memory is free, and two servers can start at once on one GPU; None: there is none."""
@@ -203,6 +203,10 @@ class Engine:
     def kv_cache_bytes(self, model: Model) -> int | None:
         """Bytes of the key-value cache, of all GPUs together, where the row fixes them; None: the start finds out."""
         return None
+
+    def replicas(self, arguments: Sequence[str]) -> int:
+        """Copies of the model that the server spreads its requests over; each takes as many at a time as one alone."""
+        return 1
 
     # -- understanding it
 

@@ -119,7 +119,13 @@ class Vllm(Engine):
             return max(1, model.gpus) * int(said)
         variables = {**self.environment(model), **model.environment}
         space = variables.get("VLLM_CPU_KVCACHE_SPACE", "")
-        return int(space) * _GIB if not model.gpus and space.isdecimal() else None
+        if model.gpus or not space.isdecimal():
+            return None
+        return self.replicas(model.arguments) * int(space) * _GIB
+
+    def replicas(self, arguments: Sequence[str]) -> int:
+        said = value_of(arguments, "--data-parallel-size") or ""
+        return int(said) if said.isdecimal() and int(said) else 1
 
     def milestones(self, log: str) -> Milestones:
         def number(pattern: re.Pattern[str]) -> float | None:

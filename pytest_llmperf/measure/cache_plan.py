@@ -64,7 +64,7 @@ def memory_line(recall: LongRecall, sizes: Sizes, earlier: PlanningRecord | None
     where = f"memory: {model.name}, {', '.join(recall.kinds)} {recall.prompts.tokens} tokens"
     prompt = recall.prompts.tokens if kind.exact else math.ceil(LONGER * recall.prompts.tokens)
     tokens = prompt + reply_tokens(model, kind, recall.prompts.tokens)
-    flying = min(recall.count, _in_flight(model, sizes))
+    flying = min(recall.count, _in_flight(model, sizes, recall.served.engine.replicas(model.arguments)))
     config = weights.config_of(model)
     if not config:
         return MemoryLine(
@@ -94,10 +94,10 @@ def memory_line(recall: LongRecall, sizes: Sizes, earlier: PlanningRecord | None
     return MemoryLine(f"{needs}; {has} hold not one: {more}", False)
 
 
-def _in_flight(model: Model, sizes: Sizes) -> int:
+def _in_flight(model: Model, sizes: Sizes, replicas: int) -> int:
     said = value_of(model.arguments, "--max-num-seqs") or ""
-    most = int(said) if said.isdecimal() and int(said) else sizes.most_in_flight
-    return min(model.in_flight or sizes.in_flight, most)
+    first, most = sizes.flight(model.in_flight, replicas)
+    return min(first, replicas * int(said) if said.isdecimal() and int(said) else most)
 
 
 def _capacity(served: Served, earlier: PlanningRecord | None, device: str) -> Capacity | None:
@@ -108,7 +108,7 @@ def _capacity(served: Served, earlier: PlanningRecord | None, device: str) -> Ca
     if earlier is not None and earlier.device == device:
         tokens = earlier.kv_cache_tokens(model.server_row)
         if tokens is not None:
-            return Capacity(tokens, "tokens", "as recorded")
+            return Capacity(tokens * served.engine.replicas(model.arguments), "tokens", "as recorded")
     if not model.gpus or not served.engine.is_started:
         return None
     if (measured := KvCacheSizes().known(served.host)) is not None:

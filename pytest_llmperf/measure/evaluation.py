@@ -189,9 +189,10 @@ class Evaluation:
     def _saturation(self, served: Served) -> Saturation:
         """Return the number of requests to keep in flight at this server, as earlier tasks have learnt it."""
         if served.name not in self._in_flight:
-            fixed, sizes = served.model.in_flight, self.servers.sizes
-            first, most = (fixed, fixed) if fixed else (sizes.in_flight, sizes.most_in_flight)
-            self._in_flight[served.name] = Saturation(first, most)
+            replicas = served.engine.replicas(served.model.arguments)
+            self._in_flight[served.name] = Saturation(
+                *self.servers.sizes.flight(served.model.in_flight, replicas)
+            )
         return self._in_flight[served.name]
 
 

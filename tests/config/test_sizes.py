@@ -68,6 +68,16 @@ def test_more_requests_in_flight_at_first_raise_the_most(tmp_path: Path) -> None
     assert sizes(tmp_path, "in_flight = 1024").most_in_flight == 1024
 
 
+@pytest.mark.parametrize(
+    ("of_row", "replicas", "flight"),
+    [(None, 1, (64, 128)), (None, 4, (256, 512)), (10, 1, (10, 10)), (10, 4, (10, 10))],
+)
+def test_each_replica_gets_as_many_requests_as_a_server_of_one(
+    of_row: int | None, replicas: int, flight: tuple[int, int]
+) -> None:
+    assert EMBEDDED.flight(of_row, replicas) == flight
+
+
 def test_the_least_rounds_are_those_of_the_statistics() -> None:
     assert hodges_lehmann.least_n(0.95) == LEAST_ROUNDS
 

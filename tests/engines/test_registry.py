@@ -52,6 +52,15 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     engine_named.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "replicas"),
+    [([], 1), (["--data-parallel-size", "4"], 4), (["-dp=2"], 2), (["--data_parallel_size=3"], 3)],
+)
+def test_a_data_parallel_vllm_has_as_many_replicas(arguments: list[str], replicas: int) -> None:
+    assert engine_named("vllm").replicas(arguments) == replicas
+    assert engine_named("transformers").replicas(arguments) == 1
+
+
 def test_engines_of_other_packages_stand_behind_those_of_this_one() -> None:
     assert engine_names() == ("vllm", "transformers", "url", "absent", "minimal", "nameless", "text")
     assert engine_named("vllm").is_started

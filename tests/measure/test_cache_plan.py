@@ -81,6 +81,7 @@ def test_what_is_in_flight_is_told_in_bytes_and_each_token_of_the_reply_counts(m
         ({"in_flight": 4}, 4),
         ({"in_flight": 4, "arguments": ("--load-format", "dummy", "--max-num-seqs", "2")}, 2),
         ({"arguments": ("--load-format", "dummy", "--max-num-seqs=16")}, 16),
+        ({"arguments": ("--load-format", "dummy", "-dp", "2", "--max-num-seqs=16")}, 32),
     ],
 )
 def test_no_more_are_in_flight_than_row_and_server_take(
