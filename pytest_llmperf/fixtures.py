@@ -198,13 +198,15 @@ def openai_client() -> Generator[Callable[[Served], OpenAI]]:
     """``openai_client(model)`` → openai's own client, for what a server says (never for the clock)."""
     from pytest_llmperf.client.openai_client import openai_client
 
-    clients: dict[str, OpenAI] = {}
+    clients: dict[tuple[str, str], OpenAI] = {}
 
     def client(served: Served) -> OpenAI:
         server = served.server
-        if server.base_url not in clients:
-            clients[server.base_url] = openai_client(server)
-        return clients[server.base_url]
+        # By row as well: a port may be that of another candidate's server before, which had another key.
+        key = (served.host.name, server.base_url)
+        if key not in clients:
+            clients[key] = openai_client(server)
+        return clients[key]
 
     yield client
     for opened in clients.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pytest_llmperf.config.models import Model, same_weights_on_one_server
 from pytest_llmperf.config.run_config import Settings
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.engines.base import Milestones
-from pytest_llmperf.errors import StartError
+from pytest_llmperf.errors import InfrastructureError, StartError
 from pytest_llmperf.gates.base import Judge, SidedJudge
 from pytest_llmperf.gates.mean_ratio import Documents
 from pytest_llmperf.gates.outcomes import Outcomes
@@ -233,7 +233,7 @@ class Measurements(Servers):
                 bodies = [item.ask.body() for item in more]
                 answers, seconds = self._evaluation.answers(served, bodies, what, before, planned)
                 if exact:
-                    own = served.name == self.settings.candidates[0].name
+                    own = served is self._counts_tokens(prompts)
                     check_lengths(served, prompts, answers, own=own)
                 return [
                     LongReply.of(served.model, item, answer, begins_inside)
@@ -245,8 +245,8 @@ class Measurements(Servers):
         return self._memo(("long answers", served.name, prompts), make)
 
     def shortened_articles(self, articles: Articles, count: int) -> Shortened:
-        """Cut by the first candidate's tokenizer for all rows: what is compared must be the same texts."""
-        served = self.served(self.settings.candidates[0])
+        """Cut by one candidate's tokenizer for all rows: what is compared must be the same texts."""
+        served = self._counts_tokens(articles.name, count)
 
         def measure() -> Shortened:
             self.progress(f"{served.name}: {count} articles of {articles.name} cut to their length")
@@ -255,14 +255,30 @@ class Measurements(Servers):
         return self._memo(("articles", articles.name, count), measure, served)
 
     def token_sizes(self, prompts: LongPrompts) -> TokenSizes:
-        """By the first candidate's tokenizer, for all rows: what is compared must be the same texts."""
-        served = self.served(self.settings.candidates[0])
+        """By one candidate's tokenizer, for all rows: what is compared must be the same texts."""
+        served = self._counts_tokens(prompts)
 
         def measure() -> TokenSizes:
             self.progress(f"{served.name}: counting the tokens of {prompts.what}")
             return token_sizes(served, prompts)
 
         return self._memo(("token sizes", prompts), measure, served)
+
+    def _counts_tokens(self, *texts: Hashable) -> Served:
+        """The row by whose tokenizer ``texts`` get their length: the first candidate whose server starts.
+
+        One that does not start is INVALID by itself, and no reason why the others should be.
+        """
+
+        def find() -> Served:
+            *earlier, last = map(self.served, self.settings.candidates)
+            for served in earlier:
+                with contextlib.suppress(InfrastructureError):
+                    served.running()
+                    return served
+            return last
+
+        return self._memo(("counts tokens", *texts), find)
 
     # The server itself
 

@@ -64,6 +64,10 @@ class MemoryWatch:
         """Remember the peak of a server that is about to be ended for another start."""
         if not self._served.model.gpus and not (self._served.crashes or self._served.death()):
             self._resident = self.use().peak or 0
+        self.pause()
+
+    def pause(self) -> None:
+        """Look at no process until the next start: the server is about to end, and its pids may become others'."""
         self._root = None
 
     def use(self) -> MemoryUse:

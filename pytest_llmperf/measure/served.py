@@ -138,6 +138,7 @@ class Served:
 
     @property
     def started(self) -> bool:
+        """True while the server runs."""
         return self._lease is not None or self._url_server is not None
 
     @property

@@ -56,6 +56,8 @@ class Servers:
         self.book = book
         self.will_need_baseline = False
         """True if some test of this run compares with the baseline, so that measuring in pairs costs nothing extra."""
+        self.turn: Model = settings.candidates[0]
+        """The candidate whose tests run now, where there are several."""
         self.concurrencies: tuple[int, ...] = ()
         """The concurrencies that the tests of this run will compare at, as far as they are known beforehand."""
         self._state_root = state_root
@@ -171,6 +173,25 @@ class Servers:
         self._gpus.close()
         return errors
 
+    def end_unneeded(self, candidates: Collection[str]) -> list[str]:
+        """End the servers that serve neither the baseline nor one of ``candidates``; a later question starts one again.
+
+        Returns what could not be cleaned up, one sentence each.
+        """
+        needed = [model for model in self.settings.candidates if model.name in candidates]
+        needed += [self.settings.baseline] if self.will_need_baseline else []
+        hosts = {model.server_row for model in needed}
+        running = [served for served in self.started() if served.host is served]
+        ending = [served for served in running if served.name not in hosts and served.spec is not None]
+        if not ending:
+            return []
+        self._kv_caches.learn(ending)
+        for served in ending:
+            served.tell_changes()
+            self._memory[served.name].pause()
+        others = [served for served in running if served not in ending and served.model.gpus]
+        return [str(error) for error in close_together(ending, others)]
+
     def start_anew(self, *sides: Served) -> None:
         """End the servers of a comparison, in order, and start them again."""
         ending = dict.fromkeys(side.host for side in sides)
@@ -188,7 +209,7 @@ class Servers:
 
         On one GPU they can if neither measures how much memory is free (``measure.kv_cache_sizes``).
         """
-        sides = [self.served(model) for model in (*self.settings.candidates[:1], self.settings.baseline)]
+        sides = [self.served(model) for model in (self.turn, self.settings.baseline)]
         distinct = list(dict.fromkeys(side.host for side in sides))
         if not self.will_need_baseline or any(side.started for side in distinct):
             return

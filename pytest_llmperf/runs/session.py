@@ -23,6 +23,7 @@ from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.report.terminal import Screen
 from pytest_llmperf.runs import status_letters
 from pytest_llmperf.runs.answer_keeping import AnswerKeeping, cache_fails
+from pytest_llmperf.runs.candidate_turns import CandidateTurns
 from pytest_llmperf.runs.ending import Closing, shows_only
 from pytest_llmperf.runs.exit_codes import ExitCodes
 from pytest_llmperf.runs.ledger import Ledger
@@ -120,6 +121,10 @@ class Run:
         config.pluginmanager.register(self, "llmperf_run")
         if self.judges and not produces_nothing(config):
             config.pluginmanager.register(self._watching, "llmperf_watching")
+            if len(self.settings.candidates) > 1:
+                # After the watching, so that a test's data are kept before its server ends.
+                turns = CandidateTurns(self.measurements, self.complaints.extend, ends=not self._is_worker)
+                config.pluginmanager.register(turns, "llmperf_candidate_turns")
         self._closing = Closing(self._close_books)
         if self.judges and not self._is_worker and not produces_nothing(config):
             self._closing.register(config.pluginmanager)
