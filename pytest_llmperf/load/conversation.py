@@ -24,7 +24,7 @@ from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 
-_OWN_LENGTHS = (
+OWN_LENGTHS = (
     "answers of a conversation end at lengths of their own: times to the last token are not comparable"
 )
 
@@ -124,13 +124,7 @@ def hold(
     ]
     warmup = shape.users if options.warmup is None else options.warmup
     options = replace(options, warmup=0)
-    if warmup:
-        # With texts of their own: a cache that is warm for the first turn would be measured.
-        others: list[JsonObject] = [
-            {"messages": [_question(shape.first_words, f"{nonce} warm-up {user}")]} for user in range(warmup)
-        ]
-        warming = replace(asking, given=PromptSet("warm-up of conversations", others))
-        run_load(server, warming, ClosedLoop(shape.users, warmup), options)
+    warm_up(server, asking, warmup, shape.users, shape.first_words, nonce, options)
     runs: list[LoadRun] = []
     for turn in range(1, shape.turns + 1):
         on_turn(turn)
@@ -139,7 +133,7 @@ def hold(
         name = f"turn {turn} of conversations of {shape.turns}, {shape.pace}"
         given = PromptSet(name, [_prompt(messages, shape.limit(user, turn)) for user, messages in said])
         run = run_load(server, replace(asking, given=given), ClosedLoop(len(said), len(said)), options)
-        runs.append(replace(run, length_problem=_OWN_LENGTHS, gave_up=shape.users_in(turn) - len(said)))
+        runs.append(replace(run, length_problem=OWN_LENGTHS, gave_up=shape.users_in(turn) - len(said)))
         asked, said = said, []
         for trace in run.traces:
             user, messages = asked[trace.index]
@@ -150,6 +144,27 @@ def hold(
             first = next((trace.error for trace in run.traces if trace.error), "no answer has a text")
             raise NotMeasured(f"no conversation went on after turn {turn}; the first error: {first}")
     return runs
+
+
+def warm_up(
+    server: Server,
+    asking: Workload,
+    count: int,
+    concurrency: int,
+    words: int,
+    nonce: str,
+    options: SendOptions,
+) -> None:
+    """Send ``count`` questions of that length and discard the answers; nothing for 0.
+
+    Their texts are their own: a cache that is warm for a first turn would be measured.
+    """
+    if count:
+        others: list[JsonObject] = [
+            {"messages": [_question(words, f"{nonce} warm-up {user}")]} for user in range(count)
+        ]
+        warming = replace(asking, given=PromptSet("warm-up of conversations", others))
+        run_load(server, warming, ClosedLoop(concurrency, count), options)
 
 
 def _prompt(messages: list[Json], limit: int | None) -> JsonObject:

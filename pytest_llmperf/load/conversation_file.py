@@ -69,12 +69,11 @@ class Script:
 
 def read_script(path: Path) -> Script:
     """Read such a file. Raises :class:`DataError` with file, line, the value seen and the one needed."""
-    try:
-        text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode("utf-8")
-    except OSError as error:
-        raise DataError(f"the conversations {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"the conversations {path} are not UTF-8 at byte {error.start}") from None
+    return script_of(path, read_text(path))
+
+
+def script_of(path: Path, text: str) -> Script:
+    """The sessions of such a file, whose content is ``text``; raises as :func:`read_script` does."""
     found: dict[str, Session] = {}
     # Not splitlines(), which also splits at U+2028 and others inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
@@ -92,6 +91,16 @@ def read_script(path: Path) -> Script:
     return Script(path.name, tuple(found.values()))
 
 
+def read_text(path: Path) -> str:
+    """The content of a file of conversations. Raises :class:`DataError`."""
+    try:
+        return path.read_bytes().removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    except OSError as error:
+        raise DataError(f"the conversations {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the conversations {path} are not UTF-8 at byte {error.start}") from None
+
+
 def _session(line: str, where: str, number: str) -> tuple[str, Session]:
     try:
         fields = json.loads(line)
@@ -100,9 +109,7 @@ def _session(line: str, where: str, number: str) -> tuple[str, Session]:
         raise DataError(f"{where}: {line[:80]!r} can't be read as JSON ({error}); {_NEED}") from None
     turns = fields.get("turns") if isinstance(fields, dict) else None
     if not isinstance(turns, list) or not turns:
-        replayed = isinstance(fields, dict) and "input_length" in fields
-        hint = "; a trace of lengths is read by load.replay" if replayed else ""
-        raise DataError(f"{where}: {line[:80]!r} has no turns; {_NEED}{hint}")
+        raise DataError(f"{where}: {line[:80]!r} has no turns; {_NEED}")
     name = fields.get("session_id")
     if name is not None and not isinstance(name, str):
         raise DataError(f"{where}: session_id is {name!r}; need a text")

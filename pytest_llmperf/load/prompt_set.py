@@ -79,23 +79,23 @@ class PromptSet:
         if mark and "prompt" in fields:
             fields["prompt"] = f"{mark} {fields['prompt']}"
         elif mark:
-            fields["messages"] = _marked([object_of(turn) for turn in list_of(fields["messages"])], mark)
+            fields["messages"] = marked([object_of(turn) for turn in list_of(fields["messages"])], mark)
         return fields
 
 
-def _marked(messages: Sequence[JsonObject], mark: str) -> list[JsonObject]:
+def marked(messages: Sequence[JsonObject], mark: str) -> list[JsonObject]:
     """The messages with ``mark`` before their first text, in whichever message it is."""
-    marked = list(messages)
-    for place, message in enumerate(marked):
+    found = list(messages)
+    for place, message in enumerate(found):
         content = message.get("content")
         if isinstance(content, str):
-            marked[place] = {**message, "content": f"{mark} {content}"}
+            found[place] = {**message, "content": f"{mark} {content}"}
             break
         if isinstance(content, list):
             first, *rest = content
-            marked[place] = {**message, "content": [{**first, "text": f"{mark} {first['text']}"}, *rest]}
+            found[place] = {**message, "content": [{**first, "text": f"{mark} {first['text']}"}, *rest]}
             break
-    return marked
+    return found
 
 
 def read_prompts(path: Path) -> PromptSet:
@@ -120,37 +120,50 @@ def read_prompts(path: Path) -> PromptSet:
     return PromptSet(path.name, prompts)
 
 
-def _prompt(line: bytes, where: str) -> dict[str, Json]:
+def json_line(line: bytes, where: str, need: str) -> Json:
+    """The value in a line of JSON, if it can be sent again. Raises :class:`DataError` with ``where`` and ``need``."""
     try:
         text = line.decode("utf-8")
-        fields = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_each_once)
+        value: Json = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_each_once)
         # An unpaired surrogate, which JSON can escape, and infinity (1e999) can't be sent.
-        json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not UTF-8 at byte {error.start} of the line; {_NEED}") from None
+        raise DataError(f"{where}: not UTF-8 at byte {error.start} of the line; {need}") from None
     except UnicodeEncodeError:
-        raise DataError(f"{where}: has an unpaired surrogate (\\ud800 to \\udfff); {_NEED}") from None
+        raise DataError(f"{where}: has an unpaired surrogate (\\ud800 to \\udfff); {need}") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: {text[:80]!r} can't be read as JSON ({error}); {_NEED}") from error
+        raise DataError(f"{where}: {text[:80]!r} can't be read as JSON ({error}); {need}") from error
+    return value
+
+
+def _prompt(line: bytes, where: str) -> dict[str, Json]:
+    fields = json_line(line, where, _NEED)
+    text = line.decode("utf-8")
     messages = fields.get("messages") if isinstance(fields, dict) else None
-    is_chat = (
-        isinstance(messages, list)
-        and bool(messages)
-        and all(isinstance(turn, dict) and isinstance(turn.get("role"), str) for turn in messages)
-    )
-    for turn in messages if is_chat and isinstance(messages, list) else ():
-        if fault := _fault_of_content(turn):
+    is_chat = are_messages(messages)
+    for turn in list_of(messages) if is_chat else ():
+        if fault := fault_of_content(object_of(turn)):
             raise DataError(f"{where}: {fault}; {_NEED}")
     if not is_chat and not (
         isinstance(fields, dict) and isinstance(fields.get("prompt"), str) and "messages" not in fields
     ):
         raise DataError(f"{where}: {text[:80]!r} is no prompt; {_NEED}")
+    fields = object_of(fields)
     if is_chat and "prompt" in fields:
         raise DataError(f"{where}: has both messages and prompt; need one of them")
-    return _request_fields(fields, where)
+    return request_fields(fields, where)
 
 
-def _request_fields(fields: JsonObject, where: str) -> dict[str, Json]:
+def are_messages(value: Json) -> bool:
+    """True for a list of at least one object, each with the name of a role."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(each, dict) and isinstance(each.get("role"), str) for each in value)
+    )
+
+
+def request_fields(fields: JsonObject, where: str) -> dict[str, Json]:
     """The fields of a line that are sent; raises :class:`DataError` for a field that would be dropped."""
     lengths = {name: fields[name] for name in _LENGTHS if name in fields}
     for name, value in lengths.items():
@@ -174,7 +187,7 @@ def _request_fields(fields: JsonObject, where: str) -> dict[str, Json]:
     return kept | ({"max_tokens": next(iter(lengths.values()))} if lengths else {})
 
 
-def _fault_of_content(message: JsonObject) -> str:
+def fault_of_content(message: JsonObject) -> str:
     """Why the content of a message can't be sent; empty if it can."""
     content = message.get("content")
     if isinstance(content, str):

@@ -127,7 +127,7 @@ def read_trace(
             "" if unit else ' (unit="s" or "ms" says otherwise)'
         )
     offsets = tuple((row[0] - rows[0][0]) * in_seconds for row in rows)
-    size = _block_size(path, rows, block_tokens) if form.has_hashes else 0
+    size = block_size(path, rows, block_tokens) if form.has_hashes else 0
     shapes = tuple(
         Shape(max(1, prompt), max(1, answer), blocks if size else (), size)
         for _, prompt, answer, blocks in rows
@@ -150,6 +150,8 @@ class _Form:
     has_hashes: bool = False
     kind: str = ""
     """Name of the field with the time in its first row."""
+    sessions: set[str] = field(default_factory=set)
+    """Every ``session_id`` so far."""
 
 
 def _unit_of(path: Path, rows: Sequence[_Row], form: _Form) -> Unit:
@@ -170,8 +172,10 @@ def _unit_of(path: Path, rows: Sequence[_Row], form: _Form) -> Unit:
     )
 
 
-def _block_size(path: Path, rows: Sequence[_Row], said: int | None) -> int:
-    """The tokens of a block: as many as give every prompt the number of blocks that it has."""
+def block_size(path: Path, rows: Sequence[_Row], said: int | None) -> int:
+    """The tokens of a block: as many as give every prompt the number of blocks that it has; ``said``, if it is given.
+
+    Raises :class:`DataError` where no usual size does."""
     if said == 0:
         return 0
     if said is not None and (isinstance(said, bool) or not isinstance(said, int) or said < 1):
@@ -221,7 +225,7 @@ def _rows(lines: Iterable[str], path: Path, form: _Form) -> Iterator[_Row]:
                 f"the trace {path}, line {number}: {line[:120]!r} ({type(error).__name__}: {error}); need one of "
                 "time_s, input_tokens, output_tokens (JSON lines) · timestamp, input_length, output_length (JSON "
                 f"lines, Mooncake, Qwen-Bailian) · a CSV file that begins with {','.join(_AZURE)} (Azure); "
-                "sessions with turns are read by load.conversations(model, prompts=FILE)"
+                "sessions, messages and texts are read by load.conversations(model, prompts=FILE)"
             ) from error
         yield row
 
@@ -230,6 +234,7 @@ def _json(line: str, form: _Form) -> _Row:
     fields = json.loads(line)
     if not isinstance(fields, dict):
         raise TypeError("not an object")
+    _note_session(fields, form)
     kind = "timestamp" if "timestamp" in fields else "time_s"
     form.kind = form.kind or kind
     if kind != form.kind or {"timestamp", "time_s"} <= fields.keys():
@@ -250,6 +255,17 @@ def _json(line: str, form: _Form) -> _Row:
         _count(fields, "output_tokens"),
         _blocks(fields),
     )
+
+
+def _note_session(fields: JsonObject, form: _Form) -> None:
+    """Raise ``ValueError`` for a line that follows another, or brings its own text: neither is a length by itself."""
+    name = fields.get("session_id")
+    if isinstance(name, str):
+        if name in form.sessions:
+            raise ValueError(f"another turn of session {name!r}, whose prompt holds the answer before")
+        form.sessions.add(name)
+    if own := next((each for each in ("messages", "text_input") if fields.get(each) is not None), None):
+        raise ValueError(f"{own} is not a length")
 
 
 def _blocks(fields: JsonObject) -> tuple[int, ...]:

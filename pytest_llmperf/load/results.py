@@ -119,8 +119,9 @@ class Metrics(Totals):
 def of_run(run: LoadRun) -> Metrics:
     """The metrics of one run over its own window. Raises ``NotMeasured`` if no request succeeded."""
     metrics = _with_counters(of_part(run, run.traces, run.window_s), run)
-    # An open loop has no rounds that could be left out: there a standstill is a problem of the whole run.
-    return replace(metrics, taken_out=run.disturbance) if run.open_loop is None else metrics
+    # One long open loop has no rounds that could be left out: there a standstill is a problem of the whole run.
+    is_one_of_many = run.open_loop is None or run.is_round
+    return replace(metrics, taken_out=run.disturbance) if is_one_of_many else metrics
 
 
 def _with_counters(metrics: Metrics, run: LoadRun) -> Metrics:
@@ -151,10 +152,13 @@ def _explained(metrics: Metrics, need: Needs, found: object) -> Metrics:
 def of_part(run: LoadRun, traces: Sequence[Trace], window_s: float) -> Metrics:
     """:func:`measure` for some of a run's requests, with what is known of all of them."""
     metrics = measure(traces, window_s)
-    if not run.length_problem:
-        return metrics
-    incomparable = {metric.name: run.length_problem for metric in all_metrics() if metric.fixed_length}
-    return replace(metrics, missing={**metrics.missing, **incomparable})
+    incomparable: dict[str, str] = {}
+    for metric in all_metrics():
+        if run.length_problem and metric.fixed_length:
+            incomparable[metric.name] = run.length_problem
+        elif run.rate_problem and metric.from_round is not None:
+            incomparable[metric.name] = run.rate_problem
+    return replace(metrics, missing={**metrics.missing, **incomparable}) if incomparable else metrics
 
 
 def measure(traces: Sequence[Trace], window_s: float) -> Metrics:

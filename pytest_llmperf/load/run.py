@@ -78,6 +78,11 @@ class LoadRun:
     length_problem: str = ""
     """Why times to the last token are not comparable: answers have lengths of their own. Empty if they are."""
 
+    is_round: bool = False
+    """One of several rounds of a schedule: a disturbed one is taken out, and lateness is counted over all of them."""
+    rate_problem: str = ""
+    """Why these requests have no tokens or requests a second of their own; empty if they have."""
+
     gave_up: int = 0
     """Users of a conversation who ask no more in this turn, since an earlier answer failed or has no text."""
 
@@ -99,11 +104,6 @@ class LoadRun:
             template_tokens=self.template_tokens,
         )
         return max(by_usage, self.cache.hit_share if self.cache is not None else 0.0)
-
-    @property
-    def _late_allowed_s(self) -> float:
-        taken = [trace.end_s - trace.sent_s for trace in self.traces if trace.ok]
-        return max(LATE_ABOVE_S, LATE_ABOVE_SHARE * quantile(taken, 0.5)) if taken else LATE_ABOVE_S
 
     @property
     def delivered_concurrency(self) -> float:
@@ -138,16 +138,9 @@ class LoadRun:
                 f"client-bound: the client used {self.client.cpu_share:.0%} of its core; need at most "
                 f"{BUSY_ABOVE:.0%} (a faster core, uvloop, or less concurrency)"
             )
-        if self.open_loop is not None and self.open_loop.own_delay_p99_s > (
-            allowed_s := self._late_allowed_s
-        ):
-            found.append(
-                f"client-bound: the client came to its requests {self.open_loop.own_delay_p99_s * 1e3:.1f} ms late "
-                f"(p99); need at most {allowed_s * 1e3:.3g} ms (an idle core, uvloop, or a lower rate)"
-            )
-        elif self.open_loop is not None and self.disturbance:
+        if self.open_loop is not None and not self.is_round:
             # One long run has no round to take out.
-            found.append(self.disturbance)
+            found += filter(None, [_lateness([self]) or self.disturbance])
         return tuple(found)
 
 
@@ -171,7 +164,22 @@ def problems_of(runs: Sequence[LoadRun]) -> tuple[str, ...]:
             f"{gave_up} of {gave_up + len(traces)} users asked no more, since an earlier answer failed or has no text; "
             f"at most {ERRORS_ABOVE:.0%} may"
         )
+    rounds = [run for run in runs if run.open_loop is not None and run.is_round]
+    found += filter(None, [_lateness(rounds)])
     return (*found, *dict.fromkeys(problem for run in runs for problem in run.own_problems))
+
+
+def _lateness(runs: Sequence[LoadRun]) -> str:
+    """Why these loads with a schedule did not keep to it, over all of their requests; empty if they did."""
+    late = [late_s for run in runs if run.open_loop is not None for late_s in run.open_loop.own_delay_s]
+    taken = [trace.end_s - trace.sent_s for run in runs for trace in run.traces if trace.ok]
+    allowed_s = max(LATE_ABOVE_S, LATE_ABOVE_SHARE * quantile(taken, 0.5)) if taken else LATE_ABOVE_S
+    if not late or (late_s := quantile(late, 0.99)) <= allowed_s:
+        return ""
+    return (
+        f"client-bound: the client came to its requests {late_s * 1e3:.1f} ms late (p99); need at most "
+        f"{allowed_s * 1e3:.3g} ms (an idle core, uvloop, or a lower rate)"
+    )
 
 
 def errors_by_kind(traces: Sequence[Trace]) -> dict[str, int]:

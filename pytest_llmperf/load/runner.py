@@ -31,6 +31,7 @@ from pytest_llmperf.load.counter_rise import CounterRise
 from pytest_llmperf.load.run import ERRORS_ABOVE, LoadRun, ScheduleKept
 from pytest_llmperf.load.sending import OnProgress, Sent, in_flight, on_schedule
 from pytest_llmperf.load.server_metrics import MetricsSampler
+from pytest_llmperf.load.session_loop import SessionLoop, rate_of
 from pytest_llmperf.load.workers import Fleet, sent_by_fleet, shards
 from pytest_llmperf.load.workload import (
     Fits,
@@ -132,6 +133,9 @@ class OpenLoop:
         return await on_schedule(pool, wire, self.schedule.offsets_s, on_progress)
 
 
+Pattern = ClosedLoop | OpenLoop | SessionLoop
+
+
 @dataclass(frozen=True)
 class SendOptions:
     """Options of sending, for any pattern. Reuse one object for several runs of one workload on one server."""
@@ -152,7 +156,7 @@ class SendOptions:
 
 
 def run_load(
-    server: Server, workload: Workload, pattern: ClosedLoop | OpenLoop, options: SendOptions | None = None
+    server: Server, workload: Workload, pattern: Pattern, options: SendOptions | None = None
 ) -> LoadRun:
     """Send the load and measure it.
 
@@ -169,9 +173,7 @@ def run_load(
 class _LoadRun:
     """One run of a load, from the check of the server to the measured traces."""
 
-    def __init__(
-        self, server: Server, workload: Workload, pattern: ClosedLoop | OpenLoop, options: SendOptions
-    ) -> None:
+    def __init__(self, server: Server, workload: Workload, pattern: Pattern, options: SendOptions) -> None:
         self.server, self.workload, self.pattern, self.options = server, workload, pattern, options
         self.nonce = options.nonce or secrets.token_hex(8)
         self.warmup = pattern.default_warmup if options.warmup is None else options.warmup
@@ -198,6 +200,8 @@ class _LoadRun:
             await self._connect(pool, connections if self.workers == 1 else 0)
             wire = self._wire(pool, prompts)
             asked = [_fixed_length(self.workload, body) for body in prompts.bodies]
+            # Of sessions, what a later turn says besides its messages is needed while the clock runs.
+            bodies = prompts.bodies if isinstance(pattern, SessionLoop) else ()
             # A server without ignore_eos cannot be asked for a fixed length: other lengths are no failures.
             fixed = "ignore_eos" not in (self.server.capabilities.refused or ())
             # Free what the warm-up returned, and the prompts, which are on the wire format now.
@@ -206,7 +210,7 @@ class _LoadRun:
             with no_collector():
                 watch = ClientWatch()
                 async with MetricsSampler(aside) as sampler:
-                    sending = await self._send(pool, wire, connections)
+                    sending = await self._send(pool, wire, bodies, connections)
                     health = watch.stop()
             clock.check()
             after_load = await self._metrics(aside)
@@ -219,7 +223,11 @@ class _LoadRun:
         before, after = cache_check.of_reply(before_load), cache_check.of_reply(after_load)
         own_delay_s = tuple((one.taken_s or 0.0) - (one.intended_s or 0.0) for one in sent)
         traces = tuple(_take_traces(sent, asked if fixed else [None] * len(asked)))
-        schedule = pattern.schedule if isinstance(pattern, OpenLoop) else None
+        kept = None
+        if isinstance(pattern, OpenLoop):
+            kept = ScheduleKept(pattern.schedule.name, pattern.schedule.rate_per_s, own_delay_s)
+        elif isinstance(pattern, SessionLoop):
+            kept = ScheduleKept(pattern.name, rate_of([trace.intended_s for trace in traces]), own_delay_s)
         return LoadRun(
             server=self.server,
             workload=self.workload,
@@ -239,13 +247,19 @@ class _LoadRun:
             template_tokens=None if self.workload.given else self.server.capabilities.template_tokens,
             prompt_problem=_prompt_problem(traces, *lengths),
             length_problem="" if fixed else _length_problem(traces, asked),
-            open_loop=None
-            if schedule is None
-            else ScheduleKept(schedule.name, schedule.rate_per_s, own_delay_s),
+            open_loop=kept,
         )
 
-    async def _send(self, pool: Pool, wire: Sequence[bytes], connections: int) -> list[Sent] | Fleet:
+    async def _send(
+        self, pool: Pool, wire: Sequence[bytes], bodies: Sequence[JsonObject], connections: int
+    ) -> list[Sent] | Fleet:
         """Send all requests; the results are in their order. A fleet of workers has connections of its own."""
+        if isinstance(self.pattern, SessionLoop):
+
+            def compose(index: int, messages: Sequence[JsonObject]) -> bytes:
+                return self._request(pool, {**bodies[index], "messages": messages})
+
+            return await self.pattern.send(pool, wire, compose, self.options.on_progress)
         if self.workers == 1:
             return await self.pattern.send(pool, wire, self.options.on_progress)
         parts = shards(
@@ -319,9 +333,11 @@ class _LoadRun:
         return await server_metrics.fetch(pool, timeout_s=_METRICS_S)
 
     def _wire(self, pool: Pool, prompts: RequestBodies) -> list[bytes]:
-        refused = self.server.capabilities.refused
-        bodies = [without(body, refused, keep=self.workload.sampling) for body in prompts.bodies]
-        return [pool.endpoint.request("POST", path_of(body), body) for body in bodies]
+        return [self._request(pool, body) for body in prompts.bodies]
+
+    def _request(self, pool: Pool, body: JsonObject) -> bytes:
+        known = without(body, self.server.capabilities.refused, keep=self.workload.sampling)
+        return pool.endpoint.request("POST", path_of(known), known)
 
     async def _check(self, pool: Pool) -> None:
         """Raise if it is not the server that was asked for. One without a list of models is taken at its word."""

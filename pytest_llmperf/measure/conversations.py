@@ -1,9 +1,9 @@
-"""The conversations of one run: rounds of the same shape, each with texts of its own, judged turn by turn."""
+"""The conversations of one run: rounds of one shape or recording, each with texts of its own, judged turn by turn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.base import Judge
@@ -11,6 +11,8 @@ from pytest_llmperf.load.conversation import Conversation, hold
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import LoadRun
 from pytest_llmperf.load.runner import SendOptions
+from pytest_llmperf.load.session_file import RecordedSessions
+from pytest_llmperf.load.session_replay import replay_sessions
 from pytest_llmperf.measure.load_results import LoadData, LoadResult, MeasuredLoad
 from pytest_llmperf.measure.memo import Memo
 from pytest_llmperf.measure.served import Served
@@ -23,7 +25,9 @@ class Conversations:
     def __init__(self, speed: Speed, memo: Memo) -> None:
         self._speed, self._memo = speed, memo
 
-    def turns(self, served: Served, shape: Conversation, rounds: int) -> tuple[MeasuredLoad, ...]:
+    def turns(
+        self, served: Served, shape: Conversation | RecordedSessions, rounds: int
+    ) -> tuple[MeasuredLoad, ...]:
         """The rounds of each turn."""
         by_turn = self._memo(
             ("conversations", served.name, shape, rounds),
@@ -34,30 +38,46 @@ class Conversations:
         for runs, metrics in by_turn:
             clock = self._speed.clock_error(runs, metrics)
             device = self._speed.on_device(served, shape.users, runs, metrics)
-            found.append(MeasuredLoad(shape.users, runs, metrics, clock, device))
+            if isinstance(shape, Conversation):
+                found.append(MeasuredLoad(shape.users, runs, metrics, clock, device))
+                continue
+            late_s = tuple(late_s for run in runs if run.open_loop for late_s in run.open_loop.own_delay_s)
+            clock = replace(clock, late_s=late_s)
+            if shape.turns > 1:
+                device = device.shared(runs[0].rate_problem)
+            found.append(MeasuredLoad(repr(shape), runs, metrics, clock, device))
         return tuple(found)
 
     def _hold(
-        self, served: Served, shape: Conversation, rounds: int
+        self, served: Served, shape: Conversation | RecordedSessions, rounds: int
     ) -> list[tuple[list[LoadRun], list[Metrics]]]:
         self._speed.prepare(served)
-        progress = self._speed.servers.progress
         by_turn: list[tuple[list[LoadRun], list[Metrics]]] = [([], []) for _ in range(shape.turns)]
         with self._speed.devices.beside(served, what="conversations", concurrency=shape.users):
             for number in range(rounds):
-
-                def on_turn(turn: int, at: int = number) -> None:
-                    progress(f"{served.name}: conversations, round {at + 1} of {rounds}, turn {turn}")
-
-                options = SendOptions(
-                    warmup=shape.users if number == 0 else 0, workers=self._speed.servers.sizes.workers
-                )
-                held = hold(served.server, shape, self._speed.workload(), options, on_turn)
+                held = self._round(served, shape, number, rounds)
                 for (runs, metrics), run in zip(by_turn, held, strict=True):
                     runs.append(run)
                     metrics.append(of_run(run))
                     self._speed.note(served.name, run, metrics[-1], purpose="conversations")
         return by_turn
+
+    def _round(
+        self, served: Served, shape: Conversation | RecordedSessions, number: int, rounds: int
+    ) -> list[LoadRun]:
+        def on_turn(turn: int) -> None:
+            self._speed.servers.progress(f"{what}, turn {turn}")
+
+        def on_request(done: int, total: int) -> None:
+            self._speed.servers.progress(f"{what}, {done} of {total} requests")
+
+        what = f"{served.name}: conversations, round {number + 1} of {rounds}"
+        workers = self._speed.servers.sizes.workers
+        if isinstance(shape, Conversation):
+            options = SendOptions(warmup=shape.users if number == 0 else 0, workers=workers)
+            return hold(served.server, shape, self._speed.workload(), options, on_turn)
+        options = SendOptions(warmup=None if number == 0 else 0, on_progress=on_request)
+        return replay_sessions(served.server, shape, self._speed.workload(), options)
 
 
 @dataclass(frozen=True)
@@ -65,7 +85,8 @@ class ConversationResult:
     """The results of conversations: ``.turn(2).ttft.p95``, ``.turn(2).cached_share``; so every metric of a load."""
 
     judge: Judge = field(repr=False)
-    users: int
+    at: int | str
+    """The load in reports: the number of users, or the file of the recording."""
     turns: Sequence[LoadData] = field(repr=False)
     suffix: str = ""
 
@@ -75,7 +96,8 @@ class ConversationResult:
             raise UsageError(f"turn({number!r}): there are turns 1 to {len(self.turns)}")
         return LoadResult(
             self.judge,
-            self.users,
+            self.at,
             self.turns[number - 1],
             f"{self.suffix}, turn {number} of {len(self.turns)}",
+            part="round",
         )

@@ -55,7 +55,10 @@ class LoggedLoad:
             "order_seed": self.order_seed,
             "workers": max(1, *(len(run.workers) for run in self.runs)),
             "schedule": run.open_loop.schedule if run.open_loop else None,
-            "rate": run.open_loop.rate_per_s if run.open_loop else None,
+            # Requests that are all due at once have no rate.
+            "rate": run.open_loop.rate_per_s
+            if run.open_loop and math.isfinite(run.open_loop.rate_per_s)
+            else None,
             "workload": {
                 **dataclasses.asdict(dataclasses.replace(run.workload, given=None)),
                 "given": repr(run.workload.given) if run.workload.given else None,

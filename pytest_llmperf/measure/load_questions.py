@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from pytest_llmperf.gates.base import Judge, side_of
 from pytest_llmperf.gates.bracket import Bracketed
 from pytest_llmperf.gates.proportion import Share
 from pytest_llmperf.load.conversation import Conversation
-from pytest_llmperf.load.conversation_file import read_script
 from pytest_llmperf.load.goodput import RateSearch, Slo
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.replay import Unit
+from pytest_llmperf.load.session_file import RecordedSessions, read_sessions
 from pytest_llmperf.measure import streaming
 from pytest_llmperf.measure.book import Book, booked
 from pytest_llmperf.measure.conversations import ConversationResult
@@ -129,8 +130,9 @@ class LoadQuestions:
         ``next_tokens``; answers end by themselves, at ``answer_tokens`` at most. ``.turn(2)`` has the metrics of the
         second turn. ``turns`` is 3, ``think_s`` 0 and ``next_tokens`` 32 where nothing is said.
 
-        ``prompts``: a file of sessions in aiperf's multi-turn form, which says all of these instead: its users ask
-        each turn at once, after the longest delay that a session has there."""
+        ``prompts``: a file of sessions, which says all of these instead. In aiperf's multi-turn form its users ask each
+        turn at once, after the longest delay that a session has there. In Mooncake's form, with ``messages``,
+        ``text_input`` or ``input_length``, each session keeps its own times (``load.session_file``)."""
         self._refuse()
         sizes = self._data.sizes
         shape = sizes.shape(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rounds=rounds)
@@ -145,11 +147,11 @@ class LoadQuestions:
         if given if prompts is not None else users is None:
             also = f"; prompts was given with {', '.join(given)}" if given and prompts is not None else ""
             raise UsageError(f"load.conversations needs users=8, or prompts=FILE, which says the rest{also}")
-        try:
-            asked = (
-                Conversation.of_script(read_script(Path(prompts)), shape.answer_tokens)
-                if prompts is not None
-                else Conversation(
+        if prompts is not None:
+            asked: Conversation | RecordedSessions = _of_file(Path(prompts), shape.answer_tokens)
+        else:
+            try:
+                asked = Conversation(
                     users,  # type: ignore[arg-type]
                     3 if turns is None else turns,
                     shape.prompt_tokens,
@@ -157,10 +159,11 @@ class LoadQuestions:
                     shape.answer_tokens,
                     0.0 if think_s is None else think_s,
                 )
-            )
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"load.conversations: {error}") from error
+            except (ValueError, TypeError) as error:
+                raise UsageError(f"load.conversations: {error}") from error
         data = self._data.conversations(served, asked, shape.rounds)
+        if isinstance(asked, RecordedSessions):
+            return ConversationResult(self._judge, repr(asked), data)
         suffix = shape.suffix(sizes) if asked.script is None else f", {asked.script.name}"
         return ConversationResult(self._judge, asked.users, data, suffix)
 
@@ -255,6 +258,14 @@ class LoadQuestions:
         count = sizes.requests_of(requests)
         found, unusable = self._data.max_rate(served, slo, search, count, shape)
         return bracketed(self._judge, found, unusable, shape.suffix(sizes))
+
+
+def _of_file(path: Path, answer_tokens: int) -> Conversation | RecordedSessions:
+    """The conversations of a file; answers have ``answer_tokens`` at most where it does not say otherwise."""
+    found = read_sessions(path)
+    if isinstance(found, RecordedSessions):
+        return replace(found, answer_tokens=answer_tokens)
+    return Conversation.of_script(found, answer_tokens)
 
 
 class StreamQuestions:

@@ -96,9 +96,11 @@ class LoadResult:
     data: LoadData = field(repr=False)
     suffix: str = ""
     """Follows the load's name."""
+    part: str = ""
+    """Name of its parts; empty: as its load has them."""
 
     def __getattr__(self, metric: str) -> Any:
-        part = part_of(self.at)
+        part = self.part or part_of(self.at)
         if metric in ON_DEVICE:
             title, unit, _ = ON_DEVICE[metric]
             noun = "round"

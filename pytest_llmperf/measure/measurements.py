@@ -27,6 +27,7 @@ from pytest_llmperf.load.interleave import Rounds
 from pytest_llmperf.load.prompt_set import PromptSet, read_prompts
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import LoadRun
+from pytest_llmperf.load.session_file import RecordedSessions
 from pytest_llmperf.load.workload import Shape
 from pytest_llmperf.measure.answers import GradedAnswer, TaskAnswers
 from pytest_llmperf.measure.book import UNBOOKED, Book
@@ -396,7 +397,9 @@ class Measurements(Servers):
         device = self.speed.on_device(served, run.concurrency, [run], [of_run(run)])
         return MeasuredLoad(schedule.name, [run], timed.slices, clock, device)
 
-    def conversations(self, served: Served, shape: Conversation, rounds: int) -> Sequence[LoadData]:
+    def conversations(
+        self, served: Served, shape: Conversation | RecordedSessions, rounds: int
+    ) -> Sequence[LoadData]:
         """Rounds of conversations with one model, by turn."""
         return self._conversations.turns(served, shape, rounds)
 

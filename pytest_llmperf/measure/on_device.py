@@ -25,6 +25,13 @@ class OnDevice:
     """Output tokens a second by the most that the device's bandwidth and arithmetic allow."""
     no_share: str
     """Why no share is known; empty if it is."""
+    shared_because: str = ""
+    """Why the device's energy is not of these requests alone; empty if it is."""
+
+    def shared(self, because: str) -> OnDevice:
+        """The same rounds without figures, since other requests ran beside them."""
+        none = [None] * len(self.tokens)
+        return OnDevice(none, none, none, because, because)
 
     @property
     def joules_per_token(self) -> list[float | None]:
@@ -34,6 +41,8 @@ class OnDevice:
     @property
     def no_energy(self) -> str:
         """Why no energy is known; empty if that of any round is."""
+        if self.shared_because:
+            return self.shared_because
         return (
             "" if any(value is not None for value in self.joules_per_token) else "no device tells its energy"
         )

@@ -21,6 +21,7 @@ from pytest_llmperf.load.conversation import Conversation
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo
 from pytest_llmperf.load.metrics import metric_named
 from pytest_llmperf.load.prompt_set import PromptSet
+from pytest_llmperf.load.session_file import RecordedSessions
 from pytest_llmperf.load.steady import slice_size
 from pytest_llmperf.measure.answers import whole_groups
 from pytest_llmperf.measure.cache_plan import LongRecall, MemoryLine, memory_line
@@ -330,7 +331,9 @@ class PlannedMeasurements(Measurements):
         size = slice_size(len(schedule))
         return PlannedLoad([number // size for number in range(len(schedule))], 1)
 
-    def conversations(self, served: Served, shape: Conversation, rounds: int) -> Sequence[LoadData]:
+    def conversations(
+        self, served: Served, shape: Conversation | RecordedSessions, rounds: int
+    ) -> Sequence[LoadData]:
         self.phases.add("scheduled loads", served, ("conversations", str(shape)))
         return [
             PlannedLoad([number for number in range(rounds) for _ in range(shape.users_in(turn))], rounds)

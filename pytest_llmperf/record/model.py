@@ -501,7 +501,9 @@ class LoadEntry(Part):
     schedule: str | None = optional("arrivals of an open loop, in words; null for a closed one")
     rate: float | None = optional("intended requests a second of an open loop; null for a closed one")
     workload: WorkloadEntry = optional("shape of the requests", WorkloadEntry())
-    rounds: tuple[RoundEntry, ...] = required("in the order of time; one for a load on a schedule")
+    rounds: tuple[RoundEntry, ...] = required(
+        "in the order of time; one for a load on a schedule, several for recorded sessions"
+    )
     tails: dict[str, dict[str, Tail]] = mapping(
         "ttft, ttfat, itl, tpot, stall, e2el, schedule_delay → p50, p90, p95, p99, p99.9 → value with its bounds"
     )

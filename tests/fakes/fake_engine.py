@@ -30,7 +30,7 @@ What it answers (all through the environment):
 ``FAKE_ENGINE_WARM``         the logits of an answer whose prompt and ``cache_salt`` it has seen before
 ``FAKE_ENGINE_PREFIX_CACHE``  ``off``: it has none; ``untold``: it counts no hits; ``usage``: usage has them as well;
                              ``unsalted``: it does not keep salts apart; ``blocks``: it finds beginnings of prompts,
-                             in blocks of four tokens; ``blocks usage``: usage has them as well
+                             in blocks of four tokens; ``blocks usage``, ``off usage``: usage has them as well
 ``FAKE_ENGINE_ACCEPTS``      it speculates with four draft tokens a step, of which so many are accepted on average
 ``FAKE_ENGINE_DRAFTS``       ``request``: streams tell it in their last chunk as well as ``/metrics``
 ``FAKE_ENGINE_FAIL_SCORES``  one in so many prompts whose log probabilities are asked for is answered with HTTP 400
@@ -289,7 +289,7 @@ class Counters:
 
     def cached(self, body: dict[str, Any]) -> int:
         """Tokens of the prompt that are in the prefix cache, where it is from now on."""
-        if knob("PREFIX_CACHE") == "off":
+        if knob("PREFIX_CACHE").startswith("off"):
             return 0
         salt = "" if knob("PREFIX_CACHE") == "unsalted" else body.get("cache_salt")
         key = f"{salt} {asked(body)}"
@@ -472,11 +472,12 @@ class Handler(BaseHTTPRequestHandler):
             drafts, accepted = speculated(len(reply.tokens), asked(body))
             self.counters.drafts += drafts
             self.counters.accepted += accepted
+        found = 0
         if knob("PREFIX_CACHE").startswith("blocks"):
             found = self.counters.found(body)
             self.counters.keep(body, "".join(reply.tokens))
-            if knob("PREFIX_CACHE") == "blocks usage":
-                usage |= {"prompt_tokens_details": {"cached_tokens": found}}
+        if knob("PREFIX_CACHE") in ("blocks usage", "off usage"):
+            usage |= {"prompt_tokens_details": {"cached_tokens": found}}
         if body.get("stream"):
             self.stream(body, path, reply, usage)
         else:

@@ -31,6 +31,12 @@ def test_turn_without_a_cache(baseline, load):
 
 def test_replay(candidate, load):
     assert load.replay(candidate, "{trace}", unit="ms").cached_share >= 0.5
+
+def test_recorded_sessions(candidate, load):
+    assert load.conversations(candidate, prompts="{sessions}", rounds=10).turn(2).cached_share >= 0.8
+
+def test_recorded_sessions_without_a_cache(baseline, load):
+    assert load.conversations(baseline, prompts="{sessions}", rounds=10).turn(2).cached_share >= 0.8
 """
 
 
@@ -43,9 +49,24 @@ def test_the_second_turn_is_found_and_so_are_the_blocks_of_a_trace(tmp_path: Pat
     ]
     trace = tmp_path / "trace.jsonl"
     trace.write_text("\n".join(map(json.dumps, rows)))
+    begin, more = ({"role": "user", "content": text} for text in ("word " * 400, "More?"))
+    delta = {"message_mode": "delta", "output_length": 8}
+    lines = [
+        {"session_id": "a", **delta, "messages": [begin], "timestamp": 0},
+        {
+            "session_id": "b",
+            "messages": [{**begin, "content": "other " * 400}],
+            "timestamp": 10,
+            "output_length": 8,
+        },
+        {"session_id": "a", **delta, "messages": [more], "delay": 20},
+        {"session_id": "b", "messages": [{**begin, "content": "other " * 400}, more], "output_length": 8},
+    ]
+    sessions = tmp_path / "sessions.jsonl"
+    sessions.write_text("\n".join(map(json.dumps, lines)))
     # What is found in a cache does not depend on when it is asked.
     (tmp_path / "conftest.py").write_text("from pytest_llmperf.load import run\n\nrun.LATE_ABOVE_S = 60.0\n")
-    (tmp_path / "test_cache.py").write_text(SUITE.format(trace=trace))
+    (tmp_path / "test_cache.py").write_text(SUITE.format(trace=trace, sessions=sessions))
     code, verdicts, output = gate(
         tmp_path / "record.json",
         str(tmp_path / "test_cache.py"),
@@ -59,4 +80,6 @@ def test_the_second_turn_is_found_and_so_are_the_blocks_of_a_trace(tmp_path: Pat
         "test_turn[cached]": "PASS",
         "test_replay[cached]": "PASS",
         "test_turn_without_a_cache": "FAIL",
+        "test_recorded_sessions[cached]": "PASS",
+        "test_recorded_sessions_without_a_cache": "FAIL",
     }, output

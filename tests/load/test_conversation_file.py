@@ -72,7 +72,6 @@ def test_they_are_held_with_the_servers_answers_and_a_session_may_end_early(
         ("nonsense", r"line 2: 'nonsense' can't be read as JSON"),
         ("[1]", "has no turns; need"),
         ('{"turns": []}', "has no turns; need"),
-        ('{"timestamp": 0, "input_length": 4, "hash_ids": [1]}', "is read by load.replay"),
         ('{"session_id": 7, "turns": [{"text": "x"}]}', "session_id is 7; need a text"),
         ('{"turns": ["x"]}', r"turn 1: 'x' is not an object"),
         ('{"turns": [{"text": ""}]}', "turn 1: the text is ''; need a text"),
