@@ -41,6 +41,10 @@ _VALUES = {
     "add": ("RECORD", "add this run's data to that run's, and judge both together (a further look)"),
     "looks": ("N", "announce up to N looks (this run, then --llmperf-add), which share the promised error"),
     "starts": ("K", "compare speed over K starts of both servers, 3 or more (default: the profile's)"),
+    "gpu-wait": (
+        "DURATION",
+        "wait so long for GPUs that other runs hold, as in 8h; 0s: not at all (default: 10min)",
+    ),
     "order": ("SEED", "repeat a run's draws of items, rounds and samples (default: new ones each run)"),
     "shard": (
         "I/N",

@@ -23,6 +23,7 @@ from pytest_llmperf.engines.registry import DEFAULT, engine_named
 from pytest_llmperf.errors import GpuUnreadable, UsageError
 from pytest_llmperf.home import shown
 from pytest_llmperf.stats.start_to_start import LEAST_STARTS
+from pytest_llmperf.units import parse_quantity
 
 DEFAULT_KEY_VARIABLE = "LLMPERF_API_KEY"
 """Environment variable with the API key of a server given by ``--llmperf-base-url``; not set: it wants no key."""
@@ -53,6 +54,14 @@ def _whole_number(low: int, needed: str = "", *, but: int | None = None) -> Befo
     return BeforeValidator(check)
 
 
+def _duration(given: str) -> float:
+    """Seconds of ``8h`` or ``90 s``."""
+    seconds = parse_quantity(given, "s")
+    if seconds < 0:
+        raise ValueError("must be 0 s or more")
+    return seconds
+
+
 @dataclass(frozen=True)
 class Options:
     """The command line and the ini file, by the names of the options in ``config.options``."""
@@ -75,6 +84,7 @@ class Options:
             1, f"must be 1, or at least {LEAST_STARTS} to tell how starts of one model differ", but=2
         ),
     ] = None
+    gpu_wait: Annotated[float | None, BeforeValidator(_duration)] = None
     order: Annotated[int | None, _whole_number(0)] = None
     shard: Annotated[RunShard | None, BeforeValidator(RunShard.parse)] = None
     answers: _Path = None
@@ -132,6 +142,8 @@ class Settings:
     """The part of the run that this one is; None: it is the whole."""
     looks: int | None = None
     """Looks that are announced: this run, and those that may add to it."""
+    gpu_wait_s: float = 600.0
+    """Longest wait for GPUs that other runs hold, seconds: by default about as long as one of them takes."""
     hosts: Mapping[str, Model] = field(default_factory=dict)
     """By name, the rows whose servers serve candidates or the baseline as adapters or aliases."""
 
@@ -234,6 +246,7 @@ def resolve(
         add=options.add,
         looks=options.looks,
         shard=options.shard,
+        gpu_wait_s=Settings.gpu_wait_s if options.gpu_wait is None else options.gpu_wait,
         hosts={model.host: row(model.host) for model in (*candidates, baseline) if model.host is not None},
     )
 

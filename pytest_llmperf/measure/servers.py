@@ -70,6 +70,7 @@ class Servers:
             progress,
             apart=settings.profile.placement == "apart",
             seed=seed,
+            wait_s=settings.gpu_wait_s,
         )
         self._events = Events(state_root / "events.jsonl")
         self.sampling = SamplingBook(self.tell)

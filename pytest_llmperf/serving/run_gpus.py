@@ -24,9 +24,8 @@ from pytest_llmperf.serving.gpu import Device
 from pytest_llmperf.serving.gpu_leases import GpuLeases, holder_of
 from pytest_llmperf.serving.placement import VISIBLE, Placement, named, visible
 from pytest_llmperf.serving.state import write_json
+from pytest_llmperf.units import format_value
 
-WAIT_S = 600.0
-"""Longest wait for GPUs that other runs hold: about as long as one of them takes."""
 _LOOK_S = 0.5
 
 Places = Mapping[str, Sequence[Device]]
@@ -44,11 +43,12 @@ class RunGpus:
         *,
         apart: bool = False,
         seed: int = 0,
-        wait_s: float = WAIT_S,
+        wait_s: float,
     ) -> None:
         """``rows``: those that the run will start, all of them, the candidate before the baseline.
 
-        ``seed`` draws which side of a pair that stands apart has the first GPUs.
+        ``seed`` draws which side of a pair that stands apart has the first GPUs; ``wait_s`` is the longest wait for
+        GPUs that other runs hold.
         """
         self._rows = rows
         self._state_root = state_root
@@ -155,8 +155,9 @@ class RunGpus:
         if left_s <= 0 or self._closed.is_set():
             raise StartError(
                 f"no GPU is free: {who} holds GPU {device.label} ({device.name}) for its run, and "
-                f"{self._wait_s:.0f} s were waited for it",
-                remedy="run again when it has ended, or name other GPUs in CUDA_VISIBLE_DEVICES",
+                f"{format_value(self._wait_s, 's')} were waited for it",
+                remedy="run again when it has ended, wait longer (--llmperf-gpu-wait 8h), or name other GPUs in "
+                "CUDA_VISIBLE_DEVICES",
             )
         self._progress(f"waiting for GPU {device.label}, which {who} holds, at most {left_s:.0f} s more")
         self._closed.wait(min(_LOOK_S, left_s))

@@ -58,6 +58,15 @@ def test_a_machine_without_a_gpu_takes_the_profile_for_the_cpu(options: Options)
     assert resolve(options, "H100", "NVIDIA H100").profile.name == "gpu"
 
 
+@pytest.mark.parametrize(
+    ("given", "seconds"), [({}, 600.0), ({"gpu_wait": "8h"}, 28_800.0), ({"gpu_wait": "0 s"}, 0)]
+)
+def test_a_run_waits_for_gpus_as_long_as_it_is_told(
+    tmp_path: Path, given: dict[str, str], seconds: float
+) -> None:
+    assert settings(tmp_path, **given).gpu_wait_s == seconds
+
+
 # How answers are collected
 
 

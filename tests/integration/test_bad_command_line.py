@@ -39,6 +39,8 @@ MISTAKES: dict[str, tuple[list[str], str, str, list[str]]] = {
     ),
     "two starts": (["--llmperf-starts", "2"], "", "", ["--llmperf-starts=2", "at least 3"]),
     "no starts": (["--llmperf-starts", "some"], "", "", ["--llmperf-starts=some", "at least 3"]),
+    "wait without a unit": (["--llmperf-gpu-wait", "60"], "", "", ["--llmperf-gpu-wait=60", '"90 s"']),
+    "wait in the past": (["--llmperf-gpu-wait=-1s"], "", "", ["--llmperf-gpu-wait=-1s", "0 s or more"]),
     "starts of a running server": (
         ["--llmperf-starts", "3", "--llmperf-base-url", "http://127.0.0.1:9"],
         "",
