@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pytest_llmperf.json_values import Json
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 def read_parquet(data: bytes) -> list[dict[str, Json]]:
-    """The rows of a Parquet file whose bytes are ``data``.
+    """The rows of a Parquet file whose bytes are ``data``; raises as :func:`read_arrow` does."""
+    rows: list[dict[str, Json]] = read_arrow(data).to_pylist()
+    return rows
+
+
+def read_arrow(data: bytes) -> pyarrow.Table:
+    """The columns of a Parquet file whose bytes are ``data``.
 
     Raises ``ImportError`` without pyarrow, and pyarrow's own errors (``OSError``, ``ValueError``) for other bytes.
 
@@ -17,5 +28,4 @@ def read_parquet(data: bytes) -> list[dict[str, Json]]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(pyarrow.BufferReader(data)) as file:
-        rows: list[dict[str, Json]] = file.read(use_threads=False).to_pylist()
-    return rows
+        return file.read(use_threads=False)

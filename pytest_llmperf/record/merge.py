@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from pytest_llmperf.record import summary
 from pytest_llmperf.record.process_files import joined
 from pytest_llmperf.record.shard_set import ShardRecord, ShardSet
 from pytest_llmperf.record.store import write_record
+from pytest_llmperf.record.table_join import Selection, TablePart, join_tables
 from pytest_llmperf.record.tables import (
     ANSWERS,
     CASES,
     TOKENS,
     TRACES,
-    AnswerRow,
+    CaseRow,
     TokenRow,
     load_table,
     store_table,
@@ -46,8 +48,8 @@ def merge(shards: ShardSet, out: Path) -> Record:
     write_record(out, {key: fields[key] for key in ("id", "written")} | unfinished)
     readable = [shard for shard in shards.shards if not shard.unread]
     fields[CASES.key] = store_table(out, CASES, _in_order(readable, shards.tests))
-    fields[ANSWERS.key] = store_table(out, ANSWERS, _answers(readable))
-    fields[TRACES.key] = store_table(out, TRACES, _rows(readable, TRACES))
+    fields[ANSWERS.key] = join_tables(out, ANSWERS, [*_answers(readable)])
+    fields[TRACES.key] = join_tables(out, TRACES, [*_traces(readable)])
     fields[TOKENS.key] = store_table(out, TOKENS, _tokens(readable))
     return write_record(out, fields)
 
@@ -56,7 +58,7 @@ def _fields(shards: ShardSet) -> dict[str, Any]:
     """Everything but the tables."""
     from pytest_llmperf.record.model import Record
 
-    facts = [shard.record.as_json(but=_MADE_ANEW) for shard in shards.shards]
+    facts = [_facts(shard) for shard in shards.shards]
     together = joined(facts)
     measured = Record.of({key: together.get(key, []) for key in ("answers", "load", "telemetry")})
     verdicts: list[VerdictEntry] = _ordered(shards, "verdicts")
@@ -76,6 +78,15 @@ def _fields(shards: ShardSet) -> dict[str, Any]:
         "metrics": summary.MetricSummary().of(measured),
         "costs": summary.costs(measured),
     }
+
+
+def _facts(shard: ShardRecord) -> dict[str, Json]:
+    facts = shard.record.as_json(but=_MADE_ANEW)
+    if facts.get("telemetry"):
+        facts["telemetry"] = [
+            {**entry.as_json(), "shard": shard.shard.number} for entry in shard.record.telemetry
+        ]
+    return facts
 
 
 def _ordered(shards: ShardSet, key: str) -> list[Any]:
@@ -125,28 +136,48 @@ def _run(shards: ShardSet, verdicts: Sequence[VerdictEntry]) -> dict[str, Json]:
 # Tables
 
 
-def _rows(shards: Sequence[ShardRecord], table: Any) -> Iterator[Any]:
-    for shard in shards:
-        yield from load_table(shard.path, getattr(shard.record, table.key), table)
-
-
-def _in_order(shards: Sequence[ShardRecord], tests: Sequence[str]) -> list[Any]:
+def _in_order(shards: Sequence[ShardRecord], tests: Sequence[str]) -> list[CaseRow]:
     place = {test: number for number, test in enumerate(tests)}
-    return sorted(_rows(shards, CASES), key=lambda row: place.get(row["test"], -1))
+    rows = [row for shard in shards for row in load_table(shard.path, shard.record.cases, CASES)]
+    return sorted(rows, key=lambda row: place.get(row["test"], -1))
 
 
-def _answers(shards: Sequence[ShardRecord]) -> Iterator[AnswerRow]:
+def _answers(shards: Sequence[ShardRecord]) -> Iterator[TablePart]:
     """Yield the answers; those of one model to one task come from the shard that has the most of them."""
-    most: dict[tuple[str, str, str], tuple[int, int]] = {}
+    most: dict[tuple[str, ...], tuple[int, int]] = {}
     for number, shard in enumerate(shards):
         for asked in shard.record.answers:
             if asked.items > most.get(asked.key, (0, 0))[0]:
                 most[asked.key] = (asked.items, number)
+
+    def select(number: int, keys: Sequence[tuple[str, ...]]) -> Selection:
+        kept = [most.get(key, (0, number))[1] == number for key in keys]
+        return Selection(None if all(kept) else kept)
+
     for number, shard in enumerate(shards):
-        for row in load_table(shard.path, shard.record.answers_file, ANSWERS):
-            key = (row["row"], row["task"], row["variant"])
-            if most.get(key, (0, number))[1] == number:
-                yield row
+        columns = ("row", "task", "variant")
+        yield TablePart(shard.path, shard.record.answers_file, columns, partial(select, number))
+
+
+def _traces(shards: Sequence[ShardRecord]) -> Iterator[TablePart]:
+    """Yield the timed requests. A load that several shards ran has a start in each of them, numbered in their order:
+    their clocks have zeros of their own, so that rounds of two shards must not be taken for one."""
+    started: dict[tuple[object, ...], int] = {}
+
+    def select(rows: Sequence[tuple[Any, ...]]) -> Selection:
+        before = dict(started)
+        starts = []
+        for *load, start in rows:
+            key = tuple(load)
+            starts.append((start or 0) + before.get(key, 0))
+            started[key] = max(started.get(key, 0), starts[-1])
+        changed = any(now != (row[-1] or 0) for now, row in zip(starts, rows, strict=True))
+        return Selection(changed={"start": starts} if changed else None)
+
+    for shard in shards:
+        yield TablePart(
+            shard.path, shard.record.traces_file, ("kind", "concurrency", "rate", "start"), select
+        )
 
 
 def _tokens(shards: Sequence[ShardRecord]) -> Iterator[TokenRow]:

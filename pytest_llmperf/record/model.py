@@ -573,6 +573,9 @@ class TelemetryEntry(Part):
     what: str | None = optional("load, open loop, sweep, max rate, or what was asked")
     concurrency: Count | None = optional("requests in flight; null where it is not fixed")
     device: str | None = optional("NVML's number and name")
+    shard: Positive | None = optional(
+        "in a merged record: the shard whose clock the readings' times are on, with a zero of its own"
+    )
     energy_j: float | None = optional("from begin to end")
     mean_power_w: float | None = None
     peak_bytes: float | None = optional("most memory in use")

@@ -175,9 +175,23 @@ def read_record(path: Path) -> Record:
 
     try:
         text = path.read_text(encoding="utf-8")
-        fields = json.loads(text)
     except OSError as error:
         raise LlmperfError(f"{shown(path)} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise LlmperfError(f"{shown(path)} is not a record of a run: {error}") from error
+    try:
+        return Record.parse(text)
+    except ValueError:
+        # Almost every record is parsed once: why one does not fit is found out here.
+        return _read_again(path, text)
+
+
+def _read_again(path: Path, text: str) -> Record:
+    """Return the record that ``text`` is after all, or raise as :func:`read_record` does."""
+    from pytest_llmperf.record.model import Record
+
+    try:
+        fields = json.loads(text)
     except ValueError as error:
         raise LlmperfError(f"{shown(path)} is not a record of a run: {error}") from error
     schema = fields.get("schema") if isinstance(fields, dict) else None

@@ -14,7 +14,6 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate, chain, islice
 from pathlib import Path
 from types import UnionType
@@ -125,7 +124,7 @@ class CaseRow(TypedDict):
 
 _Values = Mapping[str, object]
 """A row of any table, by column."""
-_Columns = Mapping[str, Sequence[Any]]
+Columns = Mapping[str, Sequence[Any]]
 """Some rows of a table, by column: a text that many rows have is searched for secrets once."""
 R = TypeVar("R", bound=Mapping[str, object])
 
@@ -187,8 +186,13 @@ def store_table(record: Path, table: TableSchema[Any], rows: Iterable[_Values]) 
 
     Without a row there is no file. ``ValueError`` for a row that has other columns than ``table``.
     """
-    counted = _Counted(table, rows)
-    batches = counted.batches()
+    return store_batches(record, table, clean_batches(table, rows))
+
+
+def store_batches(
+    record: Path, table: TableSchema[Any], batches: Iterator[Columns | pyarrow.Table]
+) -> dict[str, Json]:
+    """Write ``batches`` of clean rows as :func:`store_table` does; tables of pyarrow only where it is installed."""
     first = next(batches, None)
     suffixes = ("parquet", "jsonl.gz") if _pyarrow() else ("jsonl.gz", "parquet")
     path, other = (record.with_name(f"{record.stem}.{table.name}.{suffix}") for suffix in suffixes)
@@ -198,9 +202,13 @@ def store_table(record: Path, table: TableSchema[Any], rows: Iterable[_Values]) 
         path.unlink(missing_ok=True)
         return {"file": path.name, "sha256": hashlib.sha256().hexdigest(), "count": 0}
 
-    def every() -> Iterator[_Columns]:
-        yield first
-        yield from batches
+    count = 0
+
+    def every() -> Iterator[Columns | pyarrow.Table]:
+        nonlocal count
+        for batch in chain([first], batches):
+            count += len(next(iter(batch.values()))) if isinstance(batch, Mapping) else batch.num_rows
+            yield batch
 
     digest = hashlib.sha256()
 
@@ -208,13 +216,13 @@ def store_table(record: Path, table: TableSchema[Any], rows: Iterable[_Values]) 
         if path.suffix == ".parquet":
             _write_parquet(temporary, table.columns, every())
         else:
-            _write_lines(temporary, every())
+            _write_lines(temporary, cast("Iterator[Columns]", every()))
         with temporary.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
 
     write_file(path, write)
-    return {"file": path.name, "sha256": digest.hexdigest(), "count": counted.count}
+    return {"file": path.name, "sha256": digest.hexdigest(), "count": count}
 
 
 def load_answers(path: Path, record: Record) -> list[AnswerRow]:
@@ -255,47 +263,36 @@ def load_table(path: Path, about: TableFile | None, table: TableSchema[R]) -> li
         raise UsageError(f"{beside}: reading it needs pyarrow: pip install pyarrow") from None
 
 
-@dataclass
-class _Counted:
-    """Rows as plain values that both formats can hold, some at a time."""
-
-    table: TableSchema[Any]
-    rows: Iterable[_Values]
-    count: int = 0
-
-    @cached_property
-    def columns(self) -> Mapping[str, str]:
-        return self.table.columns
-
-    def batches(self) -> Iterator[_Columns]:
-        rows = iter(self.rows)
-        while several := list(islice(rows, _ROWS_AT_A_TIME)):
-            self.count += len(several)
-            yield self._batch(several)
-
-    def _batch(self, rows: Sequence[_Values]) -> _Columns:
-        for row in rows:
-            if row.keys() != self.columns.keys():
-                differ = sorted(row.keys() ^ self.columns.keys())
-                raise ValueError(f"a row of {self.table.name} has other columns than the table: {differ}")
-        remove = redactor()
-        cleaned: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in self.columns}
-        for name, kind in self.columns.items():
-            if kind == "string":
-                cleaned[name] = _cleaned(cleaned[name], remove)
-        if self.table.pieces is not None:
-            of_texts, of_ids = self.table.pieces
-            clean = cleaner()
-            now = [clean_parts(texts, clean) for texts in cleaned[of_texts]]
-            cleaned[of_ids] = [
-                [known if after == before else -1 for known, before, after in zip(*row, strict=True)]
-                for row in zip(cleaned[of_ids], cleaned[of_texts], now, strict=True)
-            ]
-            cleaned[of_texts] = now
-        return cleaned
+def clean_batches(table: TableSchema[Any], rows: Iterable[_Values]) -> Iterator[Columns]:
+    """Yield ``rows`` without secrets, some at a time, as plain values that both formats can hold."""
+    rows, columns = iter(rows), table.columns
+    while several := list(islice(rows, _ROWS_AT_A_TIME)):
+        yield _clean_batch(table, columns, several)
 
 
-def _cleaned(values: Sequence[object], remove: Redactor) -> Sequence[object]:
+def _clean_batch(table: TableSchema[Any], columns: Mapping[str, str], rows: Sequence[_Values]) -> Columns:
+    for row in rows:
+        if row.keys() != columns.keys():
+            differ = sorted(row.keys() ^ columns.keys())
+            raise ValueError(f"a row of {table.name} has other columns than the table: {differ}")
+    remove = redactor()
+    cleaned: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in columns}
+    for name, kind in columns.items():
+        if kind == "string":
+            cleaned[name] = clean_column(cleaned[name], remove)
+    if table.pieces is not None:
+        of_texts, of_ids = table.pieces
+        clean = cleaner()
+        now = [clean_parts(texts, clean) for texts in cleaned[of_texts]]
+        cleaned[of_ids] = [
+            [known if after == before else -1 for known, before, after in zip(*row, strict=True)]
+            for row in zip(cleaned[of_ids], cleaned[of_texts], now, strict=True)
+        ]
+        cleaned[of_texts] = now
+    return cleaned
+
+
+def clean_column(values: Sequence[object], remove: Redactor) -> Sequence[object]:
     """Return the values of a column, texts without secrets."""
     texts = [value for value in values if isinstance(value, str)]
     if not texts or (cleaned := clean_all(texts, remove)) is texts:
@@ -304,23 +301,35 @@ def _cleaned(values: Sequence[object], remove: Redactor) -> Sequence[object]:
     return [next(now) if isinstance(value, str) else value for value in values]
 
 
-def _write_lines(path: Path, batches: Iterable[_Columns]) -> None:
+def _write_lines(path: Path, batches: Iterable[Columns]) -> None:
     with gzip.open(path, "wt", encoding="utf-8", compresslevel=6) as lines:
         for batch in batches:
             rows = (dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True))
             lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _write_parquet(path: Path, columns: Mapping[str, str], batches: Iterable[_Columns]) -> None:
+def arrow_schema(columns: Mapping[str, str]) -> pyarrow.Schema:
+    """Return the types of ``columns`` in a Parquet file."""
+    import pyarrow
+
+    return pyarrow.schema([(name, _arrow_type(kind)) for name, kind in columns.items()])
+
+
+def _write_parquet(
+    path: Path, columns: Mapping[str, str], batches: Iterable[Columns | pyarrow.Table]
+) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    schema = pyarrow.schema([(name, _arrow_type(kind)) for name, kind in columns.items()])
+    schema = arrow_schema(columns)
     with parquet.ParquetWriter(
         path, schema, compression="zstd", compression_level=_COMPRESSION_LEVEL
     ) as writer:
         for batch in batches:
-            arrays = [_arrow_array(kind, batch[name]) for name, kind in columns.items()]
+            if not isinstance(batch, Mapping):
+                writer.write_table(batch)
+                continue
+            arrays = [arrow_array(kind, batch[name]) for name, kind in columns.items()]
             writer.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
 
 
@@ -337,7 +346,7 @@ def _arrow_type(kind: str) -> pyarrow.DataType:
     return pyarrow.type_for_alias(kind)
 
 
-def _arrow_array(kind: str, values: Sequence[Any]) -> pyarrow.Array:
+def arrow_array(kind: str, values: Sequence[Any]) -> pyarrow.Array:
     """The values of a column in Arrow's memory layout; None is null.
 
     ``pyarrow.array(values)`` would import pandas where it is installed, which takes half a second of processor time.
@@ -356,7 +365,7 @@ def _arrow_array(kind: str, values: Sequence[Any]) -> pyarrow.Array:
         parts = [b"" if value is None else value if item else value.encode() for value in values]
         buffers.append(py_buffer(array("i", accumulate(map(len, parts), initial=0))))
         if item:
-            children.append(_arrow_array(item[1], [*chain.from_iterable(parts)]))
+            children.append(arrow_array(item[1], [*chain.from_iterable(parts)]))
         else:
             buffers.append(py_buffer(b"".join(parts)))
     return Array.from_buffers(_arrow_type(kind), len(values), buffers, children=children)

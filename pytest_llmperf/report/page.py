@@ -30,6 +30,7 @@ from pytest_llmperf.report.html.reference import reference_section
 from pytest_llmperf.report.html.telemetry import telemetry_section
 from pytest_llmperf.report.html.timeline import timeline_section
 from pytest_llmperf.report.plots import label
+from pytest_llmperf.report.plots.packing import pack
 from pytest_llmperf.report.table import foldable
 from pytest_llmperf.report.text import script_json
 from pytest_llmperf.visible_text import printable
@@ -116,7 +117,7 @@ def _html(facts: Facts) -> str:
         trusted=_trusted,
         foldable=foldable,
         style=_trusted(_asset("page.css")),
-        data=_trusted(script_json(specs)),
+        data=_trusted(script_json(pack(specs))),
         scripts=[_trusted(script) for script in scripts],
         licences=_asset("LICENSES.txt") if specs else "",
     )

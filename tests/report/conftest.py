@@ -86,7 +86,7 @@ class Page(HTMLParser):
     def specs(self) -> list[dict[str, Any]]:
         (data,) = [text for attributes, text in self.raw if attributes.get("id") == "plots"]
         specs: list[dict[str, Any]] = json.loads(data)
-        return specs
+        return [spec | {"data": unpacked(spec["data"], specs)} for spec in specs]
 
     def row(self, *starts: str) -> list[str]:
         """The one table row that begins with these cells."""
@@ -94,6 +94,26 @@ class Page(HTMLParser):
             cells for row in self.rows if (cells := [c.strip() for c in row])[: len(starts)] == [*starts]
         ]
         return found
+
+
+def unpacked(data: dict[str, Any], specs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The data of a plot as Vega takes them, from those that the page holds; as ``page.js`` does."""
+    data = specs[data["same"]]["data"] if "same" in data else data
+    if "columns" not in data:
+        return data
+    columns = [_column(packed, data["rows"]) for packed in data["columns"]]
+    rows = [[*row] for row in zip(*columns, strict=True)]
+    return {
+        "values": rows
+        if data["names"] is None
+        else [dict(zip(data["names"], row, strict=True)) for row in rows]
+    }
+
+
+def _column(packed: Any, rows: int) -> Sequence[Any]:
+    if isinstance(packed, list):
+        return packed
+    return [packed["only"]] * rows if "only" in packed else [packed["of"][place] for place in packed["at"]]
 
 
 @dataclass

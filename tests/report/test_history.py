@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmperf.report.html import history
 from pytest_llmperf.report.html.change_points import LEAST_RUNS, change_points
 from pytest_llmperf.report.html.facts import read_facts
 from pytest_llmperf.report.html.history import history_section, records_beside
@@ -68,6 +69,23 @@ def test_records_of_something_else_are_left_out_and_counted(run: RecordedRun) ->
     assert section.plots == ()
     assert "No earlier record of this comparison" in section.notes[0]
     assert section.notes[1].startswith("2 of the records found are about other models")
+
+
+def test_many_gates_over_many_nights_are_drawn_as_far_as_a_page_holds_them(
+    run: RecordedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(7)
+    values = [draw.gauss(0.9, 0.01) for _ in range(8)] + [draw.gauss(0.6, 0.01) for _ in range(5)]
+    record = run.write(written="2026-11-25T03:00:00Z")
+    nights(record, values)
+    gates = {one["metric"] for one in section_of(record).plots[0].spec["data"]["values"]}
+    assert len(gates) > 2
+    monkeypatch.setattr(history, "MOST_POINTS", 2 * 14)
+    section = section_of(record)
+    drawn = section.plots[0].spec["data"]["values"]
+    assert len(drawn) <= 2 * 14
+    assert "boxed answers" in {one["metric"] for one in drawn}, "the gate whose level has changed is drawn"
+    assert any(f"2 of {len(gates)} gates" in note for note in section.notes)
 
 
 def test_a_promoted_reference_is_marked(run: RecordedRun) -> None:

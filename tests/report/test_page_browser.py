@@ -57,6 +57,8 @@ def test_every_plot_is_drawn_and_the_console_stays_empty(run: RecordedRun) -> No
     assert len(plots) > 10
     assert [one for one in plots if 'data-drawn="yes"' not in one] == []
     assert page.dom.count("<svg") == len(plots)
+    marked = re.compile(r'<g class="mark-\w+ role-mark [^"]*marks"[^>]*><path')
+    assert [at for at, plot in enumerate(page.dom.split("<svg")[1:]) if not marked.search(plot)] == []
     assert page.console == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 60
 """The latest runs are shown; older ones are counted."""
+
+MOST_POINTS = 4_000
+"""Maximum of values drawn, some 350 bytes each; the gates that changed their level come first."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +73,23 @@ def history_section(facts: Facts) -> Section | None:
     changes = {gate: change_points([_observed(run, gate) for run in runs]) for gate in gates}
     then = next((run for run in runs[:-1] if run.current), None)
     dates = _dates(runs)
+    known = [gate for gate in gates if any(_observed(run, gate) is not None for run in runs)]
+    if not known:
+        return Section("history", title, ["No gate of this run has a value."])
+    moved = [gate for gate in gates if changes[gate]]
+    first = [*dict.fromkeys([*moved, *known])][: max(1, MOST_POINTS // len(runs))]
+    drawn = [gate for gate in known if gate in set(first)]
+    if len(drawn) < len(known):
+        notes.append(
+            f"Drawn are {len(drawn):,} of {len(known):,} gates, those first whose level changed; the others' values "
+            f"are in the {len(runs)} records."
+        )
     values = [
         {**_value(gate, place, run, place in (changes[gate] or ()), then), "date": dates[place]}
-        for gate in gates
+        for gate in drawn
         for place, run in enumerate(runs)
         if _observed(run, gate) is not None
     ]
-    if not values:
-        return Section("history", title, ["No gate of this run has a value."])
-    moved = [gate for gate in gates if changes[gate]]
-    drawn = [gate for gate in gates if any(value["metric"] == label(gate) for value in values)]
     plot = Plot(
         "A gate over the runs",
         f"Value, interval and bound of the chosen gate in {len(runs)} runs; {len(moved)} of {len(gates)} gates "
@@ -134,7 +145,10 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
         made = bool(record.promoted) or this in promoted
         return Earlier(path.stem, this, record.written, made, this == current, _gates(record))
 
+    own = {shard.file: shard.sha256 for shard in facts.record.shards}
     for path in facts.earlier:
+        if path.name in own and _sha256(path) == own[path.name]:
+            continue  # A part of this run, and no earlier one.
         try:
             record = read_record(path)
         except LlmperfError:
@@ -163,7 +177,8 @@ def _runs(facts: Facts) -> tuple[list[Earlier], int]:
 
 def _subject(record: Record) -> tuple[object, ...]:
     """Return what two records must share for their values to belong to one history."""
-    return record.profile, record.device, record.candidates, record.baseline
+    shard = None if record.shard is None else (record.shard.number, record.shard.of)
+    return record.profile, record.device, record.candidates, record.baseline, shard
 
 
 def _gates(record: Record) -> dict[str, VerdictEntry]:
@@ -231,6 +246,13 @@ def _value(gate: str, place: int, run: Earlier, changed: bool, reference: Earlie
         "changed": changed,
         "shown": f"{format_value(observed, unit)} ({said}), bound {format_bound(verdict.bound, unit)}",
     }
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _is_record(path: Path) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from pytest_llmperf.json_values import Json
@@ -32,16 +33,17 @@ def telemetry_section(facts: Facts) -> Section | None:
     if not entries:
         return None
     labels = list(dict.fromkeys(_label(entry) for entry, _ in entries))
+    begins = _begins(entries)
     plots = []
     for field, name, unit, times in _QUANTITIES:
-        if values := _points(entries, field, times):
+        if values := _points(entries, begins, field, times):
             alt = f"{name} of the devices in {unit} over the time of the run, {len(entries)} measurements."
             plots.append(
                 Plot(name, alt, fill_plot("over_time", values, axis=unit, **by_row(labels, legend=True)))
             )
     rows = [
         (
-            entry.what or "",
+            (entry.what or "") + (f", shard {entry.shard}" if entry.shard else ""),
             _label(entry),
             entry.device or "",
             format_value(entry.energy_j, "J"),
@@ -53,17 +55,36 @@ def telemetry_section(facts: Facts) -> Section | None:
     ]
     columns = ("measured", "models", "device", "energy", "mean power", "peak memory", "clocks lowered")
     table = Table(columns, rows, {3, 4, 5}, "Devices", folded=len(rows) > 12)
-    return Section("telemetry", title, ["Sampled only while measuring."], plots, [table])
+    notes = ["Sampled only while measuring."]
+    if len(begins) > 1:
+        notes.append(
+            "The shards ran on clocks of their own: their readings follow each other in the order of the shards, "
+            "whenever they were made."
+        )
+    return Section("telemetry", title, notes, plots, [table])
+
+
+def _begins(entries: Sequence[tuple[TelemetryEntry, Readings]]) -> dict[int | None, float]:
+    """Return where the readings of each shard begin on the axis, seconds: where those of the one before end."""
+    lengths: dict[int | None, float] = {}
+    for entry, readings in entries:
+        last = max((time_s for time_s in readings.time_s if time_s is not None), default=0.0)
+        lengths[entry.shard] = max(last, lengths.get(entry.shard, 0.0))
+    ends = accumulate(lengths.values())
+    return {shard: end - length for (shard, length), end in zip(lengths.items(), ends, strict=True)}
 
 
 def _points(
-    entries: Sequence[tuple[TelemetryEntry, Readings]], field: str, times: float
+    entries: Sequence[tuple[TelemetryEntry, Readings]],
+    begins: Mapping[int | None, float],
+    field: str,
+    times: float,
 ) -> list[dict[str, Json]]:
     total = sum(len(readings.time_s) for _, readings in entries)
     every = max(1, -(-total // MOST_POINTS))
     return [
         {
-            "time": time_s,
+            "time": round(begins[entry.shard] + time_s, 4),
             "value": round(value * times, 4),
             "row": label(_label(entry)),
             "part": f"{part}",

@@ -138,10 +138,25 @@
 
   document.querySelectorAll("form.filter").forEach(filter);
   const specs = JSON.parse(document.getElementById("plots").textContent);
+  // Data are packed column by column (packing.py).
+  const column = (packed, rows) => {
+    if (Array.isArray(packed)) return packed;
+    return "only" in packed ? Array(rows).fill(packed.only) : packed.at.map((place) => packed.of[place]);
+  };
+  const unpacked = (spec) => {
+    const data = "same" in spec.data ? specs[spec.data.same].data : spec.data;
+    if (!data.columns) return spec;
+    const columns = data.columns.map((packed) => column(packed, data.rows));
+    const cells = (row) => columns.map((values) => values[row]);
+    const row = data.names
+      ? (at) => Object.fromEntries(cells(at).map((value, field) => [data.names[field], value]))
+      : cells;
+    return { ...spec, data: { values: Array.from({ length: data.rows }, (_, at) => row(at)) } };
+  };
   // One after the other with a pause between them: what is there already can be read and used meanwhile.
   (async () => {
     for (const element of document.querySelectorAll("[data-plot]")) {
-      await draw(element, specs[Number(element.dataset.plot)]);
+      await draw(element, unpacked(specs[Number(element.dataset.plot)]));
       await new Promise((resolve) => setTimeout(resolve, 0));
     }
   })();
