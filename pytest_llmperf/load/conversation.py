@@ -88,6 +88,16 @@ class Conversation:
             return f"as in {self.script}"
         return f"{self.next_words} words more after {self.think_s:g} s"
 
+    @property
+    def name(self) -> str:
+        """What a turn's name in the record has after ``turn 2 of conversations``."""
+        return f"of {self.turns}, {self.pace}"
+
+    @property
+    def pauses_s(self) -> float:
+        """Seconds between the turns, all together."""
+        return sum(self.pause_s(turn) for turn in range(2, self.turns + 1))
+
     def __post_init__(self) -> None:
         for name in ("users", "turns", "first_words", "next_words", "answer_tokens"):
             value = getattr(self, name)
@@ -130,7 +140,7 @@ def hold(
         on_turn(turn)
         if turn > 1:
             time.sleep(shape.pause_s(turn))
-        name = f"turn {turn} of conversations of {shape.turns}, {shape.pace}"
+        name = f"turn {turn} of conversations {shape.name}"
         given = PromptSet(name, [_prompt(messages, shape.limit(user, turn)) for user, messages in said])
         run = run_load(server, replace(asking, given=given), ClosedLoop(len(said), len(said)), options)
         runs.append(replace(run, length_problem=OWN_LENGTHS, gave_up=shape.users_in(turn) - len(said)))

@@ -20,6 +20,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.json_values import Json, JsonObject, finite, list_of, object_of, parse_json
@@ -80,11 +81,16 @@ class RecordedSession:
 class RecordedSessions:
     """All sessions of a file."""
 
-    name: str
+    file: str
     sessions: tuple[RecordedSession, ...] = field(repr=False)
     block_tokens: int = 0
     answer_tokens: int = 128
     """Most tokens of an answer where the file does not say it."""
+
+    first_words: ClassVar[int] = 64
+    """Words of a prompt of the warm-up; how long its own prompts are, the file says."""
+    pauses_s: ClassVar[float] = 0.0
+    """Its pauses are those of each session, and none of all."""
 
     @property
     def turns(self) -> int:
@@ -100,8 +106,13 @@ class RecordedSessions:
         """Sessions that have such a turn, from 1."""
         return sum(len(session.turns) >= turn for session in self.sessions)
 
+    @property
+    def name(self) -> str:
+        """What a turn's name in the record has after ``turn 2 of conversations``."""
+        return f"of {self.turns}, as recorded in {self}"
+
     def __repr__(self) -> str:
-        return f"{self.name}, {len(self.sessions)} sessions"
+        return f"{self.file}, {len(self.sessions)} sessions"
 
     def messages(self, session: int, turn: int, nonce: str) -> list[JsonObject]:
         """The messages of turn ``turn`` (from 0), new to every cache by ``nonce``.

@@ -17,7 +17,6 @@ from pytest_llmperf.load.session_loop import SessionLoop, SessionPlan, TurnPlan,
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 
-_WARM_UP_WORDS = 64
 _SHARED_WINDOW = (
     "turns of several sessions run in the same seconds, so that one turn has no rate of its own: gate its times, or "
     "its share of cached tokens"
@@ -36,6 +35,7 @@ def replay_sessions(
     nonce = options.nonce or secrets.token_hex(8)
     asking = replace(
         workload,
+        input_tokens=recording.first_words,
         output_tokens=recording.answer_tokens,
         fixed_output=False,
         warm_cache=True,
@@ -43,10 +43,10 @@ def replay_sessions(
     )
     warmup = min(8, recording.users) if options.warmup is None else options.warmup
     options = replace(options, warmup=0, workers=1)
-    warm_up(server, asking, warmup, max(1, warmup), _WARM_UP_WORDS, nonce, options)
+    warm_up(server, asking, warmup, max(1, warmup), recording.first_words, nonce, options)
     plans, prompts = _planned(recording, nonce)
     loop = SessionLoop(f"sessions of {recording}", plans)
-    run = run_load(server, replace(asking, given=PromptSet(recording.name, prompts)), loop, options)
+    run = run_load(server, replace(asking, given=PromptSet(recording.file, prompts)), loop, options)
     places = [turn for plan in plans for turn in range(len(plan.turns))]
     return [_turn(run, recording, turn, places, prompts) for turn in range(recording.turns)]
 
@@ -77,9 +77,9 @@ def _turn(
     if not traces:
         error = next((trace.error for trace in run.traces if trace.error), "no answer has a text")
         raise NotMeasured(
-            f"no session of {recording.name} went on after turn {turn}; the first error: {error}"
+            f"no session of {recording.file} went on after turn {turn}; the first error: {error}"
         )
-    name = f"turn {turn + 1} of {recording.turns} as recorded in {recording.name}"
+    name = f"turn {turn + 1} of conversations {recording.name}"
     given = PromptSet(name, [prompts[at] for at, place in enumerate(places) if place == turn])
     # The server's counters are of all turns together.
     alone = recording.turns == 1

@@ -334,7 +334,9 @@ class PlannedMeasurements(Measurements):
     def conversations(
         self, served: Served, shape: Conversation | RecordedSessions, rounds: int
     ) -> Sequence[LoadData]:
-        self.phases.add("scheduled loads", served, ("conversations", str(shape)))
+        numbers = (shape.turns, shape.first_words, shape.answer_tokens, round(1e3 * shape.pauses_s))
+        key = ("conversations", shape.name, *numbers)
+        self.phases.add("scheduled loads", served, key, rounds)
         return [
             PlannedLoad([number for number in range(rounds) for _ in range(shape.users_in(turn))], rounds)
             for turn in range(1, shape.turns + 1)

@@ -167,6 +167,8 @@ class Phase:
     amount: int = 1
 
     def __str__(self) -> str:
+        if self.kind == "scheduled loads":
+            return " ".join([self.row, *map(str, self.key[:2])])
         return " ".join([self.row, *map(str, self.key)]) if self.key else f"{self.kind} of {self.row}"
 
 
@@ -253,6 +255,31 @@ class PlanningRecord:
         ]
         return min(asked, key=lambda each: abs(math.log(each[0] / wanted)), default=(0, None))[1]
 
+    def _conversation_s(
+        self, row: str, name: str, turns: int, prompt_tokens: int, answer_tokens: int, pauses_ms: int
+    ) -> float | None:
+        """Seconds of one round of conversations; None if a turn of theirs is not recorded.
+
+        Turns follow each other, with pauses between them; those of recorded sessions overlap, and the longest counts.
+        """
+        found: list[float] = []
+        on_schedule = False
+        for turn in range(1, turns + 1):
+            windows: list[float] = []
+            for load in self.record.scheduled_load:
+                shape = load.workload
+                if (
+                    (load.row, load.purpose) == (row, "conversations")
+                    and (shape.input_tokens, shape.output_tokens) == (prompt_tokens, answer_tokens)
+                    and (shape.given or "").startswith(f"turn {turn} of conversations {name}, ")
+                ):
+                    windows += [each.window_s or 0.0 for each in load.rounds]
+                    on_schedule = load.schedule is not None
+            if not windows:
+                return None
+            found.append(sum(windows) / len(windows))
+        return max(found) if on_schedule else sum(found) + pauses_ms / 1e3
+
     def _seconds_each(self, phase: Phase) -> float | None:
         """Seconds of one start, item or round; None if they are not recorded."""
         record, row, key = self.record, phase.row, phase.key
@@ -267,6 +294,9 @@ class PlanningRecord:
                 return next((_mean_window_s(load) for load in record.load if _is_load(load, phase)), None)
             case "scheduled loads":
                 purpose, *schedule = key
+                if purpose == "conversations":
+                    name, *numbers = schedule
+                    return self._conversation_s(row, str(name), *map(int, numbers))
                 windows = [
                     each.window_s or 0.0
                     for load in record.scheduled_load

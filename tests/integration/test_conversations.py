@@ -121,7 +121,10 @@ def test_the_next_prompt_holds_the_servers_own_answer(
     asked = (shared_project.path / "asked.txt").read_text()
     assert "['user', 'assistant', 'user'] True" in asked
     loads = [load for load in shared_project.record()["scheduled_load"] if load["purpose"] == "conversations"]
-    recorded = {f"turn {turn} of 2 as recorded in sessions.jsonl, 3 prompts" for turn in (1, 2)}
+    recorded = {
+        f"turn {turn} of conversations of 2, as recorded in sessions.jsonl, 3 sessions, 3 prompts"
+        for turn in (1, 2)
+    }
     assert {load["workload"]["given"] for load in loads} == recorded | {
         f"turn {turn} of conversations of 2, {pace}, 3 prompts"
         for turn in (1, 2)
@@ -136,7 +139,13 @@ def test_the_next_prompt_holds_the_servers_own_answer(
 
 def test_a_plan_knows_them(run: tuple[Result, list[dict[str, Any]]], shared_project: Project) -> None:
     del run
-    planned = shared_project.run("--llmperf-plan", "-k", "not there_is_not and not file_and_users")
+    planned = shared_project.run(
+        "--llmperf-plan=record.json",
+        "-k",
+        "not there_is_not and not file_and_users and not replay and not shares",
+    )
     assert planned.code == 0, planned.text
     assert planned.lines("cached share at sessions.jsonl, 3 sessions, turn 2 of 2", "≥"), planned.text
     assert planned.lines("cached share at 3, turn 2 of 2", "≥"), planned.text
+    assert planned.lines("llmperf: minutes: at most", "scheduled loads"), planned.text
+    assert not planned.lines("not in that record"), planned.text

@@ -160,7 +160,8 @@ def test_each_turn_is_a_load_of_its_own_whose_rates_are_not_judged(truth: Truth,
         ("turn 1 of sessions of sessions.jsonl, 2 sessions", 2),
         ("turn 2 of sessions of sessions.jsonl, 2 sessions", 2),
     ]
-    assert facts[1]["workload"]["given"] == "turn 2 of 2 as recorded in sessions.jsonl, 1 prompts"
+    given = "turn 2 of conversations of 2, as recorded in sessions.jsonl, 2 sessions, 1 prompts"
+    assert facts[1]["workload"]["given"] == given
     assert facts[1]["rate"] is None
     assert facts[0]["tails"]["schedule_delay"]["p50"]["n"] == 4
     json.dumps(facts, allow_nan=False)

@@ -123,3 +123,36 @@ def test_what_is_no_record_of_this_profile_is_one_line_that_says_so(tmp_path: Pa
     with pytest.raises(UsageError, match=r"not the record of a run") as raised:
         read_planning_record(tmp_path / "other.json", "test")
     assert "\n" not in str(raised.value)
+
+
+def test_conversations_take_their_turns_and_pauses_and_recorded_sessions_their_longest_turn(
+    tmp_path: Path,
+) -> None:
+    def turn(number: int, name: str, *windows_s: float, schedule: str | None = None) -> dict[str, Any]:
+        given = f"turn {number} of conversations {name}, 3 prompts"
+        return {
+            "row": "a",
+            "purpose": "conversations",
+            "schedule": schedule,
+            "workload": {"input_tokens": 64, "output_tokens": 8, "given": given},
+            "rounds": [{"window_s": window_s} for window_s in windows_s],
+        }
+
+    held, recorded = "of 2, 32 words more after 1.5 s", "of 2, as recorded in x.jsonl, 3 sessions"
+    earlier = read(
+        tmp_path,
+        scheduled_load=[
+            *(turn(number, held, 2.0, 4.0) for number in (1, 2)),
+            *(turn(number, recorded, 5.0 + number, schedule="sessions") for number in (1, 2)),
+            turn(1, f"{recorded} 0", 99.0, schedule="others"),
+        ],
+    )
+
+    def planned(name: str, turns: int = 2, answer: int = 8, pauses_ms: int = 0) -> Phase:
+        return Phase("scheduled loads", "a", ("conversations", name, turns, 64, answer, pauses_ms), 10)
+
+    assert earlier.duration([planned(held, pauses_ms=1500)]).total_s == pytest.approx(10 * (3 + 3 + 1.5))
+    assert earlier.duration([planned(recorded)]).total_s == pytest.approx(10 * 7.0)
+    unknown = [planned(held, turns=3), planned(held, answer=9), planned("of 2, x")]
+    assert earlier.duration(unknown).unknown == unknown
+    assert str(unknown[0]) == "a conversations of 2, 32 words more after 1.5 s"
