@@ -20,8 +20,9 @@ from pytest_llmperf.report.exporters.base import FileExporter
 from pytest_llmperf.report.exporters.junit_file import JunitFileExporter
 from pytest_llmperf.report.exporters.markdown import MarkdownExporter
 from pytest_llmperf.report.exporters.prometheus import PrometheusExporter
+from pytest_llmperf.report.overview import overview_of, rows_of_gates
 from pytest_llmperf.report.page import write_page
-from pytest_llmperf.report.terminal import verdict_table
+from pytest_llmperf.report.terminal import candidate_lines, verdict_table
 
 if TYPE_CHECKING:
     from pytest_llmperf.record.model import Record
@@ -91,7 +92,10 @@ def _merged(asked: argparse.Namespace) -> int:
     whole = record.outcome
     verdicts = record.judged
     tests = [entry.test for entry in record.verdicts]
-    tell(line.text for line in verdict_table(verdicts, tests=tests))
+    candidates = rows_of_gates(record)
+    tell(line.text for line in verdict_table(verdicts, tests=tests, candidates=candidates))
+    if several := overview_of(record):
+        tell(["", *(line.text for line in candidate_lines(several))])
     tell(["", *whole.let_through, *results.notes])
     tell(f"INVALID as a whole: {problem}" for problem in shards.problems)
     if not whole.green and whole.look_first:

@@ -6,8 +6,9 @@ import argparse
 
 from pytest_llmperf.cli.parts import command, interval_cell, record_argument, tell
 from pytest_llmperf.report.html.facts import read_facts
+from pytest_llmperf.report.overview import overview_of, rows_of_gates
 from pytest_llmperf.report.table import Table
-from pytest_llmperf.report.terminal import verdict_table
+from pytest_llmperf.report.terminal import candidate_lines, verdict_table
 from pytest_llmperf.units import format_value
 
 
@@ -29,7 +30,10 @@ def run(asked: argparse.Namespace) -> int:
     told = [about]
     if record.partial:
         told.append(f"partial: {record.partial}")
-    told += ["", *(line.text for line in verdict_table(facts.verdicts))]
+    table = verdict_table(facts.verdicts, candidates=rows_of_gates(record))
+    told += ["", *(line.text for line in table)]
+    if several := overview_of(record):
+        told += ["", *(line.text for line in candidate_lines(several))]
     if record.metrics:
         head = ("row", "metric", "of", "value", "95 % bounds", "n")
         cells = [

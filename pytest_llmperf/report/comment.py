@@ -94,8 +94,14 @@ def results_of(record: Record) -> RunResults:
         "device": record.device.name or "?",
         "written": record.written or "?",
     }
+    candidates = {entry.test: entry.candidate for entry in record.tests}
     return RunResults(
-        gates=[LocatedVerdict(of_gate(entry.verdict), hide(entry.test)) for entry in record.verdicts],
+        gates=[
+            LocatedVerdict(
+                of_gate(entry.verdict), hide(entry.test), candidate=hide(candidates.get(entry.test) or "")
+            )
+            for entry in record.verdicts
+        ],
         verdict=dataclasses.replace(
             whole,
             why=hide(whole.why),

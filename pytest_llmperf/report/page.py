@@ -25,6 +25,7 @@ from pytest_llmperf.report.html.machine import (
     setting_section,
     setup_line,
 )
+from pytest_llmperf.report.html.overview import overview_section
 from pytest_llmperf.report.html.parts import Section
 from pytest_llmperf.report.html.reference import reference_section
 from pytest_llmperf.report.html.telemetry import telemetry_section
@@ -68,6 +69,7 @@ def write_unfinished_page(out: Path) -> None:
 def sections(facts: Facts) -> list[Section]:
     """Return the sections of the page in the order in which a reader needs them."""
     every = (
+        overview_section(facts),
         gates_section(facts),
         reference_section(facts),
         accuracy_section(facts),

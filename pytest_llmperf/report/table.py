@@ -73,13 +73,15 @@ class Table:
             f"<thead><tr>{head}</tr></thead>",
             "<tbody>",
         ]
-        for place, (first, *others) in enumerate(self.rows):
+        for place, (_, *others) in enumerate(self.rows):
             state = f' data-state="{html_text(self.states[place])}"' if self.states else ""
             anchor = f' id="{html_text(self.anchors[place])}"' if self.anchors else ""
-            cells = [f'<th scope="row">{foldable(first)}</th>']
+            cells = [f'<th scope="row">{self.cell_html(place, 0)}</th>']
             cells += [
-                f'<td data-column="{name}"{_kind(number, cell)}>{foldable(cell)}</td>'
-                for cell, name, number in zip(others, names[1:], numeric[1:], strict=True)
+                f'<td data-column="{name}"{_kind(number, cell)}>{self.cell_html(place, column)}</td>'
+                for column, (cell, name, number) in enumerate(
+                    zip(others, names[1:], numeric[1:], strict=True), 1
+                )
             ]
             if self.details:
                 why = html_text(self.details[place])
@@ -88,6 +90,10 @@ class Table:
                 )
             lines.append(f"<tr{anchor}{state}>{''.join(cells)}</tr>")
         return "\n".join([*lines, "</tbody>", "</table>"])
+
+    def cell_html(self, row: int, column: int) -> str:
+        """Return what a page shows in a cell, both counted from 0."""
+        return foldable(self.rows[row][column])
 
 
 def _kind(numeric: bool, cell: str) -> str:

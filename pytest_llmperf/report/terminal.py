@@ -18,6 +18,7 @@ from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import excuse, plural, status_words
 from pytest_llmperf.report.encoding import fitting
 from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
+from pytest_llmperf.report.overview import CandidateGate, Overview, overview
 from pytest_llmperf.report.progress import ProgressLine
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.visible_text import printable
@@ -55,33 +56,47 @@ class TableLine:
 
 
 def verdict_table(
-    verdicts: Sequence[Verdict], *, width: int = 200, verbosity: int = 0, tests: Sequence[str] = ()
+    verdicts: Sequence[Verdict],
+    *,
+    width: int = 200,
+    verbosity: int = 0,
+    tests: Sequence[str] = (),
+    candidates: Sequence[str] = (),
 ) -> list[TableLine]:
     """Return the verdicts in the order of the run, in lines of ``width`` characters at most.
 
     ``verbosity`` is pytest's: with ``-q`` passed gates are left out, with ``-v`` each gate is followed by its test (of
-    ``tests``, one per verdict, where they are known), its method and the place of its bound.
+    ``tests``, one per verdict, where they are known), its method and the place of its bound. ``candidates``: the row of
+    each verdict, where a run has several; empty for one that is about none of them.
     """
     names = [*tests] if tests else [""] * len(verdicts)
+    sides = [*candidates] if candidates else [""] * len(verdicts)
     shown = [
-        (verdict, test)
-        for verdict, test in zip(verdicts, names, strict=True)
+        (verdict, test, side)
+        for verdict, test, side in zip(verdicts, names, sides, strict=True)
         if verbosity >= 0 or verdict.status is not Status.PASS
     ]
     if not shown:
         return []
     rows = [
-        (verdict.metric, *gate_cells(verdict), f"{verdict.n:,}", _outcome(verdict)) for verdict, _ in shown
+        (
+            *((side or "—",) if candidates else ()),
+            *(verdict.metric, *gate_cells(verdict), f"{verdict.n:,}", _outcome(verdict)),
+        )
+        for verdict, _, side in shown
     ]
-    head, *drawn = Table(_HEADER, rows, range(1, len(_HEADER) - 1)).to_text()
+    header = ("row", *_HEADER) if candidates else _HEADER
+    head, *drawn = Table(header, rows, range(len(header) - len(_HEADER) + 1, len(header) - 1)).to_text()
     fits = max(map(len, drawn)) <= width
-    blocks = [[line] for line in drawn] if fits else [_block(verdict, width) for verdict, _ in shown]
+    blocks = (
+        [[line] for line in drawn] if fits else [_block(verdict, width, side) for verdict, _, side in shown]
+    )
     lines = [TableLine(head)] if fits else []
-    for (verdict, test), block in zip(shown, blocks, strict=True):
+    for (verdict, test, _), block in zip(shown, blocks, strict=True):
         lines += [TableLine(text, verdict.status) for text in block]
         if verbosity > 0:
             lines += [TableLine(text) for more in _more(verdict, test) for text in _wrapped(more, width)]
-    if flips := flips_line(verdict for verdict, _ in shown):
+    if flips := flips_line(verdict for verdict, *_ in shown):
         wrapped = textwrap.wrap(flips, max(width, 20), subsequent_indent=_BLOCK)
         lines += [TableLine(text) for text in wrapped]
     return lines
@@ -110,16 +125,26 @@ def _n_needed(verdict: Verdict) -> str:
     return f"{verdict.n_needed:,}" if verdict.n_needed and verdict.status is not Status.PASS else ""
 
 
-def _block(verdict: Verdict, width: int) -> list[str]:
-    """Return the verdict with the metric, and below it the numbers as a sentence."""
+def candidate_lines(found: Overview) -> Iterator[TableLine]:
+    """Yield a line for each candidate: ``second: 1 FAIL, 3 PASS; FAIL: accuracy is …``, the first gate of the worst."""
+    for candidate in found.candidates:
+        cell = found.row(candidate)[0]
+        red = cell.status not in (None, Status.PASS)
+        why = f"; {cell.status.value}: {cell.why}" if red and cell.status else ""
+        yield TableLine(
+            f"{candidate}: {'no gate was judged' if cell.text == '—' else cell.text}{why}", cell.status
+        )
+
+
+def _block(verdict: Verdict, width: int, side: str = "") -> list[str]:
+    """Return the verdict with the metric (and the row it is about), and below it the numbers as a sentence."""
     cells = zip(NUMBERS, gate_cells(verdict), strict=True)
     numbers = [f"{name} {cell}" for name, cell in cells if cell != "—"]
     needed = _n_needed(verdict)
     numbers.append(f"n {verdict.n:,}" + (f" of {needed} needed" if needed else ""))
+    what = f"{verdict.metric} ({side})" if side else verdict.metric
     return [
-        *textwrap.wrap(
-            f"{status_words(verdict)}  {verdict.metric}", max(width, 20), subsequent_indent=_BLOCK
-        ),
+        *textwrap.wrap(f"{status_words(verdict)}  {what}", max(width, 20), subsequent_indent=_BLOCK),
         *_wrapped(", ".join(number.replace(" ", _KEPT) for number in numbers), width),
     ]
 
@@ -182,9 +207,22 @@ class Screen:
         verdicts, tests = [verdict for _, verdict in judged], [entry.test for entry, _ in judged]
         whole = ledger.verdict()
         reporter.section("llmperf verdicts")
-        table = verdict_table(verdicts, width=width, verbosity=self._config.get_verbosity(), tests=tests)
+        candidates = [entry.candidate for entry, _ in judged]
+        several = overview(
+            [CandidateGate(entry.candidate, entry.test, verdict) for entry, verdict in judged],
+            [*dict.fromkeys(entry.candidate for entry in ledger.entries if entry.candidate)],
+        )
+        table = verdict_table(
+            verdicts,
+            width=width,
+            verbosity=self._config.get_verbosity(),
+            tests=tests,
+            candidates=candidates if several else (),
+        )
         for line in table:
             self.line(reporter, line.text, **line.markup)
+        for line in candidate_lines(several) if several else ():
+            self.say(reporter, line.text, **line.markup)
         self.say(reporter, counts(verdicts) or "no gate was judged")
         if whole.waived or whole.advisory_failed:
             self.say(reporter, f"the run: {whole.headline}", bold=True)

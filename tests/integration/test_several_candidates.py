@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llmperf.cli import main
 from tests.integration.conftest import ONLY_OURS
 from tests.integration.played_gpu import beside_the_gpu, played_rows
 
@@ -217,6 +218,41 @@ def test_a_candidate_that_does_not_start_leaves_the_others_their_verdicts(projec
     assert by_candidate == {"first": {"INVALID"}, "second": {"PASS"}}, result.text
     assert result.code == 1
     assert project.record()["run"]["status"] == "INVALID"
+    assert result.lines("llmperf: first: ", "4 INVALID; INVALID: "), result.text
+    assert result.lines("llmperf: second: 5 PASS")
+
+
+def test_shards_of_several_candidates_are_merged_into_one_overview(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(project, first={"ANSWER": "I do not know."})
+    project.suite(
+        """
+    def test_floor(candidate, accuracy):
+        assert accuracy(candidate) >= 0.5
+    """,
+        "test_accuracy.py",
+    )
+    project.suite(
+        """
+    def test_words(candidate, answers):
+        assert answers(candidate).unfinished <= 0.2
+    """,
+        "test_words.py",
+    )
+    for number in (1, 2):
+        shard = ("--llmperf-shard", f"{number}/2", "--llmperf-record", f"shard-{number}.json")
+        project.run(*TWO, *shard, "test_accuracy.py", "test_words.py")
+    assert Counter(project.starts) == {"first": 1, "second": 1}, "each shard has one candidate"
+    records = [str(project.path / f"shard-{number}.json") for number in (1, 2)]
+    code = main(["merge", *records, "--out", str(project.path / "record.json")])
+    told = capsys.readouterr().out
+    assert code == 1
+    assert "first: 1 FAIL, 1 PASS; FAIL: " in told
+    assert "second: 1 FAIL, 1 PASS" in told
+    page = (project.path / "record.html").read_text()
+    assert page.index('<section id="overview"') < page.index('<section id="gates"')
+    assert {test["candidate"] for test in project.record()["tests"]} == {"first", "second"}
 
 
 @pytest.mark.slow

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 class LocatedVerdict:
     """A verdict with its test (pytest's node id) and its line in the suite.
 
-    ``file`` is relative to the repository; ``line`` counts from 1, 0 where it is not known.
+    ``file`` is relative to the repository; ``line`` counts from 1, 0 where it is not known. ``candidate`` is the row
+    that the test is repeated for, empty where it is not repeated.
     """
 
     verdict: Verdict
     test: str
     file: str = ""
     line: int = 0
+    candidate: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class RunResults:
     @property
     def title(self) -> str:
         return title_of(self.about)
+
+    @property
+    def candidates(self) -> Sequence[str]:
+        """The rows that were judged."""
+        return [name for name in self.about.get("candidate", "").split(",") if name]
 
 
 def title_of(about: Mapping[str, str]) -> str:

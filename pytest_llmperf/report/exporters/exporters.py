@@ -90,7 +90,7 @@ class Exporters:
 
         return RunResults(
             gates=[
-                LocatedVerdict(verdict, entry.test, within(entry.file), entry.place)
+                LocatedVerdict(verdict, entry.test, within(entry.file), entry.place, entry.candidate)
                 for entry, verdict in ledger.verdicts()
             ],
             verdict=ledger.verdict(),

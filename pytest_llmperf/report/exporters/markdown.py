@@ -8,6 +8,7 @@ from pytest_llmperf.gates.verdict import WORST_FIRST, Status, Verdict
 from pytest_llmperf.gates.wording import plural, status_words
 from pytest_llmperf.report.exporters.base import FileExporter, LocatedVerdict, RunResults, title_of
 from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
+from pytest_llmperf.report.overview import CandidateGate, Overview, overview
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.report.text import markdown_text
 
@@ -16,7 +17,6 @@ MOST_ROWS = 300
 
 _SIGNS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "❔", Status.INVALID: "⛔"}
 _COLUMNS = ("verdict", "metric", *NUMBERS, "n")
-_NUMERIC = range(2, len(_COLUMNS))
 
 
 class MarkdownExporter(FileExporter):
@@ -43,16 +43,19 @@ def summary(results: RunResults, most_rows: int = MOST_ROWS) -> str:
         parts.append("\n".join(["**Look at first**", "", *first]))
     if told := [*whole.let_through, *results.notes]:
         parts.append("\n".join(["**Let through**", "", *(f"* {markdown_text(line)}" for line in told)]))
+    if (several := _overview(results)) is not None:
+        parts.append(_overview_table(several))
     not_passed = sorted(
         (gate for gate in results.gates if gate.verdict.status is not Status.PASS),
         key=lambda gate: (gate.verdict.excused, WORST_FIRST.index(gate.verdict.status)),
     )
     passed = [gate for gate in results.gates if gate.verdict.status is Status.PASS]
     if not_passed:
-        parts.append(_gate_table(not_passed, most_rows))
+        parts.append(_gate_table(not_passed, most_rows, of_several=several is not None))
     if passed:
         heading = f"<summary>{plural(len(passed), 'gate')} passed</summary>"
-        parts.append(f"<details>{heading}\n\n{_gate_table(passed, most_rows)}\n\n</details>")
+        table = _gate_table(passed, most_rows, of_several=several is not None)
+        parts.append(f"<details>{heading}\n\n{table}\n\n</details>")
     parts.append(markdown_text(flips_line(gate.verdict for gate in results.gates)))
     about = {**results.about, **results.files}
     parts.append(
@@ -61,10 +64,30 @@ def summary(results: RunResults, most_rows: int = MOST_ROWS) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _gate_table(gates: Sequence[LocatedVerdict], most_rows: int) -> str:
-    """A row per gate up to ``most_rows``; the rest is counted below."""
+def _overview(results: RunResults) -> Overview | None:
+    """What came of each candidate in each suite; None where there is one candidate."""
+    gates = [CandidateGate(gate.candidate, gate.test, gate.verdict) for gate in results.gates]
+    return overview(gates, results.candidates)
+
+
+def _overview_table(several: Overview) -> str:
+    """A row per candidate, a column per suite."""
+    rows = [
+        [candidate, *(f"{_SIGNS[cell.status]} {cell.text}" if cell.status else cell.text for cell in row)]
+        for candidate, row in ((name, several.row(name)) for name in several.candidates)
+    ]
+    return Table(several.columns, rows).to_markdown()
+
+
+def _gate_table(gates: Sequence[LocatedVerdict], most_rows: int, *, of_several: bool) -> str:
+    """A row per gate up to ``most_rows``, the rest is counted below; ``of_several``: with the candidate's name."""
     shown = gates[:most_rows]
-    text = Table(_COLUMNS, [_cells(gate.verdict) for gate in shown], _NUMERIC).to_markdown() if shown else ""
+    columns = (*_COLUMNS[:2], *(("row",) if of_several else ()), *_COLUMNS[2:])
+    rows = [
+        (*cells[:2], *((gate.candidate or "—",) if of_several else ()), *cells[2:])
+        for gate, cells in ((gate, _cells(gate.verdict)) for gate in shown)
+    ]
+    text = Table(columns, rows, range(3 if of_several else 2, len(columns))).to_markdown() if shown else ""
     if len(gates) > most_rows:
         text += f"\n\n… and {len(gates) - most_rows:,} more, in the record."
     return text

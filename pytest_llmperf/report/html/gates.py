@@ -56,13 +56,16 @@ def gates_section(facts: Facts) -> Section:
         notes.append(f"Beside the candidate stands the promoted reference {facts.reference}.")
     entries = facts.record.verdicts
     order = sorted(range(len(entries)), key=lambda at: WORST_FIRST.index(entries[at].verdict.status))
-    rows = [_cells(entries[at].verdict, () if then is None else (then[at],)) for at in order]
+    several = len(facts.candidates) > 1
+    sides = [(candidate_of(facts, entry.test) or "—",) if several else () for entry in entries]
+    rows = [_cells(entries[at].verdict, () if then is None else (then[at],), sides[at]) for at in order]
     told = () if then is None else ("reference",)
-    columns = ("verdict", "metric", NUMBERS[0], *told, *NUMBERS[1:], "of bound", "n")
+    side = ("row",) if several else ()
+    columns = ("verdict", "metric", *side, NUMBERS[0], *told, *NUMBERS[1:], "of bound", "n")
     table = Table(
         columns,
         rows,
-        range(2, len(columns)),
+        range(2 + len(side), len(columns)),
         "Every gate",
         [entries[at].verdict.status.value for at in order],
         filtered=True,
@@ -72,6 +75,12 @@ def gates_section(facts: Facts) -> Section:
     return Section(
         "gates", "Gates", notes, interval_plots(facts.verdicts), [table] if rows else [], tables_first=True
     )
+
+
+def candidate_of(facts: Facts, test: str) -> str:
+    """Return the candidate that a test is about; empty for a test that is not repeated for each."""
+    side = facts.side(test)
+    return side if side in facts.candidates else ""
 
 
 def gate_anchor(place: int) -> str:
@@ -222,12 +231,14 @@ def _scaled(value: float | None, times: float) -> float | None:
     return None if value is None else value * times
 
 
-def _cells(verdict: Verdict, then: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a row of the table; ``then`` is the cell of the reference, if there is a reference."""
+def _cells(verdict: Verdict, then: tuple[str, ...], side: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a row of the table; ``then`` is the cell of the reference, if there is a reference, and ``side`` that of
+    the candidate, if there are several."""
     candidate, *others = gate_cells(verdict)
     return (
         status_words(verdict),
         verdict.metric,
+        *side,
         candidate,
         *then,
         *others,
