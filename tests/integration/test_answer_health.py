@@ -1,4 +1,4 @@
-"""A server whose answers are empty, leak tags, refuse or grow is red by the gate of that fault, and by no other."""
+"""A server whose answers are empty, leak tags, refuse, change language or grow is red by that gate, and by no other."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ SUITE = """
     def test_refused(candidate, answers):
         assert answers(candidate).refused <= 0.02
 
+    def test_one_language(candidate, answers):
+        assert answers(candidate).language_switches <= 0.02
+
     def test_longest(candidate, baseline, answers):
         assert answers(candidate).length <= answers(baseline).length * 1.1
 
@@ -30,6 +33,7 @@ FAULTY = """
         "empty": lambda text: "\\u200b",
         "leaks": lambda text: text + "<|im_end|>",
         "refuses": lambda text: "I'm sorry, but I can't help.",
+        "switches": lambda text: text.replace("answer", "\\u7b54\\u6848" * 5, 1),
         "longer": lambda text: "well " * 9 + text,
         "shorter": lambda text: text.rpartition(" ")[2],
     }}
@@ -44,7 +48,7 @@ FAULTY = """
 
 def test_each_fault_is_red_by_its_own_gate(project: Project, solver: str) -> None:
     said = {"ANSWERS": project.answers(FAULTY.format(solver=solver))}
-    faults = ("empty", "leaks", "refuses", "longer", "shorter")
+    faults = ("empty", "leaks", "refuses", "switches", "longer", "shorter")
     project.catalog({"distill": said, "math": said, **{fault: {**said, "FAULT": fault} for fault in faults}})
     project.shrink(items=300)
     project.suite(SUITE)
@@ -56,6 +60,7 @@ def test_each_fault_is_red_by_its_own_gate(project: Project, solver: str) -> Non
         ("test_empty[empty]", "FAIL"),
         ("test_leaked[leaks]", "FAIL"),
         ("test_refused[refuses]", "FAIL"),
+        ("test_one_language[switches]", "FAIL"),
         ("test_longest[longer]", "FAIL"),
         ("test_shortest[shorter]", "FAIL"),
     }
@@ -63,7 +68,7 @@ def test_each_fault_is_red_by_its_own_gate(project: Project, solver: str) -> Non
     beside = {test for test, _ in red - own}
     assert beside <= {
         f"test_{gate}[{row}]" for gate in ("longest", "shortest") for row in ("empty", "refuses", "leaks")
-    } | {f"test_{gate}[empty]" for gate in ("leaked", "refused")}, result.text
+    } | {f"test_{gate}[empty]" for gate in ("leaked", "refused", "one_language")}, result.text
     shares = {entry["row"]: entry for entry in project.record()["answers"]}
     assert shares["empty"]["empty"] > 0.1
     assert shares["leaks"]["leaked"] > 0.1
