@@ -57,9 +57,10 @@ from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import LlmperfError
 from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.interleave import interleaved
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.memory import MemoryWatch
 from pytest_llmperf.measure.served import Served

@@ -34,7 +34,8 @@ from pytest_llmperf.config.catalog import load_catalog
 from pytest_llmperf.config.models import Model
 from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.load import results
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.patterns import ClosedLoop
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Fits, Workload
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import close_together

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benchmarks.rivals import INPUT, OUTPUT
 from pytest_llmperf.load import results
-from pytest_llmperf.load.runner import ClosedLoop, run_load
+from pytest_llmperf.load.patterns import ClosedLoop
+from pytest_llmperf.load.runner import run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.metrics import metric_named, request_metrics
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import GroundTruth, TrueRequest, running
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload, request_id
 from pytest_llmperf.stats.order_statistics import quantile
 

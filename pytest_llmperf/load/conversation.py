@@ -18,9 +18,10 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.json_values import Json, JsonObject
 from pytest_llmperf.load.conversation_file import Script
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.prompt_set import WORDS, PromptSet
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 

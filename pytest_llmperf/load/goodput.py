@@ -16,8 +16,9 @@ from pytest_llmperf.client.trace import Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.arrivals import poisson
 from pytest_llmperf.load.metrics import metric_named, tpot_s
+from pytest_llmperf.load.patterns import OpenLoop
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import OpenLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.seen_times import seen_times
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server

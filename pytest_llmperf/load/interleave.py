@@ -10,9 +10,10 @@ from typing import Literal
 
 from pytest_llmperf.client.capabilities import raise_if_all_failed
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import LoadRun, problems_of
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workers import workers_for
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server

@@ -13,9 +13,10 @@ from statistics import fmean
 
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.arrivals import poisson
+from pytest_llmperf.load.patterns import ClosedLoop, OpenLoop
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 

@@ -14,11 +14,12 @@ from pytest_llmperf.gates.outcomes import Outcome
 from pytest_llmperf.gates.scalar import Scalar
 from pytest_llmperf.load.arrivals import Schedule, constant, gamma, poisson
 from pytest_llmperf.load.goodput import MaxRate, RateSearch, Slo, max_rate_of
+from pytest_llmperf.load.patterns import OpenLoop
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.replay import Replay, Unit, read_trace
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import OpenLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.steady import slice_size, slices_of, steady_part
 from pytest_llmperf.load.sweep import Level, Sweep, sweep_concurrency, sweep_rate
 from pytest_llmperf.load.workload import Shape

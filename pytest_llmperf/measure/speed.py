@@ -15,10 +15,11 @@ from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.gates.ratio import tail_size
 from pytest_llmperf.json_values import Json, list_of, object_of
 from pytest_llmperf.load.interleave import Round, Rounds, interleaved
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.roofline import Roofline
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workers import workers_for
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.clock_error import ClockError, clock_error_at, facts_of, load_like, measured_at

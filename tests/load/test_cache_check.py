@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_llmperf.load.cache_check import CacheUse, parse, share_by_usage
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, run_load
+from pytest_llmperf.load.runner import run_load
 from pytest_llmperf.load.workload import Workload
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]

@@ -11,10 +11,11 @@ import pytest
 
 from pytest_llmperf.errors import InfrastructureError, WrongServer
 from pytest_llmperf.load.calibration import calibrate
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer, running
 from pytest_llmperf.load.results import of_run
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]

@@ -13,8 +13,9 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load.arrivals import constant
 from pytest_llmperf.load.goodput import RateSearch, Slo, goodput, max_rate, max_rate_of
+from pytest_llmperf.load.patterns import ClosedLoop, OpenLoop
 from pytest_llmperf.load.results import of_run
-from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from tests.fakes.dialects import DONE, HELD, Timed, due, event, speaking, token, whole
 

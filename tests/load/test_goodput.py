@@ -14,10 +14,11 @@ from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load import run as run_module
 from pytest_llmperf.load.arrivals import constant
 from pytest_llmperf.load.goodput import Goodput, RateSearch, Slo, goodput, max_rate, max_rate_of
+from pytest_llmperf.load.patterns import OpenLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import OpenLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]

@@ -8,9 +8,10 @@ import pytest
 
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.interleave import Round, interleaved, turns
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import running
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions
+from pytest_llmperf.load.runner import SendOptions
 from pytest_llmperf.load.workload import Workload
 
 SHAPE = Workload(input_tokens=32, output_tokens=16)

@@ -19,7 +19,8 @@ HEAVY = {"torch", "transformers", "datasets", "numpy", "scipy", "openai", "panda
 SCRIPT = """
 import sys, time
 began = time.perf_counter()
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.patterns import ClosedLoop
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 server = Server("row", "reference", sys.argv[1], None, None, None, None, "", "reference")

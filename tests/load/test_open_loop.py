@@ -11,11 +11,12 @@ import pytest
 from pytest_llmperf.client.reply import Reply
 from pytest_llmperf.errors import NotMeasured, WrongServer
 from pytest_llmperf.load.arrivals import Schedule, constant, poisson
+from pytest_llmperf.load.patterns import ClosedLoop, OpenLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
 from pytest_llmperf.load.run import LoadRun, ScheduleKept
-from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, peak_in_flight, run_load
+from pytest_llmperf.load.runner import SendOptions, peak_in_flight, run_load
 from pytest_llmperf.load.workload import Shape, Workload, request_id
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]

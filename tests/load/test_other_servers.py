@@ -24,10 +24,11 @@ from pytest_llmperf.errors import InfrastructureError, NotMeasured, RequestFaile
 from pytest_llmperf.json_values import JsonObject
 from pytest_llmperf.load import runner
 from pytest_llmperf.load.arrivals import Schedule
+from pytest_llmperf.load.patterns import ClosedLoop, OpenLoop
 from pytest_llmperf.load.prompt_set import PromptSet
 from pytest_llmperf.load.replay import Replay
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Shape, Workload
 from pytest_llmperf.serving.server import Server
 

@@ -13,10 +13,11 @@ import pytest
 
 from pytest_llmperf.errors import DataError
 from pytest_llmperf.json_values import JsonObject, list_of, object_of
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.prompt_set import PromptSet, conversations, read_prompts, shared_prefix
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
-from pytest_llmperf.load.runner import ClosedLoop, run_load
+from pytest_llmperf.load.runner import run_load
 from pytest_llmperf.load.workload import Workload, prepare
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]

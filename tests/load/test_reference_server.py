@@ -10,9 +10,10 @@ from statistics import median
 import pytest
 
 from pytest_llmperf.errors import StartError
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions, falls_on, parse
 from pytest_llmperf.load.reference_server.process import running
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
 

@@ -12,10 +12,11 @@ from pytest_llmperf.client import loop
 from pytest_llmperf.client.endpoint import Endpoint
 from pytest_llmperf.client.pool import Pool
 from pytest_llmperf.errors import DataError
+from pytest_llmperf.load.patterns import OpenLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.replay import read_trace
-from pytest_llmperf.load.runner import OpenLoop, run_load
+from pytest_llmperf.load.runner import run_load
 from pytest_llmperf.load.workload import RequestBodies, Shape, Workload, prepare_shapes
 
 OURS = """\

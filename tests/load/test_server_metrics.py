@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmperf.client.reply import Ending, Reply
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.server_metrics import MetricsSample, ServerSamples, parse, together
 from pytest_llmperf.load.workload import Workload
 

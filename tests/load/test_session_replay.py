@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pytest_llmperf.load.session_loop import answer_of
 from pytest_llmperf.load.session_replay import replay_sessions
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.measure.load_log import LoadLog
+from tests.fakes.dialects import DONE, Timed, due, event, speaking, whole
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -227,3 +228,38 @@ def test_a_trace_of_lengths_refuses_what_is_none(tmp_path: Path, line: dict[str,
     path.write_text(f"{json.dumps(first)}\n{json.dumps(line)}\n")
     with pytest.raises(DataError, match=f"line 2: .*{says}.*load.conversations"):
         read_trace(path, unit="ms")
+
+
+def test_calls_that_the_model_streams_go_back_with_the_ids_that_it_gave_them(tmp_path: Path) -> None:
+    bodies: list[Mapping[str, Any]] = []
+
+    def answer(number: int, body: Mapping[str, Any]) -> list[Timed]:
+        bodies.append(body)
+        if any(message["role"] == "tool" for message in body["messages"]):
+            return whole(body)
+        pieces = (
+            {"id": "live-1", "function": {"name": "look", "arguments": '{"at"'}},
+            {"function": {"arguments": ": 1}"}},
+        )
+        deltas = [{"tool_calls": [{"index": 0, **piece}]} for piece in pieces]
+        chunks = [event({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+        end = event(
+            {
+                "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 4},
+            }
+        )
+        return [(due(place), chunk) for place, chunk in enumerate([*chunks, end, DONE])]
+
+    result = {"role": "tool", "tool_call_id": "recorded-1", "content": "7"}
+    delta = {"session_id": "a", "message_mode": "delta", "output_length": 4}
+    lines = [{**delta, "messages": [say("Look.")], "tools": [TOOL]}, {**delta, "messages": [result]}]
+    with speaking(answer) as server:
+        _, second = replay_sessions(
+            server, recorded(tmp_path, *lines), Workload(), SendOptions(warmup=0, nonce="n1")
+        )
+    assert [trace.ok for trace in second.traces] == [True]
+    call = {"id": "live-1", "type": "function", "function": {"name": "look", "arguments": '{"at": 1}'}}
+    called = {"role": "assistant", "content": "", "tool_calls": [call]}
+    assert bodies[-1]["messages"] == [say("n1 Look."), called, result]
+    assert bodies[-1]["tools"] == [TOOL]

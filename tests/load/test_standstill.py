@@ -15,10 +15,11 @@ import pytest
 from pytest_llmperf.client.trace import Arrival, RequestOutcome, Trace
 from pytest_llmperf.errors import NotMeasured
 from pytest_llmperf.load.client_health import ClientHealth
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import running
 from pytest_llmperf.load.results import of_run
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.standstill import disturbance, longest_silence
 from pytest_llmperf.load.workload import Workload
 
@@ -110,7 +111,8 @@ def test_a_server_that_is_stopped_within_a_load_is_found_and_only_its_stall_rema
 STARVED = """
 import sys
 from pytest_llmperf.load.results import of_run
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.patterns import ClosedLoop
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server
 

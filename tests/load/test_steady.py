@@ -10,11 +10,12 @@ import pytest
 from pytest_llmperf.client.trace import Arrival, RequestOutcome, Trace
 from pytest_llmperf.json_values import finite
 from pytest_llmperf.load.client_health import ClientHealth
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.steady import batch_means, mser, slices_of, steady_part
 from pytest_llmperf.load.workload import Workload
 from pytest_llmperf.serving.server import Server

@@ -9,11 +9,12 @@ import pytest
 
 from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.load.arrivals import Schedule, poisson
+from pytest_llmperf.load.patterns import OpenLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import OpenLoop, run_load
+from pytest_llmperf.load.runner import run_load
 from pytest_llmperf.load.steady import SLICES, Steady, slice_size, slices_of, steady_part
 from pytest_llmperf.load.workload import Workload
 

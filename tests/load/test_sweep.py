@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.sweep import Level, ramp, sweep, sweep_concurrency, sweep_rate
 from pytest_llmperf.load.workload import Workload
 

@@ -13,11 +13,12 @@ import pytest
 
 from pytest_llmperf.client.trace import RequestOutcome
 from pytest_llmperf.errors import NotMeasured
+from pytest_llmperf.load.patterns import ClosedLoop
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import GroundTruth, ReferenceServer
 from pytest_llmperf.load.results import Metrics, of_run
 from pytest_llmperf.load.run import LoadRun
-from pytest_llmperf.load.runner import ClosedLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workload import Workload
 
 Truth = Callable[[ReferenceOptions], ReferenceServer]

@@ -18,11 +18,12 @@ import pytest
 from pytest_llmperf.errors import InfrastructureError, NotMeasured
 from pytest_llmperf.load import workers as module
 from pytest_llmperf.load.arrivals import poisson
+from pytest_llmperf.load.patterns import ClosedLoop, OpenLoop
 from pytest_llmperf.load.reference_server import process as reference_process
 from pytest_llmperf.load.reference_server.options import ReferenceOptions
 from pytest_llmperf.load.reference_server.process import ReferenceServer
 from pytest_llmperf.load.results import of_run
-from pytest_llmperf.load.runner import ClosedLoop, OpenLoop, SendOptions, run_load
+from pytest_llmperf.load.runner import SendOptions, run_load
 from pytest_llmperf.load.workers import (
     Shard,
     WorkerReady,
