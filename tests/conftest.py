@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.machine_turns import pytest_runtest_protocol as pytest_runtest_protocol
 from tests.waiting import eventually
 
 # A shell that starts something in the background has it ignore Ctrl-C, and so every process below it. The tests that

@@ -40,6 +40,7 @@ def test_recorded_sessions_without_a_cache(baseline, load):
 """
 
 
+@pytest.mark.timed
 def test_the_second_turn_is_found_and_so_are_the_blocks_of_a_trace(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text((SUITES / "models.toml").read_text() + ROWS)
     # Three of four blocks are those of the request before.

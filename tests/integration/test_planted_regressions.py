@@ -37,6 +37,7 @@ def test_a_damaged_model_is_red_on_accuracy_and_the_gate_says_so(tmp_path: Path)
     assert "embedded accuracy" in output
 
 
+@pytest.mark.timed
 def test_a_slow_engine_is_red_on_speed_and_the_gate_says_so(tmp_path: Path) -> None:
     code, verdicts, output = gate(
         tmp_path / "record.json",
@@ -52,6 +53,7 @@ def test_a_slow_engine_is_red_on_speed_and_the_gate_says_so(tmp_path: Path) -> N
     assert any(v["status"] == "FAIL" for v in verdicts), output
 
 
+@pytest.mark.timed
 def test_a_model_against_itself_is_green(tmp_path: Path) -> None:
     code, verdicts, output = gate(
         tmp_path / "record.json",

@@ -35,6 +35,7 @@ def test_as_much_as_the_baseline_whose_counters_tell_it(candidate, baseline, loa
 """
 
 
+@pytest.mark.timed
 def test_answers_and_counters_tell_one_acceptance_length(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text((SUITES / "models.toml").read_text() + ROWS)
     (tmp_path / "test_speculation.py").write_text(SUITE)
