@@ -161,6 +161,13 @@ def test_the_page_opens_with_candidates_by_suite_linked_to_their_gates(run: Reco
     (failed,) = {each["href"] for each in page.all("a") if each.get("class") == "fail"}
     assert ids[failed.removeprefix("#")]["data-state"] == "FAIL"
     assert page.row("FAIL", "accuracy", "second")[4:6] == ["—", "—"]
+    drawn = [
+        value["gate"]
+        for spec in page.specs
+        for value in spec.get("data", {}).get("values", [])
+        if "gate" in value
+    ]
+    assert {"first: accuracy", "second: accuracy"} <= set(drawn)
 
 
 def test_the_comment_of_a_record_names_the_candidates(run: RecordedRun) -> None:

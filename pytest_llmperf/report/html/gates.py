@@ -61,6 +61,16 @@ def gates_section(facts: Facts) -> Section:
     rows = [_cells(entries[at].verdict, () if then is None else (then[at],), sides[at]) for at in order]
     told = () if then is None else ("reference",)
     side = ("row",) if several else ()
+    # A line of a plot is named by its metric alone: with several candidates all would be called alike.
+    drawn = [
+        replace(
+            entry.verdict,
+            metric=": ".join(filter(None, (candidate_of(facts, entry.test), entry.verdict.metric))),
+        )
+        if several
+        else entry.verdict
+        for entry in entries
+    ]
     columns = ("verdict", "metric", *side, NUMBERS[0], *told, *NUMBERS[1:], "of bound", "n")
     table = Table(
         columns,
@@ -72,9 +82,7 @@ def gates_section(facts: Facts) -> Section:
         details=[_why(entries[at].verdict, entries[at].test) for at in order],
         anchors=[gate_anchor(at) for at in order],
     )
-    return Section(
-        "gates", "Gates", notes, interval_plots(facts.verdicts), [table] if rows else [], tables_first=True
-    )
+    return Section("gates", "Gates", notes, interval_plots(drawn), [table] if rows else [], tables_first=True)
 
 
 def candidate_of(facts: Facts, test: str) -> str:
