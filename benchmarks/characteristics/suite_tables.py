@@ -28,7 +28,7 @@ from pytest_llmperf.gates.run_verdict import run_verdict
 from pytest_llmperf.gates.verdict import Status, Verdict
 
 EACH, WHOLE = 0.995, 0.95
-NIGHTS, DAMAGED_NIGHTS = 1 / 4, 1 / 40
+NIGHTS, DAMAGED_NIGHTS = 1 / 2, 1 / 40
 """Nights as a share of the runs of other cells: a night is judged by the gates themselves, half a second for all."""
 DAMAGES = (
     *(Damage(f"accuracy −{points} points", points=points / 100) for points in (2, 3, 5, 8)),

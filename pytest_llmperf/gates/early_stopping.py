@@ -7,9 +7,10 @@ fails on the others.
 
 A margin is judged at each look by its own test, at the level that :func:`margin_levels` leaves to that look.
 
-A share is watched by a betting e-process (``stats.betting``); if that never decides, the fixed gate judges all planned
-items. The promised 5 % are divided between the two, so that a wrong decision keeps its probability whichever of them
-makes it (union bound).
+A share is watched by a betting e-process (``stats.betting``), which holds after any item. It is asked after each
+portion what all items so far say, so that a verdict never stands beside a share on the other side of its bound. If it
+never decides, the fixed gate judges all planned items. The promised 5 % are divided between the two, so that a wrong
+decision keeps its probability whichever of them makes it (union bound).
 
 A re-run that adds its data to an earlier run is a further look with a part of the error of its own, and a wrong
 decision of any look has at most the probability of all parts together (alpha spending after Lan and DeMets 1983,
@@ -122,10 +123,6 @@ class Watch:
 
     def __init__(self, question: Question, *, alpha: float = ALPHA) -> None:
         self.question, self.alpha = question, alpha
-        self.status: Status | None = None
-        """PASS or FAIL once decided; it stays, whatever comes after."""
-        self.decided_at: int | None = None
-        """Items it took."""
         self.items: list[str] = []
         """Ids of the items, where :func:`watch` took them."""
         self._values: list[float] = []
@@ -135,8 +132,8 @@ class Watch:
         self._above = betting.Evidence(question.bound, low=0.0, high=1.0, stakes=betting.SHARE_STAKES)
         self._below = betting.Evidence(-question.bound, low=-1.0, high=0.0, stakes=betting.SHARE_STAKES)
 
-    def observe(self, outcomes: Outcome | Sequence[Outcome]) -> Status | None:
-        """Take the next item's outcomes (one, or those of K samples) and return the status so far.
+    def observe(self, outcomes: Outcome | Sequence[Outcome]) -> None:
+        """Take the next item's outcomes: one, or those of K samples.
 
         The evidence for a value above the bound takes an item that was lost to infrastructure for the lowest that it
         can have been, the evidence below for the highest, so that neither is wrong more often whatever made it be lost.
@@ -148,11 +145,19 @@ class Watch:
         else:
             self._values.append(share)
         self._ends.append((low, high))
-        above, below = self._above.observe(low), self._below.observe(-high)
-        if self.status is None and max(above, below) >= 1.0 / self.alpha:
-            met = (above >= below) == self.question.at_least
-            self.status, self.decided_at = (Status.PASS if met else Status.FAIL), len(self._values)
-        return self.status
+        self._above.observe(low)
+        self._below.observe(-high)
+
+    @property
+    def status(self) -> Status | None:
+        """PASS or FAIL if the items so far decide and their share lies on that side of the bound; else None."""
+        q, above, below = self.question, self._above.e_value, self._below.e_value
+        if not self._values or max(above, below) < 1.0 / self.alpha:
+            return None
+        observed, is_above = sum(self._values) / len(self._values), above >= below
+        if observed == q.bound or (observed > q.bound) != is_above:
+            return None
+        return Status.PASS if is_above == q.at_least else Status.FAIL
 
     @property
     def lost_share(self) -> float:

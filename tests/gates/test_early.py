@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_llmperf.gates.base import gate_from_json
 from pytest_llmperf.gates.early_stopping import Question, Watch, looks, margin_levels
@@ -16,6 +18,12 @@ from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.stats import paired, paired_exact, sample_size
 
 FLOOR = Question("accuracy", 0.74)
+RUNS = st.lists(
+    st.tuples(st.sampled_from([True, False, None, [True, False, None]]), st.integers(1, 60)),
+    min_size=1,
+    max_size=8,
+)
+"""Outcomes in runs of the same one, which is how early items come to say the contrary of later ones."""
 
 
 def pairs(n: int, gained: int, lost: int, seed: int = 0) -> list[tuple[bool, bool]]:
@@ -148,14 +156,36 @@ def test_a_floor_and_a_limit_look_in_opposite_directions() -> None:
     assert limit.verdict().status is Status.FAIL
 
 
-def test_a_decision_stays() -> None:
+def test_a_decision_that_further_items_take_back_is_none() -> None:
     watch = Watch(FLOOR)
-    while watch.observe(True) is None:
-        pass
-    for _ in range(200):
-        watch.observe(False)
+    while watch.status is None:
+        watch.observe(True)
     assert watch.status is Status.PASS
-    assert watch.verdict().status is Status.PASS
+    for _ in range(3):
+        watch.observe(False)
+    assert watch.status is None
+    assert watch.verdict().status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("at_least", [True, False])
+@given(bound=st.sampled_from([0.05, 0.3, 0.6, 0.9]), runs=RUNS)
+def test_a_verdict_never_stands_beside_a_share_on_the_other_side_of_its_bound(
+    at_least: bool, bound: float, runs: list[tuple[Outcome, int]]
+) -> None:
+    watch = Watch(Question("a", bound, at_least), alpha=0.01)
+    for outcome, count in runs:
+        for _ in range(count):
+            watch.observe(outcome)
+        verdict = watch.verdict(max_lost_share=1.0)
+        if verdict.status not in (Status.PASS, Status.FAIL):
+            continue
+        assert verdict.observed is not None
+        assert verdict.p_value is not None
+        is_above = (verdict.status is Status.PASS) == at_least
+        assert (verdict.observed > bound) == is_above
+        assert verdict.interval is not None
+        assert (verdict.interval[0] >= bound) if is_above else (verdict.interval[1] <= bound)
+        assert (verdict.p_value <= 0.01) == (verdict.status is Status.FAIL)
 
 
 def test_lost_items_are_not_wrong_answers_and_too_many_are_invalid() -> None:
