@@ -51,7 +51,9 @@ def test_a_run_ended_by_sigkill_leaves_nothing(either: Scenario) -> None:
     either.note("SIGKILL of pytest in a test", result, project.ending(killed), "the signal")
 
 
-def test_an_api_process_ended_by_sigkill_leaves_none_of_its_family(either: Scenario) -> None:
+def test_an_api_process_ended_by_sigkill_leaves_none_of_its_family(either_for_the_page: Scenario) -> None:
+    # On real vLLM with a lease and without a run: tests/serving/test_real_vllm.py.
+    either = either_for_the_page
     project = either.project
     project.suite(HALT)
     running = project.start()
@@ -75,7 +77,9 @@ def test_an_api_process_ended_by_sigkill_leaves_none_of_its_family(either: Scena
     assert project.starts == ["distill"], "nobody asked for the server again"
 
 
-def test_a_frozen_api_process_does_not_survive_a_killed_run(either: Scenario) -> None:
+def test_a_frozen_api_process_does_not_survive_a_killed_run(either_for_the_page: Scenario) -> None:
+    # On real vLLM with a lease and without a run: tests/serving/test_real_vllm.py.
+    either = either_for_the_page
     project = either.project
     project.suite(HALT)
     running = project.start()
