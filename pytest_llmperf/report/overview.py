@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,11 @@ def overview(gates: Sequence[CandidateGate], candidates: Sequence[str]) -> Overv
         tuple(dict.fromkeys(suite_of(gate.test) for gate in gates)),
         {key: _counted(several) for key, several in of_cell.items()},
     )
+
+
+def named(verdict: Verdict, candidate: str) -> Verdict:
+    """The verdict with the candidate before its metric, for lists that have no column for it."""
+    return replace(verdict, metric=f"{candidate}: {verdict.metric}") if candidate else verdict
 
 
 def suite_of(test: str) -> str:

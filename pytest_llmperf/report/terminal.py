@@ -18,7 +18,7 @@ from pytest_llmperf.gates.verdict import Status, Verdict
 from pytest_llmperf.gates.wording import excuse, plural, status_words
 from pytest_llmperf.report.encoding import fitting
 from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
-from pytest_llmperf.report.overview import CandidateGate, Overview, overview
+from pytest_llmperf.report.overview import CandidateGate, Overview, named, overview
 from pytest_llmperf.report.progress import ProgressLine
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.visible_text import printable
@@ -96,7 +96,7 @@ def verdict_table(
         lines += [TableLine(text, verdict.status) for text in block]
         if verbosity > 0:
             lines += [TableLine(text) for more in _more(verdict, test) for text in _wrapped(more, width)]
-    if flips := flips_line(verdict for verdict, *_ in shown):
+    if flips := flips_line(named(verdict, side) for verdict, _, side in shown):
         wrapped = textwrap.wrap(flips, max(width, 20), subsequent_indent=_BLOCK)
         lines += [TableLine(text) for text in wrapped]
     return lines

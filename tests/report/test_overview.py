@@ -111,6 +111,19 @@ def test_the_table_of_gates_names_the_candidate_of_each(width: int) -> None:
         assert [line for line in lines if "FAIL" in line] == ["FAIL  accuracy (second)"] * 2
 
 
+def test_flips_name_the_candidate_that_they_are_of() -> None:
+    flipped = [
+        dataclasses.replace(
+            one, verdict=dataclasses.replace(one.verdict, flips=0.1, flips_interval=(0.05, 0.2))
+        )
+        for one in (NIGHT[0], NIGHT[2])
+    ]
+    told = verdict_table([one.verdict for one in flipped], candidates=[one.candidate for one in flipped])
+    assert told[-1].text.endswith(
+        ": first: accuracy 10.0 % (5.0 % … 20.0 %); second: accuracy 10.0 % (5.0 % … 20.0 %)"
+    )
+
+
 def test_the_comment_of_a_pull_request_has_the_table_before_the_gates() -> None:
     gates = [LocatedVerdict(one.verdict, one.test, candidate=one.candidate) for one in NIGHT]
     about = {"candidate": ",".join(BOTH), "baseline": "math"}

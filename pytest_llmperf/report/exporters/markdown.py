@@ -8,7 +8,7 @@ from pytest_llmperf.gates.verdict import WORST_FIRST, Status, Verdict
 from pytest_llmperf.gates.wording import plural, status_words
 from pytest_llmperf.report.exporters.base import FileExporter, LocatedVerdict, RunResults, title_of
 from pytest_llmperf.report.gate_cells import NUMBERS, flips_line, gate_cells
-from pytest_llmperf.report.overview import CandidateGate, Overview, overview
+from pytest_llmperf.report.overview import CandidateGate, Overview, named, overview
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.report.text import markdown_text
 
@@ -56,7 +56,11 @@ def summary(results: RunResults, most_rows: int = MOST_ROWS) -> str:
         heading = f"<summary>{plural(len(passed), 'gate')} passed</summary>"
         table = _gate_table(passed, most_rows, of_several=several is not None)
         parts.append(f"<details>{heading}\n\n{table}\n\n</details>")
-    parts.append(markdown_text(flips_line(gate.verdict for gate in results.gates)))
+    parts.append(
+        markdown_text(
+            flips_line(named(gate.verdict, gate.candidate if several else "") for gate in results.gates)
+        )
+    )
     about = {**results.about, **results.files}
     parts.append(
         " · ".join(f"{markdown_text(name)}: {markdown_text(value)}" for name, value in about.items())

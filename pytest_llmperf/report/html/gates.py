@@ -18,6 +18,7 @@ from pytest_llmperf.report.html.facts import Facts
 from pytest_llmperf.report.html.parts import Plot, Section
 from pytest_llmperf.report.html.reference import reference_cells
 from pytest_llmperf.report.html.replies import exchanges, flips_of
+from pytest_llmperf.report.overview import named
 from pytest_llmperf.report.plots import fill_plot, label
 from pytest_llmperf.report.table import Table
 from pytest_llmperf.units import format_bound, format_interval, format_value
@@ -62,15 +63,7 @@ def gates_section(facts: Facts) -> Section:
     told = () if then is None else ("reference",)
     side = ("row",) if several else ()
     # A line of a plot is named by its metric alone: with several candidates all would be called alike.
-    drawn = [
-        replace(
-            entry.verdict,
-            metric=": ".join(filter(None, (candidate_of(facts, entry.test), entry.verdict.metric))),
-        )
-        if several
-        else entry.verdict
-        for entry in entries
-    ]
+    drawn = [named(v.verdict, candidate_of(facts, v.test) if several else "") for v in entries]
     columns = ("verdict", "metric", *side, NUMBERS[0], *told, *NUMBERS[1:], "of bound", "n")
     table = Table(
         columns,
