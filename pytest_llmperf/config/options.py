@@ -71,6 +71,8 @@ _VALUES = {
 }
 """Options that take a value: its name and what they are for. A PATH, DIR or RECORD is made absolute."""
 _SWITCHES = {
+    "shard-items": "every shard asks its part of the items of tests that have only accuracies and flips; the gates are "
+    "judged by the merge (needs --llmperf-shard)",
     "full": "measure all items, rounds and starts, also where the gates are decided before",
     # Takes no value: one that may take a value takes `suites/` for it in `--llmperf-reference suites/`.
     "reference": "compare the record with a promoted one; the ini value llmperf_references says where these lie",

@@ -87,6 +87,7 @@ class Options:
     gpu_wait: Annotated[float | None, BeforeValidator(_duration)] = None
     order: Annotated[int | None, _whole_number(0)] = None
     shard: Annotated[RunShard | None, BeforeValidator(RunShard.parse)] = None
+    shard_items: bool = False
     answers: _Path = None
     reuse: Reuse = "interrupted"
     add: _Path = None
@@ -140,6 +141,8 @@ class Settings:
     """Record of an earlier run, whose data this one adds to."""
     shard: RunShard | None = None
     """The part of the run that this one is; None: it is the whole."""
+    shard_items: bool = False
+    """Every shard asks a part of the items of accuracies and flips."""
     looks: int | None = None
     """Looks that are announced: this run, and those that may add to it."""
     gpu_wait_s: float = 600.0
@@ -246,6 +249,7 @@ def resolve(
         add=options.add,
         looks=options.looks,
         shard=options.shard,
+        shard_items=options.shard_items,
         gpu_wait_s=Settings.gpu_wait_s if options.gpu_wait is None else options.gpu_wait,
         hosts={model.host: row(model.host) for model in (*candidates, baseline) if model.host is not None},
     )
@@ -288,6 +292,10 @@ def _check(options: Options) -> None:
     answers = options.answers
     if answers is not None and answers.exists() and not answers.is_dir():
         raise UsageError(f"--llmperf-answers {shown(answers)}: is not a directory")
+    if options.shard_items and options.shard is None:
+        raise UsageError(
+            "--llmperf-shard-items: needs --llmperf-shard I/N, the part of the items that this run asks"
+        )
     if options.shard is not None:
         _check_shard(options, options.shard)
     if options.looks is not None and options.add:

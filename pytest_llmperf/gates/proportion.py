@@ -245,6 +245,8 @@ class Share(Estimand):
     guess: float = 0.0
     ended: Callable[[int], Endings] | None = field(default=None, repr=False)
     available: int | None = field(default=None, repr=False)
+    valueless: str = field(default="", repr=False)
+    """Why :attr:`value` is not known, as only a part of the items is asked; empty if it is."""
 
     @property
     def label(self) -> str:
@@ -260,7 +262,12 @@ class Share(Estimand):
 
     @property
     def value(self) -> float | None:
-        """The observed share over all items (each weighs the same), which are measured if need be; None without any."""
+        """The observed share over all items (each weighs the same), which are measured if need be; None without any.
+
+        :class:`NotMeasured` in a shard that asks a part of the items.
+        """
+        if self.valueless:
+            raise NotMeasured(f"{self.metric} has no value: {self.valueless}; compare it in an assert")
         outcomes = self.growing.first(self.growing.planned) if self.growing else self.outcomes
         scores = tally(outcomes).scores.values()
         return sum(sum(item) / len(item) for item in scores) / len(scores) if scores else None

@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pytest_llmperf.client.answer_cache import AnswerCache
 from pytest_llmperf.config.models import Model, same_weights_on_one_server
 from pytest_llmperf.config.run_config import Settings
+from pytest_llmperf.config.shard import RunShard
 from pytest_llmperf.config.sizes import LoadShape
 from pytest_llmperf.engines.base import Milestones
 from pytest_llmperf.errors import InfrastructureError, StartError
@@ -49,6 +51,7 @@ from pytest_llmperf.measure.sample_list import SampleList
 from pytest_llmperf.measure.scheduled import Scheduled, SweepData, met_by_slice
 from pytest_llmperf.measure.served import Served
 from pytest_llmperf.measure.servers import Servers
+from pytest_llmperf.measure.sliced_answers import SlicedAnswers
 from pytest_llmperf.measure.speed import Speed
 from pytest_llmperf.measure.start_memory import ServerPair, StartMemory, StartsOf
 from pytest_llmperf.prompts.asking import ask
@@ -83,6 +86,8 @@ class Measurements(Servers):
         super().__init__(drawn(settings, seed), state_root, progress, book, seed)
         self.tasks = {task.name: task for task in tasks}
         self.looks = Looks(self.settings)
+        self.items_of_shard: Callable[[], RunShard | None] = lambda: None
+        """Gives the shard whose part of the items the running test asks; None for all items."""
         self._memo = Memo()
         self._starts = StartMemory()
         self.speed = Speed(self, self._memo)
@@ -92,6 +97,7 @@ class Measurements(Servers):
         self._token_pairs = TokenPairs(self, self._memo)
         self._evaluation = Evaluation(self, self.speed.devices)
         self._continuations = Continuations(self, self.speed.devices)
+        self._rows_taken: set[tuple[object, ...]] = set()
         self._contents: dict[str, str | None] = {}
         self._lm_eval = LmEvalProcess(self.settings.data_dir)
 
@@ -150,8 +156,14 @@ class Measurements(Servers):
         refuse_one_model(served.model, self.rows, task.name)
         return 1
 
-    def answers(self, served: Served, task: Task, variant: Variant) -> SampleList[Item, GradedAnswer]:
-        """The row's graded answers to ``task``, asked as ``variant`` says; none is asked by this call."""
+    def answers(
+        self, served: Served, task: Task, variant: Variant, *, whole: bool = True
+    ) -> SampleList[Item, GradedAnswer]:
+        """The row's graded answers to ``task``, asked as ``variant`` says; none is asked by this call.
+
+        Not ``whole``: those of the items of this shard, where the items of the running test are cut.
+        """
+        shard = None if whole else self.items_of_shard()
 
         def make() -> TaskAnswers:
             items = self.items(task)
@@ -165,7 +177,8 @@ class Measurements(Servers):
                     return self._continuations.graded(served, task, more, what, before, planned)
                 return self._evaluation.graded(served, task, variant, more, what, before, planned)
 
-            return TaskAnswers(
+            make_list = TaskAnswers if shard is None else partial(SlicedAnswers, shard=shard)
+            return make_list(
                 items=part.items,
                 ask=ask,
                 per_item=self.samples(served, task, items, variant),
@@ -182,7 +195,7 @@ class Measurements(Servers):
                 order_seed=self.seed,
             )
 
-        return self._memo(("answers", served.name, task.name, variant), make)
+        return self._memo(("answers", served.name, task.name, variant, shard), make)
 
     def answering_j(self, served: Served, task: Task, variant: Variant) -> float | None:
         """Joules of the devices while this process asked the row in this way; None if they are not known."""
@@ -491,8 +504,15 @@ class Measurements(Servers):
 
     def take_answers(self) -> Iterator[AnswerRow]:
         """The answers that were not taken before, as rows of ``record.tables.ANSWERS``."""
-        for _, answers in self._memo.of_kind("answers"):
-            yield from answers.take_rows()
+        every = [answers for _, answers in self._memo.of_kind("answers")]
+        in_parts = any(isinstance(answers, SlicedAnswers) for answers in every)
+        for answers in every:
+            for row in answers.take_rows():
+                # A shard may ask a part of the items for some tests, and all of them for others.
+                key = (row["row"], row["task"], row["variant"], row["item"], row["sample"])
+                if not in_parts or key not in self._rows_taken:
+                    self._rows_taken.add(key)
+                    yield row
 
     def take_traces(self) -> Iterator[TraceRow]:
         """The timed requests that were not taken before, as rows of ``record.tables.TRACES``."""

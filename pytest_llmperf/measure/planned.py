@@ -186,7 +186,8 @@ class PlannedMeasurements(Measurements):
         served.refuse(NeedsServer(f"{model.name}: the run is planned only, no server is started"))
         return served
 
-    def answers(self, served: Served, task: Task, variant: Variant) -> PlannedSamples:
+    def answers(self, served: Served, task: Task, variant: Variant, *, whole: bool = True) -> PlannedSamples:
+        del whole  # A plan is that of the run over all shards.
         hub = getattr(task.source, "hub", None)
         if hub is not None and self.settings.data_dir is None:
             # Not worth a download; a data set that is pinned says how many items it has.

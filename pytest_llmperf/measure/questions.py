@@ -103,11 +103,16 @@ class Questions:
         """
         name, variant = task_and_variant(how)
         task = self._data.task(name)
-        answers = self._data.answers(served, task, variant)
+        answers = self._data.answers(served, task, variant, whole=False)
         count = answers.plan(self._data.item_limit(variant) if items is None else items)
 
         share = self._share(served, variant.named(f"{task.name} accuracy"), answers, count, by_unit, "item")
-        return replace(share, guess=guessing(task, answers.known), ended=lambda n: answers.read(n, endings))
+        return replace(
+            share,
+            guess=guessing(task, answers.known),
+            ended=lambda n: answers.read(n, endings),
+            valueless=self._valueless(),
+        )
 
     @booked("flips")
     def flips(
@@ -119,7 +124,9 @@ class Questions:
         """
         name, variant = task_and_variant(how)
         task = self._data.task(name)
-        ours, theirs = (self._data.answers(side, task, variant) for side in (candidate, baseline))
+        ours, theirs = (
+            self._data.answers(side, task, variant, whole=False) for side in (candidate, baseline)
+        )
         wanted = self._data.item_limit(variant) if items is None else items
         count = min(ours.plan(wanted), theirs.plan(wanted))
         metric = variant.named(f"{task.name} flips")
@@ -130,7 +137,14 @@ class Questions:
 
         if count and not (ours.at_once or theirs.at_once):
             sides = (OutcomesOnDemand(side, count, by_unit, self.book) for side in (ours, theirs))
-            return Share(metric, {}, growing=FlipsOnDemand(*sides), judge=judge, first_error=first_error)
+            return Share(
+                metric,
+                {},
+                growing=FlipsOnDemand(*sides),
+                judge=judge,
+                first_error=first_error,
+                valueless=self._valueless(),
+            )
 
         def paired(own: Sequence[GradedAnswer]) -> Outcomes:
             return flips(by_unit(own), theirs.read(count, by_unit))
@@ -141,6 +155,7 @@ class Questions:
             judge=judge,
             unusable=ours.why_unusable(count) or theirs.why_unusable(count),
             first_error=first_error,
+            valueless=self._valueless(),
         )
 
     @booked("energy")
@@ -283,6 +298,15 @@ class Questions:
             found,
             costs=self._booked("answers", found.costs),
             lengths=self._booked("answers", found.lengths),
+        )
+
+    def _valueless(self) -> str:
+        """Why a share over the items has no value in this run; empty if it has."""
+        shard = self._data.items_of_shard()
+        return (
+            f"only part {shard} of the items is asked here, `pytest-llmperf merge` joins them"
+            if shard
+            else ""
         )
 
     def _share(

@@ -149,6 +149,9 @@ class ShardEntry(Part):
     number: Positive = required("from 1")
     of: Positive = required("number of shards of the run")
     suite: Suite = required("files and tests of the whole run, those of other shards included")
+    cut_tests: tuple[str, ...] = several(
+        "node ids of tests of which every shard asks a part of the items (--llmperf-shard-items)"
+    )
 
 
 class MergedShard(Part):
@@ -308,6 +311,10 @@ class AnswersEntry(Part):
     order_seed: int | None = optional("seed of the order of the items")
     requests: str | None = optional("fingerprint of all requests")
     items: Count = required("items that were asked")
+    slice: str | None = optional(
+        "I/N where only the items of this shard were asked (--llmperf-shard-items); null: all that were planned, or as "
+        "many as the gates needed"
+    )
     samples: Positive = optional("answers to each item", 1)
     seeds: tuple[int, ...] = several("sent with the requests, each once")
     planned: Count = optional("items that could have been asked", 0)

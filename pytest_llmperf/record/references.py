@@ -64,13 +64,18 @@ def identity(record: Record) -> str:
 def promote(source: Path, directory: Path, note: str = "", *, waived: bool = False) -> Path:
     """Make the record at ``source`` a reference in ``directory``; return the path of its copy.
 
-    A reference of the same key is replaced. Raises :class:`UsageError` for a record that is partial, has no verdict,
-    was not green, or is green by a waiver and not to be promoted ``waived`` (which its note then says), and
-    :class:`LlmperfError` for a file that is no record.
+    A reference of the same key is replaced. Raises :class:`UsageError` for a record that is partial, is of one of
+    several shards, has no verdict, was not green, or is green by a waiver and not to be promoted ``waived`` (which its
+    note then says), and :class:`LlmperfError` for a file that is no record.
     """
     record = read_record(source)
     if record.partial:
         raise UsageError(f"{source}: not promoted, the record is partial ({record.partial})")
+    if record.shard is not None and record.shard.of > 1:
+        raise UsageError(
+            f"{source}: not promoted, it is shard {record.shard.number} of {record.shard.of}; promote the record of "
+            "`pytest-llmperf merge`"
+        )
     if not record.verdicts:
         raise UsageError(f"{source}: not promoted, the record has no verdict")
     if why := _why_not_green(record):

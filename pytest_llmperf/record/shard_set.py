@@ -161,6 +161,7 @@ _SAME: tuple[tuple[str, Callable[[ShardRecord], object]], ...] = (
     ("files of the suite", lambda each: each.shard.suite.files),
     ("content of the suite's files", lambda each: each.shard.suite.sha256),
     ("selection of tests", lambda each: each.shard.suite.tests),
+    ("--llmperf-shard-items, or tests cut by it", lambda each: each.shard.cut_tests),
 )
 """What all shards of a run have in common: its name, and how it is read from one."""
 
@@ -209,7 +210,12 @@ def _tests(shards: Sequence[ShardRecord]) -> Iterator[str]:
     if lost := [test for test in every if not ran[test]]:
         yield f"of {plural(len(every), 'test')} of the run, {len(lost)} stand in no record: {_some(lost)}"
     known = set(every)
-    if twice := [test for test, count in ran.items() if count > 1 and test in known]:
+    cut_tests = set(shards[0].shard.cut_tests)
+    for shard in shards:
+        own = {entry.test for entry in shard.record.tests}
+        if lost := [test for test in every if test in cut_tests and test not in own and ran[test]]:
+            yield f"{shard} has no part of the items of {plural(len(lost), 'test')}: {_some(lost)}"
+    if twice := [t for t, count in ran.items() if count > 1 and t in known and t not in cut_tests]:
         yield f"{plural(len(twice), 'test')} ran in several shards: {_some(twice)}"
 
 

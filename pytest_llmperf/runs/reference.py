@@ -38,12 +38,21 @@ class Referenced:
 
     @classmethod
     def of(cls, config: pytest.Config) -> Referenced | None:
-        """Return None without the option; raises :class:`UsageError` if the run writes no record to compare."""
+        """Return None without the option; raises :class:`UsageError` if the run writes no record to compare, or is
+        one of several shards."""
         if not config.getoption("llmperf_reference"):
             return None
         if config.getoption("llmperf_record") is None:
             raise UsageError(
                 "--llmperf-reference compares this run's record: give --llmperf-record PATH as well"
+            )
+        shard = config.getoption("llmperf_shard")
+        if shard is not None and not shard.endswith("/1"):
+            directory = shown(references_of(config))
+            raise UsageError(
+                f"--llmperf-reference: this is shard {shard}, and a reference is compared with a whole run, "
+                "in which no test is missing; leave it out, merge the shards, and run "
+                f"`pytest-llmperf compare {directory}/NAME/record.json merged.json --gaps fail`"
             )
         return cls(references_of(config), config.getoption("llmperf_reference_gaps"))
 

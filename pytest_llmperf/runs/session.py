@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from pytest_llmperf.config.run_config import Settings
+from pytest_llmperf.config.shard import RunShard
 from pytest_llmperf.errors import LlmperfError, NotMeasured, UsageError, first_line
 from pytest_llmperf.gates.base import Gate
+from pytest_llmperf.gates.item_slice import slice_of
 from pytest_llmperf.gates.judgement import GateError, Judgement
+from pytest_llmperf.gates.policy import COUNTS
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.json_values import Json
 from pytest_llmperf.measure.measurements import Measurements
@@ -82,7 +85,9 @@ class Run:
         self.sharding: Sharding | None = None
         if settings.shard is not None:
             catalogues = (settings.models_path, settings.budgets_path)
-            self.sharding = Sharding(settings.shard, config.rootpath, catalogues)
+            self.sharding = Sharding(
+                settings.shard, config.rootpath, catalogues, by_items=settings.shard_items
+            )
             config.pluginmanager.register(self.sharding, "llmperf_sharding")
         self._watching = Watching(self.ledger, self._test_ended, self.sharding)
         self.answers = AnswerKeeping.of(config, settings, self.state_root, process)
@@ -91,6 +96,7 @@ class Run:
         self.measurements = Measurements(
             settings, self.state_root, self._progress, book=self.ledger, seed=seed
         )
+        self.measurements.items_of_shard = self._items_of_shard
         for doubt in settings.budget.doubts():
             self.measurements.tell(doubt)
         if settings.add is not None:
@@ -202,15 +208,25 @@ class Run:
                 made.asserted and made.verdict.metric == gate.label
                 for made in (asserted.judged if asserted else ())
             )
-            gate = self.measurements.looks.at(test, gate, nth, self.measurements.engines).settled()
+            gate = self.measurements.looks.at(test, gate, nth, self.measurements.engines)
+            if (part := self._items_of_shard()) is not None:
+                tolerance = asking.policy if (asking := self.ledger.entry(test)) else COUNTS
+                budget_policy = self.settings.budget.budgets.inconclusive_of(gate.origin) or ""
+                gate = slice_of(gate, part.number, part.of, tolerance, budget_policy)
+            else:
+                gate = gate.settled()
             verdict = gate.judge()
-        if policy := self.settings.budget.budgets.inconclusive_of(verdict.origin):
+        if part is None and (policy := self.settings.budget.budgets.inconclusive_of(verdict.origin)):
             verdict = replace(verdict, inconclusive=policy)
         test, number, on_assert = self.ledger.judged(verdict)
         self._gates[test, number] = gate_files.RecordedGate(test, verdict.status, gate)
         asking = self.ledger.entry(test)
         counted = asking.policy.applied_to(verdict) if asking else verdict
         return Judgement(counted, self.settings.inconclusive, on_assert)
+
+    def _items_of_shard(self) -> RunShard | None:
+        """Return the shard whose part of the items the running test asks; None if it asks all."""
+        return self.sharding.part_of(self.ledger.running) if self.sharding else None
 
     def _test_ended(self, item: pytest.Item) -> None:
         """After the last try of a test: its data are put away, and the record is brought up to date."""

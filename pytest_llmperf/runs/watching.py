@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmperf.errors import LlmperfError, NotMeasured, first_line
+from pytest_llmperf.gates.item_slice import SLICED
 from pytest_llmperf.gates.judgement import GateError, error_of, is_green
 from pytest_llmperf.gates.verdict import Status
 from pytest_llmperf.gates.wording import excuse
@@ -207,6 +208,11 @@ class Watching:
             if not all(is_green(verdict, self._ledger.policy) for verdict in verdicts):
                 return
             excused = [verdict for verdict in verdicts if verdict.excused]
+        slices = [v for v in entry.gates if v.method == SLICED]
+        if slices and not report.failed and report.when == "call":
+            report.outcome = "skipped"
+            report.wasxfail = slices[0].why
+            return
         if excused and (report.failed or report.when == "call"):
             report.outcome = "skipped"
             report.wasxfail = f"{excuse(excused[0])} — {excused[0].status.value}: {excused[0].why}"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pytest_llmperf.gates.base import GATE_KINDS, Gate, gate_from_json
 from pytest_llmperf.gates.bracket import BracketGate
+from pytest_llmperf.gates.item_slice import GateSlice
 from pytest_llmperf.gates.mean import MacroF1Gate, MeanScoreGate
 from pytest_llmperf.gates.mean_ratio import LengthGate, PerCorrectGate, PerplexityGate
 from pytest_llmperf.gates.paired import PairedGate
@@ -164,6 +165,22 @@ cases: dict[str, st.SearchStrategy[Gate]] = {
         at_least=directions,
         **common,
         **answers,
+    ),
+    "slice": st.builds(
+        GateSlice,
+        bound=shares,
+        number=st.just(2),
+        of=st.just(4),
+        whole=st.just("{}"),
+        items=st.integers(0, 500),
+        unit=st.just("share"),
+        available=st.none() | st.integers(0, 2000),
+        endings=st.dictionaries(
+            st.sampled_from(["candidate", "baseline"]),
+            st.lists(st.dictionaries(st.sampled_from(["correct", "cut off"]), st.integers(1, 3)), max_size=5),
+        ),
+        waived_until=st.sampled_from(["", "2099-01-01"]),
+        **common,
     ),
     "quantile": quantiles(),
     "ratio": st.builds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -101,3 +102,12 @@ def test_a_shard_is_read(text: str, shard: RunShard) -> None:
 def test_what_is_no_shard_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be i/n"):
         RunShard.parse(text)
+
+
+def test_tests_that_are_cut_by_items_move_no_other_test() -> None:
+    every = collected("distill", "awq")
+    parts = [replace(each, test=f"parts_{each.test}", by_items=True) for each in every[::3]]
+    assert cut([*every, *parts], 4) == cut(every, 4)
+    mixed = [*parts, *every]
+    random.Random(3).shuffle(mixed)
+    assert cut(mixed, 4) == cut(every, 4)
