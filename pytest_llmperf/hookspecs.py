@@ -46,5 +46,10 @@ def pytest_llmperf_exporters(config: pytest.Config) -> list[Exporter]:
     raise NotImplementedError("a specification is not called")
 
 
+def pytest_llmperf_progress(config: pytest.Config, text: str) -> None:
+    """See what the run is doing, as its terminal shows it: ``distill: warming up, 41 s``. It must return quickly, since
+    it may be called for each answer, and in several threads."""
+
+
 def pytest_llmperf_update_record(config: pytest.Config, record: dict[str, Any]) -> None:
     """Add to the run's record before it is written (plain JSON values only)."""

@@ -24,7 +24,7 @@ LAYERS = {
     "load": 3, "tasks": 3, "prompts": 3,
     "gates": 4, "record": 5, "report": 5,
     "measure": 6,
-    "cli": 7, "runs": 7, "__main__": 8, "fixtures": 8, "hookspecs": 7, "model_option": 8, "plugin": 8,
+    "fleet": 6, "cli": 7, "runs": 7, "__main__": 8, "fixtures": 8, "hookspecs": 7, "model_option": 8, "plugin": 8,
 }  # fmt: skip
 ROOMS_THAT_KNOW_PYTEST = {"cli", "fixtures", "hookspecs", "model_option", "plugin", "runs"}
 HEAVY = {
@@ -33,6 +33,7 @@ HEAVY = {
     "datasets": {"tasks"},
     "pyarrow": {"parquet_reading", "record"},
     "shtab": {"cli"},
+    "ray": {"fleet"},
     "math_verify": {"tasks"},
     "sympy": {"tasks"},
     "rouge_score": {"tasks"},

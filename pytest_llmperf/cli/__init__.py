@@ -17,14 +17,14 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 
-from pytest_llmperf.cli import comment, compare, doctor, history, init, merge, promote, report, show
+from pytest_llmperf.cli import comment, compare, doctor, fleet, history, init, merge, promote, report, show
 from pytest_llmperf.errors import LlmperfError, UsageError, first_line
 from pytest_llmperf.record.redaction import redact
 from pytest_llmperf.report.encoding import write_all
 from pytest_llmperf.visible_text import printable
 
 GROUP = "pytest_llmperf.commands"
-COMMANDS = (show, report, merge, compare, promote, history, comment, doctor, init)
+COMMANDS = (show, report, merge, fleet, compare, promote, history, comment, doctor, init)
 CANNOT = 4
 """Exit code: a named file is missing, or is not what it should be."""
 

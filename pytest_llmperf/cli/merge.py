@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,12 +40,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "missing or doubled shard, an incomplete record, another seed, suite, model, device or data set is INVALID.",
     )
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="records of all shards")
+    outputs(parser, "merged.json")
+    parser.set_defaults(run=run)
+
+
+def outputs(parser: argparse.ArgumentParser, record: str) -> None:
+    """Add the options that say what is written; ``record`` is the default path of the record."""
     parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("merged.json"),
-        metavar="PATH",
-        help="the record (default: merged.json)",
+        "--out", type=Path, default=Path(record), metavar="PATH", help=f"the record (default: {record})"
     )
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write a summary as Markdown here")
     parser.add_argument(
@@ -55,12 +57,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--junitxml", type=Path, metavar="PATH", help="write the tests and their gates as JUnit here"
     )
     references_argument(parser, "--references")
-    parser.set_defaults(run=run)
 
 
-def run(asked: argparse.Namespace) -> int:
+def run(asked: argparse.Namespace, lost: Sequence[str] = ()) -> int:
+    """Merge ``asked.records``. ``lost``: why further shards left no record; each makes the whole INVALID.
+
+    Raises :class:`UsageError` if not one of the records is of a shard.
+    """
     with _no_collections():
-        return _merged(asked)
+        return _merged(asked, lost)
 
 
 @contextmanager
@@ -76,11 +81,11 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _merged(asked: argparse.Namespace) -> int:
+def _merged(asked: argparse.Namespace, lost: Sequence[str]) -> int:
     out: Path = asked.out
     if any(out.resolve() == record.resolve() for record in asked.records):
         raise UsageError(f"--out {shown(out)} is the record of a shard: choose another path")
-    shards = read_shards(asked.records)
+    shards = read_shards(asked.records, lost)
     exporters = [*_exporters(asked)]
     for exporter in exporters:
         exporter.begin({"candidate": ",".join(shards.first.record.candidates)})

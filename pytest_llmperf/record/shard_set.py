@@ -58,9 +58,12 @@ class ShardSet:
         return self.first.shard.suite.tests
 
 
-def read_shards(paths: Sequence[Path]) -> ShardSet:
-    """Read the records at ``paths``. Raises :class:`UsageError`, one line, if not one of them is of a shard."""
-    problems: list[str] = []
+def read_shards(paths: Sequence[Path], lost: Sequence[str] = ()) -> ShardSet:
+    """Read the records at ``paths``. ``lost``: why shards left no record, further problems of the set.
+
+    Raises :class:`UsageError`, one line, if not one of the records is of a shard.
+    """
+    problems = [*lost]
     found: list[ShardRecord] = []
     for path in paths:
         try:
@@ -68,7 +71,9 @@ def read_shards(paths: Sequence[Path]) -> ShardSet:
         except LlmperfError as error:
             problems.append(first_line(error))
             continue
-        if record.shard is None:
+        if record.shard is None and record.partial:
+            problems.append(f"{shown(path)} is not complete: {record.partial}; run the shard again")
+        elif record.shard is None:
             problems.append(
                 f"{shown(path)} is the record of a whole run: it was not made with --llmperf-shard"
             )

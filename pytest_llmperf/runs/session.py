@@ -175,8 +175,9 @@ class Run:
         return asking
 
     def _progress(self, text: str) -> None:
-        """One line that overwrites itself; silent when nobody watches."""
+        """One line that overwrites itself, and the news for other plugins."""
         self.screen.show(f"llmperf: {text}")
+        self.config.hook.pytest_llmperf_progress(config=self.config, text=text)
 
     def header(self) -> str:
         """Profile, device and models of this run, in one line that fits the terminal."""
