@@ -273,7 +273,9 @@ class Series(Estimand):
         return Quantile(self, q, judge=self.judge, unusable=self.unusable)
 
     def __le__(self, other: object) -> Judgement:
-        raise TypeError(f"{self.metric} is many samples: say which quantile is meant, e.g. {self.example}")
+        raise TypeError(
+            f"{self.metric} is many samples: say which quantile is meant, by .p50, .p95 or .p99 before the comparison"
+        )
 
     __ge__ = __le__
 

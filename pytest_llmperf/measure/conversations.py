@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.gates.base import Judge
@@ -89,6 +90,11 @@ class ConversationResult:
     """The load in reports: the number of users, or the file of the recording."""
     turns: Sequence[LoadData] = field(repr=False)
     suffix: str = ""
+
+    def __getattr__(self, metric: str) -> NoReturn:
+        # Python asks here for names that are nowhere else: also for its own, to which no hint belongs.
+        hint = "" if metric.startswith("_") else f": metrics are asked for by turn, as in .turn(1).{metric}"
+        raise AttributeError(f"{type(self).__name__} has no {metric!r}{hint}")
 
     def turn(self, number: int) -> LoadResult:
         """The requests of one turn, from 1. Raises :class:`UsageError` for one that there is not."""

@@ -102,6 +102,17 @@ def test_data_that_are_read_need_a_server(plan: Plan, read: str) -> None:
         READERS[read](plan.ask, plan.candidate)
 
 
+def test_a_load_without_a_quantile_and_conversations_without_a_turn_say_what_to_write(plan: Plan) -> None:
+    energy = plan.ask.load(plan.candidate, concurrency=4).energy
+    with pytest.raises(
+        TypeError, match=r"^energy per token at 4 is many samples: .* by \.p50, \.p95 or \.p99 before"
+    ):
+        assert energy <= 5
+    held = plan.ask.load.conversations(plan.candidate, users=2, turns=2)
+    with pytest.raises(AttributeError, match=r"by turn, as in \.turn\(1\)\.cached_share$"):
+        assert held.cached_share >= 0.5
+
+
 def test_every_kind_of_load_is_planned_with_its_sizes(plan: Plan) -> None:
     sizes, load = plan.data.sizes, plan.ask.load
     result = load(plan.candidate, concurrency=4)
