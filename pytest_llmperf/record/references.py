@@ -61,16 +61,17 @@ def identity(record: Record) -> str:
     return hashlib.sha256(kept.encode()).hexdigest()
 
 
-def promote(source: Path, directory: Path, note: str = "", *, waived: bool = False) -> Path:
+def promote(
+    source: Path, directory: Path, note: str = "", *, waived: bool = False, force: bool = False
+) -> Path:
     """Make the record at ``source`` a reference in ``directory``; return the path of its copy.
 
-    A reference of the same key is replaced. Raises :class:`UsageError` for a record that is partial, is of one of
-    several shards, has no verdict, was not green, or is green by a waiver and not to be promoted ``waived`` (which its
-    note then says), and :class:`LlmperfError` for a file that is no record.
+    A reference of the same key is replaced. ``force`` promotes a record that is partial, not green or green by a
+    waiver, ``waived`` only the last; the note then says what was passed over. Raises :class:`UsageError` for such a
+    record without them, for one of several shards and for one that has no verdict, and
+    :class:`LlmperfError` for a file that is no record.
     """
     record = read_record(source)
-    if record.partial:
-        raise UsageError(f"{source}: not promoted, the record is partial ({record.partial})")
     if record.shard is not None and record.shard.of > 1:
         raise UsageError(
             f"{source}: not promoted, it is shard {record.shard.number} of {record.shard.of}; promote the record of "
@@ -78,16 +79,25 @@ def promote(source: Path, directory: Path, note: str = "", *, waived: bool = Fal
         )
     if not record.verdicts:
         raise UsageError(f"{source}: not promoted, the record has no verdict")
+    passed_over = []
+    if record.partial:
+        passed_over.append(f"the record is partial ({record.partial})")
     if why := _why_not_green(record):
-        raise UsageError(f"{source}: not promoted, the run was not green ({why})")
-    if (let_through := record.outcome.waived) and not waived:
+        passed_over.append(f"the run was not green ({why})")
+    if passed_over and not force:
+        raise UsageError(
+            f"{source}: not promoted, {passed_over[0]}, which later runs would be compared with; "
+            "--force promotes it all the same"
+        )
+    if (let_through := record.outcome.waived) and not (waived or force):
         raise UsageError(
             f"{source}: not promoted, a waiver lets {plural(let_through, 'verdict')} of it through, which later runs "
             "would be compared with; --waived promotes it all the same"
         )
     if let_through:
-        note = f"{note}; {let_through} waived" if note else f"{let_through} waived"
-    target = directory / key_of(record) / RECORD
+        passed_over.append(f"{let_through} waived")
+    note = "; ".join(filter(None, [note, *passed_over]))
+    target = _place_of(record, directory)
     promoted = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "note": note}
     target.parent.mkdir(parents=True, exist_ok=True)
     if record.answers_file and record.answers_file.count:
@@ -100,6 +110,25 @@ def promote(source: Path, directory: Path, note: str = "", *, waived: bool = Fal
     kept = {key: value for key, value in record.as_json().items() if key not in ("cases", "traces_file")}
     write_record(target, kept | {"promoted": promoted})
     return target
+
+
+def replaced_by(source: Path, directory: Path) -> str:
+    """What :func:`promote` would replace in ``directory`` by the record at ``source``; empty if nothing.
+
+    Raises :class:`LlmperfError` where ``source`` is no record. What is replaced may be unreadable, since a new record
+    is how it is mended.
+    """
+    place = _place_of(read_record(source), directory)
+    if not place.is_file():
+        return ""
+    try:
+        return str(Reference(place, read_record(place)))
+    except LlmperfError:
+        return f"{place}, which could not be read"
+
+
+def _place_of(record: Record, directory: Path) -> Path:
+    return directory / key_of(record) / RECORD
 
 
 def _why_not_green(record: Record) -> str:

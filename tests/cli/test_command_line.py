@@ -127,6 +127,16 @@ def test_a_promoted_record_can_be_compared_with(good: Path, bad: Path, tmp_path:
     assert main(["compare", str(reference), str(bad)]) == 1
 
 
+def test_promoting_says_what_it_replaces(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = ["--to", str(tmp_path / "refs")]
+    assert main(["promote", str(good), *to, "--note", "release 3"]) == 0
+    assert "in place of" not in capsys.readouterr().out
+    assert main(["promote", str(good), *to, "--force"]) == 0
+    assert "(release 3)" in capsys.readouterr().out.partition("in place of ")[2]
+
+
 def test_references_are_where_the_project_has_configured_them(
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

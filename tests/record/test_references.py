@@ -10,7 +10,7 @@ import pytest
 from pytest_llmperf.errors import UsageError
 from pytest_llmperf.json_values import object_of
 from pytest_llmperf.record.model import Record
-from pytest_llmperf.record.references import key_of, promote, reference_for, references
+from pytest_llmperf.record.references import key_of, promote, reference_for, references, replaced_by
 from pytest_llmperf.record.store import read_record, write_record
 from pytest_llmperf.record.tables import ANSWERS, load_answers, store_table
 from tests.record.test_tables import ANSWER
@@ -23,6 +23,7 @@ RUN: dict[str, Any] = {
     "servers": [{"row": "distill", "engine": "vllm 0.32.0", "arguments": ["--x"]}],
     "verdicts": [{"metric": "accuracy", "status": "PASS", "n": 1}],
 }
+RED = {"status": "FAIL", "green": False, "green_by_itself": False}
 
 
 def recorded(directory: Path, **changed: Any) -> Path:
@@ -60,7 +61,14 @@ def test_another_device_has_no_reference_and_another_engine_has_the_last_one(tmp
 
 @pytest.mark.parametrize(
     ("changed", "why"),
-    [({"partial": "the run was interrupted"}, "partial"), ({"verdicts": []}, "no verdict")],
+    [
+        ({"partial": "the run was interrupted"}, r"partial .* --force promotes it"),
+        (
+            {"verdicts": [RUN["verdicts"][0] | {"status": "FAIL"}], "run": RED},
+            r"not green .* --force promotes it",
+        ),
+        ({"verdicts": []}, "no verdict"),
+    ],
 )
 def test_what_is_not_a_whole_run_is_not_promoted(tmp_path: Path, changed: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=why):
@@ -83,3 +91,27 @@ def test_a_run_with_waived_gates_is_promoted_only_by_saying_so(tmp_path: Path) -
     record = read_record(promote(source, tmp_path / "references", "release 3", waived=True))
     assert record.promoted is not None
     assert record.promoted.note == "release 3; 1 waived"
+
+
+def test_a_red_or_partial_run_is_promoted_by_force_and_its_note_says_so(tmp_path: Path) -> None:
+    red = [RUN["verdicts"][0] | {"status": "FAIL"}]
+    source = recorded(tmp_path, verdicts=red, run=RED, partial="the run was interrupted")
+    record = read_record(promote(source, tmp_path / "references", "only for tonight", force=True))
+    assert record.promoted is not None
+    note = record.promoted.note or ""
+    assert note.startswith("only for tonight; the record is partial (the run was interrupted); ")
+    assert "the run was not green (" in note
+
+
+def test_force_promotes_nothing_without_a_verdict(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no verdict"):
+        promote(recorded(tmp_path, verdicts=[]), tmp_path / "references", force=True)
+
+
+def test_what_is_replaced_is_told_also_if_it_is_broken(tmp_path: Path) -> None:
+    source, directory = recorded(tmp_path), tmp_path / "references"
+    assert replaced_by(source, directory) == ""
+    place = promote(source, directory, "release 3")
+    assert replaced_by(source, directory).endswith("(release 3)")
+    place.write_text("{}")
+    assert replaced_by(source, directory) == f"{place}, which could not be read"
