@@ -16,7 +16,7 @@ _WITH_UNIT = re.compile(r"(\d+)(?:\.0+|[a-z]{1,2})")
 """``12345.0`` and ``12345km``."""
 _DENIED = re.compile(r"(?:\bnot|n['’]t|\binstead of|\brather than)\s+[\"'`*_]*\d+", re.IGNORECASE)
 _OF_THE_TEXT = re.compile(
-    r"\d+\s*(?:%|(?:percent|tokens|words|characters|letters|sentences|lines|paragraphs|pages|times)\b)",
+    r"(?<!\d)\d+\s*(?:%|(?:percent|tokens|words|characters|letters|sentences|lines|paragraphs|pages|times)\b)",
     re.IGNORECASE,
 )
 """Counts of what the text has, which no prompt asks for."""
@@ -60,6 +60,8 @@ def _words(text: str) -> Iterator[str]:
 
 def _ascii(text: str) -> str:
     """The text with digits of any script, and full-width letters and signs, as ASCII has them."""
+    if text.isascii():
+        return text
     return "".join(
         str(int(sign)) if sign.isdecimal() else chr(ord(sign) - 0xFEE0) if "！" <= sign <= "～" else sign
         for sign in text
