@@ -28,6 +28,7 @@ from pytest_llmperf.report.html.machine import (
 from pytest_llmperf.report.html.overview import overview_section
 from pytest_llmperf.report.html.parts import Section
 from pytest_llmperf.report.html.reference import reference_section
+from pytest_llmperf.report.html.scheduled import scheduled_section
 from pytest_llmperf.report.html.telemetry import telemetry_section
 from pytest_llmperf.report.html.timeline import timeline_section
 from pytest_llmperf.report.plots import label
@@ -76,6 +77,7 @@ def sections(facts: Facts) -> list[Section]:
         rules_section(facts),
         long_context_section(facts),
         concurrency_section(facts),
+        scheduled_section(facts),
         distributions_section(facts),
         timeline_section(facts),
         fidelity_section(facts),

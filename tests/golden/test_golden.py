@@ -7,7 +7,9 @@ were answered differently from the record, where it used to look for it in a sen
 are those of the code that widens an interval where rounds resemble their neighbours: one FAIL became INCONCLUSIVE, in a
 run whose rounds correlated by .30 (TPOT at 8, the slowed engine). Their plans count on the widening that chance brings
 to independent rounds (what is caught grew by about 2 % of itself). Margins that may stop early are judged at the level
-of their look: no status changed, intervals and p-values did, and one margin catches a smaller damage.
+of their look: no status changed, intervals and p-values did, and one margin catches a smaller damage. A share that
+stopped early is judged by all items that were asked: one PASS, decided by the first items of a portion, is undecided by
+the whole of it, and the interval of another is wider.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 ORDER = "7"
 FLEET = """

@@ -120,6 +120,7 @@ def concurrency_section(facts: Facts) -> Section | None:
             fill_plot(
                 "against_concurrency",
                 [_point(load, at, ends, "tok/s") for load, at, ends in output if load in usual],
+                x="concurrent requests",
                 axis="tokens per second",
                 scale={"type": "linear", "zero": True},
                 format=",~f",
@@ -136,6 +137,7 @@ def concurrency_section(facts: Facts) -> Section | None:
         spec = fill_plot(
             "against_concurrency",
             points,
+            x="concurrent requests",
             axis="milliseconds, logarithmic",
             scale={"type": "log"},
             format="~g",

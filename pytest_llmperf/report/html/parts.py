@@ -61,6 +61,19 @@ class Exchanges:
 
 
 @dataclass(frozen=True)
+class LoadToTry:
+    """A load on which the reader can try an SLO: times of each request that was answered, in milliseconds."""
+
+    name: str
+    row: str
+    rate: float | None
+    """Requests a second that were meant to be sent; None where none was set."""
+    sent: int
+    ttft_ms: str
+    tpot_ms: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading with its content; ``notes`` are sentences, ``code`` commands to copy."""
 
@@ -74,6 +87,7 @@ class Section:
     exchanges: Sequence[Exchanges] = ()
     tables_first: bool = False
     """The tables stand above the plots."""
+    loads_to_try: Sequence[LoadToTry] = ()
 
     @property
     def open_plots(self) -> Sequence[Plot]:

@@ -137,6 +137,40 @@
   pointed();
 
   document.querySelectorAll("form.filter").forEach(filter);
+
+  // Which loads keep the SLO that the reader types? A request that failed has no times here, and keeps none.
+  const slo = (form) => {
+    const numbers = (text) => text ? text.split(" ").map(Number) : [];
+    const loads = [...form.parentElement.querySelectorAll("table.slo tbody tr")].map((row) => ({
+      row,
+      model: row.dataset.row,
+      rate: Number(row.dataset.rate),
+      sent: Number(row.dataset.sent),
+      ttft: numbers(row.dataset.ttft),
+      tpot: numbers(row.dataset.tpot),
+    }));
+    const typed = (name) => form.elements[name].value === "" ? NaN : Number(form.elements[name].value);
+    const told = form.querySelector("output");
+    const first = told.textContent;
+    form.addEventListener("input", () => {
+      const ttft = typed("ttft"), tpot = typed("tpot"), wanted = typed("share") / 100;
+      const asked = !(Number.isNaN(ttft) && Number.isNaN(tpot)) && wanted >= 0;
+      const highest = new Map();
+      for (const load of loads) {
+        const kept = load.ttft.filter((value, at) => !(value > ttft) && !(load.tpot[at] > tpot)).length / load.sent;
+        const keeps = asked && kept >= wanted;
+        load.row.querySelector("output").textContent = asked ? `${keeps ? "✓ " : ""}${(100 * kept).toFixed(1)} %` : "—";
+        load.row.classList.toggle("keeps", keeps);
+        if (!highest.has(load.model)) highest.set(load.model, 0);
+        if (keeps && load.rate > highest.get(load.model)) highest.set(load.model, load.rate);
+      }
+      const rates = [...highest].map(([model, rate]) => `${model}: ${rate ? `${rate} requests/s` : "no rate of this run"}`);
+      told.textContent = asked ? `Highest rate that keeps it: ${rates.join("; ")}` : first;
+    });
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.hidden = false;
+  };
+  document.querySelectorAll("form.slo").forEach(slo);
   const specs = JSON.parse(document.getElementById("plots").textContent);
   // Data are packed column by column (packing.py).
   const column = (packed, rows) => {
