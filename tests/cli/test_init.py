@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from pytest_llmperf.cli import main
 from pytest_llmperf.config.budgets import load_budgets
 from pytest_llmperf.config.catalog import load_catalog
 
+GITHUB, GITLAB = ".github/workflows/llmperf.yml", "llmperf.gitlab-ci.yml"
 SHIPPED = Path(__file__).parents[2] / "suites" / "models.toml"
 
 
@@ -27,7 +30,52 @@ def files(directory: Path) -> list[str]:
 def test_an_empty_directory_gets_all_that_pytest_needs(here: Path) -> None:
     assert main(["init"]) == 0
     suite = ("budgets.toml", "models.toml", "test_accuracy.py", "test_latency.py")
-    assert files(here) == ["pytest.ini", *(f"suites/{name}" for name in suite)]
+    assert files(here) == [GITHUB, "pytest.ini", *(f"suites/{name}" for name in suite)]
+
+
+@pytest.mark.parametrize(("schema", "given"), [("github-workflows", None), ("gitlab-ci", ".gitlab-ci.yml")])
+def test_the_job_is_one_that_the_service_takes(
+    here: Path, capsys: pytest.CaptureFixture[str], schema: str, given: str | None
+) -> None:
+    if given:
+        (here / given).write_text("stages: [test]\n")
+    assert main(["init", "gates"]) == 0
+    job = here / (GITLAB if given else GITHUB)
+    checked = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+        + (["--data-transform", "gitlab-ci"] if given else [])
+        + [str(job)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    text = job.read_text()
+    assert "pytest gates --llmperf-profile embedded --llmperf-models gates/models.toml" in " ".join(
+        text.split()
+    )
+    told = capsys.readouterr().out
+    assert f"wrote {job.relative_to(here)}" in told
+    assert ("include: { local: llmperf.gitlab-ci.yml }" in told) is bool(given)
+    if given:
+        assert (here / given).read_text() == "stages: [test]\n"
+        assert GITHUB not in files(here)
+
+
+def test_a_job_that_is_there_is_left_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / GITHUB).parent.mkdir(parents=True)
+    (here / GITHUB).write_text("# mine\n")
+    assert main(["init"]) == 0
+    assert (here / GITHUB).read_text() == "# mine\n"
+    assert f"left {GITHUB} as it is" in capsys.readouterr().out
+
+
+def test_the_jobs_of_this_repository_are_ones_that_github_takes() -> None:
+    jobs = sorted(str(path) for path in SHIPPED.parents[1].glob(".github/workflows/*.yml"))
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    checked = subprocess.run([*command, *jobs], capture_output=True, text=True, check=False)
+    assert jobs
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_catalogue_and_budgets_are_valid_and_fit_the_tests(here: Path) -> None:
