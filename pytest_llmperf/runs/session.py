@@ -26,6 +26,7 @@ from pytest_llmperf.record.redaction import redact, redact_log
 from pytest_llmperf.report.terminal import Screen
 from pytest_llmperf.runs import status_letters
 from pytest_llmperf.runs.answer_keeping import AnswerKeeping, cache_fails
+from pytest_llmperf.runs.asked_budgets import check_budgets
 from pytest_llmperf.runs.candidate_turns import CandidateTurns
 from pytest_llmperf.runs.ending import Closing, shows_only
 from pytest_llmperf.runs.exit_codes import ExitCodes
@@ -166,6 +167,7 @@ class Run:
                 "pytest's cache cannot be written: answers and server logs are not kept, and an interrupted run "
                 "begins anew (--llmperf-answers DIR keeps the answers elsewhere)"
             )
+        check_budgets(asking, self.settings.budget, self.ledger)
         catalogues = (self.settings.models_path, self.settings.budgets_path)
         shard = self.sharding.facts() if self.sharding else None
         self.recording.expect({item.nodeid: item.path for item in asking}, catalogues, shard)
