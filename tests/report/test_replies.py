@@ -34,6 +34,18 @@ def test_every_changed_item_has_both_replies_and_what_got_worse_comes_first(run:
     for said in ("math thinks of 3", "distill thinks of 3", "What is 3 + 1?", "right is 4", "says distill."):
         assert said in text
     assert "math thinks of 20" not in text, "an item that stayed the same"
+    lines = " ".join(text.split())
+    assert "item-3: What is 3 + 1?; right is 4" in lines, "the line of a fold has the question"
+
+
+def test_a_long_question_is_shortened_in_the_line_and_whole_in_the_fold(run: RecordedRun) -> None:
+    run.keep_answers(reply)
+    question = " ".join(["word"] * 60)
+    for row in run.answers:
+        row["question"] = question
+    found = exchanges(read_facts(run.write()))[0].several[0]
+    assert found.asked == " ".join(["word"] * 19) + " …"
+    assert question in found.question
 
 
 def test_thinking_is_folded_away_and_the_box_is_drawn(run: RecordedRun) -> None:

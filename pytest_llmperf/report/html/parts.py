@@ -46,6 +46,8 @@ class Exchange:
 
     item: str
     change: str
+    asked: str
+    """Beginning of the question, as plain text."""
     question: str
     gold: str
     baseline: Said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,8 @@ from pytest_llmperf.report.text import html_text
 from pytest_llmperf.tasks.thinking import after_thinking, thought_of
 from pytest_llmperf.visible_text import LONGEST, printable
 
+_LONGEST_ASKED = 100
+"""Characters of a question in the line of its item."""
 MOST = 200
 """Maximum of flipped items of a gate whose replies are shown."""
 
@@ -77,10 +80,12 @@ def _exchanges(facts: Facts, test: str, flips: Sequence[Flip]) -> Iterator[Excha
             continue
         # An item may have been asked in several ways; the gate was about a way in which its outcome changed.
         before, after = next((pair for pair in pairs if pair[0]["outcome"] != pair[1]["outcome"]), pairs[0])
+        question = after["question"] or before["question"] or ""
         yield Exchange(
             flip.item,
             flip.change,
-            after["question"] or before["question"] or "",
+            textwrap.shorten(question, _LONGEST_ASKED, placeholder=" …"),
+            question,
             after["gold"] or "",
             _said(baseline, before),
             _said(candidate, after),
