@@ -47,7 +47,10 @@ TESTS = """
 """
 
 
-def test_engines_run_at_once_and_a_timed_test_alone(pytester: pytest.Pytester, tmp_path: Path) -> None:
+def test_engines_run_at_once_and_a_timed_test_alone(
+    pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     pytester.makeini("[pytest]\nmarkers =\n  vllm\n  timed\n")
     pytester.makepyfile(TESTS.format(here=str(tmp_path)))
     result = pytester.runpytest_subprocess(

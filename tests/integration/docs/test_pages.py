@@ -115,6 +115,19 @@ def test_the_guide_to_shards_can_be_followed(reader: Reader, solver: str) -> Non
     assert read_record(reader.project.path / "night.json").outcome.green
 
 
+def test_the_guide_to_several_candidates_can_be_followed(reader: Reader, solver: str) -> None:
+    rows = ("old", "new-fp8", "new-awq", "new-int4")
+    reader.project.catalog({row: {"ANSWERS": solver} for row in rows})
+    reader.project.shrink(items=40)
+    reader.project.suite(
+        "def test_floor(candidate, accuracy):\n    assert accuracy(candidate) >= 0.3\n",
+        "suites/test_floor.py",
+    )
+    [result] = reader.follow(HOW_TO / "several-candidates.md")
+    for row in rows[1:]:
+        assert result.lines(f"{row}: 1 PASS"), result.text
+
+
 def test_the_guide_to_a_running_server_can_be_followed(reader: Reader, staging: dict[str, str]) -> None:
     reader.urls = staging
     [result] = reader.follow(HOW_TO / "running-server.md")
@@ -279,6 +292,8 @@ def test_every_block_of_a_page_can_be_read(page: Path, page_blocks: Any) -> None
                 ast.parse(block.text, block.where)
             case "toml":
                 tomllib.loads(block.text)
+            case "bash":
+                subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
             case "" | "console" | "yaml" | "{toctree}" | "text":
                 pass
             case other:
